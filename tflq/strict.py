@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from pydantic import (
     ConfigDict,
     ModelWrapValidatorHandler,
     PlainSerializer,
+    SerializationInfo,
     ValidationError,
     ValidationInfo,
     model_validator,
@@ -86,13 +88,18 @@ def _from_folder(value: Any, info: ValidationInfo) -> Any:
     return Path(value) if isinstance(value, str) else value
 
 
+def _to_folder(path: Path, info: SerializationInfo) -> str:
+    folder = (info.context or {}).get("folder")
+    return os.path.relpath(path, folder) if folder else str(path)
+
+
 def _to_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
 T = TypeVar("T")
-RecipePath = Annotated[Path, BeforeValidator(_from_folder), PlainSerializer(str)]
-"""A path, taken from the folder of the file that names it."""
+RecipePath = Annotated[Path, BeforeValidator(_from_folder), PlainSerializer(_to_folder)]
+"""A path, taken from the folder of the file that names it, and written as seen from the folder of the context."""
 AsTuple = BeforeValidator(_to_tuple)
 """Marks a tuple field, which YAML writes as a list."""
 

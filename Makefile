@@ -1,0 +1,80 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip -qq
+SCHEMA := configs/tflq.schema.json
+DIGITS := examples/digits
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help install demo format format-check lint types test test-slow schema docs docs-check check bench constraints clean distclean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+install: $(INSTALLED) ## make .venv with tflq and all that its tests need
+
+$(BIN)/python:
+	@$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV)"
+	@$(PIP) install --upgrade "pip>=25.1,<27"
+	@$(PIP) install --constraint constraints.txt --editable . --group dev
+	@touch $@
+
+demo: install ## train a digits classifier, quantize it seven ways, show the report
+	@$(BIN)/python $(DIGITS)/train.py
+	@$(BIN)/tflq convert $(DIGITS)/recipe.yaml
+	@echo
+	@cat $(DIGITS)/build/tflite/report.md
+	@echo
+	@echo "This report is $(DIGITS)/build/tflite/report.md"
+
+format: install ## rewrite the code in the house format
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+
+format-check: install
+	@$(BIN)/ruff format --check .
+
+lint: install ## look for mistakes in the code
+	@$(BIN)/ruff check .
+
+types: install ## check the types
+	@$(BIN)/mypy
+
+test: install ## run the fast tests
+	@$(BIN)/pytest -q -m "not slow"
+
+test-slow: install ## run the slow tests: real training and conversions
+	@$(BIN)/pytest -q -m slow
+
+schema: install ## write the recipe's JSON Schema
+	@$(BIN)/tflq schema > $(SCHEMA)
+
+docs: schema ## write the generated parts of README.md and docs/
+	@$(BIN)/python docs/make.py
+
+docs-check: install
+	@$(BIN)/tflq schema | diff $(SCHEMA) - || { echo "$(SCHEMA) is stale: run make docs"; exit 1; }
+	@$(BIN)/python docs/make.py --check
+
+check: format-check lint types test test-slow docs-check ## all of the above without changing a file, as CI does
+
+bench: install ## measure tflq against a converter script written by hand
+	@$(BIN)/python -m benchmarks
+
+constraints: $(BIN)/python ## pin what pyproject.toml asks for, for every Python at once
+	@$(PIP) install uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.10 pyproject.toml --group dev \
+		--no-header --no-annotate --output-file constraints.txt
+
+clean: ## remove everything that can be made again, except .venv
+	@rm -rf build dist *.egg-info examples/*/build benchmarks/build .mypy_cache .pytest_cache .ruff_cache
+	@find . -path "*/.venv" -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## remove .venv too
+	@rm -rf $(VENV)

@@ -1,0 +1,59 @@
+"""Files: content hashes, sizes, and writes that are whole or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def tree_bytes(path: Path) -> int:
+    """The size of a file, or of all files below a folder."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+def write(path: Path, text: str) -> None:
+    """Write the text, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def workspace(output: Path) -> Iterator[Path]:
+    """A temporary folder inside the output folder, so that what is made in it can be renamed into place."""
+    output.mkdir(parents=True, exist_ok=True)
+    for left in output.glob(f"{_PREFIX}*"):
+        if not _is_running(int(left.name.removeprefix(_PREFIX).split("-")[0])):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=output) as folder:
+        yield Path(folder)
+
+
+_PREFIX = ".work-"
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

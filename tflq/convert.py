@@ -1,0 +1,85 @@
+"""The only file that touches TFLiteConverter; everything here runs in a worker."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tflq.calibrate import Samples
+from tflq.datasets import Sample
+from tflq.errors import ConversionError
+from tflq.modes import Mode
+from tflq.sources import SIGNATURE, Prepared
+from tflq.worker import Report
+
+
+def convert(report: Report, prepared: Prepared, variant: Mode, samples: Samples | None, target: Path) -> None:
+    """Make the variant's file at `target`; ConversionError with the cause and a remedy where TensorFlow cannot."""
+    import tensorflow as tf
+    from tensorflow.lite.python.convert_phase import ConverterError
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(prepared.saved_model), signature_keys=[SIGNATURE])
+    variant.configure(converter)
+    if variant.needs_ranges and samples is not None:
+        converter.representative_dataset = _feed(report, samples, prepared.batch or 1, _passes(variant))
+    try:
+        made = converter.convert()
+    except (ConverterError, ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise ConversionError(f"{variant.name}: {explained(str(error))}") from error
+    target.write_bytes(made)
+
+
+def _feed(report: Report, samples: Samples, batch: int, passes: int) -> Callable[[], Iterator[Sample]]:
+    fed = 0
+
+    def batches() -> Iterator[Sample]:
+        nonlocal fed
+        for arrays in samples.batches(batch):
+            yield arrays
+            fed += batch
+            report(min(fed, passes * samples.count), passes * samples.count)
+
+    return batches
+
+
+def _passes(variant: Mode) -> int:
+    """How often the converter runs through the samples: it reads them again for 16-bit activations."""
+    return 2 if "16x8" in variant.mode else 1
+
+
+_EXPLANATIONS: tuple[tuple[str, str], ...] = (
+    (
+        r"TensorListReserve|Lowering tensor list ops is failed|lower_tensor_list_ops",
+        "the model has a loop over a list of tensors, as recurrent layers of Keras 3 make, which TensorFlow Lite's own ops"
+        " cannot express. Set converter.select_tf_ops: true (the file then needs the Flex runtime), or build the layer"
+        " with unroll=True, or in Keras 2, whose LSTM becomes one fused op",
+    ),
+    (
+        r"(?P<ops>'tf\.\w+' op) is neither a custom op nor a flex op",
+        "TensorFlow Lite has no op for {ops}. Set converter.select_tf_ops: true (the file then needs the Flex runtime),"
+        " or allow_custom_ops: true and bring a kernel, or rewrite that part of the model",
+    ),
+    (
+        r"Quantization to 16x8-bit not yet supported for op: (?P<ops>'\w+')",
+        "there is no kernel with 16-bit activations for {ops}; mode int16x8 leaves such ops in float",
+    ),
+    (
+        r"Max and min for dynamic tensors should be recorded during calibration: Failed for tensor (?P<ops>\S+)",
+        "calibration never reached the tensor {ops}, so it has no range: a branch that no sample takes, or NaN there",
+    ),
+    (
+        r"Model size is bigger than 2gb|exceeds 2 ?GB",
+        "the file would be larger than 2 GB, which the format does not allow; float16 or int8 makes it smaller",
+    ),
+)
+
+
+def explained(said: str) -> str:
+    """What the converter's message means, and what to do; its own first words where tflq does not know it."""
+    for pattern, meaning in _EXPLANATIONS:
+        found = [match.groupdict().get("ops", "") for match in re.finditer(pattern, said)]
+        if found:
+            return meaning.format(ops=", ".join(dict.fromkeys(found)))
+    text = " ".join(said.split())
+    return f"the converter says: {text[:500]}{' …' if len(text) > 500 else ''}"

@@ -1,0 +1,134 @@
+"""`{images: photos/, labels: folders}`: a folder of JPEG and PNG files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Discriminator, Field, Tag
+
+from tflq.datasets import pictures
+from tflq.datasets.rows import LazyRow, Row, TensorSpec
+from tflq.errors import DatasetError
+from tflq.strict import RecipePath, Strict
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def _form(value: Any) -> str:
+    return "<path>" if isinstance(value, (str, Path)) and value not in ("folders", "none") else "<word>"
+
+
+class Images(Strict):
+    """The JPEG and PNG files of a folder and of the folders in it, sorted by name; hidden ones are left out.
+
+    Columns: `image`, uint8 [height, width, 3], or 1 for a gray picture; `file`, its path from the folder; `label`.
+    """
+
+    images: RecipePath = Field(description="A folder of .jpg, .jpeg and .png files.")
+    labels: Annotated[
+        Annotated[Literal["folders", "none"], Tag("<word>")] | Annotated[RecipePath, Tag("<path>")],
+        Discriminator(_form),
+    ] = Field(
+        "none",
+        description="`folders`: the place of the picture's sub-folder among all, sorted by name, counted from 0. "
+        "A path: a CSV file whose header names the columns file and label; its rows are the dataset's, in its order, "
+        "with numbers for labels.",
+    )
+
+    def __str__(self) -> str:
+        return str(self.images)
+
+    def count(self) -> int:
+        return len(self._entries())
+
+    def rows(self, indices: Sequence[int], _specs: Sequence[TensorSpec] = ()) -> Iterator[Row]:
+        entries = self._entries()
+        for index in indices:
+            yield self._row(entries[index])
+
+    def _row(self, entry: _Entry) -> Row:
+        label = {} if entry.label is None else {"label": entry.label}
+        return LazyRow({"file": entry.file, **label}, {"image": partial(self._pixels, entry.file)})
+
+    def _pixels(self, file: str) -> np.ndarray:
+        path = self.images / file
+        try:
+            encoded = path.read_bytes()
+        except OSError as error:
+            raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
+        return pictures.decode(encoded, str(path))
+
+    def _entries(self) -> list[_Entry]:
+        if not self.images.is_dir():
+            raise DatasetError(f"{self.images}: there is no such folder")
+        if isinstance(self.labels, Path):
+            return list(_listed(self.labels, self.images))
+        files = [path.relative_to(self.images) for path in _pictures(self.images)]
+        if not files:
+            raise DatasetError(f"{self.images}: holds no picture: no {', '.join(SUFFIXES)} file")
+        if self.labels == "none":
+            return [_Entry(file.as_posix()) for file in files]
+        return [_Entry(file.as_posix(), label) for file, label in zip(files, self._folders(files), strict=True)]
+
+    def _folders(self, files: list[Path]) -> Iterator[int]:
+        places = {folder.name: place for place, folder in enumerate(_subfolders(self.images))}
+        for file in files:
+            if len(file.parts) < 2:
+                raise DatasetError(
+                    f"{self.images / file}: has no label: with labels: folders each picture lies in the folder of its"
+                    " class; move it, or say labels: none"
+                )
+            yield places[file.parts[0]]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One picture: its path from the dataset's folder."""
+
+    file: str
+    label: int | float | None = None
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.suffix.lower() in SUFFIXES:
+            yield path
+        elif path.is_dir():
+            yield from _pictures(path)
+
+
+def _listed(table: Path, folder: Path) -> Iterator[_Entry]:
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            absent = {"file", "label"} - set(reader.fieldnames or ())
+            if absent:
+                raise DatasetError(f"{table}:1: the header should name the columns file and label, such as: file,label")
+            for line in reader:
+                yield _entry(line, f"{table}:{reader.line_num}", folder)
+    except OSError as error:
+        raise DatasetError(f"{table}: cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{table}: is not a CSV file in UTF-8: {error}") from error
+
+
+def _entry(line: dict[str, Any], place: str, folder: Path) -> _Entry:
+    file, label = line["file"] or "", line["label"] or ""
+    if not (folder / file).is_file():
+        raise DatasetError(f"{place}: there is no file {folder / file}")
+    try:
+        return _Entry(file, int(label) if label.strip().lstrip("+-").isdigit() else float(label))
+    except ValueError:
+        raise DatasetError(f"{place}: the label {label!r} is not a number; give a class by its index, from 0") from None

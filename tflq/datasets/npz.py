@@ -1,0 +1,112 @@
+"""`{npz: data.npz}`: one array a column."""
+
+from __future__ import annotations
+
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from tflq.datasets.rows import LazyRow, Row, TensorSpec
+from tflq.errors import DatasetError
+from tflq.strict import RecipePath, Strict
+
+
+class Npz(Strict):
+    """Arrays in a NumPy .npz file, one a column, all with as many rows.
+
+    A column that nobody asks for is not read. One that `numpy.savez` wrote is mapped into memory, so it may be of any
+    size; of `numpy.savez_compressed` it is unpacked whole.
+    """
+
+    npz: RecipePath = Field(description="A .npz file with one array for each column, rows first.")
+
+    def __str__(self) -> str:
+        return str(self.npz)
+
+    def count(self) -> int:
+        return self._columns()[0].shape[0]
+
+    def rows(self, indices: Sequence[int], _specs: Sequence[TensorSpec] = ()) -> Iterator[Row]:
+        columns = self._columns()
+        for index in indices:
+            yield LazyRow({}, {column.name: partial(column.at, index) for column in columns})
+
+    def _columns(self) -> list[_Column]:
+        try:
+            with zipfile.ZipFile(self.npz) as archive:
+                columns = [_column(archive, self.npz, member) for member in archive.infolist()]
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error) as error:
+            raise DatasetError(f"{self.npz}: is not a whole .npz file, as numpy.savez writes it: {error}") from error
+        except OSError as error:
+            raise DatasetError(f"{self.npz}: cannot be read: {error.strerror}") from error
+        self._refuse_unequal(columns)
+        return columns
+
+    def _refuse_unequal(self, columns: list[_Column]) -> None:
+        if not columns:
+            raise DatasetError(f"{self.npz}: holds no arrays")
+        for column in columns:
+            if column.dtype.hasobject:
+                raise DatasetError(
+                    f"{self.npz}: column {column.name!r} holds Python objects, which are not read since they may run"
+                    " code; save an array of numbers, all rows of one shape"
+                )
+            if not column.shape:
+                raise DatasetError(f"{self.npz}: column {column.name!r} is a single value, without rows; leave it out")
+        if len({column.shape[0] for column in columns}) > 1:
+            sizes = ", ".join(f"{column.name} has {column.shape[0]}" for column in columns)
+            raise DatasetError(f"{self.npz}: the columns differ in their number of rows: {sizes}")
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One array of the file, not yet read."""
+
+    path: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    offset: int | None
+    """Where its bytes start in the file, in row-major order; None where they are not there as they are."""
+
+    def at(self, index: int) -> Any:
+        return self._array[index]
+
+    @cached_property
+    def _array(self) -> np.ndarray:
+        try:
+            if self.offset is not None:
+                return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+            with np.load(self.path, allow_pickle=False) as archive:
+                array: np.ndarray = archive[self.name]
+                return array
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise DatasetError(f"{self.path}: column {self.name!r} cannot be read: {error}") from error
+
+
+def _column(archive: zipfile.ZipFile, path: Path, member: zipfile.ZipInfo) -> _Column:
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, is_column_major, dtype = read_header(stream)
+        header_bytes = stream.tell()
+    is_stored = member.compress_type == zipfile.ZIP_STORED and not is_column_major and math.prod(shape) > 0
+    offset = _start(path, member) + header_bytes if is_stored else None
+    return _Column(path, member.filename.removesuffix(".npy"), shape, dtype, offset)
+
+
+def _start(path: Path, member: zipfile.ZipInfo) -> int:
+    """Where the member's bytes start: after its local header of 30 bytes, its name and an extra field."""
+    with path.open("rb") as file:
+        file.seek(member.header_offset + 26)
+        name_bytes, extra_bytes = struct.unpack("<HH", file.read(4))
+    return member.header_offset + 30 + int(name_bytes) + int(extra_bytes)

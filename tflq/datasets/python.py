@@ -1,0 +1,112 @@
+"""`{python: mypackage.data:rows}`: a function of the user's own."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from tflq.datasets.foreign import ForeignCode
+from tflq.datasets.rows import Row, TensorSpec
+from tflq.errors import DatasetError
+from tflq.strict import RecipePath, Strict, did_you_mean
+
+END = object()
+
+
+class Python(Strict):
+    """A function without arguments that yields the rows, or returns a sequence of them, each a dict of columns."""
+
+    python: str = Field(description="module:function, such as mypackage.data:rows.")
+    folder: RecipePath = Field(
+        Path(), validate_default=True, description="Where the module is found; by default the recipe's own folder."
+    )
+
+    @field_validator("python")
+    @classmethod
+    def _names_a_function(cls, value: str) -> str:
+        module, _, function = value.partition(":")
+        if not all(name.isidentifier() for name in [*module.split("."), function]):
+            raise ValueError(f"{value!r} should read module:function, such as mypackage.data:rows")
+        return value
+
+    def __str__(self) -> str:
+        return self.python
+
+    def count(self) -> int | None:
+        held = self._call()
+        if not _is_indexed(held):
+            return None
+        with self._foreign():
+            return len(held)
+
+    def rows(self, indices: Sequence[int], _specs: Sequence[TensorSpec] = ()) -> Iterator[Row]:
+        held = self._call()
+        chosen = self._picked(held, indices) if _is_indexed(held) else self._passed(held, indices)
+        for index, row in chosen:
+            if not isinstance(row, Mapping):
+                raise DatasetError(
+                    f"{self}: row {index} is a {type(row).__name__};"
+                    " a row should be a dict: column name → array or number"
+                )
+            yield row
+
+    def _picked(self, held: Sequence[Any], indices: Sequence[int]) -> Iterator[tuple[int, Any]]:
+        for index in indices:
+            with self._foreign():
+                row = held[index]
+            yield index, row
+
+    def _passed(self, held: Any, indices: Sequence[int]) -> Iterator[tuple[int, Any]]:
+        wanted = iter(indices)
+        following = next(wanted, None)
+        with self._foreign():
+            rows = iter(held)
+        for index in count():
+            if following is None:
+                return
+            with self._foreign():
+                row = next(rows, END)
+            if row is END:
+                return
+            if index == following:
+                yield index, row
+                following = next(wanted, None)
+
+    def _call(self) -> Any:
+        name, _, attribute = self.python.partition(":")
+        with self._foreign():
+            module = importlib.import_module(name)
+        self._refuse_namesake(name, module.__file__)
+        function = getattr(module, attribute, None)
+        if not callable(function):
+            hint = did_you_mean(attribute, [key for key, value in vars(module).items() if callable(value)])
+            raise DatasetError(f"{self}: {module.__file__} has no function {attribute!r}{hint}")
+        with self._foreign():
+            held = function()
+        if isinstance(held, (Mapping, str, bytes)) or not (_is_indexed(held) or hasattr(held, "__iter__")):
+            raise DatasetError(
+                f"{self}: returned a {type(held).__name__}; it should yield rows, or return a sequence of them"
+            )
+        return held
+
+    def _foreign(self) -> ForeignCode:
+        return ForeignCode(self.python, self.folder.absolute())
+
+    def _refuse_namesake(self, name: str, loaded: str | None) -> None:
+        """A module of that name may be loaded already, from elsewhere."""
+        stem = self.folder.absolute().joinpath(*name.split("."))
+        here = [path for path in (stem / "__init__.py", stem.with_suffix(".py")) if path.is_file()]
+        if here and (loaded is None or not here[0].samefile(loaded)):
+            raise DatasetError(
+                f"{self}: Python has another module {name!r} already, {loaded or 'built into it'}, not {here[0]};"
+                " rename yours"
+            )
+
+
+def _is_indexed(held: Any) -> bool:
+    return hasattr(held, "__len__") and hasattr(held, "__getitem__")

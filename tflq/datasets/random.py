@@ -1,0 +1,62 @@
+"""`{random: {seed: 0}}`: numbers of the model's own shapes, for trying out speed and size without data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from pydantic import NonNegativeInt
+
+from tflq.datasets.rows import RandomRow, Row, TensorSpec
+from tflq.errors import DatasetError
+from tflq.strict import Strict
+
+
+class Seed(Strict):
+    seed: NonNegativeInt = 0
+
+
+class Random(Strict):
+    """Without end; a row depends on the seed and its own index alone.
+
+    Floats are uniform in [0, 1), 8-bit integers over all their values. Wider integers are 0 or 1, since they are mostly
+    ids or masks, and larger ids might lie outside of the model's tables. The recipe's `inputs` are not applied.
+    """
+
+    random: Seed
+
+    def __str__(self) -> str:
+        return f"random numbers of seed {self.random.seed}"
+
+    def count(self) -> None:
+        return None
+
+    def rows(self, indices: Sequence[int], specs: Sequence[TensorSpec] = ()) -> Iterator[Row]:
+        for index in indices:
+            yield RandomRow(
+                {spec.name: self._values(index, place, spec) for place, spec in enumerate(sorted(specs, key=_name))}
+            )
+
+    def _values(self, index: int, place: int, spec: TensorSpec) -> np.ndarray:
+        shape = _known(spec)
+        generator = np.random.Generator(np.random.PCG64([self.random.seed, index, place]))
+        dtype = np.dtype(spec.dtype)
+        if dtype.kind == "f":
+            return generator.random(shape, np.float32).astype(dtype)
+        if dtype.itemsize == 1 and dtype.kind in "iu":
+            return generator.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+        return generator.integers(0, 2, shape).astype(dtype)
+
+
+def _name(spec: TensorSpec) -> str:
+    return spec.name
+
+
+def _known(spec: TensorSpec) -> tuple[int, ...]:
+    shape = spec.sample_shape
+    if shape is None or None in shape:
+        raise DatasetError(
+            f"random numbers need the shape of input {spec.name!r}, which the model leaves open:"
+            f" say inputs.{spec.name}.shape"
+        )
+    return tuple(size for size in shape if size is not None)

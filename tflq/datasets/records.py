@@ -1,0 +1,85 @@
+"""The framing of TFRecord files, read without TensorFlow: uint64 length, its CRC, the bytes, their CRC.
+
+The CRCs are not checked. A file that is cut short or of another format is still noticed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import zlib
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tflq.errors import DatasetError
+
+File = gzip.GzipFile | io.BufferedReader
+LONGEST = 2**31
+"""Bytes; no message of Protocol Buffers is longer."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of records of one file."""
+
+    path: Path
+    first: int
+    count: int
+
+
+def count(path: Path) -> int:
+    """How many records the file holds; DatasetError where it is none of the kind."""
+    with _opened(path) as file:
+        return sum(1 for _ in _lengths(file, path))
+
+
+def read(segments: Iterable[Segment], indices: Sequence[int]) -> Iterator[tuple[str, bytes]]:
+    """A name for messages and the bytes of each of those records, counted over all segments, in increasing order."""
+    start = 0
+    for segment in segments:
+        stop = start + segment.count
+        here = indices[bisect_left(indices, start) : bisect_left(indices, stop)]
+        if len(here):
+            yield from _read(segment.path, [index - start + segment.first for index in here])
+        if len(indices) == 0 or indices[-1] < stop:
+            return
+        start = stop
+
+
+def _read(path: Path, positions: Sequence[int]) -> Iterator[tuple[str, bytes]]:
+    wanted = iter(positions)
+    following = next(wanted)
+    with _opened(path) as file:
+        for position, length in enumerate(_lengths(file, path)):
+            if position == following:
+                yield f"{path}: record {position}", file.read(length)
+                if (following := next(wanted, -1)) < 0:
+                    return
+
+
+def _lengths(file: File, path: Path) -> Iterator[int]:
+    """The length of each record, the file standing at its first byte."""
+    while header := file.read(12):
+        length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else LONGEST
+        if length >= LONGEST:
+            raise DatasetError(
+                f"{path}: is not a TFRecord file, or is damaged; is it compressed without .gz in its name?"
+            )
+        start = file.tell()
+        yield length
+        file.seek(start + length)
+        if len(file.read(4)) < 4:
+            raise DatasetError(f"{path}: is cut short; copy or write it again")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[File]:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield file
+    except (OSError, EOFError, zlib.error) as error:
+        raise DatasetError(f"{path}: cannot be read: {error}") from error

@@ -1,0 +1,120 @@
+"""`{tfrecord: "shards/*.tfrecord", features: {image: image, label: int64}}`: tf.train.Example messages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Discriminator, Field, PositiveInt, Tag, field_validator, model_validator
+from typing_extensions import Self
+
+from tflq.datasets import pictures, records
+from tflq.datasets.rows import LazyRow, Row, TensorSpec
+from tflq.errors import DatasetError
+from tflq.strict import AsTuple, RecipePath, Strict, did_you_mean
+
+LISTS = {"image": "bytes", "string": "bytes", "bytes": "bytes", "int64": "int64", "float32": "float"}
+"""The list of a tf.train.Feature that holds values of that dtype."""
+
+
+Dtype = Literal["image", "int64", "float32", "string", "bytes"]
+
+
+class Feature(Strict):
+    """One feature of a tf.train.Example."""
+
+    dtype: Dtype = Field(description="image: an encoded JPEG or PNG file; string: text in UTF-8.")
+    shape: Annotated[tuple[PositiveInt, ...], AsTuple] = Field((), description="Without one, a single value.")
+
+    @model_validator(mode="after")
+    def _shape_of_numbers(self) -> Self:
+        if self.dtype == "image" and self.shape:
+            raise ValueError("the shape of an image is told by the picture itself: leave shape out")
+        return self
+
+
+def _form(value: Any) -> str:
+    return "<mapping>" if isinstance(value, (dict, Feature)) else "<dtype>"
+
+
+class TFRecord(Strict):
+    """Files of tf.train.Example messages, sorted by name; those that end in .gz are unpacked."""
+
+    tfrecord: RecipePath = Field(description="A file or a pattern, such as shards/*.tfrecord.")
+    features: dict[
+        str,
+        Annotated[
+            Annotated[Dtype, Tag("<dtype>")] | Annotated[Feature, Tag("<mapping>")],
+            Discriminator(_form),
+        ],
+    ] = Field(description="Feature name → dtype, or {dtype, shape}; each becomes a column.")
+
+    @field_validator("features")
+    @classmethod
+    def _at_least_one(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not value:
+            raise ValueError("name at least one feature, such as image: image")
+        return value
+
+    def __str__(self) -> str:
+        return str(self.tfrecord)
+
+    def count(self) -> int:
+        return sum(records.count(file) for file in self._files())
+
+    def rows(self, indices: Sequence[int], _specs: Sequence[TensorSpec] = ()) -> Iterator[Row]:
+        segments = (records.Segment(file, 0, records.count(file)) for file in self._files())
+        for place, record in records.read(segments, indices):
+            yield self._row(record, place)
+
+    def _files(self) -> list[Path]:
+        anchor = Path(self.tfrecord.anchor)
+        files = sorted(anchor.glob(str(self.tfrecord.relative_to(anchor))))
+        if not files:
+            raise DatasetError(f"{self.tfrecord}: there is no such file")
+        return files
+
+    def _row(self, record: bytes, place: str) -> Row:
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+        from tensorflow_datasets.proto import tf_example_pb2
+
+        try:
+            held = tf_example_pb2.Example.FromString(record).features.feature
+        except DecodeError as error:
+            raise DatasetError(f"{place}: is not a tf.train.Example") from error
+        features = {name: Feature(dtype=f) if isinstance(f, str) else f for name, f in self.features.items()}
+        columns = {name: _values(held, name, feature, place) for name, feature in features.items()}
+        encoded = {name: columns.pop(name) for name, feature in features.items() if feature.dtype == "image"}
+        return LazyRow(columns, {name: partial(pictures.decode, data, place) for name, data in encoded.items()})
+
+
+def _values(held: Any, name: str, feature: Feature, place: str) -> Any:
+    if name not in held:
+        has = ", ".join(sorted(held)) or "none at all"
+        raise DatasetError(f"{place}: has no feature {name!r}{did_you_mean(name, held)}; it has {has}")
+    kind = held[name].WhichOneof("kind") or "no_list"
+    wanted = LISTS[feature.dtype]
+    if kind != f"{wanted}_list":
+        raise DatasetError(f"{place}: feature {name!r} is a {kind}, but {feature.dtype} is read from a {wanted}_list")
+    values = list(getattr(held[name], kind).value)
+    if len(values) != math.prod(feature.shape):
+        asks = (
+            f"its shape {list(feature.shape)} asks for {math.prod(feature.shape)}" if feature.shape else "has no shape"
+        )
+        raise DatasetError(f"{place}: feature {name!r} holds {len(values)} values, but {asks}")
+    if feature.dtype == "string":
+        values = [_text(value, name, place) for value in values]
+    dtype = np.dtype(feature.dtype) if wanted != "bytes" else np.dtype(object)
+    array = np.array(values, dtype).reshape(feature.shape)
+    return array if feature.shape else array[()]
+
+
+def _text(value: bytes, name: str, place: str) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{place}: feature {name!r} is not UTF-8 text; read it as bytes") from error

@@ -1,0 +1,204 @@
+"""Files over a dataset: per-sample statistics in one pass, sharded over workers; from them scores and fidelity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+import numpy as np
+
+from pydantic import Field
+
+from tflq.calibrate import SampleCount, Seed
+from tflq.datasets import Dataset, Row, Sample, select
+from tflq.errors import DatasetError, RecipeError
+from tflq.inputs import Input, make_sample
+from tflq.interpreter import Latency, Runner
+from tflq.metrics import BuiltIn, Custom, Metric, built_in, errors, top_k_odds
+from tflq.sources import Prepared, reference
+from tflq.strict import Strict, did_you_mean
+from tflq.worker import Report
+
+SOURCE, FLOAT32 = "the source", "the base line"
+"""Name the source and the float32 file among the subjects; no variant can be called so."""
+
+
+class Evaluation(Strict):
+    """The samples that every file is measured on, and how."""
+
+    dataset: Dataset
+    label: str | None = Field(None, description="The column of the dataset that holds the truth.")
+    output: str | None = Field(None, description="The output that is scored; needed where the model has several.")
+    metric: BuiltIn | Custom | None = Field(None, description="Without one, fidelity alone is measured.")
+    samples: SampleCount = Field(2000, description="How many rows, or `all`; fewer where the dataset has fewer.")
+    seed: Seed = Field(0, description="Which rows: a seeded sample, or `first` for the first in order.")
+
+    @property
+    def scoring(self) -> Metric | None:
+        """The metric that scores the output, if there is one."""
+        return built_in(self.metric) if isinstance(self.metric, str) else self.metric
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured, on what: the float32 file is the reference of all others."""
+
+    evaluation: Evaluation
+    inputs: Mapping[str, Input]
+    source: Prepared
+    float32: Path
+    files: Mapping[str, Path]
+    runs_source: bool = False
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Which rows are measured, and the arrays of one call made from the first of them."""
+
+    indices: Sequence[int]
+    total: int | None
+    """Rows that the dataset holds; None where only reading them all would tell."""
+    arrays: Sample
+
+
+def probe(report: Report, evaluation: Evaluation, inputs: Mapping[str, Input], source: Prepared) -> Probe:
+    """Choose the rows, and make a first call of them; DatasetError where rows and model do not fit."""
+    _refuse_unknown_output(evaluation, source)
+    chosen = select(evaluation.dataset, evaluation.samples, evaluation.seed)
+    row = next(iter(evaluation.dataset.rows(chosen.indices[:1], source.inputs)))
+    if evaluation.label is not None and evaluation.label not in row:
+        hint = did_you_mean(evaluation.label, row)
+        raise DatasetError(f"evaluation.label: there is no column {evaluation.label!r}{hint}; there are {', '.join(row)}")
+    sample = make_sample(row, inputs, source.inputs)
+    return Probe(chosen.indices, chosen.total, stack([sample], source))
+
+
+def _refuse_unknown_output(evaluation: Evaluation, source: Prepared) -> None:
+    names = [spec.name for spec in source.outputs]
+    if evaluation.metric is not None and evaluation.output is None and len(names) > 1:
+        raise RecipeError(f"evaluation.output is needed: the model has the outputs {', '.join(names)}")
+    if evaluation.output is not None and evaluation.output not in names:
+        hint = did_you_mean(evaluation.output, names)
+        raise RecipeError(f"evaluation.output: there is no output {evaluation.output!r}{hint}; there are {', '.join(names)}")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one subject answered, sample by sample, in the order of their indices."""
+
+    statistics: np.ndarray
+    """The metric's statistics, [samples, k]; k is 0 without a metric."""
+    errors: Mapping[str, np.ndarray]
+    """For each output the sums of `metrics.errors` against the float32 file, [samples, 6]."""
+    agreement: Mapping[str, np.ndarray]
+    """For each output that is a row of classes, the odds that the top class is the float32 file's, [samples]."""
+    spread: Mapping[str, np.ndarray]
+    """For each output the largest difference from the first sample of the shard, [samples]."""
+    is_finite: np.ndarray
+    """Whether every output is, [samples]."""
+
+
+def measure(report: Report, plan: Plan, indices: Sequence[int]) -> dict[str, Record]:
+    """Run the float32 file, and every other, over the rows of those indices."""
+    subjects: dict[str, Callable[[Sample], Mapping[str, np.ndarray]]] = {name: Runner(path) for name, path in plan.files.items()}
+    if plan.runs_source:
+        subjects[SOURCE] = reference(plan.source)
+    float32 = Runner(plan.float32)
+    books = {name: _Book(plan) for name in (FLOAT32, *subjects)}
+    done = 0
+    for rows, samples in _batches(plan, indices):
+        arrays = stack(samples, plan.source)
+        truths = split(float32(arrays), len(samples))
+        answers = {FLOAT32: truths} | {name: split(run(arrays), len(samples)) for name, run in subjects.items()}
+        for name, book in books.items():
+            for row, truth, answer in zip(rows, truths, answers[name], strict=True):
+                book.enter(row, truth, answer)
+        done += len(samples)
+        report(done, len(indices))
+    return {name: book.record() for name, book in books.items()}
+
+
+def _batches(plan: Plan, indices: Sequence[int]) -> Iterator[tuple[list[Row], list[Sample]]]:
+    rows = plan.evaluation.dataset.rows(indices, plan.source.inputs)
+    while some := list(islice(rows, plan.source.batch or 1)):
+        yield some, [make_sample(row, plan.inputs, plan.source.inputs) for row in some]
+
+
+def stack(samples: Sequence[Sample], source: Prepared) -> Sample:
+    """Samples as one call's arrays; the last is repeated where there are too few."""
+    padded = [*samples, *[samples[-1]] * ((source.batch or 1) - len(samples))]
+    return {spec.name: spec.call(np.stack([sample[spec.name] for sample in padded])) for spec in source.inputs}
+
+
+def split(outputs: Mapping[str, np.ndarray], count: int) -> list[dict[str, np.ndarray]]:
+    """One call's outputs, sample by sample; those of a single sample are left as they are."""
+    if count == 1:
+        return [dict(outputs)]
+    return [{name: output[i : i + 1] for name, output in outputs.items()} for i in range(count)]
+
+
+class _Book:
+    """Gathers what one subject answers."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.metric, self.label = plan.evaluation.scoring, plan.evaluation.label
+        self.output = plan.evaluation.output or plan.source.outputs[0].name
+        self.statistics: list[np.ndarray] = []
+        self.errors: dict[str, list[np.ndarray]] = {}
+        self.agreement: dict[str, list[float]] = {}
+        self.spread: dict[str, list[float]] = {}
+        self.is_finite: list[bool] = []
+        self.first: Mapping[str, np.ndarray] = {}
+
+    def enter(self, row: Row, truth: Mapping[str, np.ndarray], answer: Mapping[str, np.ndarray]) -> None:
+        self.first = self.first or answer
+        self.is_finite.append(all(np.isfinite(output).all() for output in answer.values()))
+        for name, f in truth.items():
+            q = answer[name]
+            self.errors.setdefault(name, []).append(errors(f, q))
+            self.spread.setdefault(name, []).append(_distance(q, self.first[name]))
+            if f.ndim == 2 and f.shape[1] > 1:
+                self.agreement.setdefault(name, []).append(top_k_odds(q, int(f.argmax()), 1))
+        if self.metric and self.label:
+            self.statistics.append(self.metric.statistics(answer[self.output], np.asarray(row[self.label])))
+
+    def record(self) -> Record:
+        return Record(
+            statistics=np.array(self.statistics).reshape(len(self.is_finite), -1),
+            errors={name: np.array(rows) for name, rows in self.errors.items()},
+            agreement={name: np.array(odds) for name, odds in self.agreement.items()},
+            spread={name: np.array(distances) for name, distances in self.spread.items()},
+            is_finite=np.array(self.is_finite),
+        )
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max(initial=0))
+
+
+def merge(shards: Sequence[Mapping[str, Record]]) -> dict[str, Record]:
+    """The records of shards, each of which took every n-th sample, as one in the samples' own order."""
+    return {name: _merged([shard[name] for shard in shards]) for name in shards[0]}
+
+
+def _merged(records: Sequence[Record]) -> Record:
+    positions = [start + len(records) * np.arange(len(record.is_finite)) for start, record in enumerate(records)]
+    order = np.argsort(np.concatenate(positions))
+
+    def joined(parts: Iterable[np.ndarray]) -> np.ndarray:
+        return np.concatenate(list(parts))[order]
+
+    return Record(
+        statistics=joined(record.statistics for record in records),
+        errors={name: joined(record.errors[name] for record in records) for name in records[0].errors},
+        agreement={name: joined(record.agreement[name] for record in records) for name in records[0].agreement},
+        spread={name: joined(record.spread[name] for record in records) for name in records[0].spread},
+        is_finite=joined(record.is_finite for record in records),
+    )
+
+
+def time(report: Report, path: Path, arrays: Sample, settings: tuple[int, int, int]) -> Latency:
+    """The latency of the file on these inputs; `settings` are runs, warm-up runs and threads."""
+    runs, warmup, threads = settings
+    return Runner(path, threads).time(arrays, runs, warmup)

@@ -1,0 +1,131 @@
+"""What the stages found, put together: drafts and records to the Result of the report."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tflq import recipe as recipes
+from tflq import scores
+from tflq.calibrate import Gathered
+from tflq.errors import TflqError
+from tflq.evaluate import Plan, Probe, Record
+from tflq.job import Draft
+from tflq.recipe import Recipe
+from tflq.result import Baseline, Data, Measured, Result, Run, Variant
+from tflq.rules import Violation
+from tflq.worker import Done, Failed
+
+PACKAGES = ("tensorflow", "ai-edge-litert", "numpy", "keras", "tf-keras")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What all variants have in common."""
+
+    recipe: Recipe
+    plan: Plan
+    probe: Probe
+    base: Record
+    """The float32 file's answers."""
+    source: Record | TflqError
+    calibration: Done[Gathered] | Failed | None
+
+
+def conclude(evidence: Evidence, drafts: Sequence[Draft], run: Run) -> Result:
+    """The result of a run."""
+    recipe = evidence.recipe
+    return Result(
+        name=recipe.name,
+        recipe=recipes.dump(recipe, recipe.output),
+        environment=_environment(),
+        warnings=tuple(_warnings(evidence)),
+        calibration=_calibration(evidence),
+        evaluation=_evaluation(evidence),
+        baseline=_baseline(evidence),
+        variants=tuple(_variant(evidence, draft) for draft in drafts),
+        run=run,
+    )
+
+
+def _environment() -> dict[str, str]:
+    versions = {package: importlib.metadata.version(package) for package in PACKAGES}
+    return {"tflq": importlib.metadata.version("tflq"), "python": platform.python_version()} | versions
+
+
+def _warnings(evidence: Evidence) -> Iterator[str]:
+    recipe, calibration = evidence.recipe, evidence.calibration
+    yield from recipes.warnings(recipe)
+    if isinstance(evidence.source, TflqError):
+        yield f"the source could not be run in TensorFlow, so only its float32 file is the base line: {evidence.source}"
+    if recipe.calibration and isinstance(calibration, Done):
+        yield from _fewer("calibration", recipe.calibration.samples, calibration.value.samples.count)
+    yield from _fewer("evaluation", recipe.measured_on.samples, len(evidence.base.is_finite))
+
+
+def _fewer(section: str, asked: int | str, used: int) -> Iterator[str]:
+    if isinstance(asked, int) and used < asked:
+        yield f"{section}.samples asks for {asked}, the dataset has {used}: all were used"
+
+
+def _calibration(evidence: Evidence) -> Data | None:
+    if not isinstance(evidence.calibration, Done) or evidence.recipe.calibration is None:
+        return None
+    gathered = evidence.calibration.value
+    dataset = str(evidence.recipe.calibration.dataset)
+    return Data(dataset, gathered.samples.count, gathered.total, gathered.summaries)
+
+
+def _evaluation(evidence: Evidence) -> Data:
+    return Data(str(evidence.recipe.measured_on.dataset), len(evidence.base.is_finite), evidence.probe.total, ())
+
+
+def _baseline(evidence: Evidence) -> Baseline:
+    metric, source = evidence.recipe.measured_on.scoring, evidence.source
+    ran = None if isinstance(source, TflqError) else source
+    return Baseline(
+        source_bytes=evidence.plan.source.size_bytes,
+        source_metric=scores.metric_value(metric, ran) if ran else None,
+        source_error=str(source) if isinstance(source, TflqError) else None,
+        float32_bytes=evidence.plan.float32.stat().st_size,
+        float32_metric=scores.metric_value(metric, evidence.base),
+        fidelity=scores.outputs(ran) if ran else {},
+    )
+
+
+def _variant(evidence: Evidence, draft: Draft) -> Variant:
+    file = draft.verified.file if draft.verified else None
+    ratio = file.size_bytes / evidence.plan.float32.stat().st_size if file else None
+    measured = _measured(evidence, draft) if draft.record else None
+    return Variant(
+        name=draft.name,
+        mode=draft.variant.mode if draft.variant else None,
+        file=file,
+        size_ratio=ratio,
+        measured=measured,
+        gates=scores.gates(evidence.recipe.gates, file, ratio, measured) if file and ratio else (),
+        violations=tuple(_violations(evidence, draft)),
+        error=draft.error,
+        seconds=draft.seconds,
+    )
+
+
+def _measured(evidence: Evidence, draft: Draft) -> Measured | None:
+    if draft.record is None:
+        return None
+    metric, bar = evidence.recipe.measured_on.scoring, evidence.recipe.gates.max_metric_drop
+    score = scores.score(metric, evidence.base, draft.record, bar) if metric else None
+    return Measured(score, scores.outputs(draft.record), draft.latency)
+
+
+def _violations(evidence: Evidence, draft: Draft) -> Iterator[Violation]:
+    if draft.verified:
+        yield from draft.verified.violations
+    if draft.record:
+        yield from scores.suspicions(draft.record, evidence.base)
+        if not isinstance(evidence.source, TflqError):
+            yield from scores.strays(evidence.source)

@@ -1,0 +1,30 @@
+"""A .tflite file as a Graph of frozen values, without TensorFlow."""
+
+from tflq.flatbuffer.graph import ABSENT, Graph, Metadata, Operator, Quantization, Signature, Subgraph, Tensor
+from tflq.flatbuffer.inventory import (
+    CONVERSIONS,
+    OperatorCount,
+    OperatorKind,
+    float_operators,
+    operator_counts,
+    size_by_dtype,
+)
+from tflq.flatbuffer.reader import read
+
+__all__ = [
+    "ABSENT",
+    "CONVERSIONS",
+    "Graph",
+    "Metadata",
+    "Operator",
+    "OperatorCount",
+    "OperatorKind",
+    "Quantization",
+    "Signature",
+    "Subgraph",
+    "Tensor",
+    "float_operators",
+    "operator_counts",
+    "read",
+    "size_by_dtype",
+]

@@ -1,0 +1,175 @@
+"""What is in a .tflite file, as frozen values: subgraphs of operators and tensors, signatures, metadata."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+ABSENT = -1
+"""Stands in `Operator.inputs` for an optional input that is not given, so that the others keep their positions."""
+FLOAT_DTYPES = frozenset({"float16", "float32", "float64", "bfloat16"})
+PACKED_BITS = {"int4": 4, "uint4": 4, "int2": 2}
+NUMPY_DTYPES = {
+    name: np.dtype(name).newbyteorder("<")
+    for name in (
+        *("float16", "float32", "float64", "int8", "int16", "int32", "int64"),
+        *("uint8", "uint16", "uint32", "uint64", "bool", "complex64", "complex128"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """real = (q - zero_point) * scale; one scale for the whole tensor, or one for each index of `dimension`.
+
+    `scales` is empty where another tensor holds them, as in blockwise quantization.
+    """
+
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    dimension: int = 0
+
+    @property
+    def is_per_axis(self) -> bool:
+        return len(self.scales) > 1
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An edge of the graph. `shape_signature` has -1 for a dimension that may change, where `shape` has 1."""
+
+    index: int
+    name: str
+    dtype: str
+    """TensorFlow's name of it: float32, int8, int4, string, ..."""
+    shape: tuple[int, ...]
+    shape_signature: tuple[int, ...]
+    buffer: int
+    """Tensors of one buffer share one place in the file."""
+    quantization: Quantization | None = None
+    is_variable: bool = False
+    is_sparse: bool = False
+    stored: npt.NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+    """The bytes of a constant: a view of the file, never a copy."""
+
+    @property
+    def is_constant(self) -> bool:
+        return self.stored is not None
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype in FLOAT_DTYPES
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in the file: 0 unless constant."""
+        return 0 if self.stored is None else self.stored.size
+
+    @property
+    def needed_bytes(self) -> int:
+        """What its shape takes; the converter may let constants of several sizes share one place in the file."""
+        bits = PACKED_BITS.get(self.dtype) or 8 * NUMPY_DTYPES.get(self.dtype, np.dtype("V0")).itemsize
+        return 0 if self.is_sparse else -(-math.prod(self.shape) * bits // 8)
+
+    @property
+    def data(self) -> npt.NDArray[Any] | None:
+        """A constant in its shape, as a read-only view; None for any other tensor.
+
+        int4 and int2 are unpacked, to one byte an element. A sparse tensor, and one of a dtype that NumPy has not
+        (string, bfloat16), is given as its stored bytes.
+        """
+        if self.stored is None or not self.needed_bytes:
+            return self.stored
+        if self.dtype in PACKED_BITS:
+            return _unpacked(self.stored, self.dtype, math.prod(self.shape)).reshape(self.shape)
+        return self.stored[: self.needed_bytes].view(NUMPY_DTYPES[self.dtype]).reshape(self.shape)
+
+
+def _unpacked(stored: npt.NDArray[np.uint8], dtype: str, count: int) -> npt.NDArray[Any]:
+    """One element a byte where the file has several, the first in the lowest bits."""
+    bits = PACKED_BITS[dtype]
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    values = (stored[:, np.newaxis] >> shifts).ravel()[:count] & np.uint8(2**bits - 1)
+    if dtype.startswith("u"):
+        return values
+    sign = np.int8(2 ** (bits - 1))
+    return (values.view(np.int8) ^ sign) - sign
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A node of the graph; `type` is a built-in operator's name, or a custom one's own, such as FlexLog."""
+
+    index: int
+    type: str
+    version: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    is_custom: bool = False
+    intermediates: tuple[int, ...] = ()
+    variable: str = ""
+    """Of VAR_HANDLE: the variable's name, which is one for all subgraphs."""
+
+
+@dataclass(frozen=True)
+class Subgraph:
+    index: int
+    name: str
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    def input(self, operator: Operator, position: int) -> Tensor | None:
+        """What the operator reads at that position; None where it is not given."""
+        index = operator.inputs[position] if position < len(operator.inputs) else ABSENT
+        return None if index == ABSENT else self.tensors[index]
+
+    def read_by(self, operator: Operator) -> tuple[Tensor, ...]:
+        return tuple(self.tensors[index] for index in operator.inputs if index != ABSENT)
+
+    def written_by(self, operator: Operator) -> tuple[Tensor, ...]:
+        return tuple(self.tensors[index] for index in operator.outputs if index != ABSENT)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A named way to call a subgraph; its inputs and outputs are pairs of a name and a tensor's index."""
+
+    key: str
+    subgraph: int
+    inputs: tuple[tuple[str, int], ...]
+    outputs: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Metadata:
+    name: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Graph:
+    subgraphs: tuple[Subgraph, ...]
+    signatures: tuple[Signature, ...]
+    metadata: tuple[Metadata, ...]
+    size_bytes: int
+    version: int
+    description: str
+
+    @property
+    def minimum_runtime_version(self) -> str | None:
+        """The oldest TensorFlow Lite that has every operator at its version; None where the file does not say."""
+        found = [entry.data for entry in self.metadata if entry.name == "min_runtime_version"]
+        return found[0].rstrip(b"\0").decode("ascii", "replace") or None if found else None
+
+    def operators(self) -> Iterator[tuple[Subgraph, Operator]]:
+        """Every operator of every subgraph, with the subgraph that it is in."""
+        for subgraph in self.subgraphs:
+            for operator in subgraph.operators:
+                yield subgraph, operator

@@ -1,0 +1,190 @@
+""".tflite bytes to a Graph. Nothing of the weights is copied: what is constant is a view of the bytes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+from tflq.errors import EvaluationError
+from tflq.flatbuffer.graph import (
+    ABSENT,
+    Graph,
+    Metadata,
+    Operator,
+    Quantization,
+    Signature,
+    Subgraph,
+    Tensor,
+)
+
+_DTYPES: dict[int, str] = {
+    code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)
+}
+_OPERATORS: dict[int, str] = {
+    code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
+}
+_ASTRAY = (IndexError, OverflowError, TypeError, ValueError, struct.error)
+"""What the flatbuffer accessors raise when an offset or a count in the file leads out of it."""
+_T = TypeVar("_T")
+_Buffers = tuple[npt.NDArray[np.uint8], ...]
+
+
+def read(data: bytes) -> Graph:
+    """The graph of a .tflite file; EvaluationError for bytes that are not one, or not a whole one."""
+    if data[4:8] != b"TFL3":
+        raise EvaluationError("not a .tflite file: the identifier TFL3 is missing at its start")
+    try:
+        return _graph(data)
+    except _ASTRAY as error:
+        raise EvaluationError("not a whole .tflite file: it is damaged or was cut short; make it again") from error
+
+
+def _graph(data: bytes) -> Graph:
+    model = schema.Model.GetRootAs(data)
+    buffers = tuple(_stored(buffer, data) for buffer in _each(model.BuffersLength(), model.Buffers))
+    codes = _each(model.OperatorCodesLength(), model.OperatorCodes)
+    subgraphs = tuple(
+        _subgraph(index, packed, codes, buffers)
+        for index, packed in enumerate(_each(model.SubgraphsLength(), model.Subgraphs))
+    )
+    signatures = _each(model.SignatureDefsLength(), model.SignatureDefs)
+    return Graph(
+        subgraphs=subgraphs,
+        signatures=tuple(_signature(entry, subgraphs) for entry in signatures),
+        metadata=tuple(_metadata(entry, buffers) for entry in _each(model.MetadataLength(), model.Metadata)),
+        size_bytes=len(data),
+        version=model.Version(),
+        description=_text(model.Description()),
+    )
+
+
+def _each(count: int, get: Callable[[int], _T]) -> tuple[_T, ...]:
+    return tuple(get(index) for index in range(count))
+
+
+def _stored(buffer: Any, data: bytes) -> npt.NDArray[np.uint8]:
+    if buffer.Offset() > 1:  # in a file too large for a flatbuffer the contents lie behind it
+        return np.frombuffer(data, np.uint8, buffer.Size(), buffer.Offset())
+    return np.frombuffer(b"", np.uint8) if buffer.DataIsNone() else buffer.DataAsNumpy()
+
+
+def _tensor(index: int, packed: Any, buffers: _Buffers) -> Tensor:
+    stored = buffers[packed.Buffer()]
+    tensor = Tensor(
+        index=index,
+        name=_text(packed.Name()),
+        dtype=_dtype(packed.Type()),
+        shape=_numbers(packed.ShapeAsNumpy()),
+        shape_signature=_numbers(packed.ShapeSignatureAsNumpy()) or _numbers(packed.ShapeAsNumpy()),
+        buffer=packed.Buffer(),
+        quantization=_quantization(packed.Quantization()),
+        is_variable=packed.IsVariable(),
+        is_sparse=packed.Sparsity() is not None,
+        stored=stored if stored.size else None,
+    )
+    if tensor.is_constant and stored.size < tensor.needed_bytes:
+        raise EvaluationError(
+            f"no runtime can load this file: the constant {tensor.name!r} of shape {list(tensor.shape)} and dtype"
+            f" {tensor.dtype} takes {tensor.needed_bytes} bytes, and the file holds {stored.size}; make it again"
+        )
+    return tensor
+
+
+def _dtype(code: int) -> str:
+    if code not in _DTYPES:
+        raise EvaluationError(f"a tensor has the dtype number {code}: the file is damaged, or made for a newer LiteRT")
+    return _DTYPES[code]
+
+
+def _quantization(packed: Any) -> Quantization | None:
+    if packed is None or not (packed.ScaleLength() or packed.DetailsType()):
+        return None  # a range alone, which calibration leaves there, is not a quantization
+    return Quantization(
+        scales=_numbers(packed.ScaleAsNumpy()),
+        zero_points=_numbers(packed.ZeroPointAsNumpy()),
+        dimension=packed.QuantizedDimension(),
+    )
+
+
+def _subgraph(index: int, packed: Any, codes: tuple[Any, ...], buffers: _Buffers) -> Subgraph:
+    tensors = _each(packed.TensorsLength(), packed.Tensors)
+    operators = _each(packed.OperatorsLength(), packed.Operators)
+    return Subgraph(
+        index=index,
+        name=_text(packed.Name()),
+        tensors=tuple(_tensor(number, tensor, buffers) for number, tensor in enumerate(tensors)),
+        operators=tuple(
+            _operator(number, operator, codes[operator.OpcodeIndex()], len(tensors))
+            for number, operator in enumerate(operators)
+        ),
+        inputs=_indices(packed.InputsAsNumpy(), len(tensors)),
+        outputs=_indices(packed.OutputsAsNumpy(), len(tensors)),
+    )
+
+
+def _operator(index: int, packed: Any, code: Any, tensors: int) -> Operator:
+    type_, is_custom = _type(code)
+    return Operator(
+        index=index,
+        type=type_,
+        version=code.Version(),
+        inputs=_indices(packed.InputsAsNumpy(), tensors, lowest=ABSENT),
+        outputs=_indices(packed.OutputsAsNumpy(), tensors, lowest=ABSENT),
+        is_custom=is_custom,
+        intermediates=_indices(packed.IntermediatesAsNumpy(), tensors, lowest=ABSENT),
+        variable=_variable(packed.BuiltinOptions()) if type_ == "VAR_HANDLE" else "",
+    )
+
+
+def _variable(options: Any) -> str:
+    if options is None:
+        return ""
+    handle = schema.VarHandleOptions()
+    handle.Init(options.Bytes, options.Pos)
+    return _text(handle.SharedName())
+
+
+def _type(code: Any) -> tuple[str, bool]:
+    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())  # the old field ends at 127
+    if number not in _OPERATORS:
+        raise EvaluationError(f"an operator has the number {number}: the file is damaged, or made for a newer LiteRT")
+    is_custom = number == schema.BuiltinOperator.CUSTOM
+    return (_text(code.CustomCode()) if is_custom else _OPERATORS[number]), is_custom
+
+
+def _signature(packed: Any, subgraphs: tuple[Subgraph, ...]) -> Signature:
+    subgraph = subgraphs[packed.SubgraphIndex()]
+    return Signature(
+        key=_text(packed.SignatureKey()),
+        subgraph=subgraph.index,
+        inputs=_named(_each(packed.InputsLength(), packed.Inputs), subgraph),
+        outputs=_named(_each(packed.OutputsLength(), packed.Outputs), subgraph),
+    )
+
+
+def _named(entries: tuple[Any, ...], subgraph: Subgraph) -> tuple[tuple[str, int], ...]:
+    return tuple((_text(entry.Name()), subgraph.tensors[entry.TensorIndex()].index) for entry in entries)
+
+
+def _metadata(packed: Any, buffers: _Buffers) -> Metadata:
+    return Metadata(_text(packed.Name()), buffers[packed.Buffer()].tobytes())
+
+
+def _text(string: bytes | None) -> str:
+    return (string or b"").decode("utf-8", "replace")
+
+
+def _numbers(vector: Any) -> tuple[Any, ...]:
+    return tuple(vector.tolist()) if isinstance(vector, np.ndarray) else ()  # 0 where there is no vector
+
+
+def _indices(vector: Any, end: int, lowest: int = 0) -> tuple[int, ...]:
+    indices = _numbers(vector)
+    if any(not lowest <= index < end for index in indices):
+        raise IndexError(f"there is no tensor {min(indices)} or {max(indices)}")
+    return indices

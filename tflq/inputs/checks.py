@@ -1,0 +1,101 @@
+"""What can be wrong with samples, found before TensorFlow sees them; and what they are like, for the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tflq.datasets import Sample
+from tflq.errors import DatasetError
+
+
+def check_finite(sample: Sample, row: int, stage: str = "calibration") -> None:
+    """DatasetError where the sample, made of that row, holds NaN or infinities."""
+    for name, array in sample.items():
+        if array.dtype.kind == "f" and not (is_finite := np.isfinite(array)).all():
+            raise DatasetError(
+                f"{stage} row {row}: input {name!r} holds {array[~is_finite].flat[0]}:"
+                " correct the data, its scale and offset, or leave that row out"
+            )
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One model input over all samples."""
+
+    name: str
+    dtype: str
+    samples: int
+    minimum: float
+    maximum: float
+    mean: float
+    std: float
+    is_repeated: bool
+    """Whether there are several samples, and all are the same."""
+
+    @property
+    def is_constant(self) -> bool:
+        return self.minimum == self.maximum
+
+
+def check_calibration(summaries: Iterable[Summary]) -> None:
+    """DatasetError where an input never varies, so that it has no range; ids and masks may be constant."""
+    for summary in summaries:
+        dtype = np.dtype(summary.dtype)
+        is_measured = dtype.kind == "f" or (dtype.kind in "iu" and dtype.itemsize == 1)
+        if summary.is_constant and is_measured:
+            raise DatasetError(
+                f"input {summary.name!r} never varies: it is {summary.minimum:g} throughout all {summary.samples}"
+                " calibration samples, which gives it no range; check its column, scale and offset"
+            )
+
+
+class Survey:
+    """Summarizes samples that pass by, each checked to be finite."""
+
+    def __init__(self) -> None:
+        self._tallies: dict[str, _Tally] = {}
+
+    def add(self, sample: Sample, row: int) -> None:
+        """DatasetError where the sample, made of that row, is not finite."""
+        check_finite(sample, row)
+        for name, array in sample.items():
+            self._tallies.setdefault(name, _Tally(array)).add(array)
+
+    def summaries(self) -> tuple[Summary, ...]:
+        return tuple(tally.summary(name) for name, tally in self._tallies.items())
+
+
+class _Tally:
+    """One input's running figures: mean and variance as of Chan, Golub and LeVeque (1979)."""
+
+    def __init__(self, first: np.ndarray) -> None:
+        self.first = first
+        self.samples = 0
+        self.count = 0
+        self.mean = 0.0
+        self.squares = 0.0
+        self.minimum = math.inf
+        self.maximum = -math.inf
+        self.is_repeated = True
+
+    def add(self, array: np.ndarray) -> None:
+        values = array.astype(np.float64)
+        mean, total = float(values.mean()), self.count + values.size
+        self.squares += (
+            float(np.square(values - mean).sum()) + (mean - self.mean) ** 2 * self.count * values.size / total
+        )
+        self.mean += (mean - self.mean) * values.size / total
+        self.minimum = min(self.minimum, float(values.min()))
+        self.maximum = max(self.maximum, float(values.max()))
+        self.is_repeated = self.is_repeated and np.array_equal(array, self.first)
+        self.samples, self.count = self.samples + 1, total
+
+    def summary(self, name: str) -> Summary:
+        std = math.sqrt(self.squares / self.count)
+        is_repeated = self.is_repeated and self.samples > 1
+        values = (self.minimum, self.maximum, self.mean, std)
+        return Summary(name, str(self.first.dtype), self.samples, *values, is_repeated)

@@ -1,0 +1,134 @@
+"""The recipe's `inputs`: how a model input is made of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    FiniteFloat,
+    PositiveInt,
+    Tag,
+    field_validator,
+    model_validator,
+)
+from typing_extensions import Self
+
+from tflq.inputs.geometry import Method, Size
+from tflq.strict import AsTuple, Strict
+
+
+def _form(value: Any) -> str:
+    return (
+        "<mapping>" if isinstance(value, (dict, Strict)) else "<list>" if isinstance(value, (list, tuple)) else "<one>"
+    )
+
+
+def _pair(value: Any) -> Any:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise ValueError("should be [height, width]")
+    return tuple(value)
+
+
+SizeField = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_pair)]
+PerChannel = Annotated[
+    Annotated[FiniteFloat, Tag("<one>")]
+    | Annotated[tuple[FiniteFloat, ...], Field(min_length=1), AsTuple, Tag("<list>")],
+    Discriminator(lambda value: "<list>" if _form(value) == "<list>" else "<one>"),
+]
+"""One number, or one for each channel."""
+
+
+class Resize(Strict):
+    """A new size, and how it is reached; the pixels' centres are at half coordinates, as in tf.image.resize."""
+
+    size: SizeField = Field(description="[height, width]")
+    method: Method = "bilinear"
+    antialias: bool = Field(True, description="tf.image.resize does not unless told; nearest never does.")
+
+    @model_validator(mode="after")
+    def _bicubic_is_antialiased(self) -> Self:
+        if self.method == "bicubic" and not self.antialias:
+            raise ValueError("bicubic without antialias is not offered: leave antialias out, or take bilinear")
+        return self
+
+
+class Input(Strict):
+    """How one input of the model is made of a row: resize and crop, channels, scale, offset, layout, in this order."""
+
+    column: str | None = Field(
+        None,
+        description="By default the input's own name, or, where the model has one input, the row's only column of"
+        " numbers besides label.",
+    )
+    resize: (
+        Annotated[
+            Annotated[SizeField, Tag("<list>")] | Annotated[Resize, Tag("<mapping>")],
+            Discriminator(lambda value: "<mapping>" if _form(value) == "<mapping>" else "<list>"),
+        ]
+        | None
+    ) = Field(None, description="[height, width], bilinear and antialiased, or {size, method, antialias}.")
+    crop: Literal["none", "center"] = Field(
+        "none", description="center: resize the picture until it just covers the size, then keep the middle."
+    )
+    scale: PerChannel | None = Field(None, description="value * scale + offset, in float32; one number or a list.")
+    offset: PerChannel | None = None
+    mean: PerChannel | None = Field(None, description="(value - mean) / std, instead of scale and offset.")
+    std: PerChannel | None = None
+    channels: Literal["rgb", "bgr", "grayscale"] = Field(
+        "rgb",
+        description="The model's channels. Pictures are read as RGB; a gray one is repeated for a model that takes 3.",
+    )
+    layout: Literal["nhwc", "nchw"] = Field(
+        "nhwc", description="The model's layout of pictures; those of rows are hwc."
+    )
+    shape: Annotated[tuple[PositiveInt | None, ...], AsTuple] | None = Field(
+        None, description="The whole shape of the input, batch first, where the signature leaves sizes open."
+    )
+
+    @property
+    def size(self) -> Size | None:
+        """Height and width that pictures are resized to."""
+        return self.resize.size if isinstance(self.resize, Resize) else self.resize
+
+    @property
+    def resizing(self) -> Resize | None:
+        return Resize(size=self.resize) if isinstance(self.resize, tuple) else self.resize
+
+    @field_validator("scale", "std")
+    @classmethod
+    def _not_zero(cls, value: Any) -> Any:
+        if 0 in (value if isinstance(value, tuple) else (value,)):
+            raise ValueError("must not be 0")
+        return value
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        faults = list(self._faults())
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def _faults(self) -> Iterator[str]:
+        if (self.scale, self.offset) != (None, None) and (self.mean, self.std) != (None, None):
+            yield "give scale and offset, or mean and std, not both"
+        if self.crop == "center" and self.resize is None:
+            yield "crop: center needs resize, the size to crop to"
+        lengths = {len(value) for value in (self.scale, self.offset, self.mean, self.std) if isinstance(value, tuple)}
+        if len(lengths) > 1:
+            yield "the lists of numbers for each channel are not of one length"
+        if self.channels == "grayscale" and lengths - {1}:
+            yield "channels: grayscale leaves one channel, so give one number, not one for each of several"
+        if self.shape is not None and None in self.shape[1:]:
+            yield "shape: only the batch, which comes first, may be null"
+        yield from self._faults_of_size()
+
+    def _faults_of_size(self) -> Iterator[str]:
+        if self.size is None or self.shape is None:
+            return
+        height_and_width = self.shape[1:3] if self.layout == "nhwc" else self.shape[2:4]
+        if len(self.shape) != 4 or height_and_width != self.size:
+            yield f"resize gives {list(self.size)}, which is not what shape {list(self.shape)} says"

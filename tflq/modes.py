@@ -1,0 +1,282 @@
+"""The modes: for each, what is asked of the converter, and the contract of the file that comes out.
+
+The converter accepts almost anything and often makes something else in silence, so a mode's contract is checked on the
+file itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
+from typing_extensions import Self
+
+from tflq.contract import activations, broken, float_ops, has_integer_op, outside_ops, tensors
+from tflq.flatbuffer import Graph
+from tflq.rules import Violation
+from tflq.strict import AsTuple, Strict, did_you_mean
+
+DYNAMIC_RANGE_MINIMUM_ELEMENTS = 1024
+"""Weights with fewer elements are left in float by the converter's dynamic-range quantization."""
+
+
+class Converter(Strict):
+    """What is asked of the converter, whatever the mode."""
+
+    allow_custom_ops: bool = Field(False, description="Let ops through that no TensorFlow Lite runtime knows.")
+    select_tf_ops: bool = Field(False, description="Fall back to TensorFlow's own ops, which need the Flex runtime.")
+    per_channel: bool = Field(True, description="One scale per channel for convolution and dense weights.")
+    per_channel_dense: bool = Field(True, description="false: one scale for dense weights, for old TFLM and NNAPI.")
+    keep_float: Annotated[tuple[str, ...], AsTuple] = Field(
+        (), description="Op types or tensor-name globs to leave in float; not available yet."
+    )
+    bias_correction: Literal["auto", "on", "off"] = Field(
+        "auto", description="auto never corrects in this version; on is not available yet."
+    )
+
+    @field_validator("keep_float")
+    @classmethod
+    def _keep_float_is_to_come(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value:
+            raise ValueError("this version of tflq cannot keep single ops in float; leave it empty")
+        return value
+
+    @field_validator("bias_correction")
+    @classmethod
+    def _bias_correction_is_to_come(cls, value: str) -> str:
+        if value == "on":
+            raise ValueError("this version of tflq cannot correct biases; use auto or off")
+        return value
+
+
+ModeName = Literal["float32", "dynamic", "float16", "int8", "int8_only", "int16x8", "int16x8_only"]
+
+
+class _Variant(Converter):
+    """What every mode has: a name, the types of its inputs and outputs, the converter's options."""
+
+    needs_ranges: ClassVar[bool] = False
+    io_types: ClassVar[tuple[str, ...]] = ("float32",)
+    integer: ClassVar[str | None] = None
+
+    mode: ModeName
+    name: str = Field("", pattern=r"^([\w][\w.-]*)?$", description="Ends the file's name; by default the mode's name.")
+    inference_input_type: str = Field("float32", description="The type of the file's inputs that are float in the source.")
+    inference_output_type: str = Field("float32", description="The type of the file's outputs that are float.")
+
+    @field_validator("inference_input_type", "inference_output_type")
+    @classmethod
+    def _is_possible(cls, value: str, info: ValidationInfo) -> str:
+        if value not in cls.io_types:
+            mode = cls.model_fields["mode"].default
+            hint = did_you_mean(value, cls.io_types)
+            raise ValueError(f"a file of mode {mode} has {' or '.join(cls.io_types)} there, not {value}{hint}")
+        return value
+
+    def model_post_init(self, _: Any) -> None:
+        if not self.name:
+            self.__dict__["name"] = self.mode
+
+    def with_defaults(self, converter: Converter) -> Self:
+        """The variant, with the converter's options where it has none of its own."""
+        own = self.model_fields_set
+        return self.model_copy(update={k: getattr(converter, k) for k in Converter.model_fields if k not in own})
+
+    def configure(self, converter: Any) -> None:
+        """Ask the TFLiteConverter for this mode; calibration data apart."""
+        import tensorflow as tf
+
+        converter.allow_custom_ops = self.allow_custom_ops
+        converter._experimental_disable_per_channel = not self.per_channel
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = not self.per_channel_dense
+        converter.inference_input_type = tf.dtypes.as_dtype(self.inference_input_type)
+        converter.inference_output_type = tf.dtypes.as_dtype(self.inference_output_type)
+        self._ask(converter, tf)
+        if self.select_tf_ops:
+            converter.target_spec.supported_ops = [*converter.target_spec.supported_ops, tf.lite.OpsSet.SELECT_TF_OPS]
+
+    def _ask(self, converter: Any, tf: Any) -> None:
+        raise NotImplementedError
+
+    def violations(self, graph: Graph) -> Iterator[Violation]:
+        """Where the file is not what this mode promises."""
+        yield from outside_ops(graph, self.allow_custom_ops, self.select_tf_ops)
+        yield from self._broken_promises(graph)
+
+    def _broken_promises(self, graph: Graph) -> Iterator[Violation]:
+        raise NotImplementedError
+
+    def input_dtype(self, source: str) -> str:
+        """The dtype that the file's input should have, where the source's has this one."""
+        return self.inference_input_type if source == "float32" else source
+
+    def output_dtype(self, source: str) -> str:
+        """The dtype that the file's output should have, where the source's has this one."""
+        return self.inference_output_type if source == "float32" else source
+
+
+class Float32(_Variant):
+    """Everything in float32; the base line of all."""
+
+    mode: Literal["float32"] = "float32"
+
+    def _ask(self, converter: Any, tf: Any) -> None:
+        pass
+
+    def _broken_promises(self, graph: Graph) -> Iterator[Violation]:
+        for tensor in tensors(graph):
+            if tensor.quantization or tensor.dtype == "float16":
+                yield broken(tensor.name, f"is {tensor.dtype}, where all should be float32")
+
+
+class Dynamic(_Variant):
+    """int8 weights; activations stay in float32, and are quantized on the fly by the kernels that can."""
+
+    mode: Literal["dynamic"] = "dynamic"
+
+    def _ask(self, converter: Any, tf: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+
+    def _broken_promises(self, graph: Graph) -> Iterator[Violation]:
+        weights = [tensor for tensor in tensors(graph) if tensor.is_constant]
+        if not any(tensor.dtype == "int8" and tensor.quantization for tensor in weights):
+            sizes = [math.prod(tensor.shape) for tensor in weights if tensor.dtype == "float32"]
+            small = sum(size < DYNAMIC_RANGE_MINIMUM_ELEMENTS for size in sizes)
+            yield broken(
+                "the file",
+                f"0 of {len(sizes)} constants were quantized, {small} of them because they have under"
+                f" {DYNAMIC_RANGE_MINIMUM_ELEMENTS:,} elements: this is a float32 file; take float16 or int8 instead",
+            )
+        for subgraph, operator in graph.operators():
+            for tensor in activations(subgraph, operator):
+                if tensor.quantization:
+                    yield broken(tensor.name, f"is a {tensor.dtype} activation, where all should be float32")
+
+
+class Float16(_Variant):
+    """float16 weights, half the size; computed in float32 unless a delegate does float16."""
+
+    mode: Literal["float16"] = "float16"
+
+    def _ask(self, converter: Any, tf: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+
+    def _broken_promises(self, graph: Graph) -> Iterator[Violation]:
+        if not any(tensor.is_constant and tensor.dtype == "float16" for tensor in tensors(graph)):
+            yield broken("the file", "holds no float16 constant: nothing became smaller")
+        for tensor in tensors(graph):
+            if tensor.quantization:
+                yield broken(tensor.name, f"is quantized to {tensor.dtype}")
+
+
+class _Integer(_Variant):
+    """A mode with integer activations, whose ranges are taken from calibration samples."""
+
+    needs_ranges: ClassVar[bool] = True
+    activations: ClassVar[str] = "int8"
+    is_strict: ClassVar[bool] = False
+
+    def _broken_promises(self, graph: Graph) -> Iterator[Violation]:
+        if not has_integer_op(graph, self.activations):
+            yield broken("the file", f"has no {self.activations} op at all: it computes in float")
+        if self.is_strict:
+            for op in float_ops(graph):
+                yield broken(f"{op.type} {op.tensor!r}", f"stays in float: {op.reason}")
+
+
+class Int8(_Integer):
+    """int8 weights and activations; ops that have no int8 kernel stay in float."""
+
+    io_types: ClassVar[tuple[str, ...]] = ("float32", "int8", "uint8")
+    mode: Literal["int8"] = "int8"
+
+    def _ask(self, converter: Any, tf: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+
+
+class Int8Only(_Integer):
+    """int8 throughout, inputs and outputs included; a single op in float breaks the contract."""
+
+    io_types: ClassVar[tuple[str, ...]] = ("int8", "uint8", "float32")
+    is_strict: ClassVar[bool] = True
+    mode: Literal["int8_only"] = "int8_only"
+    inference_input_type: str = "int8"
+    inference_output_type: str = "int8"
+
+    def _ask(self, converter: Any, tf: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+
+
+class Int16x8(_Integer):
+    """int8 weights, int16 activations; ops that have no such kernel stay in float."""
+
+    io_types: ClassVar[tuple[str, ...]] = ("float32", "int16")
+    activations: ClassVar[str] = "int16"
+    mode: Literal["int16x8"] = "int16x8"
+
+    def _ask(self, converter: Any, tf: Any) -> None:
+        ops = tf.lite.OpsSet
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_ops = [
+            ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+            ops.TFLITE_BUILTINS,
+        ]
+
+
+class Int16x8Only(_Integer):
+    """int8 weights, int16 activations throughout, inputs and outputs included."""
+
+    io_types: ClassVar[tuple[str, ...]] = ("int16", "float32")
+    activations: ClassVar[str] = "int16"
+    is_strict: ClassVar[bool] = True
+    mode: Literal["int16x8_only"] = "int16x8_only"
+    inference_input_type: str = "int16"
+    inference_output_type: str = "int16"
+
+    def _ask(self, converter: Any, tf: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        only = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        converter.target_spec.supported_ops = [only]
+
+
+MODES = (Float32, Dynamic, Float16, Int8, Int8Only, Int16x8, Int16x8Only)
+CALIBRATED = tuple(str(kind.model_fields["mode"].default) for kind in MODES if kind.needs_ranges)
+
+
+def _as_variant(value: Any) -> Any:
+    variant = {"mode": value} if isinstance(value, str) else value
+    if not isinstance(variant, dict):
+        return variant
+    mode, modes = variant.get("mode"), get_args(ModeName)
+    if mode not in modes:
+        said = "a variant needs a mode" if mode is None else f"there is no mode {mode!r}"
+        raise ValueError(f"{said}{did_you_mean(str(mode), modes)}; the modes are {', '.join(modes)}")
+    return variant
+
+
+def _tag(value: Any) -> str:
+    return f"<{value.get('mode') if isinstance(value, dict) else getattr(value, 'mode', None)}>"
+
+
+Mode = Annotated[
+    Annotated[Float32, Tag("<float32>")]
+    | Annotated[Dynamic, Tag("<dynamic>")]
+    | Annotated[Float16, Tag("<float16>")]
+    | Annotated[Int8, Tag("<int8>")]
+    | Annotated[Int8Only, Tag("<int8_only>")]
+    | Annotated[Int16x8, Tag("<int16x8>")]
+    | Annotated[Int16x8Only, Tag("<int16x8_only>")],
+    Discriminator(_tag, custom_error_type="fault", custom_error_message="a variant is a mode, or a mapping with one"),
+    BeforeValidator(_as_variant),
+]
+"""A variant: a mode's name, or a mapping of `mode`, `name`, its input and output types and the converter's options."""
+
+
+def named(mode: ModeName) -> Mode:
+    """The variant of that mode, with its defaults."""
+    (found,) = [kind for kind in MODES if kind.model_fields["mode"].default == mode]
+    return found()

@@ -1,0 +1,88 @@
+"""run(recipe) → Result: the straight line from a recipe to checked and measured files."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tflq import cache
+from tflq.evaluate import Plan
+from tflq.findings import Evidence, conclude
+from tflq.job import Draft, Job
+from tflq.recipe import Recipe, dump
+from tflq.report.machine import to_json
+from tflq.report.page import to_markdown
+from tflq.result import Result, Run, Stage
+from tflq.worker import Event, Finished, Listener, Workers, preload_tensorflow
+
+LOG = "tflq.log"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run, where the recipe says what to run."""
+
+    timeout: float | None = None
+    """Seconds that one stage may take."""
+    jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
+    """Worker processes at a time."""
+    listen: Listener = lambda event: None
+
+
+def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = None) -> Result:
+    """Make, check and measure the recipe's variants, and install them in its output folder.
+
+    With `file`, measure that .tflite instead, and install nothing. Raises SourceError, DatasetError or ConversionError
+    where nothing can be made or measured at all; whatever concerns one variant is in its row of the result.
+    """
+    recipe.model.check()
+    preload_tensorflow()
+    clock = _Clock(settings.listen)
+    log = recipe.output / LOG
+    with cache.workspace(recipe.output) as folder, Workers(log, settings.timeout, clock.listen) as workers:
+        job = Job(recipe, folder, workers, settings.jobs)
+        source = job.prepare_source()
+        probe = job.choose_samples(source)
+        float32 = job.make_float32(source)
+        calibration = None if file else job.gather_calibration(source)
+        drafts = [Draft(None, file.name, file)] if file else job.convert(source, calibration)
+        drafts = job.try_out(job.verify(drafts, source), probe)
+        plan = Plan(recipe.measured_on, recipe.inputs, source, float32, files={})
+        drafts, base = job.measure(drafts, probe, plan)
+        original = job.measure_source(probe, plan)
+        drafts = job.time(drafts, probe)
+        evidence = Evidence(recipe, plan, probe, base, original, calibration)
+        result = conclude(evidence, drafts, Run(clock.seconds, workers.peak_rss_bytes, tuple(clock.stages)))
+        if file is None:
+            _install(result, recipe, drafts)
+    return result
+
+
+class _Clock:
+    """Passes events on, and keeps how long each stage took."""
+
+    def __init__(self, listen: Listener) -> None:
+        self._listen, self._started = listen, time.monotonic()
+        self.stages: list[Stage] = []
+
+    def listen(self, event: Event) -> None:
+        if isinstance(event, Finished):
+            self.stages.append(Stage(event.stage, event.seconds))
+        self._listen(event)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._started
+
+
+def _install(result: Result, recipe: Recipe, drafts: Sequence[Draft]) -> None:
+    """Put the files and their reports into the output folder, each whole."""
+    for draft in drafts:
+        if draft.path:
+            draft.path.replace(recipe.output / draft.path.name)
+    cache.write(recipe.output / "recipe.yaml", dump(recipe, recipe.output))
+    cache.write(recipe.output / "report.json", to_json(result))
+    cache.write(recipe.output / "report.md", to_markdown(result))

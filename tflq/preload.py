@@ -1,0 +1,15 @@
+"""Imported by the fork server, once: TensorFlow and the stages, so that every worker has them for nothing, in silence."""
+
+import os
+
+from tflq.worker import ENVIRONMENT
+
+_nowhere = os.open(os.devnull, os.O_WRONLY)
+os.dup2(_nowhere, 1)
+os.dup2(_nowhere, 2)
+os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
+
+import ai_edge_litert.interpreter  # noqa: E402, F401
+import tensorflow  # noqa: E402, F401
+
+import tflq.job  # noqa: E402, F401

@@ -1,0 +1,135 @@
+"""The recipe: one float model, its data, the variants wanted, the bars that they must pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from tflq import strict
+from tflq.calibrate import Calibration
+from tflq.datasets import Random
+from tflq.evaluate import Evaluation
+from tflq.inputs import Input
+from tflq.modes import CALIBRATED, Converter, Mode, ModeName, named
+from tflq.sources import Model
+from tflq.strict import AsTuple, RecipePath, Strict
+
+RANDOM_SAMPLES = 16
+"""Random samples that show whether a file runs and how near it is to the float model."""
+
+Name = Annotated[str, Field(pattern=r"^[\w][\w.-]*$")]
+
+
+class Latency(Strict):
+    """How the time of one call is measured, on this machine's CPU."""
+
+    runs: PositiveInt = 50
+    warmup: NonNegativeInt = 5
+    threads: PositiveInt = 1
+
+
+class Gates(Strict):
+    """Bars for every variant; a variant that fails one makes the exit code 1."""
+
+    max_metric_drop: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="Against the float32 .tflite, on the same samples, in the metric's own unit."
+    )
+    min_agreement: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="The share of samples with the float32 file's top class."
+    )
+    min_sqnr_db: float | None = Field(None, description="Of every output, against the float32 .tflite.")
+    max_size_bytes: PositiveInt | None = None
+    max_size_ratio: PositiveFloat | None = Field(None, description="Of the float32 .tflite.")
+
+
+class Recipe(Strict):
+    """One float model, its data, the variants wanted, the bars that they must pass."""
+
+    name: Name = Field(description="Starts the names of the files; by default the recipe file's name.")
+    model: Model
+    inputs: dict[str, Input] = Field({}, description="For each input of the model, how it is made from a row.")
+    calibration: Calibration | None = None
+    evaluation: Evaluation | None = None
+    latency: Latency | Literal["off"] = Latency()
+    mode: ModeName | None = Field(None, description="Short for `variants` with this one mode.")
+    variants: Annotated[tuple[Mode, ...], AsTuple] = ()
+    converter: Converter = Field(Converter(), description="For every variant; a variant may override each key.")
+    gates: Gates = Gates()
+    output: RecipePath = Field(description="By default build/<name>, beside the recipe.")
+
+    @property
+    def measured_on(self) -> Evaluation:
+        """The evaluation; without one, fidelity on the calibration samples, or on random ones."""
+        if self.evaluation:
+            return self.evaluation
+        if self.calibration:
+            given = self.calibration
+            return Evaluation(dataset=given.dataset, samples=given.samples, seed=given.seed)
+        return Evaluation(dataset=Random.model_validate({"random": {}}), samples=RANDOM_SAMPLES)
+
+
+def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe, with `key.subkey=value` overrides; RecipeError with all its faults, one a line."""
+    path = Path(path)
+    source = strict.read(path)
+    strict.override(source, overrides)
+    if isinstance(source.data, dict):
+        source.data.setdefault("name", path.stem)
+        source.data.setdefault("output", f"build/{source.data['name']}")
+        source.faults += [source.fault(location, message) for location, message in _conflicts(source.data)]
+    recipe = strict.validate(source, Recipe, path.parent)
+    variants = recipe.variants or ((named(recipe.mode),) if recipe.mode else ())
+    resolved = tuple(variant.with_defaults(recipe.converter) for variant in variants)
+    return recipe.model_copy(update={"variants": resolved, "mode": None})
+
+
+def _conflicts(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
+    """Keys that do not go together, seen before the rest is validated, so that they are told with the rest."""
+    listed = data["variants"] if isinstance(data.get("variants"), list) else []
+    if ("mode" in data) == bool(listed):
+        yield ("variants",), "give either mode, for one variant, or variants, for several"
+    named_modes = [variant if isinstance(variant, dict) else {"mode": variant} for variant in listed]
+    names = [variant.get("name") or variant.get("mode") for variant in named_modes]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield ("variants", index), f"another variant is called {name!r} already; give this one a name of its own"
+    modes = [(("variants", i), variant.get("mode")) for i, variant in enumerate(named_modes)]
+    for location, mode in [*modes, (("mode",), data.get("mode"))]:
+        if mode in CALIBRATED and "calibration" not in data:
+            yield location, f"{mode} takes its ranges from samples: give calibration with a dataset"
+    yield from _conflicts_of_evaluation(data)
+
+
+def _conflicts_of_evaluation(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
+    section = data.get("evaluation")
+    evaluation = section if isinstance(section, dict) else {}
+    for given, other in (("metric", "label"), ("label", "metric")):
+        if evaluation.get(given) is not None and evaluation.get(other) is None:
+            yield ("evaluation", given), f"needs evaluation.{other} too: a metric compares an output with a label"
+    gates = data.get("gates")
+    if isinstance(gates, dict) and gates.get("max_metric_drop") is not None and evaluation.get("metric") is None:
+        yield ("gates", "max_metric_drop"), "needs evaluation.metric and evaluation.label"
+
+
+def warnings(recipe: Recipe) -> Iterator[str]:
+    """What is allowed, but probably not meant."""
+    if isinstance(recipe.measured_on.dataset, Random):
+        yield "measured on random numbers, not on real data: these figures say nothing of real accuracy"
+    if recipe.calibration and isinstance(recipe.calibration.dataset, Random):
+        yield "calibrated on random numbers, not on real data: the integer files are of no use but for a trial"
+    if recipe.evaluation is None and recipe.calibration:
+        yield "there is no evaluation: fidelity is measured on the calibration samples, which flatters it"
+    if recipe.calibration and not any(variant.needs_ranges for variant in recipe.variants):
+        yield "calibration is given, but none of the variants reads it"
+    if recipe.calibration and recipe.evaluation and recipe.calibration.dataset == recipe.evaluation.dataset:
+        yield "calibration and evaluation share a dataset, so the quantized models have seen what they are tested on"
+
+
+def dump(recipe: Recipe, folder: Path) -> str:
+    """The recipe as YAML that runs again as it is from that folder, every default filled in."""
+    plain = recipe.model_dump(mode="json", exclude_none=True, context={"folder": folder})
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)

@@ -1,0 +1,1 @@
+"""Result → JSON, Markdown, the terminal's table; pure functions."""

@@ -1,0 +1,75 @@
+"""Result → report.json, the contract for machines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict
+from typing import Any
+
+import yaml
+
+from tflq.result import Result, Variant
+
+SCHEMA_VERSION = 1
+
+
+def to_json(result: Result) -> str:
+    """report.json: documented in docs/report.md; fields are only ever added within a schema version."""
+    return json.dumps(_finite(to_dict(result)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_dict(result: Result) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tflq": result.environment["tflq"],
+        "name": result.name,
+        "recipe": yaml.safe_load(result.recipe),
+        "recipe_sha256": hashlib.sha256(result.recipe.encode()).hexdigest(),
+        "environment": result.environment,
+        "warnings": list(result.warnings),
+        "source": {"size_bytes": result.baseline.source_bytes},
+        "calibration": asdict(result.calibration) if result.calibration else None,
+        "evaluation": asdict(result.evaluation),
+        "baseline": asdict(result.baseline),
+        "variants": [_variant(variant) for variant in result.variants],
+        "stages": [asdict(stage) for stage in result.run.stages],
+        "seconds": result.run.seconds,
+        "peak_rss_bytes": result.run.peak_rss_bytes,
+        "exit_code": result.exit_code,
+    }
+
+
+def _variant(variant: Variant) -> dict[str, Any]:
+    file, measured = variant.file, variant.measured
+    return {
+        "name": variant.name,
+        "mode": variant.mode,
+        "status": variant.status,
+        "exit_code": variant.exit_code,
+        "error": str(variant.error) if variant.error else None,
+        "file": file.name if file else None,
+        "sha256": file.sha256 if file else None,
+        "size_bytes": file.size_bytes if file else None,
+        "size_ratio": variant.size_ratio,
+        "ops": file.ops if file else None,
+        "float_ops": [asdict(op) for op in file.float_ops] if file else None,
+        "inputs": [asdict(port) for port in file.inputs] if file else None,
+        "outputs": [asdict(port) for port in file.outputs] if file else None,
+        "metric": asdict(measured.metric) if measured and measured.metric else None,
+        "fidelity": {name: asdict(output) for name, output in measured.fidelity.items()} if measured else None,
+        "latency_ms": asdict(measured.latency_ms) if measured and measured.latency_ms else None,
+        "gates": [asdict(gate) for gate in variant.gates],
+        "violations": [asdict(violation) for violation in variant.violations],
+        "seconds": variant.seconds,
+    }
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinity, which JSON does not have, as null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

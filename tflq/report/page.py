@@ -1,0 +1,101 @@
+"""Result → report.md, the report for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tflq.report.table import size, table
+from tflq.result import Port, Result, Variant
+
+
+def to_markdown(result: Result) -> str:
+    """One page: what to beware of, the table, what is wrong, what stayed in float, how to feed the files."""
+    blocks = [
+        f"# {result.name}",
+        *_beware(result),
+        _grid(table(result).header, table(result).rows),
+        _legend(result),
+        *_faults(result),
+        *_float_ops(result),
+        "## Inputs and outputs",
+        "real = (q − zero_point) · scale; q = clip(round(real / scale) + zero_point).",
+        _grid(("file", "", "name", "dtype", "shape", "scale", "zero point"), list(_ports(result))),
+        "## How it was made",
+        _made(result),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _beware(result: Result) -> Iterator[str]:
+    if result.warnings:
+        yield "\n".join(f"> **Note:** {warning}" + "  " for warning in result.warnings)
+
+
+def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _legend(result: Result) -> str:
+    used = result.evaluation
+    of = f" of {used.of}" if used.of is not None else ""
+    said = f"Measured on {used.samples}{of} samples of {used.dataset}, against the float32 file on the same samples."
+    timed = [v.measured.latency_ms for v in result.variants if v.measured and v.measured.latency_ms]
+    if timed:
+        said += (
+            f" ms: median of one call on this machine, {timed[0].threads} thread(s);"
+            " it says little of a phone or an accelerator."
+        )
+    return said
+
+
+def _faults(result: Result) -> Iterator[str]:
+    found = [line for variant in result.variants for line in _faults_of(variant)]
+    if found:
+        yield "## What to look at"
+        yield "\n".join(f"- {line}" for line in found)
+
+
+def _faults_of(variant: Variant) -> Iterator[str]:
+    if variant.error:
+        yield f"**{variant.name}**: {variant.error}"
+    for violation in variant.violations:
+        yield f"**{variant.name}**, {violation.severity}: {violation.where} {violation.message}"
+    for gate in variant.gates:
+        if not gate.passed:
+            yield f"**{variant.name}**, gate: {gate.in_words}"
+    score = variant.measured.metric if variant.measured else None
+    if score and score.samples_needed:
+        yield f"**{variant.name}**: {score.samples} samples do not settle the drop; about {score.samples_needed} would"
+
+
+def _float_ops(result: Result) -> Iterator[str]:
+    rows = [
+        (variant.name, op.type, f"`{op.tensor}`", op.reason)
+        for variant in result.variants
+        if variant.file and variant.has_integers
+        for op in variant.file.float_ops
+    ]
+    if rows:
+        yield "## Left in float"
+        yield _grid(("file", "op", "tensor", "reason"), rows)
+
+
+def _ports(result: Result) -> Iterator[tuple[str, ...]]:
+    for variant in result.variants:
+        if variant.file:
+            for side, ports in (("in", variant.file.inputs), ("out", variant.file.outputs)):
+                yield from (_port(variant.name, side, port) for port in ports)
+
+
+def _port(name: str, side: str, port: Port) -> tuple[str, ...]:
+    scale = "" if port.scale is None else f"{port.scale:.9g}"
+    zero_point = "" if port.zero_point is None else str(port.zero_point)
+    return (name, side, port.name, port.dtype, "×".join(map(str, port.shape)), scale, zero_point)
+
+
+def _made(result: Result) -> str:
+    versions = ", ".join(f"{package} {version}" for package, version in result.environment.items())
+    stages = "\n".join(f"| {stage.name} | {stage.seconds:.2f} |" for stage in result.run.stages)
+    peak = size(result.run.peak_rss_bytes)
+    return f"{versions}.\n\n{result.run.seconds:.1f} s in all; the largest process took {peak}.\n\n| stage | seconds |\n| --- | --- |\n{stages}"

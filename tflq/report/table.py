@@ -1,0 +1,66 @@
+"""Result → the rows of one table, which the terminal and the Markdown page both show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tflq.result import Result, Variant
+
+
+@dataclass(frozen=True)
+class Table:
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def table(result: Result) -> Table:
+    """The source, then a row a variant; columns that nothing fills are left out."""
+    metric = next((v.measured.metric.name for v in result.variants if v.measured and v.measured.metric), None)
+    header = ("", "size", "of float32", metric or "metric", "drop [95 %]", "SQNR dB", "agree", "ms", "verdict")
+    rows = [_source(result), *[_row(variant) for variant in result.variants]]
+    kept = [i for i in range(len(header)) if i == 0 or any(row[i] for row in rows)]
+    return Table(tuple(header[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows))
+
+
+def _source(result: Result) -> tuple[str, ...]:
+    base = result.baseline
+    ratio = base.source_bytes / base.float32_bytes
+    value = "" if base.source_metric is None else f"{base.source_metric:.4f}"
+    return ("source, in TensorFlow", size(base.source_bytes), f"{ratio:.0%}", value, "", "", "", "", "")
+
+
+def _row(variant: Variant) -> tuple[str, ...]:
+    made = (size(variant.file.size_bytes), f"{variant.size_ratio:.0%}") if variant.file else ("", "")
+    return (variant.name, *made, *_accuracy(variant), *_nearness(variant), _latency(variant), variant.status)
+
+
+def _accuracy(variant: Variant) -> tuple[str, str]:
+    score = variant.measured.metric if variant.measured else None
+    if score is None:
+        return "", ""
+    low, high = score.ci95
+    return f"{score.value:.4f}", f"{score.drop:+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+def _nearness(variant: Variant) -> tuple[str, str]:
+    """The worst output's SQNR and agreement."""
+    if variant.measured is None:
+        return "", ""
+    outputs = variant.measured.fidelity.values()
+    noises = [output.sqnr_db for output in outputs if output.sqnr_db is not None]
+    agreements = [output.agreement for output in outputs if output.agreement is not None]
+    return f"{min(noises):.1f}" if noises else "equal", f"{min(agreements):.4f}" if agreements else ""
+
+
+def _latency(variant: Variant) -> str:
+    latency = variant.measured.latency_ms if variant.measured else None
+    return f"{latency.median:.3g}" if latency else ""
+
+
+def size(count: int) -> str:
+    """Bytes as people read them, in units of 1,000."""
+    for unit, digits in (("B", 0), ("kB", 1), ("MB", 2)):
+        if count < 1000 or unit == "MB":
+            return f"{count:,.{digits}f} {unit}"
+        count /= 1000  # type: ignore[assignment]
+    raise AssertionError

@@ -1,0 +1,191 @@
+"""What a run yields, as frozen values: the fields of report.json, gates and the exit code included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tflq.contract import FloatOp
+from tflq.errors import TflqError
+from tflq.inputs import Summary
+from tflq.interpreter import Latency
+from tflq.metrics import Drop, Fidelity
+from tflq.rules import Violation
+
+Status = Literal["ok", "failed gate", "broken contract", "error"]
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a file: real = (q − zero_point) · scale where it has a scale."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    scale: float | None
+    zero_point: int | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """The metric of a file; `drop` is against the float32 .tflite on the same samples."""
+
+    name: str
+    value: float
+    drop: float
+    ci95: tuple[float, float]
+    samples: int
+    samples_needed: int | None
+    """Samples that would settle whether the drop is above its bar, where these do not."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """The fidelity of one output to the float32 .tflite's; None stands for no difference at all."""
+
+    sqnr_db: float | None
+    cosine: float
+    max_abs_error: float
+    mse: float
+    agreement: float | None
+    """The share of samples with the float32 file's top class; None where the output is not a row of classes."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    name: str
+    bar: float
+    measured: float | None
+    passed: bool
+    certain: bool
+    """Whether the samples were enough to tell; always true of what is not a sampled figure."""
+
+    @property
+    def in_words(self) -> str:
+        measured = "nothing to measure it by" if self.measured is None else f"{self.measured:.6g}"
+        return f"{self.name} is {self.bar:g}, measured: {measured}"
+
+
+@dataclass(frozen=True)
+class File:
+    """A finished .tflite, as read from its bytes."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+    ops: dict[str, int]
+    float_ops: tuple[FloatOp, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What running a file over the samples showed."""
+
+    metric: Score | None
+    fidelity: dict[str, Output]
+    latency_ms: Latency | None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the report: one variant of the recipe, made or not."""
+
+    name: str
+    mode: str | None
+    """None for a file that was made elsewhere."""
+    file: File | None = None
+    size_ratio: float | None = None
+    measured: Measured | None = None
+    gates: tuple[Gate, ...] = ()
+    violations: tuple[Violation, ...] = ()
+    error: TflqError | None = None
+    seconds: float = 0.0
+
+    @property
+    def has_integers(self) -> bool:
+        """Whether its mode asks for integer activations, so that ops left in float are worth a word."""
+        return self.mode is not None and self.mode.startswith("int")
+
+    @property
+    def exit_code(self) -> int:
+        broken = any(violation.severity == "error" for violation in self.violations)
+        failed = any(not gate.passed for gate in self.gates)
+        return max(self.error.exit_code if self.error else 0, 6 if broken else 0, 1 if failed else 0)
+
+    @property
+    def status(self) -> Status:
+        if self.error:
+            return "error"
+        return {0: "ok", 1: "failed gate"}.get(self.exit_code, "broken contract")  # type: ignore[return-value]
+
+    @property
+    def why(self) -> str:
+        """In a line, why this variant is not ok; empty where it is."""
+        if self.error:
+            return str(self.error)
+        faults = [f"{v.where} {v.message}" for v in self.violations if v.severity == "error"]
+        faults += [gate.in_words for gate in self.gates if not gate.passed]
+        return faults[0] + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else "") if faults else ""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Samples that were used, and from where."""
+
+    dataset: str
+    samples: int
+    of: int | None
+    """Rows that the dataset holds; None where that cannot be told without reading it all."""
+    inputs: tuple[Summary, ...]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The source run in TensorFlow on the evaluation samples, and the float32 file that all is compared with."""
+
+    source_bytes: int
+    source_metric: float | None
+    source_error: str | None
+    float32_bytes: int
+    float32_metric: float | None
+    fidelity: dict[str, Output]
+    """The source's answers against the float32 file's."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the work took."""
+
+    seconds: float
+    peak_rss_bytes: int
+    """Of the largest process."""
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything that one recipe yielded."""
+
+    name: str
+    recipe: str
+    """As resolved, in YAML."""
+    environment: dict[str, str]
+    warnings: tuple[str, ...]
+    calibration: Data | None
+    evaluation: Data
+    baseline: Baseline
+    variants: tuple[Variant, ...]
+    run: Run
+
+    @property
+    def exit_code(self) -> int:
+        """The gravest of the variants'."""
+        return max((variant.exit_code for variant in self.variants), default=0)

@@ -1,0 +1,124 @@
+"""V3, V4, V8, V9 and V10: what a tensor's scale and zero point may be, by its dtype and by the operators around it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from tflq.flatbuffer import Graph, Quantization
+from tflq.rules.violation import Place, Violation, places
+from tflq.rules.weights import WEIGHTS
+
+_RANGES = {"int4": (-8, 7), "int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
+_USUAL_SCALES = (1e-7, 1e4)
+_FIXED = {
+    ("LOGISTIC", "int8"): (1 / 256, -128),
+    ("SOFTMAX", "int8"): (1 / 256, -128),
+    ("TANH", "int8"): (1 / 128, 0),
+    ("L2_NORMALIZATION", "int8"): (1 / 128, 0),
+    ("LOG_SOFTMAX", "int8"): (1 / 16, 127),
+    ("LOGISTIC", "int16"): (1 / 32768, 0),
+    ("SOFTMAX", "int16"): (1 / 32768, 0),
+    ("TANH", "int16"): (1 / 32768, 0),
+}
+_COPYING = frozenset(
+    {
+        *("AVERAGE_POOL_2D", "BATCH_TO_SPACE_ND", "BROADCAST_TO", "CONCATENATION", "DEPTH_TO_SPACE"),
+        *("DYNAMIC_UPDATE_SLICE", "EXPAND_DIMS", "FILL", "GATHER", "GATHER_ND", "MAXIMUM", "MAX_POOL_2D", "MINIMUM"),
+        *("MIRROR_PAD", "PACK", "PAD", "PADV2", "REDUCE_MAX", "REDUCE_MIN", "RESHAPE", "RESIZE_BILINEAR"),
+        *("RESIZE_NEAREST_NEIGHBOR", "REVERSE_V2", "SELECT", "SELECT_V2", "SLICE", "SPACE_TO_BATCH_ND"),
+        *("SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TILE", "TOPK_V2", "TRANSPOSE", "UNPACK"),
+    }
+)
+"""Operators whose kernels pass integers on as they are, or choose or average among them."""
+
+
+def activations_are_per_tensor(graph: Graph) -> Iterator[Violation]:
+    """V3: an activation has one scale; in int16 its zero point is 0."""
+    for place in places(graph):
+        if place.tensor.is_constant:
+            continue
+        if place.quantization.is_per_axis:
+            yield place.breaks("V3", f"an activation with {len(place.quantization.scales)} scales: kernels take one")
+        if place.tensor.dtype == "int16" and any(place.quantization.zero_points):
+            yield place.breaks(
+                "V3", f"int16 with zero point {place.quantization.zero_points[0]}: kernels take it for 0"
+            )
+
+
+def scales_are_usable(graph: Graph) -> Iterator[Violation]:
+    """V4: scales are finite and above 0."""
+    for place in places(graph):
+        unusable = [scale for scale in place.quantization.scales if not (math.isfinite(scale) and scale > 0)]
+        if unusable:
+            yield place.breaks("V4", f"a scale of {unusable[0]:g}, which leaves nothing of any number but 0")
+
+
+def scales_are_usual(graph: Graph) -> Iterator[Violation]:
+    """V4: a warning where scales of activations are out of all proportion."""
+    scales = [(place, place.quantization.scales[0]) for place in places(graph) if place.quantization.scales]
+    unusual = [
+        (place, scale)
+        for place, scale in scales
+        if not place.tensor.is_constant and (0 < scale < _USUAL_SCALES[0] or _USUAL_SCALES[1] < scale < math.inf)
+    ]
+    for place, scale in unusual[:1]:
+        others = f", and {len(unusual) - 1} more like it" if len(unusual) > 1 else ""
+        seen = "hardly differed from 0" if scale < 1 else "were in the millions"
+        yield place.breaks("V4", f"a scale of {scale:.2g}{others}: in calibration its values {seen}", "warning")
+
+
+def integers_have_scales(graph: Graph) -> Iterator[Violation]:
+    """V4: so has every int8 and int16 tensor of an operator with weights, or beside another such tensor that has."""
+    for subgraph, operator in graph.operators():
+        tensors = (*subgraph.read_by(operator), *subgraph.written_by(operator))
+        scaled = {tensor.dtype for tensor in tensors if tensor.quantization}
+        for tensor in tensors:
+            is_due = operator.type in WEIGHTS or tensor.dtype in scaled
+            if tensor.dtype in ("int8", "int16") and is_due and not tensor.quantization:
+                yield Place(subgraph, operator, tensor).breaks("V4", f"{tensor.dtype} without a scale")
+
+
+def known_ranges_are_used(graph: Graph) -> Iterator[Violation]:
+    """V8: the outputs of operators whose range is known have the scale and zero point that their kernels write."""
+    for place in places(graph):
+        right = _FIXED.get((place.operator.type, place.tensor.dtype))
+        if right is None or place.tensor.index not in place.operator.outputs:
+            continue
+        if not _alike(place.quantization, Quantization((right[0],), (right[1],))):
+            message = f"{_shown(place.quantization)}: the kernel writes 1/{1 / right[0]:g}, {right[1]}"
+            yield place.breaks("V8", message)
+
+
+def copies_keep_their_scale(graph: Graph) -> Iterator[Violation]:
+    """V9: where an operator copies integers, all that it reads and writes has one scale and zero point."""
+    for subgraph, operator in graph.operators():
+        if operator.type not in _COPYING:
+            continue
+        tensors = (*subgraph.read_by(operator), *subgraph.written_by(operator))
+        copied = [Place(subgraph, operator, tensor) for tensor in tensors if tensor.dtype in _RANGES]
+        copied = [place for place in copied if place.quantization.scales]
+        for place in copied[1:]:
+            if not _alike(place.quantization, copied[0].quantization):
+                other = f"{_shown(copied[0].quantization)} of {copied[0].tensor.name!r}"
+                yield place.breaks("V9", f"{_shown(place.quantization)} beside {other}: the kernel only copies")
+
+
+def zero_is_exact(graph: Graph) -> Iterator[Violation]:
+    """V10: the zero point is a number of the dtype, for padding and ReLU write it."""
+    for place in places(graph):
+        lowest, highest = _RANGES.get(place.tensor.dtype, (-math.inf, math.inf))
+        outside = [point for point in place.quantization.zero_points if not lowest <= point <= highest]
+        if outside:
+            yield place.breaks("V10", f"zero point {outside[0]}, which {place.tensor.dtype} has not")
+
+
+def _alike(one: Quantization, other: Quantization) -> bool:
+    is_close = all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(one.scales, other.scales, strict=False))
+    return is_close and len(one.scales) == len(other.scales) and one.zero_points == other.zero_points
+
+
+def _shown(quantization: Quantization) -> str:
+    return f"scale {', '.join(f'{scale:.6g}' for scale in quantization.scales[:3])}, zero point" + (
+        f" {', '.join(str(point) for point in quantization.zero_points[:3])}"
+    )

@@ -1,0 +1,78 @@
+"""V7, V12 and V15: what holds for a file as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tflq.flatbuffer import Graph, Signature, Subgraph
+from tflq.rules.violation import Place, Violation, places
+
+_LARGEST = 2**31 - 1
+_WHOLE = "the file"
+
+
+def constants_are_their_own(graph: Graph) -> Iterator[Violation]:
+    """V7: constants that share a place in the file are of one size there; zeros may be of any.
+
+    The converter shares equal constants before it makes integers of the weights; for int16 activations it then
+    writes over what another still reads.
+    """
+    sharing: dict[int, list[Place]] = {}
+    for place in places(graph):
+        if place.tensor.stored is not None and place.tensor.needed_bytes and place.tensor.stored.any():
+            sharing.setdefault(place.tensor.buffer, []).append(place)
+    for shared in sharing.values():
+        if len({place.tensor.needed_bytes for place in shared}) > 1:
+            wrong = min(shared, key=lambda place: place.tensor.needed_bytes)
+            other = max(shared, key=lambda place: place.tensor.needed_bytes).tensor
+            yield wrong.breaks("V7", f"its numbers were written over by those of {other.name!r}, of {other.dtype}")
+
+
+def signatures_are_whole(graph: Graph) -> Iterator[Violation]:
+    """V12: what a signature names is an input or output of its subgraph, and no name stands twice."""
+    for signature in graph.signatures:
+        subgraph = graph.subgraphs[signature.subgraph]
+        yield from _faults(signature, "input", signature.inputs, subgraph.inputs)
+        yield from _faults(signature, "output", signature.outputs, subgraph.outputs)
+
+
+def _faults(
+    signature: Signature, side: str, entries: tuple[tuple[str, int], ...], ends: tuple[int, ...]
+) -> Iterator[Violation]:
+    for name, index in entries:
+        where = f"signature {signature.key!r}"
+        if index not in ends:
+            yield Violation("V12", where, f"its {side} {name!r} is not an {side} of the graph", "error")
+    if len({name for name, _ in entries}) < len(entries):
+        yield Violation("V12", where, f"two {side}s have one name", "error")
+
+
+def size_is_loadable(graph: Graph) -> Iterator[Violation]:
+    """V12: under 2 GB, beyond which neither a flatbuffer's offsets nor most runtimes reach."""
+    if graph.size_bytes > _LARGEST:
+        yield Violation("V12", _WHOLE, f"takes {graph.size_bytes:,} bytes: few runtimes load 2 GB or more", "error")
+
+
+def variables_are_assigned(graph: Graph) -> Iterator[Violation]:
+    """V15: a variable that is read is also assigned; the converter may lose the weights of one and say nothing."""
+    handles = [(subgraph, _handles(subgraph)) for subgraph in graph.subgraphs]
+    assigned = {
+        variables.get(operator.inputs[0])
+        for subgraph, variables in handles
+        for operator in subgraph.operators
+        if operator.type == "ASSIGN_VARIABLE"
+    }
+    for subgraph, variables in handles:
+        for operator in subgraph.operators:
+            if operator.type != "READ_VARIABLE" or None in assigned or operator.inputs[0] not in variables:
+                continue  # a handle that comes from another subgraph may be any variable
+            name = variables[operator.inputs[0]]
+            if name not in assigned:
+                tensor = subgraph.tensors[operator.outputs[0]]
+                yield Place(subgraph, operator, tensor).breaks(
+                    "V15", f"the variable {name!r} is read, but never assigned"
+                )
+
+
+def _handles(subgraph: Subgraph) -> dict[int, str]:
+    return {op.outputs[0]: op.variable for op in subgraph.operators if op.type == "VAR_HANDLE"}

@@ -1,0 +1,55 @@
+"""What a rule yields, and the places in a graph that rules look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from tflq.flatbuffer import Graph, Operator, Quantization, Subgraph, Tensor
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A broken rule; `where` is an operator's type and a tensor's name."""
+
+    rule: str
+    where: str
+    message: str
+    severity: Severity
+
+
+Rule = Callable[[Graph], Iterator[Violation]]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor, at an operator that writes or reads it."""
+
+    subgraph: Subgraph
+    operator: Operator
+    tensor: Tensor
+
+    @property
+    def quantization(self) -> Quantization:
+        """The tensor's; one without scales where it has none."""
+        return self.tensor.quantization or Quantization((), ())
+
+    def breaks(self, rule: str, message: str, severity: Severity = "error") -> Violation:
+        inside = f" in {self.subgraph.name or self.subgraph.index}" if self.subgraph.index else ""
+        return Violation(rule, f"{self.operator.type} {self.tensor.name!r}{inside}", message, severity)
+
+
+def places(graph: Graph) -> Iterator[Place]:
+    """Every tensor that an operator uses, once: where it is written, else where it is first read."""
+    for subgraph in graph.subgraphs:
+        first: dict[int, Operator] = {}
+        for operator in subgraph.operators:
+            first.update(dict.fromkeys(operator.outputs, operator))
+        for operator in subgraph.operators:
+            for tensor in subgraph.read_by(operator):
+                first.setdefault(tensor.index, operator)
+        for index, operator in first.items():
+            yield Place(subgraph, operator, subgraph.tensors[index])

@@ -1,0 +1,59 @@
+"""V1 and V2: weights are symmetric, and per-channel scales lie along the channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tflq.flatbuffer import Graph
+from tflq.rules.violation import Place, Violation, places
+
+WEIGHTS = {
+    "CONV_2D": (1,),
+    "DEPTHWISE_CONV_2D": (1,),
+    "FULLY_CONNECTED": (1,),
+    "TRANSPOSE_CONV": (1,),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": (*range(1, 9), 16),
+}
+"""The inputs of an operator that are weights, where its kernel has no zero point for them."""
+_CHANNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}
+_LOWEST = {"int8": -127, "int4": -7}
+
+
+def weights_are_symmetric(graph: Graph) -> Iterator[Violation]:
+    """V1: zero points are 0, and the lowest integer is not used, so that two products fit 16 bits."""
+    for place in _weights(graph):
+        data, lowest = place.tensor.data, _LOWEST.get(place.tensor.dtype)
+        if data is None or lowest is None:
+            continue
+        zero_point = max(place.quantization.zero_points, key=abs, default=0)
+        if zero_point:
+            yield place.breaks("V1", f"weights with zero point {zero_point}: kernels take it for 0")
+        if data.min(initial=0) < lowest:
+            yield place.breaks("V1", f"weights of {data.min()}: kernels take none below {lowest}")
+
+
+def scales_match_shape(graph: Graph) -> Iterator[Violation]:
+    """V2: a zero point for each scale; where there are several scales, one for each index of the dimension."""
+    for place in places(graph):
+        quantization, shape = place.quantization, place.tensor.shape
+        scales, zero_points, dimension = len(quantization.scales), len(quantization.zero_points), quantization.dimension
+        if scales != zero_points:
+            yield place.breaks("V2", f"{scales} scales but {zero_points} zero points")
+        if quantization.is_per_axis and (dimension >= len(shape) or shape[dimension] != scales):
+            yield place.breaks("V2", f"{scales} scales along dimension {dimension} of shape {list(shape)}")
+
+
+def channels_have_scales(graph: Graph) -> Iterator[Violation]:
+    """V2: the scales of weights lie along the output channels. Dense weights may have one scale or several."""
+    for place in _weights(graph):
+        dimension, right = place.quantization.dimension, _CHANNELS.get(place.operator.type)
+        if place.quantization.is_per_axis and right is not None and dimension != right:
+            yield place.breaks("V2", f"scales along dimension {dimension}: kernels take them for those of {right}")
+
+
+def _weights(graph: Graph) -> Iterator[Place]:
+    for subgraph, operator in graph.operators():
+        for position in WEIGHTS.get(operator.type, ()):
+            tensor = subgraph.input(operator, position)
+            if tensor is not None and tensor.is_constant:
+                yield Place(subgraph, operator, tensor)

@@ -1,0 +1,98 @@
+"""From what was recorded, sample by sample, to the figures of the report: metric, fidelity, gates, what is suspicious."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from tflq.evaluate import Record
+from tflq.metrics import Metric, fidelity, paired_drop
+from tflq.recipe import Gates
+from tflq.result import File, Gate, Measured, Output, Score
+from tflq.rules import Severity, Violation
+
+NEAR_SOURCE_DB = 30.0
+"""The float32 file computes what its source does, up to the order of sums; below this it computes something else."""
+
+
+def metric_value(metric: Metric | None, record: Record) -> float | None:
+    return float(metric.value(record.statistics.sum(0))) if metric else None
+
+
+def score(metric: Metric, base: Record, record: Record, bar: float | None) -> Score:
+    """The metric and its paired drop; settled where its interval leaves out the bar, or 0 where there is none."""
+    drop = paired_drop(metric, base.statistics, record.statistics)
+    mark = bar or 0.0
+    settled = not drop.low <= mark <= drop.high or drop.deviation == 0
+    value = float(metric.value(record.statistics.sum(0)))
+    needed = None if settled else drop.samples_to_tell_from(mark)
+    return Score(metric.name, value, drop.value, (drop.low, drop.high), drop.samples, needed)
+
+
+def outputs(record: Record) -> dict[str, Output]:
+    """The fidelity of each output."""
+    return {name: _output(record, name) for name in record.errors}
+
+
+def _output(record: Record, name: str) -> Output:
+    near = fidelity(record.errors[name])
+    agreement = float(record.agreement[name].mean()) if name in record.agreement else None
+    sqnr = None if near.sqnr_db == math.inf else max(near.sqnr_db, -200.0)
+    return Output(sqnr, near.cosine, near.max_abs_error, near.mse, agreement)
+
+
+def gates(asked: Gates, file: File, size_ratio: float, measured: Measured | None) -> tuple[Gate, ...]:
+    """A verdict for every bar of the recipe that could be measured."""
+    found = []
+    if asked.max_size_bytes is not None:
+        bar = float(asked.max_size_bytes)
+        found.append(Gate("max_size_bytes", bar, float(file.size_bytes), file.size_bytes <= bar, certain=True))
+    if asked.max_size_ratio is not None:
+        bar = asked.max_size_ratio
+        found.append(Gate("max_size_ratio", bar, size_ratio, size_ratio <= bar, certain=True))
+    return (*found, *_sampled_gates(asked, measured)) if measured else tuple(found)
+
+
+def _sampled_gates(asked: Gates, measured: Measured) -> Iterator[Gate]:
+    if asked.max_metric_drop is not None and measured.metric is not None:
+        drop, bar = measured.metric.drop, asked.max_metric_drop
+        yield Gate("max_metric_drop", bar, drop, drop <= bar, certain=measured.metric.samples_needed is None)
+    agreements = [output.agreement for output in measured.fidelity.values() if output.agreement is not None]
+    if asked.min_agreement is not None:
+        least = min(agreements, default=None)
+        yield Gate("min_agreement", asked.min_agreement, least, (least or 0) >= asked.min_agreement, certain=True)
+    if asked.min_sqnr_db is not None:
+        lowest = min((output.sqnr_db for output in measured.fidelity.values() if output.sqnr_db is not None), default=None)
+        passed = lowest is None or lowest >= asked.min_sqnr_db
+        yield Gate("min_sqnr_db", asked.min_sqnr_db, lowest, passed, certain=True)
+
+
+def suspicions(record: Record, float32: Record) -> Iterator[Violation]:
+    """What the answers of a file betray: NaN, or the same answer whatever the input."""
+    wrong = int(np.count_nonzero(~record.is_finite))
+    if wrong:
+        also = ", and so does the float32 file" if not float32.is_finite.all() else ""
+        yield _seen("the file", f"answers NaN or Inf on {wrong} of {len(record.is_finite)} samples{also}", "error")
+    for name, spread in record.spread.items():
+        level = float(np.sqrt(float32.errors[name][:, 0].sum() / float32.errors[name][:, 5].sum()))
+        moved = float(float32.spread[name].max())
+        if len(spread) > 1 and spread.max() == 0 and moved > 0.01 * level and moved > 0:
+            yield _seen(f"output {name!r}", "is the same for every sample, where the float32 file's varies", "error")
+
+
+def strays(source: Record) -> Iterator[Violation]:
+    """Where the float32 file, and so all that is measured against it, does not compute what the source does."""
+    for name, output in outputs(source).items():
+        if output.sqnr_db is not None and not output.sqnr_db >= NEAR_SOURCE_DB:
+            yield _seen(
+                f"output {name!r}",
+                "of the float32 .tflite is not what the source answers in TensorFlow:"
+                f" SQNR {output.sqnr_db:.1f} dB, largest error {output.max_abs_error:.3g}",
+                "error",
+            )
+
+
+def _seen(where: str, message: str, severity: Severity) -> Violation:
+    return Violation("V13", where, message, severity)

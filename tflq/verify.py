@@ -1,0 +1,88 @@
+"""A finished file held to what was asked: its bytes are read, its rules and contract checked, and it is run once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tflq import cache, flatbuffer, rules
+from tflq.contract import float_ops, signature_violations
+from tflq.datasets import Sample
+from tflq.flatbuffer import Graph, Signature
+from tflq.interpreter import Runner
+from tflq.modes import Mode
+from tflq.result import File, Port
+from tflq.rules import Violation
+from tflq.sources import Prepared
+from tflq.worker import Report
+
+
+@dataclass(frozen=True)
+class Verified:
+    file: File
+    violations: tuple[Violation, ...]
+
+
+def verify(report: Report, path: Path, variant: Mode | None, source: Prepared) -> Verified:
+    """What the file holds and where it breaks its contract; a file without a variant has only to keep the rules."""
+    graph = flatbuffer.read(path.read_bytes())
+    found = [*rules.violations(graph)]
+    if variant is not None:
+        inputs = {spec: variant.input_dtype(spec.dtype) for spec in source.inputs}
+        outputs = {spec: variant.output_dtype(spec.dtype) for spec in source.outputs}
+        found += [*variant.violations(graph), *signature_violations(graph, inputs, outputs)]
+        found += _lost_weights(graph, variant, source)
+    return Verified(describe(path, graph), tuple(found))
+
+
+def try_out(report: Report, path: Path, arrays: Sample) -> None:
+    """Allocate the file and run it once; EvaluationError, or the worker's death, where that cannot be done."""
+    Runner(path)(arrays)
+
+
+def _lost_weights(graph: Graph, variant: Mode, source: Prepared) -> Iterator[Violation]:
+    """The converter drops variables that it cannot find, and says nothing."""
+    held = sum(tensor.size_bytes for subgraph in graph.subgraphs for tensor in subgraph.tensors)
+    least = {"float32": 0.5, "float16": 0.25}.get(variant.mode, 0.125) * source.weight_bytes
+    if held < least:
+        yield Violation(
+            "V13",
+            "the file",
+            f"holds {held:,} bytes of constants, but the source's signature reads {source.weight_bytes:,} bytes of"
+            " weights: the converter lost variables",
+            "error",
+        )
+
+
+def describe(path: Path, graph: Graph) -> File:
+    """The file as the report has it."""
+    signature = graph.signatures[0] if graph.signatures else Signature("", 0, (), ())
+    return File(
+        name=path.name,
+        sha256=cache.sha256(path),
+        size_bytes=graph.size_bytes,
+        ops=dict(sorted(Counter(operator.type for _, operator in graph.operators()).items())),
+        float_ops=tuple(float_ops(graph)) if any(True for _ in _quantized(graph)) else (),
+        inputs=_ports(graph, signature.subgraph, signature.inputs),
+        outputs=_ports(graph, signature.subgraph, signature.outputs),
+    )
+
+
+def _quantized(graph: Graph) -> Iterator[str]:
+    for subgraph, operator in graph.operators():
+        for tensor in subgraph.written_by(operator):
+            if tensor.quantization:
+                yield tensor.name
+
+
+def _ports(graph: Graph, subgraph: int, entries: tuple[tuple[str, int], ...]) -> tuple[Port, ...]:
+    ports = []
+    for name, index in entries:
+        tensor = graph.subgraphs[subgraph].tensors[index]
+        scale, zero_point = None, None
+        if tensor.quantization and tensor.quantization.scales:
+            scale, zero_point = tensor.quantization.scales[0], tensor.quantization.zero_points[0]
+        ports.append(Port(name, tensor.dtype, tensor.shape_signature or tensor.shape, scale, zero_point))
+    return tuple(ports)
