@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tflq.datasets import TensorSpec
-from tflq.flatbuffer import Graph, Operator, Subgraph, Tensor
-from tflq.rules import Violation
+
+if TYPE_CHECKING:  # reading a recipe needs the modes, but no file is read then
+    from tflq.flatbuffer import Graph, Operator, Subgraph, Tensor
+    from tflq.rules import Violation
 
 ADAPTORS = ("QUANTIZE", "DEQUANTIZE")
 """Ops that only pass from float to integers or back."""
@@ -36,8 +39,10 @@ class FloatOp:
     reason: str
 
 
-def broken(where: str, message: str) -> Violation:
-    return Violation("V11", where, message, "error")
+def broken(where: str, message: str, rule: str = "V11") -> Violation:
+    from tflq.rules import Violation
+
+    return Violation(rule, where, message, "error")
 
 
 def tensors(graph: Graph) -> Iterator[Tensor]:
@@ -92,7 +97,7 @@ def signature_violations(
 ) -> Iterator[Violation]:
     """Where the file is not called as its source is; each spec is given with the dtype that the file should have."""
     if len(graph.signatures) != 1:
-        yield Violation("V12", "the file", f"has {len(graph.signatures)} signatures, not one", "error")
+        yield broken("the file", f"has {len(graph.signatures)} signatures, not one", "V12")
         return
     (signature,) = graph.signatures
     subgraph = graph.subgraphs[signature.subgraph]
@@ -100,7 +105,7 @@ def signature_violations(
         made = {name: subgraph.tensors[index] for name, index in entries}
         if set(made) != {spec.name for spec in expected}:
             names = ", ".join(sorted(spec.name for spec in expected))
-            yield Violation("V12", "the file", f"has the {side}s {', '.join(sorted(made))}, not {names}", "error")
+            yield broken("the file", f"has the {side}s {', '.join(sorted(made))}, not {names}", "V12")
             continue
         for spec, dtype in expected.items():
             yield from _mismatch(f"{side} {spec.name!r}", made[spec.name], spec, dtype)
@@ -111,11 +116,11 @@ def _mismatch(where: str, tensor: Tensor, spec: TensorSpec, dtype: str) -> Itera
         yield broken(where, f"is {tensor.dtype}, where {dtype} was asked")
     made = tuple(None if size == -1 else size for size in tensor.shape_signature or tensor.shape)
     if spec.shape is not None and len(made) != len(spec.shape):
-        yield Violation("V12", where, f"has the shape {made}, the source's is {spec.shape}", "error")
+        yield broken(where, f"has the shape {made}, the source's is {spec.shape}", "V12")
     elif spec.shape is not None and any(
         wanted is not None and size != wanted for size, wanted in zip(made, spec.shape, strict=True)
     ):
-        yield Violation("V12", where, f"has the shape {made}, the source's is {spec.shape}", "error")
+        yield broken(where, f"has the shape {made}, the source's is {spec.shape}", "V12")
 
 
 def outside_ops(graph: Graph, allow_custom_ops: bool, select_tf_ops: bool) -> Iterator[Violation]:
@@ -125,4 +130,4 @@ def outside_ops(graph: Graph, allow_custom_ops: bool, select_tf_ops: bool) -> It
         if operator.is_custom and not (select_tf_ops if flex else allow_custom_ops):
             remedy = "select_tf_ops" if flex else "allow_custom_ops"
             where = f"{operator.type} {_name(subgraph, operator)!r}"
-            yield Violation("V12", where, f"no plain runtime has this op, and {remedy} is off", "error")
+            yield broken(where, f"no plain runtime has this op, and {remedy} is off", "V12")

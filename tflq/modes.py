@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 from typing_extensions import Self
 
 from tflq.contract import activations, broken, float_ops, has_integer_op, outside_ops, tensors
-from tflq.flatbuffer import Graph
-from tflq.rules import Violation
 from tflq.strict import AsTuple, Strict, did_you_mean
+
+if TYPE_CHECKING:
+    from tflq.flatbuffer import Graph
+    from tflq.rules import Violation
 
 DYNAMIC_RANGE_MINIMUM_ELEMENTS = 1024
 """Weights with fewer elements are left in float by the converter's dynamic-range quantization."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +13,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from tflq import strict
 from tflq.calibrate import Calibration
 from tflq.datasets import Random
+from tflq.errors import RecipeError
 from tflq.evaluate import Evaluation
 from tflq.inputs import Input
 from tflq.modes import CALIBRATED, Converter, Mode, ModeName, named
@@ -115,6 +117,17 @@ def _conflicts_of_evaluation(data: dict[str, Any]) -> Iterator[tuple[strict.Loca
         yield ("gates", "max_metric_drop"), "needs evaluation.metric and evaluation.label"
 
 
+def only(recipe: Recipe, names: Sequence[str]) -> Recipe:
+    """The recipe with the variants of those names, or all where there are none; RecipeError for a name it has not."""
+    known = [variant.name for variant in recipe.variants]
+    for name in names:
+        if name not in known:
+            hint = strict.did_you_mean(name, known)
+            raise RecipeError(f"--only {name}: there is no such variant{hint}; there are {', '.join(known)}")
+    kept = tuple(variant for variant in recipe.variants if not names or variant.name in names)
+    return recipe.model_copy(update={"variants": kept})
+
+
 def warnings(recipe: Recipe) -> Iterator[str]:
     """What is allowed, but probably not meant."""
     if isinstance(recipe.measured_on.dataset, Random):
@@ -133,3 +146,10 @@ def dump(recipe: Recipe, folder: Path) -> str:
     """The recipe as YAML that runs again as it is from that folder, every default filled in."""
     plain = recipe.model_dump(mode="json", exclude_none=True, context={"folder": folder})
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
+
+
+def json_schema() -> str:
+    """The JSON Schema of a recipe file: as `Recipe`, with what `load` fills in left out of what is required."""
+    schema = Recipe.model_json_schema()
+    schema["required"] = [key for key in schema["required"] if key not in ("name", "output")]
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema, indent=2) + "\n"

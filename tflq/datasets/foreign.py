@@ -9,6 +9,9 @@ from types import TracebackType
 
 from tflq.errors import DatasetError
 
+LONGEST = 300
+"""Characters of another's message that are passed on."""
+
 
 class ForeignCode:
     """Within it, any exception becomes a DatasetError: `what`, the exception and the line of code in the folder.
@@ -41,6 +44,6 @@ class ForeignCode:
 
 
 def told(error: BaseException) -> str:
-    """The exception's type and the first line of its message."""
+    """The exception's type and the start of its message."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {lines[0][:LONGEST]}" if lines else type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -125,10 +126,9 @@ def _listed(table: Path, folder: Path) -> Iterator[_Entry]:
 
 
 def _entry(line: dict[str, Any], place: str, folder: Path) -> _Entry:
-    file, label = line["file"] or "", line["label"] or ""
+    file, label = line["file"] or "", (line["label"] or "").strip()
     if not (folder / file).is_file():
         raise DatasetError(f"{place}: there is no file {folder / file}")
-    try:
-        return _Entry(file, int(label) if label.strip().lstrip("+-").isdigit() else float(label))
-    except ValueError:
-        raise DatasetError(f"{place}: the label {label!r} is not a number; give a class by its index, from 0") from None
+    if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", label):
+        raise DatasetError(f"{place}: the label {label!r} is not a number; give a class by its index, from 0")
+    return _Entry(file, int(label) if label.lstrip("+-").isdecimal() else float(label))

@@ -44,7 +44,7 @@ class Npz(Strict):
         try:
             with zipfile.ZipFile(self.npz) as archive:
                 columns = [_column(archive, self.npz, member) for member in archive.infolist()]
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, struct.error) as error:
             raise DatasetError(f"{self.npz}: is not a whole .npz file, as numpy.savez writes it: {error}") from error
         except OSError as error:
             raise DatasetError(f"{self.npz}: cannot be read: {error.strerror}") from error

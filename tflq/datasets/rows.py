@@ -53,6 +53,9 @@ class LazyRow(Mapping[str, Any]):
             self._columns[column] = self._made[column]()
         return self._columns[column]
 
+    def __contains__(self, column: object) -> bool:
+        return column in self._columns or column in self._made
+
     def __iter__(self) -> Iterator[str]:
         return iter({**self._made, **self._columns})
 

@@ -56,7 +56,9 @@ class Tfds(Strict):
             yield from records.read((records.Segment(Path(p.filename), p.skip, p.take) for p in parts), indices)
             return
         with ForeignCode(str(self)):
-            source = builder.as_data_source(split=self.split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+            source = builder.as_data_source(
+                split=self.split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+            )
         for index in indices:
             with ForeignCode(f"{self}: row {index}"):
                 record = source[index]

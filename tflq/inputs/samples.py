@@ -122,7 +122,8 @@ class _Feed:
         """For a model that takes integers, pixels are again the integers of the column's dtype."""
         if self._dtype.kind == "f" or dtype.kind not in "iu" or values.dtype.kind != "f":
             return values
-        return np.clip(np.rint(values), np.iinfo(dtype).min, np.iinfo(dtype).max)
+        whole: np.ndarray = np.clip(np.rint(values), np.iinfo(dtype).min, np.iinfo(dtype).max)
+        return whole
 
     def _channels(self, picture: np.ndarray) -> np.ndarray:
         count = picture.shape[-1]

@@ -5,22 +5,35 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import yaml
 
+from tflq.errors import TflqError
 from tflq.result import Result, Variant
 
 SCHEMA_VERSION = 1
 
 
-def to_json(result: Result) -> str:
-    """report.json: documented in docs/report.md; fields are only ever added within a schema version."""
-    return json.dumps(_finite(to_dict(result)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+Report = Result | TflqError
+"""A result, or the error that left none."""
 
 
-def to_dict(result: Result) -> dict[str, Any]:
+def to_json(report: Report | Sequence[Report]) -> str:
+    """report.json, or a list of such where several are given; fields are only added within a schema version."""
+    plain = [to_dict(one) for one in report] if isinstance(report, Sequence) else to_dict(report)
+    return json.dumps(_finite(plain), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_dict(report: Report) -> dict[str, Any]:
+    if isinstance(report, TflqError):
+        return {"schema_version": SCHEMA_VERSION, "error": str(report), "exit_code": report.exit_code}
+    return _result(report)
+
+
+def _result(result: Result) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "tflq": result.environment["tflq"],

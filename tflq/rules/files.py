@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tflq.flatbuffer import Graph, Signature, Subgraph
+from tflq.flatbuffer import Graph, Signature
 from tflq.rules.violation import Place, Violation, places
 
 _LARGEST = 2**31 - 1
@@ -54,25 +54,21 @@ def size_is_loadable(graph: Graph) -> Iterator[Violation]:
 
 
 def variables_are_assigned(graph: Graph) -> Iterator[Violation]:
-    """V15: a variable that is read is also assigned; the converter may lose the weights of one and say nothing."""
-    handles = [(subgraph, _handles(subgraph)) for subgraph in graph.subgraphs]
-    assigned = {
-        variables.get(operator.inputs[0])
-        for subgraph, variables in handles
-        for operator in subgraph.operators
-        if operator.type == "ASSIGN_VARIABLE"
-    }
-    for subgraph, variables in handles:
+    """V15: what a variable reads was assigned to it; the converter may lose its weights and say nothing."""
+    assigned = {name for _, name in _uses(graph, "ASSIGN_VARIABLE")}
+    if None in assigned:
+        return  # a handle that comes from another subgraph may be any variable's
+    lost = {name: place for place, name in _uses(graph, "READ_VARIABLE") if name is not None and name not in assigned}
+    for name, place in list(lost.items())[:1]:
+        others = f", nor are {len(lost) - 1} others" if len(lost) > 1 else ""
+        yield place.breaks("V15", f"the variable {name!r} is read, but never assigned{others}")
+
+
+def _uses(graph: Graph, type_: str) -> Iterator[tuple[Place, str | None]]:
+    """The operators of a type that take a variable's handle, with the variable's name where it is known."""
+    for subgraph in graph.subgraphs:
+        names = {op.outputs[0]: op.variable for op in subgraph.operators if op.type == "VAR_HANDLE"}
         for operator in subgraph.operators:
-            if operator.type != "READ_VARIABLE" or None in assigned or operator.inputs[0] not in variables:
-                continue  # a handle that comes from another subgraph may be any variable
-            name = variables[operator.inputs[0]]
-            if name not in assigned:
-                tensor = subgraph.tensors[operator.outputs[0]]
-                yield Place(subgraph, operator, tensor).breaks(
-                    "V15", f"the variable {name!r} is read, but never assigned"
-                )
-
-
-def _handles(subgraph: Subgraph) -> dict[int, str]:
-    return {op.outputs[0]: op.variable for op in subgraph.operators if op.type == "VAR_HANDLE"}
+            if operator.type == type_:
+                tensor = subgraph.tensors[(*operator.outputs, *operator.inputs)[0]]
+                yield Place(subgraph, operator, tensor), names.get(operator.inputs[0])

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tflq.datasets.npz import Npz
+from tflq.errors import DatasetError
+
+COLUMNS = {
+    "image": np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3),
+    "label": np.arange(5, dtype=np.int64) * 10,
+    "column_major": np.asfortranarray(np.arange(10.0).reshape(5, 2)),
+    "big_endian": np.arange(5, dtype=">f4"),
+    "text": np.array(["a", "bc", "d", "e", "f"]),
+    "no_values": np.zeros((5, 0)),
+}
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_rows(tmp_path: Path, save: object) -> None:
+    save(tmp_path / "data.npz", **COLUMNS)
+    dataset = Npz(npz=tmp_path / "data.npz")
+    assert dataset.count() == 5
+    rows = list(dataset.rows((0, 3, 4)))
+    assert [list(row) for row in rows] == [list(COLUMNS)] * 3
+    for row, index in zip(rows, (0, 3, 4), strict=True):
+        for name, array in COLUMNS.items():
+            np.testing.assert_array_equal(row[name], array[index])
+            assert row[name].dtype.kind == array.dtype.kind
+
+
+def test_what_savez_wrote_is_mapped_and_the_rest_unpacked(tmp_path: Path) -> None:
+    np.savez(tmp_path / "mapped.npz", x=np.zeros((3, 4)))
+    np.savez_compressed(tmp_path / "packed.npz", x=np.zeros((3, 4)))
+    kinds = [type(next(Npz(npz=tmp_path / name).rows([1]))["x"]) for name in ("mapped.npz", "packed.npz")]
+    assert kinds == [np.memmap, np.ndarray]
+
+
+def test_column_that_nobody_asks_for_is_not_read(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2, 9000), dtype=np.uint8)
+    np.savez_compressed(tmp_path / "data.npz", good=np.arange(2), broken=noise)
+    packed = bytearray((tmp_path / "data.npz").read_bytes())
+    packed[9000] ^= 1
+    (tmp_path / "data.npz").write_bytes(packed)
+    (row,) = Npz(npz=tmp_path / "data.npz").rows([1])
+    assert row["good"] == 1
+    with pytest.raises(DatasetError, match=r"data\.npz: column 'broken' cannot be read: "):
+        row["broken"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"a": np.zeros(3), "b": np.zeros((2, 3))}, "the columns differ in their number of rows: a has 3, b has 2"),
+        (
+            {"a": np.array([{}, {}], object)},
+            "column 'a' holds Python objects, which are not read since they may run code;"
+            " save an array of numbers, all rows of one shape",
+        ),
+        ({"a": np.zeros(3), "rate": 0.1}, "column 'rate' is a single value, without rows; leave it out"),
+        ({}, "holds no arrays"),
+    ],
+)
+def test_columns_that_are_no_rows(tmp_path: Path, columns: dict[str, np.ndarray], message: str) -> None:
+    np.savez(tmp_path / "data.npz", **columns)
+    with pytest.raises(DatasetError) as error:
+        Npz(npz=tmp_path / "data.npz").count()
+    assert str(error.value) == f"{tmp_path}/data.npz: {message}"
+
+
+def test_other_files(tmp_path: Path) -> None:
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        archive.writestr("readme.txt", "no array")
+    np.savez(tmp_path / "whole.npz", x=np.zeros(100))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:500])
+    for name in ("array.npy", "archive.zip", "cut.npz"):
+        with pytest.raises(DatasetError, match=rf"/{name}: is not a whole \.npz file, as numpy\.savez writes it: "):
+            Npz(npz=tmp_path / name).count()
+    with pytest.raises(DatasetError, match=r"/absent\.npz: cannot be read: No such file or directory$"):
+        Npz(npz=tmp_path / "absent.npz").count()

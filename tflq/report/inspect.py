@@ -1,0 +1,241 @@
+"""What is in a .tflite file, for `tflq inspect`: as data for JSON, and as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from tflq.flatbuffer import (
+    CONVERSIONS,
+    Graph,
+    OperatorCount,
+    Signature,
+    Tensor,
+    float_operators,
+    operator_counts,
+    size_by_dtype,
+)
+from tflq.rules import violations
+
+FORMULA = "real = (q - zero_point) * scale"
+_NUMBERS = ("float32", "float16", "int8", "int16", "uint8")
+_LEAST_SHARE = 0.005
+_FOLDED = ("", "name", "in", "out")
+_RIGHT = ("version", "count", "size", "%", "scale", "zero point")
+_COLOURS = {"error": "red", "warning": "yellow"}
+
+
+@dataclass(frozen=True)
+class _Port:
+    """An input or output of a signature; a number of `shape` is -1 where the size may change."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    scale: float | None
+    zero_point: int | None
+
+
+def to_dict(graph: Graph) -> dict[str, Any]:
+    """All there is to tell, for JSON; sizes are in bytes."""
+    return {
+        "size_bytes": graph.size_bytes,
+        "size_by_dtype": dict(size_by_dtype(graph)),
+        "activations": _activations(graph),
+        "weights": _weights(graph),
+        "minimum_runtime_version": graph.minimum_runtime_version,
+        "description": graph.description,
+        "signatures": [
+            {
+                "key": signature.key,
+                "inputs": [asdict(port) for port in _ports(graph, signature, signature.inputs)],
+                "outputs": [asdict(port) for port in _ports(graph, signature, signature.outputs)],
+            }
+            for signature in _signatures(graph)
+        ],
+        "formula": FORMULA,
+        "operators": [
+            asdict(entry.kind) | {"count": entry.count, "size_bytes": entry.size_bytes} for entry in _operators(graph)
+        ],
+        "float_ops": [{"type": type_, "tensor": tensor} for type_, tensor in _float_ops(graph)],
+        "subgraphs": [subgraph.name for subgraph in graph.subgraphs],
+        "metadata": {entry.name: len(entry.data) for entry in graph.metadata},
+        "violations": [asdict(violation) for violation in violations(graph)],
+    }
+
+
+def to_rich(graph: Graph, name: str) -> Group:
+    """What a person wants to see first, first; made for a console of 80 columns or more."""
+    signatures = [_signature_table(graph, signature) for signature in _signatures(graph)]
+    parts: list[RenderableType] = [_headline(graph, name), *signatures, _operator_table(graph), _notes(graph)]
+    return Group(*(line for part in parts for line in (part, Text())), _verdict(graph))
+
+
+def _signatures(graph: Graph) -> tuple[Signature, ...]:
+    """The file's own, or the first subgraph under its tensors' names."""
+    if graph.signatures or not graph.subgraphs:
+        return graph.signatures
+    first = graph.subgraphs[0]
+    inputs, outputs = (
+        tuple((first.tensors[index].name, index) for index in ends) for ends in (first.inputs, first.outputs)
+    )
+    return (Signature("", 0, inputs, outputs),)
+
+
+def _ports(graph: Graph, signature: Signature, entries: tuple[tuple[str, int], ...]) -> Iterator[_Port]:
+    for name, index in entries:
+        yield _port(name, graph.subgraphs[signature.subgraph].tensors[index])
+
+
+def _port(name: str, tensor: Tensor) -> _Port:
+    scales = tensor.quantization.scales if tensor.quantization else ()
+    zero_points = tensor.quantization.zero_points if tensor.quantization else ()
+    return _Port(
+        name,
+        tensor.dtype,
+        tensor.shape_signature,
+        scales[0] if scales else None,
+        zero_points[0] if zero_points else None,
+    )
+
+
+def _operators(graph: Graph) -> list[OperatorCount]:
+    """First those that the size lies in, then the many, then the few."""
+
+    def rank(entry: OperatorCount) -> tuple[float, int, str]:
+        share = entry.size_bytes / graph.size_bytes
+        return -share if share >= _LEAST_SHARE else 0, -entry.count, entry.kind.type
+
+    return sorted(operator_counts(graph), key=rank)
+
+
+def _float_ops(graph: Graph) -> Iterator[tuple[str, str]]:
+    for subgraph, operator in float_operators(graph):
+        yield operator.type, next((tensor.name for tensor in subgraph.written_by(operator)), "")
+
+
+def _activations(graph: Graph) -> str | None:
+    """The dtype that most operators compute in."""
+    counts: Counter[str] = Counter()
+    for entry in operator_counts(graph):
+        if entry.kind.type not in CONVERSIONS:
+            counts.update({dtype: entry.count for dtype in entry.kind.outputs if dtype in _NUMBERS})
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def _weights(graph: Graph) -> str | None:
+    """The dtype that most bytes of what operators compute with are stored in."""
+    sizes: Counter[str] = Counter()
+    for entry in operator_counts(graph):
+        if entry.kind.weights:
+            sizes[entry.kind.weights] += entry.size_bytes
+    return sizes.most_common(1)[0][0] if sizes else None
+
+
+def _headline(graph: Graph, name: str) -> Text:
+    activations, weights = _activations(graph), _weights(graph)
+    operators = f"{sum(1 for _ in graph.operators())} operators"
+    inside = f" in {len(graph.subgraphs)} subgraphs" if len(graph.subgraphs) > 1 else ""
+    facts = [_size(graph.size_bytes), operators + inside]
+    facts += [f"{activations} activations"] if activations else []
+    facts += [f"{weights} weights"] if weights else []
+    line = Text.assemble((name, "bold"), "\n", ", ".join(facts))
+    left = Counter(type_ for type_, _ in _float_ops(graph))
+    if left and activations not in ("float32", "float16"):
+        line.append(
+            f"\nleft in float: {', '.join(f'{count} {type_}' for type_, count in left.most_common())}", "yellow"
+        )
+    return line
+
+
+def _signature_table(graph: Graph, signature: Signature) -> Table:
+    title = (
+        f"signature {signature.key}" if signature.key else "no signature; inputs and outputs by their tensors' names"
+    )
+    inputs, outputs = (list(_ports(graph, signature, ends)) for ends in (signature.inputs, signature.outputs))
+    is_quantized = any(port.scale is not None for port in inputs + outputs)
+    table = _table(title, ("", "name", "dtype", "shape", *(("scale", "zero point") if is_quantized else ())))
+    table.caption = f"{FORMULA}, where q is in the file" if is_quantized else None
+    for side, ports in (("in", inputs), ("out", outputs)):
+        for port in ports:
+            integers = () if port.scale is None else (str(np.float32(port.scale)), str(port.zero_point))
+            _add(table, (side, port.name, port.dtype, _shape(port.shape), *integers))
+    return table
+
+
+def _operator_table(graph: Graph) -> Table:
+    table = _table("operators", ("type", "version", "count", "in", "out", "weights", "size", "%"))
+    for entry in _operators(graph):
+        kind, share = entry.kind, entry.size_bytes / graph.size_bytes
+        dtypes = (_numbers(kind.inputs), _numbers(kind.outputs), kind.weights or "")
+        size = (
+            _size(entry.size_bytes) if entry.size_bytes else "",
+            f"{100 * share:.0f}" if share >= _LEAST_SHARE else "",
+        )
+        _add(table, (kind.type, str(kind.version), str(entry.count), *dtypes, *size))
+    return table
+
+
+def _notes(graph: Graph) -> Table:
+    sizes = size_by_dtype(graph)
+    rest = graph.size_bytes - sum(size for _, size in sizes)
+    table = _table("file", ("", ""), shows_header=False)
+    _add(table, ("size", _listed([*sizes, ("structure and names", rest)])))
+    if graph.minimum_runtime_version:
+        _add(table, ("needs", f"TensorFlow Lite {graph.minimum_runtime_version} or newer"))
+    custom = dict.fromkeys(operator.type for _, operator in graph.operators() if operator.is_custom)
+    if custom:
+        _add(table, ("custom", f"{', '.join(custom)}: not in a plain runtime"))
+    if graph.metadata:
+        _add(table, ("metadata", _listed([(entry.name, len(entry.data)) for entry in graph.metadata])))
+    return table
+
+
+def _verdict(graph: Graph) -> Text:
+    broken = violations(graph)
+    if not broken:
+        return Text("no rule is broken", "green")
+    lines = Text("broken rules", "bold")
+    for violation in broken:
+        lines.append(f"\n{violation.rule}  {violation.where}: {violation.message}", _COLOURS[violation.severity])
+    return lines
+
+
+def _table(title: str, header: tuple[str, ...], shows_header: bool = True) -> Table:
+    table = Table(title=title, box=None, padding=(0, 2, 0, 0), show_header=shows_header, header_style="dim")
+    table.title_justify = table.caption_justify = "left"
+    table.title_style = "bold"
+    for name in header:
+        justify: Literal["left", "right"] = "right" if name in _RIGHT else "left"
+        least = len("float32") if name in ("in", "out") else None
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=name not in _FOLDED, min_width=least)
+    return table
+
+
+def _add(table: Table, cells: tuple[str, ...]) -> None:
+    table.add_row(*(Text(cell) for cell in cells))  # as Text: the name of a tensor is no markup
+
+
+def _numbers(dtypes: tuple[str, ...]) -> str:
+    """What is computed in; all, such as indices and shapes, where none of it is a number of the model."""
+    return ", ".join([dtype for dtype in dtypes if dtype in _NUMBERS] or dtypes)
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return f"[{', '.join('?' if size == -1 else str(size) for size in shape)}]"
+
+
+def _listed(sizes: list[tuple[str, int]]) -> str:
+    return ", ".join(f"{name} {_size(size)}" for name, size in sizes)
+
+
+def _size(count: int) -> str:
+    return decimal(count).replace("bytes", "B").replace("byte", "B")
