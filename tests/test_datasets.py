@@ -152,12 +152,24 @@ def test_select_of_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "batch", "sample_shape"),
-    [((1, 28, 28), 1, (28, 28)), ((None, 4), None, (4,)), ((8, None), 8, (None,)), ((), 1, ()), (None, None, None)],
+    ("shape", "is_batched", "batch", "sample_shape"),
+    [
+        ((1, 28, 28), True, 1, (28, 28)),
+        ((None, 4), True, None, (4,)),
+        ((8, None), True, 8, (None,)),
+        ((), True, 1, ()),
+        (None, True, None, None),
+        ((15600,), False, 1, (15600,)),
+        ((), False, 1, ()),
+    ],
 )
-def test_tensor_spec(shape: tuple[int | None, ...] | None, batch: int | None, sample_shape: object) -> None:
-    spec = TensorSpec("x", "float32", shape)
+def test_tensor_spec(
+    shape: tuple[int | None, ...] | None, is_batched: bool, batch: int | None, sample_shape: object
+) -> None:
+    spec = TensorSpec("x", "float32", shape, is_batched)
     assert (spec.batch, spec.sample_shape) == (batch, sample_shape)
+    samples = np.zeros((1, 5))
+    assert spec.call(samples).shape == ((1, 5) if is_batched else (5,))
 
 
 def test_lazy_row_makes_a_column_once_and_only_when_asked() -> None:

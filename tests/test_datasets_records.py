@@ -55,14 +55,15 @@ class TflqPhotos(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
     def _split_generators(self, _: object) -> dict[str, Iterator[Any]]:
-        return {"train": self._generate_examples(), "test": self._generate_examples()}
+        splits = {"train": JPEGS, "test": JPEGS, "broken": [b"no picture"] * 2}
+        return {split: self._generate_examples(pictures) for split, pictures in splits.items()}
 
-    def _generate_examples(self) -> Iterator[Any]:
-        for i in range(COUNT):
+    def _generate_examples(self, pictures: list[bytes]) -> Iterator[Any]:
+        for i, encoded in enumerate(pictures):
             yield (
                 i,
                 {
-                    "image": io.BytesIO(JPEGS[i]),
+                    "image": io.BytesIO(encoded),
                     "label": i,
                     "scan": {"gray": io.BytesIO(jpeg(PHOTOS[i, ..., :1])), "name": f"scan {i}"},
                     "depth": np.full((2, 2, 1), i / 3, np.float32),
@@ -146,7 +147,10 @@ def test_tfds_rows_of_a_part_are_those_of_the_whole(prepared: Path, split: str, 
 
 def test_tfds_of_another_version_or_split(prepared: Path) -> None:
     assert Tfds(tfds="tflq_photos:1.2.0", split="test", data_dir=prepared).count() == COUNT
-    for split, said in (("tain", "Unknown split 'tain'. Should be one of ['test', 'train']."), ("train[:9", "Error")):
+    for split, said in (
+        ("tain", "Unknown split 'tain'. Should be one of ["),
+        ("train[:9", "Error"),
+    ):
         with pytest.raises(DatasetError) as error:
             photos(prepared, split).count()
         assert str(error.value).startswith(f"tfds tflq_photos {split}: ValueError: {said}")
@@ -176,21 +180,11 @@ def test_tfds_is_prepared_where_it_is_not(tmp_path: Path) -> None:
     assert photos(tmp_path, "test[:5]").count() == 5
 
 
-def test_tfds_names_the_record_of_a_broken_picture(prepared: Path, tmp_path: Path) -> None:
-    dataset = photos(prepared)
-    (row,) = dataset.rows([7])
-    broken = row["scan/name"]
-    for file in sorted(prepared.rglob("*-train.*")):
-        file.rename(tmp_path / file.name)
-        file.write_bytes((tmp_path / file.name).read_bytes().replace(JPEGS[row["label"]][:20], b"?" * 20))
-    try:
-        (row,) = dataset.rows([7])
-        assert row["scan/name"] == broken
-        with pytest.raises(DatasetError, match=r"(: record 1|train: row 7): is not a picture of a known kind$"):
-            row["image"]
-    finally:
-        for file in tmp_path.iterdir():
-            file.rename(prepared / "tflq_photos" / "1.2.0" / file.name)
+def test_tfds_names_the_record_of_a_broken_picture(prepared: Path) -> None:
+    row, _ = photos(prepared, "broken").rows([0, 1])
+    assert row["label"] in (0, 1)
+    with pytest.raises(DatasetError, match=r"(-broken\S*: record 0|broken: row 0): is not a picture of a known kind$"):
+        row["image"]
 
 
 def example(**features: Any) -> bytes:
@@ -252,7 +246,7 @@ def test_tfrecord_rows(tmp_path: Path, suffix: str) -> None:
             {"lable": "int64"},
             "has no feature 'lable' (did you mean 'label'?); it has label, name, photo, raw, vector",
         ),
-        ({"label": "float32"}, "feature 'label' is a int64_list, but float32 is read from a float_list"),
+        ({"label": "float32"}, "feature 'label' is in the int64_list, but float32 is read from the float_list"),
         ({"vector": "float32"}, "feature 'vector' holds 2 values; give its shape"),
         (
             {"vector": Feature(dtype="float32", shape=(3, 2))},
@@ -273,9 +267,17 @@ def test_tfrecord_feature_that_is_not_so(tmp_path: Path, features: dict[str, Any
     ("name", "content", "message"),
     [
         ("cut", lambda whole: whole[:-3], "is cut short; copy or write it again"),
-        ("short", lambda whole: whole + b"123", "is not a TFRecord file, or is damaged"),
-        ("text", lambda _: b"file,label\na.png,1\n", "is not a TFRecord file, or is damaged"),
-        ("packed", gzip.compress, "is not a TFRecord file, or is damaged, or is packed without .gz in its name"),
+        (
+            "short",
+            lambda whole: whole + b"123",
+            "is not a TFRecord file, is damaged, or is packed without .gz in its name",
+        ),
+        (
+            "text",
+            lambda _: b"file,label\na.png,1\n",
+            "is not a TFRecord file, is damaged, or is packed without .gz in its name",
+        ),
+        ("packed", gzip.compress, "is not a TFRecord file, is damaged, or is packed without .gz in its name"),
         ("cut.gz", lambda whole: gzip.compress(whole)[:-20], "cannot be read: Compressed file ended before the end-of"),
         ("plain.gz", lambda whole: whole, "cannot be read: Not a gzipped file"),
     ],
@@ -298,13 +300,14 @@ def test_tfrecord_of_no_examples(tmp_path: Path) -> None:
 
 
 def test_reading_needs_no_tensorflow(prepared: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "a", EVERY)
     code = f"""
 import sys
 from pathlib import Path
 from tflq.datasets.tfds import Tfds
 from tflq.datasets.tfrecord import TFRecord
 tfds = Tfds(tfds="tflq_photos", split="train", data_dir=Path({str(prepared)!r}))
-tfrecord = TFRecord(tfrecord=Path({str(write(tmp_path / "a", EVERY))!r}), features={{"label": "int64", "photo": "image"}})
+tfrecord = TFRecord(tfrecord=Path({str(file)!r}), features={{"label": "int64", "photo": "image"}})
 for dataset in (tfds, tfrecord):
     assert len([dict(row) for row in dataset.rows(range(dataset.count()))]) == {COUNT}
 print("tensorflow" in sys.modules)

@@ -10,6 +10,7 @@ os.dup2(_nowhere, 2)
 os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
 
 import ai_edge_litert.interpreter  # noqa: E402, F401
+import click  # noqa: E402, F401  (each worker imports the main script, which is the command line)
 import tensorflow  # noqa: E402, F401
 
 import tflq.job  # noqa: E402, F401

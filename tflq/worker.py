@@ -118,7 +118,7 @@ class _Running:
 
 def preload_tensorflow() -> None:
     """Let the fork server import TensorFlow, beside whatever happens until the first worker is needed."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["__main__", "tflq.preload"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["tflq.preload"])
     multiprocessing.forkserver.ensure_running()  # type: ignore[attr-defined]
 
 

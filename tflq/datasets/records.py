@@ -66,9 +66,7 @@ def _lengths(file: File, path: Path) -> Iterator[int]:
     while header := file.read(12):
         length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else LONGEST
         if length >= LONGEST:
-            raise DatasetError(
-                f"{path}: is not a TFRecord file, or is damaged; is it compressed without .gz in its name?"
-            )
+            raise DatasetError(f"{path}: is not a TFRecord file, is damaged, or is packed without .gz in its name")
         start = file.tell()
         yield length
         file.seek(start + length)

@@ -17,7 +17,13 @@ from tflq.datasets.rows import LazyRow, Row, TensorSpec
 from tflq.errors import DatasetError
 from tflq.strict import AsTuple, RecipePath, Strict, did_you_mean
 
-LISTS = {"image": "bytes", "string": "bytes", "bytes": "bytes", "int64": "int64", "float32": "float"}
+LISTS = {
+    "image": "bytes_list",
+    "string": "bytes_list",
+    "bytes": "bytes_list",
+    "int64": "int64_list",
+    "float32": "float_list",
+}
 """The list of a tf.train.Feature that holds values of that dtype."""
 
 
@@ -96,19 +102,19 @@ def _values(held: Any, name: str, feature: Feature, place: str) -> Any:
     if name not in held:
         has = ", ".join(sorted(held)) or "none at all"
         raise DatasetError(f"{place}: has no feature {name!r}{did_you_mean(name, held)}; it has {has}")
-    kind = held[name].WhichOneof("kind") or "no_list"
     wanted = LISTS[feature.dtype]
-    if kind != f"{wanted}_list":
-        raise DatasetError(f"{place}: feature {name!r} is a {kind}, but {feature.dtype} is read from a {wanted}_list")
+    kind = held[name].WhichOneof("kind") or wanted
+    if kind != wanted:
+        raise DatasetError(f"{place}: feature {name!r} is in the {kind}, but {feature.dtype} is read from the {wanted}")
     values = list(getattr(held[name], kind).value)
     if len(values) != math.prod(feature.shape):
-        asks = (
-            f"its shape {list(feature.shape)} asks for {math.prod(feature.shape)}" if feature.shape else "has no shape"
+        asks = f", but its shape {list(feature.shape)} asks for {math.prod(feature.shape)}"
+        raise DatasetError(
+            f"{place}: feature {name!r} holds {len(values)} values{asks if feature.shape else '; give its shape'}"
         )
-        raise DatasetError(f"{place}: feature {name!r} holds {len(values)} values, but {asks}")
     if feature.dtype == "string":
         values = [_text(value, name, place) for value in values]
-    dtype = np.dtype(feature.dtype) if wanted != "bytes" else np.dtype(object)
+    dtype = np.dtype(object) if wanted == "bytes_list" else np.dtype(feature.dtype)
     array = np.array(values, dtype).reshape(feature.shape)
     return array if feature.shape else array[()]
 

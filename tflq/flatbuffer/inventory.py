@@ -81,8 +81,9 @@ def _constants(subgraph: Subgraph) -> dict[int, Tensor]:
     """The constants by tensor index, and under a tensor that is only an unpacked constant, the packed one."""
     constants = {tensor.index: tensor for tensor in subgraph.tensors if tensor.is_constant}
     for operator in subgraph.operators:
-        if operator.type in CONVERSIONS and operator.inputs[0] in constants:
-            constants[operator.outputs[0]] = constants[operator.inputs[0]]
+        source = subgraph.input(operator, 0)
+        if operator.type in CONVERSIONS and source is not None and source.index in constants:
+            constants.update(dict.fromkeys(operator.outputs, constants[source.index]))
     return constants
 
 

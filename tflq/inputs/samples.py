@@ -69,7 +69,7 @@ class _Feed:
         values = self._scaled(values)
         if self.given.layout == "nchw":
             values = np.moveaxis(values, -1, 0)
-        return np.ascontiguousarray(self._cast(self._fitted(values)))
+        return np.asarray(self._cast(self._fitted(values)), order="C")
 
     def _numbers(self, value: Any) -> np.ndarray:
         try:
@@ -147,8 +147,11 @@ class _Feed:
         with np.errstate(over="ignore"):
             scaled: np.ndarray = values.astype(np.float32)
             if mean is not None or std is not None:
-                scaled = (scaled - (0 if mean is None else mean)) / (1 if std is None else std)
-            scaled = scaled * (1 if scale is None else scale) + (0 if offset is None else offset)
+                scaled -= 0 if mean is None else mean
+                scaled /= 1 if std is None else std
+            else:
+                scaled *= 1 if scale is None else scale
+                scaled += 0 if offset is None else offset
         return scaled
 
     def _factor(self, values: np.ndarray, factor: PerChannel | None) -> np.ndarray | None:

@@ -67,8 +67,10 @@ def variables_are_assigned(graph: Graph) -> Iterator[Violation]:
 def _uses(graph: Graph, type_: str) -> Iterator[tuple[Place, str | None]]:
     """The operators of a type that take a variable's handle, with the variable's name where it is known."""
     for subgraph in graph.subgraphs:
-        names = {op.outputs[0]: op.variable for op in subgraph.operators if op.type == "VAR_HANDLE"}
+        handles = [operator for operator in subgraph.operators if operator.type == "VAR_HANDLE"]
+        names = {index: operator.variable for operator in handles for index in operator.outputs}
         for operator in subgraph.operators:
-            if operator.type == type_:
-                tensor = subgraph.tensors[(*operator.outputs, *operator.inputs)[0]]
-                yield Place(subgraph, operator, tensor), names.get(operator.inputs[0])
+            handle = subgraph.input(operator, 0)
+            if operator.type == type_ and handle is not None:
+                tensor = next(iter(subgraph.written_by(operator)), handle)
+                yield Place(subgraph, operator, tensor), names.get(handle.index)

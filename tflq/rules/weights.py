@@ -39,7 +39,7 @@ def scales_match_shape(graph: Graph) -> Iterator[Violation]:
         scales, zero_points, dimension = len(quantization.scales), len(quantization.zero_points), quantization.dimension
         if scales != zero_points:
             yield place.breaks("V2", f"{scales} scales but {zero_points} zero points")
-        if quantization.is_per_axis and (dimension >= len(shape) or shape[dimension] != scales):
+        if quantization.is_per_axis and shape[dimension : dimension + 1] != (scales,):
             yield place.breaks("V2", f"{scales} scales along dimension {dimension} of shape {list(shape)}")
 
 
