@@ -9,17 +9,22 @@ import pytest
 import tflite_edit as edit
 from ai_edge_litert import schema_py_generated as schema
 
-from tflq.flatbuffer import read
+from tflq.flatbuffer import Graph, read
 from tflq.rules import RULES, Violation, violations
 
+LOOP_BODY = 3
 Edit = Callable[[Any], None]
+
+
+def changed(name: str, change: Edit) -> Graph:
+    model = edit.load(name)
+    change(model)
+    return read(edit.packed(model))
 
 
 def found(name: str, change: Edit) -> tuple[Violation, ...]:
     """What the rules say of a good file in which one thing was changed."""
-    model = edit.load(name)
-    change(model)
-    return violations(read(edit.packed(model)))
+    return violations(changed(name, change))
 
 
 def weights(model: Any, type_: str = "CONV_2D") -> Any:
@@ -30,9 +35,25 @@ def bias(model: Any, type_: str = "CONV_2D") -> Any:
     return edit.read_by(model, type_, 2)
 
 
-def scores(model: Any) -> Any:
-    """An activation that is neither copied nor of a known range: the dense layer's output."""
+def deep_bias(model: Any) -> Any:
+    return bias(model, "DEPTHWISE_CONV_2D")
+
+
+def dense(model: Any) -> Any:
+    """An activation that is neither copied nor of a known range."""
     return edit.written_by(model, "FULLY_CONNECTED")
+
+
+def softmax(model: Any) -> Any:
+    return edit.written_by(model, "SOFTMAX")
+
+
+def joined(model: Any) -> Any:
+    return edit.written_by(model, "CONCATENATION")
+
+
+def image(model: Any) -> Any:
+    return edit.read_by(model, "QUANTIZE", 0)
 
 
 def with_numbers(tensor: Callable[[Any], Any], dtype: str, number: int) -> Edit:
@@ -74,8 +95,8 @@ def along_another_dimension(model: Any) -> None:
     tensor.shape, tensor.shapeSignature, tensor.quantization.quantizedDimension = [8, 3, 3, 1], None, 0
 
 
-def without_quantization(model: Any) -> None:
-    scores(model).quantization = None
+def without_scale(model: Any) -> None:
+    dense(model).quantization = None
 
 
 def with_shared_bias(model: Any) -> None:
@@ -84,7 +105,30 @@ def with_shared_bias(model: Any) -> None:
 
 
 def with_shared_place(model: Any) -> None:
-    bias(model, "FULLY_CONNECTED").buffer = bias(model, "CONV_2D").buffer
+    bias(model, "FULLY_CONNECTED").buffer = bias(model).buffer
+
+
+def with_bias_of_zeros(model: Any) -> None:
+    edit.store(model, bias(model), np.zeros(8, np.int32))
+    scaled(bias, 2)(model)
+
+
+def with_shared_bias_of_zeros(model: Any) -> None:
+    with_shared_bias(model)
+    with_bias_of_zeros(model)
+
+
+def with_shared_place_of_zeros(model: Any) -> None:
+    with_shared_place(model)
+    edit.store(model, bias(model), np.zeros(8, np.int32))
+
+
+def with_unused_scale(model: Any) -> None:
+    """A tensor of no operator, which nothing computes with."""
+    unused = schema.TensorT()
+    unused.name, unused.quantization = b"unused", schema.QuantizationParametersT()
+    unused.quantization.scale, unused.quantization.zeroPoint = [0.0], [0]
+    model.subgraphs[0].tensors.append(unused)
 
 
 def with_tanh(model: Any) -> None:
@@ -92,25 +136,36 @@ def with_tanh(model: Any) -> None:
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.TANH
 
 
-def with_input_that_is_none(model: Any) -> None:
+def with_stray_input(model: Any) -> None:
     model.signatureDefs[0].inputs[0].tensorIndex = edit.operator(model, "CONV_2D").outputs[0]
 
 
-def with_output_that_is_none(model: Any) -> None:
-    model.signatureDefs[0].outputs[0].tensorIndex = edit.operator(model, "CONV_2D").outputs[0]
+def with_stray_output(model: Any) -> None:
+    model.signatureDefs[0].outputs[0].tensorIndex = edit.operator(model, "MUL").outputs[0]
 
 
 def with_one_name_twice(model: Any) -> None:
     model.signatureDefs[0].outputs *= 2
 
 
+def without_signatures(model: Any) -> None:
+    model.signatureDefs = None
+
+
 def without_assignments(model: Any) -> None:
-    assigning = [edit.operator(model, "ASSIGN_VARIABLE", subgraph) for subgraph in (0, 1)]
-    for subgraph in model.subgraphs:
-        subgraph.operators = [operator for operator in subgraph.operators if operator not in assigning]
+    for index, subgraph in enumerate(model.subgraphs[:2]):
+        assigning = edit.operator(model, "ASSIGN_VARIABLE", index)
+        subgraph.operators = [operator for operator in subgraph.operators if operator is not assigning]
 
 
-GOOD = (*(("cnn_int8", "cnn_int16x8", "cnn_float16", "loop_float32")),)
+def with_unknown_assignment(model: Any) -> None:
+    """One subgraph assigns no more, and the other assigns to a handle from elsewhere."""
+    assigning = edit.operator(model, "ASSIGN_VARIABLE", 0)
+    without_assignments(model)
+    assigning.inputs = model.subgraphs[0].inputs * 2
+    model.subgraphs[0].operators.append(assigning)
+
+
 BROKEN = [
     ("cnn_int8", "V1", "zero point 3", with_quantization(weights, zeroPoint=[0] * 7 + [3])),
     ("cnn_int8", "V1", "none below -127", with_numbers(weights, "int8", -128)),
@@ -118,25 +173,15 @@ BROKEN = [
     ("cnn_int8", "V2", "8 scales but 7 zero points", with_quantization(weights, zeroPoint=[0] * 7)),
     ("cnn_int8", "V2", "8 scales along dimension 3", with_quantization(bias, quantizedDimension=3)),
     ("cnn_int8", "V2", "for those of 3", along_another_dimension),
-    (
-        "cnn_int8",
-        "V3",
-        "4 scales",
-        with_quantization(scores, scale=[0.1] * 4, zeroPoint=[0] * 4, quantizedDimension=1),
-    ),
-    ("cnn_int16x8", "V3", "int16 with zero point 5", with_quantization(scores, zeroPoint=[5])),
-    ("cnn_int8", "V4", "a scale of 0", with_quantization(scores, scale=[0.0])),
-    ("cnn_int8", "V4", "a scale of nan", with_quantization(scores, scale=[float("nan")])),
-    ("cnn_int8", "V4", "a scale of inf", with_quantization(scores, scale=[float("inf")])),
-    ("cnn_int8", "V4", "a scale of -1", with_quantization(scores, scale=[-1.0])),
-    ("cnn_int8", "V4", "int8 without a scale", without_quantization),
+    ("cnn_int8", "V3", "4 scales", with_quantization(dense, scale=[0.1] * 4, zeroPoint=[0] * 4, quantizedDimension=1)),
+    ("cnn_int16x8", "V3", "int16 with zero point 5", with_quantization(dense, zeroPoint=[5])),
+    ("cnn_int8", "V4", "a scale of 0", with_quantization(dense, scale=[0.0])),
+    ("cnn_int8", "V4", "a scale of nan", with_quantization(dense, scale=[float("nan")])),
+    ("cnn_int8", "V4", "a scale of inf", with_quantization(dense, scale=[float("inf")])),
+    ("cnn_int8", "V4", "a scale of -1", with_quantization(dense, scale=[-1.0])),
+    ("cnn_int8", "V4", "int8 without a scale", without_scale),
     ("cnn_int8", "V5", "a bias of float32: beside int8 it should be int32", with_type(bias, "FLOAT32")),
-    (
-        "cnn_int16x8",
-        "V5",
-        "a bias of int32: beside int16 it should be int64",
-        with_type(lambda model: bias(model, "DEPTHWISE_CONV_2D"), "INT32"),
-    ),
+    ("cnn_int16x8", "V5", "a bias of int32: beside int16 it should be int64", with_type(deep_bias, "INT32")),
     ("cnn_int8", "V5", "a bias with zero point -2", with_quantization(bias, zeroPoint=[-2] + [0] * 7)),
     ("cnn_int8", "V5", "1 scales, the weights have 8", with_quantization(bias, scale=[0.1], zeroPoint=[0])),
     ("cnn_int8", "V6", "differs by 0.5 times", scaled(bias, 1.5)),
@@ -146,21 +191,97 @@ BROKEN = [
     ("cnn_int8", "V7", "shared by 2 operators, and its scale is wrong for 1", with_shared_bias),
     ("cnn_int16x8", "V7", "shared by 2 operators, and its scale is wrong for 1", with_shared_bias),
     ("cnn_int8", "V7", "written over by those of", with_shared_place),
-    ("cnn_int8", "V8", "the kernel writes 1/256, -128", with_quantization(lambda m: edit.written_by(m, "SOFTMAX"), scale=[0.01])),
-    ("cnn_int8", "V8", "the kernel writes 1/256, -128", with_quantization(lambda m: edit.written_by(m, "SOFTMAX"), zeroPoint=[0])),
-    ("cnn_int16x8", "V8", "the kernel writes 1/32768, 0", with_quantization(lambda m: edit.written_by(m, "SOFTMAX"), scale=[0.01])),
+    ("cnn_int8", "V8", "the kernel writes 1/256, -128", with_quantization(softmax, scale=[0.01])),
+    ("cnn_int8", "V8", "the kernel writes 1/256, -128", with_quantization(softmax, zeroPoint=[0])),
+    ("cnn_int16x8", "V8", "the kernel writes 1/32768, 0", with_quantization(softmax, scale=[0.01])),
     ("cnn_int8", "V8", "the kernel writes 1/128, 0", with_tanh),
-    ("cnn_int8", "V9", "the kernel only copies", scaled(lambda m: edit.written_by(m, "CONCATENATION"), 2)),
-    ("cnn_int16x8", "V9", "the kernel only copies", scaled(lambda m: edit.written_by(m, "CONCATENATION"), 2)),
-    ("cnn_int8", "V10", "zero point 200, which int8 has not", with_quantization(scores, zeroPoint=[200])),
-    (
-        "cnn_int8",
-        "V10",
-        "zero point -1, which uint8 has not",
-        with_quantization(lambda m: edit.read_by(m, "QUANTIZE", 0), zeroPoint=[-1]),
-    ),
-    ("cnn_int8", "V12", "input 'image' is not an input", with_input_that_is_none),
-    ("loop_float32", "V12", "output 'y' is not an output", with_output_that_is_none_of_the_loop := None),
+    ("cnn_int8", "V9", "the kernel only copies", scaled(joined, 2)),
+    ("cnn_int16x8", "V9", "the kernel only copies", scaled(joined, 2)),
+    ("cnn_int8", "V10", "zero point 200, which int8 has not", with_quantization(dense, zeroPoint=[200])),
+    ("cnn_int8", "V10", "zero point -1, which uint8 has not", with_quantization(image, zeroPoint=[-1])),
+    ("cnn_int8", "V12", "its input 'image' is not an input", with_stray_input),
+    ("loop_float32", "V12", "its output 'y' is not an output", with_stray_output),
     ("loop_float32", "V12", "two outputs have one name", with_one_name_twice),
     ("loop_float32", "V15", "is read, but never assigned", without_assignments),
 ]
+RIGHT = [
+    ("cnn_int8", with_numbers(weights, "int8", -127)),
+    ("cnn_int8", with_quantization(dense, zeroPoint=[127])),
+    ("cnn_int16x8", with_type(bias, "INT32")),
+    ("cnn_int8", with_bias_of_zeros),
+    ("cnn_int8", with_shared_bias_of_zeros),
+    ("cnn_int8", with_shared_place_of_zeros),
+    ("cnn_int8", with_numbers(bias, "int32", 2**30)),
+    ("cnn_int8", with_unused_scale),
+    ("loop_float32", with_unknown_assignment),
+    ("loop_float32", without_signatures),
+]
+
+
+@pytest.mark.parametrize("name", edit.NAMES)
+def test_what_the_converter_makes_breaks_no_rule(name: str) -> None:
+    assert violations(read(edit.raw(name))) == ()
+
+
+@pytest.mark.parametrize(("name", "rule", "message", "change"), BROKEN)
+def test_one_change_breaks_one_rule(name: str, rule: str, message: str, change: Edit) -> None:
+    (violation,) = found(name, change)
+    assert (violation.rule, violation.severity) == (rule, "error")
+    assert message in violation.message
+
+
+@pytest.mark.parametrize(("name", "change"), RIGHT)
+def test_what_is_unusual_and_right_breaks_no_rule(name: str, change: Edit) -> None:
+    assert found(name, change) == ()
+
+
+def test_every_rule_has_a_change_that_breaks_it() -> None:
+    seen = {rule for rule in RULES for name, _, _, change in BROKEN if list(rule(changed(name, change)))}
+    assert {rule.__name__ for rule in set(RULES) - seen} == {"scales_are_usual", "size_is_loadable"}
+
+
+@pytest.mark.parametrize(("scale", "seen"), [(1e-9, "hardly differed from 0"), (1e5, "were in the millions")])
+def test_scale_out_of_proportion_is_a_warning(scale: float, seen: str) -> None:
+    (violation,) = found("cnn_int8", with_quantization(dense, scale=[scale]))
+    assert (violation.rule, violation.severity) == ("V4", "warning")
+    assert violation.message == f"a scale of {scale:.2g}: in calibration its values {seen}"
+
+
+def test_bias_near_its_end_is_a_warning() -> None:
+    (violation,) = found("cnn_int8", with_numbers(bias, "int32", 1_500_000_000))
+    assert (violation.rule, violation.severity) == ("V6", "warning")
+    assert violation.message == "the bias comes near the end of int32 with 1,500,000,000"
+
+
+def test_file_of_two_gigabytes_is_an_error() -> None:
+    graph = read(edit.raw("cnn_int8"))
+    assert violations(replace(graph, size_bytes=2**31 - 1)) == ()
+    (violation,) = violations(replace(graph, size_bytes=2**31))
+    assert (violation.rule, violation.where) == ("V12", "the file")
+
+
+def test_place_is_named_by_operator_tensor_and_subgraph() -> None:
+    (violation,) = found("cnn_int8", with_quantization(dense, scale=[0.0]))
+    model = edit.load("cnn_int8")
+    assert violation.where == f"FULLY_CONNECTED '{dense(model).name.decode()}'"
+
+    def in_the_loop(model: Any) -> None:
+        edit.written_by(model, "FULLY_CONNECTED", LOOP_BODY).quantization = schema.QuantizationParametersT()
+        edit.written_by(model, "FULLY_CONNECTED", LOOP_BODY).quantization.scale = [0.0]
+        edit.written_by(model, "FULLY_CONNECTED", LOOP_BODY).quantization.zeroPoint = [0]
+
+    (violation,) = found("loop_float32", in_the_loop)
+    assert violation.where == "FULLY_CONNECTED 'while/MatMul2' in while_body"
+
+
+def test_all_lost_variables_are_one_violation() -> None:
+    def with_another_variable(model: Any) -> None:
+        without_assignments(model)
+        edit.operator(model, "VAR_HANDLE", 1).builtinOptions.sharedName = b"other"
+        reading = schema.OperatorT()
+        reading.opcodeIndex = edit.operator(model, "READ_VARIABLE").opcodeIndex
+        reading.inputs, reading.outputs = edit.operator(model, "VAR_HANDLE", 1).outputs, [0]
+        model.subgraphs[1].operators.append(reading)
+
+    (violation,) = found("loop_float32", with_another_variable)
+    assert violation.message.endswith(" and 1 more are read, but never assigned")

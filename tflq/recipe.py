@@ -54,13 +54,15 @@ class Recipe(Strict):
     name: Name = Field(description="Starts the names of the files; by default the recipe file's name.")
     model: Model
     inputs: dict[str, Input] = Field({}, description="For each input of the model, how it is made from a row.")
-    calibration: Calibration | None = None
-    evaluation: Evaluation | None = None
-    latency: Latency | Literal["off"] = Latency()
+    calibration: Calibration | None = Field(None, description="Needed by integer modes.")
+    evaluation: Evaluation | None = Field(None, description="Without it, fidelity is measured on calibration samples.")
+    latency: Latency | Literal["off"] = Field(Latency(), description="How the time of one call is measured, or off.")
     mode: ModeName | None = Field(None, description="Short for `variants` with this one mode.")
-    variants: Annotated[tuple[Mode, ...], AsTuple] = ()
+    variants: Annotated[tuple[Mode, ...], AsTuple] = Field(
+        (), description="The files to make: modes, or mappings of a mode and its options."
+    )
     converter: Converter = Field(Converter(), description="For every variant; a variant may override each key.")
-    gates: Gates = Gates()
+    gates: Gates = Field(Gates(), description="Bars that every variant must pass.")
     output: RecipePath = Field(description="By default build/<name>, beside the recipe.")
 
     @property

@@ -84,7 +84,7 @@ def _from_folder(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, str) and not value:
         raise ValueError("this path is empty")
     if isinstance(value, (str, Path)) and folder is not None:
-        return Path(folder) / Path(value).expanduser()
+        return Path(os.path.normpath(Path(folder) / Path(value).expanduser()))
     return Path(value) if isinstance(value, str) else value
 
 

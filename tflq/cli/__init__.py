@@ -156,7 +156,10 @@ def check(options: Options, recipes: tuple[Path, ...]) -> None:
 @_verbose
 @_options
 def init(options: Options, model: Path, target: Path | None) -> None:
-    """Write a commented recipe for MODEL, from its signature; it runs as it is, with random numbers for data."""
+    """Write a commented recipe for MODEL.
+
+    It is made from the model's signature, and runs as it is, with random numbers for data.
+    """
     from tflq import cache, starter
 
     with _boundary(), _display(options) as display:
@@ -179,7 +182,10 @@ def init(options: Options, model: Path, target: Path | None) -> None:
 @_timeout
 @_options
 def evaluate(options: Options, file: Path, recipe: Path) -> None:
-    """Measure a FILE, made anywhere, on the data of RECIPE, against the recipe's model."""
+    """Measure a FILE on the data of RECIPE.
+
+    The file may be made anywhere; it is held against the float model of the recipe.
+    """
     with _boundary():
         (loaded,) = _load((recipe,), options.overrides)
         outcome = _run(loaded, options, file)
@@ -192,7 +198,10 @@ def evaluate(options: Options, file: Path, recipe: Path) -> None:
 @click.argument("file", metavar="FILE.tflite", type=File)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(file: Path, as_json: bool) -> None:
-    """Show what a FILE holds: ops and their precision, inputs and outputs, where its bytes are."""
+    """Show what a FILE holds.
+
+    Ops and their precision, inputs and outputs with their scales, where the bytes are.
+    """
     from tflq import flatbuffer
     from tflq.report import inspect as report
 

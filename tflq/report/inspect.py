@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from rich.console import Group, RenderableType
+from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
@@ -30,7 +33,6 @@ _NUMBERS = ("float32", "float16", "int8", "int16", "uint8")
 _LEAST_SHARE = 0.005
 _FOLDED = ("", "name", "in", "out")
 _RIGHT = ("version", "count", "size", "%", "scale", "zero point")
-_COLOURS = {"error": "red", "warning": "yellow"}
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,22 @@ def to_dict(graph: Graph) -> dict[str, Any]:
     }
 
 
-def to_rich(graph: Graph, name: str) -> Group:
-    """What a person wants to see first, first; made for a console of 80 columns or more."""
+def to_json(graph: Graph) -> str:
+    return json.dumps(to_dict(graph), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def to_text(graph: Graph, width: int = 80) -> str:
+    """What a person wants to see first, first; wrapped to `width` columns, which should be 80 or more."""
     signatures = [_signature_table(graph, signature) for signature in _signatures(graph)]
-    parts: list[RenderableType] = [_headline(graph, name), *signatures, _operator_table(graph), _notes(graph)]
-    return Group(*(line for part in parts for line in (part, Text())), _verdict(graph))
+    parts = [_headline(graph), *signatures, _operator_table(graph), _file_table(graph), _verdict(graph)]
+    return "\n\n".join(_rendered(part, width) for part in parts)
+
+
+def _rendered(part: Table | Text, width: int) -> str:
+    console = Console(width=width, color_system=None, force_terminal=False, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(part, highlight=False)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def _signatures(graph: Graph) -> tuple[Signature, ...]:
@@ -96,7 +109,7 @@ def _ports(graph: Graph, signature: Signature, entries: tuple[tuple[str, int], .
 
 
 def _port(name: str, tensor: Tensor) -> _Port:
-    scales = tensor.quantization.scales if tensor.quantization else ()
+    scales = [scale for scale in tensor.quantization.scales if math.isfinite(scale)] if tensor.quantization else []
     zero_points = tensor.quantization.zero_points if tensor.quantization else ()
     return _Port(
         name,
@@ -140,20 +153,17 @@ def _weights(graph: Graph) -> str | None:
     return sizes.most_common(1)[0][0] if sizes else None
 
 
-def _headline(graph: Graph, name: str) -> Text:
+def _headline(graph: Graph) -> Text:
     activations, weights = _activations(graph), _weights(graph)
-    operators = f"{sum(1 for _ in graph.operators())} operators"
     inside = f" in {len(graph.subgraphs)} subgraphs" if len(graph.subgraphs) > 1 else ""
-    facts = [_size(graph.size_bytes), operators + inside]
+    facts = [_size(graph.size_bytes), f"{sum(1 for _ in graph.operators())} operators{inside}"]
     facts += [f"{activations} activations"] if activations else []
     facts += [f"{weights} weights"] if weights else []
-    line = Text.assemble((name, "bold"), "\n", ", ".join(facts))
     left = Counter(type_ for type_, _ in _float_ops(graph))
-    if left and activations not in ("float32", "float16"):
-        line.append(
-            f"\nleft in float: {', '.join(f'{count} {type_}' for type_, count in left.most_common())}", "yellow"
-        )
-    return line
+    if not left or activations in ("float32", "float16"):
+        return Text(", ".join(facts))
+    types = ", ".join(f"{count} {type_}" for type_, count in left.most_common())
+    return Text(f"{', '.join(facts)}\nleft in float: {types}")
 
 
 def _signature_table(graph: Graph, signature: Signature) -> Table:
@@ -184,7 +194,7 @@ def _operator_table(graph: Graph) -> Table:
     return table
 
 
-def _notes(graph: Graph) -> Table:
+def _file_table(graph: Graph) -> Table:
     sizes = size_by_dtype(graph)
     rest = graph.size_bytes - sum(size for _, size in sizes)
     table = _table("file", ("", ""), shows_header=False)
@@ -200,19 +210,13 @@ def _notes(graph: Graph) -> Table:
 
 
 def _verdict(graph: Graph) -> Text:
-    broken = violations(graph)
-    if not broken:
-        return Text("no rule is broken", "green")
-    lines = Text("broken rules", "bold")
-    for violation in broken:
-        lines.append(f"\n{violation.rule}  {violation.where}: {violation.message}", _COLOURS[violation.severity])
-    return lines
+    lines = [f"{each.rule} {each.severity}: {each.where}: {each.message}" for each in violations(graph)]
+    return Text("\n".join(["broken rules", *lines]) if lines else "no rule is broken")
 
 
 def _table(title: str, header: tuple[str, ...], shows_header: bool = True) -> Table:
-    table = Table(title=title, box=None, padding=(0, 2, 0, 0), show_header=shows_header, header_style="dim")
+    table = Table(title=title, box=None, padding=(0, 2, 0, 0), show_header=shows_header)
     table.title_justify = table.caption_justify = "left"
-    table.title_style = "bold"
     for name in header:
         justify: Literal["left", "right"] = "right" if name in _RIGHT else "left"
         least = len("float32") if name in ("in", "out") else None

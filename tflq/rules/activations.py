@@ -70,13 +70,16 @@ def scales_are_usual(graph: Graph) -> Iterator[Violation]:
 
 def integers_have_scales(graph: Graph) -> Iterator[Violation]:
     """V4: so has every int8 and int16 tensor of an operator with weights, or beside another such tensor that has."""
+    bare: dict[tuple[int, int], Place] = {}
     for subgraph, operator in graph.operators():
         tensors = (*subgraph.read_by(operator), *subgraph.written_by(operator))
         scaled = {tensor.dtype for tensor in tensors if tensor.quantization}
         for tensor in tensors:
             is_due = operator.type in WEIGHTS or tensor.dtype in scaled
             if tensor.dtype in ("int8", "int16") and is_due and not tensor.quantization:
-                yield Place(subgraph, operator, tensor).breaks("V4", f"{tensor.dtype} without a scale")
+                bare.setdefault((subgraph.index, tensor.index), Place(subgraph, operator, tensor))
+    for place in bare.values():
+        yield place.breaks("V4", f"{place.tensor.dtype} without a scale")
 
 
 def known_ranges_are_used(graph: Graph) -> Iterator[Violation]:

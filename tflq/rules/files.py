@@ -8,7 +8,6 @@ from tflq.flatbuffer import Graph, Signature
 from tflq.rules.violation import Place, Violation, places
 
 _LARGEST = 2**31 - 1
-_WHOLE = "the file"
 
 
 def constants_are_their_own(graph: Graph) -> Iterator[Violation]:
@@ -39,8 +38,8 @@ def signatures_are_whole(graph: Graph) -> Iterator[Violation]:
 def _faults(
     signature: Signature, side: str, entries: tuple[tuple[str, int], ...], ends: tuple[int, ...]
 ) -> Iterator[Violation]:
+    where = f"signature {signature.key!r}"
     for name, index in entries:
-        where = f"signature {signature.key!r}"
         if index not in ends:
             yield Violation("V12", where, f"its {side} {name!r} is not an {side} of the graph", "error")
     if len({name for name, _ in entries}) < len(entries):
@@ -50,7 +49,7 @@ def _faults(
 def size_is_loadable(graph: Graph) -> Iterator[Violation]:
     """V12: under 2 GB, beyond which neither a flatbuffer's offsets nor most runtimes reach."""
     if graph.size_bytes > _LARGEST:
-        yield Violation("V12", _WHOLE, f"takes {graph.size_bytes:,} bytes: few runtimes load 2 GB or more", "error")
+        yield Violation("V12", "the file", f"takes {graph.size_bytes:,} bytes: few runtimes load 2 GB or more", "error")
 
 
 def variables_are_assigned(graph: Graph) -> Iterator[Violation]:
@@ -60,8 +59,8 @@ def variables_are_assigned(graph: Graph) -> Iterator[Violation]:
         return  # a handle that comes from another subgraph may be any variable's
     lost = {name: place for place, name in _uses(graph, "READ_VARIABLE") if name is not None and name not in assigned}
     for name, place in list(lost.items())[:1]:
-        others = f", nor are {len(lost) - 1} others" if len(lost) > 1 else ""
-        yield place.breaks("V15", f"the variable {name!r} is read, but never assigned{others}")
+        which = f"{name!r} is" if len(lost) == 1 else f"{name!r} and {len(lost) - 1} more are"
+        yield place.breaks("V15", f"the variable {which} read, but never assigned")
 
 
 def _uses(graph: Graph, type_: str) -> Iterator[tuple[Place, str | None]]:

@@ -1,0 +1,355 @@
+"""Makes the models that tests convert, each of a few kilobytes: `python tests/models.py FOLDER`.
+
+A model is a function called as its folder or file is; all of them are made by one process, which imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+import tf_keras  # noqa: E402
+
+Maker = Callable[[Path], None]
+RANDOM = np.random.default_rng(0)
+
+
+def weights(*shape: int) -> tf.Variable:
+    return tf.Variable(RANDOM.normal(0, 0.3, shape).astype(np.float32))
+
+
+def save(path: Path, function: Callable[..., Any], *specs: tf.TensorSpec, held: Any = ()) -> None:
+    """A SavedModel with that function as its signature; `held` are its variables."""
+    module = tf.Module()
+    module.held = held
+    serve = tf.function(function, input_signature=specs)
+    tf.saved_model.save(module, str(path), signatures={"serving_default": serve})
+
+
+def spec(name: str, *shape: int | None, dtype: tf.DType = tf.float32) -> tf.TensorSpec:
+    return tf.TensorSpec(shape, dtype, name=name)
+
+
+def image(size: int | None = 8, batch: int | None = None) -> tf.TensorSpec:
+    return spec("image", batch, size, size, 3)
+
+
+class Convolutions:
+    """Two convolutions, a depthwise one, a residual and a dense layer; 1,024 weights and more where it matters."""
+
+    def __init__(self) -> None:
+        self.variables = [weights(3, 3, 3, 16), weights(16), weights(3, 3, 16, 16), weights(3, 3, 16, 1), weights(16, 4)]
+
+    def features(self, image: tf.Tensor) -> tf.Tensor:
+        first, bias, second, deep, _ = self.variables
+        x = tf.nn.relu6(tf.nn.conv2d(image, first, 2, "SAME") + bias)
+        y = x + tf.nn.conv2d(x, second, 1, "SAME")
+        return tf.reduce_mean(tf.nn.relu(tf.nn.depthwise_conv2d(y, deep, (1, 1, 1, 1), "SAME")), (1, 2))
+
+    def scores(self, image: tf.Tensor) -> tf.Tensor:
+        return tf.matmul(self.features(image), self.variables[-1])
+
+
+def tiny_conv(path: Path) -> None:
+    net = Convolutions()
+    save(path, lambda image: {"scores": net.scores(image)}, image(), held=net.variables)
+
+
+def two_outputs(path: Path) -> None:
+    net = Convolutions()
+    save(path, lambda image: {"zeta": net.scores(image), "alpha": net.features(image)}, image(), held=net.variables)
+
+
+def dynamic_size(path: Path) -> None:
+    net = Convolutions()
+    save(path, lambda image: {"scores": net.scores(image)}, image(size=None), held=net.variables)
+
+
+def uint8_input(path: Path) -> None:
+    net = Convolutions()
+
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"scores": net.scores(tf.cast(image, tf.float32) / 255)}
+
+    save(path, serve, spec("image", None, 8, 8, 3, dtype=tf.uint8), held=net.variables)
+
+
+def tiny_dense(path: Path) -> None:
+    first, second = weights(16, 64), weights(64, 4)
+    save(path, lambda x: {"y": tf.matmul(tf.nn.relu(tf.matmul(x, first)), second)}, spec("x", None, 16), held=[first, second])
+
+
+def without_batch(path: Path) -> None:
+    """One call takes one sample, which is the whole tensor."""
+    matrix = weights(64, 16)
+    save(path, lambda x: {"y": tf.linalg.matvec(matrix, x)}, spec("x", 16), held=matrix)
+
+
+def small_weights(path: Path) -> None:
+    matrix = weights(16, 4)
+    save(path, lambda x: {"y": tf.matmul(x, matrix)}, spec("x", None, 16), held=matrix)
+
+
+def two_inputs(path: Path) -> None:
+    """Of one shape, and in the graph in another order than in the alphabet."""
+    one, other = weights(16, 64), weights(16, 64)
+
+    def serve(zeta: tf.Tensor, alpha: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.nn.relu(tf.matmul(zeta, one)) - 0.1 * tf.matmul(alpha, other)}
+
+    save(path, serve, spec("zeta", None, 16), spec("alpha", None, 16), held=[one, other])
+
+
+def signatures(path: Path) -> None:
+    """As Keras 3 exports a model and a second endpoint: `serve`, `serving_default` and another."""
+    module = tf.Module()
+    module.matrix, module.other = weights(16, 64), weights(16, 3)
+    serve = tf.function(lambda x: {"y": tf.matmul(x, module.matrix)}, input_signature=[spec("x", None, 16)])
+    embed = tf.function(lambda x: {"e": tf.matmul(x, module.other)}, input_signature=[spec("x", None, 16)])
+    keys = {"serve": serve, "serving_default": serve, "embed": embed}
+    tf.saved_model.save(module, str(path), signatures=keys)
+
+
+def with_sin(path: Path) -> None:
+    """sin has no integer kernel."""
+    matrix = weights(16, 64)
+    save(path, lambda x: {"y": tf.matmul(tf.sin(3 * x), matrix)}, spec("x", None, 16), held=matrix)
+
+
+def with_cumsum(path: Path) -> None:
+    matrix = weights(16, 64)
+    save(path, lambda x: {"y": tf.cumsum(tf.matmul(x, matrix), axis=1)}, spec("x", None, 16), held=matrix)
+
+
+def sin_of_input(path: Path) -> None:
+    """The input has no consumer that takes integers."""
+    save(path, lambda x: {"y": tf.sin(x)}, spec("x", None, 16))
+
+
+def squared_difference(path: Path) -> None:
+    matrix = weights(16, 64)
+
+    def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        y = tf.matmul(x, matrix)
+        return {"y": tf.math.squared_difference(y, tf.nn.relu(y + 0.2))}
+
+    save(path, serve, spec("x", None, 16), held=matrix)
+
+
+def branches(path: Path) -> None:
+    """One branch of two is never taken with ordinary data."""
+    one, other = weights(16, 64), weights(16, 64)
+
+    def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        y = tf.cond(tf.reduce_sum(x) > -1e6, lambda: tf.matmul(x, one), lambda: tf.matmul(x, other))
+        return {"y": tf.nn.relu(y)}
+
+    save(path, serve, spec("x", 1, 16), held=[one, other])
+
+
+def infinite_inside(path: Path) -> None:
+    """log(0) is −Inf with ordinary data; the answers are finite."""
+    matrix = weights(16, 64)
+
+    def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.nn.relu(tf.math.log(tf.nn.relu(x - 0.5))) + tf.matmul(x, matrix)[:, :16]}
+
+    save(path, serve, spec("x", None, 16), held=matrix)
+
+
+def not_a_number(path: Path) -> None:
+    """Every answer holds NaN: the root of what is negative."""
+    matrix = weights(16, 64)
+    save(path, lambda x: {"y": tf.sqrt(tf.matmul(x, matrix))}, spec("x", None, 16), held=matrix)
+
+
+def embedding(path: Path) -> None:
+    """Takes ids."""
+    table, matrix = weights(20, 64), weights(64, 16)
+
+    def serve(ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.matmul(tf.reduce_mean(tf.gather(table, ids), 1), matrix)}
+
+    save(path, serve, spec("ids", None, 5, dtype=tf.int32), held=[table, matrix])
+
+
+def text_input(path: Path) -> None:
+    save(path, lambda text: {"y": tf.strings.length(text)}, spec("text", None, dtype=tf.string))
+
+
+def counter(path: Path) -> None:
+    """Remembers what it answered."""
+    matrix, memory = weights(16, 64), tf.Variable(tf.zeros((1, 64)))
+
+    def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        memory.assign(memory * 0.5 + tf.matmul(x, matrix))
+        return {"y": memory + 1.0}
+
+    save(path, serve, spec("x", 1, 16), held=[matrix, memory])
+
+
+def unknown_op(path: Path) -> None:
+    """Resizing with antialias, for which TensorFlow Lite has no op."""
+    net = Convolutions()
+
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"scores": net.scores(tf.image.resize(image, (4, 4), antialias=True))}
+
+    save(path, serve, image(), held=net.variables)
+
+
+def fake_quantized(path: Path) -> None:
+    """As quantization-aware training leaves a model."""
+    matrix = weights(16, 64)
+
+    def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        fake = tf.quantization.fake_quant_with_min_max_args
+        kernel = fake(matrix, -1, 1, num_bits=8, narrow_range=True)
+        return {"y": fake(tf.matmul(fake(x, -2, 2), kernel), -6, 6)}
+
+    save(path, serve, spec("x", None, 16), held=matrix)
+
+
+def odd_names(path: Path) -> None:
+    """A TensorFlow 1 model, whose names of inputs and outputs are no identifiers."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        one = tf.compat.v1.placeholder(tf.float32, (None, 16), name="first")
+        other = tf.compat.v1.placeholder(tf.float32, (None, 16), name="second")
+        matrix = tf.compat.v1.get_variable("matrix", initializer=RANDOM.normal(0, 0.3, (16, 64)).astype(np.float32))
+        session.run(tf.compat.v1.global_variables_initializer())
+        inputs = {"image/encoded:0": one, "x-1": other}
+        outputs = {"scores:0": tf.matmul(one, matrix) - 2 * tf.nn.relu(other @ matrix), "2nd out": one + other}
+        tf.compat.v1.saved_model.simple_save(session, str(path), inputs, outputs)
+
+
+def tagged(path: Path) -> None:
+    """A TensorFlow 1 model with two graphs, of which only `serve` has the signature."""
+    builder = tf.compat.v1.saved_model.Builder(str(path))
+    for tags, size in ((["serve"], 64), (["serve", "gpu"], 8)):
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            x = tf.compat.v1.placeholder(tf.float32, (None, 16), name="x")
+            matrix = tf.compat.v1.get_variable("matrix", initializer=np.ones((16, 64), np.float32))
+            session.run(tf.compat.v1.global_variables_initializer())
+            y = tf.matmul(x, matrix)[:, :size]
+            signature = tf.compat.v1.saved_model.predict_signature_def({"x": x}, {"y": y})
+            add = builder.add_meta_graph_and_variables if len(tags) == 1 else None
+            if add:
+                add(session, tags, {"serving_default": signature})
+            else:
+                builder.add_meta_graph(tags, {"serving_default": signature})
+    builder.save()
+
+
+def keras3_layers() -> keras.Model:
+    """With a batch normalization, whose statistics must be used rather than taken anew."""
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 3), name="image"),
+            keras.layers.Conv2D(16, 3, padding="same"),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+            keras.layers.Conv2D(8, 3),
+            keras.layers.Dropout(0.5),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(4),
+        ]
+    )
+
+
+def keras2_layers() -> tf_keras.Model:
+    tf_keras.utils.set_random_seed(0)
+    return tf_keras.Sequential(
+        [
+            tf_keras.layers.Conv2D(16, 3, padding="same", input_shape=(8, 8, 3), name="conv"),
+            tf_keras.layers.BatchNormalization(),
+            tf_keras.layers.ReLU(),
+            tf_keras.layers.Conv2D(8, 3),
+            tf_keras.layers.GlobalAveragePooling2D(),
+            tf_keras.layers.Dense(4),
+        ]
+    )
+
+
+def keras3(path: Path) -> None:
+    model = keras3_layers()
+    model.save(path.with_suffix(".keras"))
+    model.save(path.with_suffix(".h5"))
+
+
+def keras2(path: Path) -> None:
+    model = keras2_layers()
+    model.save(path.with_suffix(".keras"))
+    model.save(path.with_suffix(".h5"))
+
+
+def recurrent(kind: type[keras.layers.Layer]) -> keras.Model:
+    return keras.Sequential([keras.Input((6, 8), name="x"), kind(16), keras.layers.Dense(64), keras.layers.Dense(3)])
+
+
+def lstm(path: Path) -> None:
+    recurrent(keras.layers.LSTM).save(path.with_suffix(".keras"))
+
+
+def gru(path: Path) -> None:
+    recurrent(keras.layers.GRU).save(path.with_suffix(".keras"))
+
+
+def lstm_exported(path: Path) -> None:
+    recurrent(keras.layers.LSTM).export(str(path), verbose=False)
+
+
+def lstm_keras2(path: Path) -> None:
+    """Becomes one fused op."""
+    layers = [tf_keras.layers.LSTM(16, input_shape=(6, 8), name="lstm"), tf_keras.layers.Dense(64), tf_keras.layers.Dense(3)]
+    tf_keras.Sequential(layers).save(path.with_suffix(".h5"))
+
+
+MAKERS: tuple[Maker, ...] = (
+    tiny_conv,
+    two_outputs,
+    dynamic_size,
+    uint8_input,
+    tiny_dense,
+    without_batch,
+    small_weights,
+    two_inputs,
+    signatures,
+    with_sin,
+    with_cumsum,
+    sin_of_input,
+    squared_difference,
+    branches,
+    infinite_inside,
+    not_a_number,
+    embedding,
+    text_input,
+    counter,
+    unknown_op,
+    fake_quantized,
+    odd_names,
+    tagged,
+    keras3,
+    keras2,
+    lstm,
+    gru,
+    lstm_exported,
+    lstm_keras2,
+)
+
+
+def main() -> None:
+    for make in MAKERS:
+        make(Path(sys.argv[1]) / make.__name__)
+
+
+if __name__ == "__main__":
+    main()
