@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 
-def main(model: str, samples: str, target: str) -> None:
+def main(model: str, samples: str, target: str) -> None:  # noqa: C901  (such scripts are written in one piece)
     images = np.load(samples)["image"]
 
     def feed() -> Iterator[dict[str, np.ndarray]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -47,8 +48,12 @@ def report(runs: int, samples: int) -> list[str]:
     script = [sys.executable, str(Path(__file__).parent / "by_hand.py"), str(model), str(images), str(BUILD)]
     commands = {"by hand": script, "tflq convert": [tflq, "convert", str(recipe)]}
     title = f"## Six modes of MobileNetV2 {SIZE}, {samples} calibration samples"
-    note = "tflq also checks each file, and measures its fidelity on one sample against TensorFlow and the float32 file."
-    return [title, "", note, "", *rows(interleaved(commands, runs), "by hand")]
+    note = (
+        "tflq also checks each file, and measures its fidelity on one sample against TensorFlow and the float32 file."
+    )
+    table = rows(interleaved(commands, runs), "by hand")
+    largest = json.loads((BUILD / f"build/mobilenet{samples}/report.json").read_text())["peak_rss_bytes"]
+    return [title, "", note, "", *table, "", f"The largest of tflq's worker processes took {largest / 1e6:.0f} MB."]
 
 
 def _model() -> Path:

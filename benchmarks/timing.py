@@ -14,7 +14,7 @@ Command = Sequence[str]
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of wall time over several runs, and the peak memory of the largest process of any."""
+    """Seconds of wall time over several runs, and the most memory that the command's own process took."""
 
     seconds: tuple[float, ...]
     peak_rss_bytes: int
@@ -39,7 +39,7 @@ def interleaved(commands: Mapping[str, Command], runs: int) -> dict[str, Timing]
 
 
 def _peak_of(command: Command) -> int:
-    """Run the command to its end; the peak memory of its largest process."""
+    """Run the command to its end; the peak memory of its process, those that it starts left out."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
     said = process.stderr.read()

@@ -56,7 +56,9 @@ def help_text() -> str:
 
 
 def modes() -> str:
-    rows = [f"| `{kind.model_fields['mode'].default}` | {_cell(kind.__doc__ or '')} | {_data(kind)} |" for kind in MODES]
+    rows = [
+        f"| `{kind.model_fields['mode'].default}` | {_cell(kind.__doc__ or '')} | {_data(kind)} |" for kind in MODES
+    ]
     return "\n".join(["| mode | what it is | calibration data |", "| --- | --- | --- |", *rows])
 
 
@@ -75,8 +77,8 @@ def reference() -> str:
     schema = json.loads(json_schema())
     parts = [
         "# The recipe, key by key",
-        "Made from the program's own models by `make docs`. Unknown keys, keys given twice and values of another type are"
-        " refused, with file, line and the nearest spelling. Paths are taken from the folder of the recipe.",
+        "Made from the program's own models by `make docs`. Unknown keys, keys given twice and values of another type"
+        " are refused, with file, line and the nearest spelling. Paths are taken from the folder of the recipe.",
         "## Recipe",
         *_section(schema),
     ]

@@ -46,7 +46,13 @@ class Convolutions:
     """Two convolutions, a depthwise one, a residual and a dense layer; 1,024 weights and more where it matters."""
 
     def __init__(self) -> None:
-        self.variables = [weights(3, 3, 3, 16), weights(16), weights(3, 3, 16, 16), weights(3, 3, 16, 1), weights(16, 4)]
+        self.variables = [
+            weights(3, 3, 3, 16),
+            weights(16),
+            weights(3, 3, 16, 16),
+            weights(3, 3, 16, 1),
+            weights(16, 4),
+        ]
 
     def features(self, image: tf.Tensor) -> tf.Tensor:
         first, bias, second, deep, _ = self.variables
@@ -84,7 +90,12 @@ def uint8_input(path: Path) -> None:
 
 def tiny_dense(path: Path) -> None:
     first, second = weights(16, 64), weights(64, 4)
-    save(path, lambda x: {"y": tf.matmul(tf.nn.relu(tf.matmul(x, first)), second)}, spec("x", None, 16), held=[first, second])
+    save(
+        path,
+        lambda x: {"y": tf.matmul(tf.nn.relu(tf.matmul(x, first)), second)},
+        spec("x", None, 16),
+        held=[first, second],
+    )
 
 
 def without_batch(path: Path) -> None:
@@ -309,7 +320,11 @@ def lstm_exported(path: Path) -> None:
 
 def lstm_keras2(path: Path) -> None:
     """Becomes one fused op."""
-    layers = [tf_keras.layers.LSTM(16, input_shape=(6, 8), name="lstm"), tf_keras.layers.Dense(64), tf_keras.layers.Dense(3)]
+    layers = [
+        tf_keras.layers.LSTM(16, input_shape=(6, 8), name="lstm"),
+        tf_keras.layers.Dense(64),
+        tf_keras.layers.Dense(3),
+    ]
     tf_keras.Sequential(layers).save(path.with_suffix(".h5"))
 
 

@@ -47,7 +47,7 @@ class TflqPhotos(tfds.core.GeneratorBasedBuilder):
         features = {
             "image": tfds.features.Image(),
             "label": tfds.features.ClassLabel(num_classes=COUNT),
-            "scan": {"gray": tfds.features.Image(shape=(None, None, 1)), "name": tfds.features.Text()},
+            "scan": {"film": {"gray": tfds.features.Image(shape=(None, None, 1))}, "name": tfds.features.Text()},
             "depth": tfds.features.Image(shape=(2, 2, 1), dtype=np.float32),
             "vector": tfds.features.Tensor(shape=(3,), dtype=np.float32),
             "boxes": tfds.features.Sequence({"corner": tfds.features.Tensor(shape=(2,), dtype=np.float32)}),
@@ -65,7 +65,7 @@ class TflqPhotos(tfds.core.GeneratorBasedBuilder):
                 {
                     "image": io.BytesIO(encoded),
                     "label": i,
-                    "scan": {"gray": io.BytesIO(jpeg(PHOTOS[i, ..., :1])), "name": f"scan {i}"},
+                    "scan": {"film": {"gray": io.BytesIO(jpeg(PHOTOS[i, ..., :1]))}, "name": f"scan {i}"},
                     "depth": np.full((2, 2, 1), i / 3, np.float32),
                     "vector": np.arange(3, dtype=np.float32) + i,
                     "boxes": [{"corner": [i, i + 1]}] * (i % 3),
@@ -116,9 +116,9 @@ def test_tfds_rows(prepared: Path, no_network: None) -> None:
     assert sorted(row["label"] for row in rows) == list(range(COUNT))
     for row in rows:
         i = row["label"]
-        assert sorted(row) == ["boxes/corner", "depth", "image", "label", "scan/gray", "scan/name", "vector"]
+        assert sorted(row) == ["boxes/corner", "depth", "image", "label", "scan/film/gray", "scan/name", "vector"]
         np.testing.assert_array_equal(row["image"], np.asarray(Image.open(io.BytesIO(JPEGS[i]))))
-        assert (row["scan/gray"].shape, row["scan/gray"].dtype, row["scan/name"]) == (
+        assert (row["scan/film/gray"].shape, row["scan/film/gray"].dtype, row["scan/name"]) == (
             (9, 7, 1),
             np.uint8,
             b"scan %d" % i,

@@ -100,8 +100,8 @@ def without_scale(model: Any) -> None:
 
 
 def with_shared_bias(model: Any) -> None:
-    operator = edit.operator(model, "DEPTHWISE_CONV_2D")
-    operator.inputs = [*operator.inputs[:2], edit.operator(model, "CONV_2D").inputs[2]]
+    operator = edit.operator(model, "CONV_2D")
+    operator.inputs = [*operator.inputs[:2], edit.operator(model, "DEPTHWISE_CONV_2D").inputs[2]]
 
 
 def with_shared_place(model: Any) -> None:
@@ -131,9 +131,14 @@ def with_unused_scale(model: Any) -> None:
     model.subgraphs[0].tensors.append(unused)
 
 
-def with_tanh(model: Any) -> None:
-    code = model.operatorCodes[edit.operator(model, "SOFTMAX").opcodeIndex]
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.TANH
+def with_last(type_: str) -> Edit:
+    """Put an operator of that type in the place of the softmax."""
+
+    def change(model: Any) -> None:
+        code = model.operatorCodes[edit.operator(model, "SOFTMAX").opcodeIndex]
+        code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, type_)
+
+    return change
 
 
 def with_stray_input(model: Any) -> None:
@@ -194,7 +199,9 @@ BROKEN = [
     ("cnn_int8", "V8", "the kernel writes 1/256, -128", with_quantization(softmax, scale=[0.01])),
     ("cnn_int8", "V8", "the kernel writes 1/256, -128", with_quantization(softmax, zeroPoint=[0])),
     ("cnn_int16x8", "V8", "the kernel writes 1/32768, 0", with_quantization(softmax, scale=[0.01])),
-    ("cnn_int8", "V8", "the kernel writes 1/128, 0", with_tanh),
+    ("cnn_int8", "V8", "the kernel writes 1/128, 0", with_last("TANH")),
+    ("cnn_int8", "V8", "the kernel writes 1/128, 0", with_last("L2_NORMALIZATION")),
+    ("cnn_int8", "V8", "the kernel writes 1/16, 127", with_last("LOG_SOFTMAX")),
     ("cnn_int8", "V9", "the kernel only copies", scaled(joined, 2)),
     ("cnn_int16x8", "V9", "the kernel only copies", scaled(joined, 2)),
     ("cnn_int8", "V10", "zero point 200, which int8 has not", with_quantization(dense, zeroPoint=[200])),
@@ -213,6 +220,9 @@ RIGHT = [
     ("cnn_int8", with_shared_place_of_zeros),
     ("cnn_int8", with_numbers(bias, "int32", 2**30)),
     ("cnn_int8", with_unused_scale),
+    ("cnn_int8", with_last("LOGISTIC")),
+    ("cnn_int16x8", with_last("LOGISTIC")),
+    ("cnn_int16x8", with_last("TANH")),
     ("loop_float32", with_unknown_assignment),
     ("loop_float32", without_signatures),
 ]

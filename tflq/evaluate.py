@@ -62,14 +62,16 @@ class Probe:
     arrays: Sample
 
 
-def probe(report: Report, evaluation: Evaluation, inputs: Mapping[str, Input], source: Prepared) -> Probe:
+def probe(_: Report, evaluation: Evaluation, inputs: Mapping[str, Input], source: Prepared) -> Probe:
     """Choose the rows, and make a first call of them; DatasetError where rows and model do not fit."""
     _refuse_unknown_output(evaluation, source)
     chosen = select(evaluation.dataset, evaluation.samples, evaluation.seed)
     row = next(iter(evaluation.dataset.rows(chosen.indices[:1], source.inputs)))
     if evaluation.label is not None and evaluation.label not in row:
         hint = did_you_mean(evaluation.label, row)
-        raise DatasetError(f"evaluation.label: there is no column {evaluation.label!r}{hint}; there are {', '.join(row)}")
+        raise DatasetError(
+            f"evaluation.label: there is no column {evaluation.label!r}{hint}; there are {', '.join(row)}"
+        )
     sample = make_sample(row, inputs, source.inputs)
     return Probe(chosen.indices, chosen.total, stack([sample], source))
 
@@ -80,7 +82,9 @@ def _refuse_unknown_output(evaluation: Evaluation, source: Prepared) -> None:
         raise RecipeError(f"evaluation.output is needed: the model has the outputs {', '.join(names)}")
     if evaluation.output is not None and evaluation.output not in names:
         hint = did_you_mean(evaluation.output, names)
-        raise RecipeError(f"evaluation.output: there is no output {evaluation.output!r}{hint}; there are {', '.join(names)}")
+        raise RecipeError(
+            f"evaluation.output: there is no output {evaluation.output!r}{hint}; there are {', '.join(names)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,9 @@ class Record:
 
 def measure(report: Report, plan: Plan, indices: Sequence[int]) -> dict[str, Record]:
     """Run the float32 file, and every other, over the rows of those indices."""
-    subjects: dict[str, Callable[[Sample], Mapping[str, np.ndarray]]] = {name: Runner(path) for name, path in plan.files.items()}
+    subjects: dict[str, Callable[[Sample], Mapping[str, np.ndarray]]] = {
+        name: Runner(path) for name, path in plan.files.items()
+    }
     if plan.runs_source:
         subjects[SOURCE] = reference(plan.source)
     float32 = Runner(plan.float32)
@@ -198,7 +204,7 @@ def _merged(records: Sequence[Record]) -> Record:
     )
 
 
-def time(report: Report, path: Path, arrays: Sample, settings: tuple[int, int, int]) -> Latency:
+def time(_: Report, path: Path, arrays: Sample, settings: tuple[int, int, int]) -> Latency:
     """The latency of the file on these inputs; `settings` are runs, warm-up runs and threads."""
     runs, warmup, threads = settings
     return Runner(path, threads).time(arrays, runs, warmup)

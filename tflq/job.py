@@ -76,7 +76,9 @@ class Job:
         """A file for every variant that can be made."""
         drafts = [Draft(variant, variant.name) for variant in self.recipe.variants]
         if isinstance(calibration, Failed):
-            drafts = [replace(d, error=calibration.error) if d.variant and d.variant.needs_ranges else d for d in drafts]
+            drafts = [
+                replace(d, error=calibration.error) if d.variant and d.variant.needs_ranges else d for d in drafts
+            ]
         samples = calibration.value.samples if isinstance(calibration, Done) else None
         paths = {draft.name: self.folder / f"{self.recipe.name}-{draft.name}.tflite" for draft in drafts}
 

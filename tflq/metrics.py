@@ -280,7 +280,11 @@ def fidelity(rows: np.ndarray) -> Fidelity:
     """The fidelity over samples of `errors` rows, [samples, 6]."""
     signal, noise, cross, power, _, size = rows.sum(0)
     return Fidelity(
-        sqnr_db=float(10 * np.log10(signal / noise)) if noise > 0 and signal > 0 else math.inf if noise == 0 else -math.inf,
+        sqnr_db=float(10 * np.log10(signal / noise))
+        if noise > 0 and signal > 0
+        else math.inf
+        if noise == 0
+        else -math.inf,
         cosine=float(cross / np.sqrt(signal * power)) if signal > 0 and power > 0 else float(signal == power),
         max_abs_error=float(rows[:, 4].max()),
         mse=float(noise / size),

@@ -65,7 +65,9 @@ class _Variant(Converter):
 
     mode: ModeName
     name: str = Field("", pattern=r"^([\w][\w.-]*)?$", description="Ends the file's name; by default the mode's name.")
-    inference_input_type: str = Field("float32", description="The type of the file's inputs that are float in the source.")
+    inference_input_type: str = Field(
+        "float32", description="The type of the file's inputs that are float in the source."
+    )
     inference_output_type: str = Field("float32", description="The type of the file's outputs that are float.")
 
     @field_validator("inference_input_type", "inference_output_type")

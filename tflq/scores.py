@@ -64,7 +64,9 @@ def _sampled_gates(asked: Gates, measured: Measured) -> Iterator[Gate]:
         least = min(agreements, default=None)
         yield Gate("min_agreement", asked.min_agreement, least, (least or 0) >= asked.min_agreement, certain=True)
     if asked.min_sqnr_db is not None:
-        lowest = min((output.sqnr_db for output in measured.fidelity.values() if output.sqnr_db is not None), default=None)
+        lowest = min(
+            (output.sqnr_db for output in measured.fidelity.values() if output.sqnr_db is not None), default=None
+        )
         passed = lowest is None or lowest >= asked.min_sqnr_db
         yield Gate("min_sqnr_db", asked.min_sqnr_db, lowest, passed, certain=True)
 

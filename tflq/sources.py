@@ -158,14 +158,14 @@ class Prepared:
         return self.inputs[0].batch
 
 
-def describe(report: Report, model: SavedModel | Keras, folder: Path) -> Described:
+def describe(_: Report, model: SavedModel | Keras, folder: Path) -> Described:
     """The signatures of the model; the folder is for what must be written to find out."""
     loaded, function = _load(model, folder)
     outputs = tuple(_spec(name, spec) for name, spec in function.structured_outputs.items())
     return Described(_inputs(function), outputs, tuple(loaded.signatures))
 
 
-def prepare(report: Report, model: SavedModel | Keras, inputs: Mapping[str, Input], folder: Path) -> Prepared:
+def prepare(_: Report, model: SavedModel | Keras, inputs: Mapping[str, Input], folder: Path) -> Prepared:
     """Export the asked signature, alone and with every shape known, into `folder`.
 
     The converter is given this export, not the source: it would convert another signature than the one asked for

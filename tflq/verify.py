@@ -25,7 +25,7 @@ class Verified:
     violations: tuple[Violation, ...]
 
 
-def verify(report: Report, path: Path, variant: Mode | None, source: Prepared) -> Verified:
+def verify(_: Report, path: Path, variant: Mode | None, source: Prepared) -> Verified:
     """What the file holds and where it breaks its contract; a file without a variant has only to keep the rules."""
     graph = flatbuffer.read(path.read_bytes())
     found = [*rules.violations(graph)]
@@ -37,7 +37,7 @@ def verify(report: Report, path: Path, variant: Mode | None, source: Prepared) -
     return Verified(describe(path, graph), tuple(found))
 
 
-def try_out(report: Report, path: Path, arrays: Sample) -> None:
+def try_out(_: Report, path: Path, arrays: Sample) -> None:
     """Allocate the file and run it once; EvaluationError, or the worker's death, where that cannot be done."""
     Runner(path)(arrays)
 

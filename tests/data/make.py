@@ -1,4 +1,4 @@
-"""Makes the .tflite files beside it, with TensorFlow 2.21: `python tests/data/make.py`."""
+"""Makes the .tflite files beside it, with TensorFlow 2.21, and what `tflq inspect` says of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+
+from tflq.flatbuffer import read
+from tflq.report.inspect import to_text
 
 FOLDER = Path(__file__).parent
 RANDOM = np.random.default_rng(0)
@@ -69,7 +72,9 @@ def main() -> None:
     int16x8.target_spec.supported_ops = [ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]
     made = {"cnn_int8": int8, "cnn_int16x8": int16x8, "cnn_float16": float16, "loop_float32": converter(Loop())}
     for name, each in made.items():
-        (FOLDER / f"{name}.tflite").write_bytes(each.convert())
+        data = each.convert()
+        (FOLDER / f"{name}.tflite").write_bytes(data)
+        (FOLDER / f"{name}.txt").write_text(to_text(read(data)) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -54,7 +54,12 @@ _output = click.option(
     "--output", metavar="DIR", type=File, callback=_keep, expose_value=False, help="Write there, not where RECIPE says."
 )
 _json = click.option(
-    "--json", "as_json", is_flag=True, callback=_keep, expose_value=False, help="Print the report as JSON, nothing else."
+    "--json",
+    "as_json",
+    is_flag=True,
+    callback=_keep,
+    expose_value=False,
+    help="Print the report as JSON, nothing else.",
 )
 _verbose = click.option(
     "-v", "--verbose", is_flag=True, callback=_keep, expose_value=False, help="Show what TensorFlow says, too."

@@ -81,7 +81,13 @@ def to_json(graph: Graph) -> str:
 def to_text(graph: Graph, width: int = 80) -> str:
     """What a person wants to see first, first; wrapped to `width` columns, which should be 80 or more."""
     signatures = [_signature_table(graph, signature) for signature in _signatures(graph)]
-    parts = [_headline(graph), *signatures, _operator_table(graph), _file_table(graph), _verdict(graph)]
+    parts: list[Table | Text] = [
+        _headline(graph),
+        *signatures,
+        _operator_table(graph),
+        _file_table(graph),
+        _verdict(graph),
+    ]
     return "\n\n".join(_rendered(part, width) for part in parts)
 
 

@@ -51,7 +51,7 @@ def scales_are_usable(graph: Graph) -> Iterator[Violation]:
     for place in places(graph):
         unusable = [scale for scale in place.quantization.scales if not (math.isfinite(scale) and scale > 0)]
         if unusable:
-            yield place.breaks("V4", f"a scale of {unusable[0]:g}, which leaves nothing of any number but 0")
+            yield place.breaks("V4", f"a scale of {unusable[0]:g}, with which no number but 0 can be written")
 
 
 def scales_are_usual(graph: Graph) -> Iterator[Violation]:

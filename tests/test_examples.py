@@ -1,0 +1,95 @@
+"""What a new user runs first: the digits example from nothing, and every recipe of configs/ over it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tflq.recipe import load
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+MODES = ["float32", "dynamic", "float16", "int8", "int8_only", "int16x8", "int16x8_only"]
+
+every_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+
+
+def python(*arguments: str | Path) -> str:
+    """What the program prints; its standard error must stay empty."""
+    ran = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout
+    return ran.stdout
+
+
+def tflq(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    code = "from tflq.cli import main; main(prog_name='tflq')"
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of examples/ and configs/ in which the digits example was trained, from nothing."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("examples", "configs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("build"))
+    said = python(folder / "examples/digits/train.py")
+    assert "accuracy" in said
+    python("-W", "ignore", "-c", KINDS, folder / "examples/digits")
+    return folder
+
+
+KINDS = """\
+import os, sys
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # TensorFlow's native code is never quite silent
+sys.path.insert(0, sys.argv[1])
+import other_kinds
+other_kinds.main()
+"""
+
+
+@every_config
+def test_every_config_loads_and_starts_with_the_schema(config: Path) -> None:
+    assert config.read_text().startswith("# yaml-language-server: $schema=tflq.schema.json\n")
+    assert load(config).variants
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_has_a_short_config(mode: str) -> None:
+    config = ROOT / f"configs/{mode}.yaml"
+    assert [variant.mode for variant in load(config).variants] == [mode]
+    assert len(config.read_text().splitlines()) <= 15
+
+
+@pytest.mark.slow
+def test_the_digits_example_is_as_good_in_every_mode(digits: Path) -> None:
+    ran = tflq("convert", digits / "examples/digits/recipe.yaml", "--json")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""
+    report = json.loads(ran.stdout)
+    assert [variant["mode"] for variant in report["variants"]] == MODES
+    assert report["baseline"]["source_metric"] > 0.95
+    for variant in report["variants"]:
+        assert (variant["status"], variant["violations"]) == ("ok", [])
+        assert variant["metric"]["drop"] <= 0.01
+        assert variant["size_ratio"] < 0.6 or variant["mode"] == "float32"
+
+
+@pytest.mark.slow
+def test_every_config_runs(digits: Path) -> None:
+    ran = tflq("convert", *(digits / "configs" / config.name for config in CONFIGS), "--json")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    reports = {report["name"]: report for report in json.loads(ran.stdout)}
+    assert list(reports) == [config.stem for config in CONFIGS]
+    kinds = [
+        report
+        for name, report in reports.items()
+        if name.startswith("dataset-") and report["baseline"]["source_metric"]
+    ]
+    assert len(kinds) == 5
+    assert all(report["baseline"]["source_metric"] > 0.95 for report in kinds)
