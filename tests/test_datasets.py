@@ -73,8 +73,8 @@ KINDS = "tfds, npz, images, tfrecord, python, random"
             "{tfds: mnist, splitt: train}",
             ["1: dataset.split: this key is missing", "1: dataset.splitt: unknown key (did you mean 'split'?)"],
         ),
-        ("{images: a, labels: 5}", ["1: dataset.labels: 5 is not one of folders, none"]),
-        ("{images: a, labels: ''}", ["1: dataset.labels: this path is empty"]),
+        ("{images: a, labels: 5}", ["1: dataset.labels: 5 should be folders, none, or the path of a CSV file"]),
+        ("{images: a, labels: ''}", ["1: dataset.labels: '' should be folders, none, or the path of a CSV file"]),
         ("{random: {sed: 1}}", ["1: dataset.random.sed: unknown key (did you mean 'seed'?)"]),
         ("{random: {seed: -1}}", ["1: dataset.random.seed: -1: this should be greater than or equal to 0"]),
         (

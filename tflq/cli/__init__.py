@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tflq.result import Result
 
 File = click.Path(path_type=Path)
+ExistingFile = click.Path(path_type=Path, exists=True, dir_okay=False)
 INTERRUPTED = 130
 
 
@@ -179,7 +180,7 @@ def init(options: Options, model: Path, target: Path | None) -> None:
 
 
 @main.command()
-@click.argument("file", metavar="FILE.tflite", type=File)
+@click.argument("file", metavar="FILE.tflite", type=ExistingFile)
 @click.argument("recipe", type=File)
 @_set
 @_json
@@ -200,7 +201,7 @@ def evaluate(options: Options, file: Path, recipe: Path) -> None:
 
 
 @main.command()
-@click.argument("file", metavar="FILE.tflite", type=File)
+@click.argument("file", metavar="FILE.tflite", type=ExistingFile)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(file: Path, as_json: bool) -> None:
     """Show what a FILE holds.
@@ -211,7 +212,7 @@ def inspect(file: Path, as_json: bool) -> None:
     from tflq.report import inspect as report
 
     with _boundary():
-        graph = flatbuffer.read(_bytes(file))
+        graph = flatbuffer.load(file)
     click.echo(report.to_json(graph) if as_json else report.to_text(graph))
 
 
@@ -300,10 +301,3 @@ def _print_json(outcomes: Sequence[Outcome]) -> None:
 
     reports = [outcome.result or outcome.error for outcome in outcomes]
     click.echo(to_json(reports[0] if len(reports) == 1 else reports), nl=False)
-
-
-def _bytes(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise RecipeError(f"{file}: cannot be read: {error.strerror}") from error

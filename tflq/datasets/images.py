@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Discriminator, Field, Tag
+from pydantic import BeforeValidator, Field
 
 from tflq.datasets import pictures
 from tflq.datasets.rows import LazyRow, Row, TensorSpec
@@ -21,8 +21,10 @@ from tflq.strict import RecipePath, Strict
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-def _form(value: Any) -> str:
-    return "<path>" if isinstance(value, (str, Path)) and value not in ("folders", "none") else "<word>"
+def _text(value: Any) -> Any:
+    if not value or not isinstance(value, (str, Path)):
+        raise ValueError(f"{value!r} should be folders, none, or the path of a CSV file")
+    return value
 
 
 class Images(Strict):
@@ -32,11 +34,9 @@ class Images(Strict):
     """
 
     images: RecipePath = Field(description="A folder of .jpg, .jpeg and .png files.")
-    labels: Annotated[
-        Annotated[Literal["folders", "none"], Tag("<word>")] | Annotated[RecipePath, Tag("<path>")],
-        Discriminator(_form),
-    ] = Field(
+    labels: Annotated[Literal["folders", "none"] | RecipePath, BeforeValidator(_text)] = Field(
         "none",
+        union_mode="left_to_right",
         description="`folders`: the place of the picture's sub-folder among all, sorted by name, counted from 0. "
         "A path: a CSV file whose header names the columns file and label; its rows are the dataset's, in its order, "
         "with numbers for labels.",

@@ -9,7 +9,7 @@ from tflq.flatbuffer.inventory import (
     operator_counts,
     size_by_dtype,
 )
-from tflq.flatbuffer.reader import read
+from tflq.flatbuffer.reader import load, read
 
 __all__ = [
     "ABSENT",
@@ -24,6 +24,7 @@ __all__ = [
     "Subgraph",
     "Tensor",
     "float_operators",
+    "load",
     "operator_counts",
     "read",
     "size_by_dtype",

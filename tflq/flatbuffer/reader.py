@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -32,6 +33,14 @@ _ASTRAY = (IndexError, OverflowError, TypeError, ValueError, struct.error)
 """What the flatbuffer accessors raise when an offset or a count in the file leads out of it."""
 _T = TypeVar("_T")
 _Buffers = tuple[npt.NDArray[np.uint8], ...]
+
+
+def load(path: Path) -> Graph:
+    """The graph of the file at that path; EvaluationError, with its name, where it is not one."""
+    try:
+        return read(path.read_bytes())
+    except EvaluationError as error:
+        raise EvaluationError(f"{path}: {error}") from error
 
 
 def read(data: bytes) -> Graph:
