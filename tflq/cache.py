@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tflq.errors import RecipeError
+
 
 def sha256(path: Path) -> str:
     digest = hashlib.sha256()
@@ -38,7 +40,10 @@ def write(path: Path, text: str) -> None:
 @contextmanager
 def workspace(output: Path) -> Iterator[Path]:
     """A temporary folder inside the output folder, so that what is made in it can be renamed into place."""
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecipeError(f"{output}: cannot be made to write into: {error.strerror}") from error
     for left in output.glob(f"{_PREFIX}*"):
         if not _is_running(int(left.name.removeprefix(_PREFIX).split("-")[0])):
             shutil.rmtree(left, ignore_errors=True)

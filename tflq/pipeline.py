@@ -41,8 +41,7 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
     recipe.model.check()
     preload_tensorflow()
     clock = _Clock(settings.listen)
-    log = recipe.output / LOG
-    with cache.workspace(recipe.output) as folder, Workers(log, settings.timeout, clock.listen) as workers:
+    with cache.workspace(recipe.output) as folder, _workers(recipe, settings, clock) as workers:
         job = Job(recipe, folder, workers, settings.jobs)
         source = job.prepare_source()
         probe = job.choose_samples(source)
@@ -59,6 +58,12 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         if file is None:
             _install(result, recipe, drafts)
     return result
+
+
+def _workers(recipe: Recipe, settings: Settings, clock: _Clock) -> Workers:
+    log = recipe.output / LOG
+    log.unlink(missing_ok=True)
+    return Workers(log, settings.timeout, clock.listen)
 
 
 class _Clock:
