@@ -8,25 +8,23 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from tflq.datasets import Dataset, Sample, TensorSpec, select
 from tflq.errors import DatasetError
 from tflq.inputs import Input, Summary, Survey, check_calibration, make_sample
 from tflq.sources import Prepared
-from tflq.strict import Strict
+from tflq.strict import Strict, or_words
 from tflq.worker import Report
 
-
-SampleCount = PositiveInt | Literal["all"]
-Seed = NonNegativeInt | Literal["first"]
+SampleCount = Annotated[PositiveInt | Literal["all"], or_words("a whole number above 0", "all")]
+Seed = Annotated[NonNegativeInt | Literal["first"], or_words("a whole number from 0", "first")]
 
 
 class Percentile(Strict):
     """Ranges that leave out the rarest values."""
 
-    percentile: Annotated[float, Field(gt=50, le=100)]
+    percentile: Annotated[float, Field(gt=50, le=100)] = Field(description="Of all values of a tensor, such as 99.99.")
 
 
 class Calibration(Strict):
@@ -35,14 +33,16 @@ class Calibration(Strict):
     dataset: Dataset
     samples: SampleCount = Field(200, description="How many rows, or `all`; fewer where the dataset has fewer.")
     seed: Seed = Field(0, description="Which rows: a seeded sample, or `first` for the first in order.")
-    ranges: Literal["minmax", "mse"] | Percentile = Field("minmax", description="Only minmax in this version.")
+    ranges: Annotated[Literal["minmax", "mse"] | Percentile, or_words("{percentile: 99.99}", "minmax", "mse")] = Field(
+        "minmax", description="Only minmax in this version."
+    )
     cache: bool = Field(True, description="Has no effect in this version, which keeps nothing between runs.")
 
     @field_validator("ranges")
     @classmethod
     def _only_minmax(cls, value: object) -> object:
         if value != "minmax":
-            raise ValueError("this version of tflq knows only minmax")
+            raise ValueError("this version of tflq takes ranges by minmax alone yet: leave this out")
         return value
 
 

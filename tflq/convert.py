@@ -26,7 +26,7 @@ def convert(report: Report, prepared: Prepared, variant: Mode, samples: Samples 
     try:
         made = converter.convert()
     except (ConverterError, ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise ConversionError(f"{variant.name}: {explained(str(error))}") from error
+        raise ConversionError(explained(str(error))) from error
     target.write_bytes(made)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-import numpy as np
+from typing import Annotated, get_args
 
+import numpy as np
 from pydantic import Field
 
 from tflq.calibrate import SampleCount, Seed
@@ -17,7 +18,7 @@ from tflq.inputs import Input, make_sample
 from tflq.interpreter import Latency, Runner
 from tflq.metrics import BuiltIn, Custom, Metric, built_in, errors, top_k_odds
 from tflq.sources import Prepared, reference
-from tflq.strict import Strict, did_you_mean
+from tflq.strict import Strict, did_you_mean, or_words
 from tflq.worker import Report
 
 SOURCE, FLOAT32 = "the source", "the base line"
@@ -30,7 +31,9 @@ class Evaluation(Strict):
     dataset: Dataset
     label: str | None = Field(None, description="The column of the dataset that holds the truth.")
     output: str | None = Field(None, description="The output that is scored; needed where the model has several.")
-    metric: BuiltIn | Custom | None = Field(None, description="Without one, fidelity alone is measured.")
+    metric: Annotated[BuiltIn | Custom, or_words('{python: "module:function"}', *get_args(BuiltIn))] | None = Field(
+        None, description="Without one, fidelity alone is measured."
+    )
     samples: SampleCount = Field(2000, description="How many rows, or `all`; fewer where the dataset has fewer.")
     seed: Seed = Field(0, description="Which rows: a seeded sample, or `first` for the first in order.")
 

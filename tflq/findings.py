@@ -46,6 +46,7 @@ def conclude(evidence: Evidence, drafts: Sequence[Draft], run: Run) -> Result:
         warnings=tuple(_warnings(evidence)),
         calibration=_calibration(evidence),
         evaluation=_evaluation(evidence),
+        metric=recipe.measured_on.scoring.name if recipe.measured_on.scoring else None,
         baseline=_baseline(evidence),
         variants=tuple(_variant(evidence, draft) for draft in drafts),
         run=run,

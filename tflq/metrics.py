@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from tflq.errors import DatasetError, EvaluationError
-from tflq.strict import RecipePath, Strict
+from tflq.strict import FunctionName, RecipePath, Strict
 
 BuiltIn = Literal["top1", "top5", "mae", "rmse", "mse", "r2", "binary_accuracy", "mean_iou"]
 
@@ -167,9 +167,13 @@ class MeanIoU:
 class Custom(Strict):
     """A function `fn(output, label) -> float` of one sample, whose mean is the metric."""
 
-    python: Annotated[str, Field(pattern=r"^[\w.]+:\w+$", description="module:function, from the recipe's folder")]
-    higher_is_better: bool = True
-    folder: RecipePath = Field(default=Path(), validate_default=True)
+    python: FunctionName = Field(description="module:function, such as mypackage.metrics:dice.")
+    higher_is_better: bool = Field(True, description="false for an error: then a rise of it is what is called a drop.")
+    folder: RecipePath = Field(
+        default=Path(),
+        validate_default=True,
+        description="Where the module is found; by default the recipe's own folder.",
+    )
 
     @property
     def name(self) -> str:

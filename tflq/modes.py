@@ -10,11 +10,11 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
 from typing_extensions import Self
 
 from tflq.contract import activations, broken, float_ops, has_integer_op, outside_ops, tensors
-from tflq.strict import AsTuple, Strict, did_you_mean
+from tflq.strict import AsTuple, FileName, Strict, did_you_mean
 
 if TYPE_CHECKING:
     from tflq.flatbuffer import Graph
@@ -42,41 +42,51 @@ class Converter(Strict):
     @classmethod
     def _keep_float_is_to_come(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if value:
-            raise ValueError("this version of tflq cannot keep single ops in float; leave it empty")
+            raise ValueError("this version of tflq cannot keep single ops in float yet: leave this out")
         return value
 
     @field_validator("bias_correction")
     @classmethod
     def _bias_correction_is_to_come(cls, value: str) -> str:
         if value == "on":
-            raise ValueError("this version of tflq cannot correct biases; use auto or off")
+            raise ValueError("this version of tflq cannot correct biases yet: say off, or leave this out")
         return value
 
 
 ModeName = Literal["float32", "dynamic", "float16", "int8", "int8_only", "int16x8", "int16x8_only"]
 
 
+def _tell_editors(schema: dict[str, Any], kind: type[_Variant]) -> None:
+    """What the validators refuse, so that editors refuse it too."""
+    schema["required"] = ["mode"]
+    for side in ("inference_input_type", "inference_output_type"):
+        schema["properties"][side]["enum"] = list(kind.io_types)
+
+
+INPUT_TYPE = "The type of the file's inputs that are float in the source."
+OUTPUT_TYPE = "The type of the file's outputs that are float in the source."
+
+
 class _Variant(Converter):
     """What every mode has: a name, the types of its inputs and outputs, the converter's options."""
+
+    model_config = ConfigDict(json_schema_extra=_tell_editors)
 
     needs_ranges: ClassVar[bool] = False
     io_types: ClassVar[tuple[str, ...]] = ("float32",)
     integer: ClassVar[str | None] = None
 
     mode: ModeName
-    name: str = Field("", pattern=r"^([\w][\w.-]*)?$", description="Ends the file's name; by default the mode's name.")
-    inference_input_type: str = Field(
-        "float32", description="The type of the file's inputs that are float in the source."
-    )
-    inference_output_type: str = Field("float32", description="The type of the file's outputs that are float.")
+    name: FileName = Field("", description="Ends the file's name; by default the mode's name.")
+    inference_input_type: str = Field("float32", description=INPUT_TYPE)
+    inference_output_type: str = Field("float32", description=OUTPUT_TYPE)
 
     @field_validator("inference_input_type", "inference_output_type")
     @classmethod
-    def _is_possible(cls, value: str, info: ValidationInfo) -> str:
+    def _is_possible(cls, value: str) -> str:
         if value not in cls.io_types:
-            mode = cls.model_fields["mode"].default
-            hint = did_you_mean(value, cls.io_types)
-            raise ValueError(f"a file of mode {mode} has {' or '.join(cls.io_types)} there, not {value}{hint}")
+            mode, possible = cls.model_fields["mode"].default, ", ".join(cls.io_types)
+            raise ValueError(f"{value!r} is not what mode {mode} offers: {possible}{did_you_mean(value, cls.io_types)}")
         return value
 
     def model_post_init(self, _: Any) -> None:
@@ -207,8 +217,8 @@ class Int8Only(_Integer):
     io_types: ClassVar[tuple[str, ...]] = ("int8", "uint8", "float32")
     is_strict: ClassVar[bool] = True
     mode: Literal["int8_only"] = "int8_only"
-    inference_input_type: str = "int8"
-    inference_output_type: str = "int8"
+    inference_input_type: str = Field("int8", description=INPUT_TYPE)
+    inference_output_type: str = Field("int8", description=OUTPUT_TYPE)
 
     def _ask(self, converter: Any, tf: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -238,8 +248,8 @@ class Int16x8Only(_Integer):
     activations: ClassVar[str] = "int16"
     is_strict: ClassVar[bool] = True
     mode: Literal["int16x8_only"] = "int16x8_only"
-    inference_input_type: str = "int16"
-    inference_output_type: str = "int16"
+    inference_input_type: str = Field("int16", description=INPUT_TYPE)
+    inference_output_type: str = Field("int16", description=OUTPUT_TYPE)
 
     def _ask(self, converter: Any, tf: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -275,7 +285,10 @@ Mode = Annotated[
     | Annotated[Int16x8, Tag("<int16x8>")]
     | Annotated[Int16x8Only, Tag("<int16x8_only>")],
     Discriminator(_tag, custom_error_type="fault", custom_error_message="a variant is a mode, or a mapping with one"),
-    BeforeValidator(_as_variant),
+    BeforeValidator(
+        _as_variant,
+        json_schema_input_type=ModeName | Float32 | Dynamic | Float16 | Int8 | Int8Only | Int16x8 | Int16x8Only,
+    ),
 ]
 """A variant: a mode's name, or a mapping of `mode`, `name`, its input and output types and the converter's options."""
 

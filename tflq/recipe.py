@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from tflq import strict
@@ -16,21 +15,19 @@ from tflq.datasets import Random
 from tflq.errors import RecipeError
 from tflq.evaluate import Evaluation
 from tflq.inputs import Input
-from tflq.modes import CALIBRATED, Converter, Mode, ModeName, named
-from tflq.sources import Model
-from tflq.strict import AsTuple, RecipePath, Strict
+from tflq.modes import CALIBRATED, Converter, Int8, Mode, ModeName, named
+from tflq.sources import Model, SavedModel
+from tflq.strict import AsTuple, FileName, RecipePath, Strict, or_words
 
 RANDOM_SAMPLES = 16
 """Random samples that show whether a file runs and how near it is to the float model."""
-
-Name = Annotated[str, Field(pattern=r"^[\w][\w.-]*$")]
 
 
 class Latency(Strict):
     """How the time of one call is measured, on this machine's CPU."""
 
-    runs: PositiveInt = 50
-    warmup: NonNegativeInt = 5
+    runs: PositiveInt = Field(50, description="Calls that are timed; fewer once they took half a minute.")
+    warmup: NonNegativeInt = Field(5, description="Calls before those.")
     threads: PositiveInt = 1
 
 
@@ -44,19 +41,38 @@ class Gates(Strict):
         None, description="The share of samples with the float32 file's top class."
     )
     min_sqnr_db: float | None = Field(None, description="Of every output, against the float32 .tflite.")
-    max_size_bytes: PositiveInt | None = None
+    max_size_bytes: PositiveInt | None = Field(None, description="Of the file.")
     max_size_ratio: PositiveFloat | None = Field(None, description="Of the float32 .tflite.")
+
+
+def _homes() -> dict[str, str]:
+    """Where the keys of the sections belong, for those that stand outside of them."""
+    sections = {
+        "model": SavedModel,
+        "calibration": Calibration,
+        "evaluation": Evaluation,
+        "latency": Latency,
+        "variants": Int8,
+        "converter": Converter,
+        "gates": Gates,
+    }
+    keys = [key for section in sections.values() for key in section.model_fields]
+    return {key: " or ".join(name for name, kind in sections.items() if key in kind.model_fields) for key in keys}
 
 
 class Recipe(Strict):
     """One float model, its data, the variants wanted, the bars that they must pass."""
 
-    name: Name = Field(description="Starts the names of the files; by default the recipe file's name.")
+    homes: ClassVar[Mapping[str, str]] = _homes()
+
+    name: FileName = Field(description="Starts the names of the files; by default the recipe file's name.")
     model: Model
     inputs: dict[str, Input] = Field({}, description="For each input of the model, how it is made from a row.")
     calibration: Calibration | None = Field(None, description="Needed by integer modes.")
     evaluation: Evaluation | None = Field(None, description="Without it, fidelity is measured on calibration samples.")
-    latency: Latency | Literal["off"] = Field(Latency(), description="How the time of one call is measured, or off.")
+    latency: Annotated[Latency | Literal["off"], or_words("a mapping, such as {runs: 50},", "off")] = Field(
+        Latency(), description="How the time of one call is measured, or off."
+    )
     mode: ModeName | None = Field(None, description="Short for `variants` with this one mode.")
     variants: Annotated[tuple[Mode, ...], AsTuple] = Field(
         (), description="The files to make: modes, or mappings of a mode and its options."
@@ -93,29 +109,36 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 
 def _conflicts(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
     """Keys that do not go together, seen before the rest is validated, so that they are told with the rest."""
-    listed = data["variants"] if isinstance(data.get("variants"), list) else []
-    if ("mode" in data) == bool(listed):
-        yield ("variants",), "give either mode, for one variant, or variants, for several"
-    named_modes = [variant if isinstance(variant, dict) else {"mode": variant} for variant in listed]
-    names = [variant.get("name") or variant.get("mode") for variant in named_modes]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            yield ("variants", index), f"another variant is called {name!r} already; give this one a name of its own"
-    modes = [(("variants", i), variant.get("mode")) for i, variant in enumerate(named_modes)]
-    for location, mode in [*modes, (("mode",), data.get("mode"))]:
-        if mode in CALIBRATED and "calibration" not in data:
-            yield location, f"{mode} takes its ranges from samples: give calibration with a dataset"
+    mode, variants = data.get("mode"), data.get("variants")
+    if mode is None and variants is None:
+        yield (), "give mode, for one variant, or variants, for several"
+    elif mode is not None and variants is not None:
+        yield ("variants",), "give mode, for one variant, or variants, for several, not both"
+    elif variants == []:
+        yield ("variants",), "should list at least one variant"
+    listed = variants if isinstance(variants, list) else []
+    asked = {("variants", i): one if isinstance(one, dict) else {"mode": one} for i, one in enumerate(listed)}
+    yield from _same_names({location: one.get("name") or one.get("mode") for location, one in asked.items()})
+    for location, one in {**asked, ("mode",): {"mode": mode}}.items():
+        if one.get("mode") in CALIBRATED and data.get("calibration") is None:
+            yield location, f"{one['mode']} takes its ranges from samples: give calibration with a dataset"
     yield from _conflicts_of_evaluation(data)
 
 
+def _same_names(names: Mapping[strict.Location, Any]) -> Iterator[tuple[strict.Location, str]]:
+    seen: list[Any] = []
+    for location, name in names.items():
+        if name is not None and name in seen:
+            yield location, f"another variant is called {name!r} already; give this one a name of its own"
+        seen.append(name)
+
+
 def _conflicts_of_evaluation(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
-    section = data.get("evaluation")
-    evaluation = section if isinstance(section, dict) else {}
-    for given, other in (("metric", "label"), ("label", "metric")):
+    evaluation, gates = (data[key] if isinstance(data.get(key), dict) else {} for key in ("evaluation", "gates"))
+    for given, other in (("metric", "label"), ("label", "metric"), ("output", "metric")):
         if evaluation.get(given) is not None and evaluation.get(other) is None:
             yield ("evaluation", given), f"needs evaluation.{other} too: a metric compares an output with a label"
-    gates = data.get("gates")
-    if isinstance(gates, dict) and gates.get("max_metric_drop") is not None and evaluation.get("metric") is None:
+    if gates.get("max_metric_drop") is not None and evaluation.get("metric") is None:
         yield ("gates", "max_metric_drop"), "needs evaluation.metric and evaluation.label"
 
 
@@ -147,7 +170,7 @@ def warnings(recipe: Recipe) -> Iterator[str]:
 def dump(recipe: Recipe, folder: Path) -> str:
     """The recipe as YAML that runs again as it is from that folder, every default filled in."""
     plain = recipe.model_dump(mode="json", exclude_none=True, context={"folder": folder})
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
+    return strict.write(plain)
 
 
 def json_schema() -> str:

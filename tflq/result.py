@@ -12,7 +12,7 @@ from tflq.interpreter import Latency
 from tflq.metrics import Drop, Fidelity
 from tflq.rules import Violation
 
-Status = Literal["ok", "failed gate", "broken contract", "error"]
+Status = Literal["ok", "failed", "broken", "error"]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Variant:
     def status(self) -> Status:
         if self.error:
             return "error"
-        return {0: "ok", 1: "failed gate"}.get(self.exit_code, "broken contract")  # type: ignore[return-value]
+        return {0: "ok", 1: "failed"}.get(self.exit_code, "broken")  # type: ignore[return-value]
 
     @property
     def why(self) -> str:
@@ -181,6 +181,8 @@ class Result:
     warnings: tuple[str, ...]
     calibration: Data | None
     evaluation: Data
+    metric: str | None
+    """The metric's name."""
     baseline: Baseline
     variants: tuple[Variant, ...]
     run: Run

@@ -19,20 +19,27 @@ from tflq.cache import tree_bytes
 from tflq.datasets import Sample, TensorSpec
 from tflq.errors import RecipeError, SourceError
 from tflq.inputs import Input
-from tflq.strict import AsTuple, RecipePath, Strict, did_you_mean
+from tflq.strict import AsTuple, RecipePath, Strict, did_you_mean, or_words, shown
 from tflq.worker import Report
 
 SIGNATURE = "serving_default"
 """The key of the only signature of every prepared model, and so of every file made of it."""
 
 
+BatchSize = Annotated[
+    PositiveInt | Literal["dynamic"],
+    or_words("a whole number above 0", "dynamic"),
+    Field(description="Samples that one call takes; `dynamic` leaves it open."),
+]
+
+
 class SavedModel(Strict):
     """A SavedModel folder."""
 
-    saved_model: RecipePath
-    signature: str = "serving_default"
-    tags: Annotated[tuple[str, ...], AsTuple] = ("serve",)
-    batch_size: PositiveInt | Literal["dynamic"] = 1
+    saved_model: RecipePath = Field(description="The folder that holds saved_model.pb.")
+    signature: str = Field("serving_default", description="The one that is converted; the file has no other.")
+    tags: Annotated[tuple[str, ...], AsTuple] = Field(("serve",), description="Of the graph, where it has several.")
+    batch_size: BatchSize = 1
 
     @property
     def path(self) -> Path:
@@ -45,7 +52,7 @@ class SavedModel(Strict):
         if not any((self.path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
             raise SourceError(f"{self.path}: is not a SavedModel: it has no saved_model.pb")
 
-    def saved(self, folder: Path) -> Path:
+    def saved(self, _: Path) -> Path:
         """The model as a SavedModel: itself."""
         return self.path
 
@@ -53,10 +60,10 @@ class SavedModel(Strict):
 class Keras(Strict):
     """A `.keras` or `.h5` file, of Keras 3 or of Keras 2 (loaded by tf-keras)."""
 
-    keras: RecipePath
-    batch_size: PositiveInt | Literal["dynamic"] = 1
-    signature: Literal["serving_default"] = "serving_default"
-    tags: Annotated[tuple[Literal["serve"]], AsTuple] = ("serve",)
+    keras: RecipePath = Field(description="A .keras or .h5 file.")
+    batch_size: BatchSize = 1
+    signature: Literal["serving_default"] = Field("serving_default", description="A Keras file has no other.")
+    tags: Annotated[tuple[Literal["serve"]], AsTuple] = Field(("serve",), description="A Keras file has no other.")
 
     @property
     def path(self) -> Path:
@@ -109,26 +116,30 @@ def _h5_version(path: Path) -> str:
         return version.decode() if isinstance(version, bytes) else str(version)
 
 
-def _from_path(value: Any) -> Any:
-    if not isinstance(value, str):
+def _of_one_kind(value: Any) -> Any:
+    if isinstance(value, Strict):
         return value
-    return {"keras" if value.endswith((".keras", ".h5", ".hdf5")) else "saved_model": value}
+    if isinstance(value, str):
+        return {"keras" if value.endswith((".keras", ".h5", ".hdf5")) else "saved_model": value}
+    if not isinstance(value, dict):
+        raise ValueError(f"should be a path, or a mapping with the key saved_model or keras, not {shown(value)}")
+    if not _kinds(value):
+        hints = filter(None, (did_you_mean(str(key), ("saved_model", "keras")) for key in value))
+        raise ValueError(f"which kind of model? Give one of the keys saved_model, keras{next(hints, '')}")
+    if len(_kinds(value)) > 1:
+        raise ValueError("a model is of one kind, but both saved_model and keras are given")
+    return value
 
 
-def _kind(value: Any) -> str | None:
-    keys = value if isinstance(value, dict) else vars(value) if isinstance(value, Strict) else ()
-    kinds = [kind for kind in ("saved_model", "keras") if kind in keys]
-    return f"<{kinds[0]}>" if len(kinds) == 1 else None
+def _kinds(value: Any) -> list[str]:
+    keys = value if isinstance(value, dict) else vars(value)
+    return [f"<{kind}>" for kind in ("saved_model", "keras") if kind in keys]
 
 
 Model = Annotated[
     Annotated[SavedModel, Tag("<saved_model>")] | Annotated[Keras, Tag("<keras>")],
-    Discriminator(
-        _kind,
-        custom_error_type="fault",
-        custom_error_message="a model is a path, or has one of the keys saved_model, keras",
-    ),
-    BeforeValidator(_from_path),
+    Discriminator(lambda value: _kinds(value)[0]),
+    BeforeValidator(_of_one_kind, json_schema_input_type=str | SavedModel | Keras),
     Field(description="The float model: a SavedModel folder, or a .keras or .h5 file."),
 ]
 
@@ -227,14 +238,14 @@ def fix(spec: TensorSpec, batch_size: int | Literal["dynamic"], given: Input) ->
         has = "an unknown number of dimensions" if shape is None else f"the shape {_brackets(shape)}"
         raise RecipeError(
             f"inputs.{spec.name}.shape is needed: the model's signature gives this input {has}, and a .tflite is made"
-            f" for one; such as shape: {_brackets(tuple(d or 1 for d in shape or (1,)))} with the sizes that you will use"
+            f" for one; such as shape: {_brackets(tuple(d or 1 for d in shape or (1,)))} with the sizes you will use"
         )
     _refuse_mismatch(spec, shape)
     return TensorSpec(spec.name, spec.dtype, shape)
 
 
 def _batched(specs: Iterable[TensorSpec]) -> tuple[TensorSpec, ...]:
-    """The inputs, told whether their first dimension is a batch: it is, where they share it and it is not all they have."""
+    """The inputs, with whether their first dimension is a batch: where they share it, and it is not all they have."""
     known = tuple(specs)
     shapes = [spec.shape or () for spec in known]
     is_batched = len({shape[:1] for shape in shapes}) == 1 and all(

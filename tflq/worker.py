@@ -35,6 +35,7 @@ ENVIRONMENT = {
     "TF_ENABLE_ONEDNN_OPTS": "0",  # some float models die with SIGSEGV in oneDNN, and its sums depend on the machine
     "TF_CPP_MIN_LOG_LEVEL": "1",
     "CUDA_VISIBLE_DEVICES": "-1",
+    "OPENBLAS_NUM_THREADS": "1",  # NumPy's threads wait by spinning, and take the cores from the other workers
 }
 POLL_SECONDS = 0.2
 

@@ -39,7 +39,10 @@ def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _legend(result: Result) -> str:
     used = result.evaluation
     of = f" of {used.of}" if used.of is not None else ""
-    said = f"Measured on {used.samples}{of} samples of {used.dataset}, against the float32 file on the same samples."
+    said = (
+        f"Measured on {used.samples}{of} samples of {used.dataset}; ratio, drop, SQNR and agree are against the float32"
+        " file on the same samples, SQNR and agree of the worst output. The source is run by TensorFlow."
+    )
     timed = [v.measured.latency_ms for v in result.variants if v.measured and v.measured.latency_ms]
     if timed:
         said += (
@@ -98,4 +101,5 @@ def _made(result: Result) -> str:
     versions = ", ".join(f"{package} {version}" for package, version in result.environment.items())
     stages = "\n".join(f"| {stage.name} | {stage.seconds:.2f} |" for stage in result.run.stages)
     peak = size(result.run.peak_rss_bytes)
-    return f"{versions}.\n\n{result.run.seconds:.1f} s in all; the largest process took {peak}.\n\n| stage | seconds |\n| --- | --- |\n{stages}"
+    took = f"{result.run.seconds:.1f} s in all; the largest process took {peak}."
+    return f"{versions}.\n\n{took}\n\n| stage | seconds |\n| --- | --- |\n{stages}"

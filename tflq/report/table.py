@@ -13,12 +13,16 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def table(result: Result) -> Table:
-    """The source, then a row a variant; columns that nothing fills are left out."""
-    metric = next((v.measured.metric.name for v in result.variants if v.measured and v.measured.metric), None)
-    header = ("", "size", "of float32", metric or "metric", "drop [95 %]", "SQNR dB", "agree", "ms", "verdict")
+def table(result: Result, is_narrow: bool = False) -> Table:
+    """The source, then a row a variant; columns that nothing fills are left out.
+
+    A narrow one, for 80 columns, leaves out the agreement where there is a metric, which says it better.
+    """
+    metric = result.metric or "metric"
+    header = ("", "size", "ratio", metric, "drop ±95 %", "SQNR dB", "agree", "ms", "verdict")
     rows = [_source(result), *[_row(variant) for variant in result.variants]]
-    kept = [i for i in range(len(header)) if i == 0 or any(row[i] for row in rows)]
+    left_out = ("agree",) if is_narrow and result.metric else ()
+    kept = [i for i, name in enumerate(header) if i == 0 or (any(row[i] for row in rows) and name not in left_out)]
     return Table(tuple(header[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows))
 
 
@@ -26,11 +30,11 @@ def _source(result: Result) -> tuple[str, ...]:
     base = result.baseline
     ratio = base.source_bytes / base.float32_bytes
     value = "" if base.source_metric is None else f"{base.source_metric:.4f}"
-    return ("source, in TensorFlow", size(base.source_bytes), f"{ratio:.0%}", value, "", "", "", "", "")
+    return ("source", size(base.source_bytes), f"{ratio:.2f}", value, "", "", "", "", "")
 
 
 def _row(variant: Variant) -> tuple[str, ...]:
-    made = (size(variant.file.size_bytes), f"{variant.size_ratio:.0%}") if variant.file else ("", "")
+    made = (size(variant.file.size_bytes), f"{variant.size_ratio:.2f}") if variant.file else ("", "")
     return (variant.name, *made, *_accuracy(variant), *_nearness(variant), _latency(variant), variant.status)
 
 
@@ -39,7 +43,7 @@ def _accuracy(variant: Variant) -> tuple[str, str]:
     if score is None:
         return "", ""
     low, high = score.ci95
-    return f"{score.value:.4f}", f"{score.drop:+.4f} [{low:+.4f}, {high:+.4f}]"
+    return f"{score.value:.4f}", f"{score.drop:+.4f} ±{(high - low) / 2:.4f}"
 
 
 def _nearness(variant: Variant) -> tuple[str, str]:

@@ -11,20 +11,26 @@ from rich.text import Text
 from tflq.report.table import table
 from tflq.result import Result
 
-STYLES = {"ok": "green", "failed gate": "yellow", "broken contract": "red", "error": "red"}
+STYLES = {"ok": "green", "failed": "yellow", "broken": "red", "error": "red"}
 
 
 def renderables(result: Result) -> Iterator[RenderableType]:
     """Notes, the table, and for each variant that is not ok the reason."""
     for warning in result.warnings:
         yield Text.assemble(("note: ", "yellow"), warning)
-    shown = table(result)
-    grid = RichTable(title=result.name, title_justify="left")
-    for column, name in enumerate(shown.header):
-        grid.add_column(name, justify="left" if column in (0, len(shown.header) - 1) else "right", no_wrap=column > 0)
-    for row in shown.rows:
-        grid.add_row(*row[:-1], Text(row[-1], STYLES.get(row[-1], "")))
-    yield grid
+    yield _grid(result)
     for variant in result.variants:
         if variant.why:
             yield Text.assemble((f"{variant.name}: ", STYLES[variant.status]), variant.why)
+
+
+def _grid(result: Result) -> RichTable:
+    shown = table(result, is_narrow=True)
+    grid = RichTable(title=result.name, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    grid.add_column("", no_wrap=True)
+    for name in shown.header[1:-1]:
+        grid.add_column(name, justify="right", no_wrap=True)
+    grid.add_column(shown.header[-1])
+    for row in shown.rows:
+        grid.add_row(*row[:-1], Text(row[-1], STYLES.get(row[-1], "")))
+    return grid

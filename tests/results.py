@@ -1,0 +1,85 @@
+"""A Result made by hand, with a variant of every status: what reports are rendered from."""
+
+from __future__ import annotations
+
+from tflq.contract import FloatOp
+from tflq.errors import ConversionError
+from tflq.inputs import Summary
+from tflq.interpreter import Latency
+from tflq.result import (
+    Baseline,
+    Data,
+    File,
+    Gate,
+    Measured,
+    Output,
+    Port,
+    Result,
+    Run,
+    Score,
+    Stage,
+    Variant,
+)
+from tflq.rules import Violation
+
+ENVIRONMENT = {"tflq": "0.1.0", "python": "3.11.7", "tensorflow": "2.21.0"}
+
+
+def file(mode: str, size_bytes: int, dtype: str, float_ops: tuple[FloatOp, ...] = ()) -> File:
+    scale, zero_point = (None, None) if dtype == "float32" else (0.5, -128)
+    return File(
+        name=f"net-{mode}.tflite",
+        sha256="0" * 64,
+        size_bytes=size_bytes,
+        ops={"CONV_2D": 2, "SIN": 1},
+        float_ops=float_ops,
+        inputs=(Port("image", dtype, (1, 8, 8, 1), scale, zero_point),),
+        outputs=(Port("logits", dtype, (-1, 10), scale, zero_point),),
+    )
+
+
+def measured(value: float, sqnr_db: float | None, samples_needed: int | None = None) -> Measured:
+    drop = 0.98 - value
+    score = Score("top1", value, drop, (drop - 0.01, drop + 0.01), 500, samples_needed)
+    output = Output(sqnr_db, 0.999, 0.25, 0.0001, 0.99)
+    return Measured(score, {"logits": output}, Latency(0.0125, 0.02, 50, 1, "LiteRT 2.3.0, XNNPACK"))
+
+
+FLOAT32 = Variant("float32", "float32", file("float32", 108_064, "float32"), 1.0, measured(0.98, None), seconds=1.5)
+FAILED_GATE = Variant(
+    "int8",
+    "int8",
+    file("int8", 34_328, "float32", (FloatOp("SIN", "net/sin", "the quantizer knows no integer version of this op"),)),
+    0.318,
+    measured(0.94, 21.5),
+    gates=(Gate("max_metric_drop", 0.02, 0.04, passed=False, certain=True),),
+)
+BROKEN = Variant(
+    "edge",
+    "int8_only",
+    file("edge", 33_992, "int8", (FloatOp("SIN", "net/sin", "the quantizer knows no integer version of this op"),)),
+    0.315,
+    measured(0.97, 21.4, samples_needed=2418),
+    violations=(
+        Violation("V11", "SIN 'net/sin'", "stays in float: the quantizer knows no integer version of this op", "error"),
+        Violation("V4", "CONV_2D 'net/a|b'", "has a scale of 1e-9", "warning"),
+    ),
+)
+ERROR = Variant(
+    "int16x8_only",
+    "int16x8_only",
+    error=ConversionError("there is no kernel with 16-bit activations for 'SIN'; mode int16x8 leaves such ops in float"),
+)
+
+RESULT = Result(
+    name="net",
+    recipe="name: net\nvariants: [float32]\n",
+    environment=ENVIRONMENT,
+    warnings=("calibration.samples asks for 200, the dataset has 60: all were used",),
+    calibration=Data("npz images.npz", 60, 60, (Summary("image", "float32", 60, 0.0, 1.0, 0.5, 0.25, False),)),
+    evaluation=Data("npz images.npz", 500, 500, ()),
+    metric="top1",
+    baseline=Baseline(319_488, 0.98, None, 108_064, 0.98, {"logits": Output(120.0, 1.0, 1e-6, 1e-14, 1.0)}),
+    variants=(FLOAT32, FAILED_GATE, BROKEN, ERROR),
+    run=Run(12.25, 400_000_000, (Stage("read the source", 0.75), Stage("convert int8", 1.25))),
+)
