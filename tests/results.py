@@ -68,7 +68,9 @@ BROKEN = Variant(
 ERROR = Variant(
     "int16x8_only",
     "int16x8_only",
-    error=ConversionError("there is no kernel with 16-bit activations for 'SIN'; mode int16x8 leaves such ops in float"),
+    error=ConversionError(
+        "there is no kernel with 16-bit activations for 'SIN'; mode int16x8 leaves such ops in float"
+    ),
 )
 
 RESULT = Result(

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from tflq import cache
+from tflq.errors import RecipeError
+
+
+def test_sha256(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 3_000_000)
+    assert cache.sha256(tmp_path / "file") == hashlib.sha256(b"x" * 3_000_000).hexdigest()
+
+
+def test_tree_bytes_of_a_file_and_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "a").write_bytes(b"123")
+    (tmp_path / "below/b").write_bytes(b"45")
+    assert (cache.tree_bytes(tmp_path / "a"), cache.tree_bytes(tmp_path)) == (3, 5)
+
+
+def test_write_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "report.md").write_text("old")
+    cache.write(tmp_path / "report.md", "new ≥ old")
+    assert {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == {"report.md": "new ≥ old"}
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "report.md").write_text("old")
+    with pytest.raises(UnicodeEncodeError):
+        cache.write(tmp_path / "report.md", "\ud800")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
+    assert (tmp_path / "report.md").read_text() == "old"
+
+
+def test_a_workspace_is_inside_the_output_and_goes_away(tmp_path: Path) -> None:
+    with cache.workspace(tmp_path / "new/out") as folder:
+        assert folder.parent == tmp_path / "new/out"
+        (folder / "file").write_text("x")
+    assert list((tmp_path / "new/out").iterdir()) == []
+
+
+def test_a_workspace_goes_away_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), cache.workspace(tmp_path):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
+    gone = os.fork()
+    if gone == 0:
+        os._exit(0)
+    os.waitpid(gone, 0)
+    left, alive = tmp_path / f".work-{gone}-abc", tmp_path / f".work-{os.getppid()}-abc"
+    left.mkdir()
+    alive.mkdir()
+    with cache.workspace(tmp_path):
+        assert not left.exists()
+        assert alive.exists()
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with (
+        pytest.raises(RecipeError, match="out: cannot be made to write into: File exists"),
+        cache.workspace(tmp_path / "out"),
+    ):
+        pass
