@@ -69,7 +69,9 @@ def probe(_: Report, evaluation: Evaluation, inputs: Mapping[str, Input], source
     """Choose the rows, and make a first call of them; DatasetError where rows and model do not fit."""
     _refuse_unknown_output(evaluation, source)
     chosen = select(evaluation.dataset, evaluation.samples, evaluation.seed)
-    row = next(iter(evaluation.dataset.rows(chosen.indices[:1], source.inputs)))
+    row = next(iter(evaluation.dataset.rows(chosen.indices[:1], source.inputs)), None)
+    if row is None:
+        raise DatasetError(f"{evaluation.dataset}: yields no rows, so there is nothing to measure on")
     if evaluation.label is not None and evaluation.label not in row:
         hint = did_you_mean(evaluation.label, row)
         raise DatasetError(
@@ -115,11 +117,11 @@ def measure(report: Report, plan: Plan, indices: Sequence[int]) -> dict[str, Rec
         subjects[SOURCE] = reference(plan.source)
     float32 = Runner(plan.float32)
     books = {name: _Book(plan) for name in (FLOAT32, *subjects)}
-    done = 0
+    batch, done = plan.source.batch or 1, 0
     for rows, samples in _batches(plan, indices):
         arrays = stack(samples, plan.source)
-        truths = split(float32(arrays), len(samples))
-        answers = {FLOAT32: truths} | {name: split(run(arrays), len(samples)) for name, run in subjects.items()}
+        truths = split(float32(arrays), len(samples), batch)
+        answers = {FLOAT32: truths} | {name: split(run(arrays), len(samples), batch) for name, run in subjects.items()}
         for name, book in books.items():
             for row, truth, answer in zip(rows, truths, answers[name], strict=True):
                 book.enter(row, truth, answer)
@@ -140,11 +142,13 @@ def stack(samples: Sequence[Sample], source: Prepared) -> Sample:
     return {spec.name: spec.call(np.stack([sample[spec.name] for sample in padded])) for spec in source.inputs}
 
 
-def split(outputs: Mapping[str, np.ndarray], count: int) -> list[dict[str, np.ndarray]]:
-    """One call's outputs, sample by sample; those of a single sample are left as they are."""
-    if count == 1:
-        return [dict(outputs)]
-    return [{name: output[i : i + 1] for name, output in outputs.items()} for i in range(count)]
+def split(outputs: Mapping[str, np.ndarray], count: int, batch: int) -> list[dict[str, np.ndarray]]:
+    """The outputs of the first `count` samples of one call; an output without a batch dimension is everybody's."""
+    return [{name: _part(output, index, batch) for name, output in outputs.items()} for index in range(count)]
+
+
+def _part(output: np.ndarray, index: int, batch: int) -> np.ndarray:
+    return output[index : index + 1] if batch > 1 and output.shape[:1] == (batch,) else output
 
 
 class _Book:
@@ -174,7 +178,7 @@ class _Book:
 
     def record(self) -> Record:
         return Record(
-            statistics=np.array(self.statistics).reshape(len(self.is_finite), -1),
+            statistics=np.array(self.statistics).reshape(len(self.is_finite), -1 if self.statistics else 0),
             errors={name: np.array(rows) for name, rows in self.errors.items()},
             agreement={name: np.array(odds) for name, odds in self.agreement.items()},
             spread={name: np.array(distances) for name, distances in self.spread.items()},
@@ -194,16 +198,17 @@ def merge(shards: Sequence[Mapping[str, Record]]) -> dict[str, Record]:
 def _merged(records: Sequence[Record]) -> Record:
     positions = [start + len(records) * np.arange(len(record.is_finite)) for start, record in enumerate(records)]
     order = np.argsort(np.concatenate(positions))
+    filled = [record for record in records if len(record.is_finite)]  # a dataset may end before every shard has a row
 
     def joined(parts: Iterable[np.ndarray]) -> np.ndarray:
         return np.concatenate(list(parts))[order]
 
     return Record(
-        statistics=joined(record.statistics for record in records),
-        errors={name: joined(record.errors[name] for record in records) for name in records[0].errors},
-        agreement={name: joined(record.agreement[name] for record in records) for name in records[0].agreement},
-        spread={name: joined(record.spread[name] for record in records) for name in records[0].spread},
-        is_finite=joined(record.is_finite for record in records),
+        statistics=joined(record.statistics for record in filled),
+        errors={name: joined(record.errors[name] for record in filled) for name in filled[0].errors},
+        agreement={name: joined(record.agreement[name] for record in filled) for name in filled[0].agreement},
+        spread={name: joined(record.spread[name] for record in filled) for name in filled[0].spread},
+        is_finite=joined(record.is_finite for record in filled),
     )
 
 

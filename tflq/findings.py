@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from tflq import recipe as recipes
 from tflq import scores
-from tflq.calibrate import Gathered
+from tflq.calibrate import Calibration, Gathered
 from tflq.errors import TflqError
-from tflq.evaluate import Plan, Probe, Record
+from tflq.evaluate import Evaluation, Plan, Probe, Record
 from tflq.job import Draft
 from tflq.recipe import Recipe
 from tflq.result import Baseline, Data, Measured, Result, Run, Variant
@@ -64,13 +64,15 @@ def _warnings(evidence: Evidence) -> Iterator[str]:
     if isinstance(evidence.source, TflqError):
         yield f"the source could not be run in TensorFlow, so only its float32 file is the base line: {evidence.source}"
     if recipe.calibration and isinstance(calibration, Done):
-        yield from _fewer("calibration", recipe.calibration.samples, calibration.value.samples.count)
-    yield from _fewer("evaluation", recipe.measured_on.samples, len(evidence.base.is_finite))
+        yield from _fewer("calibration", recipe.calibration, calibration.value.samples.count)
+    if recipe.evaluation:
+        yield from _fewer("evaluation", recipe.evaluation, len(evidence.base.is_finite))
 
 
-def _fewer(section: str, asked: int | str, used: int) -> Iterator[str]:
+def _fewer(name: str, section: Calibration | Evaluation, used: int) -> Iterator[str]:
+    asked = section.samples if "samples" in section.model_fields_set else "all"
     if isinstance(asked, int) and used < asked:
-        yield f"{section}.samples asks for {asked}, the dataset has {used}: all were used"
+        yield f"{name}.samples asks for {asked}, the dataset has {used}: all were used"
 
 
 def _calibration(evidence: Evidence) -> Data | None:

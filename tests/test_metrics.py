@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from tflq.errors import DatasetError, EvaluationError
+from tflq.metrics import BuiltIn, Custom, Metric, TopK, built_in, errors, fidelity, paired_drop, top_k_odds
+
+RANDOM = np.random.default_rng(0)
+
+
+def value(metric: Metric, outputs: np.ndarray, labels: np.ndarray) -> float:
+    """The metric over samples, as evaluation computes it: statistics of each, summed."""
+    rows = [metric.statistics(output[np.newaxis], label) for output, label in zip(outputs, labels, strict=True)]
+    return float(metric.value(np.sum(rows, axis=0)))
+
+
+SCORES = RANDOM.normal(size=(200, 10))
+CLASSES = RANDOM.integers(0, 10, 200)
+REAL, ESTIMATE = RANDOM.normal(size=(50, 3)), RANDOM.normal(size=(50, 3))
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_top_k_as_scikit_learn_has_it(k: int) -> None:
+    expected = reference.top_k_accuracy_score(CLASSES, SCORES, k=k, labels=range(10))
+    assert value(TopK(k), SCORES, CLASSES) == pytest.approx(expected)
+
+
+def test_top_1_takes_one_hot_labels() -> None:
+    assert value(TopK(1), SCORES, np.eye(10)[CLASSES]) == value(TopK(1), SCORES, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("scores", "index", "k", "odds"),
+    [
+        ([3, 1, 2], 0, 1, 1.0),
+        ([3, 1, 2], 2, 1, 0.0),
+        ([3, 1, 2], 2, 2, 1.0),
+        ([3, 3, 2], 0, 1, 0.5),
+        ([3, 3, 3], 2, 1, 1 / 3),
+        ([3, 2, 2], 1, 2, 0.5),
+        ([0, 0, 0, 0], 3, 5, 1.0),
+    ],
+)
+def test_ties_count_by_their_odds(scores: list[int], index: int, k: int, odds: float) -> None:
+    assert top_k_odds(np.array(scores), index, k) == pytest.approx(odds)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mae", reference.mean_absolute_error(REAL.ravel(), ESTIMATE.ravel())),
+        ("mse", reference.mean_squared_error(REAL.ravel(), ESTIMATE.ravel())),
+        ("rmse", reference.root_mean_squared_error(REAL.ravel(), ESTIMATE.ravel())),
+        ("r2", reference.r2_score(REAL.ravel(), ESTIMATE.ravel())),
+        ("binary_accuracy", reference.accuracy_score(REAL.ravel() > 0.5, ESTIMATE.ravel() > 0.5)),
+    ],
+)
+def test_elementwise_metrics_as_scikit_learn_has_them(name: BuiltIn, expected: float) -> None:
+    assert value(built_in(name), ESTIMATE, REAL) == pytest.approx(expected)
+
+
+def test_mean_iou_as_scikit_learn_has_it() -> None:
+    truth, predicted = RANDOM.integers(0, 3, (2, 20, 4, 4))
+    scores = np.eye(3)[predicted]
+    expected = reference.jaccard_score(truth.ravel(), predicted.ravel(), average="macro")
+    assert value(built_in("mean_iou"), scores, truth) == pytest.approx(expected)
+
+
+def test_mean_iou_leaves_out_classes_that_never_occur() -> None:
+    scores = np.eye(5)[np.array([[[0, 1], [1, 1]]])]
+    assert value(built_in("mean_iou"), scores, np.array([[[0, 1], [1, 0]]])) == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+def test_mean_iou_of_one_probability_per_pixel() -> None:
+    mask = np.array([[[[0.9], [0.2]]]])
+    assert value(built_in("mean_iou"), mask, np.array([[[1, 0]]])) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "label", "message"),
+    [
+        ("top1", np.zeros((1, 3)), 3, r"the label \[3\] is not a class index from 0 to 2, nor one-hot"),
+        ("top1", np.zeros((1, 3)), -1, r"the label \[-1\] is not a class index from 0 to 2, nor one-hot"),
+        ("top1", np.zeros((1, 3)), 0.5, r"the label \[0.5\] is not a class index from 0 to 2, nor one-hot"),
+        ("mae", np.zeros((1, 3)), [1, 2], r"the output has 3 elements \(1, 3\), the label 2"),
+        (
+            "mean_iou",
+            np.zeros((1, 2, 2)),
+            [0, 2],
+            "the label has 2 pixels with classes 0 to 2; the output 2 with 2 classes",
+        ),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(name: BuiltIn, output: np.ndarray, label: object, message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        built_in(name).statistics(output, np.asarray(label))
+
+
+def test_a_function_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "my_metric.py").write_text("def first(output, label):\n    return output[0, 0] - label\n")
+    metric = Custom.model_validate({"python": "my_metric:first"}, context={"folder": tmp_path})
+    assert value(metric, np.array([[3.0], [5.0]]), np.array([1.0, 1.0])) == 3.0
+    with pytest.raises(EvaluationError, match="metric my_metric:second: cannot be imported from"):
+        metric.model_copy(update={"python": "my_metric:second"}).statistics(np.zeros(1), np.zeros(1))
+
+
+def rows(hits: np.ndarray) -> np.ndarray:
+    return np.stack([hits, np.ones_like(hits)], axis=1).astype(np.float64)
+
+
+def test_the_interval_of_a_paired_drop_is_that_of_mcnemars_table() -> None:
+    base, other = RANDOM.random((2, 400)) < 0.8
+    drop = paired_drop(TopK(1), rows(base), rows(other))
+    b, c = np.sum(base & ~other), np.sum(~base & other)
+    error = math.sqrt(b + c - (b - c) ** 2 / 400) / 400
+    assert drop.value == pytest.approx((b - c) / 400)
+    assert (drop.low, drop.high) == pytest.approx((drop.value - 1.96 * error, drop.value + 1.96 * error))
+
+
+def test_the_interval_covers_the_true_drop_as_often_as_it_says() -> None:
+    covered = 0
+    for _ in range(400):
+        base = RANDOM.random(500) < 0.9
+        other = np.where(RANDOM.random(500) < 0.1, RANDOM.random(500) < 0.6, base)
+        drop = paired_drop(TopK(1), rows(base), rows(other))
+        covered += drop.low <= 0.9 - (0.9 * 0.9 + 0.1 * 0.6) <= drop.high
+    assert 0.92 < covered / 400 < 0.98
+
+
+def test_a_lower_error_is_better() -> None:
+    metric = built_in("mae")
+    good, bad = np.tile([1.0, 2.0], (30, 1)), np.tile([3.0, 2.0], (30, 1))
+    assert paired_drop(metric, good, bad).value == pytest.approx(1.0)
+    assert paired_drop(metric, bad, good).value == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize("name", ["rmse", "r2", "mean_iou"])
+def test_metrics_that_are_no_means_have_an_interval_by_bootstrap(name: BuiltIn) -> None:
+    metric = built_in(name)
+    if name == "mean_iou":
+        truth, guess = RANDOM.integers(0, 3, (2, 100, 4, 4))
+        near = np.where(RANDOM.random(truth.shape) < 0.9, truth, guess)
+        pairs = [(np.eye(3)[near][i : i + 1], np.eye(3)[guess][i : i + 1], truth[i]) for i in range(100)]
+    else:
+        truth = RANDOM.normal(size=(100, 1, 3))
+        noise = RANDOM.normal(size=(100, 1, 3))
+        pairs = [(truth[i] + 0.1 * noise[i], truth[i] + 0.5 * noise[i], truth[i]) for i in range(100)]
+    base = np.array([metric.statistics(good, label) for good, _, label in pairs])
+    other = np.array([metric.statistics(bad, label) for _, bad, label in pairs])
+    drop = paired_drop(metric, base, other)
+    assert 0 < drop.low < drop.value < drop.high
+    assert paired_drop(metric, base, other) == drop
+    assert paired_drop(metric, base, base).deviation == 0
+
+
+def test_samples_to_tell_a_drop_from_a_bar() -> None:
+    drop = paired_drop(TopK(1), rows(np.ones(1000)), rows(np.r_[np.zeros(40), np.ones(960)]))
+    assert drop.samples_to_tell_from(0.03) == pytest.approx(6.2 * 0.04 * 0.96 / 0.01**2, rel=0.01)
+    assert drop.samples_to_tell_from(drop.value) is None
+
+
+def test_fidelity_in_numbers() -> None:
+    f, q = np.array([[3.0, 4.0]]), np.array([[3.0, 4.5]])
+    near = fidelity(np.array([errors(f, q)]))
+    assert near.sqnr_db == pytest.approx(20.0)
+    assert near.cosine == pytest.approx((9 + 18) / (5 * math.hypot(3, 4.5)))
+    assert (near.max_abs_error, near.mse) == (0.5, 0.125)
+
+
+@pytest.mark.parametrize(
+    ("f", "q", "sqnr_db", "cosine"),
+    [([1, 2], [1, 2], math.inf, 1.0), ([0, 0], [0, 0], math.inf, 1.0), ([0, 0], [1, 0], -math.inf, 0.0)],
+)
+def test_fidelity_at_its_edges(f: list[int], q: list[int], sqnr_db: float, cosine: float) -> None:
+    near = fidelity(np.array([errors(np.array(f), np.array(q))]))
+    assert near.sqnr_db == sqnr_db
+    assert near.cosine == pytest.approx(cosine)
