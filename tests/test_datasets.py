@@ -76,7 +76,7 @@ KINDS = "tfds, npz, images, tfrecord, python, random"
         ("{images: a, labels: 5}", ["1: dataset.labels: 5 should be folders, none, or the path of a CSV file"]),
         ("{images: a, labels: ''}", ["1: dataset.labels: '' should be folders, none, or the path of a CSV file"]),
         ("{random: {sed: 1}}", ["1: dataset.random.sed: unknown key (did you mean 'seed'?)"]),
-        ("{random: {seed: -1}}", ["1: dataset.random.seed: -1: this should be greater than or equal to 0"]),
+        ("{random: {seed: -1}}", ["1: dataset.random.seed: should be at least 0, not -1"]),
         (
             "{python: mypackage.data}",
             ["1: dataset.python: 'mypackage.data' should read module:function, such as mypackage.data:rows"],
@@ -90,7 +90,7 @@ KINDS = "tfds, npz, images, tfrecord, python, random"
                 "5: dataset.features.x: 'float' is not one of image, int64, float32, string, bytes"
                 " (did you mean 'float32'?)",
                 "6: dataset.features.y.dtype: this key is missing",
-                "6: dataset.features.y.shape.0: 0: this should be greater than 0",
+                "6: dataset.features.y.shape.0: should be above 0, not 0",
             ],
         ),
     ],

@@ -65,7 +65,7 @@ def test_size(given: Input, resizing: Resize | None) -> None:
     [
         ("resize: 224", "x.resize: should be [height, width]"),
         ("resize: [224]", "x.resize: should be [height, width]"),
-        ("resize: [0, 4]", "x.resize.0: 0: this should be greater than 0"),
+        ("resize: [0, 4]", "x.resize.0: should be above 0, not 0"),
         ("resize: {size: [2, 4, 3]}", "x.resize.size: should be [height, width]"),
         ("resize: {method: nearest}", "x.resize.size: this key is missing"),
         (
@@ -86,9 +86,9 @@ def test_size(given: Input, resizing: Resize | None) -> None:
         ),
         ("scale: 0", "x.scale: must not be 0"),
         ("std: [1, 0, 2]", "x.std: must not be 0"),
-        ("scale: .inf", "x.scale: inf: this should be a finite number"),
-        ("scale: big", "x.scale: 'big': this should be a number"),
-        ("mean: [1, big]", "x.mean.1: 'big': this should be a number"),
+        ("scale: .inf", "x.scale: should be a finite number, not inf"),
+        ("scale: big", "x.scale: should be a number, not 'big'"),
+        ("mean: [1, big]", "x.mean.1: should be a number, not 'big'"),
         ("layout: hwc", "x.layout: 'hwc' is not one of nhwc, nchw (did you mean 'nhwc'?)"),
         ("colum: a", "x.colum: unknown key (did you mean 'column'?)"),
         ("shape: [1, null, 3]", "x: shape: only the batch, which comes first, may be null"),

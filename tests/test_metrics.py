@@ -44,9 +44,11 @@ def test_top_1_takes_one_hot_labels() -> None:
         ([3, 3, 3], 2, 1, 1 / 3),
         ([3, 2, 2], 1, 2, 0.5),
         ([0, 0, 0, 0], 3, 5, 1.0),
+        ([3, math.nan, 2], 1, 1, 0.0),
+        ([math.nan, 1, 2], 2, 1, 1.0),
     ],
 )
-def test_ties_count_by_their_odds(scores: list[int], index: int, k: int, odds: float) -> None:
+def test_ties_count_by_their_odds(scores: list[float], index: int, k: int, odds: float) -> None:
     assert top_k_odds(np.array(scores), index, k) == pytest.approx(odds)
 
 
@@ -87,6 +89,9 @@ def test_mean_iou_of_one_probability_per_pixel() -> None:
         ("top1", np.zeros((1, 3)), 3, r"the label \[3\] is not a class index from 0 to 2, nor one-hot"),
         ("top1", np.zeros((1, 3)), -1, r"the label \[-1\] is not a class index from 0 to 2, nor one-hot"),
         ("top1", np.zeros((1, 3)), 0.5, r"the label \[0.5\] is not a class index from 0 to 2, nor one-hot"),
+        ("top1", np.zeros((1, 3)), math.nan, r"the label \[nan\] is not a class index from 0 to 2, nor one-hot"),
+        ("top1", np.zeros((1, 3)), "cat", r"the label \['cat'\] should be a number, or several"),
+        ("mae", np.zeros((1, 1)), b"cat", r"the label \[b'cat'\] should be a number, or several"),
         ("mae", np.zeros((1, 3)), [1, 2], r"the output has 3 elements \(1, 3\), the label 2"),
         (
             "mean_iou",
@@ -158,6 +163,20 @@ def test_metrics_that_are_no_means_have_an_interval_by_bootstrap(name: BuiltIn) 
     assert paired_drop(metric, base, base).deviation == 0
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("name", ["mae", "rmse"])
+def test_a_file_that_answers_no_number_has_no_interval(name: BuiltIn, bad: float) -> None:
+    good, broken = np.tile([1.0, 2.0], (30, 1)), np.tile([bad, 2.0], (30, 1))
+    drop = paired_drop(built_in(name), good, broken)
+    assert not math.isfinite(drop.value)
+    assert not math.isfinite(drop.deviation)
+    assert drop.samples_to_tell_from(0.01) is None
+
+
+def test_r2_of_labels_that_never_vary_is_no_number() -> None:
+    assert not math.isfinite(value(built_in("r2"), ESTIMATE, np.ones_like(REAL)))
+
+
 def test_samples_to_tell_a_drop_from_a_bar() -> None:
     drop = paired_drop(TopK(1), rows(np.ones(1000)), rows(np.r_[np.zeros(40), np.ones(960)]))
     assert drop.samples_to_tell_from(0.03) == pytest.approx(6.2 * 0.04 * 0.96 / 0.01**2, rel=0.01)
@@ -174,9 +193,16 @@ def test_fidelity_in_numbers() -> None:
 
 @pytest.mark.parametrize(
     ("f", "q", "sqnr_db", "cosine"),
-    [([1, 2], [1, 2], math.inf, 1.0), ([0, 0], [0, 0], math.inf, 1.0), ([0, 0], [1, 0], -math.inf, 0.0)],
+    [
+        ([1, 2], [1, 2], math.inf, 1.0),
+        ([0, 0], [0, 0], math.inf, 1.0),
+        ([0, 0], [1, 0], -math.inf, 0.0),
+        ([1, 0], [0, 0], 0.0, 0.0),
+        ([1, 2], [1, math.nan], -math.inf, 0.0),
+        ([1, 2], [math.inf, 2], -math.inf, 0.0),
+    ],
 )
-def test_fidelity_at_its_edges(f: list[int], q: list[int], sqnr_db: float, cosine: float) -> None:
+def test_fidelity_at_its_edges(f: list[float], q: list[float], sqnr_db: float, cosine: float) -> None:
     near = fidelity(np.array([errors(np.array(f), np.array(q))]))
     assert near.sqnr_db == sqnr_db
     assert near.cosine == pytest.approx(cosine)

@@ -42,7 +42,7 @@ class Calibration(Strict):
     @classmethod
     def _only_minmax(cls, value: object) -> object:
         if value != "minmax":
-            raise ValueError("this version of tflq takes ranges by minmax alone yet: leave this out")
+            raise ValueError("only minmax is available in this version: leave this out")
         return value
 
 

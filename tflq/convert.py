@@ -21,6 +21,8 @@ def convert(report: Report, prepared: Prepared, variant: Mode, samples: Samples 
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(prepared.saved_model), signature_keys=[SIGNATURE])
     variant.configure(converter)
+    # Keras 3 leaves the batch open inside of a recurrent layer even where the signature's is known.
+    converter._experimental_default_to_single_batch_in_tensor_list_ops = prepared.batch == 1
     if variant.needs_ranges and samples is not None:
         converter.representative_dataset = _feed(report, samples, prepared.batch or 1, _passes(variant))
     try:
@@ -51,14 +53,15 @@ def _passes(variant: Mode) -> int:
 _EXPLANATIONS: tuple[tuple[str, str], ...] = (
     (
         r"TensorListReserve|Lowering tensor list ops is failed|lower_tensor_list_ops",
-        "the model has a loop over a list of tensors, as recurrent layers of Keras 3 make, which TensorFlow Lite's own ops"
-        " cannot express. Set converter.select_tf_ops: true (the file then needs the Flex runtime), or build the layer"
-        " with unroll=True, or in Keras 2, whose LSTM becomes one fused op",
+        "the model has a loop over a list of tensors of no fixed size, as recurrent layers of Keras 3 make, which"
+        " TensorFlow Lite's own ops cannot express. Leave model.batch_size at 1, or build the layer with unroll=True,"
+        " or in Keras 2, whose LSTM becomes one fused op",
     ),
     (
-        r"(?P<ops>'tf\.\w+' op) is neither a custom op nor a flex op",
-        "TensorFlow Lite has no op for {ops}. Set converter.select_tf_ops: true (the file then needs the Flex runtime),"
-        " or allow_custom_ops: true and bring a kernel, or rewrite that part of the model",
+        r"(?P<ops>'tf\.\w+') op is neither a custom op nor a flex op",
+        "TensorFlow Lite has no op for {ops}. Rewrite that part of the model with other ops, or try"
+        " converter.select_tf_ops: true (the file then needs the Flex runtime), or allow_custom_ops: true and bring a"
+        " kernel",
     ),
     (
         r"Quantization to 16x8-bit not yet supported for op: (?P<ops>'\w+')",
@@ -66,7 +69,18 @@ _EXPLANATIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"Max and min for dynamic tensors should be recorded during calibration: Failed for tensor (?P<ops>\S+)",
-        "calibration never reached the tensor {ops}, so it has no range: a branch that no sample takes, or NaN there",
+        "calibration never reached the tensor {ops}, so it has no range: it is in a branch that no sample takes, or was"
+        " NaN for all; calibrate with samples that reach it, or take dynamic or float16",
+    ),
+    (
+        r"Select TensorFlow op\(s\), included in the given model, is\(are\) not supported by this interpreter",
+        "calibration would have to run TensorFlow ops (select_tf_ops), and Python has no Flex runtime to do it with;"
+        " take dynamic or float16, which need no calibration",
+    ),
+    (
+        r"unresolved custom op: (?P<ops>\S+)",
+        "calibration would have to run the custom op {ops} (allow_custom_ops), for which TensorFlow Lite has no kernel;"
+        " take dynamic or float16, which need no calibration",
     ),
     (
         r"Model size is bigger than 2gb|exceeds 2 ?GB",

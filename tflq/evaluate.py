@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,9 +13,9 @@ import numpy as np
 from pydantic import Field
 
 from tflq.calibrate import SampleCount, Seed
-from tflq.datasets import Dataset, Row, Sample, select
-from tflq.errors import DatasetError, RecipeError
-from tflq.inputs import Input, make_sample
+from tflq.datasets import Dataset, Row, Sample, brackets, select
+from tflq.errors import DatasetError, EvaluationError, RecipeError
+from tflq.inputs import Input, check_finite, make_sample
 from tflq.interpreter import Latency, Runner
 from tflq.metrics import BuiltIn, Custom, Metric, built_in, errors, top_k_odds
 from tflq.sources import Prepared, reference
@@ -23,6 +24,10 @@ from tflq.worker import Report
 
 SOURCE, FLOAT32 = "the source", "the base line"
 """Name the source and the float32 file among the subjects; no variant can be called so."""
+
+
+Subject = Callable[[Sample], Mapping[str, np.ndarray]]
+"""What is measured, as a function of one call's arrays."""
 
 
 class Evaluation(Strict):
@@ -51,6 +56,8 @@ class Plan:
     inputs: Mapping[str, Input]
     source: Prepared
     float32: Path
+    first: Sample
+    """One call's arrays, whose answer tells whether other answers differ."""
     files: Mapping[str, Path]
     runs_source: bool = False
 
@@ -78,6 +85,7 @@ def probe(_: Report, evaluation: Evaluation, inputs: Mapping[str, Input], source
             f"evaluation.label: there is no column {evaluation.label!r}{hint}; there are {', '.join(row)}"
         )
     sample = make_sample(row, inputs, source.inputs)
+    check_finite(sample, chosen.indices[0], "evaluation")
     return Probe(chosen.indices, chosen.total, stack([sample], source))
 
 
@@ -103,28 +111,27 @@ class Record:
     agreement: Mapping[str, np.ndarray]
     """For each output that is a row of classes, the odds that the top class is the float32 file's, [samples]."""
     spread: Mapping[str, np.ndarray]
-    """For each output the largest difference from the first sample of the shard, [samples]."""
+    """For each output the largest difference from the answer to the plan's first call, [samples]."""
     is_finite: np.ndarray
     """Whether every output is, [samples]."""
 
 
 def measure(report: Report, plan: Plan, indices: Sequence[int]) -> dict[str, Record]:
     """Run the float32 file, and every other, over the rows of those indices."""
-    subjects: dict[str, Callable[[Sample], Mapping[str, np.ndarray]]] = {
-        name: Runner(path) for name, path in plan.files.items()
-    }
+    float32 = Runner(plan.float32)
+    subjects: dict[str, Subject] = {FLOAT32: float32}
+    subjects |= {name: Runner(path) for name, path in plan.files.items()}
     if plan.runs_source:
         subjects[SOURCE] = reference(plan.source)
-    float32 = Runner(plan.float32)
-    books = {name: _Book(plan) for name in (FLOAT32, *subjects)}
-    batch, done = plan.source.batch or 1, 0
+    books = {name: _Book(plan, run(plan.first)) for name, run in subjects.items()}
+    done = 0
     for rows, samples in _batches(plan, indices):
         arrays = stack(samples, plan.source)
-        truths = split(float32(arrays), len(samples), batch)
-        answers = {FLOAT32: truths} | {name: split(run(arrays), len(samples), batch) for name, run in subjects.items()}
-        for name, book in books.items():
-            for row, truth, answer in zip(rows, truths, answers[name], strict=True):
-                book.enter(row, truth, answer)
+        truths = split(float32(arrays), len(samples), plan.source)
+        for name, run in subjects.items():
+            answers = truths if run is float32 else split(run(arrays), len(samples), plan.source)
+            for row, truth, answer in zip(rows, truths, answers, strict=True):
+                books[name].enter(row, truth, answer)
         done += len(samples)
         report(done, len(indices))
     return {name: book.record() for name, book in books.items()}
@@ -132,8 +139,12 @@ def measure(report: Report, plan: Plan, indices: Sequence[int]) -> dict[str, Rec
 
 def _batches(plan: Plan, indices: Sequence[int]) -> Iterator[tuple[list[Row], list[Sample]]]:
     rows = plan.evaluation.dataset.rows(indices, plan.source.inputs)
+    numbers = iter(indices)
     while some := list(islice(rows, plan.source.batch or 1)):
-        yield some, [make_sample(row, plan.inputs, plan.source.inputs) for row in some]
+        samples = [make_sample(row, plan.inputs, plan.source.inputs) for row in some]
+        for sample, number in zip(samples, numbers, strict=False):
+            check_finite(sample, number, "evaluation")
+        yield some, samples
 
 
 def stack(samples: Sequence[Sample], source: Prepared) -> Sample:
@@ -142,33 +153,37 @@ def stack(samples: Sequence[Sample], source: Prepared) -> Sample:
     return {spec.name: spec.call(np.stack([sample[spec.name] for sample in padded])) for spec in source.inputs}
 
 
-def split(outputs: Mapping[str, np.ndarray], count: int, batch: int) -> list[dict[str, np.ndarray]]:
-    """The outputs of the first `count` samples of one call; an output without a batch dimension is everybody's."""
-    return [{name: _part(output, index, batch) for name, output in outputs.items()} for index in range(count)]
-
-
-def _part(output: np.ndarray, index: int, batch: int) -> np.ndarray:
-    return output[index : index + 1] if batch > 1 and output.shape[:1] == (batch,) else output
+def split(outputs: Mapping[str, np.ndarray], count: int, source: Prepared) -> list[dict[str, np.ndarray]]:
+    """The outputs of one call for each of its first `count` samples; where a call takes one sample, as they are."""
+    batch = source.batch or 1
+    if batch == 1:
+        return [dict(outputs)]
+    for name, output in outputs.items():
+        if output.shape[:1] != (batch,):
+            raise EvaluationError(
+                f"output {name!r} is {brackets(output.shape)} for {batch} samples, so nobody can tell which part belongs"
+                " to which: leave model.batch_size at 1"
+            )
+    return [{name: output[i : i + 1] for name, output in outputs.items()} for i in range(count)]
 
 
 class _Book:
     """Gathers what one subject answers."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, first: Mapping[str, np.ndarray]) -> None:
         self.metric, self.label = plan.evaluation.scoring, plan.evaluation.label
         self.output = plan.evaluation.output or plan.source.outputs[0].name
+        self.first = split(first, 1, plan.source)[0]
         self.statistics: list[np.ndarray] = []
         self.errors: dict[str, list[np.ndarray]] = {}
         self.agreement: dict[str, list[float]] = {}
         self.spread: dict[str, list[float]] = {}
         self.is_finite: list[bool] = []
-        self.first: Mapping[str, np.ndarray] = {}
 
     def enter(self, row: Row, truth: Mapping[str, np.ndarray], answer: Mapping[str, np.ndarray]) -> None:
-        self.first = self.first or answer
         self.is_finite.append(all(np.isfinite(output).all() for output in answer.values()))
         for name, f in truth.items():
-            q = answer[name]
+            q = _like(f, name, answer)
             self.errors.setdefault(name, []).append(errors(f, q))
             self.spread.setdefault(name, []).append(_distance(q, self.first[name]))
             if f.ndim == 2 and f.shape[1] > 1:
@@ -186,7 +201,21 @@ class _Book:
         )
 
 
+def _like(reference: np.ndarray, name: str, answer: Mapping[str, np.ndarray]) -> np.ndarray:
+    if name not in answer:
+        raise EvaluationError(f"the file has no output {name!r}; it has {', '.join(answer)}")
+    if answer[name].shape != reference.shape:
+        raise EvaluationError(
+            f"output {name!r} is {brackets(answer[name].shape)}, where the float32 file's is"
+            f" {brackets(reference.shape)} for the same sample, so they cannot be compared"
+        )
+    return answer[name]
+
+
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest difference; infinite where the shapes differ."""
+    if one.shape != other.shape:
+        return math.inf
     return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max(initial=0))
 
 

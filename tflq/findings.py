@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import platform
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +12,7 @@ from tflq import scores
 from tflq.calibrate import Calibration, Gathered
 from tflq.errors import TflqError
 from tflq.evaluate import Evaluation, Plan, Probe, Record
-from tflq.job import Draft
+from tflq.job import Base, Draft
 from tflq.recipe import Recipe
 from tflq.result import Baseline, Data, Measured, Result, Run, Variant
 from tflq.rules import Violation
@@ -30,7 +28,8 @@ class Evidence:
     recipe: Recipe
     plan: Plan
     probe: Probe
-    base: Record
+    float32: Base
+    base: Record | TflqError
     """The float32 file's answers."""
     source: Record | TflqError
     calibration: Done[Gathered] | Failed | None
@@ -61,11 +60,14 @@ def _environment() -> dict[str, str]:
 def _warnings(evidence: Evidence) -> Iterator[str]:
     recipe, calibration = evidence.recipe, evidence.calibration
     yield from recipes.warnings(recipe)
-    if isinstance(evidence.source, TflqError):
+    for violation in evidence.float32.violations:
+        if violation.severity == "error":
+            yield f"the float32 base line: {violation.where} {violation.message}"
+    if isinstance(evidence.source, TflqError) and evidence.source is not evidence.base:
         yield f"the source could not be run in TensorFlow, so only its float32 file is the base line: {evidence.source}"
     if recipe.calibration and isinstance(calibration, Done):
         yield from _fewer("calibration", recipe.calibration, calibration.value.samples.count)
-    if recipe.evaluation:
+    if recipe.evaluation and isinstance(evidence.base, Record):
         yield from _fewer("evaluation", recipe.evaluation, len(evidence.base.is_finite))
 
 
@@ -84,7 +86,8 @@ def _calibration(evidence: Evidence) -> Data | None:
 
 
 def _evaluation(evidence: Evidence) -> Data:
-    return Data(str(evidence.recipe.measured_on.dataset), len(evidence.base.is_finite), evidence.probe.total, ())
+    measured = len(evidence.base.is_finite) if isinstance(evidence.base, Record) else 0
+    return Data(str(evidence.recipe.measured_on.dataset), measured, evidence.probe.total, ())
 
 
 def _baseline(evidence: Evidence) -> Baseline:
@@ -95,7 +98,7 @@ def _baseline(evidence: Evidence) -> Baseline:
         source_metric=scores.metric_value(metric, ran) if ran else None,
         source_error=str(source) if isinstance(source, TflqError) else None,
         float32_bytes=evidence.plan.float32.stat().st_size,
-        float32_metric=scores.metric_value(metric, evidence.base),
+        float32_metric=scores.metric_value(metric, evidence.base) if isinstance(evidence.base, Record) else None,
         fidelity=scores.outputs(ran) if ran else {},
     )
 
@@ -103,7 +106,7 @@ def _baseline(evidence: Evidence) -> Baseline:
 def _variant(evidence: Evidence, draft: Draft) -> Variant:
     file = draft.verified.file if draft.verified else None
     ratio = file.size_bytes / evidence.plan.float32.stat().st_size if file else None
-    measured = _measured(evidence, draft) if draft.record else None
+    measured = _measured(evidence, draft)
     return Variant(
         name=draft.name,
         mode=draft.variant.mode if draft.variant else None,
@@ -118,7 +121,7 @@ def _variant(evidence: Evidence, draft: Draft) -> Variant:
 
 
 def _measured(evidence: Evidence, draft: Draft) -> Measured | None:
-    if draft.record is None:
+    if draft.record is None or isinstance(evidence.base, TflqError):
         return None
     metric, bar = evidence.recipe.measured_on.scoring, evidence.recipe.gates.max_metric_drop
     score = scores.score(metric, evidence.base, draft.record, bar) if metric else None
@@ -128,7 +131,7 @@ def _measured(evidence: Evidence, draft: Draft) -> Measured | None:
 def _violations(evidence: Evidence, draft: Draft) -> Iterator[Violation]:
     if draft.verified:
         yield from draft.verified.violations
-    if draft.record:
+    if draft.record and isinstance(evidence.base, Record):
         yield from scores.suspicions(draft.record, evidence.base)
-        if not isinstance(evidence.source, TflqError):
+        if isinstance(evidence.source, Record):
             yield from scores.strays(evidence.source)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tflq.datasets import brackets
 from tflq.errors import EvaluationError
 
 Arrays = Mapping[str, np.ndarray]
@@ -41,21 +42,40 @@ class Runner:
         try:
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
             self._interpreter.allocate_tensors()
-            (key,) = self._interpreter.get_signature_list()
-            self._runner = self._interpreter.get_signature_runner(key)
+            keys = list(self._interpreter.get_signature_list())
         except (ValueError, RuntimeError) as error:
             raise EvaluationError(f"{path.name}: LiteRT cannot run this file: {_cause(error)}") from error
+        if len(keys) != 1:
+            has = f"the signatures {', '.join(keys)}" if keys else "no signature"
+            raise EvaluationError(f"{path.name}: has {has}; it takes one to know inputs and outputs by name")
+        self._runner = self._interpreter.get_signature_runner(keys[0])
         self._inputs: Mapping[str, Any] = self._runner.get_input_details()
         self._outputs: Mapping[str, Any] = self._runner.get_output_details()
 
     def __call__(self, arrays: Arrays) -> dict[str, np.ndarray]:
-        """The outputs, float32 where the file holds a quantized float; EvaluationError where a kernel fails."""
-        fed = {name: quantized(arrays[name], detail) for name, detail in self._inputs.items()}
+        """The outputs, float32 where the file holds a quantized float; EvaluationError where a kernel fails.
+
+        Calls do not depend on each other: the state that fused recurrent ops keep is cleared before each.
+        """
+        fed = {name: quantized(self._fitting(arrays, name), detail) for name, detail in self._inputs.items()}
         try:
+            self._interpreter.reset_all_variables()
             raw = self._runner(**fed)
         except (ValueError, RuntimeError) as error:
             raise EvaluationError(f"{self.path.name}: LiteRT fails while it runs this file: {_cause(error)}") from error
         return {name: dequantized(output, self._outputs[name]) for name, output in raw.items()}
+
+    def _fitting(self, arrays: Arrays, name: str) -> np.ndarray:
+        """The array of that input; the interpreter would change the file's shapes to those of any array."""
+        if name not in arrays:
+            raise EvaluationError(f"{self.path.name}: takes an input {name!r}; the model has {', '.join(arrays)}")
+        array, sizes = arrays[name], self._inputs[name]["shape_signature"]
+        if array.ndim != len(sizes) or any(size not in (-1, has) for size, has in zip(sizes, array.shape, strict=True)):
+            wanted = brackets([None if size == -1 else int(size) for size in sizes])
+            raise EvaluationError(
+                f"{self.path.name}: input {name!r} takes {wanted}, and the recipe makes {brackets(array.shape)} of it"
+            )
+        return array
 
     def kernels(self) -> str:
         """Which kernels run the model: `LiteRT 2.3.0, XNNPACK`, or `…, built-in` where XNNPACK takes no op."""
@@ -80,10 +100,11 @@ def quantized(array: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
     scale, zero_point = detail["quantization"]
     dtype = np.dtype(detail["dtype"])
     if scale == 0 or array.dtype == dtype:
-        return np.ascontiguousarray(array, dtype)
+        return np.asarray(array, dtype, order="C")
     limits = np.iinfo(dtype)
     steps = np.rint(array.astype(np.float64) / scale) + zero_point
-    return np.clip(steps, limits.min, limits.max).astype(dtype)
+    clipped: np.ndarray = np.clip(steps, limits.min, limits.max).astype(dtype)
+    return clipped
 
 
 def dequantized(array: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
@@ -91,10 +112,17 @@ def dequantized(array: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
     scale, zero_point = detail["quantization"]
     if scale == 0 or array.dtype.kind == "f":
         return array
-    return ((array.astype(np.float64) - zero_point) * scale).astype(np.float32)
+    real: np.ndarray = (array.astype(np.float64) - zero_point) * scale
+    return real.astype(np.float32)
 
 
 def _cause(error: Exception) -> str:
     text = " ".join(str(error).split())
-    flex = "it holds TensorFlow ops (select_tf_ops), which need the Flex runtime; " if "Flex" in text else ""
-    return flex + text[:400]
+    if "Select TensorFlow op" in text:
+        return (
+            "it holds TensorFlow ops (select_tf_ops), which need the Flex runtime, and Python has none:"
+            " measure it where it will run"
+        )
+    if "unresolved custom op" in text:
+        return f"it holds custom ops (allow_custom_ops), for which LiteRT has no kernel: {text[:400]}"
+    return text[:400]

@@ -14,6 +14,7 @@ from tflq.evaluate import FLOAT32, SOURCE, Plan, Probe, Record
 from tflq.interpreter import Latency
 from tflq.modes import Float32, Mode
 from tflq.recipe import Recipe
+from tflq.rules import Violation
 from tflq.sources import Prepared
 from tflq.verify import Verified
 from tflq.worker import Done, Failed, Task, Workers
@@ -34,6 +35,14 @@ class Draft:
     latency: Latency | None = None
     error: TflqError | None = None
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Base:
+    """The float32 file that all others are compared with, which is not among the variants unless asked for."""
+
+    path: Path
+    violations: tuple[Violation, ...]
 
 
 @dataclass(frozen=True)
@@ -61,16 +70,17 @@ class Job:
         task = Task("read the calibration data", calibrate.gather, arguments, DatasetError)
         return self.workers.run_all([task], jobs=1)[0]
 
-    def make_float32(self, source: Prepared) -> Path:
-        """The float32 file that all others are compared with, proven to run."""
+    def make_float32(self, source: Prepared) -> Base:
+        """The float32 file that all others are compared with."""
         variants = self.recipe.variants
         float32 = Float32(
             allow_custom_ops=any(variant.allow_custom_ops for variant in variants),
             select_tf_ops=any(variant.select_tf_ops for variant in variants),
         )
-        path = self.folder / "float32.tflite"
-        self.workers.run(_conversion(Draft(float32, "float32, the base line"), source, None, path))
-        return path
+        path, name = self.folder / "float32.tflite", "float32, the base line"
+        self.workers.run(_conversion(Draft(float32, name), source, None, path))
+        check = Task(f"check {name}", verify.verify, (path, float32, source), EvaluationError)
+        return Base(path, self.workers.run(check).value.violations)
 
     def convert(self, source: Prepared, calibration: Done[Gathered] | Failed | None) -> list[Draft]:
         """A file for every variant that can be made."""
@@ -80,7 +90,7 @@ class Job:
                 replace(d, error=calibration.error) if d.variant and d.variant.needs_ranges else d for d in drafts
             ]
         samples = calibration.value.samples if isinstance(calibration, Done) else None
-        paths = {draft.name: self.folder / f"{self.recipe.name}-{draft.name}.tflite" for draft in drafts}
+        paths = {draft.name: self.folder / file_name(self.recipe, draft.name) for draft in drafts}
 
         def task(draft: Draft) -> Task[None]:
             return _conversion(draft, source, samples, paths[draft.name])
@@ -95,18 +105,19 @@ class Job:
 
         return [replace(d, verified=d.verified or verified) for d, verified in self._each(drafts, task, self.jobs)]
 
-    def try_out(self, drafts: Sequence[Draft], probe: Probe) -> list[Draft]:
+    def try_out(self, drafts: Sequence[Draft], probe: Probe, source: Prepared) -> list[Draft]:
         """Each file run once, in a process of its own, since a bad file can kill it."""
 
         def task(draft: Draft) -> Task[None]:
-            return Task(f"try {draft.name}", verify.try_out, (draft.path, probe.arrays), EvaluationError)
+            arguments = (draft.path, probe.arrays, source.batch is None)
+            return Task(f"try {draft.name}", verify.try_out, arguments, EvaluationError)
 
         return [draft for draft, _ in self._each(drafts, task, self.jobs)]
 
-    def measure(self, drafts: Sequence[Draft], probe: Probe, plan: Plan) -> tuple[list[Draft], Record]:
+    def measure(self, drafts: Sequence[Draft], probe: Probe, plan: Plan) -> tuple[list[Draft], Record | TflqError]:
         """Each file over all samples, and the float32 file: in one pass together, or one by one where that fails.
 
-        Raises the error of the float32 file, without which nothing can be compared.
+        An error of the float32 file is that of all, since nothing can be compared then.
         """
         able = [draft for draft in drafts if not draft.error]
         together = self._records(replace(plan, files=_files(able)), probe, "measure")
@@ -114,7 +125,7 @@ class Job:
             return [_with_record(d, together[d.name]) if d in able else d for d in drafts], together[FLOAT32]
         base = self._records(plan, probe, "measure float32, the base line")
         if isinstance(base, TflqError):
-            raise base
+            return [_with_record(d, base) if d in able else d for d in drafts], base
         return [self._alone(d, probe, plan) if d in able else d for d in drafts], base[FLOAT32]
 
     def _alone(self, draft: Draft, probe: Probe, plan: Plan) -> Draft:
@@ -155,10 +166,15 @@ class Job:
     def _each(
         self, drafts: Sequence[Draft], task: Callable[[Draft], Task[T]], jobs: int
     ) -> list[tuple[Draft, T | None]]:
-        """Run a task for every draft that has no error yet: the drafts, with the error or the time of it, and results."""
+        """Run a task for every draft that has no error yet: the drafts, with its error or its time, and results."""
         able = [draft for draft in drafts if not draft.error]
-        outcomes = dict(zip([d.name for d in able], self.workers.run_all([task(d) for d in able], jobs), strict=True))
-        return [_after(draft, outcomes.get(draft.name)) for draft in drafts]
+        made = self.workers.run_all([task(draft) for draft in able], jobs)
+        outcomes = dict(zip([draft.name for draft in able], made, strict=True))
+        return list(map(_after, drafts, [outcomes.get(draft.name) for draft in drafts]))
+
+
+def file_name(recipe: Recipe, variant: str) -> str:
+    return f"{recipe.name}-{variant}.tflite"
 
 
 def _after(draft: Draft, outcome: Done[T] | Failed | None) -> tuple[Draft, T | None]:

@@ -6,22 +6,27 @@ file itself.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
 from typing_extensions import Self
 
-from tflq.contract import activations, broken, float_ops, has_integer_op, outside_ops, tensors
+from tflq.contract import (
+    broken,
+    float_ops,
+    has_integer_op,
+    outside_ops,
+    quantized_activations,
+    tensors,
+    unasked_integers,
+    unquantized_weights,
+)
 from tflq.strict import AsTuple, FileName, Strict, did_you_mean
 
 if TYPE_CHECKING:
     from tflq.flatbuffer import Graph
     from tflq.rules import Violation
-
-DYNAMIC_RANGE_MINIMUM_ELEMENTS = 1024
-"""Weights with fewer elements are left in float by the converter's dynamic-range quantization."""
 
 
 class Converter(Strict):
@@ -42,14 +47,14 @@ class Converter(Strict):
     @classmethod
     def _keep_float_is_to_come(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if value:
-            raise ValueError("this version of tflq cannot keep single ops in float yet: leave this out")
+            raise ValueError("keeping single ops in float is not available in this version: leave this out")
         return value
 
     @field_validator("bias_correction")
     @classmethod
     def _bias_correction_is_to_come(cls, value: str) -> str:
         if value == "on":
-            raise ValueError("this version of tflq cannot correct biases yet: say off, or leave this out")
+            raise ValueError("bias correction is not available in this version: say off, or leave this out")
         return value
 
 
@@ -140,9 +145,10 @@ class Float32(_Variant):
         pass
 
     def _broken_promises(self, graph: Graph) -> Iterator[Violation]:
+        yield from unasked_integers(tensor for tensor in tensors(graph) if tensor.quantization)
         for tensor in tensors(graph):
-            if tensor.quantization or tensor.dtype == "float16":
-                yield broken(tensor.name, f"is {tensor.dtype}, where all should be float32")
+            if tensor.dtype == "float16":
+                yield broken(tensor.name, "is float16, where all should be float32")
 
 
 class Dynamic(_Variant):
@@ -154,19 +160,8 @@ class Dynamic(_Variant):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
 
     def _broken_promises(self, graph: Graph) -> Iterator[Violation]:
-        weights = [tensor for tensor in tensors(graph) if tensor.is_constant]
-        if not any(tensor.dtype == "int8" and tensor.quantization for tensor in weights):
-            sizes = [math.prod(tensor.shape) for tensor in weights if tensor.dtype == "float32"]
-            small = sum(size < DYNAMIC_RANGE_MINIMUM_ELEMENTS for size in sizes)
-            yield broken(
-                "the file",
-                f"0 of {len(sizes)} constants were quantized, {small} of them because they have under"
-                f" {DYNAMIC_RANGE_MINIMUM_ELEMENTS:,} elements: this is a float32 file; take float16 or int8 instead",
-            )
-        for subgraph, operator in graph.operators():
-            for tensor in activations(subgraph, operator):
-                if tensor.quantization:
-                    yield broken(tensor.name, f"is a {tensor.dtype} activation, where all should be float32")
+        yield from unquantized_weights(graph)
+        yield from unasked_integers(quantized_activations(graph))
 
 
 class Float16(_Variant):
@@ -181,9 +176,7 @@ class Float16(_Variant):
     def _broken_promises(self, graph: Graph) -> Iterator[Violation]:
         if not any(tensor.is_constant and tensor.dtype == "float16" for tensor in tensors(graph)):
             yield broken("the file", "holds no float16 constant: nothing became smaller")
-        for tensor in tensors(graph):
-            if tensor.quantization:
-                yield broken(tensor.name, f"is quantized to {tensor.dtype}")
+        yield from unasked_integers(tensor for tensor in tensors(graph) if tensor.quantization)
 
 
 class _Integer(_Variant):
@@ -284,7 +277,11 @@ Mode = Annotated[
     | Annotated[Int8Only, Tag("<int8_only>")]
     | Annotated[Int16x8, Tag("<int16x8>")]
     | Annotated[Int16x8Only, Tag("<int16x8_only>")],
-    Discriminator(_tag, custom_error_type="fault", custom_error_message="a variant is a mode, or a mapping with one"),
+    Discriminator(
+        _tag,
+        custom_error_type="fault",
+        custom_error_message="a variant is the name of a mode, or a mapping with the key mode",
+    ),
     BeforeValidator(
         _as_variant,
         json_schema_input_type=ModeName | Float32 | Dynamic | Float16 | Int8 | Int8Only | Int16x8 | Int16x8Only,

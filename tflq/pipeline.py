@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tflq import cache
+from tflq.errors import RecipeError, TflqError
 from tflq.evaluate import Plan
 from tflq.findings import Evidence, conclude
-from tflq.job import Draft, Job
+from tflq.job import Draft, Job, file_name
 from tflq.recipe import Recipe, dump
 from tflq.report.machine import to_json
 from tflq.report.page import to_markdown
@@ -39,6 +40,8 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
     where nothing can be made or measured at all; whatever concerns one variant is in its row of the result.
     """
     recipe.model.check()
+    if file is not None and not file.is_file():
+        raise RecipeError(f"{file}: there is no such file")
     preload_tensorflow()
     clock = _Clock(settings.listen)
     with cache.workspace(recipe.output) as folder, _workers(recipe, settings, clock) as workers:
@@ -48,15 +51,15 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         float32 = job.make_float32(source)
         calibration = None if file else job.gather_calibration(source)
         drafts = [Draft(None, file.name, file)] if file else job.convert(source, calibration)
-        drafts = job.try_out(job.verify(drafts, source), probe)
-        plan = Plan(recipe.measured_on, recipe.inputs, source, float32, files={})
+        drafts = job.try_out(job.verify(drafts, source), probe, source)
+        plan = Plan(recipe.measured_on, recipe.inputs, source, float32.path, probe.arrays, files={})
         drafts, base = job.measure(drafts, probe, plan)
-        original = job.measure_source(probe, plan)
+        original = base if isinstance(base, TflqError) else job.measure_source(probe, plan)
         drafts = job.time(drafts, probe)
-        evidence = Evidence(recipe, plan, probe, base, original, calibration)
+        evidence = Evidence(recipe, plan, probe, float32, base, original, calibration)
         result = conclude(evidence, drafts, Run(clock.seconds, workers.peak_rss_bytes, tuple(clock.stages)))
         if file is None:
-            _install(result, recipe, drafts)
+            _install(result, recipe, drafts, folder)
     return result
 
 
@@ -83,11 +86,20 @@ class _Clock:
         return time.monotonic() - self._started
 
 
-def _install(result: Result, recipe: Recipe, drafts: Sequence[Draft]) -> None:
-    """Put the files and their reports into the output folder, each whole."""
+def _install(result: Result, recipe: Recipe, drafts: Sequence[Draft], folder: Path) -> None:
+    """Put the files and their reports into the output folder, each whole; what could not be made leaves no old file."""
+    texts = {
+        "recipe.yaml": dump(recipe, recipe.output),
+        "report.json": to_json(result),
+        "report.md": to_markdown(result),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
     for draft in drafts:
+        target = recipe.output / file_name(recipe, draft.name)
         if draft.path:
-            draft.path.replace(recipe.output / draft.path.name)
-    cache.write(recipe.output / "recipe.yaml", dump(recipe, recipe.output))
-    cache.write(recipe.output / "report.json", to_json(result))
-    cache.write(recipe.output / "report.md", to_markdown(result))
+            draft.path.replace(target)
+        else:
+            target.unlink(missing_ok=True)
+    for name in texts:
+        (folder / name).replace(recipe.output / name)

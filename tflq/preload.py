@@ -1,4 +1,4 @@
-"""Imported by the fork server, once: TensorFlow and the stages, so that every worker has them for nothing, in silence."""
+"""Imported by the fork server, once and in silence: TensorFlow and the stages, which every worker then has at once."""
 
 import os
 
@@ -10,7 +10,6 @@ os.dup2(_nowhere, 2)
 os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
 
 import ai_edge_litert.interpreter  # noqa: E402, F401
-import click  # noqa: E402, F401  (each worker imports the main script, which is the command line)
 import tensorflow  # noqa: E402, F401
 
 import tflq.job  # noqa: E402, F401

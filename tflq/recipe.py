@@ -47,7 +47,7 @@ class Gates(Strict):
 
 def _homes() -> dict[str, str]:
     """Where the keys of the sections belong, for those that stand outside of them."""
-    sections = {
+    sections: dict[str, type[Strict]] = {
         "model": SavedModel,
         "calibration": Calibration,
         "evaluation": Evaluation,
@@ -70,7 +70,7 @@ class Recipe(Strict):
     inputs: dict[str, Input] = Field({}, description="For each input of the model, how it is made from a row.")
     calibration: Calibration | None = Field(None, description="Needed by integer modes.")
     evaluation: Evaluation | None = Field(None, description="Without it, fidelity is measured on calibration samples.")
-    latency: Annotated[Latency | Literal["off"], or_words("a mapping, such as {runs: 50},", "off")] = Field(
+    latency: Annotated[Latency | Literal["off"], or_words("a mapping such as {runs: 50}", "off")] = Field(
         Latency(), description="How the time of one call is measured, or off."
     )
     mode: ModeName | None = Field(None, description="Short for `variants` with this one mode.")
@@ -99,6 +99,7 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     strict.override(source, overrides)
     if isinstance(source.data, dict):
         source.data.setdefault("name", path.stem)
+        source.places.setdefault(("name",), source.name)
         source.data.setdefault("output", f"build/{source.data['name']}")
         source.faults += [source.fault(location, message) for location, message in _conflicts(source.data)]
     recipe = strict.validate(source, Recipe, path.parent)
@@ -117,7 +118,9 @@ def _conflicts(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
     elif variants == []:
         yield ("variants",), "should list at least one variant"
     listed = variants if isinstance(variants, list) else []
-    asked = {("variants", i): one if isinstance(one, dict) else {"mode": one} for i, one in enumerate(listed)}
+    asked: dict[strict.Location, dict[str, Any]] = {
+        ("variants", i): one if isinstance(one, dict) else {"mode": one} for i, one in enumerate(listed)
+    }
     yield from _same_names({location: one.get("name") or one.get("mode") for location, one in asked.items()})
     for location, one in {**asked, ("mode",): {"mode": mode}}.items():
         if one.get("mode") in CALIBRATED and data.get("calibration") is None:

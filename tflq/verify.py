@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from tflq import cache, flatbuffer, rules
-from tflq.contract import float_ops, signature_violations
-from tflq.datasets import Sample
+from tflq.contract import float_ops, quantized_activations, signature_violations
+from tflq.datasets import Sample, brackets
+from tflq.errors import EvaluationError
 from tflq.flatbuffer import Graph, Signature
 from tflq.interpreter import Runner
 from tflq.modes import Mode
@@ -34,12 +37,39 @@ def verify(_: Report, path: Path, variant: Mode | None, source: Prepared) -> Ver
         outputs = {spec: variant.output_dtype(spec.dtype) for spec in source.outputs}
         found += [*variant.violations(graph), *signature_violations(graph, inputs, outputs)]
         found += _lost_weights(graph, variant, source)
-    return Verified(describe(path, graph), tuple(found))
+    found += _state(graph)
+    is_integer = any(True for _ in quantized_activations(graph)) if variant is None else variant.needs_ranges
+    return Verified(describe(path, graph, is_integer), tuple(found))
 
 
-def try_out(_: Report, path: Path, arrays: Sample) -> None:
-    """Allocate the file and run it once; EvaluationError, or the worker's death, where that cannot be done."""
-    Runner(path)(arrays)
+def try_out(_: Report, path: Path, arrays: Sample, is_open: bool) -> None:
+    """Allocate the file and run it once; EvaluationError, or the worker's death, where that cannot be done.
+
+    Where the number of samples is open, run two at a time as well.
+    """
+    run = Runner(path)
+    run(arrays)
+    if is_open:
+        _run_two(run, arrays)
+
+
+def _run_two(run: Runner, arrays: Sample) -> None:
+    said = f"{run.path.name}: runs one sample, but not two at a time, though batch_size: dynamic was asked"
+    try:
+        answers = run({name: np.concatenate([array, array]) for name, array in arrays.items()})
+    except EvaluationError as error:
+        raise EvaluationError(f"{said}: {error}") from error
+    for name, answer in answers.items():
+        if answer.shape[:1] != (2,):
+            raise EvaluationError(f"{said}: then output {name!r} is {brackets(answer.shape)}")
+
+
+def _state(graph: Graph) -> Iterator[Violation]:
+    """A source's recurrent layer begins anew with each call; the fused op that it becomes does not."""
+    kept = [op for sub, op in graph.operators() if any(tensor.is_variable for tensor in sub.read_by(op))]
+    if kept:
+        message = "keeps its state from one call to the next: call reset_all_variables() before each new sequence"
+        yield Violation("V15", kept[0].type, message, "warning")
 
 
 def _lost_weights(graph: Graph, variant: Mode, source: Prepared) -> Iterator[Violation]:
@@ -56,25 +86,18 @@ def _lost_weights(graph: Graph, variant: Mode, source: Prepared) -> Iterator[Vio
         )
 
 
-def describe(path: Path, graph: Graph) -> File:
-    """The file as the report has it."""
+def describe(path: Path, graph: Graph, is_integer: bool) -> File:
+    """The file as the report has it; ops in float are told of one that should compute in integers."""
     signature = graph.signatures[0] if graph.signatures else Signature("", 0, (), ())
     return File(
         name=path.name,
         sha256=cache.sha256(path),
         size_bytes=graph.size_bytes,
         ops=dict(sorted(Counter(operator.type for _, operator in graph.operators()).items())),
-        float_ops=tuple(float_ops(graph)) if any(True for _ in _quantized(graph)) else (),
+        float_ops=tuple(float_ops(graph)) if is_integer else (),
         inputs=_ports(graph, signature.subgraph, signature.inputs),
         outputs=_ports(graph, signature.subgraph, signature.outputs),
     )
-
-
-def _quantized(graph: Graph) -> Iterator[str]:
-    for subgraph, operator in graph.operators():
-        for tensor in subgraph.written_by(operator):
-            if tensor.quantization:
-                yield tensor.name
 
 
 def _ports(graph: Graph, subgraph: int, entries: tuple[tuple[str, int], ...]) -> tuple[Port, ...]:

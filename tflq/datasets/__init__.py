@@ -14,13 +14,13 @@ from tflq.datasets.images import Images
 from tflq.datasets.npz import Npz
 from tflq.datasets.python import Python
 from tflq.datasets.random import Random
-from tflq.datasets.rows import RandomRow, Row, Sample, TensorSpec
+from tflq.datasets.rows import RandomRow, Row, Sample, TensorSpec, brackets
 from tflq.datasets.tfds import Tfds
 from tflq.datasets.tfrecord import TFRecord
 from tflq.errors import DatasetError
 from tflq.strict import Strict, did_you_mean
 
-__all__ = ["Dataset", "Random", "RandomRow", "Row", "Sample", "Selection", "TensorSpec", "select"]
+__all__ = ["Dataset", "Random", "RandomRow", "Row", "Sample", "Selection", "TensorSpec", "brackets", "select"]
 
 KINDS = ("tfds", "npz", "images", "tfrecord", "python", "random")
 

@@ -8,12 +8,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from tflq.datasets.foreign import ForeignCode
 from tflq.datasets.rows import Row, TensorSpec
 from tflq.errors import DatasetError
-from tflq.strict import RecipePath, Strict, did_you_mean
+from tflq.strict import FunctionName, RecipePath, Strict, did_you_mean
 
 END = object()
 
@@ -21,18 +21,10 @@ END = object()
 class Python(Strict):
     """A function without arguments that yields the rows, or returns a sequence of them, each a dict of columns."""
 
-    python: str = Field(description="module:function, such as mypackage.data:rows.")
+    python: FunctionName = Field(description="module:function, such as mypackage.data:rows.")
     folder: RecipePath = Field(
         Path(), validate_default=True, description="Where the module is found; by default the recipe's own folder."
     )
-
-    @field_validator("python")
-    @classmethod
-    def _names_a_function(cls, value: str) -> str:
-        module, _, function = value.partition(":")
-        if not all(name.isidentifier() for name in [*module.split("."), function]):
-            raise ValueError(f"{value!r} should read module:function, such as mypackage.data:rows")
-        return value
 
     def __str__(self) -> str:
         return self.python

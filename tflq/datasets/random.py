@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from pydantic import NonNegativeInt
+from pydantic import Field, NonNegativeInt
 
 from tflq.datasets.rows import RandomRow, Row, TensorSpec
 from tflq.errors import DatasetError
@@ -13,7 +13,7 @@ from tflq.strict import Strict
 
 
 class Seed(Strict):
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = Field(0, description="The same numbers come of the same seed.")
 
 
 class Random(Strict):
@@ -23,7 +23,7 @@ class Random(Strict):
     ids or masks, and larger ids might lie outside of the model's tables. The recipe's `inputs` are not applied.
     """
 
-    random: Seed
+    random: Seed = Field(description="{} or, for other numbers, {seed: 1}.")
 
     def __str__(self) -> str:
         return f"random numbers of seed {self.random.seed}"

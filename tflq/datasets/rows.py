@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,11 @@ class TensorSpec:
     def call(self, samples: np.ndarray) -> np.ndarray:
         """Samples, [batch, ...], as the array of one call."""
         return samples if self.is_batched else samples[0]
+
+
+def brackets(shape: Sequence[int | None]) -> str:
+    """A shape as messages show it: [1, ?, ?, 3]."""
+    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
 
 
 class LazyRow(Mapping[str, Any]):

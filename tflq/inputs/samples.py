@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tflq.datasets import RandomRow, Row, Sample, TensorSpec
+from tflq.datasets import RandomRow, Row, Sample, TensorSpec, brackets
 from tflq.errors import DatasetError
 from tflq.inputs.geometry import GRAY_WEIGHTS, cover, crop, resize
 from tflq.inputs.recipe import Input, PerChannel
@@ -106,7 +106,7 @@ class _Feed:
         if values.ndim == 4 and len(values) == 1:
             values = values.squeeze(0)
         if values.ndim not in (2, 3):
-            raise self._error(f"is no picture [height, width, channels]: its shape is {_brackets(values.shape)}")
+            raise self._error(f"is no picture [height, width, channels]: its shape is {brackets(values.shape)}")
         return values if values.ndim == 3 else values[..., np.newaxis]
 
     def _resized(self, picture: np.ndarray) -> np.ndarray:
@@ -168,8 +168,8 @@ class _Feed:
         if len(sizes) == len(wanted) and np.squeeze(values).shape == tuple(size for size in sizes if size != 1):
             return values.reshape(sizes)
         raise DatasetError(
-            f"input {self.spec.name!r} takes {_brackets(wanted)}, but column {self.column!r} gives"
-            f" {_brackets(values.shape)}: {self._remedy(values.shape, wanted)}"
+            f"input {self.spec.name!r} takes {brackets(wanted)}, but column {self.column!r} gives"
+            f" {brackets(values.shape)}: {self._remedy(values.shape, wanted)}"
         )
 
     def _remedy(self, got: tuple[int, ...], wanted: tuple[int | None, ...]) -> str:
@@ -179,7 +179,7 @@ class _Feed:
                 return f"say {key}.layout: nchw"
             size, channels = (wanted[1:], 0) if self.given.layout == "nchw" else (wanted[:2], 2)
             if got[channels] == wanted[channels]:
-                return f"say {key}.resize: {_brackets(size)}"
+                return f"say {key}.resize: {brackets(size)}"
             if (got[channels], wanted[channels]) == (3, 1):
                 return f"say {key}.channels: grayscale"
         return f"name another column as {key}.column, or give the rows that shape in a python dataset"
@@ -205,7 +205,3 @@ class _Feed:
 
 def _fits(got: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     return len(got) == len(wanted) and all(size in (None, has) for has, size in zip(got, wanted, strict=True))
-
-
-def _brackets(shape: Sequence[int | None]) -> str:
-    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"

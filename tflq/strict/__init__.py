@@ -76,8 +76,8 @@ def or_words(what: str, *words: str) -> WrapValidator:
             inside = [in_words(fault, (), {}) for fault in error.errors() if fault["type"] == FAULT]
             if isinstance(value, dict) and inside:
                 raise ValidationError.from_exception_data(error.title, inside) from None
-            choices = ", ".join([what, *words[:-1]]) + f" or {words[-1]}"
-            raise ValueError(f"should be {choices}, not {shown(value)}{did_you_mean(str(value), words)}") from None
+            hint = did_you_mean(value, words) if isinstance(value, str) else ""
+            raise ValueError(f"should be {', '.join(words)} or {what}, not {shown(value)}{hint}") from None
 
     return WrapValidator(check)
 
@@ -106,7 +106,9 @@ FUNCTION_NAME = r"^\w+(\.\w+)*:\w+$"
 
 def _is_file_name(value: str) -> str:
     if not re.fullmatch(FILE_NAME, value):
-        raise ValueError(f"{value!r} names files: use letters, digits, _, - and . alone, with a letter or digit first")
+        raise ValueError(
+            f"{value!r} cannot be part of a file's name: use letters, digits, _, - and ., not - or . first"
+        )
     return value
 
 

@@ -65,12 +65,17 @@ def _float(_: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
     return float(re.sub(r"\.(?=[in])", "", node.value.lower()))
 
 
+def _text(_: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+    return str(node.value)
+
+
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in SCALARS:
     for _kind in (_Loader, _Dumper):
         _kind.add_implicit_resolver(TAG + _tag, re.compile(f"^(?:{_pattern})$"), _first)
 _Loader.add_constructor(TAG + "int", _integer)
 _Loader.add_constructor(TAG + "float", _float)
+_Loader.add_constructor(TAG + "merge", _text)
 
 
 @dataclass
@@ -150,7 +155,7 @@ class _Reader:
         return self._scalar(node, place)
 
     def _scalar(self, node: yaml.Node, place: str) -> Any:
-        meant = self.loader.resolve(yaml.ScalarNode, node.value, (True, False))
+        meant = self.loader.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
         if node.tag not in (TAG + "str", meant):
             raise RecipeError(f"{place}: {node.value!r} has the tag {node.tag.replace(TAG, '!!')}: leave that out")
         return self.loader.construct_object(node)

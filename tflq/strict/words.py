@@ -24,6 +24,10 @@ PLAIN = {
     "a valid (tuple|list)": "a list",
     "an instance of Path": "a path",
     " after validation": "",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "greater than": "above",
+    "less than": "below",
 }
 
 
@@ -46,10 +50,12 @@ def _text(fault: ErrorDetails, keys: Iterable[str], homes: Mapping[str, str]) ->
             return _not_among(value, re.findall(r"'([^']*)'", fault["ctx"]["expected"]))
         case "string_type" if isinstance(value, (bool, int, float)):
             return f"should be text, not {shown(value)}; put it in quotes"
-    if " should " in said:
-        tail = ", not " + shown(value) if said.startswith("Input") else ""
-        return _plain("should " + said.partition(" should ")[2]) + tail
-    return said.removeprefix("Value error, ")
+        case "tuple_type" if isinstance(value, str):
+            return f"should be a list, not {shown(value)}; put it in brackets"
+    subject, should, rest = said.partition(" should ")
+    if not should or fault["type"] in (FAULT, "value_error"):
+        return said.removeprefix("Value error, ")
+    return _plain(f"should {rest}") + (f", not {shown(value)}" if subject == "Input" else "")
 
 
 def _unknown(key: str, keys: Iterable[str]) -> str:

@@ -1,0 +1,51 @@
+"""Small models and data, made once a session, and what all modes make of one of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from running import MODES, Ran, Recipes
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all models of models.py; the process that makes them costs seconds, each model little."""
+    folder = tmp_path_factory.mktemp("models")
+    made = subprocess.run([sys.executable, HERE / "models.py", folder], capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of .npz files with 24 rows each: vectors, pairs, images with labels, pixels, ids, sequences."""
+    folder, random = tmp_path_factory.mktemp("data"), np.random.default_rng(1)
+    images = random.normal(0, 1, (24, 8, 8, 3)).astype(np.float32)
+    vectors = random.normal(0, 1, (24, 16)).astype(np.float32)
+    labels = random.integers(0, 4, 24)
+    np.savez(folder / "images.npz", image=images, label=labels)
+    np.savez(folder / "vectors.npz", x=vectors, label=labels)
+    np.savez(folder / "pairs.npz", zeta=vectors, alpha=vectors[::-1])
+    np.savez(folder / "pixels.npz", image=random.integers(0, 256, (24, 8, 8, 3), np.uint8))
+    np.savez(folder / "ids.npz", ids=random.integers(0, 20, (24, 5)))
+    np.savez(folder / "sequences.npz", x=random.normal(0, 1, (24, 6, 8)).astype(np.float32))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recipes(tmp_path_factory: pytest.TempPathFactory, models: Path, data: Path) -> Recipes:
+    return Recipes(tmp_path_factory.mktemp("recipes"), models, data)
+
+
+@pytest.fixture(scope="session")
+def all_modes(recipes: Recipes, data: Path) -> Ran:
+    """tiny_conv in every mode, scored."""
+    rows = {"npz": str(data / "images.npz")}
+    evaluation = {"dataset": rows, "samples": 12, "seed": 2, "label": "label", "metric": "top1"}
+    return recipes.run("tiny_conv", MODES, evaluation=evaluation, latency={"runs": 3, "warmup": 1})

@@ -1,0 +1,122 @@
+"""Runs recipes over the small models, for tests of what comes out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tflq.flatbuffer import Graph, load as read
+from tflq.pipeline import Settings, run
+from tflq.recipe import load, only
+from tflq.result import Result, Variant
+from tflq.worker import Event, Started
+
+MODES = ["float32", "dynamic", "float16", "int8", "int8_only", "int16x8", "int16x8_only"]
+CALIBRATED = MODES[3:]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run left behind."""
+
+    result: Result
+    output: Path
+    stages: tuple[str, ...]
+
+    @property
+    def log(self) -> str:
+        return (self.output / "tflq.log").read_text()
+
+    @property
+    def report(self) -> Any:
+        return json.loads((self.output / "report.json").read_text())
+
+    @property
+    def page(self) -> str:
+        return (self.output / "report.md").read_text()
+
+    @property
+    def codes(self) -> dict[str, int]:
+        """The exit code of each variant."""
+        return {variant.name: variant.exit_code for variant in self.result.variants}
+
+    def variant(self, name: str) -> Variant:
+        return next(variant for variant in self.result.variants if variant.name == name)
+
+    def file(self, name: str) -> Path:
+        return self.output / f"{self.result.name}-{name}.tflite"
+
+    def graph(self, name: str) -> Graph:
+        return read(self.file(name))
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """Writes recipes into a folder and runs them, each of a name of its own."""
+
+    folder: Path
+    models: Path
+    data: Path
+
+    def write(self, model: str, variants: Sequence[Any], **keys: Any) -> Path:
+        """A recipe for that model on its own data, eight rows each to calibrate and to measure, without latency.
+
+        `keys` are the recipe's, and replace what is here by default.
+        """
+        rows = {"npz": str(self.data / f"{columns_of(model)}.npz")}
+        recipe = {
+            "model": str(self.models / model),
+            "calibration": {"dataset": rows, "samples": 8, "seed": 1},
+            "evaluation": {"dataset": rows, "samples": 8, "seed": 2},
+            "variants": list(variants),
+            "latency": "off",
+        }
+        number = sum(1 for _ in self.folder.iterdir())
+        folder = self.folder / f"{number:03}-{Path(model).name}"
+        folder.mkdir()
+        file = folder / "recipe.yaml"
+        plain = {key: value for key, value in (recipe | keys).items() if value is not None}
+        file.write_text(yaml.safe_dump(plain, sort_keys=False))
+        return file
+
+    def run(self, model: str, variants: Sequence[Any], **keys: Any) -> Ran:
+        return run_recipe(self.write(model, variants, **keys))
+
+
+def columns_of(model: str) -> str:
+    """The .npz file that fits the model."""
+    stem = Path(model).stem
+    return {"two_inputs": "pairs", "odd_names": "pairs", "embedding": "ids", "uint8_input": "pixels"}.get(
+        stem,
+        "sequences"
+        if stem.startswith(("lstm", "gru"))
+        else "images"
+        if stem.startswith(("tiny_conv", "two_outputs", "dynamic_size", "unknown_op", "keras"))
+        else "vectors",
+    )
+
+
+def run_recipe(
+    recipe: Path | str | Mapping[str, Any], folder: Path | None = None, names: Sequence[str] = (), file: Path | None = None
+) -> Ran:
+    """Run a recipe: its file, or its text or content, which is written into the folder."""
+    if isinstance(recipe, Path):
+        path = recipe
+    else:
+        assert folder is not None
+        path = folder / "recipe.yaml"
+        path.write_text(recipe if isinstance(recipe, str) else yaml.safe_dump(dict(recipe), sort_keys=False))
+    stages: list[str] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Started):
+            stages.append(event.stage)
+
+    loaded = only(load(path), names)
+    result = run(loaded, Settings(jobs=2, listen=listen), file)
+    return Ran(result, loaded.output, tuple(stages))

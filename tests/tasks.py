@@ -1,0 +1,78 @@
+"""Functions for worker processes, apart from the tests, so that a worker imports them in no time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tflq.errors import DatasetError
+from tflq.worker import Report
+
+
+def add(report: Report, one: int, other: int) -> int:
+    return one + other
+
+
+def count(report: Report, total: int) -> int:
+    for done in range(1, total + 1):
+        report(done, total)
+    return total
+
+
+def say(report: Report, text: str) -> None:
+    print(text, "to stdout")  # noqa: T201
+    print(text, "to stderr", file=sys.stderr)  # noqa: T201
+    os.write(2, f"{text} from below\n".encode())
+    os.system(f"echo {text} from a child of it")
+
+
+def fail(report: Report, message: str) -> None:
+    raise ZeroDivisionError(message)
+
+
+def refuse(report: Report) -> None:
+    raise DatasetError("data.npz: holds no rows")
+
+
+def exit_python(report: Report) -> None:
+    sys.exit("enough")
+
+
+def return_what_cannot_travel(report: Report) -> object:
+    return threading.Lock()
+
+
+def signal_itself(report: Report, number: int) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(60)
+
+
+def exit_at_once(report: Report, code: int) -> None:
+    os._exit(code)
+
+
+def die_while_it_sends(report: Report) -> bytes:
+    """The parent is kept busy by the listener, so the pipe is full when this process dies."""
+    report(1, 1)
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    return bytes(10_000_000)
+
+
+def sleep(report: Report, pids: Path) -> None:
+    """Leaves its process's number in the folder and sleeps for long."""
+    (pids / str(os.getpid())).touch()
+    time.sleep(60)
+
+
+def allocate(report: Report, megabytes: int) -> None:
+    np.ones(megabytes * 125_000)
+
+
+def environment(report: Report, key: str) -> str | None:
+    return os.environ.get(key)

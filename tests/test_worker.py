@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tasks
+
+from tflq.errors import ConversionError, DatasetError
+from tflq.worker import Done, Event, Failed, Finished, Progress, Said, Started, Task, Workers
+
+
+class Company:
+    """Workers, what they told, and the processes that sleep among them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.log = folder, folder / "log"
+        self.events: list[Event] = []
+
+    def hire(self, timeout: float | None = None) -> Workers:
+        return Workers(self.log, timeout, self.events.append)
+
+    def sleepers(self) -> list[int]:
+        return [int(path.name) for path in self.folder.iterdir() if path.name.isdecimal()]
+
+
+@pytest.fixture
+def company(tmp_path: Path) -> Company:
+    return Company(tmp_path)
+
+
+@pytest.fixture
+def workers(company: Company) -> Iterator[Workers]:
+    with company.hire() as workers:
+        yield workers
+
+
+def task(function: Callable[..., Any], *arguments: object, stage: str = "work", remedy: str = "") -> Task[Any]:
+    return Task(stage, function, arguments, ConversionError, remedy)
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> bool:
+    """Whether the condition comes true in time."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return bool(condition())
+
+
+def is_alive(process: int) -> bool:
+    """Whether the process runs; one that is dead and not yet asked for does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_value_comes_back(workers: Workers, company: Company) -> None:
+    done = workers.run(task(tasks.add, 2, 3))
+    assert done.value == 5
+    started, said, finished = company.events
+    assert started == Started("work")
+    assert said == Said("=== work\n")
+    assert isinstance(finished, Finished)
+    assert (finished.stage, finished.failed, finished.seconds) == ("work", False, done.seconds)
+
+
+def test_progress_is_told_but_not_every_bit_of_it(workers: Workers, company: Company) -> None:
+    workers.run(task(tasks.count, 10_000))
+    told = [event for event in company.events if isinstance(event, Progress)]
+    assert told[-1] == Progress("work", 10_000, 10_000)
+    assert len(told) < 20
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "message"),
+    [
+        (tasks.fail, ("1 / 0\n is  odd",), "work: ZeroDivisionError: 1 / 0 is odd"),
+        (tasks.fail, ("",), "work: ZeroDivisionError"),
+        (tasks.fail, ("x" * 600,), f"work: ZeroDivisionError: {'x' * 500} …"),
+        (tasks.exit_python, (), "work: SystemExit: enough"),
+        (tasks.return_what_cannot_travel, (), "work: TypeError: cannot pickle '_thread.lock' object"),
+    ],
+)
+def test_an_exception_becomes_the_error_of_the_task(
+    function: Callable[..., object], arguments: tuple[str, ...], message: str, workers: Workers, company: Company
+) -> None:
+    with pytest.raises(ConversionError) as error:
+        workers.run(task(function, *arguments, remedy="try less"))
+    assert str(error.value) == message
+    assert company.log.read_text().startswith("=== work\nTraceback (most recent call last):\n")
+    assert isinstance(company.events[-1], Finished)
+    assert company.events[-1].failed
+
+
+def test_an_error_that_explains_itself_is_passed_as_it_is(workers: Workers) -> None:
+    with pytest.raises(DatasetError, match=r"^data\.npz: holds no rows$"):
+        workers.run(task(tasks.refuse))
+
+
+LAST_LINES = "the log's last lines are the best clue to the cause"
+
+
+@pytest.mark.parametrize(
+    ("function", "number", "cause"),
+    [
+        (tasks.signal_itself, signal.SIGSEGV, f"the worker process crashed with SIGSEGV; {LAST_LINES}"),
+        (tasks.signal_itself, signal.SIGABRT, f"the worker process crashed with SIGABRT; {LAST_LINES}"),
+        (
+            tasks.signal_itself,
+            signal.SIGKILL,
+            "the worker process was killed (SIGKILL); the usual cause is that memory ran out",
+        ),
+        (tasks.exit_at_once, 3, "the worker process ended by itself, with exit code 3 and no result"),
+        (tasks.exit_at_once, 0, "the worker process ended by itself, with exit code 0 and no result"),
+    ],
+)
+def test_a_death_becomes_an_error_that_says_where_to_look(
+    function: Callable[..., object], number: int, cause: str, workers: Workers, company: Company
+) -> None:
+    with pytest.raises(ConversionError) as error:
+        workers.run(task(function, int(number), remedy="try less"))
+    assert str(error.value) == f"work: {cause}; try less (log: {company.log})"
+
+
+def test_a_crash_leaves_its_place_in_the_log(workers: Workers, company: Company) -> None:
+    with pytest.raises(ConversionError):
+        workers.run(task(tasks.signal_itself, int(signal.SIGSEGV)))
+    assert "Fatal Python error: Segmentation fault" in company.log.read_text()
+    assert "in signal_itself" in company.log.read_text()
+
+
+def test_a_death_in_the_midst_of_the_answer(company: Company) -> None:
+    def listen(event: Event) -> None:
+        if isinstance(event, Progress):
+            time.sleep(1)
+
+    with Workers(company.log, None, listen) as workers, pytest.raises(ConversionError, match="was killed"):
+        workers.run(task(tasks.die_while_it_sends))
+
+
+def test_a_task_that_takes_too_long_is_stopped(company: Company) -> None:
+    with company.hire(timeout=1.5) as workers:
+        with pytest.raises(ConversionError, match=r"^work: not done after 1\.5 s, so it was stopped; --timeout raises"):
+            workers.run(task(tasks.sleep, company.folder))
+        (sleeper,) = company.sleepers()
+        assert not is_alive(sleeper)
+
+
+def test_a_worker_that_is_killed_from_outside(workers: Workers, company: Company) -> None:
+    def kill() -> None:
+        until(company.sleepers)
+        os.kill(company.sleepers()[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(ConversionError, match="was killed"):
+        workers.run(task(tasks.sleep, company.folder))
+    killer.join()
+
+
+def test_output_goes_to_the_log_and_to_the_listener_alone(
+    workers: Workers, company: Company, capfd: pytest.CaptureFixture[str]
+) -> None:
+    workers.run(task(tasks.say, "good day"))
+    lines = company.log.read_text().splitlines()
+    assert lines[0] == "=== work"
+    kinds = ["to stdout", "to stderr", "from below", "from a child of it"]
+    assert sorted(lines[1:]) == sorted(f"good day {kind}" for kind in kinds)
+    said = "".join(event.text for event in company.events if isinstance(event, Said))
+    assert said == company.log.read_text()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_workers_append_to_a_log_and_tell_only_what_is_new(company: Company) -> None:
+    company.log.write_text("of another day\n")
+    with company.hire() as workers:
+        workers.run(task(tasks.say, "hello", stage="greet"))
+    assert company.log.read_text().startswith("of another day\n=== greet\n")
+    assert not [event for event in company.events if isinstance(event, Said) and "another day" in event.text]
+
+
+def test_all_are_run_in_order_whatever_becomes_of_each(workers: Workers) -> None:
+    outcomes = workers.run_all(
+        [
+            task(tasks.add, 1, 1),
+            task(tasks.fail, "odd"),
+            task(tasks.exit_at_once, 1),
+            task(tasks.refuse),
+            task(tasks.add, 2, 2),
+        ],
+        jobs=2,
+    )
+    assert [outcome.value if isinstance(outcome, Done) else type(outcome.error) for outcome in outcomes] == [
+        2,
+        ConversionError,
+        ConversionError,
+        DatasetError,
+        4,
+    ]
+    assert workers.run_all([], jobs=2) == []
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_no_more_run_at_a_time_than_told(jobs: int, workers: Workers, company: Company) -> None:
+    workers.run_all([task(tasks.add, 1, 1, stage=f"add {number}") for number in range(4)], jobs)
+    running = most = 0
+    for event in company.events:
+        running += isinstance(event, Started) - isinstance(event, Finished)
+        most = max(most, running)
+    assert most == jobs
+
+
+def test_leaving_the_context_ends_what_runs(company: Company) -> None:
+    def interrupt(event: Event) -> None:
+        if len(company.sleepers()) == 2:
+            raise KeyboardInterrupt
+
+    sleepers = [task(tasks.sleep, company.folder), task(tasks.say, "hello"), task(tasks.sleep, company.folder)]
+    with pytest.raises(KeyboardInterrupt), Workers(company.log, None, interrupt) as workers:
+        workers.run_all([*sleepers, *[task(tasks.add, 1, 1)] * 50], jobs=3)
+    assert len(company.sleepers()) == 2
+    assert not [process for process in company.sleepers() if is_alive(process)]
+
+
+SLEEPING_PARENT = """
+import sys
+from pathlib import Path
+import tasks
+from tflq.errors import ConversionError
+from tflq.worker import Task, Workers
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    with Workers(folder / "log", None, print) as workers:
+        workers.run(Task("sleep", tasks.sleep, (folder,), ConversionError))
+"""
+
+
+def test_a_worker_ends_with_its_parent(company: Company) -> None:
+    script = company.folder / "script.py"
+    script.write_text(SLEEPING_PARENT)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    with subprocess.Popen([sys.executable, script, company.folder], env=environment) as parent:
+        try:
+            assert until(company.sleepers)
+            assert is_alive(company.sleepers()[0])
+        finally:
+            parent.kill()
+    assert until(lambda: not is_alive(company.sleepers()[0]))
+
+
+def test_the_interrupt_key_is_left_to_the_parent(workers: Workers, company: Company) -> None:
+    def interrupt() -> None:
+        until(company.sleepers)
+        (sleeper,) = company.sleepers()
+        os.kill(sleeper, signal.SIGINT)
+        time.sleep(0.3)
+        company.folder.joinpath("alive").write_text(str(is_alive(sleeper)))
+        os.kill(sleeper, signal.SIGKILL)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(ConversionError, match="was killed"):
+        workers.run(task(tasks.sleep, company.folder))
+    thread.join()
+    assert company.folder.joinpath("alive").read_text() == "True"
+
+
+def test_peak_memory_is_that_of_the_largest(workers: Workers) -> None:
+    small, large = (workers.run(task(tasks.allocate, megabytes)) for megabytes in (1, 300))
+    assert 300_000_000 < large.peak_rss_bytes - small.peak_rss_bytes + 50_000_000 < 400_000_000
+    assert workers.peak_rss_bytes == large.peak_rss_bytes
+
+
+def test_workers_have_tensorflows_settings(workers: Workers) -> None:
+    assert workers.run(task(tasks.environment, "TF_ENABLE_ONEDNN_OPTS")).value == "0"
+    assert workers.run(task(tasks.environment, "CUDA_VISIBLE_DEVICES")).value == "-1"
+
+
+def test_outcomes_are_values(workers: Workers) -> None:
+    (outcome,) = workers.run_all([task(tasks.fail, "odd")], jobs=1)
+    assert isinstance(outcome, Failed)
+    assert outcome.seconds > 0

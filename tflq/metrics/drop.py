@@ -1,0 +1,61 @@
+"""How much worse a metric became, and how certain that is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from tflq.metrics.kinds import Metric
+
+
+@dataclass(frozen=True)
+class Drop:
+    """How much worse than the base line a metric is on the same samples; negative where it is better."""
+
+    value: float
+    low: float
+    high: float
+    samples: int
+    deviation: float
+    """The standard deviation that a single sample adds."""
+
+    def samples_to_tell_from(self, bar: float) -> int | None:
+        """Samples that would tell the drop from the bar with 80 % power, one-sided 5 %; None where nothing would.
+
+        n = (z₀.₉₅ + z₀.₈₀)² · variance / distance², the paired form; for right-or-wrong outcomes the variance is the
+        share of samples on which the two models differ.
+        """
+        distance = abs(self.value - bar)
+        is_measurable = 0 < distance < math.inf and math.isfinite(self.deviation)
+        return math.ceil(6.2 * (self.deviation / distance) ** 2) if is_measurable else None
+
+
+def paired_drop(metric: Metric, base: np.ndarray, other: np.ndarray) -> Drop:
+    """The drop from `base` to `other`, both statistics [samples, k], with its 95 % interval.
+
+    For a mean over samples that is the normal interval of paired differences, which for right-or-wrong outcomes has the
+    variance (b + c − (b − c)²/n)/n² of McNemar's table; for other metrics a paired bootstrap over samples.
+    """
+    sign = 1.0 if metric.higher_is_better else -1.0
+    with np.errstate(invalid="ignore"):  # a file that answers Inf has no interval
+        drop = sign * float(metric.value(base.sum(0)) - metric.value(other.sum(0)))
+        deviation = _deviation(metric, base, other)
+    reach = 1.96 * deviation / math.sqrt(len(base))
+    return Drop(drop, drop - reach, drop + reach, len(base), deviation)
+
+
+def _deviation(metric: Metric, base: np.ndarray, other: np.ndarray) -> float:
+    if base.shape[1] == 2 and np.ptp(base[:, 1]) == 0 and metric.name != "rmse":
+        return float(np.std(base[:, 0] / base[:, 1] - other[:, 0] / other[:, 1]))
+    return _bootstrap_error(metric, base, other) * math.sqrt(len(base))
+
+
+def _bootstrap_error(metric: Metric, base: np.ndarray, other: np.ndarray, draws: int = 500) -> float:
+    random = np.random.default_rng(0)
+    differences = []
+    for _ in range(draws):
+        weights = random.multinomial(len(base), np.full(len(base), 1 / len(base))).astype(np.float64)
+        differences.append(metric.value(weights @ base) - metric.value(weights @ other))
+    return float(np.std(differences))

@@ -1,0 +1,47 @@
+"""How near an output is to another, without labels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def errors(reference: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """One sample's sums of float output f and quantized output q, from which its fidelity follows.
+
+    Σf², Σ(f − q)², Σfq, Σq², max|f − q| and the number of elements, float64 [6].
+    """
+    f, q = reference.astype(np.float64).reshape(-1), output.astype(np.float64).reshape(-1)
+    return np.array([f @ f, (f - q) @ (f - q), f @ q, q @ q, np.abs(f - q).max(initial=0), f.size])
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How near an output is to the float model's on the same samples; needs no labels."""
+
+    sqnr_db: float
+    """10·log10(Σf² / Σ(f − q)²); inf where they are equal, -inf where f is 0 throughout or either is not finite."""
+    cosine: float
+    max_abs_error: float
+    mse: float
+
+
+def fidelity(rows: np.ndarray) -> Fidelity:
+    """The fidelity over samples of `errors` rows, [samples, 6]."""
+    with np.errstate(invalid="ignore"):
+        signal, noise, cross, power, _, size = rows.sum(0).tolist()
+    return Fidelity(_decibels(signal, noise), _cosine(signal, power, cross), float(rows[:, 4].max()), noise / size)
+
+
+def _decibels(signal: float, noise: float) -> float:
+    if noise == 0:
+        return math.inf
+    is_measurable = 0 < signal < math.inf and 0 < noise < math.inf
+    return 10 * math.log10(signal / noise) if is_measurable else -math.inf
+
+
+def _cosine(signal: float, power: float, cross: float) -> float:
+    is_measurable = 0 < signal < math.inf and 0 < power < math.inf
+    return cross / math.sqrt(signal) / math.sqrt(power) if is_measurable else float(signal == power)

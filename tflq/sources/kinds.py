@@ -1,0 +1,130 @@
+"""The kinds of float model: each a model of its YAML keys, that becomes a SavedModel."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, PositiveInt, Tag
+
+from tflq.errors import SourceError
+from tflq.strict import AsTuple, RecipePath, Strict, did_you_mean, or_words, shown
+
+BatchSize = Annotated[
+    PositiveInt | Literal["dynamic"],
+    or_words("a whole number above 0", "dynamic"),
+    Field(description="Samples that one call takes; `dynamic` leaves it open."),
+]
+
+
+class SavedModel(Strict):
+    """A SavedModel folder."""
+
+    saved_model: RecipePath = Field(description="The folder that holds saved_model.pb.")
+    signature: str = Field("serving_default", description="The one that is converted; the file has no other.")
+    tags: Annotated[tuple[str, ...], AsTuple] = Field(("serve",), description="Of the graph, where it has several.")
+    batch_size: BatchSize = 1
+
+    @property
+    def path(self) -> Path:
+        return self.saved_model
+
+    def check(self) -> None:
+        """SourceError where there is certainly no such model; needs no TensorFlow."""
+        if not self.path.exists():
+            raise SourceError(f"{self.path}: there is no such folder")
+        if not any((self.path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
+            raise SourceError(f"{self.path}: is not a SavedModel: it has no saved_model.pb")
+
+    def saved(self, _: Path) -> Path:
+        """The model as a SavedModel: itself."""
+        return self.path
+
+
+class Keras(Strict):
+    """A `.keras` or `.h5` file, of Keras 3 or of Keras 2 (loaded by tf-keras)."""
+
+    keras: RecipePath = Field(description="A .keras or .h5 file.")
+    batch_size: BatchSize = 1
+    signature: Literal["serving_default"] = Field("serving_default", description="A Keras file has no other.")
+    tags: Annotated[tuple[Literal["serve"]], AsTuple] = Field(("serve",), description="A Keras file has no other.")
+
+    @property
+    def path(self) -> Path:
+        return self.keras
+
+    def check(self) -> None:
+        """SourceError where there is certainly no such model; needs no TensorFlow."""
+        if not self.path.is_file():
+            what = "is a folder; give it as saved_model" if self.path.is_dir() else "there is no such file"
+            raise SourceError(f"{self.path}: {what}")
+        self._keras_version()
+
+    def saved(self, folder: Path) -> Path:
+        """The model as a SavedModel, written into the folder; SourceError where Keras cannot load it."""
+        try:
+            if self._keras_version() < 3:
+                import tf_keras
+
+                tf_keras.models.load_model(self.path, compile=False).save(folder, save_format="tf")
+            else:
+                import keras
+
+                keras.models.load_model(self.path, compile=False).export(folder, verbose=False)
+        except (ValueError, TypeError, OSError, KeyError, AttributeError, NotImplementedError) as error:
+            said = " ".join(str(error).split())[:400]
+            remedy = "if it needs code of yours, load it there and give its export as saved_model"
+            raise SourceError(f"{self.path}: Keras cannot load or export it ({remedy}): {said}") from error
+        return folder
+
+    def _keras_version(self) -> int:
+        """The major version of the Keras that wrote the file."""
+        try:
+            version = _archive_version(self.path) if zipfile.is_zipfile(self.path) else _h5_version(self.path)
+        except (OSError, KeyError, ValueError) as error:
+            raise SourceError(f"{self.path}: is not a whole Keras model, in a .keras archive or HDF5 file") from error
+        return int(version.split(".")[0])
+
+
+def _archive_version(path: Path) -> str:
+    with zipfile.ZipFile(path) as archive:
+        return str(json.loads(archive.read("metadata.json"))["keras_version"])
+
+
+def _h5_version(path: Path) -> str:
+    import h5py
+
+    with h5py.File(path) as file:
+        file.attrs["model_config"]  # absent in a file of weights alone
+        version = file.attrs["keras_version"]
+        return version.decode() if isinstance(version, bytes) else str(version)
+
+
+def _of_one_kind(value: Any) -> Any:
+    if isinstance(value, Strict):
+        return value
+    if isinstance(value, str):
+        return {"keras" if value.endswith((".keras", ".h5", ".hdf5")) else "saved_model": value}
+    if not isinstance(value, dict):
+        raise ValueError(f"should be a path, or a mapping with the key saved_model or keras, not {shown(value)}")
+    if not _kinds(value):
+        hints = filter(None, (did_you_mean(str(key), ("saved_model", "keras")) for key in value))
+        raise ValueError(f"which kind of model? Give one of the keys saved_model, keras{next(hints, '')}")
+    if len(_kinds(value)) > 1:
+        raise ValueError("a model is of one kind, but both saved_model and keras are given")
+    return value
+
+
+def _kinds(value: Any) -> list[str]:
+    keys = value if isinstance(value, dict) else vars(value)
+    return [f"<{kind}>" for kind in ("saved_model", "keras") if kind in keys]
+
+
+Model = Annotated[
+    Annotated[SavedModel, Tag("<saved_model>")] | Annotated[Keras, Tag("<keras>")],
+    Discriminator(lambda value: _kinds(value)[0]),
+    BeforeValidator(_of_one_kind, json_schema_input_type=str | SavedModel | Keras),
+    Field(description="The float model: a SavedModel folder, or a .keras or .h5 file."),
+]

@@ -1,0 +1,150 @@
+"""A source to a SavedModel with one signature of known shapes, and to reference predictions; runs in a worker."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tflq.cache import tree_bytes
+from tflq.datasets import Sample, TensorSpec
+from tflq.errors import SourceError
+from tflq.inputs import Input
+from tflq.sources.kinds import Keras, SavedModel
+from tflq.sources.shapes import fixed, refuse_strangers
+from tflq.strict import did_you_mean
+from tflq.worker import Report
+
+SIGNATURE = "serving_default"
+"""The key of the only signature of every prepared model, and so of every file made of it."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """A signature as the source has it: dimensions that it leaves open are None."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    signatures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A float model with the one signature asked for, ready to convert."""
+
+    saved_model: Path
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    arguments: tuple[str, ...]
+    """What TensorFlow calls the inputs, in their order, since not every name can be that of an argument."""
+    size_bytes: int
+    weight_bytes: int
+
+    @property
+    def batch(self) -> int | None:
+        """Samples that one call takes; 1 where the inputs have no batch dimension, None where any number will do."""
+        return self.inputs[0].batch
+
+
+def describe(_: Report, model: SavedModel | Keras, folder: Path) -> Described:
+    """The signatures of the model; the folder is for what must be written to find out."""
+    loaded, function = _load(model, folder)
+    return Described(_inputs(function), _outputs(function), tuple(loaded.signatures))
+
+
+def prepare(_: Report, model: SavedModel | Keras, inputs: Mapping[str, Input], folder: Path) -> Prepared:
+    """Export the asked signature, alone and with every shape known, into `folder`.
+
+    The converter is given this export, not the source: it would convert another signature than the one asked for
+    where a model has several, and lose variables that only the signature holds on to.
+    """
+    import tensorflow as tf
+
+    loaded, function = _load(model, folder / "keras")
+    refuse_strangers(inputs, _inputs(function))
+    known = fixed(_inputs(function), model.batch_size, inputs)
+    arguments = dict(zip(_arguments(known), known, strict=True))
+    module = tf.Module()
+    module.loaded = loaded
+    serve = tf.function(
+        lambda **samples: function(**{arguments[key].name: sample for key, sample in samples.items()}),
+        autograph=False,
+    ).get_concrete_function(**{key: tf.TensorSpec(spec.shape, spec.dtype, key) for key, spec in arguments.items()})
+    tf.saved_model.save(module, str(folder / "model"), signatures={SIGNATURE: serve})
+    _rename(folder / "model", {key: spec.name for key, spec in arguments.items() if key != spec.name})
+    weights = sum(variable.dtype.size * variable.shape.num_elements() for variable in function.graph.variables)
+    return Prepared(folder / "model", known, _outputs(serve), tuple(arguments), tree_bytes(model.path), weights)
+
+
+def _arguments(specs: Sequence[TensorSpec]) -> list[str]:
+    names = [spec.name for spec in specs]
+    plain = all(re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) for name in names)
+    return names if plain else [f"input_{position}" for position in range(len(names))]
+
+
+def _rename(folder: Path, names: Mapping[str, str]) -> None:
+    """Call the signature's inputs as the source does, in the part of the SavedModel that the converter reads."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    if not names:
+        return
+    file = folder / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    inputs = saved.meta_graphs[0].signature_def[SIGNATURE].inputs
+    for argument, name in names.items():
+        inputs[name].CopyFrom(inputs.pop(argument))
+    file.write_bytes(saved.SerializeToString())
+
+
+def _load(model: SavedModel | Keras, folder: Path) -> tuple[Any, Any]:
+    import tensorflow as tf
+
+    model.check()
+    saved = model.saved(folder)
+    try:
+        loaded = tf.saved_model.load(str(saved), tags=list(model.tags))
+    except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
+        raise SourceError(f"{model.path}: TensorFlow cannot load it: {' '.join(str(error).split())[:400]}") from error
+    keys = list(loaded.signatures)
+    if model.signature not in keys:
+        has = f"it has {', '.join(keys)}" if keys else "it has none at all"
+        hint = did_you_mean(model.signature, keys)
+        raise SourceError(f"{model.path}: there is no signature {model.signature!r}{hint}; {has}")
+    function = loaded.signatures[model.signature]
+    if not function.structured_input_signature[1] or not function.structured_outputs:
+        raise SourceError(f"{model.path}: the signature {model.signature!r} has no inputs, or no outputs")
+    return loaded, function
+
+
+def _inputs(function: Any) -> tuple[TensorSpec, ...]:
+    return tuple(_spec(name, spec) for name, spec in function.structured_input_signature[1].items())
+
+
+def _outputs(function: Any) -> tuple[TensorSpec, ...]:
+    return tuple(_spec(name, spec) for name, spec in function.structured_outputs.items())
+
+
+def _spec(name: str, spec: Any) -> TensorSpec:
+    shape = tuple(spec.shape) if spec.shape.rank is not None else None
+    return TensorSpec(name, spec.dtype.name, shape)
+
+
+def reference(prepared: Prepared) -> Callable[[Sample], dict[str, np.ndarray]]:
+    """The float model as a function of arrays, run by TensorFlow on one thread."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    loaded = tf.saved_model.load(str(prepared.saved_model))
+    function = loaded.signatures[SIGNATURE]
+
+    def predict(arrays: Sample) -> dict[str, np.ndarray]:
+        fed = zip(prepared.arguments, prepared.inputs, strict=True)
+        outputs = function(**{argument: tf.constant(arrays[spec.name]) for argument, spec in fed})
+        return {name: output.numpy() for name, output in outputs.items() if loaded}
+
+    return predict
