@@ -110,8 +110,9 @@ def _section(section: Schema) -> Iterator[str]:
 
 
 def _row(key: str, field: Schema, required: list[str]) -> str:
-    default = "**required**" if key in required else f"`{json.dumps(field.get('default'))}`"
+    default = f"`{json.dumps(field.get('default'))}`"
     default = "" if default == "`null`" or "$ref" in field or default.startswith("`{") else default
+    default = "**required**" if key in required else default
     return f"| `{key}` | {_cell(_type(field))} | {_cell(default)} | {_cell(field.get('description', ''))} |"
 
 

@@ -13,10 +13,9 @@ from typing import Any
 
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
 
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-import tf_keras  # noqa: E402
+import models_keras
+import numpy as np
+import tensorflow as tf
 
 Maker = Callable[[Path], None]
 RANDOM = np.random.default_rng(0)
@@ -160,7 +159,7 @@ def branches(path: Path) -> None:
     one, other = weights(16, 64), weights(16, 64)
 
     def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
-        y = tf.cond(tf.reduce_sum(x) > -1e6, lambda: tf.matmul(x, one), lambda: tf.matmul(x, other))
+        y = tf.cond(tf.reduce_sum(x) > -100, lambda: tf.matmul(x, one), lambda: tf.matmul(x, other))
         return {"y": tf.nn.relu(y)}
 
     save(path, serve, spec("x", 1, 16), held=[one, other])
@@ -259,73 +258,38 @@ def tagged(path: Path) -> None:
     builder.save()
 
 
-def keras3_layers() -> keras.Model:
-    """With a batch normalization, whose statistics must be used rather than taken anew."""
-    keras.utils.set_random_seed(0)
-    return keras.Sequential(
-        [
-            keras.Input((8, 8, 3), name="image"),
-            keras.layers.Conv2D(16, 3, padding="same"),
-            keras.layers.BatchNormalization(),
-            keras.layers.ReLU(),
-            keras.layers.Conv2D(8, 3),
-            keras.layers.Dropout(0.5),
-            keras.layers.GlobalAveragePooling2D(),
-            keras.layers.Dense(4),
-        ]
-    )
+def without_signature(path: Path) -> None:
+    module = tf.Module()
+    module.matrix = weights(16, 64)
+    tf.saved_model.save(module, str(path))
 
 
-def keras2_layers() -> tf_keras.Model:
-    tf_keras.utils.set_random_seed(0)
-    return tf_keras.Sequential(
-        [
-            tf_keras.layers.Conv2D(16, 3, padding="same", input_shape=(8, 8, 3), name="conv"),
-            tf_keras.layers.BatchNormalization(),
-            tf_keras.layers.ReLU(),
-            tf_keras.layers.Conv2D(8, 3),
-            tf_keras.layers.GlobalAveragePooling2D(),
-            tf_keras.layers.Dense(4),
-        ]
-    )
+def without_inputs(path: Path) -> None:
+    matrix = weights(16, 64)
+    save(path, lambda: {"y": 2 * matrix}, held=matrix)
 
 
-def keras3(path: Path) -> None:
-    model = keras3_layers()
-    model.save(path.with_suffix(".keras"))
-    model.save(path.with_suffix(".h5"))
+def one_at_a_time(path: Path) -> None:
+    """The signature leaves the batch open, and the graph does not."""
+    matrix = weights(16, 64)
+    save(path, lambda x: {"y": tf.matmul(tf.reshape(x, (1, 16)), matrix)}, spec("x", None, 16), held=matrix)
 
 
-def keras2(path: Path) -> None:
-    model = keras2_layers()
-    model.save(path.with_suffix(".keras"))
-    model.save(path.with_suffix(".h5"))
+def as_many_as_positive(path: Path) -> None:
+    """How many rows the answer has depends on the numbers."""
+    matrix = weights(16, 64)
+
+    def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        y = tf.reshape(tf.matmul(x, matrix), [64])
+        return {"y": tf.boolean_mask(y, y > 0)}
+
+    save(path, serve, spec("x", 1, 16), held=matrix)
 
 
-def recurrent(kind: type[keras.layers.Layer]) -> keras.Model:
-    return keras.Sequential([keras.Input((6, 8), name="x"), kind(16), keras.layers.Dense(64), keras.layers.Dense(3)])
-
-
-def lstm(path: Path) -> None:
-    recurrent(keras.layers.LSTM).save(path.with_suffix(".keras"))
-
-
-def gru(path: Path) -> None:
-    recurrent(keras.layers.GRU).save(path.with_suffix(".keras"))
-
-
-def lstm_exported(path: Path) -> None:
-    recurrent(keras.layers.LSTM).export(str(path), verbose=False)
-
-
-def lstm_keras2(path: Path) -> None:
-    """Becomes one fused op."""
-    layers = [
-        tf_keras.layers.LSTM(16, input_shape=(6, 8), name="lstm"),
-        tf_keras.layers.Dense(64),
-        tf_keras.layers.Dense(3),
-    ]
-    tf_keras.Sequential(layers).save(path.with_suffix(".h5"))
+def with_cumprod(path: Path) -> None:
+    """TensorFlow has the op, TensorFlow Lite has not."""
+    matrix = weights(16, 64)
+    save(path, lambda x: {"y": tf.math.cumprod(tf.matmul(x, matrix), 1)}, spec("x", None, 16), held=matrix)
 
 
 MAKERS: tuple[Maker, ...] = (
@@ -352,12 +316,12 @@ MAKERS: tuple[Maker, ...] = (
     fake_quantized,
     odd_names,
     tagged,
-    keras3,
-    keras2,
-    lstm,
-    gru,
-    lstm_exported,
-    lstm_keras2,
+    without_signature,
+    without_inputs,
+    one_at_a_time,
+    as_many_as_positive,
+    with_cumprod,
+    *models_keras.MAKERS,
 )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from tflq.flatbuffer import Graph, load as read
+from tflq.flatbuffer import Graph
+from tflq.flatbuffer import load as read
 from tflq.pipeline import Settings, run
 from tflq.recipe import load, only
 from tflq.result import Result, Variant
@@ -63,15 +64,15 @@ class Recipes:
     models: Path
     data: Path
 
-    def write(self, model: str, variants: Sequence[Any], **keys: Any) -> Path:
-        """A recipe for that model on its own data, eight rows each to calibrate and to measure, without latency.
+    def write(self, model: str, variants: Sequence[Any], /, **keys: Any) -> Path:
+        """A recipe for that model on its own data, twenty rows to calibrate and eight to measure, without latency.
 
         `keys` are the recipe's, and replace what is here by default.
         """
         rows = {"npz": str(self.data / f"{columns_of(model)}.npz")}
         recipe = {
             "model": str(self.models / model),
-            "calibration": {"dataset": rows, "samples": 8, "seed": 1},
+            "calibration": {"dataset": rows, "samples": 20, "seed": 1},
             "evaluation": {"dataset": rows, "samples": 8, "seed": 2},
             "variants": list(variants),
             "latency": "off",
@@ -84,7 +85,7 @@ class Recipes:
         file.write_text(yaml.safe_dump(plain, sort_keys=False))
         return file
 
-    def run(self, model: str, variants: Sequence[Any], **keys: Any) -> Ran:
+    def run(self, model: str, variants: Sequence[Any], /, **keys: Any) -> Ran:
         return run_recipe(self.write(model, variants, **keys))
 
 
@@ -102,7 +103,10 @@ def columns_of(model: str) -> str:
 
 
 def run_recipe(
-    recipe: Path | str | Mapping[str, Any], folder: Path | None = None, names: Sequence[str] = (), file: Path | None = None
+    recipe: Path | str | Mapping[str, Any],
+    folder: Path | None = None,
+    names: Sequence[str] = (),
+    file: Path | None = None,
 ) -> Ran:
     """Run a recipe: its file, or its text or content, which is written into the folder."""
     if isinstance(recipe, Path):

@@ -24,7 +24,9 @@ def dtypes(graph: Graph) -> set[str]:
     found = set()
     for subgraph, operator in graph.operators():
         found |= {tensor.dtype for tensor in (*subgraph.read_by(operator), *subgraph.written_by(operator))}
-    return found - {"int32"} | {"int32" for sub in graph.subgraphs for t in sub.tensors if t.dtype == "int32" and t.quantization}
+    return found - {"int32"} | {
+        "int32" for sub in graph.subgraphs for t in sub.tensors if t.dtype == "int32" and t.quantization
+    }
 
 
 def ports(graph: Graph) -> tuple[list[str], list[str]]:
@@ -45,7 +47,7 @@ DTYPES = {
 }
 PORTS = {"int8_only": "int8", "int16x8_only": "int16"}
 LARGEST_SHARE = {"dynamic": 0.6, "float16": 0.7, "int8": 0.6, "int8_only": 0.6, "int16x8": 0.6, "int16x8_only": 0.6}
-LEAST_DB = {"dynamic": 35, "float16": 60, "int8": 25, "int8_only": 25, "int16x8": 30, "int16x8_only": 30}
+LEAST_DB = {"dynamic": 35, "float16": 60, "int8": 25, "int8_only": 25, "int16x8": 25, "int16x8_only": 25}
 
 
 @every_mode
@@ -89,10 +91,10 @@ def test_folder_holds_files_reports_recipe_and_log_and_nothing_else(all_modes: R
 def test_report_says_what_was_read(all_modes: Ran) -> None:
     report = all_modes.report
     assert report["exit_code"] == 0
-    assert (report["calibration"]["samples"], report["calibration"]["of"]) == (8, 24)
+    assert (report["calibration"]["samples"], report["calibration"]["of"]) == (20, 24)
     assert (report["evaluation"]["samples"], report["evaluation"]["of"]) == (12, 24)
     (image,) = report["calibration"]["inputs"]
-    assert (image["name"], image["dtype"], image["samples"]) == ("image", "float32", 8)
+    assert (image["name"], image["dtype"], image["samples"]) == ("image", "float32", 20)
 
 
 def test_all_files_are_scored_timed_and_compared_on_the_same_samples(all_modes: Ran) -> None:
@@ -123,9 +125,9 @@ def test_resolved_recipe_makes_the_same_bytes_again(all_modes: Ran, tmp_path: Pa
     copy.write_text(yaml.safe_dump(resolved | {"output": str(tmp_path), "latency": "off"}))
     again = run_recipe(copy)
     copy.unlink()
-    assert {mode: again.file(mode).read_bytes() == all_modes.file(mode).read_bytes() for mode in MODES} == dict.fromkeys(
-        MODES, True
-    )
+    assert {
+        mode: again.file(mode).read_bytes() == all_modes.file(mode).read_bytes() for mode in MODES
+    } == dict.fromkeys(MODES, True)
     assert again.variant("int8").measured.fidelity == all_modes.variant("int8").measured.fidelity
 
 
@@ -197,8 +199,8 @@ def test_figures_do_not_depend_on_the_batch(recipes: Recipes, all_modes: Ran, ba
     assert shape == (-1 if batch_size == "dynamic" else batch_size, 8, 8, 3)
     assert ran.variant("float32").measured.metric == all_modes.variant("float32").measured.metric
     one, other = (each.variant("int8").measured.fidelity["scores"] for each in (ran, all_modes))
-    assert one.mse == pytest.approx(other.mse, rel=0.3)
-    assert one.sqnr_db == pytest.approx(other.sqnr_db, abs=1.5)
+    assert one.mse == pytest.approx(other.mse, rel=0.002)
+    assert one.sqnr_db == pytest.approx(other.sqnr_db, abs=0.01)
 
 
 def test_last_batch_may_be_of_one_sample(recipes: Recipes) -> None:
@@ -268,8 +270,11 @@ def test_several_outputs_keep_their_names(recipes: Recipes) -> None:
     evaluation = {"dataset": rows, "label": "label", "metric": "top1", "output": "zeta", "samples": "all"}
     ran = recipes.run("two_outputs", ["float32", "int8_only"], evaluation=evaluation)
     assert ran.result.exit_code == 0, ran.page
-    assert {port.name: port.shape for port in ran.variant("int8_only").file.outputs} == {"zeta": (1, 4), "alpha": (1, 16)}
-    assert {name: 25 < output.sqnr_db for name, output in ran.variant("int8_only").measured.fidelity.items()} == {
+    assert {port.name: port.shape for port in ran.variant("int8_only").file.outputs} == {
+        "zeta": (1, 4),
+        "alpha": (1, 16),
+    }
+    assert {name: output.sqnr_db > 25 for name, output in ran.variant("int8_only").measured.fidelity.items()} == {
         "zeta": True,
         "alpha": True,
     }
@@ -279,7 +284,7 @@ def test_several_outputs_keep_their_names(recipes: Recipes) -> None:
 def test_without_evaluation_fidelity_is_measured_on_calibration_samples(recipes: Recipes) -> None:
     ran = recipes.run("tiny_dense", ["int8"], evaluation=None)
     assert ran.result.exit_code == 0
-    assert ran.result.evaluation.samples == 8
+    assert ran.result.evaluation.samples == 20
     assert any("fidelity is measured on the calibration samples" in warning for warning in ran.result.warnings)
 
 
@@ -293,7 +298,7 @@ def test_failed_gate_is_exit_code_1_and_the_file_is_kept(recipes: Recipes) -> No
     ran = recipes.run("tiny_conv", ["float32", "int8"], gates={"max_size_ratio": 0.9, "min_sqnr_db": 90})
     assert ran.codes == {"float32": 1, "int8": 1}
     assert ran.result.exit_code == 1
-    assert ran.variant("int8").status == "failed gate"
+    assert ran.variant("int8").status == "failed"
     assert ran.file("int8").is_file()
 
 

@@ -161,8 +161,8 @@ def split(outputs: Mapping[str, np.ndarray], count: int, source: Prepared) -> li
     for name, output in outputs.items():
         if output.shape[:1] != (batch,):
             raise EvaluationError(
-                f"output {name!r} is {brackets(output.shape)} for {batch} samples, so nobody can tell which part belongs"
-                " to which: leave model.batch_size at 1"
+                f"output {name!r} is {brackets(output.shape)} for {batch} samples, so nobody can tell which part"
+                " belongs to which: leave model.batch_size at 1"
             )
     return [{name: output[i : i + 1] for name, output in outputs.items()} for i in range(count)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from tflq.datasets import brackets
 from tflq.errors import EvaluationError
 
 Arrays = Mapping[str, np.ndarray]
+
+LONGEST_WARMUP_SECONDS, LONGEST_SECONDS = 1.0, 10.0
+"""Where calls take long, fewer tell as much: it is kernels without vector instructions that do."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,19 @@ class Runner:
 
         Calls do not depend on each other: the state that fused recurrent ops keep is cleared before each.
         """
-        fed = {name: quantized(self._fitting(arrays, name), detail) for name, detail in self._inputs.items()}
+        raw = self._run(self._fed(arrays))
+        return {name: dequantized(output, self._outputs[name]) for name, output in raw.items()}
+
+    def _fed(self, arrays: Arrays) -> Arrays:
+        return {name: quantized(self._fitting(arrays, name), detail) for name, detail in self._inputs.items()}
+
+    def _run(self, fed: Arrays) -> Arrays:
         try:
             self._interpreter.reset_all_variables()
-            raw = self._runner(**fed)
+            raw: Arrays = self._runner(**fed)
         except (ValueError, RuntimeError) as error:
             raise EvaluationError(f"{self.path.name}: LiteRT fails while it runs this file: {_cause(error)}") from error
-        return {name: dequantized(output, self._outputs[name]) for name, output in raw.items()}
+        return raw
 
     def _fitting(self, arrays: Arrays, name: str) -> np.ndarray:
         """The array of that input; the interpreter would change the file's shapes to those of any array."""
@@ -83,16 +93,24 @@ class Runner:
         return f"LiteRT {importlib.metadata.version('ai-edge-litert')}, {'XNNPACK' if delegated else 'built-in'}"
 
     def time(self, arrays: Arrays, runs: int, warmup: int) -> Latency:
-        """The time of `runs` calls after `warmup` others; fewer once they took half a minute."""
-        for _ in range(warmup):
-            self(arrays)
-        milliseconds: list[float] = []
-        while len(milliseconds) < runs and (len(milliseconds) < 3 or sum(milliseconds) < 30_000):
-            start = time.perf_counter()
-            self(arrays)
-            milliseconds.append((time.perf_counter() - start) * 1000)
+        """The time of `runs` calls after `warmup` others, of both fewer where they take long.
+
+        The inputs are quantized before, once, since on a device they are made in the file's own dtype.
+        """
+        fed = self._fed(arrays)
+        self._timed(fed, warmup, LONGEST_WARMUP_SECONDS)
+        milliseconds = self._timed(fed, runs, LONGEST_SECONDS)
         median, p90 = np.percentile(milliseconds, [50, 90])
         return Latency(float(median), float(p90), len(milliseconds), self.threads, self.kernels())
+
+    def _timed(self, fed: Arrays, count: int, seconds: float) -> list[float]:
+        """Milliseconds of each call; no new one is begun after that time, once there are three."""
+        milliseconds: list[float] = []
+        while len(milliseconds) < count and (len(milliseconds) < 3 or sum(milliseconds) < seconds * 1000):
+            start = time.perf_counter()
+            self._run(fed)
+            milliseconds.append((time.perf_counter() - start) * 1000)
+        return milliseconds
 
 
 def quantized(array: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
@@ -125,4 +143,7 @@ def _cause(error: Exception) -> str:
         )
     if "unresolved custom op" in text:
         return f"it holds custom ops (allow_custom_ops), for which LiteRT has no kernel: {text[:400]}"
+    node = re.search(r"Node number \d+ \((\w+)\)", text)
+    if node and re.search(r"support|->type", text):
+        return f"LiteRT has no kernel for the {node[1]} that the converter made; try another mode: {text[:400]}"
     return text[:400]

@@ -30,7 +30,7 @@ class Settings:
     """Seconds that one stage may take."""
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
     """Worker processes at a time."""
-    listen: Listener = lambda event: None
+    listen: Listener = lambda _: None
 
 
 def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = None) -> Result:

@@ -9,7 +9,6 @@ from tflq.contract import FloatOp
 from tflq.errors import TflqError
 from tflq.inputs import Summary
 from tflq.interpreter import Latency
-from tflq.metrics import Drop, Fidelity
 from tflq.rules import Violation
 
 Status = Literal["ok", "failed", "broken", "error"]

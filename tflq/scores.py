@@ -1,4 +1,4 @@
-"""From what was recorded, sample by sample, to the figures of the report: metric, fidelity, gates, what is suspicious."""
+"""From what was recorded, sample by sample, to the figures of the report: metric, fidelity, gates, suspicions."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _sampled_gates(asked: Gates, measured: Measured) -> Iterator[Gate]:
 
 
 def suspicions(record: Record, float32: Record) -> Iterator[Violation]:
-    """What the answers of a file betray: NaN, or the same answer whatever the input."""
+    """What the answers of a file betray: NaN, the same answer whatever the input, or hardly more than noise."""
     wrong = int(np.count_nonzero(~record.is_finite))
     if wrong:
         also = ", and so does the float32 file" if not float32.is_finite.all() else ""
@@ -82,6 +82,9 @@ def suspicions(record: Record, float32: Record) -> Iterator[Violation]:
         moved = float(float32.spread[name].max())
         if len(spread) > 1 and spread.max() == 0 and moved > 0.01 * level and moved > 0:
             yield _seen(f"output {name!r}", "is the same for every sample, where the float32 file's varies", "error")
+        elif not wrong and fidelity(record.errors[name]).sqnr_db < 0:
+            message = "is more noise than signal: it differs from the float32 file's by more than that differs from 0"
+            yield _seen(f"output {name!r}", message, "warning")
 
 
 def strays(source: Record) -> Iterator[Violation]:

@@ -34,7 +34,7 @@ def _lines(model: str, keras: bool, described: Described) -> Iterator[str]:
     yield "model:"
     yield f"  {'keras' if keras else 'saved_model'}: {model}"
     if not keras:
-        yield f"  signature: {sources.SIGNATURE}  # it has: {', '.join(described.signatures)}"
+        yield f"  signature: {described.signature}  # it has: {', '.join(described.signatures)}"
     yield "  batch_size: 1  # or dynamic"
     yield "inputs:"
     for spec in described.inputs:

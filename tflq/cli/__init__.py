@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from tflq.cli import options as option
+from tflq.cli.options import ExistingFile, File, Options, pass_options
 from tflq.errors import RecipeError, TflqError
 
 if TYPE_CHECKING:
@@ -18,87 +19,34 @@ if TYPE_CHECKING:
     from tflq.recipe import Recipe
     from tflq.result import Result
 
-File = click.Path(path_type=Path)
-ExistingFile = click.Path(path_type=Path, exists=True, dir_okay=False)
 INTERRUPTED = 130
-
-
-@dataclass
-class Options:
-    """What commands that run recipes have in common."""
-
-    overrides: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
-    output: Path | None = None
-    as_json: bool = False
-    verbose: bool = False
-    timeout: float | None = None
-
-
-def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    setattr(context.ensure_object(Options), str(parameter.name), value)
-
-
-_set = click.option(
-    "--set",
-    "overrides",
-    metavar="KEY=VALUE",
-    multiple=True,
-    callback=_keep,
-    expose_value=False,
-    help="Override a key of the recipe, such as calibration.samples=50.",
-)
-_only = click.option(
-    "--only", metavar="NAME", multiple=True, callback=_keep, expose_value=False, help="Make only this variant."
-)
-_output = click.option(
-    "--output", metavar="DIR", type=File, callback=_keep, expose_value=False, help="Write there, not where RECIPE says."
-)
-_json = click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    callback=_keep,
-    expose_value=False,
-    help="Print the report as JSON, nothing else.",
-)
-_verbose = click.option(
-    "-v", "--verbose", is_flag=True, callback=_keep, expose_value=False, help="Show what TensorFlow says, too."
-)
-_timeout = click.option(
-    "--timeout",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
-    callback=_keep,
-    expose_value=False,
-    help="Stop a stage that takes longer.",
-)
-_options = click.make_pass_decorator(Options, ensure=True)
 
 
 class _InOrder(click.Group):
     """Lists the commands in the order in which one meets them."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, _: click.Context) -> list[str]:
         return list(self.commands)
 
 
 @contextmanager
-def _boundary() -> Iterator[None]:
+def _boundary(as_json: bool = False) -> Iterator[None]:
     """The one place where an error becomes a message and an exit code."""
     try:
         yield
     except TflqError as error:
         _complain(error)
+        if as_json:
+            _print_json([error])
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         click.echo("interrupted; the files of the last run are as they were", err=True)
         sys.exit(INTERRUPTED)
 
 
-def _complain(error: TflqError) -> None:
+def _complain(error: TflqError, about: str = "") -> None:
     for line in str(error).splitlines():
-        click.echo(f"{click.style('error:', fg='red')} {line}", err=True)
+        click.echo(f"{click.style('error:', fg='red')} {about}{line}", err=True)
 
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
@@ -107,32 +55,37 @@ def main() -> None:
     """Turn a float TensorFlow model into the .tflite files that ship: asked, made, checked, measured.
 
     \b
-    Exit codes:
-      0  made, checked, all gates passed
-      1  made, but a gate failed
-      2  the command line or the recipe is wrong
-      3  the source cannot be read, or has no such signature
-      4  the data cannot be read, or cannot calibrate
-      5  conversion failed or crashed, timed out, ran out of memory
-      6  made, but it breaks its mode's contract
-      7  made, but it cannot be run or evaluated
+    Exit codes, the gravest of all variants and recipes:
+        0  made, checked, all gates passed
+        1  made, but a gate failed
+        2  the command line or the recipe is wrong
+        3  the source cannot be read, or has no such signature
+        4  the data cannot be read, or cannot calibrate
+        5  conversion failed or crashed, timed out, ran out of memory
+        6  made, but it breaks its mode's contract
+        7  made, but it cannot be run or evaluated
       130  interrupted
     """
 
 
 @main.command()
 @click.argument("recipes", metavar="RECIPE...", nargs=-1, required=True, type=File)
-@_set
-@_only
-@_output
-@_json
-@_verbose
-@_timeout
-@_options
+@option.overriding
+@option.only
+@option.output
+@option.json
+@option.verbose
+@option.timeout
+@pass_options
 def convert(options: Options, recipes: tuple[Path, ...]) -> None:
-    """Make, check and measure the variants of each RECIPE."""
-    with _boundary():
+    """Make, check and measure the variants of each RECIPE.
+
+    The files, report.md and report.json are written into the output folder that RECIPE names, by default build/NAME
+    beside it. A variant that fails, or a recipe, does not keep the others from being made.
+    """
+    with _boundary(options.as_json):
         loaded = [_adjusted(recipe, options, len(recipes)) for recipe in _load(recipes, options.overrides)]
+        _refuse_shared_outputs(recipes, loaded)
         outcomes = [_run(recipe, options, None) for recipe in loaded]
     if options.as_json:
         _print_json(outcomes)
@@ -141,37 +94,37 @@ def convert(options: Options, recipes: tuple[Path, ...]) -> None:
 
 @main.command()
 @click.argument("recipes", metavar="RECIPE...", nargs=-1, required=True, type=File)
-@_set
-@_options
+@option.overriding
+@pass_options
 def check(options: Options, recipes: tuple[Path, ...]) -> None:
-    """Say what is wrong with each RECIPE, without TensorFlow."""
-    from tflq.recipe import warnings
+    """Say what is wrong with each RECIPE, in a moment.
 
+    All that can be told without TensorFlow and without reading the data.
+    """
     with _boundary():
-        for path, recipe in zip(recipes, _load(recipes, options.overrides), strict=True):
-            recipe.model.check()
-            for warning in warnings(recipe):
-                click.echo(f"{click.style('note:', fg='yellow')} {path}: {warning}", err=True)
-            names = ", ".join(variant.name for variant in recipe.variants)
-            click.echo(f"{path}: ok: {recipe.model.path} to {names} in {recipe.output}")
+        loaded = _load(recipes, options.overrides)
+        _refuse_shared_outputs(recipes, loaded)
+    sys.exit(max(_check(path, recipe) for path, recipe in zip(recipes, loaded, strict=True)))
 
 
 @main.command()
 @click.argument("model", type=File)
 @click.option("-o", "target", metavar="FILE", type=File, help="Write there, not to standard output.")
-@_verbose
-@_options
+@option.verbose
+@pass_options
 def init(options: Options, model: Path, target: Path | None) -> None:
     """Write a commented recipe for MODEL.
 
-    It is made from the model's signature, and runs as it is, with random numbers for data.
+    MODEL is a SavedModel folder, a .keras or a .h5 file. The recipe is made from its signature, and runs as it is,
+    with random numbers for data.
     """
     from tflq import cache, starter
 
-    with _boundary(), _display(options) as display:
-        text = starter.recipe_for(model, target.parent if target else Path(), display)
-        if target is not None and target.exists():
-            raise RecipeError(f"{target}: exists already; remove it, or choose another name")
+    with _boundary():
+        if target is not None:
+            _refuse_overwriting(target)
+        with _display(options) as display:
+            text = starter.recipe_for(model, target.parent if target else Path(), display)
     if target is None:
         click.echo(text, nl=False)
     else:
@@ -182,17 +135,17 @@ def init(options: Options, model: Path, target: Path | None) -> None:
 @main.command()
 @click.argument("file", metavar="FILE.tflite", type=ExistingFile)
 @click.argument("recipe", type=File)
-@_set
-@_json
-@_verbose
-@_timeout
-@_options
+@option.overriding
+@option.json
+@option.verbose
+@option.timeout
+@pass_options
 def evaluate(options: Options, file: Path, recipe: Path) -> None:
     """Measure a FILE on the data of RECIPE.
 
     The file may be made anywhere; it is held against the float model of the recipe.
     """
-    with _boundary():
+    with _boundary(options.as_json):
         (loaded,) = _load((recipe,), options.overrides)
         outcome = _run(loaded, options, file)
     if options.as_json:
@@ -202,8 +155,9 @@ def evaluate(options: Options, file: Path, recipe: Path) -> None:
 
 @main.command()
 @click.argument("file", metavar="FILE.tflite", type=ExistingFile)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def inspect(file: Path, as_json: bool) -> None:
+@option.json
+@pass_options
+def inspect(options: Options, file: Path) -> None:
     """Show what a FILE holds.
 
     Ops and their precision, inputs and outputs with their scales, where the bytes are.
@@ -211,9 +165,9 @@ def inspect(file: Path, as_json: bool) -> None:
     from tflq import flatbuffer
     from tflq.report import inspect as report
 
-    with _boundary():
+    with _boundary(options.as_json):
         graph = flatbuffer.load(file)
-    click.echo(report.to_json(graph) if as_json else report.to_text(graph))
+    click.echo(report.to_json(graph) if options.as_json else report.to_text(graph))
 
 
 @main.command()
@@ -235,7 +189,7 @@ def _load(paths: Sequence[Path], overrides: Sequence[str]) -> list[Recipe]:
         except RecipeError as error:
             faults.append(str(error))
     if faults:
-        raise RecipeError("\n".join(faults))
+        raise RecipeError("\n".join(dict.fromkeys(faults)))
     return recipes
 
 
@@ -249,30 +203,50 @@ def _adjusted(recipe: Recipe, options: Options, count: int) -> Recipe:
     return recipe.model_copy(update={"output": options.output / recipe.name if count > 1 else options.output})
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one recipe: a result, or the error that left none."""
-
-    result: Result | None
-    error: TflqError | None
-
-    @property
-    def exit_code(self) -> int:
-        return self.error.exit_code if self.error else self.result.exit_code if self.result else 0
+def _refuse_shared_outputs(paths: Sequence[Path], recipes: Sequence[Recipe]) -> None:
+    """RecipeError where the files of one recipe would replace those of another."""
+    first: dict[Path, Path] = {}
+    for path, recipe in zip(paths, recipes, strict=True):
+        other = first.setdefault(recipe.output.absolute(), path)
+        if other is not path:
+            raise RecipeError(f"{path}: writes into {recipe.output}, as {other} does: give it another name or output")
 
 
-def _run(recipe: Recipe, options: Options, file: Path | None) -> Outcome:
+def _refuse_overwriting(target: Path) -> None:
+    if target.exists():
+        raise RecipeError(f"{target}: exists already; remove it, or choose another name")
+    if not target.parent.is_dir():
+        raise RecipeError(f"{target}: there is no folder {target.parent}")
+
+
+def _check(path: Path, recipe: Recipe) -> int:
+    """Say what there is to say of it; the exit code."""
+    from tflq.recipe import warnings
+
+    try:
+        recipe.model.check()
+    except TflqError as error:
+        _complain(error, f"{path}: ")
+        return error.exit_code
+    for warning in warnings(recipe):
+        click.echo(f"{click.style('note:', fg='yellow')} {path}: {warning}", err=True)
+    names = ", ".join(variant.name for variant in recipe.variants)
+    click.echo(f"{path}: ok: {recipe.model.path} to {names} in {recipe.output}")
+    return 0
+
+
+def _run(recipe: Recipe, options: Options, file: Path | None) -> Result | TflqError:
     from tflq.pipeline import Settings, run
 
     try:
         with _display(options) as display:
             result = run(recipe, Settings(timeout=options.timeout, listen=display), file)
     except TflqError as error:
-        _complain(error)
-        return Outcome(None, error)
+        _complain(error, f"{recipe.name}: ")
+        return error
     if not options.as_json:
         _show(result, recipe, file)
-    return Outcome(result, None)
+    return result
 
 
 def _display(options: Options) -> Display:
@@ -295,9 +269,8 @@ def _show(result: Result, recipe: Recipe, file: Path | None) -> None:
         console.print(f"report: {recipe.output / 'report.md'}", highlight=False, soft_wrap=True)
 
 
-def _print_json(outcomes: Sequence[Outcome]) -> None:
+def _print_json(outcomes: Sequence[Result | TflqError]) -> None:
     """One report, or a list of them where several recipes were given."""
     from tflq.report.machine import to_json
 
-    reports = [outcome.result or outcome.error for outcome in outcomes]
-    click.echo(to_json(reports[0] if len(reports) == 1 else reports), nl=False)
+    click.echo(to_json(outcomes[0] if len(outcomes) == 1 else outcomes), nl=False)

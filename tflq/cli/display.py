@@ -1,4 +1,4 @@
-"""What is shown while work goes on: bars on a terminal, plain lines elsewhere, nothing where only the report is wanted."""
+"""What is shown while work goes on: bars on a terminal, lines elsewhere, nothing where only the report is wanted."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def _legend(result: Result) -> str:
     timed = [v.measured.latency_ms for v in result.variants if v.measured and v.measured.latency_ms]
     if timed:
         said += (
-            f" ms: median of one call on this machine, {timed[0].threads} thread(s);"
+            f" ms: median of one call on this machine, {timed[0].threads} thread{'s' * (timed[0].threads > 1)};"
             " it says little of a phone or an accelerator."
         )
     return said
@@ -94,7 +94,8 @@ def _ports(result: Result) -> Iterator[tuple[str, ...]]:
 def _port(name: str, side: str, port: Port) -> tuple[str, ...]:
     scale = "" if port.scale is None else f"{port.scale:.9g}"
     zero_point = "" if port.zero_point is None else str(port.zero_point)
-    return (name, side, port.name, port.dtype, "×".join(map(str, port.shape)), scale, zero_point)
+    shape = "×".join("?" if length == -1 else str(length) for length in port.shape)
+    return (name, side, port.name, port.dtype, shape, scale, zero_point)
 
 
 def _made(result: Result) -> str:

@@ -38,9 +38,9 @@ class SavedModel(Strict):
         if not any((self.path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
             raise SourceError(f"{self.path}: is not a SavedModel: it has no saved_model.pb")
 
-    def saved(self, _: Path) -> Path:
+    def saved(self, _: Path) -> SavedModel:
         """The model as a SavedModel: itself."""
-        return self.path
+        return self
 
 
 class Keras(Strict):
@@ -62,7 +62,7 @@ class Keras(Strict):
             raise SourceError(f"{self.path}: {what}")
         self._keras_version()
 
-    def saved(self, folder: Path) -> Path:
+    def saved(self, folder: Path) -> SavedModel:
         """The model as a SavedModel, written into the folder; SourceError where Keras cannot load it."""
         try:
             if self._keras_version() < 3:
@@ -77,7 +77,7 @@ class Keras(Strict):
             said = " ".join(str(error).split())[:400]
             remedy = "if it needs code of yours, load it there and give its export as saved_model"
             raise SourceError(f"{self.path}: Keras cannot load or export it ({remedy}): {said}") from error
-        return folder
+        return SavedModel(saved_model=folder)
 
     def _keras_version(self) -> int:
         """The major version of the Keras that wrote the file."""
@@ -125,6 +125,6 @@ def _kinds(value: Any) -> list[str]:
 Model = Annotated[
     Annotated[SavedModel, Tag("<saved_model>")] | Annotated[Keras, Tag("<keras>")],
     Discriminator(lambda value: _kinds(value)[0]),
-    BeforeValidator(_of_one_kind, json_schema_input_type=str | SavedModel | Keras),
+    BeforeValidator(_of_one_kind, json_schema_input_type=Path | SavedModel | Keras),
     Field(description="The float model: a SavedModel folder, or a .keras or .h5 file."),
 ]

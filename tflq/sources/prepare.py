@@ -27,6 +27,7 @@ SIGNATURE = "serving_default"
 class Described:
     """A signature as the source has it: dimensions that it leaves open are None."""
 
+    signature: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     signatures: tuple[str, ...]
@@ -36,11 +37,11 @@ class Described:
 class Prepared:
     """A float model with the one signature asked for, ready to convert."""
 
+    original: SavedModel
+    """The source, or what Keras makes of it: not what is converted, so that the two can be compared."""
     saved_model: Path
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    arguments: tuple[str, ...]
-    """What TensorFlow calls the inputs, in their order, since not every name can be that of an argument."""
     size_bytes: int
     weight_bytes: int
 
@@ -51,9 +52,14 @@ class Prepared:
 
 
 def describe(_: Report, model: SavedModel | Keras, folder: Path) -> Described:
-    """The signatures of the model; the folder is for what must be written to find out."""
-    loaded, function = _load(model, folder)
-    return Described(_inputs(function), _outputs(function), tuple(loaded.signatures))
+    """The model's signature, or its first where it has none of that name; the folder is for what must be written."""
+    original = model.saved(folder)
+    loaded = _load(original)
+    keys = tuple(loaded.signatures)
+    if keys and original.signature not in keys:
+        original = original.model_copy(update={"signature": keys[0]})
+    function = _signature(original, loaded)
+    return Described(original.signature, _inputs(function), _outputs(function), keys)
 
 
 def prepare(_: Report, model: SavedModel | Keras, inputs: Mapping[str, Input], folder: Path) -> Prepared:
@@ -64,7 +70,9 @@ def prepare(_: Report, model: SavedModel | Keras, inputs: Mapping[str, Input], f
     """
     import tensorflow as tf
 
-    loaded, function = _load(model, folder / "keras")
+    original = model.saved(folder / "keras")
+    loaded = _load(original)
+    function = _signature(original, loaded)
     refuse_strangers(inputs, _inputs(function))
     known = fixed(_inputs(function), model.batch_size, inputs)
     arguments = dict(zip(_arguments(known), known, strict=True))
@@ -77,7 +85,7 @@ def prepare(_: Report, model: SavedModel | Keras, inputs: Mapping[str, Input], f
     tf.saved_model.save(module, str(folder / "model"), signatures={SIGNATURE: serve})
     _rename(folder / "model", {key: spec.name for key, spec in arguments.items() if key != spec.name})
     weights = sum(variable.dtype.size * variable.shape.num_elements() for variable in function.graph.variables)
-    return Prepared(folder / "model", known, _outputs(serve), tuple(arguments), tree_bytes(model.path), weights)
+    return Prepared(original, folder / "model", known, _outputs(serve), tree_bytes(model.path), weights)
 
 
 def _arguments(specs: Sequence[TensorSpec]) -> list[str]:
@@ -100,24 +108,27 @@ def _rename(folder: Path, names: Mapping[str, str]) -> None:
     file.write_bytes(saved.SerializeToString())
 
 
-def _load(model: SavedModel | Keras, folder: Path) -> tuple[Any, Any]:
+def _load(model: SavedModel) -> Any:
     import tensorflow as tf
 
     model.check()
-    saved = model.saved(folder)
     try:
-        loaded = tf.saved_model.load(str(saved), tags=list(model.tags))
+        return tf.saved_model.load(str(model.path), tags=list(model.tags))
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
         raise SourceError(f"{model.path}: TensorFlow cannot load it: {' '.join(str(error).split())[:400]}") from error
+
+
+def _signature(model: SavedModel, loaded: Any) -> Any:
     keys = list(loaded.signatures)
     if model.signature not in keys:
-        has = f"it has {', '.join(keys)}" if keys else "it has none at all"
+        has = ", ".join(keys) if keys else "none at all: save it with signatures={'serving_default': function}"
         hint = did_you_mean(model.signature, keys)
-        raise SourceError(f"{model.path}: there is no signature {model.signature!r}{hint}; {has}")
+        raise SourceError(f"{model.path}: there is no signature {model.signature!r}{hint}; it has {has}")
     function = loaded.signatures[model.signature]
     if not function.structured_input_signature[1] or not function.structured_outputs:
-        raise SourceError(f"{model.path}: the signature {model.signature!r} has no inputs, or no outputs")
-    return loaded, function
+        what = "takes nothing" if function.structured_outputs else "answers nothing"
+        raise SourceError(f"{model.path}: the signature {model.signature!r} {what}, so there is nothing to convert")
+    return function
 
 
 def _inputs(function: Any) -> tuple[TensorSpec, ...]:
@@ -134,17 +145,16 @@ def _spec(name: str, spec: Any) -> TensorSpec:
 
 
 def reference(prepared: Prepared) -> Callable[[Sample], dict[str, np.ndarray]]:
-    """The float model as a function of arrays, run by TensorFlow on one thread."""
+    """The source as a function of arrays, run by TensorFlow on one thread."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    loaded = tf.saved_model.load(str(prepared.saved_model))
-    function = loaded.signatures[SIGNATURE]
+    loaded = _load(prepared.original)
+    function = _signature(prepared.original, loaded)
 
     def predict(arrays: Sample) -> dict[str, np.ndarray]:
-        fed = zip(prepared.arguments, prepared.inputs, strict=True)
-        outputs = function(**{argument: tf.constant(arrays[spec.name]) for argument, spec in fed})
+        outputs = function(**{spec.name: tf.constant(arrays[spec.name]) for spec in prepared.inputs})
         return {name: output.numpy() for name, output in outputs.items() if loaded}
 
     return predict

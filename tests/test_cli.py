@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from results import RESULT
+
+from tflq import pipeline
+from tflq.cli import main
+from tflq.errors import ConversionError
+from tflq.recipe import Recipe, json_schema
+from tflq.result import Result as Report
+
+DATA = Path(__file__).parent / "data"
+COMMANDS = ["convert", "check", "init", "evaluate", "inspect", "schema"]
+
+MODES = "float32, dynamic, float16, int8, int8_only, int16x8, int16x8_only"
+
+
+def tflq(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="tflq")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with something that looks like a model, and two recipes for it."""
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net/saved_model.pb").touch()
+    (tmp_path / "good.yaml").write_text("model: net\nvariants: [float32, float16]\n")
+    (tmp_path / "other.yaml").write_text("model: net\nmode: dynamic\n")
+    (tmp_path / "bad.yaml").write_text("model: net\nmode: int4\nlatncy: off\n")
+    (tmp_path / "lost.yaml").write_text("model: nowhere\nmode: dynamic\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+BAD = [
+    f"error: bad.yaml:2: mode: 'int4' is not one of {MODES} (did you mean 'int8'?)",
+    "error: bad.yaml:3: latncy: unknown key (did you mean 'latency'?)",
+]
+RANDOM = "measured on random numbers, not on real data: these figures say nothing of real accuracy"
+LOST = "nowhere: there is no such folder"
+
+
+@pytest.mark.parametrize("command", [[], *([command] for command in COMMANDS)], ids=" ".join)
+def test_help_says_all_in_80_columns(command: list[str]) -> None:
+    said = tflq(*command, "-h")
+    assert said.exit_code == 0
+    assert said.output == tflq(*command, "--help").output
+    assert max(map(len, said.output.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_is_explained(name: str) -> None:
+    command = main.commands[name]
+    assert (command.help or "").splitlines()[0].endswith(".")
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    assert not [option.name for option in options if not (option.help or "").endswith(".")]
+
+
+def test_commands_are_listed_in_the_order_in_which_one_meets_them() -> None:
+    listed = tflq("--help").output.partition("Commands:\n")[2]
+    assert re.findall(r"^  (\w+)", listed, re.MULTILINE) == COMMANDS
+    assert "..." not in listed
+
+
+def test_help_is_there_at_once() -> None:
+    code = "from tflq.cli import main; main(['--help'])"
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert time.monotonic() - start < 1.5
+
+
+def test_version() -> None:
+    assert tflq("--version").output == f"tflq, version {importlib.metadata.version('tflq')}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["frobnicate"], "No such command 'frobnicate'."),
+        (["convert"], "Missing argument 'RECIPE...'."),
+        (["convert", "good.yaml", "--jason"], "No such option '--jason'."),
+        (["convert", "good.yaml", "--timeout", "0"], "0.0 is not in the range x>0."),
+        (["convert", "good.yaml", "--timeout", "soon"], "'soon' is not a valid float range."),
+        (["check", "--set"], "Option '--set' requires an argument."),
+        (["evaluate", "good.yaml"], "Missing argument 'RECIPE'."),
+        (["inspect", "lost.tflite"], "File 'lost.tflite' does not exist."),
+        (["inspect", "net"], "File 'net' is a directory."),
+        (["evaluate", "lost.tflite", "good.yaml"], "File 'lost.tflite' does not exist."),
+    ],
+    ids=" ".join,
+)
+def test_wrong_command_line(arguments: list[str], message: str, folder: Path) -> None:
+    said = tflq(*arguments)
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert message in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "stdout", "stderr"),
+    [
+        (
+            ["check", "good.yaml"],
+            0,
+            ["good.yaml: ok: net to float32, float16 in build/good"],
+            [f"note: good.yaml: {RANDOM}"],
+        ),
+        (["check", "bad.yaml"], 2, [], BAD),
+        (
+            ["check", "good.yaml", "nothing.yaml", "bad.yaml"],
+            2,
+            [],
+            ["error: nothing.yaml: cannot be read: No such file or directory", *BAD],
+        ),
+        (["check", "net"], 2, [], ["error: net: cannot be read: Is a directory"]),
+        (
+            ["check", "lost.yaml", "other.yaml"],
+            3,
+            ["other.yaml: ok: net to dynamic in build/other"],
+            [f"error: lost.yaml: {LOST}", f"note: other.yaml: {RANDOM}"],
+        ),
+        (
+            ["check", "good.yaml", "--set", "output=x", "--set", "variants.1={mode: dynamic, name: small}"],
+            0,
+            ["good.yaml: ok: net to float32, small in x"],
+            [f"note: good.yaml: {RANDOM}"],
+        ),
+        (
+            ["check", "good.yaml", "--set", "variants.1=float61"],
+            2,
+            [],
+            [
+                "error: --set variants.1=float61: variants.1: there is no mode 'float61' (did you mean 'float16'?);"
+                f" the modes are {MODES}"
+            ],
+        ),
+        (
+            ["check", "good.yaml", "other.yaml", "--set", "batch=4"],
+            2,
+            [],
+            ["error: --set batch=4: batch: unknown key"],
+        ),
+        (
+            ["check", "good.yaml", "--set", "batch"],
+            2,
+            [],
+            ["error: --set batch: should read KEY=VALUE, such as calibration.samples=50"],
+        ),
+        (
+            ["check", "good.yaml", "other.yaml", "--set", "output=x"],
+            2,
+            [],
+            ["error: other.yaml: writes into x, as good.yaml does: give it another name or output"],
+        ),
+        (["convert", "bad.yaml", "good.yaml"], 2, [], BAD),
+        (["convert", "lost.yaml"], 3, [], [f"error: lost: {LOST}"]),
+        (
+            ["convert", "good.yaml", "--only", "float61"],
+            2,
+            [],
+            ["error: --only float61: there is no such variant (did you mean 'float16'?); there are float32, float16"],
+        ),
+        (
+            ["convert", "good.yaml", "./good.yaml", "--output", "x"],
+            2,
+            [],
+            ["error: good.yaml: writes into x/good, as good.yaml does: give it another name or output"],
+        ),
+        (["evaluate", "good.yaml", "lost.yaml"], 3, [], [f"error: lost: {LOST}"]),
+        (["init", "nowhere"], 3, [], ["error: nowhere: there is no such folder"]),
+        (
+            ["init", "net", "-o", "good.yaml"],
+            2,
+            [],
+            ["error: good.yaml: exists already; remove it, or choose another name"],
+        ),
+        (["init", "net", "-o", "a/b.yaml"], 2, [], ["error: a/b.yaml: there is no folder a"]),
+        (
+            ["inspect", "good.yaml"],
+            7,
+            [],
+            ["error: good.yaml: not a .tflite file: the identifier TFL3 is missing at its start"],
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) and value and value[0] in COMMANDS else "",
+)
+def test_what_is_said_and_where(
+    arguments: list[str], exit_code: int, stdout: list[str], stderr: list[str], folder: Path
+) -> None:
+    said = tflq(*arguments)
+    assert (said.stdout.splitlines(), said.stderr.splitlines(), said.exit_code) == (stdout, stderr, exit_code)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "error"),
+    [
+        (["convert", "bad.yaml"], 2, "\n".join(BAD).replace("error: ", "")),
+        (["convert", "lost.yaml"], 3, LOST),
+        (["evaluate", "good.yaml", "lost.yaml"], 3, LOST),
+        (["inspect", "good.yaml"], 7, "good.yaml: not a .tflite file: the identifier TFL3 is missing at its start"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_json_of_an_error_is_json_alone(arguments: list[str], exit_code: int, error: str, folder: Path) -> None:
+    said = tflq(*arguments, "--json")
+    assert json.loads(said.stdout) == {"schema_version": 1, "error": error, "exit_code": exit_code}
+    assert said.exit_code == exit_code
+    assert said.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize("file", sorted(DATA.glob("*.tflite")), ids=lambda file: file.stem)
+def test_inspect(file: Path) -> None:
+    said = tflq("inspect", file)
+    assert (said.exit_code, said.stderr) == (0, "")
+    assert max(map(len, said.stdout.splitlines())) <= 80
+    assert isinstance(json.loads(tflq("inspect", "--json", file).stdout), dict)
+
+
+def test_schema_is_that_of_the_recipe() -> None:
+    assert tflq("schema").stdout == json_schema()
+
+
+Run = Callable[[Recipe, pipeline.Settings, Path | None], Report]
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What runs are asked for; instead of them, a recipe by the name of `other` fails, and others yield one result."""
+    asked: list[tuple[Any, ...]] = []
+
+    def run(recipe: Recipe, settings: pipeline.Settings, file: Path | None) -> Report:
+        asked.append((recipe, settings, file))
+        if recipe.name == "other":
+            raise ConversionError("convert float32: it crashed")
+        return RESULT
+
+    monkeypatch.setattr(pipeline, "run", run)
+    return asked
+
+
+def test_convert_shows_the_table_and_where_the_report_is(folder: Path, runs: list[tuple[Any, ...]]) -> None:
+    said = tflq("convert", "good.yaml")
+    assert said.exit_code == RESULT.exit_code == 6
+    assert "int8           34.3 kB" in said.stdout
+    assert said.stdout.endswith("\nreport: build/good/report.md\n")
+    assert said.stderr == ""
+
+
+def test_convert_passes_on_what_was_asked(folder: Path, runs: list[tuple[Any, ...]]) -> None:
+    options = ["--only", "float16", "--output", "x", "--timeout", "2.5", "--set", "latency=off"]
+    tflq("convert", "good.yaml", *options)
+    ((recipe, settings, file),) = runs
+    assert ([variant.name for variant in recipe.variants], recipe.output) == (["float16"], Path("x"))
+    assert (recipe.latency, settings.timeout, file) == ("off", 2.5, None)
+
+
+def test_each_of_several_recipes_has_its_folder(folder: Path, runs: list[tuple[Any, ...]]) -> None:
+    tflq("convert", "good.yaml", "lost.yaml", "--output", "x")
+    assert [recipe.output for recipe, *_ in runs] == [Path("x/good"), Path("x/lost")]
+
+
+def test_a_recipe_that_fails_does_not_keep_the_next_from_running(folder: Path, runs: list[tuple[Any, ...]]) -> None:
+    said = tflq("convert", "other.yaml", "good.yaml")
+    assert said.stderr == "error: other: convert float32: it crashed\n"
+    assert "report: build/good/report.md" in said.stdout
+    assert said.exit_code == 6
+
+
+def test_json_of_several_recipes(folder: Path, runs: list[tuple[Any, ...]]) -> None:
+    reports = json.loads(tflq("convert", "other.yaml", "good.yaml", "--json").stdout)
+    assert [report["exit_code"] for report in reports] == [5, 6]
+    assert [variant["name"] for variant in reports[1]["variants"]] == [variant.name for variant in RESULT.variants]
+
+
+def test_evaluate_writes_no_report(folder: Path, runs: list[tuple[Any, ...]]) -> None:
+    said = tflq("evaluate", "good.yaml", "good.yaml")
+    assert runs[0][2] == Path("good.yaml")
+    assert "report:" not in said.stdout
+    assert said.exit_code == 6
+
+
+def test_interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: object) -> Report:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "run", run)
+    said = tflq("convert", "good.yaml", "other.yaml")
+    assert (said.exit_code, said.stdout) == (130, "")
+    assert said.stderr == "interrupted; the files of the last run are as they were\n"
