@@ -122,9 +122,14 @@ def test_the_interval_of_a_paired_drop_is_that_of_mcnemars_table() -> None:
     base, other = RANDOM.random((2, 400)) < 0.8
     drop = paired_drop(TopK(1), rows(base), rows(other))
     b, c = np.sum(base & ~other), np.sum(~base & other)
-    error = math.sqrt(b + c - (b - c) ** 2 / 400) / 400
+    error = math.sqrt(((b + c + 2) / 402 - ((b - c) / 402) ** 2) / 400)
     assert drop.value == pytest.approx((b - c) / 400)
     assert (drop.low, drop.high) == pytest.approx((drop.value - 1.96 * error, drop.value + 1.96 * error))
+
+
+def test_samples_that_all_agree_do_not_prove_that_none_ever_differs() -> None:
+    drop = paired_drop(TopK(1), rows(np.ones(50)), rows(np.ones(50)))
+    assert (drop.value, drop.high) == (0.0, pytest.approx(0.054, abs=0.001))
 
 
 def test_the_interval_covers_the_true_drop_as_often_as_it_says() -> None:
@@ -179,7 +184,8 @@ def test_r2_of_labels_that_never_vary_is_no_number() -> None:
 
 def test_samples_to_tell_a_drop_from_a_bar() -> None:
     drop = paired_drop(TopK(1), rows(np.ones(1000)), rows(np.r_[np.zeros(40), np.ones(960)]))
-    assert drop.samples_to_tell_from(0.03) == pytest.approx(6.2 * 0.04 * 0.96 / 0.01**2, rel=0.01)
+    variance = 42 / 1002 - (40 / 1002) ** 2
+    assert drop.samples_to_tell_from(0.03) == pytest.approx(6.2 * variance / 0.01**2, abs=1)
     assert drop.samples_to_tell_from(drop.value) is None
 
 

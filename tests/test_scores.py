@@ -109,11 +109,11 @@ def test_an_equal_output_passes_any_sqnr() -> None:
 def test_a_drop_within_its_interval_of_the_bar_is_not_settled() -> None:
     samples = 200
     base = record([TRUTHS[0]] * samples, [TRUTHS[0]] * samples, [RIGHT] * samples)
-    other = record([TRUTHS[0]] * samples, [TRUTHS[0]] * samples, [WRONG, WRONG, WRONG, *[RIGHT] * (samples - 3)])
+    other = record([TRUTHS[0] + 0.1] * samples, [TRUTHS[0]] * samples, [WRONG, WRONG, WRONG, *[RIGHT] * (samples - 3)])
     score = scores.score(TopK(1), base, other, 0.01)
     assert score.drop == pytest.approx(0.015)
     assert score.ci95[0] < 0.01 < score.ci95[1]
-    variance = 0.015 - 0.015**2
+    variance = 5 / 202 - (3 / 202) ** 2
     assert score.samples_needed == pytest.approx(6.2 * variance / 0.005**2, abs=1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,6 +25,8 @@ def metric_value(metric: Metric | None, record: Record) -> float | None:
 def score(metric: Metric, base: Record, record: Record, bar: float | None) -> Score:
     """The metric and its paired drop; settled where its interval leaves out the bar, or 0 where there is none."""
     drop = paired_drop(metric, base.statistics, record.statistics)
+    if all(rows[:, 1].sum() == 0 for rows in record.errors.values()):
+        drop = replace(drop, low=drop.value, high=drop.value, deviation=0.0)  # the float32 file itself, in effect
     mark = bar or 0.0
     settled = not drop.low <= mark <= drop.high or drop.deviation == 0
     value = float(metric.value(record.statistics.sum(0)))

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from tflq import sources
 from tflq.datasets import TensorSpec
 from tflq.errors import SourceError
@@ -26,16 +28,24 @@ def recipe_for(model: Path, folder: Path, listen: Listener) -> str:
     with tempfile.TemporaryDirectory() as work, Workers(Path(work) / "log", None, listen) as workers:
         task = Task("read the signature", sources.describe, (source, Path(work) / "model"), SourceError)
         described = workers.run(task).value
-    return "\n".join(_lines(os.path.relpath(model, folder), keras, described)) + "\n"
+    return "\n".join(_lines(_path(model, folder), keras, described)) + "\n"
+
+
+def _path(model: Path, folder: Path) -> str:
+    """As seen from the folder, unless they have nothing in common."""
+    model, folder = model.resolve(), folder.resolve()
+    is_apart = len(Path(os.path.commonpath([model, folder])).parts) == 1
+    return str(model) if is_apart else os.path.relpath(model, folder)
 
 
 def _lines(model: str, keras: bool, described: Described) -> Iterator[str]:
     yield "# Made from the model's signature. It runs as it is, with random numbers for data: put yours in their place."
     yield "model:"
-    yield f"  {'keras' if keras else 'saved_model'}: {model}"
+    yield f"  {'keras' if keras else 'saved_model'}: {_scalar(model)}"
     if not keras:
-        yield f"  signature: {described.signature}  # it has: {', '.join(described.signatures)}"
-    yield "  batch_size: 1  # or dynamic"
+        yield f"  signature: {_scalar(described.signature)}  # it has: {', '.join(described.signatures)}"
+    is_open = all(not spec.shape or spec.shape[0] is None for spec in described.inputs)
+    yield "  batch_size: 1" + ("  # or dynamic" if is_open else "")
     yield "inputs:"
     for spec in described.inputs:
         yield from _input(spec)
@@ -44,22 +54,35 @@ def _lines(model: str, keras: bool, described: Described) -> Iterator[str]:
     yield "# gates: {max_metric_drop: 0.01, min_sqnr_db: 20, max_size_ratio: 0.3}"
 
 
+def _scalar(text: str) -> str:
+    """As YAML, quoted where it must be."""
+    return yaml.safe_dump(text, width=len(text) + 10, allow_unicode=True).splitlines()[0]
+
+
 def _input(spec: TensorSpec) -> Iterator[str]:
     shape = "any" if spec.shape is None else "[" + ", ".join("?" if d is None else str(d) for d in spec.shape) + "]"
-    yield f"  {spec.name}:  # {spec.dtype} {shape}"
-    yield f"    column: {spec.name}  # of the dataset"
+    yield f"  {_scalar(spec.name)}:  # {spec.dtype} {shape}"
+    yield f"    column: {_scalar(spec.name)}  # of the dataset"
+    sizes = _sizes(spec.shape)
     if spec.shape is None or None in spec.shape[1:]:
-        yield f"    shape: {_guess(spec.shape)}  # the signature leaves sizes open: put yours"
-    yield "    # resize: [224, 224]"
-    yield "    # scale: 0.00784313725  # value * scale + offset; or mean and std"
-    yield "    # offset: -1.0"
+        batch = "null" if spec.shape is None or spec.shape[0] is None else str(spec.shape[0])
+        shown = ", ".join([batch, *map(str, sizes)])
+        yield f"    shape: [{shown}]  # the signature leaves sizes open: put yours; null is the batch"
+    if _is_picture(spec.shape):
+        yield f"    # resize: {sizes[:2]}"
+    if spec.dtype.startswith("float"):
+        yield "    # scale: 0.00784313725  # value * scale + offset; or mean and std"
+        yield "    # offset: -1.0"
 
 
-def _guess(shape: tuple[int | None, ...] | None) -> list[int]:
-    if shape is None:
-        return [1, OTHER_SIZE]
-    picture = len(shape) == 4 and shape[-1] in (1, 3, 4)
-    return [1, *(size or (PICTURE_SIZE if picture else OTHER_SIZE) for size in shape[1:])]
+def _is_picture(shape: tuple[int | None, ...] | None) -> bool:
+    return shape is not None and len(shape) == 4 and shape[-1] in (1, 3, 4)
+
+
+def _sizes(shape: tuple[int | None, ...] | None) -> list[int]:
+    """One sample's, made up where they are open."""
+    stand_in = PICTURE_SIZE if _is_picture(shape) else OTHER_SIZE
+    return [OTHER_SIZE] if shape is None else [size or stand_in for size in shape[1:]]
 
 
 def _data(described: Described) -> Iterator[str]:

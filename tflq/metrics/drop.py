@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tflq.metrics.kinds import Metric
+from tflq.metrics.kinds import BinaryAccuracy, Metric, TopK
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,10 @@ class Drop:
 def paired_drop(metric: Metric, base: np.ndarray, other: np.ndarray) -> Drop:
     """The drop from `base` to `other`, both statistics [samples, k], with its 95 % interval.
 
-    For a mean over samples that is the normal interval of paired differences, which for right-or-wrong outcomes has the
-    variance (b + c − (b − c)²/n)/n² of McNemar's table; for other metrics a paired bootstrap over samples.
+    For a mean over samples that is the normal interval of paired differences. Right-or-wrong outcomes get two more
+    differences, one lost and one won (Bonett and Price 2012), without which samples that all agree would prove too much:
+    with b lost and c won of n, the variance of one is (b + c + 2)/(n + 2) − ((b − c)/(n + 2))². For other metrics it is
+    a paired bootstrap over samples.
     """
     sign = 1.0 if metric.higher_is_better else -1.0
     with np.errstate(invalid="ignore"):  # a file that answers Inf has no interval
@@ -48,7 +50,8 @@ def paired_drop(metric: Metric, base: np.ndarray, other: np.ndarray) -> Drop:
 
 def _deviation(metric: Metric, base: np.ndarray, other: np.ndarray) -> float:
     if base.shape[1] == 2 and np.ptp(base[:, 1]) == 0 and metric.name != "rmse":
-        return float(np.std(base[:, 0] / base[:, 1] - other[:, 0] / other[:, 1]))
+        differences = base[:, 0] / base[:, 1] - other[:, 0] / other[:, 1]
+        return float(np.std([*differences, 1, -1] if isinstance(metric, (TopK, BinaryAccuracy)) else differences))
     return _bootstrap_error(metric, base, other) * math.sqrt(len(base))
 
 

@@ -132,7 +132,8 @@ def _signature(model: SavedModel, loaded: Any) -> Any:
 
 
 def _inputs(function: Any) -> tuple[TensorSpec, ...]:
-    return tuple(_spec(name, spec) for name, spec in function.structured_input_signature[1].items())
+    given = function.structured_input_signature[1]  # in an order that differs from one process to the next
+    return tuple(_spec(name, given[name]) for name in sorted(given))
 
 
 def _outputs(function: Any) -> tuple[TensorSpec, ...]:
