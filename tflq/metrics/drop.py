@@ -36,9 +36,9 @@ def paired_drop(metric: Metric, base: np.ndarray, other: np.ndarray) -> Drop:
     """The drop from `base` to `other`, both statistics [samples, k], with its 95 % interval.
 
     For a mean over samples that is the normal interval of paired differences. Right-or-wrong outcomes get two more
-    differences, one lost and one won (Bonett and Price 2012), without which samples that all agree would prove too much:
-    with b lost and c won of n, the variance of one is (b + c + 2)/(n + 2) − ((b − c)/(n + 2))². For other metrics it is
-    a paired bootstrap over samples.
+    differences, one lost and one won (Bonett and Price 2012), without which samples that all agree prove too much: with
+    b lost and c won of n, the variance of one is (b + c + 2)/(n + 2) − ((b − c)/(n + 2))². For other metrics it is a
+    paired bootstrap over samples.
     """
     sign = 1.0 if metric.higher_is_better else -1.0
     with np.errstate(invalid="ignore"):  # a file that answers Inf has no interval
