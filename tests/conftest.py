@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from running import MODES, Ran, Recipes
 
+from tflq.worker import preload_tensorflow
+
 HERE = Path(__file__).parent
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Where models will be converted, workers are to have TensorFlow for nothing, also those of tests before."""
+    if any("models" in item.fixturenames for item in session.items if isinstance(item, pytest.Function)):
+        preload_tensorflow()
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,9 @@ def _nearness(variant: Variant) -> tuple[str, str]:
 
 def _latency(variant: Variant) -> str:
     latency = variant.measured.latency_ms if variant.measured else None
-    return f"{latency.median:.3g}" if latency else ""
+    if latency is None:
+        return ""
+    return f"{latency.median:.3f}" if latency.median < 10 else f"{latency.median:.1f}"
 
 
 def size(count: int) -> str:
