@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 import tf_keras
 
 
@@ -94,7 +95,11 @@ def lstm_keras2(path: Path) -> None:
         tf_keras.layers.Dense(64),
         tf_keras.layers.Dense(3),
     ]
-    tf_keras.Sequential(layers).save(path.with_suffix(".h5"))
+    model = tf_keras.Sequential(layers)
+    module = tf.Module()
+    module.held = model.variables
+    serve = tf.function(lambda x: {"y": model(x)}, input_signature=[tf.TensorSpec((1, 6, 8), tf.float32, name="x")])
+    tf.saved_model.save(module, str(path), signatures={"serving_default": serve})
 
 
 MAKERS = (keras3, keras2, lstm, gru, lstm_exported, lstm_keras2)

@@ -200,7 +200,7 @@ class TestState:
 
     def test_of_a_fused_lstm_is_cleared_between_samples(self, recipes: Recipes) -> None:
         """As Keras does, where the file keeps it from call to call."""
-        ran = recipes.run("lstm_keras2.h5", ["float32", "int8"])
+        ran = recipes.run("lstm_keras2", ["float32", "int8"])
         assert ran.result.exit_code == 0, ran.page
         (fidelity,) = ran.result.baseline.fidelity.values()
         assert fidelity.sqnr_db is None or fidelity.sqnr_db > 80
@@ -268,13 +268,12 @@ class TestDamage:
         said = refusal(Keras(keras=path), tmp_path)
         assert said.startswith(
             "MODEL: Keras cannot load or export it (if it needs code of yours, load it there and give its export as"
-            " saved_model): "
+            " saved_model): Could not locate class 'Swirl'. "
         )
-        assert "Swirl" in said
 
 
 def test_prepared_model_knows_what_its_weights_take(models: Path, tmp_path: Path) -> None:
     """By which a file that lost variables is found out."""
     found = prepared(SavedModel(saved_model=models / "tiny_conv"), tmp_path)
     assert found.weight_bytes == 4 * (3 * 3 * 3 * 16 + 16 + 3 * 3 * 16 * 16 + 3 * 3 * 16 + 16 * 4)
-    assert (found.batch, found.arguments) == (1, ("image",))
+    assert found.batch == 1

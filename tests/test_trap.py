@@ -68,7 +68,7 @@ def plain(workers: Workers, trap: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def prepared(workers: Workers, trap: Path) -> Prepared:
-    arguments = (SavedModel(saved_model=trap), {}, trap.parent / "prepared")
+    arguments: tuple[object, ...] = (SavedModel(saved_model=trap), {}, trap.parent / "prepared")
     return workers.run(Task("prepare", sources.prepare, arguments, SourceError)).value
 
 
@@ -96,9 +96,10 @@ def test_our_files_answer_as_the_source_does(trap: Path) -> None:
 def test_file_without_weights_breaks_its_contract(trap: Path, plain: Path) -> None:
     (variant,) = run(trap, plain).result.variants
     assert variant.exit_code == 6
-    messages = {(violation.rule, violation.severity): violation.message for violation in variant.violations}
-    assert "never assigned" in messages["V15", "error"]
-    assert messages["V13", "warning"].startswith("holds 0 bytes of constants, where the source's signature reads 5,392")
+    found = [(violation.rule, violation.severity, violation.message) for violation in variant.violations]
+    assert next(message for rule, _, message in found if rule == "V15").endswith("are read, but never assigned")
+    lost = "holds 0 bytes of constants, where the source's signature reads 5,392 bytes of weights"
+    assert any(severity == "warning" and message.startswith(lost) for _, severity, message in found)
 
 
 def test_float32_file_without_weights_would_be_told_from_the_source(

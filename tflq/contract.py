@@ -142,7 +142,7 @@ def _reason(subgraph: Subgraph, operator: Operator, dtype: str, others: Sequence
         return f"beside {beside[0]}, which stays in float"
     if any(not _is_used(subgraph, index) for index in operator.outputs):
         return "nothing uses one of its outputs, so calibration found no range for it"
-    return "the quantizer passed it over: a tensor of it has no range, or scales that cannot be made equal"
+    return "the quantizer passed it over: no range for a tensor, or scales that cannot be made equal"
 
 
 def _neighbours(operator: Operator, others: Sequence[Operator]) -> list[str]:

@@ -74,9 +74,8 @@ class Keras(Strict):
 
                 keras.models.load_model(self.path, compile=False).export(folder, verbose=False)
         except (ValueError, TypeError, OSError, KeyError, AttributeError, NotImplementedError) as error:
-            said = " ".join(str(error).split())[:400]
             remedy = "if it needs code of yours, load it there and give its export as saved_model"
-            raise SourceError(f"{self.path}: Keras cannot load or export it ({remedy}): {said}") from error
+            raise SourceError(f"{self.path}: Keras cannot load or export it ({remedy}): {_root(error)}") from error
         return SavedModel(saved_model=folder)
 
     def _keras_version(self) -> int:
@@ -86,6 +85,13 @@ class Keras(Strict):
         except (OSError, KeyError, ValueError) as error:
             raise SourceError(f"{self.path}: is not a whole Keras model, in a .keras archive or HDF5 file") from error
         return int(version.split(".")[0])
+
+
+def _root(error: BaseException) -> str:
+    """What went wrong first; what Keras says last is the whole configuration of the model."""
+    while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = cause
+    return " ".join(str(error).split("Full object config")[0].split())[:400]
 
 
 def _archive_version(path: Path) -> str:

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+
+from tflq.contract import float_ops
+from tflq.flatbuffer import Graph, Operator, Quantization, Subgraph, Tensor
+
+Op = tuple[str, str, str]
+"""Its type, and the names of what it reads and writes, which begin with the letter of a dtype."""
+
+DTYPES = {"f": "float32", "q": "int8", "s": "int16", "i": "int32", "b": "bool"}
+
+
+def tensor(index: int, name: str) -> Tensor:
+    scaled = Quantization((0.5,), (0,)) if name[0] in "qs" else None
+    return Tensor(index, name, DTYPES[name[0]], (1, 4), (1, 4), index, scaled)
+
+
+def graph(*ops: Op) -> Graph:
+    """The first op reads the graph's input, the last one writes its outputs."""
+    names = list(dict.fromkeys(name for _, read, written in ops for name in (*read.split(), *written.split())))
+    place = {name: index for index, name in enumerate(names)}
+    operators = tuple(
+        Operator(number, type_, 1, tuple(place[n] for n in read.split()), tuple(place[n] for n in written.split()))
+        for number, (type_, read, written) in enumerate(ops)
+    )
+    tensors = tuple(tensor(index, name) for index, name in enumerate(names))
+    main = Subgraph(0, "main", tensors, operators, (0,), operators[-1].outputs)
+    return Graph((main,), (), (), 0, 3, "")
+
+
+IN_INT8, IN_INT16 = ("ABS", "q0", "q1"), ("ABS", "s0", "s1")
+
+
+@pytest.mark.parametrize(
+    ("ops", "reasons"),
+    [
+        ([IN_INT8], []),
+        ([IN_INT8, ("DEQUANTIZE", "q1", "f1")], []),
+        ([IN_INT8, ("GREATER", "q1", "b2")], []),
+        ([IN_INT8, ("SIN", "f1", "f2")], ["SIN: the quantizer knows no int8 version of this op"]),
+        ([IN_INT16, ("PRELU", "f1", "f2")], ["PRELU: the quantizer knows no int16 version of this op"]),
+        (
+            [IN_INT8, ("NEG", "f1", "f2"), ("RESHAPE", "f2", "f3")],
+            [
+                "NEG: the quantizer knows no int8 version of this op",
+                "RESHAPE: beside NEG, which stays in float",
+            ],
+        ),
+        (
+            [IN_INT8, ("SLICE", "f1", "f2"), ("FLOOR", "f2", "f3")],
+            ["SLICE: beside FLOOR, which stays in float", "FLOOR: the quantizer knows no int8 version of this op"],
+        ),
+        (
+            [IN_INT8, ("UNPACK", "f1", "f2 f3"), ("QUANTIZE", "f2", "q4")],
+            ["UNPACK: nothing uses one of its outputs, so calibration found no range for it"],
+        ),
+        (
+            [IN_INT8, ("RESHAPE", "f1", "f2")],
+            ["RESHAPE: the quantizer passed it over: no range for a tensor, or scales that cannot be made equal"],
+        ),
+        ([IN_INT8, ("CAST", "i1", "f2")], ["CAST: makes floats of int32, which is no quantized float"]),
+        ([IN_INT8, ("CAST", "f1", "i2")], ["CAST: the quantizer knows no int8 version of this op"]),
+        ([IN_INT8, ("READ_VARIABLE", "i1", "f2")], ["READ_VARIABLE: the converter makes no integers of variables"]),
+    ],
+)
+def test_float_ops_and_their_reasons(ops: list[Op], reasons: list[str]) -> None:
+    assert [f"{op.type}: {op.reason}" for op in float_ops(graph(*ops))] == reasons
