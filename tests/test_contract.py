@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tflq.contract import float_ops
+from tflq.contract import float_ops, left_in_float
 from tflq.flatbuffer import Graph, Operator, Quantization, Subgraph, Tensor
 
 Op = tuple[str, str, str]
@@ -66,3 +66,11 @@ IN_INT8, IN_INT16 = ("ABS", "q0", "q1"), ("ABS", "s0", "s1")
 )
 def test_float_ops_and_their_reasons(ops: list[Op], reasons: list[str]) -> None:
     assert [f"{op.type}: {op.reason}" for op in float_ops(graph(*ops))] == reasons
+
+
+def test_ops_left_in_float_for_one_reason_are_told_together() -> None:
+    made = graph(IN_INT8, ("NEG", "f1", "f2;f2;f2"), ("NEG", "f3", "f4"), ("NEG", "f5", "f6"), ("SIN", "f7", "f8"))
+    assert [f"{violation.where} {violation.message}" for violation in left_in_float(made)] == [
+        "NEG 'f2' and 2 more of them stay in float: the quantizer knows no int8 version of this op",
+        "SIN 'f8' stays in float: the quantizer knows no int8 version of this op",
+    ]

@@ -23,18 +23,18 @@ from tflq.worker import Task, Workers
 
 def described(model: SavedModel | Keras, folder: Path) -> Any:
     """What the model says of itself, in a worker."""
-    with Workers(folder / "log", None, lambda event: None) as workers:
+    with Workers(folder / "log", None, lambda _: None) as workers:
         return workers.run(Task("read the signature", describe, (model, folder / "model"), SourceError)).value
 
 
 def prepared(model: SavedModel | Keras, folder: Path) -> Any:
-    with Workers(folder / "log", None, lambda event: None) as workers:
+    with Workers(folder / "log", None, lambda _: None) as workers:
         return workers.run(Task("read the source", prepare, (model, {}, folder / "model"), SourceError)).value
 
 
 def refusal(model: SavedModel | Keras, folder: Path) -> str:
     """What is said against the model, before a worker reads it or when one does."""
-    with pytest.raises(SourceError) as caught:
+    with pytest.raises(SourceError) as caught:  # noqa: PT012  (either may refuse)
         model.check()
         prepared(model, folder)
     return str(caught.value).replace(f"{model.path}", "MODEL")

@@ -120,6 +120,17 @@ def float_ops(graph: Graph) -> Iterator[FloatOp]:
         yield FloatOp(operator.type, _name(subgraph, operator), _reason(subgraph, operator, dtype, others))
 
 
+def left_in_float(graph: Graph) -> Iterator[Violation]:
+    """The ops of `float_ops`, those of one type and reason together."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for op in float_ops(graph):
+        groups.setdefault((op.type, op.reason), []).append(op.tensor)
+    for (type_, reason), names in groups.items():
+        more = f" and {len(names) - 1} more of them" if len(names) > 1 else ""
+        name = ";".join(dict.fromkeys(names[0].split(";")))  # of an op made of several, that of each, often twice
+        yield broken(f"{type_} {name!r}{more}", f"{'stay' if more else 'stays'} in float: {reason}")
+
+
 def _name(subgraph: Subgraph, operator: Operator) -> str:
     named = subgraph.written_by(operator) or subgraph.read_by(operator)
     return named[0].name if named else f"op {operator.index}"

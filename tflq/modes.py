@@ -14,8 +14,8 @@ from typing_extensions import Self
 
 from tflq.contract import (
     broken,
-    float_ops,
     has_integer_op,
+    left_in_float,
     outside_ops,
     quantized_activations,
     tensors,
@@ -190,8 +190,7 @@ class _Integer(_Variant):
         if not has_integer_op(graph, self.activations):
             yield broken("the file", f"has no {self.activations} op at all: it computes in float")
         if self.is_strict:
-            for op in float_ops(graph):
-                yield broken(f"{op.type} {op.tensor!r}", f"stays in float: {op.reason}")
+            yield from left_in_float(graph)
 
 
 class Int8(_Integer):

@@ -1,0 +1,124 @@
+"""Ctrl-C and kill -9 at several moments of a run: nothing half-written, nobody left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from running import MODES, Recipes
+
+pytestmark = pytest.mark.slow
+CODE = "from tflq.cli import main; main(prog_name='tflq')"
+MOMENTS = ["read the source", "convert float32, the base line", "convert int8", "measure"]
+
+
+@contextmanager
+def converting(recipe: Path) -> Iterator[subprocess.Popen[str]]:
+    """A real `tflq convert` in a process group of its own, as a shell starts it."""
+    command = [sys.executable, "-c", CODE, "convert", str(recipe)]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    try:
+        yield process
+    finally:
+        assert is_gone(process.pid), "processes were left behind"
+
+
+def is_gone(group: int) -> bool:
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    os.killpg(group, signal.SIGKILL)
+    return False
+
+
+def wait_for(output: Path, moment: str) -> None:
+    """Until the log says that a worker does this."""
+    log = output / "tflq.log"
+    for _ in range(600):
+        if log.exists() and f"=== {moment}" in log.read_text(errors="replace"):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{moment!r} never began")
+
+
+def workers(process: subprocess.Popen[str]) -> list[int]:
+    """The children of the fork server, which is the child that is not multiprocessing's resource tracker."""
+
+    def children(parent: int) -> list[int]:
+        listed = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+        return [int(child) for child in listed.split()]
+
+    return [grandchild for child in children(process.pid) for grandchild in children(child)]
+
+
+def made(output: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in output.iterdir() if path.is_file() and path.name != "tflq.log"}
+
+
+@pytest.fixture(scope="module")
+def recipe(recipes: Recipes) -> Path:
+    return recipes.write("tiny_conv", MODES)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_ctrl_c(recipe: Path, moment: str) -> None:
+    output = recipe.parent / "build/recipe"
+    before = made(output) if output.exists() else {}
+    (output / "tflq.log").unlink(missing_ok=True)
+    with converting(recipe) as process:
+        wait_for(output, moment)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "interrupted; the files of the last run are as they were"
+    assert "Traceback" not in said
+    assert made(output) == before
+    assert not list(output.glob(".work-*"))
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_the_whole_is_killed(recipe: Path, moment: str) -> None:
+    output = recipe.parent / "build/recipe"
+    before = made(output) if output.exists() else {}
+    (output / "tflq.log").unlink(missing_ok=True)
+    with converting(recipe) as process:
+        wait_for(output, moment)
+        process.kill()
+        process.communicate(timeout=20)
+    assert made(output) == before
+
+
+def test_a_worker_is_killed_and_the_rest_is_made(recipes: Recipes) -> None:
+    recipe = recipes.write("tiny_conv", ["float32", "int8", "int16x8"])
+    output = recipe.parent / "build/recipe"
+    with converting(recipe) as process:
+        wait_for(output, "convert int16x8")
+        victims = workers(process)
+        os.kill(victims[-1], signal.SIGKILL)
+        shown, said = process.communicate(timeout=120)
+    assert process.returncode in (0, 5), said
+    if process.returncode == 5:  # it may have been done just before
+        assert "the worker process was killed (SIGKILL); the usual cause is that memory ran out" in " ".join(
+            shown.split()
+        )
+    assert (output / "recipe-float32.tflite").exists()
+
+
+def test_the_next_run_clears_what_a_killed_one_left(recipe: Path) -> None:
+    output = recipe.parent / "build/recipe"
+    with converting(recipe) as process:
+        _, said = process.communicate(timeout=180)
+    assert process.returncode == 0, said
+    assert not list(output.glob(".work-*"))
+    assert len(list(output.glob("*.tflite"))) == len(MODES)
