@@ -15,7 +15,7 @@ from tflq.flatbuffer import load as read
 from tflq.pipeline import Settings, run
 from tflq.recipe import load, only
 from tflq.result import Result, Variant
-from tflq.worker import Event, Started
+from tflq.worker import Event, Progress, Started
 
 MODES = ["float32", "dynamic", "float16", "int8", "int8_only", "int16x8", "int16x8_only"]
 CALIBRATED = MODES[3:]
@@ -27,7 +27,16 @@ class Ran:
 
     result: Result
     output: Path
-    stages: tuple[str, ...]
+    events: tuple[Event, ...]
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What was begun, in order."""
+        return tuple(event.stage for event in self.events if isinstance(event, Started))
+
+    @property
+    def progress(self) -> tuple[Progress, ...]:
+        return tuple(event for event in self.events if isinstance(event, Progress))
 
     @property
     def log(self) -> str:
@@ -115,12 +124,7 @@ def run_recipe(
         assert folder is not None
         path = folder / "recipe.yaml"
         path.write_text(recipe if isinstance(recipe, str) else yaml.safe_dump(dict(recipe), sort_keys=False))
-    stages: list[str] = []
-
-    def listen(event: Event) -> None:
-        if isinstance(event, Started):
-            stages.append(event.stage)
-
+    events: list[Event] = []
     loaded = only(load(path), names)
-    result = run(loaded, Settings(jobs=2, listen=listen), file)
-    return Ran(result, loaded.output, tuple(stages))
+    result = run(loaded, Settings(jobs=2, listen=events.append), file)
+    return Ran(result, loaded.output, tuple(events))

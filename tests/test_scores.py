@@ -58,11 +58,11 @@ def test_the_same_answer_is_right_where_the_float32_file_gives_it_too() -> None:
     assert list(scores.suspicions(constant, constant)) == []
 
 
-def test_more_noise_than_signal_is_a_warning() -> None:
-    (found,) = scores.suspicions(record([truth * -0.1 for truth in TRUTHS], TRUTHS), BASE)
+def test_far_from_the_float32_file_is_a_warning() -> None:
+    (found,) = scores.suspicions(record([truth * 0.5 for truth in TRUTHS], TRUTHS), BASE)
     assert (found.severity, found.where) == ("warning", "output 'y'")
-    assert found.message.startswith("is more noise than signal")
-    assert list(scores.suspicions(record([truth * 0.1 for truth in TRUTHS], TRUTHS), BASE)) == []
+    assert found.message == "is far from the float32 file's: its error is 50% as large as that (SQNR 6.0 dB)"
+    assert list(scores.suspicions(record([truth * 0.7 for truth in TRUTHS], TRUTHS), BASE)) == []
 
 
 def test_one_sample_alone_tells_nothing_of_constancy() -> None:

@@ -78,7 +78,7 @@ _EXPLANATIONS: tuple[tuple[str, str], ...] = (
         " take dynamic or float16, which need no calibration",
     ),
     (
-        r"unresolved custom op: (?P<ops>\S+)",
+        r"unresolved custom op: (?P<ops>\w+)",
         "calibration would have to run the custom op {ops} (allow_custom_ops), for which TensorFlow Lite has no kernel;"
         " take dynamic or float16, which need no calibration",
     ),

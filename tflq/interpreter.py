@@ -146,4 +146,6 @@ def _cause(error: Exception) -> str:
     node = re.search(r"Node number \d+ \((\w+)\)", text)
     if node and re.search(r"support|->type", text):
         return f"LiteRT has no kernel for the {node[1]} that the converter made; try another mode: {text[:400]}"
+    if node:
+        return f"its {node[1]} fails; if another mode's file runs, take that mode: {text[:400]}"
     return text[:400]

@@ -17,6 +17,9 @@ from tflq.rules import Severity, Violation
 NEAR_SOURCE_DB = 30.0
 """The float32 file computes what its source does, up to the order of sums; below this it computes something else."""
 
+FAR_DB = 10.0
+"""Below this an output has little left of the float32 file's; whether that is of use only a metric can tell."""
+
 
 def metric_value(metric: Metric | None, record: Record) -> float | None:
     return float(metric.value(record.statistics.sum(0))) if metric else None
@@ -75,7 +78,7 @@ def _sampled_gates(asked: Gates, measured: Measured) -> Iterator[Gate]:
 
 
 def suspicions(record: Record, float32: Record) -> Iterator[Violation]:
-    """What the answers of a file betray: NaN, the same answer whatever the input, or hardly more than noise."""
+    """What the answers of a file betray: NaN, one answer whatever the input, or little left of the float32 file's."""
     wrong = int(np.count_nonzero(~record.is_finite))
     if wrong:
         also = ", and so does the float32 file" if not float32.is_finite.all() else ""
@@ -85,19 +88,24 @@ def suspicions(record: Record, float32: Record) -> Iterator[Violation]:
         moved = float(float32.spread[name].max())
         if len(spread) > 1 and spread.max() == 0 and moved > 0.01 * level and moved > 0:
             yield _seen(f"output {name!r}", "is the same for every sample, where the float32 file's varies", "error")
-        elif not wrong and fidelity(record.errors[name]).sqnr_db < 0:
-            message = "is more noise than signal: it differs from the float32 file's by more than that differs from 0"
-            yield _seen(f"output {name!r}", message, "warning")
+        elif not wrong and -math.inf < (sqnr_db := fidelity(record.errors[name]).sqnr_db) < FAR_DB:
+            message = f"is far from the float32 file's: its error is {10 ** (-sqnr_db / 20):.0%} as large as that"
+            yield _seen(f"output {name!r}", f"{message} (SQNR {sqnr_db:.1f} dB)", "warning")
 
 
 def strays(source: Record) -> Iterator[Violation]:
-    """Where the float32 file, and so all that is measured against it, does not compute what the source does."""
-    for name, output in outputs(source).items():
-        if output.sqnr_db is not None and not output.sqnr_db >= NEAR_SOURCE_DB:
+    """Where the float32 file, and so all that is measured against it, does not compute what the source does.
+
+    Samples for which the source itself has no finite answer tell nothing of that.
+    """
+    for name, rows in source.errors.items():
+        finite = rows[source.is_finite]
+        near = fidelity(finite) if len(finite) else None
+        if near and not near.sqnr_db >= NEAR_SOURCE_DB:
             yield _seen(
                 f"output {name!r}",
                 "of the float32 .tflite is not what the source answers in TensorFlow:"
-                f" SQNR {output.sqnr_db:.1f} dB, largest error {output.max_abs_error:.3g}",
+                f" SQNR {near.sqnr_db:.1f} dB, largest error {near.max_abs_error:.3g}",
                 "error",
             )
 

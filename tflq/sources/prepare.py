@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tflq.cache import tree_bytes
-from tflq.datasets import Sample, TensorSpec
+from tflq.datasets import Sample, TensorSpec, brackets
 from tflq.errors import SourceError
 from tflq.inputs import Input
 from tflq.sources.kinds import Keras, SavedModel
@@ -55,7 +55,7 @@ def describe(_: Report, model: SavedModel | Keras, folder: Path) -> Described:
     """The model's signature, or its first where it has none of that name; the folder is for what must be written."""
     original = model.saved(folder)
     loaded = _load(original)
-    keys = tuple(loaded.signatures)
+    keys = tuple(sorted(loaded.signatures))
     if keys and original.signature not in keys:
         original = original.model_copy(update={"signature": keys[0]})
     function = _signature(original, loaded)
@@ -78,14 +78,29 @@ def prepare(_: Report, model: SavedModel | Keras, inputs: Mapping[str, Input], f
     arguments = dict(zip(_arguments(known), known, strict=True))
     module = tf.Module()
     module.loaded = loaded
-    serve = tf.function(
-        lambda **samples: function(**{arguments[key].name: sample for key, sample in samples.items()}),
-        autograph=False,
-    ).get_concrete_function(**{key: tf.TensorSpec(spec.shape, spec.dtype, key) for key, spec in arguments.items()})
+    serve = _fixed_function(model, function, arguments)
     tf.saved_model.save(module, str(folder / "model"), signatures={SIGNATURE: serve})
     _rename(folder / "model", {key: spec.name for key, spec in arguments.items() if key != spec.name})
     weights = sum(variable.dtype.size * variable.shape.num_elements() for variable in function.graph.variables)
     return Prepared(original, folder / "model", known, _outputs(serve), tree_bytes(model.path), weights)
+
+
+def _fixed_function(model: SavedModel | Keras, function: Any, arguments: Mapping[str, TensorSpec]) -> Any:
+    """The function for inputs of those shapes alone, which it takes by the names of the arguments."""
+    import tensorflow as tf
+
+    serve = tf.function(
+        lambda **samples: function(**{arguments[key].name: sample for key, sample in samples.items()}),
+        autograph=False,
+    )
+    specs = {key: tf.TensorSpec(spec.shape, spec.dtype, key) for key, spec in arguments.items()}
+    try:
+        return serve.get_concrete_function(**specs)
+    except (ValueError, TypeError) as error:
+        shapes = ", ".join(f"{spec.name} {brackets(spec.shape or ())}" for spec in arguments.values())
+        said = " ".join(str(error).split())[:400]
+        remedy = "correct model.batch_size and the shapes in inputs"
+        raise SourceError(f"{model.path}: cannot take {shapes} ({remedy}): {said}") from error
 
 
 def _arguments(specs: Sequence[TensorSpec]) -> list[str]:
@@ -119,7 +134,7 @@ def _load(model: SavedModel) -> Any:
 
 
 def _signature(model: SavedModel, loaded: Any) -> Any:
-    keys = list(loaded.signatures)
+    keys = sorted(loaded.signatures)
     if model.signature not in keys:
         has = ", ".join(keys) if keys else "none at all: save it with signatures={'serving_default': function}"
         hint = did_you_mean(model.signature, keys)
@@ -137,7 +152,7 @@ def _inputs(function: Any) -> tuple[TensorSpec, ...]:
 
 
 def _outputs(function: Any) -> tuple[TensorSpec, ...]:
-    return tuple(_spec(name, spec) for name, spec in function.structured_outputs.items())
+    return tuple(_spec(name, spec) for name, spec in sorted(function.structured_outputs.items()))
 
 
 def _spec(name: str, spec: Any) -> TensorSpec:

@@ -1,0 +1,234 @@
+"""Statistics of every sample in one pass: the same whatever the batch, and however the samples are shared out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from running import Ran
+
+from tflq.datasets import TensorSpec
+from tflq.errors import DatasetError, EvaluationError, RecipeError
+from tflq.evaluate import FLOAT32, Evaluation, Plan, Probe, Record, measure, merge, probe, split, stack
+from tflq.inputs import Input
+from tflq.sources import Prepared, SavedModel
+
+ROWS = 11
+
+
+def nothing(done: int, total: int) -> None:
+    pass
+
+
+def source(*inputs: TensorSpec, outputs: Sequence[str] = ("scores",)) -> Prepared:
+    """What is known of a float model that nobody runs here."""
+    nowhere = Path("nowhere")
+    specs = tuple(TensorSpec(name, "float32", (1, 4)) for name in outputs)
+    return Prepared(SavedModel(saved_model=nowhere), nowhere, inputs, specs, 0, 0)
+
+
+IMAGE = TensorSpec("image", "float32", (1, 8, 8, 3))
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path) -> Evaluation:
+    random = np.random.default_rng(0)
+    images, labels = random.normal(0, 1, (ROWS, 8, 8, 3)).astype(np.float32), random.integers(0, 4, ROWS)
+    np.savez(tmp_path / "rows.npz", image=images, label=labels)
+    return evaluation_of(tmp_path / "rows.npz", label="label", metric="top1", samples="all")
+
+
+def evaluation_of(npz: Path, **keys: Any) -> Evaluation:
+    return Evaluation.model_validate({"dataset": {"npz": str(npz)}} | keys)
+
+
+def plan(evaluation: Evaluation, all_modes: Ran) -> Plan:
+    """int8_only and dynamic against float32."""
+    first = probe(nothing, evaluation, {}, source(IMAGE)).arrays
+    files = {name: all_modes.file(name) for name in ("int8_only", "dynamic")}
+    return Plan(evaluation, {}, source(IMAGE), all_modes.file("float32"), first, files)
+
+
+def fields(records: dict[str, Record]) -> dict[str, np.ndarray]:
+    """Every array of every record."""
+    found = {}
+    for subject, record in records.items():
+        for field, value in vars(record).items():
+            arrays = value if isinstance(value, dict) else {"": value}
+            found |= {f"{subject} {field} {name}": array for name, array in arrays.items()}
+    return found
+
+
+class TestShards:
+    @pytest.mark.parametrize("count", [2, 3, 11])
+    def test_give_the_same_figures_as_one_process_to_the_bit(
+        self, evaluation: Evaluation, all_modes: Ran, count: int
+    ) -> None:
+        whole = plan(evaluation, all_modes)
+        alone = fields(measure(nothing, whole, range(ROWS)))
+        shards = [measure(nothing, whole, range(start, ROWS, count)) for start in range(count)]
+        together = fields(merge(shards))
+        assert alone.keys() == together.keys()
+        different = [name for name in alone if not np.array_equal(alone[name], together[name])]
+        assert different == []
+
+    def test_keep_the_order_of_the_samples(self) -> None:
+        def shard(*numbers: float) -> dict[str, Record]:
+            column = np.array(numbers)
+            return {"x": Record(column[:, np.newaxis], {"y": column}, {}, {"y": column}, column > 0)}
+
+        merged = merge([shard(0, 3, 6), shard(1, 4, 7), shard(2, 5)])["x"]
+        assert merged.errors["y"].tolist() == merged.spread["y"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+        assert merged.statistics.tolist() == [[n] for n in range(8)]
+        assert merged.is_finite.tolist() == [False, *[True] * 7]
+
+    def test_may_get_no_rows(self, tmp_path: Path, all_modes: Ran) -> None:
+        """A dataset that cannot be counted may end before every shard has a row."""
+        (tmp_path / "one.py").write_text(
+            "import numpy as np\ndef rows():\n    yield {'image': np.ones((8, 8, 3), np.float32), 'label': 1}\n"
+        )
+        dataset = {"python": "one:rows", "folder": str(tmp_path)}
+        given = {"dataset": dataset, "label": "label", "metric": "top1", "samples": 4}
+        whole = plan(Evaluation.model_validate(given, context={"folder": tmp_path}), all_modes)
+        merged = merge([measure(nothing, whole, range(start, 4, 2)) for start in range(2)])
+        assert {len(record.is_finite) for record in merged.values()} == {1}
+        assert merged["int8_only"].statistics.shape == (1, 2)
+
+
+class TestRecord:
+    @pytest.fixture
+    def records(self, evaluation: Evaluation, all_modes: Ran) -> dict[str, Record]:
+        return measure(nothing, plan(evaluation, all_modes), range(ROWS))
+
+    def test_of_the_float32_file_is_without_error(self, records: dict[str, Record]) -> None:
+        base = records[FLOAT32]
+        assert base.errors["scores"][:, 1].tolist() == [0.0] * ROWS
+        assert base.agreement["scores"].tolist() == [1.0] * ROWS
+
+    def test_has_a_row_for_each_sample(self, records: dict[str, Record]) -> None:
+        for record in records.values():
+            assert record.statistics.shape == (ROWS, 2)
+            assert record.errors["scores"].shape == (ROWS, 6)
+            assert record.is_finite.all()
+
+    def test_of_one_sample_does_not_depend_on_others(
+        self, records: dict[str, Record], evaluation: Evaluation, all_modes: Ran
+    ) -> None:
+        alone = measure(nothing, plan(evaluation, all_modes), [7])["int8_only"]
+        assert np.array_equal(alone.errors["scores"][0], records["int8_only"].errors["scores"][7])
+        assert np.array_equal(alone.spread["scores"][0], records["int8_only"].spread["scores"][7])
+
+    def test_says_how_far_answers_are_from_the_first(self, records: dict[str, Record]) -> None:
+        spread = records["int8_only"].spread["scores"]
+        assert spread[0] == 0
+        assert (spread[1:] > 0).all()
+
+
+def test_progress_is_told(evaluation: Evaluation, all_modes: Ran) -> None:
+    told: list[tuple[int, int]] = []
+    measure(lambda done, total: told.append((done, total)), plan(evaluation, all_modes), range(ROWS))
+    assert told == [(n, ROWS) for n in range(1, ROWS + 1)]
+
+
+class TestBatches:
+    def test_are_padded_with_the_last_sample(self) -> None:
+        four = source(replace(IMAGE, shape=(4, 2)))
+        samples = [{"image": np.full(2, n, np.float32)} for n in (1, 2)]
+        assert stack(samples, four)["image"].tolist() == [[1, 1], [2, 2], [2, 2], [2, 2]]
+
+    def test_are_cut_to_the_samples_that_are_there(self) -> None:
+        four = source(replace(IMAGE, shape=(4, 2)))
+        answers = {"scores": np.arange(8).reshape(4, 2)}
+        assert [part["scores"].tolist() for part in split(answers, 3, four)] == [[[0, 1]], [[2, 3]], [[4, 5]]]
+        assert [part["scores"].tolist() for part in split(answers, 1, four)] == [[[0, 1]]]
+
+    @pytest.mark.parametrize("shape", [(1, 2), (None, 2)])
+    def test_of_one_are_left_as_they_are(self, shape: tuple[int | None, ...]) -> None:
+        one = source(replace(IMAGE, shape=shape))
+        answers = {"boxes": np.arange(6).reshape(3, 2), "count": np.array(3)}
+        (part,) = split(answers, 1, one)
+        assert part == answers
+
+    def test_whose_answers_do_not_come_apart_are_refused(self) -> None:
+        four = source(replace(IMAGE, shape=(4, 2)))
+        with pytest.raises(EvaluationError) as caught:
+            split({"mean": np.zeros((1, 2))}, 4, four)
+        assert str(caught.value) == (
+            "output 'mean' is [1, 2] for 4 samples, so nobody can tell which part belongs to which: leave"
+            " model.batch_size at 1"
+        )
+
+
+class TestProbe:
+    def test_is_the_first_of_the_chosen_rows(self, evaluation: Evaluation) -> None:
+        chosen = probe(nothing, evaluation.model_copy(update={"samples": 3, "seed": 5}), {}, source(IMAGE))
+        assert isinstance(chosen, Probe)
+        assert (len(chosen.indices), chosen.total) == (3, ROWS)
+        images = np.load(evaluation.dataset.npz)["image"]
+        assert np.array_equal(chosen.arrays["image"], images[chosen.indices[0]][np.newaxis])
+
+    def test_takes_the_inputs_as_the_recipe_says(self, evaluation: Evaluation) -> None:
+        plain, scaled = (
+            probe(nothing, evaluation, given, source(IMAGE)) for given in ({}, {"image": Input(scale=2.0)})
+        )
+        np.testing.assert_allclose(scaled.arrays["image"], 2 * plain.arrays["image"])
+
+    def test_refuses_a_label_that_is_no_column(self, evaluation: Evaluation) -> None:
+        with pytest.raises(
+            DatasetError, match=r"no column 'labels' \(did you mean 'label'\?\); there are image, label"
+        ):
+            probe(nothing, evaluation.model_copy(update={"label": "labels"}), {}, source(IMAGE))
+
+    def test_refuses_an_output_that_the_model_has_not(self, evaluation: Evaluation) -> None:
+        with pytest.raises(
+            RecipeError, match=r"there is no output 'score' \(did you mean 'scores'\?\); there are scores"
+        ):
+            probe(nothing, evaluation.model_copy(update={"output": "score"}), {}, source(IMAGE))
+
+    def test_needs_the_output_where_there_are_several(self, evaluation: Evaluation) -> None:
+        several = source(IMAGE, outputs=("boxes", "scores"))
+        with pytest.raises(RecipeError, match=r"evaluation\.output is needed: the model has the outputs boxes, scores"):
+            probe(nothing, evaluation, {}, several)
+        assert probe(nothing, evaluation.model_copy(update={"output": "scores"}), {}, several).total == ROWS
+
+    def test_refuses_a_dataset_without_rows(self, tmp_path: Path) -> None:
+        (tmp_path / "none.py").write_text("def rows():\n    return iter([])\n")
+        given = {"dataset": {"python": "none:rows"}}
+        with pytest.raises(DatasetError, match="none:rows: yields no rows, so there is nothing to measure on"):
+            probe(nothing, Evaluation.model_validate(given, context={"folder": tmp_path}), {}, source(IMAGE))
+
+
+class TestRowsThatCannotBeMeasured:
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_hold_what_is_no_number(self, tmp_path: Path, all_modes: Ran, value: float) -> None:
+        images = np.ones((4, 8, 8, 3), np.float32)
+        images[2, 0, 0, 0] = value
+        np.savez(tmp_path / "rows.npz", image=images)
+        with pytest.raises(DatasetError, match=rf"evaluation row 2: input 'image' holds {value}: "):
+            measure(nothing, plan(evaluation_of(tmp_path / "rows.npz"), all_modes), [0, 2])
+
+    def test_have_a_label_that_is_no_class(self, tmp_path: Path, all_modes: Ran) -> None:
+        np.savez(tmp_path / "rows.npz", image=np.ones((2, 8, 8, 3), np.float32), label=[0, 4])
+        whole = plan(evaluation_of(tmp_path / "rows.npz", label="label", metric="top1"), all_modes)
+        with pytest.raises(DatasetError, match=r"the label \[4\] is not a class index from 0 to 3"):
+            measure(nothing, whole, [0, 1])
+
+
+def renamed(file: Path, target: Path, output: str) -> Path:
+    """The file with another name for its output."""
+    import tflite_edit as edit
+
+    model = edit.flatbuffer_utils.read_model_from_bytearray(bytearray(file.read_bytes()))
+    model.signatureDefs[0].outputs[0].name = output.encode()
+    target.write_bytes(edit.packed(model))
+    return target
+
+
+def test_a_file_without_the_output_is_refused(evaluation: Evaluation, all_modes: Ran, tmp_path: Path) -> None:
+    file = renamed(all_modes.file("int8"), tmp_path / "other.tflite", "logits")
+    with pytest.raises(EvaluationError, match="the file has no output 'scores'; it has logits"):
+        measure(nothing, replace(plan(evaluation, all_modes), files={"other": file}), [0])

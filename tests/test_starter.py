@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tflq.datasets import TensorSpec
+from tflq.errors import SourceError
+from tflq.inputs import Input
+from tflq.recipe import Recipe, load
+from tflq.sources.shapes import fixed
+from tflq.starter import recipe_for
+from tflq.worker import preload_tensorflow
+
+
+def started(model: Path, folder: Path) -> tuple[str, Recipe]:
+    """The text for the model, and what is read from it."""
+    preload_tensorflow()
+    text = recipe_for(model, folder, lambda _: None)
+    (folder / "net.yaml").write_text(text)
+    return text, load(folder / "net.yaml")
+
+
+def taken(text: str, folder: Path) -> dict[str, Input]:
+    """The inputs, with all that is proposed for them in comments."""
+    (folder / "taken.yaml").write_text(text.replace("    # ", "    "))
+    return load(folder / "taken.yaml").inputs
+
+
+def test_it_names_the_model_as_seen_from_its_folder(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "tiny_conv", tmp_path / "nets/one # two")
+    text, recipe = started(tmp_path / "nets/one # two", tmp_path)
+    assert "  saved_model: 'nets/one # two'\n" in text
+    assert recipe.model.path == tmp_path / "nets/one # two"
+    assert len(recipe.variants) == 7
+
+
+def test_pictures_are_resized_to_what_the_model_takes(models: Path, tmp_path: Path) -> None:
+    text, recipe = started(models / "tiny_conv", tmp_path)
+    assert "  image:  # float32 [?, 8, 8, 3]\n" in text
+    assert recipe.inputs["image"].size is None
+    assert taken(text, tmp_path)["image"].size == (8, 8)
+
+
+@pytest.mark.parametrize("batch_size", [1, "dynamic"])
+def test_open_sizes_get_a_shape_that_leaves_the_batch_to_batch_size(
+    models: Path, tmp_path: Path, batch_size: int | str
+) -> None:
+    text, recipe = started(models / "dynamic_size", tmp_path)
+    specs = [TensorSpec("image", "float32", (None, None, None, 3))]
+    (spec,) = fixed(specs, batch_size, taken(text, tmp_path))  # type: ignore[arg-type]
+    assert spec.shape == (None if batch_size == "dynamic" else 1, 224, 224, 3)
+    assert recipe.model.batch_size == 1
+
+
+def test_only_floats_of_pictures_have_it_all(models: Path, tmp_path: Path) -> None:
+    text, _ = started(models / "embedding", tmp_path)
+    assert "  ids:  # int32 [?, 5]\n    column: ids  # of the dataset\n# The kinds of dataset:" in text
+
+
+def test_names_are_quoted_where_yaml_would_take_them_otherwise(models: Path, tmp_path: Path) -> None:
+    _, recipe = started(models / "odd_names", tmp_path)
+    assert list(recipe.inputs) == ["image/encoded:0", "x-1"]
+
+
+def test_keras_file_has_no_signature_to_choose(models: Path, tmp_path: Path) -> None:
+    text, recipe = started(models / "keras3.keras", tmp_path)
+    assert "signature" not in text.replace("the signature", "").replace("model's signature", "")
+    assert recipe.model.path == models / "keras3.keras"
+
+
+def test_no_model_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="there is no such folder"):
+        recipe_for(tmp_path / "nothing", tmp_path, lambda _: None)
