@@ -22,6 +22,32 @@ def test_tree_bytes_of_a_file_and_of_a_folder(tmp_path: Path) -> None:
     assert (cache.tree_bytes(tmp_path / "a"), cache.tree_bytes(tmp_path)) == (3, 5)
 
 
+def test_digest_tells_where_parts_end() -> None:
+    assert cache.digest("ab", "c") != cache.digest("a", "bc")
+    assert cache.digest("a") == cache.digest(b"a")
+
+
+def test_contents_of_a_folder_are_names_and_bytes_not_dates(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/a").write_bytes(b"1")
+    before = cache.contents(tmp_path)
+    os.utime(tmp_path / "below/a", (1, 1))
+    assert cache.contents(tmp_path) == before
+    (tmp_path / "below/a").write_bytes(b"2")
+    changed = cache.contents(tmp_path)
+    (tmp_path / "below/a").rename(tmp_path / "below/b")
+    assert len({before, changed, cache.contents(tmp_path)}) == 3
+
+
+def test_identity_changes_with_a_byte_even_where_size_and_date_do_not(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"1")
+    before, stat = cache.identity([file]), file.stat()
+    file.write_bytes(b"2")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert cache.identity([file]) != before
+
+
 def test_write_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "report.md").write_text("old")
     cache.write(tmp_path / "report.md", "new ≥ old")

@@ -222,3 +222,22 @@ def test_random_needs_known_shapes(shape: tuple[int | None, ...] | None) -> None
     assert str(error.value) == (
         "random numbers need the shape of input 'x', which the model leaves open: say inputs.x.shape"
     )
+
+
+def test_files_are_what_rows_depend_on(tmp_path: Path) -> None:
+    for name in ("b/2.png", "a/1.jpg", "notes.txt", "s-1.tfrecord", "s-0.tfrecord", "mnist/3.0.1/features.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).touch()
+    pattern = TFRecord(tfrecord=tmp_path / "s-*.tfrecord", features={"image": "image"})
+    assert Images(images=tmp_path).files() == [tmp_path / "a/1.jpg", tmp_path / "b/2.png"]
+    assert pattern.files() == [tmp_path / "s-0.tfrecord", tmp_path / "s-1.tfrecord"]
+    assert Npz(npz=tmp_path / "data.npz").files() == [tmp_path / "data.npz"]
+    assert Tfds(tfds="mnist:3.0.1", split="train", data_dir=tmp_path).files() == [
+        tmp_path / "mnist/3.0.1/features.json"
+    ]
+    assert Random(random=Seed()).files() == []
+
+
+def test_files_of_what_cannot_be_told_are_none(tmp_path: Path) -> None:
+    assert Python(python="data:rows", folder=tmp_path).files() is None
+    assert Tfds(tfds="cifar10", split="train", data_dir=tmp_path).files() is None

@@ -45,6 +45,11 @@ class Images(Strict):
     def __str__(self) -> str:
         return str(self.images)
 
+    def files(self) -> list[Path]:
+        """What the rows depend on; a label depends on the folders' names too."""
+        tables = [self.labels] if isinstance(self.labels, Path) else []
+        return [*tables, *(self.images / entry.file for entry in self._entries())]
+
     def count(self) -> int:
         return len(self._entries())
 

@@ -32,6 +32,10 @@ class Npz(Strict):
     def __str__(self) -> str:
         return str(self.npz)
 
+    def files(self) -> list[Path]:
+        """What the rows depend on."""
+        return [self.npz]
+
     def count(self) -> int:
         return self._columns()[0].shape[0]
 

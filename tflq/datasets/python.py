@@ -29,6 +29,9 @@ class Python(Strict):
     def __str__(self) -> str:
         return self.python
 
+    def files(self) -> None:
+        """What the rows depend on: nobody can tell without calling the function."""
+
     def count(self) -> int | None:
         held = self._call()
         if not _is_indexed(held):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from pydantic import Field, NonNegativeInt
@@ -27,6 +28,10 @@ class Random(Strict):
 
     def __str__(self) -> str:
         return f"random numbers of seed {self.random.seed}"
+
+    def files(self) -> list[Path]:
+        """What the rows depend on: no file."""
+        return []
 
     def count(self) -> None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,12 @@ class Tfds(Strict):
 
     def __str__(self) -> str:
         return f"tfds {self.tfds} {self.split}"
+
+    def files(self) -> list[Path] | None:
+        """What the rows depend on, of any version; None where the dataset is not prepared here. Needs no tfds."""
+        given = self.data_dir or os.environ.get("TFDS_DATA_DIR") or Path("~/tensorflow_datasets").expanduser()
+        files = sorted(path for path in Path(given, self.tfds.split("/")[0].split(":")[0]).rglob("*") if path.is_file())
+        return files or None
 
     def count(self) -> int:
         return int(self._split(self._builder()).num_examples)

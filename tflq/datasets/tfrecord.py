@@ -69,6 +69,10 @@ class TFRecord(Strict):
     def __str__(self) -> str:
         return str(self.tfrecord)
 
+    def files(self) -> list[Path]:
+        """What the rows depend on."""
+        return self._files()
+
     def count(self) -> int:
         return sum(records.count(file) for file in self._files())
 

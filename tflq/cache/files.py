@@ -1,8 +1,7 @@
-"""Files: content hashes, sizes, and writes that are whole or not there at all."""
+"""Files that are written whole or not at all, and the folder in which a run works."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -11,20 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tflq.errors import RecipeError
-
-
-def sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def tree_bytes(path: Path) -> int:
-    """The size of a file, or of all files below a folder."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files)
 
 
 def write(path: Path, text: str) -> None:

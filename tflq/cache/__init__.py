@@ -1,0 +1,6 @@
+"""Files and folders: content hashes, whole writes, and a store of what was made once."""
+
+from tflq.cache.content import contents, digest, identity, sha256, tree_bytes
+from tflq.cache.files import workspace, write
+
+__all__ = ["contents", "digest", "identity", "sha256", "tree_bytes", "workspace", "write"]

@@ -1,0 +1,44 @@
+"""What identifies values, files and folders: SHA-256, in hexadecimal."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def digest(*parts: str | bytes) -> str:
+    """Of the parts, in their order; where one ends and the next begins counts."""
+    total = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode() if isinstance(part, str) else part
+        total.update(len(encoded).to_bytes(8, "little") + encoded)
+    return total.hexdigest()
+
+
+def sha256(path: Path) -> str:
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
+
+
+def contents(path: Path) -> str:
+    """Of a file, or of the names and contents of all files below a folder."""
+    if path.is_file():
+        return sha256(path)
+    files = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    return digest(*(part for name in files for part in (name, sha256(path / name))))
+
+
+def identity(files: Iterable[Path]) -> str:
+    """Of the files as the file system knows them, unread: any change to one of them changes it, as may a copy."""
+    stats = [(str(path.absolute()), path.stat()) for path in files]
+    return digest(*(f"{path} {s.st_ino} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for path, s in stats))
+
+
+def tree_bytes(path: Path) -> int:
+    """The size of a file, or of all files below a folder."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
