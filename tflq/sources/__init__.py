@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tflq.sources.kinds import Keras, Model, SavedModel
 from tflq.sources.prepare import SIGNATURE, Described, Prepared, describe, prepare, reference
+from tflq.sources.shapes import refuse_strangers
 
 __all__ = [
     "SIGNATURE",
@@ -15,4 +16,5 @@ __all__ = [
     "describe",
     "prepare",
     "reference",
+    "refuse_strangers",
 ]
