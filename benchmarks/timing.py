@@ -25,10 +25,10 @@ class Timing:
 
 
 def interleaved(commands: Mapping[str, Command], runs: int) -> dict[str, Timing]:
-    """Run the commands in turn, `runs` rounds after one that is not counted, so that noise meets all of them."""
+    """Run the commands in turn, so that noise meets all: `runs` rounds after one that is not counted, or just one."""
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     peaks = dict.fromkeys(commands, 0)
-    for counted in range(runs + 1):
+    for counted in range(runs + 1) if runs else [1]:
         for name, command in commands.items():
             start = time.perf_counter()
             peak = _peak_of(command)

@@ -79,7 +79,7 @@ class TestShards:
     def test_keep_the_order_of_the_samples(self) -> None:
         def shard(*numbers: float) -> dict[str, Record]:
             column = np.array(numbers)
-            return {"x": Record(column[:, np.newaxis], {"y": column}, {}, {"y": column}, column > 0)}
+            return {"x": Record(column[:, np.newaxis], {"y": column}, {}, {"y": column}, column > 0, column < 0)}
 
         merged = merge([shard(0, 3, 6), shard(1, 4, 7), shard(2, 5)])["x"]
         assert merged.errors["y"].tolist() == merged.spread["y"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]

@@ -11,7 +11,7 @@ from observing import gathered_from, nothing, observed
 from running import Ran, Recipes
 
 from tflq.calibrate import Histogram, Observation, Percentile, count, histogram, weights
-from tflq.calibrate.histogram import _BINS, _bins
+from tflq.calibrate.histogram import Counts, _bins
 from tflq.calibrate.ranges import Range, ranges
 from tflq.flatbuffer import load
 
@@ -21,7 +21,7 @@ OUTLIER = np.append(np.maximum(NORMAL, 0), np.float32(1000))
 
 
 def counted(values: np.ndarray) -> Histogram:
-    return histogram(np.bincount(_bins(np.asarray(values, np.float32)), minlength=_BINS))
+    return histogram([Counts(*np.unique(_bins(np.asarray(values, np.float32)), return_counts=True))])
 
 
 def squared_error(values: np.ndarray, low: float, high: float, bits: int = 8) -> float:
@@ -102,7 +102,7 @@ def test_ops_that_share_a_scale_agree_and_fixed_ones_keep_theirs(
     gathered = gathered_from(float32, data / "images.npz", tmp_path)
     graph, seen = load(float32), observed(float32, gathered)
     counts = count(nothing, float32, gathered.samples, weights(seen, "all"))
-    spread = dict(zip(seen.tensors, map(histogram, counts), strict=True))
+    spread = dict(zip(seen.tensors, map(histogram, ([one] for one in counts)), strict=True))
     found = {one.tensor: one for one in ranges(graph, seen, spread, (method, 8))}
     (subgraph,) = graph.subgraphs
     for operator in subgraph.operators:
@@ -166,7 +166,7 @@ def test_outlier_is_named_with_its_row(with_outlier: dict[str, Ran]) -> None:
         )
         for said in warnings
     )
-    assert any(said.startswith("3 activations spend most of their range on rare values: 99.99 % ") for said in warnings)
+    assert any(said.startswith("most of the range of 3 activations is for rare values: 99.99 % ") for said in warnings)
 
 
 def test_report_tells_how_far_each_method_clips(with_outlier: dict[str, Ran]) -> None:
@@ -207,3 +207,12 @@ def test_raw_pixels_are_told(recipes: Recipes, data: Path) -> None:
     declared = {"image": {"range": [0, 255]}}
     quiet = recipes.run("tiny_conv", ["int8"], calibration=rows, evaluation=rows, inputs=declared).result.warnings
     assert not any("raw pixels" in one for one in quiet)
+
+
+def test_samples_in_both_datasets_are_counted(recipes: Recipes, tmp_path: Path) -> None:
+    rows = np.random.default_rng(1).normal(0, 1, (20, 16)).astype(np.float32)
+    np.savez(tmp_path / "calibration.npz", x=rows[:12])
+    np.savez(tmp_path / "evaluation.npz", x=rows[9:])
+    sections = {name: {"dataset": {"npz": str(tmp_path / f"{name}.npz")}} for name in ("calibration", "evaluation")}
+    said = recipes.run("tiny_dense", ["int8"], **sections).result.warnings
+    assert "3 of 11 evaluation samples are calibration samples too, which flatters the figures" in said

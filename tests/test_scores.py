@@ -23,6 +23,7 @@ def record(answers: Sequence[np.ndarray], truths: Sequence[np.ndarray], hits: Se
         agreement={},
         spread={"y": np.array(distances)},
         is_finite=np.array([bool(np.isfinite(answer).all()) for answer in answers]),
+        is_familiar=np.zeros(len(answers), bool),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, get_args
 import numpy as np
 from pydantic import Field
 
-from tflq.calibrate import SampleCount, Seed
+from tflq.calibrate import SampleCount, Seed, fingerprint
 from tflq.datasets import Dataset, Row, Sample, brackets, select
 from tflq.errors import DatasetError, EvaluationError, RecipeError
 from tflq.inputs import Input, check_finite, make_sample
@@ -60,6 +60,8 @@ class Plan:
     """One call's arrays, whose answer tells whether other answers differ."""
     files: Mapping[str, Path]
     runs_source: bool = False
+    calibrated_with: frozenset[str] = frozenset()
+    """The fingerprints of calibration samples, which should not be measured on."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ class Record:
     """For each output the largest difference from the answer to the plan's first call, [samples]."""
     is_finite: np.ndarray
     """Whether every output is, [samples]."""
+    is_familiar: np.ndarray
+    """Whether the sample was calibrated with, [samples]."""
 
 
 def measure(report: Report, plan: Plan, indices: Sequence[int]) -> dict[str, Record]:
@@ -128,8 +132,10 @@ def measure(report: Report, plan: Plan, indices: Sequence[int]) -> dict[str, Rec
     for rows, samples in _batches(plan, indices):
         arrays = stack(samples, plan.source)
         truths = split(float32(arrays), len(samples), plan.source)
+        familiar = [fingerprint(sample) in plan.calibrated_with for sample in samples]
         for name, run in subjects.items():
             answers = truths if run is float32 else split(run(arrays), len(samples), plan.source)
+            books[name].is_familiar += familiar
             for row, truth, answer in zip(rows, truths, answers, strict=True):
                 books[name].enter(row, truth, answer)
         done += len(samples)
@@ -179,6 +185,7 @@ class _Book:
         self.agreement: dict[str, list[float]] = {}
         self.spread: dict[str, list[float]] = {}
         self.is_finite: list[bool] = []
+        self.is_familiar: list[bool] = []
 
     def enter(self, row: Row, truth: Mapping[str, np.ndarray], answer: Mapping[str, np.ndarray]) -> None:
         self.is_finite.append(all(np.isfinite(output).all() for output in answer.values()))
@@ -198,6 +205,7 @@ class _Book:
             agreement={name: np.array(odds) for name, odds in self.agreement.items()},
             spread={name: np.array(distances) for name, distances in self.spread.items()},
             is_finite=np.array(self.is_finite),
+            is_familiar=np.array(self.is_familiar),
         )
 
 
@@ -238,6 +246,7 @@ def _merged(records: Sequence[Record]) -> Record:
         agreement={name: joined(record.agreement[name] for record in filled) for name in filled[0].agreement},
         spread={name: joined(record.spread[name] for record in filled) for name in filled[0].spread},
         is_finite=joined(record.is_finite for record in filled),
+        is_familiar=joined(record.is_familiar for record in filled),
     )
 
 

@@ -72,7 +72,10 @@ def _warnings(evidence: Evidence) -> Iterator[str]:
         yield from oddities(calibrations.gathered.summaries, recipe.inputs)
         yield from calibrations.chosen.warnings if calibrations.chosen else ()
     if recipe.evaluation and isinstance(evidence.base, Record):
-        yield from _fewer("evaluation", recipe.evaluation, len(evidence.base.is_finite))
+        measured, familiar = len(evidence.base.is_finite), int(evidence.base.is_familiar.sum())
+        yield from _fewer("evaluation", recipe.evaluation, measured)
+        if familiar:
+            yield f"{familiar} of {measured} evaluation samples are calibration samples too, which flatters the figures"
 
 
 def _fewer(name: str, section: Calibration | Evaluation, used: int) -> Iterator[str]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from tflq import cache
 from tflq.cache import Store
 from tflq.errors import RecipeError
-from tflq.evaluate import Plan
 from tflq.findings import Evidence, conclude
 from tflq.job import Draft, Judge, Maker, Shelf, Source, file_name, remake
 from tflq.recipe import Recipe, dump
@@ -60,9 +59,7 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         if settings.verifies_reproducible:
             drafts = _made_again(drafts, Maker(recipe, folder / "again", workers, 2 * settings.jobs, Shelf(recipe)))
         drafts = judge.try_out(judge.verify(drafts, source.prepared), begun.probe, source.prepared)
-        plan = Plan(
-            recipe.measured_on, recipe.inputs, source.prepared, begun.float32.path, begun.probe.arrays, files={}
-        )
+        plan = judge.plan(source.prepared, begun)
         drafts, base, original = judge.measure(drafts, begun.probe, plan)
         drafts = judge.time(drafts, begun.probe)
         evidence = Evidence(recipe, plan, begun, base, original, calibrations, (*_notes(source), *shelf.notes))

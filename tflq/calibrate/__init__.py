@@ -6,7 +6,7 @@ from tflq.calibrate.calibrated import Calibrated, Observed, restored
 from tflq.calibrate.choose import Chosen, choose
 from tflq.calibrate.histogram import Histogram, count, histogram
 from tflq.calibrate.lint import Clip, refuse_infinite
-from tflq.calibrate.observe import Observation, Part, activations, merge, observe, obstacle, shards
+from tflq.calibrate.observe import Observation, Part, activations, merge, observable, observe, obstacle, shards
 from tflq.calibrate.ranges import Range
 from tflq.calibrate.samples import Gathered, Samples, fingerprint, gather
 from tflq.calibrate.section import Calibration, Method, Percentile, SampleCount, Seed
@@ -35,6 +35,7 @@ __all__ = [
     "gather",
     "histogram",
     "merge",
+    "observable",
     "observe",
     "obstacle",
     "refuse_infinite",

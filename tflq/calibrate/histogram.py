@@ -85,29 +85,46 @@ class Histogram:
         return centres
 
 
-def count(report: Report, float32: Path, samples: Samples, weights: Mapping[int, np.ndarray]) -> list[np.ndarray]:
-    """The counts of every activation over the calls that have weights, int64 [bins], in the order of `activations`.
+@dataclass(frozen=True)
+class Counts:
+    """The values of an activation, counted: of all bins those that hold anything."""
+
+    bins: np.ndarray
+    """Their numbers, in increasing order."""
+    counts: np.ndarray
+    """int64"""
+
+
+def count(report: Report, float32: Path, samples: Samples, weights: Mapping[int, np.ndarray]) -> list[Counts]:
+    """The values of every activation over the calls that have weights, in the order of `activations`.
 
     The weights of a call are whole numbers, one for each activation.
     """
     run = Runner(exposed(float32, samples.folder / f"exposed-{min(weights)}.tflite"))
-    totals: list[np.ndarray] = []
+    totals = np.zeros((len(next(iter(weights.values()))), _BINS), np.int64)
     for done, (call, arrays) in enumerate(zip(weights, samples.calls(weights), strict=True), 1):
         answers = sorted(run(arrays).items(), key=lambda answer: int(answer[0]))
-        counts = [np.bincount(_bins(values), minlength=_BINS) for _, values in answers]
-        weighted = [weight * counted for weight, counted in zip(weights[call], counts, strict=True)]
-        totals = [total + more for total, more in zip(totals, weighted, strict=True)] if totals else weighted
+        for total, weight, (_, values) in zip(totals, weights[call], answers, strict=True):
+            total += weight * np.bincount(_bins(values), minlength=_BINS)
         report(done, len(weights))
-    return totals
+    return [counted(total) for total in totals]
+
+
+def counted(total: np.ndarray) -> Counts:
+    bins = np.flatnonzero(total)
+    return Counts(bins, total[bins])
 
 
 def _bins(values: np.ndarray) -> np.ndarray:
     return values.reshape(-1).view(np.uint32) >> np.uint32(_SHIFT)
 
 
-def histogram(counts: np.ndarray) -> Histogram:
-    """The counts of all bins as those that hold anything; infinities and NaN are left out."""
-    held = np.flatnonzero(counts)
+def histogram(parts: Sequence[Counts]) -> Histogram:
+    """The sum of the parts; infinities and NaN are left out."""
+    total = np.zeros(_BINS, np.int64)
+    for part in parts:
+        total[part.bins] += part.counts
+    held = np.flatnonzero(total)
     held = held[held % _SIGN < _INFINITE]
     magnitudes = (held % _SIGN).astype(np.uint32)
     inner = (magnitudes << np.uint32(_SHIFT)).view(np.float32).astype(np.float64)
@@ -117,4 +134,4 @@ def histogram(counts: np.ndarray) -> Histogram:
     is_negative = held >= _SIGN
     lows, highs = np.where(is_negative, -outer, inner), np.where(is_negative, -inner, outer)
     order = np.argsort(lows, kind="stable")
-    return Histogram(lows[order], highs[order], counts[held][order])
+    return Histogram(lows[order], highs[order], total[held][order])

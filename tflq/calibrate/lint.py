@@ -120,7 +120,7 @@ class Clip:
 def clips(observed: Observed, chosen: Sequence[Range]) -> tuple[Clip, ...]:
     """The activations whose ranges are widest beside what most of their values need, the widest first."""
     found = []
-    for one in chosen:
+    for one in (one for one in chosen if not one.is_fixed):
         histogram = observed.histograms[one.tensor]
         low, high = histogram.percentile(MOST) if len(histogram.counts) else (one.lowest, one.highest)
         found.append((one.part(max(low, one.lowest), min(high, one.highest)), one, histogram))
@@ -138,8 +138,12 @@ def wide_ranges(clips: Sequence[Clip]) -> Iterator[str]:
     """Whether another method than minmax is worth a trial."""
     wasted = [clip for clip in clips if clip.percentile < 1 / WASTED]
     if wasted:
-        few = f"{LISTED} or more" if len(wasted) == LISTED else str(len(wasted))
+        many = (
+            f"{LISTED} activations or more"
+            if len(wasted) == LISTED
+            else f"{len(wasted)} activation{'s' * (len(wasted) > 1)}"
+        )
         yield (
-            f"{few} activations spend most of their range on rare values: {MOST:g} % of those of {wasted[0].tensor!r}"
+            f"most of the range of {many} is for rare values: {MOST:g} % of the values of {wasted[0].tensor!r}"
             f" lie in {wasted[0].percentile:.2g} of its range; try calibration.ranges: {{percentile: {MOST:g}}} or mse"
         )

@@ -51,6 +51,8 @@ class Range:
     maximum: float
     lowest: float
     highest: float
+    is_fixed: bool = False
+    """Whether the op that makes it has one output scale, whatever was observed."""
 
     @property
     def kept(self) -> float:
@@ -72,15 +74,15 @@ def ranges(
     """
     (subgraph, *_), (method, bits) = graph.subgraphs, asked
     lowest, highest = observation.minima.min(0), observation.maxima.max(0)
+    fixed = {index for op in subgraph.operators if op.type in FIXED for index in op.outputs}
     observed = {
-        index: Range(0, index, subgraph.tensors[index].name, low, high, low, high)
+        index: Range(0, index, subgraph.tensors[index].name, low, high, low, high, index in fixed)
         for index, low, high in zip(observation.tensors, lowest.tolist(), highest.tolist(), strict=True)
     }
     if method == "minmax":
         return tuple(observed.values())
-    fixed = {index for op in subgraph.operators if op.type in FIXED for index in op.outputs}
     clip = _clip(method, bits)
-    clipped = {i: r if i in fixed else clip(r, histograms[i]) for i, r in observed.items()}
+    clipped = {i: r if r.is_fixed else clip(r, histograms[i]) for i, r in observed.items()}
     return tuple(_agreeing(subgraph, clipped).values())
 
 

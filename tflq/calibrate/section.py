@@ -37,7 +37,7 @@ class Calibration(Strict):
         description="What of an activation's values its integers span: all of them; or all but the rarest at either"
         " end; or the part with the least mean squared error of quantization.",
     )
-    cache: bool = Field(True, description="Keep the float model and the ranges for the next run.")
+    cache: bool = Field(True, description="Keep the float model and its ranges for the next run; see tflq cache.")
 
     @property
     def counting(self) -> Counting:

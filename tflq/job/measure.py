@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tflq import evaluate, verify
+from tflq.calibrate import Gathered
 from tflq.errors import EvaluationError, TflqError
 from tflq.evaluate import FLOAT32, SOURCE, Plan, Probe, Record
 from tflq.interpreter import Latency
 from tflq.job.draft import Draft, each
+from tflq.job.make import Begun
 from tflq.job.shelf import Shelf
 from tflq.recipe import Recipe
 from tflq.sources import Prepared
@@ -28,6 +30,18 @@ class Judge:
     workers: Workers
     jobs: int
     shelf: Shelf
+
+    def plan(self, source: Prepared, begun: Begun) -> Plan:
+        """What is measured on what, the files apart."""
+        return Plan(
+            evaluation=self.recipe.measured_on,
+            inputs=self.recipe.inputs,
+            source=source,
+            float32=begun.float32.path,
+            first=begun.probe.arrays,
+            files={},
+            calibrated_with=frozenset(begun.gathered.hashes if isinstance(begun.gathered, Gathered) else ()),
+        )
 
     def verify(self, drafts: Sequence[Draft], source: Prepared) -> list[Draft]:
         """Each file read back and held to its contract."""

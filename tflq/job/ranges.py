@@ -77,7 +77,7 @@ class Calibrator:
             for number, part in enumerate(parts, 1)
             if part
         ]
-        return [histogram(np.sum(shares, axis=0)) for shares in zip(*self._all(tasks), strict=True)]
+        return [histogram(counts) for counts in zip(*self._all(tasks), strict=True)]
 
     def _by_tensorflow(self, float32: Path, samples: Samples, reason: str) -> Calibrated:
         if self.calibration.ranges != "minmax":
