@@ -105,7 +105,8 @@ def _references(part: Any) -> list[str]:
 def _section(section: Schema) -> Iterator[str]:
     if "description" in section:
         yield section["description"]
-    rows = [_row(key, field, section.get("required", [])) for key, field in section["properties"].items()]
+    required = [*section.get("required", []), *section.get("anyOf", [{}])[0].get("required", [])]
+    rows = [_row(key, field, required) for key, field in section["properties"].items()]
     yield "\n".join(["| key | type | default | meaning |", "| --- | --- | --- | --- |", *rows])
 
 

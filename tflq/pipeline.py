@@ -17,7 +17,7 @@ from tflq.recipe import Recipe, dump
 from tflq.report.machine import to_json
 from tflq.report.page import to_markdown
 from tflq.result import Result, Run, Stage
-from tflq.worker import Event, Finished, Listener, Workers, preload_tensorflow
+from tflq.worker import Budget, Event, Finished, Listener, Workers, preload_tensorflow
 
 LOG = "tflq.log"
 
@@ -31,6 +31,8 @@ class Settings:
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
     """Worker processes at a time."""
     listen: Listener = lambda _: None
+    budget: Budget = field(default_factory=Budget)
+    """What all stages may take together."""
 
 
 def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = None) -> Result:
@@ -66,7 +68,7 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
 def _workers(recipe: Recipe, settings: Settings, clock: _Clock) -> Workers:
     log = recipe.output / LOG
     log.unlink(missing_ok=True)
-    return Workers(log, settings.timeout, clock.listen)
+    return Workers(log, settings.timeout, clock.listen, settings.budget)
 
 
 class _Clock:

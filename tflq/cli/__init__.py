@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tflq.cli import options as option
+from tflq.cli.batch import batch
+from tflq.cli.boundary import boundary, complain, print_json
 from tflq.cli.options import ExistingFile, File, Options, pass_options
 from tflq.errors import RecipeError, TflqError
 
@@ -19,34 +20,12 @@ if TYPE_CHECKING:
     from tflq.recipe import Recipe
     from tflq.result import Result
 
-INTERRUPTED = 130
-
 
 class _InOrder(click.Group):
     """Lists the commands in the order in which one meets them."""
 
     def list_commands(self, _: click.Context) -> list[str]:
         return list(self.commands)
-
-
-@contextmanager
-def _boundary(as_json: bool = False) -> Iterator[None]:
-    """The one place where an error becomes a message and an exit code."""
-    try:
-        yield
-    except TflqError as error:
-        _complain(error)
-        if as_json:
-            _print_json([error])
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        click.echo("interrupted; the files of the last run are as they were", err=True)
-        sys.exit(INTERRUPTED)
-
-
-def _complain(error: TflqError, about: str = "") -> None:
-    for line in str(error).splitlines():
-        click.echo(f"{click.style('error:', fg='red')} {about}{line}", err=True)
 
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
@@ -83,13 +62,16 @@ def convert(options: Options, recipes: tuple[Path, ...]) -> None:
     The files, report.md and report.json are written into the output folder that RECIPE names, by default build/NAME
     beside it. A variant that fails, or a recipe, does not keep the others from being made.
     """
-    with _boundary(options.as_json):
+    with boundary(options.as_json):
         loaded = [_adjusted(recipe, options, len(recipes)) for recipe in _load(recipes, options.overrides)]
         _refuse_shared_outputs(recipes, loaded)
         outcomes = [_run(recipe, options, None) for recipe in loaded]
     if options.as_json:
-        _print_json(outcomes)
+        print_json(outcomes)
     sys.exit(max(outcome.exit_code for outcome in outcomes))
+
+
+main.add_command(batch)
 
 
 @main.command()
@@ -101,7 +83,7 @@ def check(options: Options, recipes: tuple[Path, ...]) -> None:
 
     All that can be told without TensorFlow and without reading the data.
     """
-    with _boundary():
+    with boundary():
         loaded = _load(recipes, options.overrides)
         _refuse_shared_outputs(recipes, loaded)
     sys.exit(max(_check(path, recipe) for path, recipe in zip(recipes, loaded, strict=True)))
@@ -120,7 +102,7 @@ def init(options: Options, model: Path, target: Path | None) -> None:
     """
     from tflq import cache, starter
 
-    with _boundary():
+    with boundary():
         if target is not None:
             _refuse_overwriting(target)
         with _display(options) as display:
@@ -145,11 +127,11 @@ def evaluate(options: Options, file: Path, recipe: Path) -> None:
 
     The file may be made anywhere; it is held against the float model of the recipe.
     """
-    with _boundary(options.as_json):
+    with boundary(options.as_json):
         (loaded,) = _load((recipe,), options.overrides)
         outcome = _run(loaded, options, file)
     if options.as_json:
-        _print_json([outcome])
+        print_json([outcome])
     sys.exit(outcome.exit_code)
 
 
@@ -165,7 +147,7 @@ def inspect(options: Options, file: Path) -> None:
     from tflq import flatbuffer
     from tflq.report import inspect as report
 
-    with _boundary(options.as_json):
+    with boundary(options.as_json):
         graph = flatbuffer.load(file)
     click.echo(report.to_json(graph) if options.as_json else report.to_text(graph))
 
@@ -226,7 +208,7 @@ def _check(path: Path, recipe: Recipe) -> int:
     try:
         recipe.model.check()
     except TflqError as error:
-        _complain(error, f"{path}: ")
+        complain(error, f"{path}: ")
         return error.exit_code
     for warning in warnings(recipe):
         click.echo(f"{click.style('note:', fg='yellow')} {path}: {warning}", err=True)
@@ -242,7 +224,7 @@ def _run(recipe: Recipe, options: Options, file: Path | None) -> Result | TflqEr
         with _display(options) as display:
             result = run(recipe, Settings(timeout=options.timeout, listen=display), file)
     except TflqError as error:
-        _complain(error, f"{recipe.name}: ")
+        complain(error, f"{recipe.name}: ")
         return error
     if not options.as_json:
         _show(result, recipe, file)
@@ -267,10 +249,3 @@ def _show(result: Result, recipe: Recipe, file: Path | None) -> None:
         console.print(renderable)
     if file is None:
         console.print(f"report: {recipe.output / 'report.md'}", highlight=False, soft_wrap=True)
-
-
-def _print_json(outcomes: Sequence[Result | TflqError]) -> None:
-    """One report, or a list of them where several recipes were given."""
-    from tflq.report.machine import to_json
-
-    click.echo(to_json(outcomes[0] if len(outcomes) == 1 else outcomes), nl=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from tflq.sources.kinds import Keras, Model, SavedModel
+from tflq.sources.kinds import KERAS_SUFFIXES, KINDS, Keras, Model, SavedModel, spelled_out
 from tflq.sources.prepare import SIGNATURE, Described, Prepared, describe, prepare, reference
 
 __all__ = [
+    "KERAS_SUFFIXES",
+    "KINDS",
     "SIGNATURE",
     "Described",
     "Keras",
@@ -15,4 +17,5 @@ __all__ = [
     "describe",
     "prepare",
     "reference",
+    "spelled_out",
 ]

@@ -1,0 +1,91 @@
+"""One model made, wherever that happens: here, or on a worker of a cluster."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tflq.errors import TflqError
+from tflq.job import file_name
+from tflq.pipeline import LOG, Settings, run
+from tflq.recipe import Recipe
+from tflq.result import Result, Variant
+from tflq.worker import Budget, Event
+
+UNEXPECTED = 70
+REPORTS = ("report.json", "report.md", "recipe.yaml")
+Tell = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one model may take."""
+
+    seconds: float | None
+    memory_bytes: int | None
+    jobs: int
+    """Worker processes at a time."""
+    retries: int
+    """Further attempts where one died or met a limit."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What came of a model: files in its output folder, or the error that left none."""
+
+    made: tuple[str, ...]
+    error: TflqError | None
+    again: str
+    """What failed in a way that another run may mend."""
+    seconds: float
+
+
+def attempt(recipe: Recipe, limits: Limits, tell: Tell, stop: threading.Event) -> Attempt:
+    """Make the recipe's variants, again where a worker died; ends with a CancelledError once `stop` is set."""
+    started = time.monotonic()
+    for left in reversed(range(limits.retries + 1)):
+        settings = Settings(None, limits.jobs, tell, Budget(limits.seconds, limits.memory_bytes, stop))
+        try:
+            result = run(recipe, settings)
+        except TflqError as error:
+            if not (error.may_pass and left):
+                return Attempt((), error, str(error), time.monotonic() - started)
+            continue
+        if not (left and any(variant.error and variant.error.may_pass for variant in result.variants)):
+            break
+    return Attempt(tuple(_made(recipe, result)), None, _again(result), time.monotonic() - started)
+
+
+def _made(recipe: Recipe, result: Result) -> list[str]:
+    return [*(file_name(recipe, variant.name) for variant in result.variants if variant.file), *REPORTS]
+
+
+def _again(result: Result) -> str:
+    failed = [variant for variant in result.variants if _may_be_mended(variant)]
+    return f"{failed[0].name}: {failed[0].error}" if failed else ""
+
+
+def _may_be_mended(variant: Variant) -> bool:
+    """A gate that failed, a broken contract, a file that cannot be run: those are results, which only inputs change."""
+    return variant.error is not None and (variant.error.may_pass or variant.error.exit_code < 6)
+
+
+class Unexpected(TflqError):
+    """A fault of this program's own, which costs one model and not the batch."""
+
+    exit_code = UNEXPECTED
+
+
+def unexpected(recipe: Recipe, error: BaseException) -> Attempt:
+    """What an exception that nobody foresaw makes of a model; its traceback goes to the model's log."""
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    log = recipe.output / LOG
+    if os.access(recipe.output, os.W_OK):
+        with log.open("a", encoding="utf-8") as file:
+            traceback.print_exception(error, file=file)
+    fault = Unexpected(f"a fault of tflq itself, which should be reported: {said} (log: {log})")
+    return Attempt((), fault, said, 0.0)
