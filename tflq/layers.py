@@ -72,7 +72,7 @@ def lay(base: Source, over: Source) -> Source:
 
 
 def _lay(base: Any, over: Any) -> Any:
-    if not isinstance(base, dict) or not isinstance(over, dict) or _kind(base) != (_kind(over) or _kind(base)):
+    if not isinstance(base, dict) or not isinstance(over, dict) or _are_of_two_kinds(base, over):
         return over
     kept = {key: value for key, value in base.items() if EITHER.get(key) not in over}
     below = {key: _lay(kept[key], value) if key in kept else value for key, value in over.items()}
@@ -80,8 +80,9 @@ def _lay(base: Any, over: Any) -> Any:
     return {key: value for key, value in {**kept, **below}.items() if key not in gone}
 
 
-def _kind(data: dict[str, Any]) -> str:
-    return next((kind for kind in KINDS if kind in data), "")
+def _are_of_two_kinds(base: dict[str, Any], over: dict[str, Any]) -> bool:
+    one, other = ([kind for kind in KINDS if kind in data] for data in (base, over))
+    return bool(one and other and one != other)
 
 
 def _locations(data: Any, here: Location = ()) -> set[Location]:

@@ -171,17 +171,18 @@ class Workers:
     def _hold_to_limits(self) -> None:
         self._spending.refuse_to_go_on()
         silent = [running for running in self._running if running.is_silent]
-        is_over = self._spending.time_is_up()
         for running in silent:
-            if is_over or self._is_late(running):
-                late = f"not done after {self.timeout:g} s, so it was stopped; --timeout raises the limit"
-                running.stop(is_over or late)
+            if why := self._spending.time_is_up() or self._late(running):
+                running.stop(why)
         processes = [running.process.pid or 0 for running in silent]
         if why := self._spending.too_large(processes):
             silent[largest(processes)].stop(why)
 
-    def _is_late(self, running: _Running) -> bool:
-        return self.timeout is not None and time.monotonic() - running.started > self.timeout
+    def _late(self, running: _Running) -> str:
+        """Why the task may run no longer; empty where it may."""
+        if self.timeout is None or time.monotonic() - running.started <= self.timeout:
+            return ""
+        return f"not done after {self.timeout:g} s, so it was stopped; --timeout raises the limit"
 
     def _outcome(self, running: _Running) -> Done[Any] | Failed:
         running.process.join()
