@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -42,10 +43,8 @@ def kill_at(zoo: Path, seconds: float) -> None:
     """The batch and all that belongs to it, at once."""
     process = begin(zoo, "--jobs", "2")
     time.sleep(seconds)
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.communicate(timeout=30)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         evidence = Evidence(recipe, plan, probe, float32, base, original, calibration)
         result = conclude(evidence, drafts, Run(clock.seconds, workers.peak_rss_bytes, tuple(clock.stages)))
         if file is None:
-            _install(result, recipe, drafts, folder)
+            install(result, recipe, {draft.name: draft.path for draft in drafts}, folder)
     return result
 
 
@@ -88,7 +88,7 @@ class _Clock:
         return time.monotonic() - self._started
 
 
-def _install(result: Result, recipe: Recipe, drafts: Sequence[Draft], folder: Path) -> None:
+def install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], folder: Path) -> None:
     """Put the files and their reports into the output folder, each whole; what could not be made leaves no old file."""
     texts = {
         "recipe.yaml": dump(recipe, recipe.output),
@@ -97,10 +97,10 @@ def _install(result: Result, recipe: Recipe, drafts: Sequence[Draft], folder: Pa
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    for draft in drafts:
-        target = recipe.output / file_name(recipe, draft.name)
-        if draft.path:
-            draft.path.replace(target)
+    for variant, path in files.items():
+        target = recipe.output / file_name(recipe, variant)
+        if path:
+            path.replace(target)
         else:
             target.unlink(missing_ok=True)
     for name in texts:

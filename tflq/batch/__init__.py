@@ -7,12 +7,12 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from tflq.batch import local
-from tflq.batch.attempt import Attempt, Limits
+from tflq.batch import cluster, local
+from tflq.batch.attempt import Attempt, Limits, made
 from tflq.batch.plan import Planner, Work
 from tflq.batch.summary import Model, Summary, failed, from_report
 from tflq.batch.zoo import Batch, chosen, collect
-from tflq.errors import RecipeError
+from tflq.errors import RecipeError, TflqError
 from tflq.worker import Event
 
 __all__ = ["Batch", "Began", "Ended", "Happening", "Heard", "Orders", "Planned", "chosen", "collect", "make", "plan"]
@@ -110,6 +110,9 @@ def _attempts(works: Sequence[Work], orders: Orders, listen: Listener) -> Iterat
     def tell(work: Work, event: Event | None) -> None:
         listen(Began(work.name, work.why) if event is None else Heard(work.name, event))
 
+    if orders.scheduler:
+        limits = Limits(orders.seconds, orders.memory_bytes, orders.jobs, orders.retries)
+        return cluster.run(works, limits, orders.scheduler, tell)
     jobs, memory_bytes = local.share(min(orders.jobs, len(works)), orders.memory_bytes)
     limits = Limits(orders.seconds, memory_bytes, max(1, local.processors() // jobs), orders.retries)
     return local.run(works, limits, jobs, tell)
@@ -117,8 +120,8 @@ def _attempts(works: Sequence[Work], orders: Orders, listen: Listener) -> Iterat
 
 def _settled(planner: Planner, work: Work, attempt: Attempt) -> Model:
     """The model that the attempt yields, its output folder stamped."""
-    if attempt.error is not None:
-        return failed(work.name, attempt.error, work.recipe.output, attempt.seconds)
-    planner.settle(work, attempt.made, attempt.again)
-    made = from_report(work.name, "made", work.why, work.recipe.output)
-    return replace(made, state="failed", why=attempt.again) if attempt.again else made
+    if isinstance(attempt.outcome, TflqError):
+        return failed(work.name, attempt.outcome, work.recipe.output, attempt.seconds)
+    planner.settle(work, made(work.recipe, attempt.outcome), attempt.again)
+    model = from_report(work.name, "made", work.why, work.recipe.output)
+    return replace(model, state="failed", why=attempt.again) if attempt.again else model

@@ -35,38 +35,47 @@ class Limits:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What came of a model: files in its output folder, or the error that left none."""
+    """What came of a model: a result, with its files in the output folder, or the error that left none."""
 
-    made: tuple[str, ...]
-    error: TflqError | None
-    again: str
-    """What failed in a way that another run may mend."""
+    outcome: Result | TflqError
     seconds: float
+
+    @property
+    def again(self) -> str:
+        """What failed in a way that another run may mend."""
+        if isinstance(self.outcome, TflqError):
+            return str(self.outcome)
+        failed = [variant for variant in self.outcome.variants if _may_be_mended(variant)]
+        return f"{failed[0].name}: {failed[0].error}" if failed else ""
 
 
 def attempt(recipe: Recipe, limits: Limits, tell: Tell, stop: threading.Event) -> Attempt:
     """Make the recipe's variants, again where a worker died; ends with a CancelledError once `stop` is set."""
     started = time.monotonic()
-    for left in reversed(range(limits.retries + 1)):
-        settings = Settings(None, limits.jobs, tell, Budget(limits.seconds, limits.memory_bytes, stop))
-        try:
-            result = run(recipe, settings)
-        except TflqError as error:
-            if not (error.may_pass and left):
-                return Attempt((), error, str(error), time.monotonic() - started)
-            continue
-        if not (left and any(variant.error and variant.error.may_pass for variant in result.variants)):
+    outcome = _try(recipe, limits, tell, stop)
+    for _ in range(limits.retries):
+        if not _may_pass(outcome):
             break
-    return Attempt(tuple(_made(recipe, result)), None, _again(result), time.monotonic() - started)
+        outcome = _try(recipe, limits, tell, stop)
+    return Attempt(outcome, time.monotonic() - started)
 
 
-def _made(recipe: Recipe, result: Result) -> list[str]:
+def _try(recipe: Recipe, limits: Limits, tell: Tell, stop: threading.Event) -> Result | TflqError:
+    settings = Settings(None, limits.jobs, tell, Budget(limits.seconds, limits.memory_bytes, stop))
+    try:
+        return run(recipe, settings)
+    except TflqError as error:
+        return error
+
+
+def _may_pass(outcome: Result | TflqError) -> bool:
+    errors = [outcome] if isinstance(outcome, TflqError) else [variant.error for variant in outcome.variants]
+    return any(error.may_pass for error in errors if error)
+
+
+def made(recipe: Recipe, result: Result) -> list[str]:
+    """The files that the result stands for."""
     return [*(file_name(recipe, variant.name) for variant in result.variants if variant.file), *REPORTS]
-
-
-def _again(result: Result) -> str:
-    failed = [variant for variant in result.variants if _may_be_mended(variant)]
-    return f"{failed[0].name}: {failed[0].error}" if failed else ""
 
 
 def _may_be_mended(variant: Variant) -> bool:
@@ -88,4 +97,4 @@ def unexpected(recipe: Recipe, error: BaseException) -> Attempt:
         with log.open("a", encoding="utf-8") as file:
             traceback.print_exception(error, file=file)
     fault = Unexpected(f"a fault of tflq itself, which should be reported: {said} (log: {log})")
-    return Attempt((), fault, said, 0.0)
+    return Attempt(fault, 0.0)

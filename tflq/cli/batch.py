@@ -144,7 +144,8 @@ def batch(options: Options, paths: tuple[Path, ...]) -> None:
 
     with boundary():
         old = _baseline(options)
-        found = chosen(collect(paths, options.overrides), options.only)
+        there = [path.absolute() for path in paths] if options.scheduler else paths
+        found = chosen(collect(there, options.overrides), options.only)
         if options.dry_run:
             sys.exit(_dry_run(found, options.force))
         summary = _make(found, options, old)

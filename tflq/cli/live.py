@@ -159,17 +159,22 @@ class Live:
             case Began(name, _):
                 self._lines[name] = _Line(time.monotonic())
             case Heard(name, Started(stage)):
-                self._lines[name].stage, self._lines[name].total = stage, 0
+                line = self._line(name)
+                line.stage, line.total = stage, 0
             case Heard(name, Progress(_, done, total)):
-                self._lines[name].done, self._lines[name].total = done, total
+                line = self._line(name)
+                line.done, line.total = done, total
             case Ended(model):
                 self._end(model)
 
     def _end(self, model: Model) -> None:
         self._ended += 1
         self._made += model.name in self._lines
-        line = self._lines.setdefault(model.name, _Line(time.monotonic()))
+        line = self._line(model.name)
         line.model, line.ended = model, time.monotonic()
+
+    def _line(self, name: str) -> _Line:
+        return self._lines.setdefault(name, _Line(time.monotonic()))
 
     def table(self) -> Table:
         """As many rows as the terminal has room for: what goes on first."""

@@ -1,0 +1,185 @@
+"""Models made on a Dask cluster: the same function as on this machine, and isolated in the same way, a task a model.
+
+Sources and data must have the same paths on the workers as here. Files are written into the output folder where a
+worker sees it, and are sent through the scheduler where it does not.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tflq import cache
+from tflq.batch import local
+from tflq.batch.attempt import Attempt, Limits, attempt
+from tflq.batch.plan import Work
+from tflq.errors import ConversionError, RecipeError, TflqError
+from tflq.job import file_name
+from tflq.pipeline import LOG, install
+from tflq.recipe import Recipe, dump
+from tflq.result import Result
+from tflq.worker import Event, Finished, Progress, Said, Started
+
+if TYPE_CHECKING:
+    import distributed
+
+SECONDS_TO_CONNECT = 20
+KINDS = {"started": Started, "progress": Progress, "finished": Finished}
+Listen = Callable[[Work, Event | None], None]
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What goes to a worker."""
+
+    name: str
+    recipe: Recipe
+    limits: Limits
+    token: str
+    """A file in the output folder, which a worker sees where that folder is shared."""
+    topic: str
+    """Where the worker tells how it goes."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What comes back: where the output folder is not shared, with the files that belong there."""
+
+    attempt: Attempt
+    files: Mapping[str, bytes] | None
+
+
+def run(works: Sequence[Work], limits: Limits, address: str, listen: Listen) -> Iterator[tuple[Work, Attempt]]:
+    """Each work with what came of it, as they end."""
+    token = f".shared-{uuid.uuid4().hex}"
+    by_name = {work.name: work for work in works}
+    with ExitStack() as stack:
+        client = stack.enter_context(_client(address, limits.jobs, stack))
+        client.subscribe_topic(token, partial(_hear, by_name, listen))
+        futures = {}
+        for work in works:
+            stack.callback(_mark(work.recipe.output, token).unlink, missing_ok=True)
+            parcel = Parcel(work.name, work.recipe, limits, token, token)
+            futures[client.submit(make, parcel, key=f"{work.name}{token}", pure=False)] = work
+        stack.callback(client.cancel, list(futures))
+        for future in _as_completed(list(futures)):
+            yield futures[future], _received(futures[future].recipe, future)
+
+
+def _client(address: str, jobs: int, stack: ExitStack) -> distributed.Client:
+    try:
+        import distributed
+    except ImportError as error:
+        raise RecipeError("--scheduler needs Dask: pip install tflq[dask]") from error
+    try:
+        if address == "local":
+            cluster = distributed.LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None)
+            return distributed.Client(stack.enter_context(cluster))
+        return distributed.Client(address, timeout=SECONDS_TO_CONNECT)
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"--scheduler {address}: no Dask scheduler answers there: {error}") from error
+
+
+def _as_completed(futures: Sequence[distributed.Future]) -> Iterator[distributed.Future]:
+    from distributed import as_completed
+
+    return iter(as_completed(futures))
+
+
+def _mark(output: Path, token: str) -> Path:
+    """A file by which a worker tells whether it sees the same folder."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / token).touch()
+    except OSError as error:
+        raise RecipeError(f"{output}: cannot be made to write into: {error.strerror}") from error
+    return output / token
+
+
+def _hear(works: Mapping[str, Work], listen: Listen, told: tuple[float, Mapping[str, Any]]) -> None:
+    _, said = told
+    work, kind = works[said["model"]], KINDS.get(said["kind"])
+    listen(work, kind(**said["fields"]) if kind else None)
+
+
+def make(parcel: Parcel) -> Delivery:
+    """What runs on a worker of the cluster; a thread there, which waits for processes of its own."""
+    from distributed import get_worker
+
+    multiprocessing.current_process().daemon = False  # Dask's own processes may have no children otherwise
+    worker = get_worker()
+    worker.log_event(parcel.topic, {"model": parcel.name, "kind": "began"})
+    threads, memory_bytes = local.share(worker.state.nthreads, parcel.limits.memory_bytes)
+    limits = replace(parcel.limits, memory_bytes=memory_bytes, jobs=max(1, local.processors() // threads))
+
+    def tell(event: Event) -> None:
+        if not isinstance(event, Said):
+            kind = type(event).__name__.lower()
+            worker.log_event(parcel.topic, {"model": parcel.name, "kind": kind, "fields": vars(event)})
+
+    return deliver(replace(parcel, limits=limits), tell)
+
+
+def deliver(parcel: Parcel, tell: Callable[[Event], None]) -> Delivery:
+    """Make the model in its output folder, or in one of this machine's own, from which the files are sent."""
+    stop = threading.Event()
+    if (parcel.recipe.output / parcel.token).exists():
+        return Delivery(attempt(parcel.recipe, parcel.limits, tell, stop), None)
+    with tempfile.TemporaryDirectory() as folder:
+        own = parcel.recipe.model_copy(update={"output": Path(folder)})
+        done = attempt(own, parcel.limits, tell, stop)
+        files = {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
+        return Delivery(replace(done, outcome=_at_home(done.outcome, folder, parcel.recipe)), files)
+
+
+def _at_home(outcome: Result | TflqError, folder: str, recipe: Recipe) -> Result | TflqError:
+    """The outcome as if it had been made in the recipe's own output folder."""
+    if isinstance(outcome, TflqError):
+        return _renamed(outcome, folder, recipe)
+    variants = [replace(v, error=v.error and _renamed(v.error, folder, recipe)) for v in outcome.variants]
+    return replace(outcome, recipe=dump(recipe, recipe.output), variants=tuple(variants))
+
+
+def _renamed(error: TflqError, folder: str, recipe: Recipe) -> TflqError:
+    error.args = (str(error).replace(folder, str(recipe.output)),)
+    return error
+
+
+def _received(recipe: Recipe, future: distributed.Future) -> Attempt:
+    """What the worker made, its files installed if it sent them."""
+    from distributed import KilledWorker
+
+    error = future.exception()
+    if isinstance(error, KilledWorker):
+        died, last = error.allowed_failures + 1, error.last_worker.address
+        said = f"{died} workers of the cluster died while they made it, the last at {last}, so it was set aside"
+        return Attempt(ConversionError(said), 0.0)
+    if error is not None:
+        return Attempt(ConversionError(f"the cluster lost it: {type(error).__name__}: {error}"), 0.0)
+    delivery: Delivery = future.result()
+    future.release()
+    if delivery.files is not None:
+        unpack(recipe, delivery)
+    return delivery.attempt
+
+
+def unpack(recipe: Recipe, delivery: Delivery) -> None:
+    """Install the files that were sent in the output folder, each whole."""
+    sent = delivery.files or {}
+    with cache.workspace(recipe.output) as folder:
+        for name, content in sent.items():
+            (folder / name).write_bytes(content)
+        if LOG in sent:
+            (folder / LOG).replace(recipe.output / LOG)
+        result = delivery.attempt.outcome
+        if isinstance(result, Result):
+            names = {variant.name: file_name(recipe, variant.name) for variant in result.variants}
+            install(result, recipe, {v: folder / n if n in sent else None for v, n in names.items()}, folder)
