@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from batching import Ended, batch, begin, end, on, write_zoo
 
@@ -32,16 +36,16 @@ def rows():
     if not (here / "begun").exists():
         (here / "begun").touch()
         time.sleep(3600)  # until the worker of the cluster is killed; nobody else comes here
-    for _ in range(8):
-        yield {"x": np.ones(16, np.float32)}
+    for row in np.random.default_rng(0).normal(0, 1, (12, 16)):
+        yield {"x": row.astype(np.float32)}
 """
 
 
 @contextmanager
 def dask(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    log = (folder / f"{arguments[0]}-{len(list(folder.iterdir()))}.log").open("wb")
     command = [sys.executable, "-m", "dask", *arguments]
-    process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    with (folder / f"{arguments[0]}-{len(list(folder.iterdir()))}.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
     try:
         yield process
     finally:
@@ -49,17 +53,13 @@ def dask(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
     process.wait(timeout=30)
 
 
 def address_of(file: Path) -> str:
     """Where the scheduler listens, once it does."""
-    import json
-
     for _ in range(600):
         if file.exists() and file.read_text():
             return str(json.loads(file.read_text())["address"])
@@ -92,7 +92,10 @@ def zoo(models: Path, data: Path, tmp_path: Path) -> Path:
 
 def test_a_worker_is_killed_and_everything_is_made(scheduler: str, zoo: Path, tmp_path: Path) -> None:
     folder = tmp_path / "dask"
-    with dask(folder, *worker(scheduler, folder / "one")) as one, dask(folder, *worker(scheduler, folder / "two")) as two:
+    with (
+        dask(folder, *worker(scheduler, folder / "one")) as one,
+        dask(folder, *worker(scheduler, folder / "two")) as two,
+    ):
         process = begin(zoo, "--scheduler", scheduler, "--format", "json")
         held = wait_for_the_slow_one(zoo, [one, two])
         kill(held)
@@ -123,8 +126,6 @@ def wait_for_the_slow_one(zoo: Path, workers: list[subprocess.Popen[bytes]]) -> 
 
 def holds(group: int, file: Path) -> bool:
     """Whether a process of the group has the file open."""
-    import psutil
-
     for process in psutil.process_iter():
         try:
             if os.getpgid(process.pid) == group and str(file) in [one.path for one in process.open_files()]:
@@ -137,11 +138,23 @@ def holds(group: int, file: Path) -> bool:
 def test_files_are_sent_where_the_folder_is_not_shared(models: Path, data: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "net.yaml"
     rows = f"{{dataset: {{npz: {data}/vectors.npz}}, samples: 12}}"
-    text = f"model: {models}/with_cumprod\ncalibration: {rows}\nlatency: off\nvariants: [float32, int8_only]\n"
+    text = f"model: {models}/infinite_inside\ncalibration: {rows}\nlatency: off\nvariants: [float32, int8]\n"
     recipe.write_text(text)
     loaded = load(recipe)
     parcel = cluster.Parcel("net", loaded, Limits(None, None, 2, 0), "not-there", "topic")
     delivery = cluster.deliver(parcel, lambda _: None)
     assert not loaded.output.exists()
     cluster.unpack(loaded, delivery)
-    assert (loaded.output / "tflq.log").exists()
+    assert sorted(path.name for path in loaded.output.iterdir()) == [
+        "net-float32.tflite",
+        "recipe.yaml",
+        "report.json",
+        "report.md",
+        "tflq.log",
+    ]
+    report = json.loads((loaded.output / "report.json").read_text())
+    dataset = report["recipe"]["calibration"]["dataset"]["npz"]
+    assert (loaded.output / dataset).resolve() == (data / "vectors.npz").resolve()
+    assert [variant["status"] for variant in report["variants"]] == ["ok", "error"]
+    assert tempfile.gettempdir() not in report["variants"][1]["error"].replace(str(tmp_path), "")
+    assert str(loaded.output) in report["variants"][1]["error"]

@@ -117,8 +117,8 @@ def make(parcel: Parcel) -> Delivery:
     multiprocessing.current_process().daemon = False  # Dask's own processes may have no children otherwise
     worker = get_worker()
     worker.log_event(parcel.topic, {"model": parcel.name, "kind": "began"})
-    threads, memory_bytes = local.share(worker.state.nthreads, parcel.limits.memory_bytes)
-    limits = replace(parcel.limits, memory_bytes=memory_bytes, jobs=max(1, local.processors() // threads))
+    memory_bytes = parcel.limits.memory_bytes or local.available_bytes() // worker.state.nthreads
+    limits = replace(parcel.limits, memory_bytes=memory_bytes, jobs=1)  # a thread of Dask's stands for a processor
 
     def tell(event: Event) -> None:
         if not isinstance(event, Said):
