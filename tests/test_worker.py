@@ -105,6 +105,14 @@ def test_an_error_that_explains_itself_is_passed_as_it_is(workers: Workers) -> N
         workers.run(task(tasks.refuse))
 
 
+def test_an_error_leaves_its_cause_behind(workers: Workers) -> None:
+    """The cause may be of a class that only importing TensorFlow would bring."""
+    with pytest.raises(DatasetError) as error:
+        workers.run(task(tasks.refuse_for_a_cause))
+    assert error.value.__cause__ is None
+    assert error.value.__context__ is None
+
+
 LAST_LINES = "the log's last lines are the best clue to the cause"
 
 

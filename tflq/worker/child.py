@@ -86,7 +86,9 @@ class _Answering:
         traceback.print_exception(kind, raised, trace)
         stage, make = self.task.stage, self.task.error
         error = raised if isinstance(raised, TflqError) else make(f"{stage}: {_told(raised)}")
-        self.outbox.send(Raised(error))
+        # tblib, which comes with Dask, pickles causes and tracebacks too, and the parent would import TensorFlow for them
+        error.__cause__ = error.__context__ = None
+        self.outbox.send(Raised(error.with_traceback(None)))
         return True
 
 
