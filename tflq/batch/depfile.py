@@ -17,11 +17,11 @@ def to_make(batch: Batch) -> str:
 
     Each file is a target of its own too, without a recipe, so that make does not stop where one is gone.
     """
-    rules = [(item.recipe, item.files) for item in batch.items if isinstance(item.recipe, Recipe)]
-    needed = {recipe.output / "report.json": sorted({*files, *_needed(recipe)}) for recipe, files in rules}
-    lines = [f"{_escaped(target)}: {' '.join(map(_escaped, files))}" for target, files in needed.items()]
+    sound = [(item.recipe, item.files) for item in batch.items if isinstance(item.recipe, Recipe)]
+    needed = {recipe.output / "report.json": sorted({*files, *_needed(recipe)}) for recipe, files in sound}
+    rules = [f"{_target(target)}: {' '.join(map(_escaped, files))}" for target, files in needed.items()]
     every = sorted({file for files in needed.values() for file in files})
-    return "\n\n".join([*lines, *(f"{_escaped(file)}:" for file in every)]) + "\n"
+    return "\n\n".join([*rules, *(f"{_target(file)}:" for file in every)]) + "\n"
 
 
 def _needed(recipe: Recipe) -> Iterator[Path]:
@@ -32,9 +32,13 @@ def _needed(recipe: Recipe) -> Iterator[Path]:
         return
 
 
+def _target(path: Path) -> str:
+    return _escaped(path).replace("%", "\\%")
+
+
 def _escaped(path: Path) -> str:
     text = os.path.relpath(path) if _is_near(path) else str(path)
-    for special, escape in (("\\", "\\\\"), (" ", "\\ "), ("#", "\\#"), ("$", "$$"), ("%", "\\%"), (":", "\\:")):
+    for special, escape in (("\\", "\\\\"), (" ", "\\ "), ("#", "\\#"), ("$", "$$"), (":", "\\:")):
         text = text.replace(special, escape)
     return text
 

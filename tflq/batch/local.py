@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 
@@ -45,16 +46,19 @@ def available_bytes() -> int:
 def run(works: Sequence[Work], limits: Limits, jobs: int, listen: Listen) -> Iterator[tuple[Work, Attempt]]:
     """Each work with what came of it, as they end; leaving the iteration ends those that are under way."""
     preload_tensorflow()
-    stop = threading.Event()
+    stop, waiting = threading.Event(), deque(works)
+    running: dict[Future[Attempt], Work] = {}
     with ThreadPoolExecutor(jobs) as pool:
-        futures: dict[Future[Attempt], Work] = {pool.submit(_make, work, limits, listen, stop): work for work in works}
         try:
-            for future in as_completed(futures):
-                error, work = future.exception(), futures.pop(future)
-                yield work, unexpected(work.recipe, error) if error else future.result()
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    work = waiting.popleft()
+                    running[pool.submit(_make, work, limits, listen, stop)] = work
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    error, work = future.exception(), running.pop(future)
+                    yield work, unexpected(work.recipe, error) if error else future.result()
         finally:
             stop.set()
-            pool.shutdown(cancel_futures=True)
 
 
 def _make(work: Work, limits: Limits, listen: Listen, stop: threading.Event) -> Attempt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,8 @@ class Planner:
     def _refresh(self, output: Path, before: Stamp, now: Stamp) -> None:
         """Keep what the file system says now, where only that changed, so that the next run reads nothing."""
         if before != now:
-            stamp.write(output, now)
+            with contextlib.suppress(OSError):  # of a folder that may not be written, all is read each time
+                stamp.write(output, now)
 
     def settle(self, work: Work, made: Sequence[str], again: str) -> None:
         """Stamp the output folder of a work that is done, with the ingredients as they were before it began."""

@@ -86,7 +86,7 @@ class _Answering:
         traceback.print_exception(kind, raised, trace)
         stage, make = self.task.stage, self.task.error
         error = raised if isinstance(raised, TflqError) else make(f"{stage}: {_told(raised)}")
-        # tblib, which comes with Dask, pickles causes and tracebacks too, and the parent would import TensorFlow for them
+        # tblib, which comes with Dask, pickles causes too, and to read them the parent would import TensorFlow
         error.__cause__ = error.__context__ = None
         self.outbox.send(Raised(error.with_traceback(None)))
         return True
