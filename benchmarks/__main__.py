@@ -1,18 +1,27 @@
-"""`python -m benchmarks`: run all, and print a Markdown page. Ratios count; seconds are this machine's, today."""
+"""`python -m benchmarks [NAME...]`: run all, or those, and print a Markdown page. Ratios count; seconds are today's."""
 
 from __future__ import annotations
 
 import os
 import platform
+import sys
+from collections.abc import Callable, Sequence
 
-from benchmarks import conversion, startup
+from benchmarks import conversion, startup, zoo
+
+BENCHMARKS: dict[str, Callable[[], list[str]]] = {
+    "start": lambda: startup.report(runs=9),
+    "conversion": lambda: conversion.report(runs=3, samples=100),
+    "zoo": lambda: zoo.report(samples=100),
+    "skip": lambda: zoo.report_of_skipping(recipes=100, runs=5),
+}
 
 
-def main() -> None:
+def main(names: Sequence[str]) -> None:
     print(f"# Benchmarks\n\n{os.cpu_count()} processors, Python {platform.python_version()}, {platform.machine()}.\n")
-    for lines in (startup.report(runs=9), conversion.report(runs=3, samples=100)):
-        print("\n".join(lines) + "\n", flush=True)
+    for name in names or BENCHMARKS:
+        print("\n".join(BENCHMARKS[name]()) + "\n", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

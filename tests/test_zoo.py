@@ -180,6 +180,22 @@ def test_a_folder_holds_the_recipes_below_it(folder: Folder) -> None:
     assert batch.output == folder.path / "own/build"
 
 
+def test_what_others_extend_is_made_if_it_is_a_recipe_itself(folder: Folder) -> None:
+    folder.write("own/net.yaml", "model: net\nmode: float16\n")
+    folder.write("own/two.yaml", "extends: net.yaml\nmode: dynamic\n")
+    assert names(collect([folder.path / "own"])) == ["net", "two"]
+
+
+def test_what_is_not_yaml_does_not_keep_others_from_being_made(folder: Folder) -> None:
+    good = folder.write("own/good.yaml", "model: net\nmode: float16\n")
+    bad = folder.write("own/bad.yaml", "model: [net\n")
+    folder.write("own/zoo.yaml", "kind: zoo\nmodel: net\n")
+    for batch in (collect([good, bad]), collect([folder.path / "own"])):
+        assert "good" in names(batch)
+        assert "this is not YAML" in faults(batch)[0]
+    assert "unknown key (did you mean 'models'?)" in faults(batch)[1]
+
+
 def test_recipes_of_one_name_are_told_apart_by_their_folders(folder: Folder) -> None:
     paths = [folder.write(f"{name}/recipe.yaml", "model: net\nmode: float16\n") for name in ("a", "b")]
     batch = collect(paths)

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tflq.errors import TflqError
+from tflq.errors import ConversionError, EvaluationError, TflqError
 from tflq.job import file_name
 from tflq.pipeline import LOG, Settings, run
 from tflq.recipe import Recipe
@@ -79,8 +79,9 @@ def made(recipe: Recipe, result: Result) -> list[str]:
 
 
 def _may_be_mended(variant: Variant) -> bool:
-    """A gate that failed, a broken contract, a file that cannot be run: those are results, which only inputs change."""
-    return variant.error is not None and (variant.error.may_pass or variant.error.exit_code < 6)
+    """A gate that failed, a broken contract, what TensorFlow refuses or LiteRT cannot run: only inputs change those."""
+    error = variant.error
+    return error is not None and (error.may_pass or not isinstance(error, (ConversionError, EvaluationError)))
 
 
 class Unexpected(TflqError):

@@ -81,33 +81,40 @@ def collect(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Batch:
 
 def _collect(path: Path, overrides: Sequence[str]) -> Batch:
     if path.is_dir():
-        files = _recipes_below(path)
-        return Batch(tuple(item for file in files for item in _collect(file, overrides).items), path / FOLDER)
-    source = layers.read(path)
+        return Batch(tuple(_below(path, overrides)), path / FOLDER)
+    if not path.exists():
+        raise RecipeError(f"{path}: there is no such file or folder")
+    try:
+        source = layers.read(path)
+    except RecipeError as error:
+        return Batch((Item(path.stem, error, (path,)),), path.parent / FOLDER)
     if isinstance(source.data, dict) and source.data.get("kind") == "zoo":
         return _expand(source, path.parent, overrides)
-    strict.override(source, overrides)
     try:
+        strict.override(source, overrides)
         recipe = compose(source, path.stem, path.parent)
     except RecipeError as error:
         return Batch((Item(path.stem, error, source.files),), path.parent / FOLDER)
     return Batch((Item(recipe.name, recipe, source.files),), recipe.output)
 
 
-def _recipes_below(folder: Path) -> list[Path]:
-    """The YAML files below the folder, but for hidden ones, those beside a report, and those that others extend."""
+def _below(folder: Path, overrides: Sequence[str]) -> Iterator[Item]:
+    """Of each YAML file below the folder, but for hidden ones, those beside a report, and mere parts of others."""
     found = sorted(path for suffix in RECIPE_SUFFIXES for path in folder.rglob(f"*{suffix}") if path.is_file())
     shown = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     own = [path for path in shown if not (path.parent / "report.json").exists()]
-    bases = {base.resolve() for path in own for base in _bases(path)}
-    return [path for path in own if path.resolve() not in bases]
+    items = [item for path in own for item in _items(path, overrides)]
+    parts = {base.resolve() for item in items for base in item.files[1:]}
+    for item in items:
+        if isinstance(item.recipe, Recipe) or item.files[0].resolve() not in parts:
+            yield item
 
 
-def _bases(path: Path) -> tuple[Path, ...]:
+def _items(path: Path, overrides: Sequence[str]) -> tuple[Item, ...]:
     try:
-        return layers.read(path).files[1:]
-    except RecipeError:
-        return ()
+        return _collect(path, overrides).items
+    except RecipeError as error:
+        return (Item(path.stem, error, (path,)),)
 
 
 def _expand(source: Source, folder: Path, overrides: Sequence[str]) -> Batch:

@@ -59,7 +59,7 @@ class Plain:
     def __call__(self, happening: Happening) -> None:
         match happening:
             case Planned(models, stale):
-                click.echo(f"{models} models, {stale} to be made", err=True)
+                click.echo(f"{models} model{'s' * (models != 1)}, {stale} to be made", err=True)
             case Began(name, why):
                 click.echo(f"{name}: begins: {why}", err=True)
             case Heard(name, Finished(stage, seconds, failed=True)):
