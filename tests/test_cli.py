@@ -228,7 +228,8 @@ def test_inspect(file: Path) -> None:
 
 
 def test_schema_is_that_of_the_recipe() -> None:
-    assert tflq("schema").stdout == json_schema()
+    assert tflq("schema").stdout == tflq("schema", "recipe").stdout == json_schema()
+    assert json.loads(tflq("schema", "zoo").stdout)["properties"]["kind"]["const"] == "zoo"
 
 
 Run = Callable[[Recipe, pipeline.Settings, Path | None], Report]

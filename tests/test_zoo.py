@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tflq.batch.schema import json_schema
 from tflq.batch.zoo import Batch, Item, chosen, collect
 from tflq.errors import RecipeError
 from tflq.recipe import Recipe
@@ -236,3 +239,13 @@ def test_what_is_dumped_of_a_zoos_recipe_runs_alone(folder: Folder) -> None:
     (recipe.output / "recipe.yaml").write_text(dump(recipe, recipe.output))
     assert load(recipe.output / "recipe.yaml") == recipe
     assert yaml.safe_load(dump(recipe, recipe.output))["calibration"]["dataset"] == {"npz": "../../data.npz"}
+
+
+def test_the_schema_knows_the_keys_of_recipes_in_parts() -> None:
+    schema = json.loads(json_schema())
+    entry = schema["$defs"]["Entry"]["properties"]
+    assert set(entry) - set(schema["$defs"]["Defaults"]["properties"]) == {"recipe"}
+    assert {"calibration", "variants", "gates"} <= set(entry)
+    assert "required" not in schema["$defs"]["Calibration"]
+    named = set(re.findall(r"#/\$defs/(\w+)", json_schema()))
+    assert named <= set(schema["$defs"])

@@ -153,11 +153,13 @@ def inspect(options: Options, file: Path) -> None:
 
 
 @main.command()
-def schema() -> None:
-    """Print the JSON Schema of a recipe, for editors."""
-    from tflq.recipe import json_schema
+@click.argument("kind", type=click.Choice(["recipe", "zoo"]), default="recipe")
+def schema(kind: str) -> None:
+    """Print the JSON Schema of a recipe or of a zoo, for editors."""
+    from tflq import recipe
+    from tflq.batch import schema as zoo
 
-    click.echo(json_schema(), nl=False)
+    click.echo(recipe.json_schema() if kind == "recipe" else zoo.json_schema(), nl=False)
 
 
 def _load(paths: Sequence[Path], overrides: Sequence[str]) -> list[Recipe]:

@@ -68,15 +68,18 @@ class Plain:
                 click.echo(f"{model.name}: {outcome(model)} ({model.seconds:.1f} s)", err=True)
 
     def conclude(self, summary: Summary, page: Path) -> None:
-        for line in _ending(summary):
-            click.echo(line)
-        click.echo(f"summary: {page}")
+        _conclude(summary, page)
 
 
-def _ending(summary: Summary) -> list[str]:
-    whys = [(name, line) for model in summary.models for name, why in reasons(model) for line in why.splitlines()]
-    worse = [f"worse than before: {regression}" for regression in summary.regressions]
-    return [*(f"{name}: {line}" for name, line in whys), *worse, totals(summary)]
+def _conclude(summary: Summary, page: Path) -> None:
+    """What is not well and how it stands, to standard output."""
+    for model in summary.models:
+        for name, why in reasons(model):
+            for line in why.splitlines():
+                click.echo(f"{name}: {line}")
+    for regression in summary.regressions:
+        click.echo(f"worse than before: {regression}")
+    click.echo(f"{totals(summary)}\nsummary: {page}")
 
 
 class Json:
@@ -200,9 +203,7 @@ class Live:
     def conclude(self, summary: Summary, page: Path) -> None:
         for model in summary.models:
             self.console.print(Text.assemble(f"{model.name}: ", (outcome(model), STYLES[model.state])))
-        for line in _ending(summary):
-            self.console.print(Text(line), soft_wrap=True)
-        self.console.print(f"summary: {page}", highlight=False, soft_wrap=True)
+        _conclude(summary, page)
 
 
 def _cells(line: _Line) -> tuple[Text, str | ProgressBar, str]:
