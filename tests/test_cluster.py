@@ -135,6 +135,36 @@ def holds(group: int, file: Path) -> bool:
     return False
 
 
+KILLER = """\
+import psutil
+
+
+def rows():
+    for process in psutil.Process().parents()[1:2]:  # the process of Dask's that began the fork server
+        process.kill()
+    yield {}
+"""
+
+
+def test_a_model_that_kills_workers_is_set_aside(
+    models: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster that --scheduler starts for itself; it would try a model on three more workers."""
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
+    (tmp_path / "rows.py").write_text(KILLER)
+    killer = {
+        "model": str(models / "tiny_dense"),
+        "name": "killer",
+        "calibration": {"dataset": {"python": "rows:rows"}},
+    }
+    listed = [killer, str(models / "with_sin")]
+    zoo = write_zoo(tmp_path, listed, calibration=on(data, "vectors"), latency="off", variants=["float16"])
+    ended = batch(zoo, "--scheduler", "local", "--jobs", "1")
+    assert ended.states == {"killer": "failed", "with_sin": "made"}, ended.log
+    assert ended.exit_code == 5
+    assert ended.model("killer")["why"].startswith("1 worker of the cluster died of it, the last at tcp://127.0.0.1:")
+
+
 def test_files_are_sent_where_the_folder_is_not_shared(models: Path, data: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "net.yaml"
     rows = f"{{dataset: {{npz: {data}/vectors.npz}}, samples: 12}}"

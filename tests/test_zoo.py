@@ -209,8 +209,14 @@ def test_recipes_of_one_name_are_told_apart_by_their_folders(folder: Folder) -> 
 def test_two_that_write_into_one_folder(folder: Folder) -> None:
     batch = folder.zoo("defaults: {mode: float16}\nmodels: [models/small, {model: models/large, name: small}]\n")
     assert [isinstance(item.recipe, Recipe) for item in batch.items] == [True, False]
-    assert "small writes into" in faults(batch)[0]
+    output = folder.path / "build/small"
+    assert f"small writes into {output}, as {output} does: give it another name or output" in faults(batch)[0]
     assert len(set(names(batch))) == 2
+
+
+def test_wrong_ones_of_one_name_have_rows_of_their_own(folder: Folder) -> None:
+    batch = folder.zoo("defaults: {mode: in8}\nmodels: [models/small, {model: models/large, name: small}]\n")
+    assert names(batch) == ["small", "small (2)"]
 
 
 def test_a_folder_without_recipes(folder: Folder) -> None:

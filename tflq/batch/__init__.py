@@ -122,6 +122,10 @@ def _settled(planner: Planner, work: Work, attempt: Attempt) -> Model:
     """The model that the attempt yields, its output folder stamped."""
     if isinstance(attempt.outcome, TflqError):
         return failed(work.name, attempt.outcome, work.recipe.output, attempt.seconds)
-    planner.settle(work, made(work.recipe, attempt.outcome), attempt.again)
-    model = from_report(work.name, "made", work.why, work.recipe.output)
+    try:
+        planner.settle(work, made(work.recipe, attempt.outcome), attempt.again)
+        model = from_report(work.name, "made", work.why, work.recipe.output)
+    except OSError as error:
+        fault = RecipeError(f"{error.filename or work.recipe.output}: cannot be read or written: {error.strerror}")
+        return failed(work.name, fault, work.recipe.output, attempt.seconds)
     return replace(model, state="failed", why=attempt.again) if attempt.again else model

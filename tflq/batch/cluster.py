@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import distributed
 
 SECONDS_TO_CONNECT = 20
+MARK = ".shared-"
 KINDS = {"started": Started, "progress": Progress, "finished": Finished}
 Listen = Callable[[Work, Event | None], None]
 
@@ -59,7 +60,7 @@ class Delivery:
 
 def run(works: Sequence[Work], limits: Limits, address: str, listen: Listen) -> Iterator[tuple[Work, Attempt]]:
     """Each work with what came of it, as they end."""
-    token = f".shared-{uuid.uuid4().hex}"
+    token = f"{MARK}{uuid.uuid4().hex}"
     by_name = {work.name: work for work in works}
     with ExitStack() as stack:
         client = stack.enter_context(_client(address, limits.jobs, stack))
@@ -98,6 +99,8 @@ def _mark(output: Path, token: str) -> Path:
     """A file by which a worker tells whether it sees the same folder."""
     try:
         output.mkdir(parents=True, exist_ok=True)
+        for left in output.glob(f"{MARK}*"):
+            left.unlink(missing_ok=True)
         (output / token).touch()
     except OSError as error:
         raise RecipeError(f"{output}: cannot be made to write into: {error.strerror}") from error
@@ -160,7 +163,7 @@ def _received(recipe: Recipe, future: distributed.Future) -> Attempt:
     error = future.exception()
     if isinstance(error, KilledWorker):
         died, last = error.allowed_failures + 1, error.last_worker.address
-        said = f"{died} workers of the cluster died while they made it, the last at {last}, so it was set aside"
+        said = f"{died} worker{'s' * (died > 1)} of the cluster died of it, the last at {last}, so it was set aside"
         return Attempt(ConversionError(said), 0.0)
     if error is not None:
         return Attempt(ConversionError(f"the cluster lost it: {type(error).__name__}: {error}"), 0.0)

@@ -74,14 +74,17 @@ def _regressions(summary: Summary) -> Iterator[str]:
 
 def _failures(summary: Summary) -> Iterator[str]:
     lines = [line for model in summary.models for line in reasons(model)]
+    left = [model for model in summary.models if model.state == "not reached"]
+    if left:
+        lines.append((", ".join(model.name for model in left), f"not reached: {left[0].why}"))
     if lines:
         yield "## What is not well"
         yield "\n".join(f"- **{name}**: {_flat(why)}" for name, why in lines)
 
 
 def reasons(model: Model) -> Iterator[tuple[str, str]]:
-    """Of the model or its variants, by name, why they are not ok."""
-    if model.state in ("failed", "not reached") and not model.rows:
+    """What failed of the model or its variants, by name, and why."""
+    if model.state == "failed" and not model.rows:
         yield model.name, model.why
     yield from ((f"{model.name} {row.name}", row.why) for row in model.rows if row.why)
 

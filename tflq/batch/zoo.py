@@ -229,20 +229,20 @@ def _name(path: Path | None, entry: Source) -> str:
 
 def _apart(items: Sequence[Item]) -> Iterator[Item]:
     """Each with a name and an output folder of its own; one that would replace another's files is refused."""
-    names = Counter(item.name for item in items)
+    shared = {name for name, count in Counter(item.name for item in items).items() if count > 1}
     taken: dict[Path, str] = {}
+    seen: Counter[str] = Counter()
     for item in items:
-        if isinstance(item.recipe, RecipeError):
-            yield replace(item, name=item.name if names[item.name] == 1 else str(item.files[0]))
-            continue
-        output = item.recipe.output
-        if output.absolute() in taken:
-            other = taken[output.absolute()]
-            said = f"{item.files[0]}: {item.name} writes into {output}, as {other} does: give it another name or output"
-            yield Item(f"{item.name} of {item.files[0]}", RecipeError(said), item.files)
-        else:
-            taken[output.absolute()] = item.name
-            yield replace(item, name=item.name if names[item.name] == 1 else str(output))
+        recipe, name = item.recipe, item.name
+        if isinstance(recipe, Recipe):
+            if name in shared:
+                name = str(recipe.output)
+            other = taken.setdefault(recipe.output.absolute(), name)
+            if name in seen:
+                said = f"{item.files[0]}: {item.name} writes into {recipe.output}, as {other} does"
+                recipe = RecipeError(f"{said}: give it another name or output")
+        seen[name] += 1
+        yield replace(item, name=name if seen[name] == 1 else f"{name} ({seen[name]})", recipe=recipe)
 
 
 def chosen(batch: Batch, patterns: Sequence[str]) -> Batch:
