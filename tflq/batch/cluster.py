@@ -59,20 +59,49 @@ class Delivery:
 
 
 def run(works: Sequence[Work], limits: Limits, address: str, listen: Listen) -> Iterator[tuple[Work, Attempt]]:
-    """Each work with what came of it, as they end."""
+    """Each work with what came of it, as they end.
+
+    When a worker dies, Dask holds all tasks against it that the worker had or was about to have. So a work under which
+    too many workers died has a second chance, alone.
+    """
     token = f"{MARK}{uuid.uuid4().hex}"
-    by_name = {work.name: work for work in works}
     with ExitStack() as stack:
         client = stack.enter_context(_client(address, limits.jobs, stack))
-        client.subscribe_topic(token, partial(_hear, by_name, listen))
-        futures = {}
+        client.subscribe_topic(token, partial(_hear, {work.name: work for work in works}, listen))
         for work in works:
             stack.callback(_mark(work.recipe.output, token).unlink, missing_ok=True)
-            parcel = Parcel(work.name, work.recipe, limits, token, token)
-            futures[client.submit(make, parcel, key=f"{work.name}{token}", pure=False)] = work
-        stack.callback(client.cancel, list(futures))
-        for future in _as_completed(list(futures)):
-            yield futures[future], _received(futures[future].recipe, future)
+        suspects = []
+        for work, future in _ended(client, works, limits, token):
+            if _is_killed(future):
+                suspects.append(work)
+            else:
+                yield work, _received(work.recipe, future)
+        for suspect in suspects:
+            yield from (
+                (work, _received(work.recipe, future)) for work, future in _ended(client, [suspect], limits, token)
+            )
+
+
+def _ended(
+    client: distributed.Client, works: Sequence[Work], limits: Limits, token: str
+) -> Iterator[tuple[Work, distributed.Future]]:
+    from distributed import as_completed
+
+    futures = {}
+    for work in works:
+        parcel = Parcel(work.name, work.recipe, limits, token, token)
+        futures[client.submit(make, parcel, key=f"{work.name}-{uuid.uuid4().hex}", pure=False)] = work
+    try:
+        for future in as_completed(list(futures)):
+            yield futures.pop(future), future
+    finally:
+        client.cancel(list(futures))
+
+
+def _is_killed(future: distributed.Future) -> bool:
+    from distributed import KilledWorker
+
+    return isinstance(future.exception(), KilledWorker)
 
 
 def _client(address: str, jobs: int, stack: ExitStack) -> distributed.Client:
@@ -87,12 +116,6 @@ def _client(address: str, jobs: int, stack: ExitStack) -> distributed.Client:
         return distributed.Client(address, timeout=SECONDS_TO_CONNECT)
     except (OSError, ValueError) as error:
         raise RecipeError(f"--scheduler {address}: no Dask scheduler answers there: {error}") from error
-
-
-def _as_completed(futures: Sequence[distributed.Future]) -> Iterator[distributed.Future]:
-    from distributed import as_completed
-
-    return iter(as_completed(futures))
 
 
 def _mark(output: Path, token: str) -> Path:
@@ -162,8 +185,7 @@ def _received(recipe: Recipe, future: distributed.Future) -> Attempt:
 
     error = future.exception()
     if isinstance(error, KilledWorker):
-        died, last = error.allowed_failures + 1, error.last_worker.address
-        said = f"{died} worker{'s' * (died > 1)} of the cluster died of it, the last at {last}, so it was set aside"
+        said = f"a worker of the cluster died of it each time, last {error.last_worker.address}, so it was set aside"
         return Attempt(ConversionError(said), 0.0)
     if error is not None:
         return Attempt(ConversionError(f"the cluster lost it: {type(error).__name__}: {error}"), 0.0)
