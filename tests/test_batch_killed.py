@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from batching import Ended, batch, begin, on, write_zoo
+from batching import Ended, batch, begin, end, on, write_zoo
+from test_interrupt import is_gone
 
 pytestmark = pytest.mark.slow
 KILLS = 20
@@ -82,3 +83,18 @@ def test_killed_twenty_times(models: Path, data: Path, tmp_path: Path) -> None:
     assert figures(ended) == figures(wanted)
     assert not list(zoo.parent.rglob(".work-*"))
     assert set(batch(zoo).states.values()) == {"up to date"}
+
+
+def test_ctrl_c_ends_with_a_summary_and_leaves_nobody_behind(models: Path, data: Path, tmp_path: Path) -> None:
+    zoo = zoo_in(tmp_path / "zoo", models, data)
+    process = begin(zoo, "--jobs", "1", "--format", "json")
+    assert process.stdout is not None
+    while '"stage"' not in process.stdout.readline():
+        pass
+    os.killpg(process.pid, signal.SIGINT)
+    ended = end(process, zoo)
+    assert ended.exit_code == ended.summary["exit_code"] == 130
+    assert set(ended.states.values()) == {"not reached"}
+    assert "Traceback" not in ended.log
+    assert not list(zoo.parent.rglob(".work-*"))
+    assert is_gone(process.pid)
