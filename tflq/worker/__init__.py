@@ -19,7 +19,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from tflq.worker.budget import Budget, Spending, largest
+from tflq.worker.budget import Budget, Spending, end, largest
 from tflq.worker.child import ENVIRONMENT, work
 from tflq.worker.messages import (
     Done,
@@ -84,7 +84,7 @@ class _Running:
 
     def stop(self, why: str) -> None:
         self.stopped = why
-        self.process.kill()
+        end(self.process.pid or 0)
 
 
 class Workers:
@@ -102,7 +102,7 @@ class Workers:
 
     def __exit__(self, *_: object) -> None:
         for running in self._running:
-            running.process.kill()
+            end(running.process.pid or 0)
             running.process.join()
         self._running.clear()
 
