@@ -6,11 +6,14 @@ worker sees it, and are sent through the scheduler where it does not.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import sys
 import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from tflq import cache
 from tflq.batch import local
-from tflq.batch.attempt import Attempt, Limits, attempt
+from tflq.batch.attempt import Attempt, Limits, attempt, unexpected
 from tflq.batch.plan import Work
 from tflq.errors import ConversionError, RecipeError, TflqError
 from tflq.job import file_name
@@ -120,13 +123,11 @@ def _client(address: str, jobs: int, stack: ExitStack) -> distributed.Client:
 
 def _mark(output: Path, token: str) -> Path:
     """A file by which a worker tells whether it sees the same folder."""
-    try:
+    with contextlib.suppress(OSError):  # a folder that cannot be written to is told of when the model is made
         output.mkdir(parents=True, exist_ok=True)
         for left in output.glob(f"{MARK}*"):
             left.unlink(missing_ok=True)
         (output / token).touch()
-    except OSError as error:
-        raise RecipeError(f"{output}: cannot be made to write into: {error.strerror}") from error
     return output / token
 
 
@@ -143,7 +144,8 @@ def make(parcel: Parcel) -> Delivery:
     multiprocessing.current_process().daemon = False  # Dask's own processes may have no children otherwise
     worker = get_worker()
     worker.log_event(parcel.topic, {"model": parcel.name, "kind": "began"})
-    memory_bytes = parcel.limits.memory_bytes or local.available_bytes() // worker.state.nthreads
+    free = min(local.available_bytes(), worker.memory_manager.memory_limit or sys.maxsize)
+    memory_bytes = parcel.limits.memory_bytes or free // worker.state.nthreads
     limits = replace(parcel.limits, memory_bytes=memory_bytes, jobs=1)  # a thread of Dask's stands for a processor
 
     def tell(event: Event) -> None:
@@ -187,12 +189,16 @@ def _received(recipe: Recipe, future: distributed.Future) -> Attempt:
     if isinstance(error, KilledWorker):
         said = f"a worker of the cluster died of it each time, last {error.last_worker.address}, so it was set aside"
         return Attempt(ConversionError(said), 0.0)
+    if isinstance(error, CancelledError):
+        return Attempt(ConversionError(f"the cluster lost it: {error}"), 0.0)
     if error is not None:
-        return Attempt(ConversionError(f"the cluster lost it: {type(error).__name__}: {error}"), 0.0)
+        return unexpected(recipe, error)
     delivery: Delivery = future.result()
-    future.release()
-    if delivery.files is not None:
-        unpack(recipe, delivery)
+    try:
+        if delivery.files is not None:
+            unpack(recipe, delivery)
+    except RecipeError as fault:
+        return replace(delivery.attempt, outcome=fault)
     return delivery.attempt
 
 
