@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Where models will be converted, workers are to have TensorFlow for nothing, also those of tests before."""
     if any("models" in item.fixturenames for item in session.items if isinstance(item, pytest.Function)):
         preload_tensorflow()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test finds or leaves anything in the cache of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFLQ_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

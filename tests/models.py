@@ -292,6 +292,23 @@ def with_cumprod(path: Path) -> None:
     save(path, lambda x: {"y": tf.math.cumprod(tf.matmul(x, matrix), 1)}, spec("x", None, 16), held=matrix)
 
 
+def tiny_conv_residual(path: Path) -> None:
+    """Sums of what was rectified right before, which kernels compute in place, and every op that keeps a scale."""
+    kernels = [weights(3, 3, 3, 16), *(weights(3, 3, 16, 16) for _ in range(4))]
+    dense = weights(32, 4)
+
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        x = tf.nn.relu(tf.nn.conv2d(image, kernels[0], 1, "SAME"))
+        for first, second in ((kernels[1], kernels[2]), (kernels[3], kernels[4])):
+            inner = tf.nn.relu(tf.nn.conv2d(x, first, 1, "SAME"))
+            x = tf.sqrt(tf.nn.relu(inner + tf.nn.conv2d(inner, second, 1, "SAME")) + tf.nn.relu(x))
+        pooled = tf.nn.max_pool2d(x, 2, 2, "SAME")
+        joined = tf.concat([tf.reduce_mean(pooled, (1, 2)), tf.reduce_max(x, (1, 2)) * 0.5], 1)
+        return {"scores": tf.nn.softmax(tf.matmul(tf.tanh(joined), dense))}
+
+    save(path, serve, image(), held=[*kernels, dense])
+
+
 MAKERS: tuple[Maker, ...] = (
     tiny_conv,
     two_outputs,
@@ -321,6 +338,7 @@ MAKERS: tuple[Maker, ...] = (
     one_at_a_time,
     as_many_as_positive,
     with_cumprod,
+    tiny_conv_residual,
     *models_keras.MAKERS,
 )
 

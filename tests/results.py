@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tflq.calibrate import Clip
 from tflq.contract import FloatOp
 from tflq.errors import ConversionError
 from tflq.inputs import Summary
@@ -14,6 +15,7 @@ from tflq.result import (
     Measured,
     Output,
     Port,
+    Ranging,
     Result,
     Run,
     Score,
@@ -78,7 +80,8 @@ RESULT = Result(
     recipe="name: net\nvariants: [float32]\n",
     environment=ENVIRONMENT,
     warnings=("calibration.samples asks for 200, the dataset has 60: all were used",),
-    calibration=Data("npz images.npz", 60, 60, (Summary("image", "float32", 60, 0.0, 1.0, 0.5, 0.25, False),)),
+    ranging=Ranging("minmax", "observation", None, 12, (Clip("conv/Relu", -1.0, 812.5, 1.0, 0.0125, 0.25),)),
+    calibration=Data("npz images.npz", 60, 60, (Summary("image", "float32", 3, 60, 0.0, 1.0, 0.5, 0.25, False),)),
     evaluation=Data("npz images.npz", 500, 500, ()),
     metric="top1",
     baseline=Baseline(319_488, 0.98, None, 108_064, 0.98, {"logits": Output(120.0, 1.0, 1e-6, 1e-14, 1.0)}),

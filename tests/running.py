@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
+from tflq.cache import Store
 from tflq.flatbuffer import Graph
 from tflq.flatbuffer import load as read
 from tflq.pipeline import Settings, run
-from tflq.recipe import load, only
+from tflq.recipe import Recipe, load, only
 from tflq.result import Result, Variant
 from tflq.worker import Event, Progress, Started
 
@@ -124,7 +125,21 @@ def run_recipe(
         assert folder is not None
         path = folder / "recipe.yaml"
         path.write_text(recipe if isinstance(recipe, str) else yaml.safe_dump(dict(recipe), sort_keys=False))
+    loaded, events = only(load(path), names), list[Event]()
+    return _ran(loaded, Settings(jobs=2, listen=events.append), file, events)
+
+
+def keeping(recipe: Path, store: Store) -> Ran:
+    """Run a recipe with what is kept between runs."""
     events: list[Event] = []
-    loaded = only(load(path), names)
-    result = run(loaded, Settings(jobs=2, listen=events.append), file)
-    return Ran(result, loaded.output, tuple(events))
+    return _ran(load(recipe), Settings(jobs=2, listen=events.append, store=store), None, events)
+
+
+def made_twice(recipe: Path) -> Ran:
+    events: list[Event] = []
+    return _ran(load(recipe), Settings(jobs=2, listen=events.append, verifies_reproducible=True), None, events)
+
+
+def _ran(recipe: Recipe, settings: Settings, file: Path | None, events: list[Event]) -> Ran:
+    result = run(recipe, settings, file)
+    return Ran(result, recipe.output, tuple(events))

@@ -51,7 +51,7 @@ def test_repeated_samples_are_noticed() -> None:
 
 
 def summary(dtype: str, minimum: float, maximum: float) -> Summary:
-    return Summary("x", dtype, 7, minimum, maximum, minimum, 0.0, True)
+    return Summary("x", dtype, 1, 7, minimum, maximum, minimum, 0.0, True)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def summary(dtype: str, minimum: float, maximum: float) -> Summary:
 )
 def test_input_that_never_varies(dtype: str, value: float, shown: str) -> None:
     with pytest.raises(DatasetError) as error:
-        check_calibration([summary("float32", 0, 1), summary(dtype, value, value)])
+        check_calibration([summary("float32", 0, 1), summary(dtype, value, value)], {})
     assert str(error.value) == (
         f"input 'x' never varies: it is {shown} throughout all 7 calibration samples, which gives it no range;"
         " check its column, scale and offset"
@@ -68,4 +68,4 @@ def test_input_that_never_varies(dtype: str, value: float, shown: str) -> None:
 
 @pytest.mark.parametrize("constant", [summary("int32", 1, 1), summary("bool", 0, 0), summary("float32", 0, 0.1)])
 def test_ids_and_masks_may_be_constant(constant: Summary) -> None:
-    check_calibration([constant])
+    check_calibration([constant], {})

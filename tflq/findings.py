@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from tflq import recipe as recipes
 from tflq import scores
-from tflq.calibrate import Calibration, Gathered
+from tflq.calibrate import Calibration, Percentile
 from tflq.errors import TflqError
-from tflq.evaluate import Evaluation, Plan, Probe, Record
-from tflq.job import Base, Draft
+from tflq.evaluate import Evaluation, Plan, Record
+from tflq.inputs import oddities
+from tflq.job import Begun, Calibrations, Draft
 from tflq.recipe import Recipe
-from tflq.result import Baseline, Data, Measured, Result, Run, Variant
+from tflq.result import Baseline, Data, Measured, Ranging, Result, Run, Variant
 from tflq.rules import Violation
-from tflq.worker import Done, Failed
 
 PACKAGES = ("tensorflow", "ai-edge-litert", "numpy", "keras", "tf-keras")
 
@@ -27,12 +27,12 @@ class Evidence:
 
     recipe: Recipe
     plan: Plan
-    probe: Probe
-    float32: Base
+    begun: Begun
     base: Record | TflqError
     """The float32 file's answers."""
     source: Record | TflqError
-    calibration: Done[Gathered] | Failed | None
+    calibrations: Calibrations | TflqError | None
+    notes: tuple[str, ...]
 
 
 def conclude(evidence: Evidence, drafts: Sequence[Draft], run: Run) -> Result:
@@ -44,6 +44,7 @@ def conclude(evidence: Evidence, drafts: Sequence[Draft], run: Run) -> Result:
         environment=_environment(),
         warnings=tuple(_warnings(evidence)),
         calibration=_calibration(evidence),
+        ranging=_ranging(evidence),
         evaluation=_evaluation(evidence),
         metric=recipe.measured_on.scoring.name if recipe.measured_on.scoring else None,
         baseline=_baseline(evidence),
@@ -58,15 +59,18 @@ def _environment() -> dict[str, str]:
 
 
 def _warnings(evidence: Evidence) -> Iterator[str]:
-    recipe, calibration = evidence.recipe, evidence.calibration
+    recipe, calibrations = evidence.recipe, evidence.calibrations
     yield from recipes.warnings(recipe)
-    for violation in evidence.float32.violations:
+    yield from evidence.notes
+    for violation in evidence.begun.float32.violations:
         if violation.severity == "error":
             yield f"the float32 base line: {violation.where} {violation.message}"
     if isinstance(evidence.source, TflqError) and evidence.source is not evidence.base:
         yield f"the source could not be run in TensorFlow, so only its float32 file is the base line: {evidence.source}"
-    if recipe.calibration and isinstance(calibration, Done):
-        yield from _fewer("calibration", recipe.calibration, calibration.value.samples.count)
+    if recipe.calibration and isinstance(calibrations, Calibrations):
+        yield from _fewer("calibration", recipe.calibration, len(calibrations.gathered.rows))
+        yield from oddities(calibrations.gathered.summaries, recipe.inputs)
+        yield from calibrations.chosen.warnings if calibrations.chosen else ()
     if recipe.evaluation and isinstance(evidence.base, Record):
         yield from _fewer("evaluation", recipe.evaluation, len(evidence.base.is_finite))
 
@@ -78,16 +82,30 @@ def _fewer(name: str, section: Calibration | Evaluation, used: int) -> Iterator[
 
 
 def _calibration(evidence: Evidence) -> Data | None:
-    if not isinstance(evidence.calibration, Done) or evidence.recipe.calibration is None:
+    if not isinstance(evidence.calibrations, Calibrations) or evidence.recipe.calibration is None:
         return None
-    gathered = evidence.calibration.value
-    dataset = str(evidence.recipe.calibration.dataset)
-    return Data(dataset, gathered.samples.count, gathered.total, gathered.summaries)
+    gathered = evidence.calibrations.gathered
+    return Data(str(evidence.recipe.calibration.dataset), len(gathered.rows), gathered.total, gathered.summaries)
+
+
+def _ranging(evidence: Evidence) -> Ranging | None:
+    calibrations, asked = evidence.calibrations, evidence.recipe.calibration
+    if not isinstance(calibrations, Calibrations) or asked is None:
+        return None
+    method = f"percentile {asked.ranges.percentile:g}" if isinstance(asked.ranges, Percentile) else asked.ranges
+    chosen = calibrations.chosen
+    if chosen is None:
+        return Ranging(
+            method, "the public converter" if evidence.notes else "quantization-aware training", None, None, ()
+        )
+    found_by = "TensorFlow's calibrator" if chosen.reason else "observation"
+    activations = len(next(iter(chosen.by_bits.values())))
+    return Ranging(method, found_by, chosen.reason, activations, chosen.clips)
 
 
 def _evaluation(evidence: Evidence) -> Data:
     measured = len(evidence.base.is_finite) if isinstance(evidence.base, Record) else 0
-    return Data(str(evidence.recipe.measured_on.dataset), measured, evidence.probe.total, ())
+    return Data(str(evidence.recipe.measured_on.dataset), measured, evidence.begun.probe.total, ())
 
 
 def _baseline(evidence: Evidence) -> Baseline:
@@ -116,6 +134,7 @@ def _variant(evidence: Evidence, draft: Draft) -> Variant:
         gates=scores.gates(evidence.recipe.gates, file, ratio, measured) if file and ratio else (),
         violations=tuple(_violations(evidence, draft)),
         error=draft.error,
+        is_reproduced=draft.is_reproduced,
         seconds=draft.seconds,
     )
 
@@ -129,6 +148,8 @@ def _measured(evidence: Evidence, draft: Draft) -> Measured | None:
 
 
 def _violations(evidence: Evidence, draft: Draft) -> Iterator[Violation]:
+    if draft.is_reproduced is False:
+        yield Violation("V0", "the file", "came out with other bytes when it was made again", "error")
     if draft.verified:
         yield from draft.verified.violations
     if draft.record and isinstance(evidence.base, Record):

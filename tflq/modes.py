@@ -1,8 +1,4 @@
-"""The modes: for each, what is asked of the converter, and the contract of the file that comes out.
-
-The converter accepts almost anything and often makes something else in silence, so a mode's contract is checked on the
-file itself.
-"""
+"""The modes: for each, what is asked of the converter, and the contract that the file itself is held to."""
 
 from __future__ import annotations
 
@@ -79,7 +75,9 @@ class _Variant(Converter):
 
     needs_ranges: ClassVar[bool] = False
     io_types: ClassVar[tuple[str, ...]] = ("float32",)
-    integer: ClassVar[str | None] = None
+    activations: ClassVar[str] = "float32"
+    is_strict: ClassVar[bool] = False
+    """Whether an op in float breaks its contract."""
 
     mode: ModeName
     name: FileName = Field("", description="Ends the file's name; by default the mode's name.")
@@ -97,6 +95,11 @@ class _Variant(Converter):
     def model_post_init(self, _: Any) -> None:
         if not self.name:
             self.__dict__["name"] = self.mode
+
+    @property
+    def activation_bits(self) -> int:
+        """Of the integers, where they are."""
+        return 16 if self.activations == "int16" else 8
 
     def with_defaults(self, converter: Converter) -> Self:
         """The variant, with the converter's options where it has none of its own."""
@@ -184,7 +187,6 @@ class _Integer(_Variant):
 
     needs_ranges: ClassVar[bool] = True
     activations: ClassVar[str] = "int8"
-    is_strict: ClassVar[bool] = False
 
     def _broken_promises(self, graph: Graph) -> Iterator[Violation]:
         if not has_integer_op(graph, self.activations):

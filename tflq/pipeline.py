@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tflq import cache
-from tflq.errors import RecipeError, TflqError
+from tflq.cache import Store
+from tflq.errors import RecipeError
 from tflq.evaluate import Plan
 from tflq.findings import Evidence, conclude
-from tflq.job import Draft, Job, file_name
+from tflq.job import Draft, Judge, Maker, Shelf, Source, file_name, remake
 from tflq.recipe import Recipe, dump
 from tflq.report.machine import to_json
 from tflq.report.page import to_markdown
@@ -33,6 +34,10 @@ class Settings:
     listen: Listener = lambda _: None
     budget: Budget = field(default_factory=Budget)
     """What all stages may take together."""
+    verifies_reproducible: bool = False
+    """Make every file twice and compare them."""
+    store: Store | None = None
+    """What is kept between runs; None keeps nothing."""
 
 
 def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = None) -> Result:
@@ -47,22 +52,44 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
     preload_tensorflow()
     clock = _Clock(settings.listen)
     with cache.workspace(recipe.output) as folder, _workers(recipe, settings, clock) as workers:
-        job = Job(recipe, folder, workers, settings.jobs)
-        source = job.prepare_source()
-        probe = job.choose_samples(source)
-        float32 = job.make_float32(source)
-        calibration = None if file else job.gather_calibration(source)
-        drafts = [Draft(None, file.name, file)] if file else job.convert(source, calibration)
-        drafts = job.try_out(job.verify(drafts, source), probe, source)
-        plan = Plan(recipe.measured_on, recipe.inputs, source, float32.path, probe.arrays, files={})
-        drafts, base = job.measure(drafts, probe, plan)
-        original = base if isinstance(base, TflqError) else job.measure_source(probe, plan)
-        drafts = job.time(drafts, probe)
-        evidence = Evidence(recipe, plan, probe, float32, base, original, calibration)
+        shelf = Shelf(recipe, settings.store if recipe.keeps else None)
+        means = (recipe, folder, workers, settings.jobs, shelf)
+        maker, judge = Maker(*means), Judge(*means)
+        source = maker.prepare()
+        begun = maker.begin(source, makes_variants=file is None)
+        calibrations = maker.calibrate(source, begun)
+        drafts = [Draft(None, file.name, file)] if file else maker.convert(source, begun, calibrations)
+        if settings.verifies_reproducible:
+            drafts = _made_again(drafts, Maker(recipe, folder / "again", workers, 2 * settings.jobs, Shelf(recipe)))
+        drafts = judge.try_out(judge.verify(drafts, source.prepared), begun.probe, source.prepared)
+        plan = Plan(
+            recipe.measured_on, recipe.inputs, source.prepared, begun.float32.path, begun.probe.arrays, files={}
+        )
+        drafts, base, original = judge.measure(drafts, begun.probe, plan)
+        drafts = judge.time(drafts, begun.probe)
+        evidence = Evidence(recipe, plan, begun, base, original, calibrations, (*_notes(source), *shelf.notes))
         result = conclude(evidence, drafts, Run(clock.seconds, workers.peak_rss_bytes, tuple(clock.stages)))
         if file is None:
             install(result, recipe, {draft.name: draft.path for draft in drafts}, folder)
     return result
+
+
+def _made_again(drafts: Sequence[Draft], maker: Maker) -> list[Draft]:
+    """The drafts, each told whether its file comes out the same from nothing kept and with other shards."""
+    maker.folder.mkdir()
+    again = {draft.name: cache.sha256(draft.path) for draft in remake(maker) if draft.path}
+    return [
+        replace(draft, is_reproduced=again.get(draft.name) == cache.sha256(draft.path)) if draft.path else draft
+        for draft in drafts
+    ]
+
+
+def _notes(source: Source) -> Iterator[str]:
+    if source.lacking:
+        yield (
+            "this TensorFlow lacks what the fast path uses, so the public converter made every file, each with a"
+            f" calibration of its own: {source.lacking}"
+        )
 
 
 def _workers(recipe: Recipe, settings: Settings, clock: _Clock) -> Workers:

@@ -15,7 +15,7 @@ from tflq.datasets import Random
 from tflq.errors import RecipeError
 from tflq.evaluate import Evaluation
 from tflq.inputs import Input
-from tflq.modes import CALIBRATED, Converter, Int8, Mode, ModeName, named
+from tflq.modes import CALIBRATED, Converter, Float32, Int8, Mode, ModeName, named
 from tflq.sources import Model, SavedModel
 from tflq.strict import AsTuple, FileName, RecipePath, Strict, or_words
 
@@ -91,6 +91,19 @@ class Recipe(Strict):
             given = self.calibration
             return Evaluation(dataset=given.dataset, samples=given.samples, seed=given.seed)
         return Evaluation(dataset=Random.model_validate({"random": {}}), samples=RANDOM_SAMPLES)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the float model and the ranges are kept for the next run."""
+        return self.calibration is None or self.calibration.cache
+
+    @property
+    def base(self) -> Float32:
+        """The float32 file that all variants are compared with."""
+        return Float32(
+            allow_custom_ops=any(variant.allow_custom_ops for variant in self.variants),
+            select_tf_ops=any(variant.select_tf_ops for variant in self.variants),
+        )
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from tflq.calibrate import Clip
 from tflq.contract import FloatOp
 from tflq.errors import TflqError
 from tflq.inputs import Summary
@@ -100,6 +101,8 @@ class Variant:
     gates: tuple[Gate, ...] = ()
     violations: tuple[Violation, ...] = ()
     error: TflqError | None = None
+    is_reproduced: bool | None = None
+    """Whether the file had the same bytes when it was made again; None where it was not."""
     seconds: float = 0.0
 
     @property
@@ -141,6 +144,20 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Ranging:
+    """How the ranges of activations were found, once for all variants."""
+
+    method: str
+    found_by: str
+    """observation; TensorFlow's calibrator; the public converter, for each file anew; quantization-aware training."""
+    reason: str | None
+    """Why they could not be observed."""
+    activations: int | None
+    clips: tuple[Clip, ...]
+    """Activations with rare values far from the rest, and what each method keeps of their ranges."""
+
+
+@dataclass(frozen=True)
 class Baseline:
     """The source run in TensorFlow on the evaluation samples, and the float32 file that all is compared with."""
 
@@ -179,6 +196,7 @@ class Result:
     environment: dict[str, str]
     warnings: tuple[str, ...]
     calibration: Data | None
+    ranging: Ranging | None
     evaluation: Data
     metric: str | None
     """The metric's name."""

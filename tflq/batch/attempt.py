@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tflq.cache import default_store
 from tflq.errors import ConversionError, EvaluationError, TflqError
 from tflq.job import file_name
 from tflq.pipeline import LOG, Settings, run
@@ -61,7 +62,8 @@ def attempt(recipe: Recipe, limits: Limits, tell: Tell, stop: threading.Event) -
 
 
 def _try(recipe: Recipe, limits: Limits, tell: Tell, stop: threading.Event) -> Result | TflqError:
-    settings = Settings(None, limits.jobs, tell, Budget(limits.seconds, limits.memory_bytes, stop))
+    budget = Budget(limits.seconds, limits.memory_bytes, stop)
+    settings = Settings(jobs=limits.jobs, listen=tell, budget=budget, store=default_store())
     try:
         return run(recipe, settings)
     except TflqError as error:

@@ -2,5 +2,17 @@
 
 from tflq.cache.content import contents, digest, identity, sha256, tree_bytes
 from tflq.cache.files import workspace, write
+from tflq.cache.store import Entry, Store, default_store
 
-__all__ = ["contents", "digest", "identity", "sha256", "tree_bytes", "workspace", "write"]
+__all__ = [
+    "Entry",
+    "Store",
+    "contents",
+    "default_store",
+    "digest",
+    "identity",
+    "sha256",
+    "tree_bytes",
+    "workspace",
+    "write",
+]

@@ -30,7 +30,7 @@ def workspace(output: Path) -> Iterator[Path]:
     except OSError as error:
         raise RecipeError(f"{output}: cannot be made to write into: {error.strerror}") from error
     for left in output.glob(f"{_PREFIX}*"):
-        if not _is_running(int(left.name.removeprefix(_PREFIX).split("-")[0])):
+        if not is_running(int(left.name.removeprefix(_PREFIX).split("-")[0])):
             shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=output) as folder:
         yield Path(folder)
@@ -39,7 +39,7 @@ def workspace(output: Path) -> Iterator[Path]:
 _PREFIX = ".work-"
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -12,6 +12,7 @@ import click
 from tflq.cli import options as option
 from tflq.cli.batch import batch
 from tflq.cli.boundary import boundary, complain, print_json
+from tflq.cli.cache import show_cache
 from tflq.cli.options import ExistingFile, File, Options, pass_options
 from tflq.errors import RecipeError, TflqError
 
@@ -55,6 +56,7 @@ def main() -> None:
 @option.json
 @option.verbose
 @option.timeout
+@option.verify_reproducible
 @pass_options
 def convert(options: Options, recipes: tuple[Path, ...]) -> None:
     """Make, check and measure the variants of each RECIPE.
@@ -162,6 +164,9 @@ def schema(kind: str) -> None:
     click.echo(recipe.json_schema() if kind == "recipe" else zoo.json_schema(), nl=False)
 
 
+main.add_command(show_cache)
+
+
 def _load(paths: Sequence[Path], overrides: Sequence[str]) -> list[Recipe]:
     """All recipes; RecipeError with the faults of all."""
     from tflq.recipe import load
@@ -220,11 +225,18 @@ def _check(path: Path, recipe: Recipe) -> int:
 
 
 def _run(recipe: Recipe, options: Options, file: Path | None) -> Result | TflqError:
+    from tflq.cache import default_store
     from tflq.pipeline import Settings, run
 
     try:
         with _display(options) as display:
-            result = run(recipe, Settings(timeout=options.timeout, listen=display), file)
+            settings = Settings(
+                timeout=options.timeout,
+                listen=display,
+                store=default_store(),
+                verifies_reproducible=options.verifies_reproducible,
+            )
+            result = run(recipe, settings, file)
     except TflqError as error:
         complain(error, f"{recipe.name}: ")
         return error

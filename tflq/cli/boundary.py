@@ -1,4 +1,4 @@
-"""Where errors become messages and exit codes."""
+"""Where errors become messages and exit codes, and reports JSON."""
 
 from __future__ import annotations
 

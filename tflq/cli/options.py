@@ -20,6 +20,7 @@ class Options:
     as_json: bool = False
     verbose: bool = False
     timeout: float | None = None
+    verifies_reproducible: bool = False
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -69,5 +70,13 @@ timeout = click.option(
     callback=_keep,
     expose_value=False,
     help="Stop a stage that takes longer.",
+)
+verify_reproducible = click.option(
+    "--verify-reproducible",
+    "verifies_reproducible",
+    is_flag=True,
+    callback=_keep,
+    expose_value=False,
+    help="Make every file twice, the second time from nothing kept, and compare the bytes.",
 )
 pass_options = click.make_pass_decorator(Options, ensure=True)

@@ -54,6 +54,8 @@ class Tensor:
     quantization: Quantization | None = None
     is_variable: bool = False
     is_sparse: bool = False
+    has_rank: bool = True
+    """Whether its number of dimensions is known; where it is not, `shape` says nothing."""
     stored: npt.NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     """The bytes of a constant: a view of the file, never a copy."""
 

@@ -94,6 +94,7 @@ def _tensor(index: int, packed: Any, buffers: _Buffers) -> Tensor:
         quantization=_quantization(packed.Quantization()),
         is_variable=packed.IsVariable(),
         is_sparse=packed.Sparsity() is not None,
+        has_rank=packed.HasRank() or packed.ShapeLength() > 0,
         stored=stored if stored.size else None,
     )
     if tensor.is_constant and stored.size < tensor.needed_bytes:

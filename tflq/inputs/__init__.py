@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tflq.inputs.checks import Summary, Survey, check_calibration, check_finite
+from tflq.inputs.checks import Summary, Survey, check_calibration, check_finite, oddities
 from tflq.inputs.recipe import Input, Resize
 from tflq.inputs.samples import make_sample
 
-__all__ = ["Input", "Resize", "Summary", "Survey", "check_calibration", "check_finite", "make_sample"]
+__all__ = ["Input", "Resize", "Summary", "Survey", "check_calibration", "check_finite", "make_sample", "oddities"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from tflq.datasets import Sample
 from tflq.errors import DatasetError
+from tflq.inputs.recipe import Input
 
 
 def check_finite(sample: Sample, row: int, stage: str = "calibration") -> None:
@@ -28,6 +29,8 @@ class Summary:
 
     name: str
     dtype: str
+    rank: int
+    """Dimensions of one sample."""
     samples: int
     minimum: float
     maximum: float
@@ -37,19 +40,59 @@ class Summary:
     """Whether there are several samples, and all are the same."""
 
     @property
+    def is_raw_picture(self) -> bool:
+        """Whether this is a float input of three or more dimensions with what looks like the numbers of pixels."""
+        return self.dtype == "float32" and self.rank >= 3 and self.minimum >= 0 and 128 <= self.maximum <= 255
+
+    @property
     def is_constant(self) -> bool:
         return self.minimum == self.maximum
 
 
-def check_calibration(summaries: Iterable[Summary]) -> None:
-    """DatasetError where an input never varies, so that it has no range; ids and masks may be constant."""
+BEYOND = 0.05
+"""How far samples may lie outside the range that is declared for them, as part of its width: resizing overshoots."""
+
+
+def check_calibration(summaries: Iterable[Summary], inputs: Mapping[str, Input]) -> None:
+    """DatasetError where an input is not in its declared range, or never varies; ids and masks may be constant."""
     for summary in summaries:
+        declared = inputs[summary.name].range if summary.name in inputs else None
+        if declared is not None:
+            _check_range(summary, declared)
         dtype = np.dtype(summary.dtype)
         is_measured = dtype.kind == "f" or (dtype.kind in "iu" and dtype.itemsize == 1)
         if summary.is_constant and is_measured:
             raise DatasetError(
                 f"input {summary.name!r} never varies: it is {summary.minimum:g} throughout all {summary.samples}"
                 " calibration samples, which gives it no range; check its column, scale and offset"
+            )
+
+
+def _check_range(summary: Summary, declared: tuple[float, float]) -> None:
+    slack = BEYOND * (declared[1] - declared[0])
+    if summary.minimum < declared[0] - slack or summary.maximum > declared[1] + slack:
+        raise DatasetError(
+            f"input {summary.name!r} is from {summary.minimum:g} to {summary.maximum:g} in the calibration samples,"
+            f" where inputs.{summary.name}.range says {declared[0]:g} to {declared[1]:g}: check its scale and offset"
+        )
+
+
+def oddities(summaries: Iterable[Summary], inputs: Mapping[str, Input]) -> Iterator[str]:
+    """What is allowed of calibration samples, but seldom meant."""
+    for summary in summaries:
+        given = inputs.get(summary.name)
+        if given is not None and given.range is not None:
+            low, high = given.range
+            if summary.maximum - summary.minimum < 0.1 * (high - low):
+                yield (
+                    f"input {summary.name!r} is from {summary.minimum:g} to {summary.maximum:g} in the calibration"
+                    f" samples, a small part of the range declared, {low:g} to {high:g}: check its scale and offset"
+                )
+        elif summary.is_raw_picture:
+            yield (
+                f"input {summary.name!r} is from {summary.minimum:g} to {summary.maximum:g}, as raw pixels are: if the"
+                f" model expects [0, 1] or [-1, 1], give inputs.{summary.name} a scale and offset; if it takes pixels,"
+                " say so with range: [0, 255]"
             )
 
 
@@ -98,4 +141,4 @@ class _Tally:
         std = math.sqrt(self.squares / self.count)
         is_repeated = self.is_repeated and self.samples > 1
         values = (self.minimum, self.maximum, self.mean, std)
-        return Summary(name, str(self.first.dtype), self.samples, *values, is_repeated)
+        return Summary(name, str(self.first.dtype), self.first.ndim, self.samples, *values, is_repeated)

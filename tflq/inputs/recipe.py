@@ -33,6 +33,12 @@ def _pair(value: Any) -> Any:
     return tuple(value)
 
 
+def _limits(value: Any) -> Any:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise ValueError("should be [lowest, highest]")
+    return tuple(value)
+
+
 SizeField = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_pair)]
 PerChannel = Annotated[
     Annotated[FiniteFloat, Tag("<one>")]
@@ -85,6 +91,9 @@ class Input(Strict):
     layout: Literal["nhwc", "nchw"] = Field(
         "nhwc", description="The model's layout of pictures; those of rows are hwc."
     )
+    range: Annotated[tuple[FiniteFloat, FiniteFloat], BeforeValidator(_limits)] | None = Field(
+        None, description="[lowest, highest] that the model expects; calibration samples outside are refused."
+    )
     shape: Annotated[tuple[PositiveInt | None, ...], AsTuple] | None = Field(
         None, description="The whole shape of the input, batch first, where the signature leaves sizes open."
     )
@@ -122,6 +131,8 @@ class Input(Strict):
             yield "the lists of numbers for each channel are not of one length"
         if self.channels == "grayscale" and lengths - {1}:
             yield "channels: grayscale leaves one channel, so give one number, not one for each of several"
+        if self.range is not None and self.range[0] >= self.range[1]:
+            yield "range: should be [lowest, highest], the lower number first"
         if self.shape is not None and None in self.shape[1:]:
             yield "shape: only the batch, which comes first, may be null"
         yield from self._faults_of_size()

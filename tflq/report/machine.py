@@ -44,6 +44,7 @@ def _result(result: Result) -> dict[str, Any]:
         "warnings": list(result.warnings),
         "source": {"size_bytes": result.baseline.source_bytes},
         "calibration": asdict(result.calibration) if result.calibration else None,
+        "ranges": asdict(result.ranging) if result.ranging else None,
         "evaluation": asdict(result.evaluation),
         "baseline": asdict(result.baseline),
         "variants": [_variant(variant) for variant in result.variants],
@@ -75,6 +76,7 @@ def _variant(variant: Variant) -> dict[str, Any]:
         "latency_ms": asdict(measured.latency_ms) if measured and measured.latency_ms else None,
         "gates": [asdict(gate) for gate in variant.gates],
         "violations": [asdict(violation) for violation in variant.violations],
+        "reproduced": variant.is_reproduced,
         "seconds": variant.seconds,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tflq.calibrate import Clip
 from tflq.report.table import size, table
 from tflq.result import Port, Result, Variant
 
@@ -17,6 +18,7 @@ def to_markdown(result: Result) -> str:
         _legend(result),
         *_faults(result),
         *_float_ops(result),
+        *_ranges(result),
         "## Inputs and outputs",
         "real = (q − zero_point) · scale; q = clip(round(real / scale) + zero_point).",
         _grid(("file", "", "name", "dtype", "shape", "scale", "zero point"), list(_ports(result))),
@@ -82,6 +84,25 @@ def _float_ops(result: Result) -> Iterator[str]:
     if rows:
         yield "## Left in float"
         yield _grid(("file", "op", "tensor", "reason"), rows)
+
+
+def _ranges(result: Result) -> Iterator[str]:
+    found = result.ranging
+    if found is None:
+        return
+    yield "## Ranges"
+    how = "observed inside the float32 model" if found.found_by == "observation" else f"found by {found.found_by}"
+    count = "" if found.activations is None else f" of {found.activations} activations"
+    yield f"{found.method}{count}, {how}{f', since {found.reason}' if found.reason else ''}."
+    if found.clips:
+        yield "Activations with rare values far from the rest, and the part of the range that each method keeps:"
+        header = ("activation", "lowest", "highest", f"{found.method}, here", "percentile 99.99", "mse")
+        yield _grid(header, [_clip(clip) for clip in found.clips])
+
+
+def _clip(clip: Clip) -> tuple[str, ...]:
+    kept = (f"{part:.3g}" for part in (clip.chosen, clip.percentile, clip.mse))
+    return (f"`{clip.tensor}`", f"{clip.lowest:.5g}", f"{clip.highest:.5g}", *kept)
 
 
 def _ports(result: Result) -> Iterator[tuple[str, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tflq.sources.kinds import KERAS_SUFFIXES, KINDS, Keras, Model, SavedModel, spelled_out
 from tflq.sources.prepare import SIGNATURE, Described, Prepared, describe, prepare, reference
+from tflq.sources.shapes import refuse_strangers
 
 __all__ = [
     "KERAS_SUFFIXES",
@@ -17,5 +18,6 @@ __all__ = [
     "describe",
     "prepare",
     "reference",
+    "refuse_strangers",
     "spelled_out",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from tflq.errors import TflqError
 
@@ -76,8 +76,16 @@ class Done(Generic[T]):
     seconds: float
     peak_rss_bytes: int
 
+    def get(self) -> T:
+        """The value."""
+        return self.value
+
 
 @dataclass(frozen=True)
 class Failed:
     error: TflqError
     seconds: float
+
+    def get(self) -> NoReturn:
+        """Raises the error."""
+        raise self.error

@@ -1,54 +1,8 @@
-"""The only file that touches TFLiteConverter; everything here runs in a worker."""
+"""What the converter's messages mean."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
-from tflq.calibrate import Samples
-from tflq.datasets import Sample
-from tflq.errors import ConversionError
-from tflq.modes import Mode
-from tflq.sources import SIGNATURE, Prepared
-from tflq.worker import Report
-
-
-def convert(report: Report, prepared: Prepared, variant: Mode, samples: Samples | None, target: Path) -> None:
-    """Make the variant's file at `target`; ConversionError with the cause and a remedy where TensorFlow cannot."""
-    import tensorflow as tf
-    from tensorflow.lite.python.convert_phase import ConverterError
-
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(prepared.saved_model), signature_keys=[SIGNATURE])
-    variant.configure(converter)
-    # Keras 3 leaves the batch open inside of a recurrent layer even where the signature's is known.
-    converter._experimental_default_to_single_batch_in_tensor_list_ops = prepared.batch == 1
-    if variant.needs_ranges and samples is not None:
-        converter.representative_dataset = _feed(report, samples, prepared.batch or 1, _passes(variant))
-    try:
-        made = converter.convert()
-    except (ConverterError, ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise ConversionError(explained(str(error))) from error
-    target.write_bytes(made)
-
-
-def _feed(report: Report, samples: Samples, batch: int, passes: int) -> Callable[[], Iterator[Sample]]:
-    fed = 0
-
-    def batches() -> Iterator[Sample]:
-        nonlocal fed
-        for arrays in samples.batches(batch):
-            yield arrays
-            fed += batch
-            report(min(fed, passes * samples.count), passes * samples.count)
-
-    return batches
-
-
-def _passes(variant: Mode) -> int:
-    """How often the converter runs through the samples: it reads them again for 16-bit activations."""
-    return 2 if "16x8" in variant.mode else 1
-
 
 _EXPLANATIONS: tuple[tuple[str, str], ...] = (
     (

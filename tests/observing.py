@@ -1,0 +1,55 @@
+"""Calibration without a run around it: samples of a float32 file, and what every one of its activations was."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from tflq.calibrate import Calibration, Gathered, Observation, activations, gather, merge, observe, shards
+from tflq.datasets import TensorSpec
+from tflq.flatbuffer import load
+from tflq.sources import Prepared, SavedModel
+
+NOWHERE = Path("nowhere")
+
+
+def nothing(done: int, total: int) -> None:
+    pass
+
+
+def source_of(float32: Path) -> Prepared:
+    """The signature of the file, as that of a source."""
+    graph = load(float32)
+    (signature,), (subgraph, *_) = graph.signatures, graph.subgraphs
+
+    def specs(pairs: tuple[tuple[str, int], ...]) -> tuple[TensorSpec, ...]:
+        return tuple(TensorSpec(name, subgraph.tensors[i].dtype, subgraph.tensors[i].shape) for name, i in pairs)
+
+    return Prepared(SavedModel(saved_model=NOWHERE), NOWHERE, specs(signature.inputs), specs(signature.outputs), 0, 0)
+
+
+def gathered_from(float32: Path, rows: Path, folder: Path, samples: int = 20) -> Gathered:
+    asked = Calibration.model_validate({"dataset": {"npz": rows}, "samples": samples})
+    return gather(nothing, asked, {}, source_of(float32), folder)
+
+
+def observed(float32: Path, gathered: Gathered, parts: int = 1) -> Observation:
+    ranges = shards(gathered.samples.number_of_calls, parts)
+    return merge(load(float32), [observe(nothing, float32, gathered.samples, calls) for calls in ranges])
+
+
+def preserved(float32: Path, gathered: Gathered) -> list[dict[int, np.ndarray]]:
+    """Every activation of every call, read back from an interpreter that overwrites none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that this is for debugging
+        interpreter = Interpreter(str(float32), experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    run, numbers = interpreter.get_signature_runner(), activations(load(float32))
+    answers = []
+    for arrays in gathered.samples.calls(range(gathered.samples.number_of_calls)):
+        run(**arrays)
+        answers.append({number: interpreter.get_tensor(number) for number in numbers})
+    return answers

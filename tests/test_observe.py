@@ -1,0 +1,119 @@
+"""Observed ranges are the true ones, whatever the number of shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from observing import gathered_from, observed, preserved
+from running import Recipes
+
+from tflq.calibrate import Gathered, Observation, activations, obstacle, shards
+from tflq.flatbuffer import load
+
+
+@pytest.fixture(scope="module")
+def float32(recipes: Recipes) -> Path:
+    return recipes.run("tiny_conv_residual", ["float32"], calibration=None).file("float32")
+
+
+@pytest.fixture(scope="module")
+def gathered(float32: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Gathered:
+    return gathered_from(float32, data / "images.npz", tmp_path_factory.mktemp("samples"))
+
+
+@pytest.fixture(scope="module")
+def observation(float32: Path, gathered: Gathered) -> Observation:
+    return observed(float32, gathered)
+
+
+@pytest.fixture(scope="module")
+def truth(float32: Path, gathered: Gathered) -> list[dict[int, np.ndarray]]:
+    return preserved(float32, gathered)
+
+
+def test_every_activation_is_observed(float32: Path, observation: Observation) -> None:
+    graph = load(float32)
+    made = {index for op in graph.subgraphs[0].operators for index in op.outputs}
+    assert set(observation.tensors) == made | set(graph.subgraphs[0].inputs)
+    assert len(observation.tensors) > 20
+
+
+def test_extremes_are_the_true_ones_of_each_call(observation: Observation, truth: list[dict[int, np.ndarray]]) -> None:
+    for place, tensor in enumerate(observation.tensors):
+        assert observation.minima[:, place].tolist() == [values[tensor].min() for values in truth], tensor
+        assert observation.maxima[:, place].tolist() == [values[tensor].max() for values in truth], tensor
+
+
+def test_means_are_per_channel(float32: Path, observation: Observation, truth: list[dict[int, np.ndarray]]) -> None:
+    (subgraph,) = load(float32).subgraphs
+    convolved = {op.inputs[0] for op in subgraph.operators if op.type in ("CONV_2D", "FULLY_CONNECTED")}
+    assert set(observation.means) == convolved | set(subgraph.outputs)
+    for tensor, means in observation.means.items():
+        every = np.stack([values[tensor].reshape(-1, values[tensor].shape[-1]) for values in truth])
+        assert means == pytest.approx(every.mean((0, 1)), rel=1e-5, abs=1e-6)
+
+
+def test_shards_change_nothing(float32: Path, gathered: Gathered, observation: Observation) -> None:
+    """Twenty calls are two blocks: no more shards than that."""
+    again = observed(float32, gathered, parts=7)
+    assert (again.minima == observation.minima).all()
+    assert (again.maxima == observation.maxima).all()
+    assert all((again.means[tensor] == means).all() for tensor, means in observation.means.items())
+
+
+@pytest.mark.parametrize(
+    ("calls", "count", "bounds"),
+    [(1, 2, [(0, 1)]), (16, 2, [(0, 16)]), (17, 2, [(0, 16), (16, 17)]), (100, 2, [(0, 64), (64, 100)])],
+)
+def test_shards_are_whole_blocks(calls: int, count: int, bounds: list[tuple[int, int]]) -> None:
+    assert [(part.start, part.stop) for part in shards(calls, count)] == bounds
+
+
+def test_several_samples_a_call(recipes: Recipes, data: Path, tmp_path: Path) -> None:
+    model = {"saved_model": str(recipes.models / "tiny_dense"), "batch_size": 8}
+    file = recipes.run("tiny_dense", ["float32"], calibration=None, model=model).file("float32")
+    gathered = gathered_from(file, data / "vectors.npz", tmp_path)
+    seen = observed(file, gathered)
+    rows = np.load(data / "vectors.npz")["x"][list(gathered.rows)]
+    assert (len(rows), seen.minima.shape[0]) == (20, 3)
+    (place,) = [seen.tensors.index(index) for index in load(file).subgraphs[0].inputs]
+    assert (seen.minima[:, place].min(), seen.maxima[:, place].max()) == (rows.min(), rows.max())
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ("branches", "its IF has bodies of control flow"),
+        ("lstm.keras", "its WHILE has bodies of control flow"),
+        ("lstm_keras2", "its UNIDIRECTIONAL_SEQUENCE_LSTM keeps its activations to itself"),
+    ],
+)
+def test_obstacles(recipes: Recipes, model: str, reason: str) -> None:
+    ran = recipes.run(model, ["float32"], calibration=None)
+    assert obstacle(load(ran.file("float32"))) == reason
+
+
+def test_what_cannot_be_observed_is_left_to_tensorflow_and_told(recipes: Recipes) -> None:
+    ran = recipes.run("lstm_keras2", ["int8"])
+    assert ran.codes == {"int8": 0}
+    assert ran.report["ranges"]["found_by"] == "TensorFlow's calibrator"
+    assert "found by TensorFlow's calibrator, since its UNIDIRECTIONAL_SEQUENCE_LSTM keeps its activations" in ran.page
+
+
+def test_clipping_needs_observation(recipes: Recipes, data: Path) -> None:
+    rows = {"npz": str(data / "sequences.npz")}
+    ran = recipes.run("lstm_keras2", ["dynamic", "int8"], calibration={"dataset": rows, "ranges": "mse"})
+    assert ran.codes == {"dynamic": 0, "int8": 5}
+    assert str(ran.variant("int8").error) == (
+        "calibration.ranges: only minmax is there for this model, since its UNIDIRECTIONAL_SEQUENCE_LSTM keeps its"
+        " activations to itself, so that TensorFlow's own calibrator has to find its ranges"
+    )
+
+
+def test_constants_and_integers_have_no_range(recipes: Recipes) -> None:
+    graph = load(recipes.run("embedding", ["float32"], calibration=None).file("float32"))
+    tensors = graph.subgraphs[0].tensors
+    assert {tensors[index].dtype for index in activations(graph)} == {"float32"}
+    assert not any(tensors[index].is_constant for index in activations(graph))

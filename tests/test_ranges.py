@@ -1,0 +1,209 @@
+"""Percentiles, least error, and what linters say, against NumPy on the values themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from observing import gathered_from, nothing, observed
+from running import Ran, Recipes
+
+from tflq.calibrate import Histogram, Observation, Percentile, count, histogram, weights
+from tflq.calibrate.histogram import _BINS, _bins
+from tflq.calibrate.ranges import Range, ranges
+from tflq.flatbuffer import load
+
+RNG = np.random.default_rng(0)
+NORMAL = RNG.normal(0, 1, 200_000).astype(np.float32)
+OUTLIER = np.append(np.maximum(NORMAL, 0), np.float32(1000))
+
+
+def counted(values: np.ndarray) -> Histogram:
+    return histogram(np.bincount(_bins(np.asarray(values, np.float32)), minlength=_BINS))
+
+
+def squared_error(values: np.ndarray, low: float, high: float, bits: int = 8) -> float:
+    """Of integers of so many bits, as quantizers make them."""
+    step = (high - low) / (2**bits - 1)
+    zero = np.rint(-low / step)
+    integers = np.clip(np.rint(values.astype(np.float64) / step) + zero, 0, 2**bits - 1)
+    return float(np.square((integers - zero) * step - values).mean())
+
+
+@pytest.mark.parametrize("percent", [90.0, 99.0, 99.9, 99.99, 100.0])
+@pytest.mark.parametrize("values", [NORMAL, OUTLIER, -OUTLIER, NORMAL * 1e-9], ids=["normal", "high", "low", "tiny"])
+def test_percentile_is_numpy_s_to_a_bin(values: np.ndarray, percent: float) -> None:
+    expected = np.percentile(values, [100 - percent, percent], method="closest_observation")
+    assert counted(values).percentile(percent) == pytest.approx(tuple(expected), rel=1 / 60, abs=1e-38)
+
+
+def test_percentile_of_one_value_is_that_value() -> None:
+    low, high = counted(np.full(10, 3.3)).percentile(99)
+    assert low <= 3.3 <= high
+
+
+def test_infinities_and_nan_are_left_out() -> None:
+    low, high = counted(np.array([1.0, np.inf, -np.inf, np.nan])).percentile(100)
+    assert (low, high) == pytest.approx((1.0, 1.0), rel=1 / 60)
+
+
+def test_share_outside() -> None:
+    values = np.array([-4.0, 1.0, 2.0, 3.0])
+    assert counted(values).outside(0, 2.5) == 0.5
+
+
+@pytest.mark.parametrize("values", [NORMAL, np.maximum(NORMAL, 0), RNG.laplace(0, 1, 100_000).astype(np.float32)])
+def test_least_error_is_near_the_best_of_all_clips(values: np.ndarray) -> None:
+    low, high = counted(values).least_error(float(values.min()), float(values.max()), 8)
+    least = min(squared_error(values, values.min() * part, values.max() * part) for part in np.arange(0.3, 1.01, 0.02))
+    assert squared_error(values, low, high) < 1.05 * least
+    assert squared_error(values, low, high) < 0.95 * squared_error(values, min(values.min(), 0), values.max())
+
+
+def test_least_error_of_16_bits_keeps_nearly_all() -> None:
+    low, high = counted(NORMAL).least_error(float(NORMAL.min()), float(NORMAL.max()), 16)
+    assert (low, high) == pytest.approx((NORMAL.min(), NORMAL.max()), rel=0.01)
+
+
+def test_least_error_keeps_what_it_cannot_improve() -> None:
+    values = RNG.uniform(-1, 1, 10_000).astype(np.float32)
+    assert counted(values).least_error(-1.0, 1.0, 8) == pytest.approx((-1, 1))
+    assert counted(np.zeros(5)).least_error(0.0, 0.0, 8) == (0, 0)
+
+
+def observation(maxima: np.ndarray) -> Observation:
+    """Of calls and tensors whose minima are 0."""
+    tensors = tuple(range(maxima.shape[1]))
+    return Observation(tensors, np.zeros_like(maxima), maxima, {}, np.ones(len(maxima), bool))
+
+
+def test_weights() -> None:
+    maxima = np.ones((20, 3), np.float32)
+    maxima[7] = 1000
+    seen = observation(maxima)
+    assert sorted(weights(seen, "few")) == [0, 2, 5, 8, 10, 13, 16, 19]
+    assert len(weights(seen, "all")) == 20
+    weighted = weights(seen, "weighted")
+    assert weighted[0].tolist() == [1 << 20] * 3
+    assert weighted[7].tolist() == [1] * 3
+
+
+@pytest.fixture(scope="module")
+def float32(recipes: Recipes) -> Path:
+    return recipes.run("tiny_conv_residual", ["float32"], calibration=None).file("float32")
+
+
+@pytest.mark.parametrize("method", [Percentile(percentile=99.0), "mse"])
+def test_ops_that_share_a_scale_agree_and_fixed_ones_keep_theirs(
+    float32: Path, data: Path, tmp_path: Path, method: Any
+) -> None:
+    gathered = gathered_from(float32, data / "images.npz", tmp_path)
+    graph, seen = load(float32), observed(float32, gathered)
+    counts = count(nothing, float32, gathered.samples, weights(seen, "all"))
+    spread = dict(zip(seen.tensors, map(histogram, counts), strict=True))
+    found = {one.tensor: one for one in ranges(graph, seen, spread, (method, 8))}
+    (subgraph,) = graph.subgraphs
+    for operator in subgraph.operators:
+        output = found[operator.outputs[0]]
+        if operator.type == "MAX_POOL_2D":
+            assert limits(output) == limits(found[operator.inputs[0]])
+        elif operator.type == "CONCATENATION":
+            assert output.maximum == max(found[index].maximum for index in operator.inputs)
+        elif operator.type in ("TANH", "SOFTMAX"):
+            assert output.kept == 1
+    assert any(one.kept < 0.98 for one in found.values())
+
+
+def limits(one: Range) -> tuple[float, float]:
+    return one.minimum, one.maximum
+
+
+@pytest.fixture(scope="module")
+def outliers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty vectors, one of which is a thousand times the rest."""
+    rows = np.random.default_rng(1).normal(0, 1, (60, 16)).astype(np.float32)
+    rows[41] *= 1000
+    path = tmp_path_factory.mktemp("outliers") / "vectors.npz"
+    np.savez(path, x=rows)
+    return path
+
+
+def sqnr(ran: Ran) -> float:
+    measured = ran.variant("int8").measured
+    assert measured is not None
+    return float(measured.fidelity["y"].sqnr_db or 0)
+
+
+@pytest.fixture(scope="module")
+def with_outlier(recipes: Recipes, outliers: Path) -> dict[str, Ran]:
+    methods = {"minmax": "minmax", "percentile": {"percentile": 98}, "mse": "mse"}
+    return {
+        name: recipes.run(
+            "tiny_dense",
+            ["int8", "int16x8"],
+            calibration={"dataset": {"npz": str(outliers)}, "samples": "all", "ranges": method},
+        )
+        for name, method in methods.items()
+    }
+
+
+def test_clipping_recovers_what_an_outlier_costs(with_outlier: dict[str, Ran]) -> None:
+    found = {name: sqnr(ran) for name, ran in with_outlier.items()}
+    assert found["minmax"] < 5
+    assert found["percentile"] > 20
+    assert found["mse"] > 30
+
+
+def test_outlier_is_named_with_its_row(with_outlier: dict[str, Ran]) -> None:
+    warnings = with_outlier["minmax"].result.warnings
+    assert any(
+        said.startswith("calibration row 41 alone sets the ranges of 3 of 3 activations, which are ")
+        and said.endswith(
+            " times as wide with it as without: look at that row; if it is as it should be, ranges: {percentile: 99.99}"
+            " or mse leaves such values out"
+        )
+        for said in warnings
+    )
+    assert any(said.startswith("3 activations spend most of their range on rare values: 99.99 % ") for said in warnings)
+
+
+def test_report_tells_how_far_each_method_clips(with_outlier: dict[str, Ran]) -> None:
+    for name, ran in with_outlier.items():
+        clips = ran.report["ranges"]["clips"]
+        assert len(clips) == 3
+        assert all((clip["chosen"] == 1) == (name == "minmax") for clip in clips)
+        assert all(clip["percentile"] < 0.01 for clip in clips if name == "minmax")
+    assert "| activation | lowest | highest | minmax, here | percentile 99.99 | mse |" in with_outlier["minmax"].page
+
+
+def test_repeated_samples_are_told(recipes: Recipes, tmp_path: Path) -> None:
+    rows = np.random.default_rng(1).normal(0, 1, (10, 16)).astype(np.float32)
+    rows[8:] = rows[2]
+    np.savez(tmp_path / "rows.npz", x=rows)
+    dataset = {"dataset": {"npz": str(tmp_path / "rows.npz")}, "samples": "all"}
+    said = recipes.run("tiny_dense", ["int8"], calibration=dataset).result.warnings
+    assert any(one.startswith("2 of 10 calibration samples repeat another, row 8 row 2 for one: ") for one in said)
+
+
+def test_samples_outside_their_declared_range_are_refused(recipes: Recipes) -> None:
+    ran = recipes.run("tiny_dense", ["float32", "int8"], inputs={"x": {"range": [-0.1, 0.1]}})
+    assert ran.codes == {"float32": 0, "int8": 4}
+    assert ", where inputs.x.range says -0.1 to 0.1: check its scale and offset" in str(ran.variant("int8").error)
+
+
+def test_samples_in_a_small_part_of_their_declared_range_are_told(recipes: Recipes) -> None:
+    ran = recipes.run("tiny_dense", ["int8"], inputs={"x": {"range": [-255, 255]}})
+    assert any("a small part of the range declared, -255 to 255: check its" in said for said in ran.result.warnings)
+
+
+def test_raw_pixels_are_told(recipes: Recipes, data: Path) -> None:
+    rows = {"dataset": {"npz": str(data / "pixels.npz")}}
+    said = recipes.run("tiny_conv", ["int8"], calibration=rows, evaluation=rows).result.warnings
+    assert any(
+        one.startswith("input 'image' is from 0 to 255, as raw pixels are: if the model expects ") for one in said
+    )
+    declared = {"image": {"range": [0, 255]}}
+    quiet = recipes.run("tiny_conv", ["int8"], calibration=rows, evaluation=rows, inputs=declared).result.warnings
+    assert not any("raw pixels" in one for one in quiet)

@@ -1,0 +1,44 @@
+"""What calibration yields: samples, checked; the range of every activation; what is odd about either."""
+
+from __future__ import annotations
+
+from tflq.calibrate.calibrated import Calibrated, Observed, restored
+from tflq.calibrate.choose import Chosen, choose
+from tflq.calibrate.histogram import Histogram, count, histogram
+from tflq.calibrate.lint import Clip, refuse_infinite
+from tflq.calibrate.observe import Observation, Part, activations, merge, observe, obstacle, shards
+from tflq.calibrate.ranges import Range
+from tflq.calibrate.samples import Gathered, Samples, fingerprint, gather
+from tflq.calibrate.section import Calibration, Method, Percentile, SampleCount, Seed
+from tflq.calibrate.weights import weights
+
+__all__ = [
+    "Calibrated",
+    "Calibration",
+    "Chosen",
+    "Clip",
+    "Gathered",
+    "Histogram",
+    "Method",
+    "Observation",
+    "Observed",
+    "Part",
+    "Percentile",
+    "Range",
+    "SampleCount",
+    "Samples",
+    "Seed",
+    "activations",
+    "choose",
+    "count",
+    "fingerprint",
+    "gather",
+    "histogram",
+    "merge",
+    "observe",
+    "obstacle",
+    "refuse_infinite",
+    "restored",
+    "shards",
+    "weights",
+]

@@ -1,0 +1,103 @@
+"""All that calibration knows of a float model, from which the ranges of every variant are taken; kept in one folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from tflq.calibrate.histogram import Histogram
+from tflq.calibrate.observe import Observation
+from tflq.calibrate.ranges import Range, ranges
+from tflq.calibrate.section import Method
+from tflq.flatbuffer import load
+
+_RANGES: TypeAdapter[tuple[Range, ...]] = TypeAdapter(tuple[Range, ...])
+_OBSERVED, _FOUND, _REASON, _MODEL = "observed.npz", "ranges.json", "reason.txt", "model.tflite"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The activations of the float32 file, observed from within."""
+
+    observation: Observation
+    histograms: Mapping[int, Histogram]
+    """How the values of each tensor are spread."""
+    histogram_calls: int
+    """Calls that the histograms are of: all, or a few that show what clipping would do."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """Ranges, and the model that they are of."""
+
+    model: Path
+    found: Observed | tuple[Range, ...]
+    """The ranges themselves where TensorFlow's calibrator found them."""
+    reason: str | None = None
+    """Why the activations could not be observed from within."""
+
+    def ranges(self, method: Method, bits: int) -> tuple[Range, ...]:
+        """For activations of so many bits."""
+        if not isinstance(self.found, Observed):
+            return self.found
+        return ranges(load(self.model), self.found.observation, self.found.histograms, (method, bits))
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        if isinstance(self.found, Observed):
+            _save(self.found, folder / _OBSERVED)
+        else:
+            (folder / _FOUND).write_bytes(_RANGES.dump_json(self.found))
+            (folder / _REASON).write_text(self.reason or "", encoding="utf-8")
+            shutil.copy(self.model, folder / _MODEL)
+
+
+def restored(folder: Path, float32: Path) -> Calibrated:
+    """What was saved in the folder, of that float32 file."""
+    if (folder / _OBSERVED).exists():
+        return Calibrated(float32, _load(folder / _OBSERVED))
+    found = _RANGES.validate_json((folder / _FOUND).read_bytes())
+    return Calibrated(folder / _MODEL, found, (folder / _REASON).read_text(encoding="utf-8"))
+
+
+def _save(observed: Observed, path: Path) -> None:
+    seen, spread = observed.observation, list(observed.histograms.values())
+    np.savez(
+        path,
+        tensors=np.array(seen.tensors),
+        minima=seen.minima,
+        maxima=seen.maxima,
+        is_finite=seen.is_finite,
+        mean_tensors=np.array(list(seen.means), int),
+        channels=np.array([len(mean) for mean in seen.means.values()], int),
+        means=np.concatenate([*seen.means.values(), np.zeros(0)]),
+        bins=np.array([len(one.counts) for one in spread]),
+        lows=np.concatenate([one.lows for one in spread]),
+        highs=np.concatenate([one.highs for one in spread]),
+        counts=np.concatenate([one.counts for one in spread]),
+        histogram_calls=np.array(observed.histogram_calls),
+    )
+
+
+def _load(path: Path) -> Observed:
+    with np.load(path, allow_pickle=False) as held:
+        tensors = tuple(int(tensor) for tensor in held["tensors"])
+        means = np.split(held["means"], np.cumsum(held["channels"])[:-1])
+        ends = np.cumsum(held["bins"])[:-1]
+        columns = [np.split(held[name], ends) for name in ("lows", "highs", "counts")]
+        return Observed(
+            Observation(
+                tensors,
+                held["minima"],
+                held["maxima"],
+                dict(zip(held["mean_tensors"].tolist(), means, strict=False)),
+                held["is_finite"],
+            ),
+            dict(zip(tensors, map(Histogram, *columns), strict=True)),
+            int(held["histogram_calls"]),
+        )

@@ -1,0 +1,120 @@
+"""How the values of an activation are spread: counts in bins whose width grows with the value, as floats do.
+
+A value's bin is its sign, its exponent and the first six bits of its mantissa, so that a bin is at most 1/64 of its
+values wide, whatever the outliers are. Counts are whole numbers: their sums do not depend on the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tflq.calibrate.observe import exposed
+from tflq.calibrate.samples import Samples
+from tflq.interpreter import Runner
+from tflq.worker import Report
+
+MANTISSA_BITS = 6
+_SHIFT = 23 - MANTISSA_BITS
+_BINS = 1 << (32 - _SHIFT)
+_SIGN = _BINS >> 1
+_INFINITE = 0xFF << MANTISSA_BITS
+CANDIDATES = 2.0 ** -np.arange(0, 14, 1 / 8)
+"""The parts of a range that are tried as clips: 112, from all of it down to 1/15,000."""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Bins that hold anything, in increasing order of their values."""
+
+    lows: np.ndarray
+    """float64 [bins]"""
+    highs: np.ndarray
+    counts: np.ndarray
+    """int64 [bins]"""
+
+    def percentile(self, percent: float) -> tuple[float, float]:
+        """The least range that leaves out no more than 100 − `percent` of the values at either end."""
+        share = self.counts.cumsum() / self.counts.sum()
+        first = int(np.searchsorted(share, 1 - percent / 100, side="right"))
+        last = int(np.searchsorted(share, percent / 100 - 1e-12))
+        return float(self.lows[min(first, len(share) - 1)]), float(self.highs[min(last, len(share) - 1)])
+
+    def outside(self, minimum: float, maximum: float) -> float:
+        """The share of values in bins wholly outside of that range."""
+        out = (self.highs < minimum) | (self.lows > maximum)
+        return float(self.counts[out].sum() / self.counts.sum())
+
+    def least_error(self, minimum: float, maximum: float, bits: int) -> tuple[float, float]:
+        """The part of that range whose integers of so many bits have the least mean squared error.
+
+        Of 16 bits the range is symmetric, as their quantizer makes it. Each end is chosen for the other in turn.
+        """
+        minimum, maximum = min(minimum, 0.0), max(maximum, 0.0)
+        if bits == 16:
+            widest = max(-minimum, maximum)
+            best = widest * self._best([(-widest * part, widest * part) for part in CANDIDATES], bits)
+            return max(minimum, -best), min(maximum, best)
+        low, high = minimum, maximum
+        for _ in range(2):
+            high = maximum * self._best([(low, maximum * part) for part in CANDIDATES], bits) if maximum else high
+            low = minimum * self._best([(minimum * part, high) for part in CANDIDATES], bits) if minimum else low
+        return low, high
+
+    def _best(self, ranges: Sequence[tuple[float, float]], bits: int) -> float:
+        errors = [self._squared_error(low, high, bits) for low, high in ranges]
+        return float(CANDIDATES[int(np.argmin(errors))])
+
+    def _squared_error(self, low: float, high: float, bits: int) -> float:
+        """Summed over all values: that of rounding, and that of clipping what lies outside."""
+        step = (high - low) / (2**bits - 1)
+        if step == 0:
+            return float((self.counts * np.square(self._centres)).sum())
+        clipped = np.clip(self._centres, low, high)
+        rounded = np.rint(clipped / step) * step
+        rounding = np.where(self.highs - self.lows < step, np.square(clipped - rounded), step**2 / 12)
+        rounding[clipped != self._centres] = 0
+        return float((self.counts * (rounding + np.square(self._centres - clipped))).sum())
+
+    @property
+    def _centres(self) -> np.ndarray:
+        centres: np.ndarray = (self.lows + self.highs) / 2
+        return centres
+
+
+def count(report: Report, float32: Path, samples: Samples, weights: Mapping[int, np.ndarray]) -> list[np.ndarray]:
+    """The counts of every activation over the calls that have weights, int64 [bins], in the order of `activations`.
+
+    The weights of a call are whole numbers, one for each activation.
+    """
+    run = Runner(exposed(float32, samples.folder / f"exposed-{min(weights)}.tflite"))
+    totals: list[np.ndarray] = []
+    for done, (call, arrays) in enumerate(zip(weights, samples.calls(weights), strict=True), 1):
+        answers = sorted(run(arrays).items(), key=lambda answer: int(answer[0]))
+        counts = [np.bincount(_bins(values), minlength=_BINS) for _, values in answers]
+        weighted = [weight * counted for weight, counted in zip(weights[call], counts, strict=True)]
+        totals = [total + more for total, more in zip(totals, weighted, strict=True)] if totals else weighted
+        report(done, len(weights))
+    return totals
+
+
+def _bins(values: np.ndarray) -> np.ndarray:
+    return values.reshape(-1).view(np.uint32) >> np.uint32(_SHIFT)
+
+
+def histogram(counts: np.ndarray) -> Histogram:
+    """The counts of all bins as those that hold anything; infinities and NaN are left out."""
+    held = np.flatnonzero(counts)
+    held = held[held % _SIGN < _INFINITE]
+    magnitudes = (held % _SIGN).astype(np.uint32)
+    inner = (magnitudes << np.uint32(_SHIFT)).view(np.float32).astype(np.float64)
+    largest = np.finfo(np.float32).max  # what the last bin ends with, beside infinity
+    outer = np.minimum(((magnitudes + 1) << np.uint32(_SHIFT)).view(np.float32).astype(np.float64), largest)
+    outer[magnitudes == 0] = 0.0  # zero, and what is too small to tell from it
+    is_negative = held >= _SIGN
+    lows, highs = np.where(is_negative, -outer, inner), np.where(is_negative, -inner, outer)
+    order = np.argsort(lows, kind="stable")
+    return Histogram(lows[order], highs[order], counts[held][order])

@@ -1,0 +1,145 @@
+"""What is odd about calibration data, and about what it does inside the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tflq.calibrate.calibrated import Observed
+from tflq.calibrate.observe import Observation, exposed
+from tflq.calibrate.ranges import Range
+from tflq.calibrate.samples import Gathered
+from tflq.errors import DatasetError
+from tflq.flatbuffer import Graph, load
+from tflq.interpreter import Runner
+from tflq.worker import Report
+
+ALONE = 2.0
+"""A sample sets a range alone where the range is more than so many times what it is without that sample."""
+MANY = 0.1
+"""The part of all activations whose ranges one sample must set alone to be named."""
+FEWEST_CALLS = 8
+"""With fewer, any sample may stand out."""
+MOST = 99.99
+"""The percentile that most users of one try first."""
+WASTED = 4.0
+"""A range is told to be wide where it is more than so many times that of most values."""
+LISTED = 10
+
+
+def refuse_infinite(_: Report, float32: Path, gathered: Gathered, calls: Sequence[int]) -> None:
+    """Raise DatasetError for calls that made an activation NaN or infinite, naming the first such of the first call."""
+    run = Runner(exposed(float32, gathered.samples.folder / "exposed.tflite"))
+    (arrays,) = gathered.samples.calls(calls[:1])
+    answers = {int(name): values for name, values in run(arrays).items()}
+    graph = load(float32)
+    wrong = [index for index in _in_order(graph) if index in answers and not np.isfinite(answers[index]).all()]
+    name = graph.subgraphs[0].tensors[wrong[0]].name
+    value = answers[wrong[0]][~np.isfinite(answers[wrong[0]])][0]
+    others = f", as do {len(calls) - 1} of the other samples" if len(calls) > 1 else ""
+    raise DatasetError(
+        f"calibration row {_row(gathered, calls[0])} makes the activation {name!r} inside the model {value}{others}; no"
+        " integer stands for that: correct the model or the data, or take dynamic or float16, which need no ranges"
+    )
+
+
+def _in_order(graph: Graph) -> Iterator[int]:
+    """The tensors of the first subgraph, as they are made."""
+    (subgraph, *_) = graph.subgraphs
+    yield from subgraph.inputs
+    for operator in subgraph.operators:
+        yield from operator.outputs
+
+
+def _row(gathered: Gathered, call: int) -> int:
+    return gathered.rows[call * gathered.samples.per_call]
+
+
+def repeats(gathered: Gathered) -> Iterator[str]:
+    """Samples that are the same as another."""
+    rows: dict[str, list[int]] = {}
+    for row, contents in zip(gathered.rows, gathered.hashes, strict=True):
+        rows.setdefault(contents, []).append(row)
+    again = [same for same in rows.values() if len(same) > 1]
+    if again:
+        extra = sum(len(same) - 1 for same in again)
+        yield (
+            f"{extra} of {len(gathered.rows)} calibration samples repeat another, row {again[0][1]} row {again[0][0]}"
+            " for one: they tell nothing new of the ranges"
+        )
+
+
+def lone_samples(observation: Observation, gathered: Gathered) -> Iterator[str]:
+    """Samples each of which alone sets the ranges of many activations."""
+    calls, tensors = observation.minima.shape
+    if calls < FEWEST_CALLS:
+        return
+    for call in sorted({*observation.minima.argmin(0).tolist(), *observation.maxima.argmax(0).tolist()}):
+        wider = _wider_by(observation, call)
+        alone = wider[wider > ALONE]
+        if len(alone) >= max(2, MANY * tensors):
+            many = f"a call of {gathered.samples.per_call} samples from " if gathered.samples.per_call > 1 else ""
+            yield (
+                f"{many}calibration row {_row(gathered, call)} alone sets the ranges of {len(alone)} of {tensors}"
+                f" activations, which are {np.median(alone):.3g} times as wide with it as without: look at that row;"
+                " if it is as it should be, ranges: {percentile: 99.99} or mse leaves such values out"
+            )
+
+
+def _wider_by(observation: Observation, call: int) -> np.ndarray:
+    """For each tensor how many times as wide its range is with that call as without."""
+    others = np.arange(len(observation.minima)) != call
+    with_it = _width(observation.minima.min(0), observation.maxima.max(0))
+    without = _width(observation.minima[others].min(0), observation.maxima[others].max(0))
+    return np.asarray(np.where(with_it > 0, with_it / np.maximum(without, np.finfo(np.float32).tiny), 1.0))
+
+
+def _width(minima: np.ndarray, maxima: np.ndarray) -> np.ndarray:
+    """Of ranges that hold 0, as those of integers do."""
+    return np.asarray(np.maximum(maxima, 0).astype(np.float64) - np.minimum(minima, 0))
+
+
+@dataclass(frozen=True)
+class Clip:
+    """How far an activation's range would be clipped; each part is of the observed range."""
+
+    tensor: str
+    lowest: float
+    highest: float
+    chosen: float
+    """The part that the recipe's method keeps, for 8 bits."""
+    percentile: float
+    """The part that the 99.99th percentile keeps."""
+    mse: float
+    """The part with the least mean squared error of 8-bit integers."""
+
+
+def clips(observed: Observed, chosen: Sequence[Range]) -> tuple[Clip, ...]:
+    """The activations whose ranges are widest beside what most of their values need, the widest first."""
+    found = []
+    for one in chosen:
+        histogram = observed.histograms[one.tensor]
+        low, high = histogram.percentile(MOST) if len(histogram.counts) else (one.lowest, one.highest)
+        found.append((one.part(max(low, one.lowest), min(high, one.highest)), one, histogram))
+    found.sort(key=lambda clip: clip[0])
+    return tuple(
+        Clip(
+            one.name, one.lowest, one.highest, one.kept, part, one.part(*spread.least_error(one.lowest, one.highest, 8))
+        )
+        for part, one, spread in found[:LISTED]
+        if part < 1 / WASTED or one.kept < 1 / WASTED
+    )
+
+
+def wide_ranges(clips: Sequence[Clip]) -> Iterator[str]:
+    """Whether another method than minmax is worth a trial."""
+    wasted = [clip for clip in clips if clip.percentile < 1 / WASTED]
+    if wasted:
+        few = f"{LISTED} or more" if len(wasted) == LISTED else str(len(wasted))
+        yield (
+            f"{few} activations spend most of their range on rare values: {MOST:g} % of those of {wasted[0].tensor!r}"
+            f" lie in {wasted[0].percentile:.2g} of its range; try calibration.ranges: {{percentile: {MOST:g}}} or mse"
+        )

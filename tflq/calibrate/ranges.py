@@ -1,0 +1,110 @@
+"""From what was observed to the range of every activation that its integers will span."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from tflq.calibrate.histogram import Histogram
+from tflq.calibrate.observe import Observation
+from tflq.calibrate.section import Method, Percentile
+from tflq.flatbuffer import Graph, Subgraph
+
+FIXED = {"SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION", "LOG_SOFTMAX"}
+"""Ops whose integer kernels have one output scale, whatever was observed."""
+PASSING = {
+    **dict.fromkeys(("SPLIT",), 1),
+    **dict.fromkeys(
+        (
+            *(
+                "RESHAPE",
+                "SQUEEZE",
+                "EXPAND_DIMS",
+                "TRANSPOSE",
+                "SLICE",
+                "STRIDED_SLICE",
+                "GATHER",
+                "TILE",
+                "REVERSE_V2",
+            ),
+            *("MAX_POOL_2D", "AVERAGE_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "PAD", "MIRROR_PAD"),
+            *("SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "SPLIT_V", "UNPACK"),
+            *("REDUCE_MAX", "REDUCE_MIN"),
+        ),
+        0,
+    ),
+}
+"""Ops whose output has the scale of an input, and which input that is."""
+JOINING = {"CONCATENATION", "PACK", "MAXIMUM", "MINIMUM"}
+"""Ops whose inputs and output all have one scale."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Of one activation: what its integers span, and what was observed."""
+
+    subgraph: int
+    tensor: int
+    name: str
+    minimum: float
+    maximum: float
+    lowest: float
+    highest: float
+
+    @property
+    def kept(self) -> float:
+        """The part of the observed range that is kept."""
+        return self.part(self.minimum, self.maximum)
+
+    def part(self, minimum: float, maximum: float) -> float:
+        """What part of the observed range that one is; 0 belongs to both, since integers always have it."""
+        observed = max(self.highest, 0.0) - min(self.lowest, 0.0)
+        return (max(maximum, 0.0) - min(minimum, 0.0)) / observed if observed else 1.0
+
+
+def ranges(
+    graph: Graph, observation: Observation, histograms: Mapping[int, Histogram], asked: tuple[Method, int]
+) -> tuple[Range, ...]:
+    """The range of every observed activation, by the method asked for and for activations of so many bits.
+
+    Clipped ranges agree where ops need them to: what passes its values on has the range that it took them with.
+    """
+    (subgraph, *_), (method, bits) = graph.subgraphs, asked
+    lowest, highest = observation.minima.min(0), observation.maxima.max(0)
+    observed = {
+        index: Range(0, index, subgraph.tensors[index].name, low, high, low, high)
+        for index, low, high in zip(observation.tensors, lowest.tolist(), highest.tolist(), strict=True)
+    }
+    if method == "minmax":
+        return tuple(observed.values())
+    fixed = {index for op in subgraph.operators if op.type in FIXED for index in op.outputs}
+    clip = _clip(method, bits)
+    clipped = {i: r if i in fixed else clip(r, histograms[i]) for i, r in observed.items()}
+    return tuple(_agreeing(subgraph, clipped).values())
+
+
+def _clip(method: Percentile | Literal["mse"], bits: int) -> Callable[[Range, Histogram], Range]:
+    def clip(found: Range, histogram: Histogram) -> Range:
+        if method == "mse":
+            low, high = histogram.least_error(found.lowest, found.highest, bits)
+        else:
+            low, high = histogram.percentile(method.percentile)
+        return replace(found, minimum=max(found.lowest, low), maximum=min(found.highest, high))
+
+    return clip
+
+
+def _agreeing(subgraph: Subgraph, clipped: dict[int, Range]) -> dict[int, Range]:
+    agreed = dict(clipped)
+    for operator in subgraph.operators:
+        inputs = [agreed[index] for index in operator.inputs if index in agreed]
+        if operator.type in PASSING:
+            source = operator.inputs[PASSING[operator.type]]
+            inputs = [agreed[source]] if source in agreed else []
+        elif operator.type not in JOINING:
+            continue
+        for output in (agreed[index] for index in operator.outputs if index in agreed and inputs):
+            low, high = min(r.minimum for r in inputs), max(r.maximum for r in inputs)
+            agreed[output.tensor] = replace(output, minimum=low, maximum=high)
+    return agreed

@@ -1,0 +1,10 @@
+"""The stages of one run, each a call in worker processes: from values to values."""
+
+from __future__ import annotations
+
+from tflq.job.draft import Base, Draft, file_name
+from tflq.job.make import Begun, Calibrations, Maker, Source, remake
+from tflq.job.measure import Judge
+from tflq.job.shelf import Shelf
+
+__all__ = ["Base", "Begun", "Calibrations", "Draft", "Judge", "Maker", "Shelf", "Source", "file_name", "remake"]

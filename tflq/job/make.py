@@ -1,0 +1,227 @@
+"""From the source to a file for every variant: loaded once, calibrated once, quantized many times."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tflq import calibrate, convert, evaluate, flatbuffer, sources, verify
+from tflq.calibrate import Calibrated, Chosen, Gathered
+from tflq.contract import quantized_activations
+from tflq.errors import ConversionError, DatasetError, EvaluationError, SourceError, TflqError
+from tflq.evaluate import Probe
+from tflq.job.draft import Base, Draft, each, file_name
+from tflq.job.ranges import CRASH_REMEDY, Calibrator
+from tflq.job.shelf import FLOAT32, Shelf
+from tflq.recipe import Recipe
+from tflq.sources import Prepared
+from tflq.worker import Done, Failed, Task, Workers
+
+BASE = "float32, the base line"
+ROWS, SAMPLES = "open the evaluation data", "read the calibration data"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The float model, and how it can be converted."""
+
+    prepared: Prepared
+    lacking: str | None
+    """What the converter lacks of the inner parts that are used, if anything: then the public converter is."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The float32 file, the variants that need no ranges, and the samples to go on with."""
+
+    float32: Base
+    probe: Probe
+    drafts: tuple[Draft, ...]
+    gathered: Gathered | TflqError | None
+    """None where no variant takes ranges."""
+    calibrated: Calibrated | None
+    """What was kept of them."""
+
+
+@dataclass(frozen=True)
+class Calibrations:
+    """The samples, and what they showed."""
+
+    gathered: Gathered
+    model: Path
+    """What the ranges are of."""
+    chosen: Chosen | None
+    """None where the source has ranges of its own, or the public converter calibrates for every file."""
+
+
+@dataclass(frozen=True)
+class Maker:
+    recipe: Recipe
+    folder: Path
+    workers: Workers
+    jobs: int
+    shelf: Shelf
+
+    def prepare(self) -> Source:
+        """The float model with its one signature, as it was kept or read anew."""
+        look: Task[Any] = Task("look at the converter", convert.missing, (), ConversionError)
+        arguments = (self.recipe.model, self.recipe.inputs, self.folder / "source")
+        read: Task[Any] = Task("read the source", sources.prepare, arguments, SourceError)
+        kept = self.shelf.float_model(self.folder / "source")
+        looked, *done = self.workers.run_all([look] if kept else [look, read], self.jobs)
+        lacking = str(looked.error) if isinstance(looked, Failed) else looked.value
+        return Source(kept or done[0].get(), lacking)
+
+    def begin(self, source: Source, makes_variants: bool) -> Begun:
+        """All that needs nothing but the source, side by side; raises where nothing can be compared or measured."""
+        drafts = [Draft(variant, variant.name) for variant in self.recipe.variants if makes_variants]
+        calibrates = any(_needs_ranges(draft) for draft in drafts)
+        kept = self._kept(source) if calibrates else None
+        tasks = list(self._first_tasks(source, drafts, calibrates and kept is None))
+        done = dict(zip([task.stage for task in tasks], self.workers.run_all(tasks, self.jobs), strict=True))
+        probe = done[ROWS].get()
+        if (base := done.get(_stage(BASE))) is not None:
+            base.get()
+            self.shelf.keep_float_model(source.prepared, self.folder / "source")
+        return Begun(
+            float32=self._checked_base(source),
+            probe=probe,
+            drafts=tuple(self._begun(draft, done.get(_stage(draft.name))) for draft in drafts),
+            gathered=self._gathered(done[SAMPLES], source) if SAMPLES in done else kept and kept[0],
+            calibrated=kept and kept[1],
+        )
+
+    def _first_tasks(self, source: Source, drafts: Sequence[Draft], reads_samples: bool) -> Iterator[Task[Any]]:
+        if not self._float32.exists():
+            yield self._conversion(Draft(self.recipe.base, BASE), source, self._float32)
+        inputs, prepared = self.recipe.inputs, source.prepared
+        yield Task(ROWS, evaluate.probe, (self.recipe.measured_on, inputs, prepared), DatasetError)
+        if reads_samples:
+            target = self.folder / "calibration"
+            yield Task(SAMPLES, calibrate.gather, (self.recipe.calibration, inputs, prepared, target), DatasetError)
+        for draft in drafts:
+            if not _needs_ranges(draft) and not self._is_base(draft):
+                yield self._conversion(draft, source, self._path(draft))
+
+    def _conversion(self, draft: Draft, source: Source, target: Path) -> Task[Any]:
+        function = convert.convert_publicly if source.lacking else convert.convert
+        arguments = (source.prepared, draft.variant, target)
+        return Task(_stage(draft.name), function, arguments, ConversionError, remedy=CRASH_REMEDY)
+
+    def _begun(self, draft: Draft, outcome: Done[Any] | Failed | None) -> Draft:
+        if outcome is not None:
+            return replace(draft.after(outcome), path=self._path(draft) if isinstance(outcome, Done) else None)
+        if self._is_base(draft):
+            return replace(draft, path=Path(shutil.copyfile(self._float32, self._path(draft))))
+        return draft
+
+    def _checked_base(self, source: Source) -> Base:
+        check = Task(
+            f"check {BASE}", verify.verify, (self._float32, self.recipe.base, source.prepared), EvaluationError
+        )
+        return Base(self._float32, self.workers.run(check).value.violations)
+
+    def _kept(self, source: Source) -> tuple[Gathered, Calibrated] | None:
+        """What the samples were, and the ranges that they showed, where nothing has to read them again."""
+        if source.lacking or not self._float32.exists():
+            return None
+        gathered = self.shelf.samples(source.prepared, self.folder / "kept samples")
+        calibrated = self.shelf.ranges(self._float32, gathered, self.folder / "kept ranges") if gathered else None
+        return (gathered, calibrated) if gathered and calibrated else None
+
+    def _gathered(self, outcome: Done[Gathered] | Failed, source: Source) -> Gathered | TflqError:
+        if isinstance(outcome, Failed):
+            return outcome.error
+        self.shelf.keep_samples(outcome.value, source.prepared, self.folder / "new samples")
+        return outcome.value
+
+    def calibrate(self, source: Source, begun: Begun) -> Calibrations | TflqError | None:
+        """The range of every activation, taken once for all variants; None where no variant takes any."""
+        gathered = begun.gathered
+        if gathered is None or isinstance(gathered, TflqError):
+            return gathered
+        if source.lacking or self._has_ranges_of_its_own:
+            return Calibrations(gathered, self._float32, None)
+        try:
+            calibrated = begun.calibrated or self._calibrated(gathered)
+            chosen = self.workers.run(self._choice(calibrated, gathered)).value
+        except TflqError as error:
+            return error
+        return Calibrations(gathered, calibrated.model, chosen)
+
+    def _calibrated(self, gathered: Gathered) -> Calibrated:
+        assert self.recipe.calibration is not None
+        kept = self.shelf.ranges(self._float32, gathered, self.folder / "found ranges")
+        if kept is not None:
+            return kept
+        found = Calibrator(self.recipe.calibration, self.folder, self.workers, self.jobs).find(self._float32, gathered)
+        self.shelf.keep_ranges(found, (self._float32, gathered), self.folder / "new ranges")
+        return found
+
+    def _choice(self, calibrated: Calibrated, gathered: Gathered) -> Task[Chosen]:
+        assert self.recipe.calibration is not None
+        bits = sorted({variant.activation_bits for variant in self.recipe.variants if variant.needs_ranges})
+        arguments = (calibrated, gathered, self.recipe.calibration.ranges, bits)
+        return Task("choose the ranges", calibrate.choose, arguments, ConversionError)
+
+    def convert(self, source: Source, begun: Begun, calibrations: Calibrations | TflqError | None) -> list[Draft]:
+        """A file for every variant that can be made."""
+        waiting = [draft for draft in begun.drafts if _needs_ranges(draft)]
+        if isinstance(calibrations, TflqError):
+            return [replace(draft, error=calibrations) if draft in waiting else draft for draft in begun.drafts]
+
+        def task(draft: Draft) -> Task[None]:
+            assert calibrations is not None
+            return self._quantization(draft, source, calibrations)
+
+        made = {draft.name: draft for draft, _ in each(self.workers, waiting, task, self.jobs)}
+        made = {name: replace(d, path=None if d.error else self._path(d)) for name, d in made.items()}
+        return [made.get(draft.name, draft) for draft in begun.drafts]
+
+    def _quantization(self, draft: Draft, source: Source, calibrations: Calibrations) -> Task[None]:
+        assert draft.variant is not None
+        stage, path = _stage(draft.name), self._path(draft)
+        if calibrations.chosen:
+            ranges = calibrations.chosen.by_bits[draft.variant.activation_bits]
+            arguments = (calibrations.model, ranges, draft.variant, path)
+            return Task(stage, convert.quantize, arguments, ConversionError, remedy=CRASH_REMEDY)
+        if self._has_ranges_of_its_own:
+            return self._conversion(draft, source, path)
+        public = (source.prepared, draft.variant, path, calibrations.gathered.samples)
+        return Task(stage, convert.convert_publicly, public, ConversionError, remedy=CRASH_REMEDY)
+
+    @cached_property
+    def _has_ranges_of_its_own(self) -> bool:
+        """Whether the source holds fake quantization, as quantization-aware training leaves it."""
+        return any(True for _ in quantized_activations(flatbuffer.load(self._float32)))
+
+    @property
+    def _float32(self) -> Path:
+        return self.folder / "source" / FLOAT32
+
+    def _path(self, draft: Draft) -> Path:
+        return self.folder / file_name(self.recipe, draft.name)
+
+    def _is_base(self, draft: Draft) -> bool:
+        base, variant = self.recipe.base, draft.variant
+        asked = ("mode", "allow_custom_ops", "select_tf_ops")
+        return all(getattr(variant, key) == getattr(base, key) for key in asked)
+
+
+def remake(maker: Maker) -> list[Draft]:
+    """All files once more, where that maker works."""
+    source = maker.prepare()
+    begun = maker.begin(source, makes_variants=True)
+    return maker.convert(source, begun, maker.calibrate(source, begun))
+
+
+def _stage(name: str) -> str:
+    return f"convert {name}"
+
+
+def _needs_ranges(draft: Draft) -> bool:
+    return draft.variant is not None and draft.variant.needs_ranges

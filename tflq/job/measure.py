@@ -1,0 +1,121 @@
+"""Files checked, tried out, measured and timed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tflq import evaluate, verify
+from tflq.errors import EvaluationError, TflqError
+from tflq.evaluate import FLOAT32, SOURCE, Plan, Probe, Record
+from tflq.interpreter import Latency
+from tflq.job.draft import Draft, each
+from tflq.job.shelf import Shelf
+from tflq.recipe import Recipe
+from tflq.sources import Prepared
+from tflq.verify import Verified
+from tflq.worker import Done, Failed, Task, Workers
+
+FEWEST_FOR_THE_SOURCE = 64
+"""Samples that are worth another process that loads the source."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    recipe: Recipe
+    folder: Path
+    workers: Workers
+    jobs: int
+    shelf: Shelf
+
+    def verify(self, drafts: Sequence[Draft], source: Prepared) -> list[Draft]:
+        """Each file read back and held to its contract."""
+
+        def task(draft: Draft) -> Task[Verified]:
+            return Task(f"check {draft.name}", verify.verify, (draft.path, draft.variant, source), EvaluationError)
+
+        return [
+            replace(d, verified=d.verified or verified) for d, verified in each(self.workers, drafts, task, self.jobs)
+        ]
+
+    def try_out(self, drafts: Sequence[Draft], probe: Probe, source: Prepared) -> list[Draft]:
+        """Each file run once, in a process of its own, since a bad file can kill it."""
+
+        def task(draft: Draft) -> Task[None]:
+            arguments = (draft.path, probe.arrays, source.batch is None)
+            return Task(f"try {draft.name}", verify.try_out, arguments, EvaluationError)
+
+        return [draft for draft, _ in each(self.workers, drafts, task, self.jobs)]
+
+    def measure(
+        self, drafts: Sequence[Draft], probe: Probe, plan: Plan
+    ) -> tuple[list[Draft], Record | TflqError, Record | TflqError]:
+        """Each file over all samples, the float32 file, and the source itself as TensorFlow runs it.
+
+        The files are measured in one pass together, or one by one where that fails. An error of the float32 file is
+        that of all, since nothing can be compared then.
+        """
+        able = [draft for draft in drafts if not draft.error]
+        original: Record | TflqError | None = self.shelf.answers(
+            plan.float32, plan.source, self.folder / "kept answers"
+        )
+        plans = {"measure": replace(plan, files=_files(able)), "measure the source": replace(plan, runs_source=True)}
+        together, *source = self._records(probe, plans if original is None else {"measure": plans["measure"]})
+        original = original or self._original(source[0], plan)
+        if not isinstance(together, TflqError):
+            measured = [_with_record(d, together[d.name]) if d in able else d for d in drafts]
+            return measured, together[FLOAT32], original
+        (base,) = self._records(probe, {"measure float32, the base line": plan})
+        if isinstance(base, TflqError):
+            return [_with_record(d, base) if d in able else d for d in drafts], base, base
+        return [self._alone(d, probe, plan) if d in able else d for d in drafts], base[FLOAT32], original
+
+    def _original(self, records: dict[str, Record] | TflqError, plan: Plan) -> Record | TflqError:
+        if isinstance(records, TflqError):
+            return records
+        self.shelf.keep_answers(records[SOURCE], (plan.float32, plan.source), self.folder / "new answers")
+        return records[SOURCE]
+
+    def _alone(self, draft: Draft, probe: Probe, plan: Plan) -> Draft:
+        (records,) = self._records(probe, {f"measure {draft.name}": replace(plan, files=_files([draft]))})
+        return _with_record(draft, records if isinstance(records, TflqError) else records[draft.name])
+
+    def _records(self, probe: Probe, plans: Mapping[str, Plan]) -> list[dict[str, Record] | TflqError]:
+        """For each stage and its plan what was measured, sharded over workers; the stages run side by side."""
+        tasks = {stage: list(self._shards(stage, plan, probe)) for stage, plan in plans.items()}
+        outcomes = iter(self.workers.run_all([task for shards in tasks.values() for task in shards], self.jobs))
+        return [_merged([next(outcomes) for _ in shards]) for shards in tasks.values()]
+
+    def _shards(self, stage: str, plan: Plan, probe: Probe) -> Iterator[Task[dict[str, Record]]]:
+        """Of the source, which takes seconds to load, fewer than of the files."""
+        worth = len(probe.indices) // FEWEST_FOR_THE_SOURCE if plan.runs_source else len(probe.indices)
+        count = max(1, min(self.jobs, worth))
+        for first in range(count):
+            name = stage if count == 1 else f"{stage}, part {first + 1}"
+            yield Task(name, evaluate.measure, (plan, probe.indices[first::count]), EvaluationError)
+
+    def time(self, drafts: Sequence[Draft], probe: Probe) -> list[Draft]:
+        """The latency of each file, one after the other, so that none is disturbed by another."""
+        settings = self.recipe.latency
+        if settings == "off":
+            return list(drafts)
+
+        def task(draft: Draft) -> Task[Latency]:
+            arguments = (draft.path, probe.arrays, (settings.runs, settings.warmup, settings.threads))
+            return Task(f"time {draft.name}", evaluate.time, arguments, EvaluationError)
+
+        return [replace(draft, latency=latency) for draft, latency in each(self.workers, drafts, task, 1)]
+
+
+def _merged(outcomes: Sequence[Done[dict[str, Record]] | Failed]) -> dict[str, Record] | TflqError:
+    failed = [outcome.error for outcome in outcomes if isinstance(outcome, Failed)]
+    return failed[0] if failed else evaluate.merge([outcome.get() for outcome in outcomes])
+
+
+def _files(drafts: Sequence[Draft]) -> dict[str, Path]:
+    return {draft.name: draft.path for draft in drafts if draft.path}
+
+
+def _with_record(draft: Draft, record: Record | TflqError) -> Draft:
+    return replace(draft, error=record) if isinstance(record, TflqError) else replace(draft, record=record)

@@ -1,0 +1,94 @@
+"""The ranges of a float model's activations: observed from within, sharded over workers, or by TensorFlow itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from tflq import convert, flatbuffer
+from tflq.calibrate import (
+    Calibrated,
+    Calibration,
+    Gathered,
+    Histogram,
+    Observed,
+    Samples,
+    count,
+    histogram,
+    merge,
+    observe,
+    obstacle,
+    refuse_infinite,
+    shards,
+    weights,
+)
+from tflq.errors import ConversionError, DatasetError, EvaluationError
+from tflq.flatbuffer import Graph
+from tflq.worker import Task, Workers
+
+T = TypeVar("T")
+CRASH_REMEDY = (
+    "TensorFlow is known to die of Inf in an activation, and of Keras 3's recurrent layers where it calibrates them;"
+    " dynamic and float16 need no calibration"
+)
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    calibration: Calibration
+    folder: Path
+    workers: Workers
+    jobs: int
+
+    def find(self, float32: Path, gathered: Gathered) -> Calibrated:
+        """Observe the activations; TensorFlow's calibrator finds the ranges of what cannot be observed so."""
+        graph = flatbuffer.load(float32)
+        reason = obstacle(graph)
+        if reason is None:
+            try:
+                return Calibrated(float32, self._observed(graph, float32, gathered))
+            except EvaluationError as error:
+                reason = str(error)
+        return self._by_tensorflow(float32, gathered.samples, reason)
+
+    def _observed(self, graph: Graph, float32: Path, gathered: Gathered) -> Observed:
+        samples = gathered.samples
+        tasks = [
+            Task(f"observe the activations, part {part}", observe, (float32, samples, calls), EvaluationError)
+            for part, calls in enumerate(shards(samples.number_of_calls, self.jobs), 1)
+        ]
+        observation = merge(graph, self._all(tasks))
+        if not observation.is_finite.all():
+            arguments = (float32, gathered, np.flatnonzero(~observation.is_finite).tolist())
+            self.workers.run(Task("find what is not finite", refuse_infinite, arguments, DatasetError))
+        counted = weights(observation, self.calibration.counting)
+        histograms = self._histograms(float32, samples, counted)
+        return Observed(observation, dict(zip(observation.tensors, histograms, strict=True)), len(counted))
+
+    def _histograms(self, float32: Path, samples: Samples, weights: Mapping[int, np.ndarray]) -> list[Histogram]:
+        calls = list(weights)
+        parts = [{call: weights[call] for call in calls[first :: self.jobs]} for first in range(self.jobs)]
+        tasks = [
+            Task(f"count their values, part {number}", count, (float32, samples, part), EvaluationError)
+            for number, part in enumerate(parts, 1)
+            if part
+        ]
+        return [histogram(np.sum(shares, axis=0)) for shares in zip(*self._all(tasks), strict=True)]
+
+    def _by_tensorflow(self, float32: Path, samples: Samples, reason: str) -> Calibrated:
+        if self.calibration.ranges != "minmax":
+            raise ConversionError(
+                f"calibration.ranges: only minmax is there for this model, since {reason}, so that TensorFlow's own"
+                " calibrator has to find its ranges"
+            )
+        target = self.folder / "calibrated.tflite"
+        arguments = (float32, samples, target)
+        task = Task("calibrate with TensorFlow", convert.calibrate, arguments, ConversionError, remedy=CRASH_REMEDY)
+        return Calibrated(target, self.workers.run(task).value, reason)
+
+    def _all(self, tasks: Sequence[Task[T]]) -> list[T]:
+        return [outcome.get() for outcome in self.workers.run_all(tasks, self.jobs)]

@@ -1,0 +1,157 @@
+"""What is kept between runs, each under a key of all that it was made from: float models, samples, ranges."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from dataclasses import dataclass
+from functools import cache as memoized
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from tflq import cache
+from tflq.cache import Store, digest
+from tflq.calibrate import Calibrated, Calibration, Gathered, restored
+from tflq.datasets import TensorSpec
+from tflq.evaluate import Evaluation, Record
+from tflq.job.answers import load, save
+from tflq.metrics import Custom
+from tflq.recipe import Recipe
+from tflq.sources import Prepared, SavedModel, refuse_strangers
+
+VERSIONS = ("tflq", "tensorflow", "ai-edge-litert", "keras", "tf-keras", "numpy", "pillow")
+FLOAT32, PREPARED, GATHERED, ANSWERS = "float32.tflite", "prepared.json", "gathered.json", "answers.npz"
+
+
+@dataclass(frozen=True)
+class _Signature:
+    """What is known of a prepared source besides its files."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    size_bytes: int
+    weight_bytes: int
+
+
+_SIGNATURE, _GATHERED = TypeAdapter(_Signature), TypeAdapter(Gathered)
+
+
+class Shelf:
+    """The store as one recipe uses it; without a store nothing is found and nothing kept."""
+
+    def __init__(self, recipe: Recipe, store: Store | None = None) -> None:
+        self.recipe, self._store = recipe, store
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(self._store.notes) if self._store else ()
+
+    def float_model(self, folder: Path) -> Prepared | None:
+        """The source as it was prepared before, with its float32 file, put into a new folder."""
+        if not self._fetch("model", self._model_key, folder):
+            return None
+        held = _SIGNATURE.validate_json((folder / PREPARED).read_bytes())
+        refuse_strangers(self.recipe.inputs, held.inputs)
+        given = self.recipe.model
+        original = given if isinstance(given, SavedModel) else SavedModel(saved_model=folder / "keras")
+        sizes = held.size_bytes, held.weight_bytes
+        return Prepared(original, folder / "model", held.inputs, held.outputs, *sizes)
+
+    def keep_float_model(self, source: Prepared, folder: Path) -> None:
+        held = _Signature(source.inputs, source.outputs, source.size_bytes, source.weight_bytes)
+        (folder / PREPARED).write_bytes(_SIGNATURE.dump_json(held))
+        self._keep("model", self._model_key, folder)
+
+    @cached_property
+    def _model_key(self) -> str:
+        recipe = self.recipe
+        shapes = {
+            name: (given.shape, given.size, given.layout)
+            for name, given in recipe.inputs.items()
+            if given.shape or given.size
+        }
+        ops = (recipe.base.allow_custom_ops, recipe.base.select_tf_ops)
+        model = recipe.model.model_dump(mode="json", exclude={"saved_model", "keras"})
+        return digest(_versions(), cache.contents(recipe.model.path), json.dumps([model, shapes, ops]))
+
+    def samples(self, source: Prepared, folder: Path) -> Gathered | None:
+        """What the calibration samples were, where the files that they come from have not changed since."""
+        key = self._samples_key(source)
+        if key is None or not self._fetch("samples", key, folder):
+            return None
+        return _GATHERED.validate_json((folder / GATHERED).read_bytes())
+
+    def keep_samples(self, gathered: Gathered, source: Prepared, folder: Path) -> None:
+        key = self._samples_key(source)
+        if key is not None:
+            folder.mkdir()
+            (folder / GATHERED).write_bytes(_GATHERED.dump_json(gathered))
+            self._keep("samples", key, folder)
+
+    def _samples_key(self, source: Prepared) -> str | None:
+        return self._rows_key(self._calibration, source)
+
+    def _rows_key(self, section: Calibration | Evaluation, source: Prepared) -> str | None:
+        """Of samples that have not been read; None where only reading the dataset tells whether it has changed."""
+        files = section.dataset.files()
+        if files is None:
+            return None
+        inputs = {name: given.model_dump(mode="json") for name, given in self.recipe.inputs.items()}
+        specs = [(spec.name, spec.dtype, spec.shape, spec.is_batched) for spec in source.inputs]
+        chosen = section.model_dump(mode="json", include={"dataset", "samples", "seed"})
+        return digest(_versions(), cache.identity(files), json.dumps([chosen, inputs, specs]))
+
+    def ranges(self, float32: Path, gathered: Gathered, folder: Path) -> Calibrated | None:
+        """What calibration found of that float32 file with those samples."""
+        if not self._fetch("ranges", self._ranges_key(float32, gathered), folder):
+            return None
+        return restored(folder, float32)
+
+    def keep_ranges(self, calibrated: Calibrated, key: tuple[Path, Gathered], folder: Path) -> None:
+        calibrated.save(folder)
+        self._keep("ranges", self._ranges_key(*key), folder)
+
+    def _ranges_key(self, float32: Path, gathered: Gathered) -> str:
+        return digest(_versions(), cache.sha256(float32), gathered.digest, self._calibration.counting)
+
+    def answers(self, float32: Path, source: Prepared, folder: Path) -> Record | None:
+        """What the source answered on the evaluation samples, where none of them can have changed since."""
+        key = self._answers_key(float32, source)
+        return load(folder / ANSWERS) if key is not None and self._fetch("answers", key, folder) else None
+
+    def keep_answers(self, answers: Record, key: tuple[Path, Prepared], folder: Path) -> None:
+        found = self._answers_key(*key)
+        if found is not None:
+            folder.mkdir()
+            save(answers, folder / ANSWERS)
+            self._keep("answers", found, folder)
+
+    def _answers_key(self, float32: Path, source: Prepared) -> str | None:
+        evaluation = self.recipe.measured_on
+        rows = self._rows_key(evaluation, source)
+        if rows is None or isinstance(evaluation.metric, Custom):
+            return None
+        scored = evaluation.model_dump(mode="json", include={"label", "output", "metric"})
+        return digest(self._model_key, rows, cache.sha256(float32), json.dumps(scored))
+
+    @property
+    def _calibration(self) -> Calibration:
+        assert self.recipe.calibration is not None
+        return self.recipe.calibration
+
+    def _fetch(self, kind: str, key: str, folder: Path) -> bool:
+        return self._store is not None and self._store.fetch(kind, key, folder)
+
+    def _keep(self, kind: str, key: str, folder: Path) -> None:
+        if self._store is not None:
+            self._store.keep(kind, key, folder)
+
+
+@memoized
+def _versions() -> str:
+    """Of all whose change may change what is kept; tflq's own code between two releases included."""
+    package = Path(cache.__file__).parent.parent
+    code = [digest(file.read_bytes()) for file in sorted(package.rglob("*.py"))]
+    return digest(*(importlib.metadata.version(name) for name in VERSIONS), *code)
