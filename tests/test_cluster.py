@@ -170,7 +170,9 @@ def test_a_model_that_kills_workers_is_set_aside(
 def test_files_are_sent_where_the_folder_is_not_shared(models: Path, data: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "net.yaml"
     rows = f"{{dataset: {{npz: {data}/vectors.npz}}, samples: 12}}"
-    text = f"model: {models}/infinite_inside\ncalibration: {rows}\nlatency: off\nvariants: [float32, int8]\n"
+    (tmp_path / "rows.py").write_text("import os\n\n\ndef rows():\n    os.abort()\n")
+    calibration = 'calibration: {dataset: {python: "rows:rows"}}'
+    text = f"model: {models}/tiny_dense\n{calibration}\nevaluation: {rows}\nlatency: off\nvariants: [float32, int8]\n"
     recipe.write_text(text)
     loaded = load(recipe)
     parcel = cluster.Parcel("net", loaded, Limits(None, None, 2, 0), "not-there", "topic")
@@ -185,7 +187,7 @@ def test_files_are_sent_where_the_folder_is_not_shared(models: Path, data: Path,
         "tflq.log",
     ]
     report = json.loads((loaded.output / "report.json").read_text())
-    dataset = report["recipe"]["calibration"]["dataset"]["npz"]
+    dataset = report["recipe"]["evaluation"]["dataset"]["npz"]
     assert (loaded.output / dataset).resolve() == (data / "vectors.npz").resolve()
     assert [variant["status"] for variant in report["variants"]] == ["ok", "error"]
     assert tempfile.gettempdir() not in report["variants"][1]["error"].replace(str(tmp_path), "")
