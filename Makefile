@@ -4,6 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip -qq
 SCHEMA := configs/tflq.schema.json
+ZOO_SCHEMA := configs/zoo.schema.json
 DIGITS := examples/digits
 
 .DEFAULT_GOAL := help
@@ -52,14 +53,16 @@ test: install ## run the fast tests
 test-slow: install ## run the slow tests: real training and conversions
 	@$(BIN)/pytest -q -m slow
 
-schema: install ## write the recipe's JSON Schema
+schema: install ## write the JSON Schemas of recipes and zoos
 	@$(BIN)/tflq schema > $(SCHEMA)
+	@$(BIN)/tflq schema zoo > $(ZOO_SCHEMA)
 
 docs: schema ## write the generated parts of README.md and docs/
 	@$(BIN)/python docs/make.py
 
 docs-check: install
 	@$(BIN)/tflq schema | diff $(SCHEMA) - || { echo "$(SCHEMA) is stale: run make docs"; exit 1; }
+	@$(BIN)/tflq schema zoo | diff $(ZOO_SCHEMA) - || { echo "$(ZOO_SCHEMA) is stale: run make docs"; exit 1; }
 	@$(BIN)/python docs/make.py --check
 
 check: format-check lint types test test-slow docs-check ## all of the above without changing a file, as CI does

@@ -1,29 +1,29 @@
-"""`python -m benchmarks [NAME...]`: run all, or those, and print a Markdown page.
-
-Ratios count; seconds are this machine's, today.
-"""
+"""`python -m benchmarks [NAME...]`: run all, or those, and print a Markdown page. Ratios count; seconds are today's."""
 
 from __future__ import annotations
 
 import os
 import platform
 import sys
+from collections.abc import Callable, Sequence
 
-from benchmarks import conversion, startup
+from benchmarks import conversion, startup, zoo
 
-PARTS = {
-    "startup": lambda: startup.report(runs=9),
+BENCHMARKS: dict[str, Callable[[], list[str]]] = {
+    "start": lambda: startup.report(runs=9),
     "calibration": conversion.per_sample,
-    "warm": lambda: conversion.warm(runs=3, samples=100),
+    "second": lambda: conversion.warm(runs=3, samples=100),
     "conversion": lambda: conversion.report(runs=3, samples=100),
-    "conversion500": lambda: conversion.report(runs=0, samples=500),
+    "conversion500": lambda: conversion.report(runs=1, samples=500),
+    "zoo": lambda: zoo.report(samples=100),
+    "skip": lambda: zoo.report_of_skipping(recipes=100, runs=5),
 }
 
 
-def main(names: list[str]) -> None:
+def main(names: Sequence[str]) -> None:
     print(f"# Benchmarks\n\n{os.cpu_count()} processors, Python {platform.python_version()}, {platform.machine()}.\n")
-    for name in names or PARTS:
-        print("\n".join(PARTS[name]()) + "\n", flush=True)
+    for name in names or BENCHMARKS:
+        print("\n".join(BENCHMARKS[name]()) + "\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def report(runs: int, samples: int) -> list[str]:
     note = (
         "tflq also checks each file, and measures its fidelity on one sample against TensorFlow and the float32 file."
     )
-    timings = interleaved(commands, runs)
+    timings = interleaved(commands, runs, warm_up=False)
     faster = timings["by hand"].median / timings["tflq convert"].median
     largest = json.loads((BUILD / f"build/mobilenet{samples}/report.json").read_text())["peak_rss_bytes"]
     return [
@@ -85,7 +85,7 @@ def warm(runs: int, samples: int) -> list[str]:
             "second": [*_tflq(recipe), "--only", "int8_only"],
         }
         for name, command in commands.items():
-            timings[name] += interleaved({name: command}, 0)[name].seconds
+            timings[name] += interleaved({name: command}, 1, warm_up=False)[name].seconds
     taken = {name: Timing(tuple(seconds), 0).median for name, seconds in timings.items()}
     part = (taken["second"] - taken["import"]) / (taken["first"] - taken["import"])
     stages = [

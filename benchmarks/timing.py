@@ -24,15 +24,15 @@ class Timing:
         return statistics.median(self.seconds)
 
 
-def interleaved(commands: Mapping[str, Command], runs: int) -> dict[str, Timing]:
-    """Run the commands in turn, so that noise meets all: `runs` rounds after one that is not counted, or just one."""
+def interleaved(commands: Mapping[str, Command], runs: int, warm_up: bool = True) -> dict[str, Timing]:
+    """Run the commands in turn, `runs` rounds after one that is not counted, so that noise meets all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     peaks = dict.fromkeys(commands, 0)
-    for counted in range(runs + 1) if runs else [1]:
+    for counted in range(runs + warm_up):
         for name, command in commands.items():
             start = time.perf_counter()
             peak = _peak_of(command)
-            if counted:
+            if counted or not warm_up:
                 seconds[name].append(time.perf_counter() - start)
                 peaks[name] = max(peaks[name], peak)
     return {name: Timing(tuple(seconds[name]), peaks[name]) for name in commands}

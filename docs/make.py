@@ -1,6 +1,8 @@
 """Write the generated parts of the documentation; with --check, only say which of them are stale.
 
 docs/recipe.md            every key of a recipe, from the models that read it
+docs/zoo.md, keys         every key of a zoo
+docs/zoo.md, help         what `tflq batch --help` prints
 README.md, help           what `tflq --help` prints
 README.md, modes          the modes and what each promises
 README.md, first command  with --results: the digits example's report, which `make demo` left on disk
@@ -16,11 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tflq.batch.schema import json_schema as zoo_schema
 from tflq.modes import MODES
 from tflq.recipe import json_schema
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+ZOO = ROOT / "docs/zoo.md"
 REPORT = ROOT / "examples/digits/build/tflite/report.md"
 Schema = dict[str, Any]
 
@@ -29,7 +33,8 @@ def main(arguments: list[str]) -> int:
     readme = block(block(README.read_text(), "help", help_text()), "modes", modes())
     if "--results" in arguments:
         readme = block(readme, "results", results())
-    wanted = {ROOT / "docs/recipe.md": reference(), README: readme}
+    zoo = block(block(ZOO.read_text(), "keys", zoo_keys()), "help", help_text("batch"))
+    wanted = {ROOT / "docs/recipe.md": reference(), README: readme, ZOO: zoo}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if "--check" in arguments:
         for path in stale:
@@ -48,11 +53,11 @@ def block(text: str, name: str, content: str) -> str:
     return f"{before}{start}{content.rstrip()}\n{end}{after}"
 
 
-def help_text() -> str:
-    command = [sys.executable, "-c", "from tflq.cli import main; main(prog_name='tflq')", "--help"]
+def help_text(*command_name: str) -> str:
+    command = [sys.executable, "-c", "from tflq.cli import main; main(prog_name='tflq')", *command_name, "--help"]
     environment = {"COLUMNS": "100", "PATH": ""}
     said = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-    return f"```console\n$ tflq --help\n{said}```"
+    return f"```console\n$ {' '.join(['tflq', *command_name, '--help'])}\n{said}```"
 
 
 def modes() -> str:
@@ -71,6 +76,12 @@ def results() -> str:
     if table is None:
         raise SystemExit(f"{REPORT} has no table: run make demo")
     return table.group()
+
+
+def zoo_keys() -> str:
+    """Of a zoo's own; those of recipes are on another page."""
+    keys = "\n\n".join(_section(json.loads(zoo_schema())))
+    return re.sub(r"\[(Defaults|Entry)\]\(#\w+\)", "[keys of a recipe](recipe.md#recipe)", keys)
 
 
 def reference() -> str:
@@ -105,7 +116,8 @@ def _references(part: Any) -> list[str]:
 def _section(section: Schema) -> Iterator[str]:
     if "description" in section:
         yield section["description"]
-    rows = [_row(key, field, section.get("required", [])) for key, field in section["properties"].items()]
+    required = [*section.get("required", []), *section.get("anyOf", [{}])[0].get("required", [])]
+    rows = [_row(key, field, required) for key, field in section["properties"].items()]
     yield "\n".join(["| key | type | default | meaning |", "| --- | --- | --- | --- |", *rows])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -76,3 +77,23 @@ def allocate(report: Report, megabytes: int) -> None:
 
 def environment(report: Report, key: str) -> str | None:
     return os.environ.get(key)
+
+
+def refuse_for_a_cause(_: Report) -> None:
+    """Where tblib is in use, exceptions are pickled with their causes and tracebacks."""
+    import tblib.pickling_support
+
+    tblib.pickling_support.install()
+    try:
+        fail(_, "deep inside")
+    except ZeroDivisionError as error:
+        raise DatasetError("data.npz: holds no rows") from error
+
+
+def hold(_: Report, megabytes: int, folder: Path) -> None:
+    """Hold that much memory, and sleep in a process that this one starts."""
+    held = np.ones(megabytes * 10**6 // 8)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+    (folder / str(child.pid)).touch()
+    time.sleep(3600)
+    held.sum()

@@ -22,7 +22,7 @@ from tflq.recipe import Recipe, json_schema
 from tflq.result import Result as Report
 
 DATA = Path(__file__).parent / "data"
-COMMANDS = ["convert", "check", "init", "evaluate", "inspect", "schema", "cache"]
+COMMANDS = ["convert", "batch", "check", "init", "evaluate", "inspect", "schema", "cache"]
 
 MODES = "float32, dynamic, float16, int8, int8_only, int16x8, int16x8_only"
 
@@ -228,7 +228,8 @@ def test_inspect(file: Path) -> None:
 
 
 def test_schema_is_that_of_the_recipe() -> None:
-    assert tflq("schema").stdout == json_schema()
+    assert tflq("schema").stdout == tflq("schema", "recipe").stdout == json_schema()
+    assert json.loads(tflq("schema", "zoo").stdout)["properties"]["kind"]["const"] == "zoo"
 
 
 Run = Callable[[Recipe, pipeline.Settings, Path | None], Report]

@@ -93,3 +93,29 @@ def test_every_config_runs(digits: Path) -> None:
     ]
     assert len(kinds) == 5
     assert all(report["baseline"]["source_metric"] > 0.95 for report in kinds)
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = f"{sys.executable} -c \"from tflq.cli import main; main(prog_name='tflq')\""
+    settings = [f"TFLQ={command}", f"PYTHON={sys.executable}"]
+    return subprocess.run(["make", "-C", folder, *settings, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_the_zoo_is_made_by_make(tmp_path: Path) -> None:
+    zoo = tmp_path / "zoo"
+    shutil.copytree(ROOT / "examples/zoo", zoo, ignore=shutil.ignore_patterns("build"))
+    first = make(zoo, "-j2")
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "Models: 3 up to date." in first.stdout
+    assert json.loads((zoo / "build/summary.json").read_text())["exit_code"] == 0
+    with (zoo / "mlp.yaml").open("a") as recipe:
+        recipe.write("converter: {per_channel: false}\n")
+    (zoo / "build/test.npz").touch()
+    second = make(zoo)
+    begun = [line.partition(": begins: ")[0::2] for line in second.stderr.splitlines() if ": begins: " in line]
+    changed = "the recipe changed: variants, converter"
+    assert begun == [("mlp", changed), ("mlp_dynamic_batch", changed)]
+    third = make(zoo)
+    assert ": begins: " not in third.stderr
+    assert "Models: 3 up to date." in third.stdout

@@ -31,6 +31,7 @@ ROOMS = [
     "convert",
     "metrics",
     "evaluate",
+    "layers",
     "recipe",
     "result",
     "verify",

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import tasks
 
 from tflq.errors import ConversionError, DatasetError
-from tflq.worker import Done, Event, Failed, Finished, Progress, Said, Started, Task, Workers
+from tflq.worker import Budget, Done, Event, Failed, Finished, Progress, Said, Started, Task, Workers
 
 
 class Company:
@@ -103,6 +104,14 @@ def test_an_exception_becomes_the_error_of_the_task(
 def test_an_error_that_explains_itself_is_passed_as_it_is(workers: Workers) -> None:
     with pytest.raises(DatasetError, match=r"^data\.npz: holds no rows$"):
         workers.run(task(tasks.refuse))
+
+
+def test_an_error_leaves_its_cause_behind(workers: Workers) -> None:
+    """The cause may be of a class that only importing TensorFlow would bring."""
+    with pytest.raises(DatasetError) as error:
+        workers.run(task(tasks.refuse_for_a_cause))
+    assert error.value.__cause__ is None
+    assert error.value.__context__ is None
 
 
 LAST_LINES = "the log's last lines are the best clue to the cause"
@@ -289,3 +298,44 @@ def test_outcomes_are_values(workers: Workers) -> None:
     (outcome,) = workers.run_all([task(tasks.fail, "odd")], jobs=1)
     assert isinstance(outcome, Failed)
     assert outcome.seconds > 0
+
+
+def test_all_tasks_together_may_take_a_time(company: Company) -> None:
+    with Workers(company.log, None, company.events.append, Budget(seconds=1.5)) as workers:
+        assert workers.run(task(tasks.add, 2, 3)).value == 5
+        with pytest.raises(
+            ConversionError, match=r"^work: the 1\.5 s that this model may take in all were over"
+        ) as error:
+            workers.run(task(tasks.sleep, company.folder))
+    assert error.value.may_pass
+
+
+def test_all_processes_together_may_take_memory(company: Company) -> None:
+    both = [task(tasks.hold, megabytes, company.folder, stage=f"hold {megabytes}") for megabytes in (100, 1200)]
+    with Workers(company.log, 10, company.events.append, Budget(memory_bytes=1_200_000_000)) as workers:
+        small, large = workers.run_all(both, jobs=2)
+    assert isinstance(large, Failed)
+    assert str(large.error).startswith("hold 1200: its processes took 1.")
+    assert "more than the 1.20 GB that this model may take, so it was stopped; --memory raises" in str(large.error)
+    assert isinstance(small, Failed)
+    assert "not done after 10 s" in str(small.error)
+    assert until(lambda: not any(is_alive(process) for process in company.sleepers()))
+
+
+def test_another_thread_may_stop_it(company: Company) -> None:
+    stop = threading.Event()
+    threading.Timer(1, stop.set).start()
+    with (
+        pytest.raises(CancelledError),
+        Workers(company.log, None, company.events.append, Budget(stop=stop)) as workers,
+    ):
+        workers.run(task(tasks.sleep, company.folder))
+    assert until(lambda: not any(is_alive(process) for process in company.sleepers()))
+
+
+def test_a_death_may_pass_but_not_a_refusal(workers: Workers) -> None:
+    with pytest.raises(ConversionError) as death:
+        workers.run(task(tasks.signal_itself, int(signal.SIGKILL)))
+    with pytest.raises(DatasetError) as refusal:
+        workers.run(task(tasks.refuse))
+    assert (death.value.may_pass, refusal.value.may_pass) == (True, False)

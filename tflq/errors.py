@@ -18,6 +18,8 @@ class TflqError(Exception):
     """The root of the family; never raised itself."""
 
     exit_code = 70
+    may_pass = False
+    """Whether to try again may help: a process died or met a limit, which the inputs alone do not decide."""
 
 
 class RecipeError(TflqError):

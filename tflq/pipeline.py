@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tflq.recipe import Recipe, dump
 from tflq.report.machine import to_json
 from tflq.report.page import to_markdown
 from tflq.result import Result, Run, Stage
-from tflq.worker import Event, Finished, Listener, Workers, preload_tensorflow
+from tflq.worker import Budget, Event, Finished, Listener, Workers, preload_tensorflow
 
 LOG = "tflq.log"
 
@@ -31,6 +31,8 @@ class Settings:
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
     """Worker processes at a time."""
     listen: Listener = lambda _: None
+    budget: Budget = field(default_factory=Budget)
+    """What all stages may take together."""
     verifies_reproducible: bool = False
     """Make every file twice and compare them."""
     store: Store | None = None
@@ -65,7 +67,7 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         evidence = Evidence(recipe, plan, begun, base, original, calibrations, (*_notes(source), *shelf.notes))
         result = conclude(evidence, drafts, Run(clock.seconds, workers.peak_rss_bytes, tuple(clock.stages)))
         if file is None:
-            _install(result, recipe, drafts, folder)
+            install(result, recipe, {draft.name: draft.path for draft in drafts}, folder)
     return result
 
 
@@ -90,7 +92,7 @@ def _notes(source: Source) -> Iterator[str]:
 def _workers(recipe: Recipe, settings: Settings, clock: _Clock) -> Workers:
     log = recipe.output / LOG
     log.unlink(missing_ok=True)
-    return Workers(log, settings.timeout, clock.listen)
+    return Workers(log, settings.timeout, clock.listen, settings.budget)
 
 
 class _Clock:
@@ -110,7 +112,7 @@ class _Clock:
         return time.monotonic() - self._started
 
 
-def _install(result: Result, recipe: Recipe, drafts: Sequence[Draft], folder: Path) -> None:
+def install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], folder: Path) -> None:
     """Put the files and their reports into the output folder, each whole; what could not be made leaves no old file."""
     texts = {
         "recipe.yaml": dump(recipe, recipe.output),
@@ -119,10 +121,10 @@ def _install(result: Result, recipe: Recipe, drafts: Sequence[Draft], folder: Pa
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    for draft in drafts:
-        target = recipe.output / file_name(recipe, draft.name)
-        if draft.path:
-            draft.path.replace(target)
+    for variant, path in files.items():
+        target = recipe.output / file_name(recipe, variant)
+        if path:
+            path.replace(target)
         else:
             target.unlink(missing_ok=True)
     for name in texts:

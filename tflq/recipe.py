@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from tflq import strict
+from tflq import layers, strict
 from tflq.calibrate import Calibration
 from tflq.datasets import Random
 from tflq.errors import RecipeError
@@ -65,6 +65,7 @@ class Recipe(Strict):
 
     homes: ClassVar[Mapping[str, str]] = _homes()
 
+    extends: RecipePath | None = Field(None, description="A file whose keys hold too where this one says nothing else.")
     name: FileName = Field(description="Starts the names of the files; by default the recipe file's name.")
     model: Model
     inputs: dict[str, Input] = Field({}, description="For each input of the model, how it is made from a row.")
@@ -108,14 +109,21 @@ class Recipe(Strict):
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe, with `key.subkey=value` overrides; RecipeError with all its faults, one a line."""
     path = Path(path)
-    source = strict.read(path)
+    source = layers.read(path)
+    if isinstance(source.data, dict) and source.data.get("kind") == "zoo":
+        raise RecipeError(f"{source.places[('kind',)]}: kind: this is a zoo, of many recipes: tflq batch makes them")
     strict.override(source, overrides)
+    return compose(source, path.stem, path.parent)
+
+
+def compose(source: strict.Source, name: str, folder: Path) -> Recipe:
+    """The recipe that the source describes, of that name where it gives none; RecipeError with all its faults."""
     if isinstance(source.data, dict):
-        source.data.setdefault("name", path.stem)
+        source.data.setdefault("name", name)
         source.places.setdefault(("name",), source.name)
         source.data.setdefault("output", f"build/{source.data['name']}")
         source.faults += [source.fault(location, message) for location, message in _conflicts(source.data)]
-    recipe = strict.validate(source, Recipe, path.parent)
+    recipe = strict.validate(source, Recipe, folder)
     variants = recipe.variants or ((named(recipe.mode),) if recipe.mode else ())
     resolved = tuple(variant.with_defaults(recipe.converter) for variant in variants)
     return recipe.model_copy(update={"variants": resolved, "mode": None})
@@ -192,5 +200,6 @@ def dump(recipe: Recipe, folder: Path) -> str:
 def json_schema() -> str:
     """The JSON Schema of a recipe file: as `Recipe`, with what `load` fills in left out of what is required."""
     schema = Recipe.model_json_schema()
-    schema["required"] = [key for key in schema["required"] if key not in ("name", "output")]
+    schema["required"] = [key for key in schema["required"] if key not in ("name", "output", "model")]
+    schema["anyOf"] = [{"required": ["model"]}, {"required": ["extends"]}]
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema, indent=2) + "\n"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tflq.cli import options as option
+from tflq.cli.batch import batch
 from tflq.cli.boundary import boundary, complain, print_json
 from tflq.cli.cache import show_cache
 from tflq.cli.options import ExistingFile, File, Options, pass_options
@@ -70,6 +71,9 @@ def convert(options: Options, recipes: tuple[Path, ...]) -> None:
     if options.as_json:
         print_json(outcomes)
     sys.exit(max(outcome.exit_code for outcome in outcomes))
+
+
+main.add_command(batch)
 
 
 @main.command()
@@ -151,11 +155,13 @@ def inspect(options: Options, file: Path) -> None:
 
 
 @main.command()
-def schema() -> None:
-    """Print the JSON Schema of a recipe, for editors."""
-    from tflq.recipe import json_schema
+@click.argument("kind", type=click.Choice(["recipe", "zoo"]), default="recipe")
+def schema(kind: str) -> None:
+    """Print the JSON Schema of a recipe or of a zoo, for editors."""
+    from tflq import recipe
+    from tflq.batch import schema as zoo
 
-    click.echo(json_schema(), nl=False)
+    click.echo(recipe.json_schema() if kind == "recipe" else zoo.json_schema(), nl=False)
 
 
 main.add_command(show_cache)

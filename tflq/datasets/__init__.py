@@ -20,7 +20,19 @@ from tflq.datasets.tfrecord import TFRecord
 from tflq.errors import DatasetError
 from tflq.strict import Strict, did_you_mean
 
-__all__ = ["Dataset", "Random", "RandomRow", "Row", "Sample", "Selection", "TensorSpec", "brackets", "select"]
+__all__ = [
+    "KINDS",
+    "Dataset",
+    "Python",
+    "Random",
+    "RandomRow",
+    "Row",
+    "Sample",
+    "Selection",
+    "TensorSpec",
+    "brackets",
+    "select",
+]
 
 KINDS = ("tfds", "npz", "images", "tfrecord", "python", "random")
 

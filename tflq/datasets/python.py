@@ -13,12 +13,12 @@ from pydantic import Field
 from tflq.datasets.foreign import ForeignCode
 from tflq.datasets.rows import Row, TensorSpec
 from tflq.errors import DatasetError
-from tflq.strict import FunctionName, RecipePath, Strict, did_you_mean
+from tflq.strict import FunctionName, FunctionOfFolder, RecipePath, did_you_mean
 
 END = object()
 
 
-class Python(Strict):
+class Python(FunctionOfFolder):
     """A function without arguments that yields the rows, or returns a sequence of them, each a dict of columns."""
 
     python: FunctionName = Field(description="module:function, such as mypackage.data:rows.")

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from tflq.errors import DatasetError, EvaluationError
-from tflq.strict import FunctionName, RecipePath, Strict
+from tflq.strict import FunctionName, FunctionOfFolder, RecipePath
 
 BuiltIn = Literal["top1", "top5", "mae", "rmse", "mse", "r2", "binary_accuracy", "mean_iou"]
 
@@ -179,7 +179,7 @@ class MeanIoU:
         return np.asarray(np.where(seen, hits / np.where(seen, either, 1), 0).sum(-1) / seen.sum(-1))
 
 
-class Custom(Strict):
+class Custom(FunctionOfFolder):
     """A function `fn(output, label) -> float` of one sample, whose mean is the metric."""
 
     python: FunctionName = Field(description="module:function, such as mypackage.metrics:dice.")

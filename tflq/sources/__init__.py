@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from tflq.sources.kinds import Keras, Model, SavedModel
+from tflq.sources.kinds import KERAS_SUFFIXES, KINDS, Keras, Model, SavedModel, spelled_out
 from tflq.sources.prepare import SIGNATURE, Described, Prepared, describe, prepare, reference
 from tflq.sources.shapes import refuse_strangers
 
 __all__ = [
+    "KERAS_SUFFIXES",
+    "KINDS",
     "SIGNATURE",
     "Described",
     "Keras",
@@ -17,4 +19,5 @@ __all__ = [
     "prepare",
     "reference",
     "refuse_strangers",
+    "spelled_out",
 ]

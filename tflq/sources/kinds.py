@@ -108,15 +108,25 @@ def _h5_version(path: Path) -> str:
         return version.decode() if isinstance(version, bytes) else str(version)
 
 
+KINDS = ("saved_model", "keras")
+KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
+
+
+def spelled_out(value: Any) -> Any:
+    """A plain path as the mapping that it stands for; anything else as it is."""
+    if isinstance(value, str):
+        return {"keras" if value.endswith(KERAS_SUFFIXES) else "saved_model": value}
+    return value
+
+
 def _of_one_kind(value: Any) -> Any:
     if isinstance(value, Strict):
         return value
-    if isinstance(value, str):
-        return {"keras" if value.endswith((".keras", ".h5", ".hdf5")) else "saved_model": value}
+    value = spelled_out(value)
     if not isinstance(value, dict):
         raise ValueError(f"should be a path, or a mapping with the key saved_model or keras, not {shown(value)}")
     if not _kinds(value):
-        hints = filter(None, (did_you_mean(str(key), ("saved_model", "keras")) for key in value))
+        hints = filter(None, (did_you_mean(str(key), KINDS) for key in value))
         raise ValueError(f"which kind of model? Give one of the keys saved_model, keras{next(hints, '')}")
     if len(_kinds(value)) > 1:
         raise ValueError("a model is of one kind, but both saved_model and keras are given")
@@ -125,7 +135,7 @@ def _of_one_kind(value: Any) -> Any:
 
 def _kinds(value: Any) -> list[str]:
     keys = value if isinstance(value, dict) else vars(value)
-    return [f"<{kind}>" for kind in ("saved_model", "keras") if kind in keys]
+    return [f"<{kind}>" for kind in KINDS if kind in keys]
 
 
 Model = Annotated[

@@ -26,14 +26,16 @@ from pydantic import (
 from typing_extensions import Self
 
 from tflq.errors import RecipeError
-from tflq.strict.source import Location, Source, override, parse, read, write
+from tflq.strict.source import Location, PlacedText, Source, override, parse, read, write
 from tflq.strict.words import FAULT, did_you_mean, in_words, shown
 
 __all__ = [
     "AsTuple",
     "FileName",
     "FunctionName",
+    "FunctionOfFolder",
     "Location",
+    "PlacedText",
     "RecipePath",
     "Source",
     "Strict",
@@ -83,7 +85,7 @@ def or_words(what: str, *words: str) -> WrapValidator:
 
 
 def _from_folder(value: Any, info: ValidationInfo) -> Any:
-    folder = (info.context or {}).get("folder")
+    folder = value.folder if isinstance(value, PlacedText) else (info.context or {}).get("folder")
     if isinstance(value, str) and not value:
         raise ValueError("this path is empty")
     if isinstance(value, (str, Path)) and folder is not None:
@@ -129,6 +131,19 @@ FunctionName = Annotated[
 """A function of an importable module, as `module:function`."""
 AsTuple = BeforeValidator(_to_tuple)
 """Marks a tuple field, which YAML writes as a list."""
+
+
+class FunctionOfFolder(Strict):
+    """A kind with the keys `python` and `folder`: a module is found beside the file that names it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _beside_its_file(cls, data: Any) -> Any:
+        named = data.get("python") if isinstance(data, dict) else None
+        if isinstance(named, PlacedText) and "folder" not in data:
+            return {**data, "folder": PlacedText(".", named.folder)}
+        return data
+
 
 M = TypeVar("M", bound=Strict)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from typing_extensions import Self
 
 from tflq.errors import RecipeError
 from tflq.strict.words import MISSING, shown
@@ -78,6 +79,17 @@ _Loader.add_constructor(TAG + "float", _float)
 _Loader.add_constructor(TAG + "merge", _text)
 
 
+class PlacedText(str):
+    """Text of a file in another folder than the whole's: a path is taken from the folder of the file that says it."""
+
+    folder: Path
+
+    def __new__(cls, text: str, folder: Path) -> Self:
+        made = super().__new__(cls, text)
+        made.folder = folder
+        return made
+
+
 @dataclass
 class Source:
     """A YAML text as plain data, with the place (`file:line`) of each part of it, and its faults of form."""
@@ -88,6 +100,8 @@ class Source:
     """Whether a place is worth a line's number."""
     places: dict[Location, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    files: tuple[Path, ...] = ()
+    """Those that it was read from."""
 
     def place(self, mark: yaml.Mark | None) -> str:
         return f"{self.name}:{mark.line + 1}" if self.has_lines and mark else self.name

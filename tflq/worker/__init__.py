@@ -19,6 +19,7 @@ from typing import Any
 
 from typing_extensions import Self
 
+from tflq.worker.budget import Budget, Spending, end, largest
 from tflq.worker.child import ENVIRONMENT, work
 from tflq.worker.messages import (
     Done,
@@ -38,6 +39,7 @@ from tflq.worker.messages import (
 
 __all__ = [
     "ENVIRONMENT",
+    "Budget",
     "Done",
     "Event",
     "Failed",
@@ -53,6 +55,7 @@ __all__ = [
 ]
 
 POLL_SECONDS = 0.2
+NO_LIMITS = Budget()
 
 
 def preload_tensorflow() -> None:
@@ -71,14 +74,25 @@ class _Running:
     started: float
     answer: Returned | Raised | None = None
     is_cut_off: bool = False
+    stopped: str = ""
+    """Why it was ended from here."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it can still be ended from here."""
+        return self.answer is None and not self.is_cut_off and not self.stopped
+
+    def stop(self, why: str) -> None:
+        self.stopped = why
+        end(self.process.pid or 0)
 
 
 class Workers:
     """Child processes with one log, one time limit and one listener; leaving the context ends those that run."""
 
-    def __init__(self, log: Path, timeout: float | None, listen: Listener) -> None:
-        """`timeout`: seconds that one task may take."""
-        self.log, self.timeout, self.listen = log, timeout, listen
+    def __init__(self, log: Path, timeout: float | None, listen: Listener, budget: Budget = NO_LIMITS) -> None:
+        """`timeout`: seconds that one task may take; `budget`: what all may take together."""
+        self.log, self.timeout, self.listen, self._spending = log, timeout, listen, Spending(budget)
         self.peak_rss_bytes = 0
         self._running: list[_Running] = []
         self._heard = log.stat().st_size if log.exists() else 0
@@ -88,7 +102,7 @@ class Workers:
 
     def __exit__(self, *_: object) -> None:
         for running in self._running:
-            running.process.kill()
+            end(running.process.pid or 0)
             running.process.join()
         self._running.clear()
 
@@ -107,6 +121,7 @@ class Workers:
             while waiting and len(self._running) < jobs:
                 self._running.append(self._start(*waiting.popleft()))
             self._listen()
+            self._hold_to_limits()
             for running in [running for running in self._running if self._has_ended(running)]:
                 outcomes[running.position] = self._outcome(running)
                 self._running.remove(running)
@@ -149,21 +164,29 @@ class Workers:
             self.listen(Said(text.decode(errors="replace")))
 
     def _has_ended(self, running: _Running) -> bool:
-        if running.answer is not None or running.is_cut_off or self._is_late(running):
+        if not running.is_silent:
             return True
         return not running.process.is_alive() and not running.inbox.poll()
 
-    def _is_late(self, running: _Running) -> bool:
-        return self.timeout is not None and time.monotonic() - running.started > self.timeout
+    def _hold_to_limits(self) -> None:
+        self._spending.refuse_to_go_on()
+        silent = [running for running in self._running if running.is_silent]
+        for running in silent:
+            if why := self._spending.time_is_up() or self._late(running):
+                running.stop(why)
+        processes = [running.process.pid or 0 for running in silent]
+        if why := self._spending.too_large(processes):
+            silent[largest(processes)].stop(why)
+
+    def _late(self, running: _Running) -> str:
+        """Why the task may run no longer; empty where it may."""
+        if self.timeout is None or time.monotonic() - running.started <= self.timeout:
+            return ""
+        return f"not done after {self.timeout:g} s, so it was stopped; --timeout raises the limit"
 
     def _outcome(self, running: _Running) -> Done[Any] | Failed:
-        if self._is_late(running) and running.answer is None:
-            running.process.kill()
-            failure = f"not done after {self.timeout:g} s, so it was stopped; --timeout raises the limit"
-        else:
-            running.process.join()
-            failure = _cause(running.process.exitcode or 0)
         running.process.join()
+        failure = running.stopped or _cause(running.process.exitcode or 0)
         running.inbox.close()
         self._relay()
         seconds, task, answer = time.monotonic() - running.started, running.task, running.answer
@@ -171,8 +194,9 @@ class Workers:
         if isinstance(answer, Returned):
             self.peak_rss_bytes = max(self.peak_rss_bytes, answer.peak_rss_bytes)
             return Done(answer.value, seconds, answer.peak_rss_bytes)
-        remedy = f"; {task.remedy}" if task.remedy else ""
+        remedy = f"; {task.remedy}" if task.remedy and not running.stopped else ""
         died = task.error(f"{task.stage}: {failure}{remedy} (log: {self.log})")
+        died.may_pass = True
         return Failed(answer.error if answer else died, seconds)
 
 

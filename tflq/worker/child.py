@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import multiprocessing
 import os
@@ -33,6 +34,7 @@ LONGEST = 500
 def work(outbox: Connection, log: Path, task: Task[Any]) -> None:
     """Run the task in this process, which must be a child's own, and end it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    _offer_to_be_killed_first()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _redirect(log)
     os.write(1, f"=== {task.stage}\n".encode())
@@ -52,6 +54,12 @@ def _redirect(log: Path) -> None:
         os.dup2(file, stream)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     faulthandler.enable(sys.stderr)
+
+
+def _offer_to_be_killed_first() -> None:
+    """Where memory runs out, the kernel is to end a worker, and not the process that watches over all of them."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def _end_with_parent() -> None:
@@ -78,7 +86,9 @@ class _Answering:
         traceback.print_exception(kind, raised, trace)
         stage, make = self.task.stage, self.task.error
         error = raised if isinstance(raised, TflqError) else make(f"{stage}: {_told(raised)}")
-        self.outbox.send(Raised(error))
+        # tblib, which comes with Dask, pickles causes too, and to read them the parent would import TensorFlow
+        error.__cause__ = error.__context__ = None
+        self.outbox.send(Raised(error.with_traceback(None)))
         return True
 
 

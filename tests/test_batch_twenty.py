@@ -1,0 +1,120 @@
+"""A zoo of twenty, four of them bad in four ways, made unattended: what is good is made, what is bad is told."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import psutil
+import pytest
+from batching import Ended, begin, end, on, write_zoo
+
+pytestmark = pytest.mark.slow
+GOOD = ("tiny_conv", "tiny_dense", "with_sin", "squared_difference")
+ROWS = """\
+import os
+import signal
+import time
+
+import numpy as np
+
+
+def crash():
+    os.kill(os.getpid(), signal.SIGSEGV)
+    yield {}
+
+
+def hang():
+    time.sleep(3600)
+    yield {}
+
+
+def eat():
+    held = []
+    for _ in range(300):
+        held.append(np.ones(10_000_000 // 8))
+        time.sleep(0.01)
+    yield {"x": held[0][:16]}
+"""
+
+
+class Watched:
+    """A process and how much memory it took at each tenth of a second."""
+
+    def __init__(self, process: int) -> None:
+        self.rss_bytes: list[int] = []
+        self._process = psutil.Process(process)
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        try:
+            while True:
+                self.rss_bytes.append(self._process.memory_info().rss)
+                time.sleep(0.1)
+        except psutil.NoSuchProcess:
+            return
+
+
+@pytest.fixture(scope="module")
+def twenty(models: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Watched, Path]:
+    folder = tmp_path_factory.mktemp("twenty")
+    (folder / "rows.py").write_text(ROWS)
+    good = [
+        {"model": str(models / GOOD[i % 4]), "name": f"good{i:02}", "variants": ["float16"] if i % 4 > 1 else ["int8"]}
+        | ({"calibration": on(data, "images")} if i % 4 == 0 else {})
+        for i in range(16)
+    ]
+    bad = [
+        {"model": str(models / "tiny_dense"), "name": "segfault", "calibration": {"dataset": {"python": "rows:crash"}}},
+        {"model": str(models / "tiny_dense"), "name": "hang", "calibration": {"dataset": {"python": "rows:hang"}}},
+        {"model": str(models / "tiny_dense"), "name": "hungry", "calibration": {"dataset": {"python": "rows:eat"}}},
+        {"model": str(models / "tiny_dense"), "name": "misspelt", "calibration": {"sampels": 3}},
+    ]
+    order = [bad[0], *good[:4], bad[1], *good[4:8], bad[2], *good[8:12], bad[3], *good[12:]]
+    zoo = write_zoo(folder, order, calibration=on(data, "vectors"), latency="off", variants=["int8"])
+    process = begin(zoo, "--jobs", "2", "--timeout", "45", "--memory", "1.5GB", "--junit", "junit.xml")
+    watched = Watched(process.pid)
+    return end(process, zoo), watched, folder
+
+
+def test_sixteen_are_made(twenty: tuple[Ended, Watched, Path]) -> None:
+    ended, _, folder = twenty
+    good = [name for name, state in ended.states.items() if state == "made"]
+    assert sorted(good) == [f"good{i:02}" for i in range(16)]
+    assert all(len(list((folder / "build" / name).glob("*.tflite"))) == 1 for name in good)
+
+
+def test_four_are_told_with_stage_and_cause(twenty: tuple[Ended, Watched, Path]) -> None:
+    ended, _, _ = twenty
+    whys = {name: ended.model(name)["why"] for name, state in ended.states.items() if state == "failed"}
+    assert set(whys) == {"segfault", "hang", "hungry", "misspelt"}
+    assert whys["segfault"].startswith("open the evaluation data: the worker process crashed with SIGSEGV")
+    assert whys["hang"].startswith("open the evaluation data: the 45 s that this model may take in all were over")
+    assert whys["hungry"].startswith("open the evaluation data: its processes took 1.5")
+    assert whys["hungry"].partition("; ")[2].startswith("--memory raises the limit")
+    assert whys["misspelt"].startswith("zoo.yaml:")
+    assert "calibration.sampels: unknown key (did you mean 'samples'?)" in whys["misspelt"]
+    assert all(f"{name}" in ended.output for name in whys)
+
+
+def test_the_exit_code_is_the_gravest(twenty: tuple[Ended, Watched, Path]) -> None:
+    ended, _, _ = twenty
+    bad = {name: code for name, code in ended.codes.items() if code}
+    assert bad == {"segfault": 4, "hang": 4, "hungry": 4, "misspelt": 2}
+    assert ended.exit_code == ended.summary["exit_code"] == 4
+
+
+def test_the_parents_memory_is_flat(twenty: tuple[Ended, Watched, Path]) -> None:
+    _, watched, _ = twenty
+    early, late = watched.rss_bytes[len(watched.rss_bytes) // 4], max(watched.rss_bytes[len(watched.rss_bytes) // 4 :])
+    assert late - early < 20_000_000
+    assert late < 250_000_000
+
+
+def test_junit_has_a_case_for_each(twenty: tuple[Ended, Watched, Path]) -> None:
+    _, _, folder = twenty
+    root = ElementTree.parse(folder / "junit.xml").getroot()
+    assert len(root.findall("testsuite")) == 20
+    assert (root.get("tests"), root.get("errors"), root.get("failures")) == ("20", "4", "0")

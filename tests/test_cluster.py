@@ -1,0 +1,194 @@
+"""A real Dask scheduler and two real workers on this machine: one is killed in the middle, and everything is made."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from batching import Ended, batch, begin, end, on, write_zoo
+
+from tflq.batch import cluster
+from tflq.batch.attempt import Limits
+from tflq.recipe import load
+
+pytestmark = pytest.mark.slow
+MODELS = ("tiny_dense", "with_sin", "squared_difference", "small_weights")
+ROWS = """\
+import pathlib
+import time
+
+import numpy as np
+
+
+def rows():
+    here = pathlib.Path(__file__).parent
+    if not (here / "begun").exists():
+        (here / "begun").touch()
+        time.sleep(3600)  # until the worker of the cluster is killed; nobody else comes here
+    for row in np.random.default_rng(0).normal(0, 1, (12, 16)):
+        yield {"x": row.astype(np.float32)}
+"""
+
+
+@contextmanager
+def dask(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "dask", *arguments]
+    with (folder / f"{arguments[0]}-{len(list(folder.iterdir()))}.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield process
+    finally:
+        kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(timeout=30)
+
+
+def address_of(file: Path) -> str:
+    """Where the scheduler listens, once it does."""
+    for _ in range(600):
+        if file.exists() and file.read_text():
+            return str(json.loads(file.read_text())["address"])
+        time.sleep(0.1)
+    raise AssertionError("the scheduler never began")
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path) -> Iterator[str]:
+    folder = tmp_path / "dask"
+    folder.mkdir()
+    file = folder / "scheduler.json"
+    with dask(folder, "scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)):
+        yield address_of(file)
+
+
+def worker(scheduler: str, folder: Path) -> list[str]:
+    return ["worker", scheduler, "--nthreads", "1", "--no-dashboard", "--local-directory", str(folder)]
+
+
+@pytest.fixture
+def zoo(models: Path, data: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "zoo"
+    folder.mkdir()
+    (folder / "rows.py").write_text(ROWS)
+    slow = {"model": str(models / "tiny_dense"), "name": "slow", "calibration": {"dataset": {"python": "rows:rows"}}}
+    listed = [slow, *(str(models / name) for name in MODELS)]
+    return write_zoo(folder, listed, calibration=on(data, "vectors"), latency="off", variants=["int8", "float16"])
+
+
+def test_a_worker_is_killed_and_everything_is_made(scheduler: str, zoo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dask"
+    with (
+        dask(folder, *worker(scheduler, folder / "one")) as one,
+        dask(folder, *worker(scheduler, folder / "two")) as two,
+    ):
+        process = begin(zoo, "--scheduler", scheduler, "--format", "json")
+        held = wait_for_the_slow_one(zoo, [one, two])
+        kill(held)
+        ended = end(process, zoo)
+    assert ended.exit_code == 0, ended.output + ended.log
+    assert ended.states == dict.fromkeys(["slow", *MODELS], "made")
+    assert len(list(zoo.parent.rglob("*.tflite"))) == 2 * (len(MODELS) + 1)
+    assert not list(zoo.parent.rglob(".shared-*"))
+    assert ended.output.count('"event": "began", "model": "slow"') == 2
+    assert '"event": "stage", "model": "slow", "stage": "convert int8"' in ended.output
+    assert all_are_up_to_date(zoo)
+
+
+def all_are_up_to_date(zoo: Path) -> bool:
+    ended: Ended = batch(zoo)
+    return set(ended.states.values()) == {"up to date"} and ended.exit_code == 0
+
+
+def wait_for_the_slow_one(zoo: Path, workers: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    """The worker of the cluster whose process opened the dataset that never ends."""
+    for _ in range(1200):
+        if (zoo.parent / "begun").exists():
+            time.sleep(0.5)
+            return next(worker for worker in workers if holds(worker.pid, zoo.parent / "build/slow/tflq.log"))
+        time.sleep(0.1)
+    raise AssertionError("the slow model never began")
+
+
+def holds(group: int, file: Path) -> bool:
+    """Whether a process of the group has the file open."""
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == group and str(file) in [one.path for one in process.open_files()]:
+                return True
+        except (psutil.Error, ProcessLookupError):
+            continue
+    return False
+
+
+KILLER = """\
+import psutil
+
+
+def rows():
+    for process in psutil.Process().parents()[1:2]:  # the process of Dask's that began the fork server
+        process.kill()
+    yield {}
+"""
+
+
+def test_a_model_that_kills_workers_is_set_aside(
+    models: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster that --scheduler starts for itself; it would try a model on three more workers, and then again."""
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
+    (tmp_path / "rows.py").write_text(KILLER)
+    killer = {
+        "model": str(models / "tiny_dense"),
+        "name": "killer",
+        "calibration": {"dataset": {"python": "rows:rows"}},
+    }
+    listed = [killer, str(models / "with_sin")]
+    zoo = write_zoo(tmp_path, listed, calibration=on(data, "vectors"), latency="off", variants=["float16"])
+    ended = batch(zoo, "--scheduler", "local", "--jobs", "1")
+    assert ended.states == {"killer": "failed", "with_sin": "made"}, ended.log
+    assert ended.exit_code == 5
+    why = ended.model("killer")["why"]
+    assert why.startswith("a worker of the cluster died of it each time, last tcp://127.0.0.1:")
+    assert why.endswith(", so it was set aside")
+
+
+def test_files_are_sent_where_the_folder_is_not_shared(models: Path, data: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "net.yaml"
+    rows = f"{{dataset: {{npz: {data}/vectors.npz}}, samples: 12}}"
+    (tmp_path / "rows.py").write_text("import os\n\n\ndef rows():\n    os.abort()\n")
+    calibration = 'calibration: {dataset: {python: "rows:rows"}}'
+    text = f"model: {models}/tiny_dense\n{calibration}\nevaluation: {rows}\nlatency: off\nvariants: [float32, int8]\n"
+    recipe.write_text(text)
+    loaded = load(recipe)
+    parcel = cluster.Parcel("net", loaded, Limits(None, None, 2, 0), "not-there", "topic")
+    delivery = cluster.deliver(parcel, lambda _: None)
+    assert not loaded.output.exists()
+    cluster.unpack(loaded, delivery)
+    assert sorted(path.name for path in loaded.output.iterdir()) == [
+        "net-float32.tflite",
+        "recipe.yaml",
+        "report.json",
+        "report.md",
+        "tflq.log",
+    ]
+    report = json.loads((loaded.output / "report.json").read_text())
+    dataset = report["recipe"]["evaluation"]["dataset"]["npz"]
+    assert (loaded.output / dataset).resolve() == (data / "vectors.npz").resolve()
+    assert [variant["status"] for variant in report["variants"]] == ["ok", "error"]
+    assert tempfile.gettempdir() not in report["variants"][1]["error"].replace(str(tmp_path), "")
+    assert str(loaded.output) in report["variants"][1]["error"]

@@ -1,0 +1,61 @@
+"""Summary → JUnit XML: a suite for each model, a test case for each variant, each gate and each comparison."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+from tflq.batch.summary import Bar, Model, Row, Summary
+
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def to_xml(summary: Summary) -> str:
+    root = Element("testsuites", name="tflq batch", time=f"{summary.seconds:.3f}")
+    for model in summary.models:
+        suite = SubElement(root, "testsuite", name=model.name, time=f"{model.seconds:.3f}")
+        _fill(suite, model)
+        for regression in summary.regressions:
+            if regression.model == model.name:
+                _add(suite, model, f"{regression.variant} as before", "failure", regression.what)
+        _count(suite)
+    _count(root)
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _fill(suite: Element, model: Model) -> None:
+    if not model.rows:
+        _add(suite, model, "model", "error" if model.state == "failed" else "skipped", model.why)
+    for row in model.rows:
+        kind, why = _fault(row)
+        case = _add(suite, model, row.name, kind, why)
+        case.set("time", f"{row.seconds:.3f}")
+        for gate in row.gates:
+            _add(suite, model, f"{row.name} {gate.name}", "" if gate.passed else "failure", _told(gate))
+
+
+def _fault(row: Row) -> tuple[str, str]:
+    """A gate that failed is a test case of its own, and not a fault of the variant's."""
+    if row.status == "error":
+        return "error", row.why
+    return ("failure", row.why) if row.status == "broken" else ("", "")
+
+
+def _told(gate: Bar) -> str:
+    return f"{gate.name} is {gate.bar:g}, measured: {gate.measured if gate.measured is not None else 'nothing'}"
+
+
+def _add(suite: Element, model: Model, name: str, kind: str, why: str) -> Element:
+    case = SubElement(suite, "testcase", classname=model.name, name=name)
+    if kind:
+        text = NOT_XML.sub("\N{REPLACEMENT CHARACTER}", why)
+        SubElement(case, kind, message=text.splitlines()[0] if text else "").text = text
+    return case
+
+
+def _count(element: Element) -> None:
+    element.set("tests", str(len(element.findall(".//testcase"))))
+    for attribute, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        element.set(attribute, str(len(element.findall(f".//{kind}"))))

@@ -1,0 +1,34 @@
+"""The JSON Schema of a zoo file, for editors: that of the zoo's own keys, and of recipes in parts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tflq import recipe
+from tflq.batch.zoo import Zoo
+
+IN_PARTS = ("Calibration", "Evaluation")
+"""Sections of which one file may give a part, and another the rest."""
+
+
+def json_schema() -> str:
+    whole = json.loads(recipe.json_schema())
+    sections = whole["$defs"]
+    for name in IN_PARTS:
+        del sections[name]["required"]
+    keys = whole["properties"]
+    path = {"type": "string", "description": "A recipe file, or a pattern."}
+    sections["Defaults"] = _part(keys, "Keys of a recipe.")
+    sections["Entry"] = _part({"recipe": path, **keys}, "A model or a recipe, and what it has otherwise.")
+    schema = Zoo.model_json_schema()
+    schema["properties"]["defaults"] |= {"$ref": "#/$defs/Defaults"}
+    schema["properties"]["models"]["items"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Entry"}]}
+    schema["required"] = ["kind"]
+    schema["anyOf"] = [{"required": ["models"]}, {"required": ["extends"]}]
+    told = {"$schema": whole["$schema"], "$defs": sections} | schema
+    return json.dumps(told, indent=2) + "\n"
+
+
+def _part(keys: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"description": description, "type": "object", "properties": keys, "additionalProperties": False}

@@ -1,0 +1,201 @@
+"""Where a batch stands: a row for every model and variant, from the reports that stand in the output folders."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tflq.errors import TflqError
+from tflq.metrics import built_in
+
+SCHEMA_VERSION = 1
+SLOWEST = 10
+State = Literal["made", "up to date", "failed", "not reached"]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A gate of the recipe and how it went."""
+
+    name: str
+    bar: float
+    measured: float | None
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """A variant of a model."""
+
+    name: str
+    mode: str | None
+    status: str
+    exit_code: int
+    why: str
+    """In a line, why it is not ok."""
+    size_bytes: int | None = None
+    size_ratio: float | None = None
+    metric: str | None = None
+    value: float | None = None
+    drop: float | None = None
+    higher_is_better: bool = True
+    sqnr_db: float | None = None
+    """Of the worst output, against the float32 file; None where there is no difference, or it was not measured."""
+    is_measured: bool = False
+    agreement: float | None = None
+    latency_ms: float | None = None
+    float_ops: int | None = None
+    ports: tuple[str, ...] = ()
+    """The dtypes of the inputs, then of the outputs."""
+    gates: tuple[Bar, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Model:
+    """What came of one model."""
+
+    name: str
+    state: State
+    why: str
+    """Why it was made, or what went wrong with it as a whole."""
+    exit_code: int
+    output: str | None = None
+    seconds: float = 0.0
+    rows: tuple[Row, ...] = ()
+    stages: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Regression:
+    """A variant that is worse than it was."""
+
+    model: str
+    variant: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.variant}: {self.what}"
+
+
+@dataclass(frozen=True)
+class Summary:
+    models: tuple[Model, ...]
+    seconds: float
+    regressions: tuple[Regression, ...] = ()
+    was_interrupted: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """The gravest of the models'; worse than before counts as a gate that failed."""
+        codes = [model.exit_code for model in self.models]
+        return 130 if self.was_interrupted else max([*codes, 1 if self.regressions else 0])
+
+    @property
+    def states(self) -> dict[str, int]:
+        """How many models came to which end."""
+        return dict(Counter(model.state for model in self.models))
+
+    @property
+    def verdicts(self) -> dict[str, int]:
+        """How many variants are of which status."""
+        return dict(Counter(row.status for model in self.models for row in model.rows))
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files."""
+        return sum(row.size_bytes or 0 for model in self.models for row in model.rows)
+
+    @property
+    def slowest(self) -> list[tuple[str, str, float]]:
+        """Model, stage and seconds of the stages that took longest; those of earlier runs are not among them."""
+        stages = [(model.name, *stage) for model in self.models if model.state == "made" for stage in model.stages]
+        return sorted(stages, key=lambda stage: -stage[2])[:SLOWEST]
+
+
+def from_report(name: str, state: State, why: str, output: Path) -> Model:
+    """The model whose report stands in the output folder."""
+    report = json.loads((output / "report.json").read_bytes())
+    metric = (report["recipe"].get("evaluation") or {}).get("metric")
+    rows = tuple(_row(variant, _higher_is_better(metric)) for variant in report["variants"])
+    stages = tuple((stage["name"], stage["seconds"]) for stage in report["stages"])
+    return Model(name, state, why, report["exit_code"], str(output), report["seconds"], rows, stages)
+
+
+def _higher_is_better(metric: Any) -> bool:
+    """Of the metric as a recipe has it."""
+    return (
+        metric.get("higher_is_better", True)
+        if isinstance(metric, dict)
+        else not metric or built_in(metric).higher_is_better
+    )
+
+
+def failed(name: str, error: TflqError, output: Path | None = None, seconds: float = 0.0) -> Model:
+    return Model(name, "failed", str(error), error.exit_code, str(output) if output else None, seconds)
+
+
+def _row(variant: Mapping[str, Any], higher_is_better: bool) -> Row:
+    metric, latency = variant["metric"] or {}, variant["latency_ms"] or {}
+    outputs = (variant["fidelity"] or {}).values()
+    return Row(
+        name=variant["name"],
+        mode=variant["mode"],
+        status=variant["status"],
+        exit_code=variant["exit_code"],
+        why=next(_faults(variant), ""),
+        size_bytes=variant["size_bytes"],
+        size_ratio=variant["size_ratio"],
+        metric=metric.get("name"),
+        value=metric.get("value"),
+        drop=metric.get("drop"),
+        higher_is_better=higher_is_better,
+        sqnr_db=_least(output["sqnr_db"] for output in outputs),
+        is_measured=bool(outputs),
+        agreement=_least(output["agreement"] for output in outputs),
+        latency_ms=latency.get("median"),
+        float_ops=None if variant["float_ops"] is None else len(variant["float_ops"]),
+        ports=tuple(port["dtype"] for port in [*(variant["inputs"] or ()), *(variant["outputs"] or ())]),
+        gates=tuple(Bar(g["name"], g["bar"], g["measured"], g["passed"]) for g in variant["gates"]),
+        seconds=variant["seconds"],
+    )
+
+
+def _least(values: Iterable[float | None]) -> float | None:
+    return min((value for value in values if value is not None), default=None)
+
+
+def _faults(variant: Mapping[str, Any]) -> Iterator[str]:
+    if variant["error"]:
+        yield variant["error"]
+    yield from (f"{v['where']} {v['message']}" for v in variant["violations"] if v["severity"] == "error")
+    for gate in variant["gates"]:
+        if not gate["passed"]:
+            measured = "nothing to measure it by" if gate["measured"] is None else f"{gate['measured']:.6g}"
+            yield f"{gate['name']} is {gate['bar']:g}, measured: {measured}"
+
+
+def to_json(summary: Summary, version: str) -> str:
+    """summary.json, the contract for machines; fields are only added within a schema version."""
+    slowest = [{"model": model, "stage": stage, "seconds": seconds} for model, stage, seconds in summary.slowest]
+    plain = {
+        "schema_version": SCHEMA_VERSION,
+        "tflq": version,
+        "exit_code": summary.exit_code,
+        "interrupted": summary.was_interrupted,
+        "seconds": summary.seconds,
+        "totals": {"models": summary.states, "variants": summary.verdicts, "size_bytes": summary.size_bytes},
+        "regressions": [asdict(regression) for regression in summary.regressions],
+        "models": [_plain(model) for model in summary.models],
+        "slowest_stages": slowest,
+    }
+    return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(model: Model) -> dict[str, Any]:
+    plain = asdict(model)
+    return plain | {"variants": plain.pop("rows"), "stages": [list(stage) for stage in model.stages]}

@@ -1,0 +1,224 @@
+"""What is shown while a batch goes on: a table that lives, lines for a log, or JSON lines for a program."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import click
+from rich.console import Console
+from rich.live import Live as RichLive
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+from typing_extensions import Self
+
+from tflq.batch import Began, Ended, Happening, Heard, Planned
+from tflq.batch.page import reasons, totals
+from tflq.batch.summary import Model, Summary
+from tflq.worker import Finished, Progress, Started
+
+ENDLESS = 10**9
+"""A total from which on there is none."""
+STYLES = {"made": "green", "up to date": "green", "failed": "red", "not reached": "yellow"}
+
+
+class Display(Protocol):
+    """Hears what happens to a batch, from several threads."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def __call__(self, happening: Happening) -> None: ...
+
+    def conclude(self, summary: Summary, page: Path) -> None:
+        """Say how it ended, and where the page stands."""
+
+
+def outcome(model: Model) -> str:
+    """What came of the model, in a few words."""
+    verdicts = [f"{sum(row.status == s for row in model.rows)} {s}" for s in ("ok", "failed", "broken", "error")]
+    counted = ", ".join(verdict for verdict in verdicts if not verdict.startswith("0 "))
+    return f"{model.state}: {counted}" if counted else model.state
+
+
+class Plain:
+    """A line for each thing that happens, to standard error; the end to standard output."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __call__(self, happening: Happening) -> None:
+        match happening:
+            case Planned(models, stale):
+                click.echo(f"{models} model{'s' * (models != 1)}, {stale} to be made", err=True)
+            case Began(name, why):
+                click.echo(f"{name}: begins: {why}", err=True)
+            case Heard(name, Finished(stage, seconds, failed=True)):
+                click.echo(f"{name}: {stage}: failed after {seconds:.1f} s", err=True)
+            case Ended(model):
+                click.echo(f"{model.name}: {outcome(model)} ({model.seconds:.1f} s)", err=True)
+
+    def conclude(self, summary: Summary, page: Path) -> None:
+        _conclude(summary, page)
+
+
+def _conclude(summary: Summary, page: Path) -> None:
+    """What is not well and how it stands, to standard output."""
+    for model in summary.models:
+        for name, why in reasons(model):
+            for line in why.splitlines():
+                click.echo(f"{name}: {line}")
+    for regression in summary.regressions:
+        click.echo(f"worse than before: {regression}")
+    click.echo(f"{totals(summary)}\nsummary: {page}")
+
+
+class Json:
+    """A JSON object a line, to standard output."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __call__(self, happening: Happening) -> None:
+        if said := _plain(happening):
+            with self._lock:
+                click.echo(json.dumps(said, ensure_ascii=False))
+
+    def conclude(self, summary: Summary, page: Path) -> None:
+        worse = [str(regression) for regression in summary.regressions]
+        said = {"event": "end", "exit_code": summary.exit_code, "seconds": summary.seconds, "regressions": worse}
+        click.echo(json.dumps(said | {"summary": str(page.with_suffix(".json"))}, ensure_ascii=False))
+
+
+def _plain(happening: Happening) -> dict[str, Any] | None:
+    """What a program may want to know of it."""
+    match happening:
+        case Planned(models, stale):
+            return {"event": "planned", "models": models, "stale": stale}
+        case Began(name, why):
+            return {"event": "began", "model": name, "why": why}
+        case Heard(name, Finished(stage, seconds, failed)):
+            return {"event": "stage", "model": name, "stage": stage, "seconds": seconds, "failed": failed}
+        case Ended(model):
+            end = {"state": model.state, "exit_code": model.exit_code, "seconds": model.seconds, "why": model.why}
+            return {"event": "ended", "model": model.name, **end}
+    return None
+
+
+@dataclass
+class _Line:
+    """A model in the table."""
+
+    started: float
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    model: Model | None = None
+    ended: float = 0.0
+
+
+class Live:
+    """A table that lives: a row for each model that is being made, those made last, and how far all is."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self._lines: dict[str, _Line] = {}
+        self._lock = threading.Lock()
+        self._models = self._stale = 0
+        self._ended = self._made = 0
+        self._started = time.monotonic()
+        self._live = RichLive(get_renderable=self.table, console=self.console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def __call__(self, happening: Happening) -> None:
+        with self._lock:
+            self._note(happening)
+
+    def _note(self, happening: Happening) -> None:
+        match happening:
+            case Planned(models, stale):
+                self._models, self._stale = models, stale
+            case Began(name, _):
+                self._lines[name] = _Line(time.monotonic())
+            case Heard(name, Started(stage)):
+                line = self._line(name)
+                line.stage, line.total = stage, 0
+            case Heard(name, Progress(_, done, total)):
+                line = self._line(name)
+                line.done, line.total = done, total
+            case Ended(model):
+                self._end(model)
+
+    def _end(self, model: Model) -> None:
+        self._ended += 1
+        self._made += model.name in self._lines
+        line = self._line(model.name)
+        line.model, line.ended = model, time.monotonic()
+
+    def _line(self, name: str) -> _Line:
+        return self._lines.setdefault(name, _Line(time.monotonic()))
+
+    def table(self) -> Table:
+        """As many rows as the terminal has room for: what goes on first."""
+        with self._lock:
+            lines = dict(self._lines)
+        grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+        for width in (30, 38, 16, 8):
+            grid.add_column(max_width=width, no_wrap=True, overflow="ellipsis")
+        running = [(name, line) for name, line in lines.items() if not line.model]
+        ended = sorted(((name, line) for name, line in lines.items() if line.model), key=lambda one: -one[1].ended)
+        for name, line in [*running, *ended][: max(3, self.console.height - 3)]:
+            grid.add_row(name, *_cells(line))
+        grid.add_row(Text("all", "bold"), f"{self._ended} of {self._models}", self._eta(), _clock(self._started))
+        return grid
+
+    def _eta(self) -> str:
+        """The time that the rest will take, if it takes what the others took."""
+        if not self._made or self._made >= self._stale:
+            return ""
+        left = (time.monotonic() - self._started) / self._made * (self._stale - self._made)
+        return f"about {_length(left)} left"
+
+    def conclude(self, summary: Summary, page: Path) -> None:
+        for model in summary.models:
+            self.console.print(Text.assemble(f"{model.name}: ", (outcome(model), STYLES[model.state])))
+        _conclude(summary, page)
+
+
+def _cells(line: _Line) -> tuple[Text, str | ProgressBar, str]:
+    if line.model:
+        seconds = line.model.seconds
+        return Text(outcome(line.model), STYLES[line.model.state]), "", _length(seconds)
+    is_counted = 0 < line.total < ENDLESS
+    bar = ProgressBar(total=line.total, completed=line.done, width=16) if is_counted else ""
+    return Text(line.stage), bar, _clock(line.started)
+
+
+def _clock(started: float) -> str:
+    return _length(time.monotonic() - started)
+
+
+def _length(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02}"
