@@ -31,6 +31,7 @@ ROOMS = [
     "convert",
     "metrics",
     "evaluate",
+    "training",
     "recipe",
     "result",
     "verify",

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from tflq import calibrate, convert, evaluate, sources, verify
+from tflq import calibrate, convert, evaluate, sources, training, verify
 from tflq.calibrate import Gathered, Samples
 from tflq.errors import ConversionError, DatasetError, EvaluationError, SourceError, TflqError
 from tflq.evaluate import FLOAT32, SOURCE, Plan, Probe, Record
 from tflq.interpreter import Latency
-from tflq.modes import Float32, Mode
+from tflq.modes import LEARNED, Float32, Mode
 from tflq.recipe import Recipe
 from tflq.rules import Violation
-from tflq.sources import Prepared
+from tflq.sources import Prepared, SavedModel
+from tflq.training import Order, Trained
 from tflq.verify import Verified
 from tflq.worker import Done, Failed, Task, Workers
 
@@ -43,6 +44,15 @@ class Base:
 
     path: Path
     violations: tuple[Violation, ...]
+
+
+@dataclass(frozen=True)
+class Pupil:
+    """What training made of the source: models that convert as it does."""
+
+    trained: Trained
+    floating: Prepared | None
+    quantized: Prepared | None
 
 
 @dataclass(frozen=True)
@@ -82,9 +92,44 @@ class Job:
         check = Task(f"check {name}", verify.verify, (path, float32, source), EvaluationError)
         return Base(path, self.workers.run(check).value.violations)
 
-    def convert(self, source: Prepared, calibration: Done[Gathered] | Failed | None) -> list[Draft]:
+    def train(self, source: Prepared) -> Done[Pupil] | Failed | None:
+        """The models that trained variants are made of; None where there are no such variants."""
+        given, techniques = self.recipe.training, self.recipe.techniques
+        if given is None or not techniques:
+            return None
+        order = Order(
+            given, techniques, self.recipe.model, self.recipe.inputs, source, self.folder / "trained", self.checkpoints
+        )
+        task = Task("train", training.train, (order,), ConversionError, environment=training.ENVIRONMENT)
+        (outcome,) = self.workers.run_all([task], jobs=1)
+        if isinstance(outcome, Failed):
+            return outcome
+        try:
+            pupil = Pupil(outcome.value, *[self._prepared(outcome.value, kind) for kind in ("floating", "quantized")])
+        except TflqError as error:
+            return Failed(error, outcome.seconds)
+        return Done(pupil, outcome.seconds, outcome.peak_rss_bytes)
+
+    def _prepared(self, trained: Trained, kind: Literal["floating", "quantized"]) -> Prepared | None:
+        folder = trained.floating if kind == "floating" else trained.quantized
+        if folder is None:
+            return None
+        model = SavedModel(saved_model=folder, batch_size=self.recipe.model.batch_size)
+        arguments = (model, self.recipe.inputs, self.folder / f"source-{kind}")
+        return self.workers.run(Task(f"read the {kind} model", sources.prepare, arguments, SourceError)).value
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where training that was interrupted goes on from."""
+        return self.recipe.output / "checkpoint"
+
+    def convert(
+        self, source: Prepared, calibration: Done[Gathered] | Failed | None, trained: Done[Pupil] | Failed | None
+    ) -> list[Draft]:
         """A file for every variant that can be made."""
         drafts = [Draft(variant, variant.name) for variant in self.recipe.variants]
+        if isinstance(trained, Failed):
+            drafts = [replace(d, error=trained.error) if d.variant and d.variant.trained else d for d in drafts]
         if isinstance(calibration, Failed):
             drafts = [
                 replace(d, error=calibration.error) if d.variant and d.variant.needs_ranges else d for d in drafts
@@ -93,7 +138,7 @@ class Job:
         paths = {draft.name: self.folder / file_name(self.recipe, draft.name) for draft in drafts}
 
         def task(draft: Draft) -> Task[None]:
-            return _conversion(draft, source, samples, paths[draft.name])
+            return _conversion(draft, _source_of(draft, source, trained), samples, paths[draft.name])
 
         return [replace(d, path=None if d.error else paths[d.name]) for d, _ in self._each(drafts, task, self.jobs)]
 
@@ -189,6 +234,16 @@ def _after(draft: Draft, outcome: Done[T] | Failed | None) -> tuple[Draft, T | N
 def _conversion(draft: Draft, source: Prepared, samples: Samples | None, path: Path) -> Task[None]:
     arguments = (source, draft.variant, samples, path)
     return Task(f"convert {draft.name}", convert.convert, arguments, ConversionError, remedy=CRASH_REMEDY)
+
+
+def _source_of(draft: Draft, source: Prepared, trained: Done[Pupil] | Failed | None) -> Prepared:
+    """The model that the draft's file is made of."""
+    if draft.variant is None or not draft.variant.trained or not isinstance(trained, Done):
+        return source
+    made = trained.value.quantized if draft.variant.mode in LEARNED else trained.value.floating
+    if made is None:
+        raise AssertionError(f"{draft.name}: training was not asked for what this is made of")
+    return made
 
 
 def _files(drafts: Sequence[Draft]) -> dict[str, Path]:

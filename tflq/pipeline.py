@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tflq import cache
+from tflq import cache, training
 from tflq.errors import RecipeError, TflqError
 from tflq.evaluate import Plan
 from tflq.findings import Evidence, conclude
@@ -40,6 +40,8 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
     where nothing can be made or measured at all; whatever concerns one variant is in its row of the result.
     """
     recipe.model.check()
+    if recipe.training and not file:
+        training.check(recipe.model)
     if file is not None and not file.is_file():
         raise RecipeError(f"{file}: there is no such file")
     preload_tensorflow()
@@ -50,7 +52,8 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         probe = job.choose_samples(source)
         float32 = job.make_float32(source)
         calibration = None if file else job.gather_calibration(source)
-        drafts = [Draft(None, file.name, file)] if file else job.convert(source, calibration)
+        trained = None if file else job.train(source)
+        drafts = [Draft(None, file.name, file)] if file else job.convert(source, calibration, trained)
         drafts = job.try_out(job.verify(drafts, source), probe, source)
         plan = Plan(recipe.measured_on, recipe.inputs, source, float32.path, probe.arrays, files={})
         drafts, base = job.measure(drafts, probe, plan)

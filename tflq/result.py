@@ -105,7 +105,7 @@ class Variant:
     @property
     def has_integers(self) -> bool:
         """Whether its mode asks for integer activations, so that ops left in float are worth a word."""
-        return self.mode is not None and self.mode.startswith("int")
+        return self.mode is not None and "int" in self.mode
 
     @property
     def exit_code(self) -> int:

@@ -37,7 +37,7 @@ def verify(_: Report, path: Path, variant: Mode | None, source: Prepared) -> Ver
         outputs = {spec: variant.output_dtype(spec.dtype) for spec in source.outputs}
         found += [*variant.violations(graph), *signature_violations(graph, inputs, outputs)]
     found += [*_lost_weights(graph, variant, source), *_state(graph)]
-    is_integer = any(True for _ in quantized_activations(graph)) if variant is None else variant.needs_ranges
+    is_integer = any(True for _ in quantized_activations(graph)) if variant is None else variant.is_integer
     return Verified(describe(path, graph, is_integer), tuple(found))
 
 

@@ -60,12 +60,12 @@ class Keras(Strict):
         if not self.path.is_file():
             what = "is a folder; give it as saved_model" if self.path.is_dir() else "there is no such file"
             raise SourceError(f"{self.path}: {what}")
-        self._keras_version()
+        _ = self.keras_version
 
     def saved(self, folder: Path) -> SavedModel:
         """The model as a SavedModel, written into the folder; SourceError where Keras cannot load it."""
         try:
-            if self._keras_version() < 3:
+            if self.keras_version < 3:
                 import tf_keras
 
                 tf_keras.models.load_model(self.path, compile=False).save(folder, save_format="tf")
@@ -78,7 +78,8 @@ class Keras(Strict):
             raise SourceError(f"{self.path}: Keras cannot load or export it ({remedy}): {_root(error)}") from error
         return SavedModel(saved_model=folder)
 
-    def _keras_version(self) -> int:
+    @property
+    def keras_version(self) -> int:
         """The major version of the Keras that wrote the file."""
         try:
             version = _archive_version(self.path) if zipfile.is_zipfile(self.path) else _h5_version(self.path)
