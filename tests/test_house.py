@@ -36,6 +36,7 @@ ROOMS = [
     "result",
     "verify",
     "scores",
+    "trainer",
     "job",
     "preload",
     "findings",

@@ -14,8 +14,10 @@ from tflq.errors import TflqError
 from tflq.evaluate import Evaluation, Plan, Probe, Record
 from tflq.job import Base, Draft
 from tflq.recipe import Recipe
-from tflq.result import Baseline, Data, Measured, Result, Run, Variant
+from tflq.result import Baseline, Data, Measured, Result, Run, Training, Variant
 from tflq.rules import Violation
+from tflq.scores import with_gains
+from tflq.trainer import Pupil
 from tflq.worker import Done, Failed
 
 PACKAGES = ("tensorflow", "ai-edge-litert", "numpy", "keras", "tf-keras")
@@ -33,6 +35,7 @@ class Evidence:
     """The float32 file's answers."""
     source: Record | TflqError
     calibration: Done[Gathered] | Failed | None
+    trained: Done[Pupil] | Failed | None
 
 
 def conclude(evidence: Evidence, drafts: Sequence[Draft], run: Run) -> Result:
@@ -47,8 +50,9 @@ def conclude(evidence: Evidence, drafts: Sequence[Draft], run: Run) -> Result:
         evaluation=_evaluation(evidence),
         metric=recipe.measured_on.scoring.name if recipe.measured_on.scoring else None,
         baseline=_baseline(evidence),
-        variants=tuple(_variant(evidence, draft) for draft in drafts),
+        variants=with_gains([_variant(evidence, draft) for draft in drafts]),
         run=run,
+        training=_training(evidence),
     )
 
 
@@ -117,6 +121,26 @@ def _variant(evidence: Evidence, draft: Draft) -> Variant:
         violations=tuple(_violations(evidence, draft)),
         error=draft.error,
         seconds=draft.seconds,
+        is_trained=draft.variant is not None and draft.variant.trained,
+        weighed=draft.weighed,
+    )
+
+
+def _training(evidence: Evidence) -> Training | None:
+    given, trained = evidence.recipe.training, evidence.trained
+    if given is None or not isinstance(trained, Done):
+        return None
+    made = trained.value.trained
+    return Training(
+        dataset=str(given.dataset),
+        samples=made.samples,
+        of=made.total,
+        loss=given.loss,
+        from_logits=made.from_logits,
+        metric=made.metric,
+        phases=made.phases,
+        skipped_layers=made.skipped,
+        seconds=trained.seconds,
     )
 
 

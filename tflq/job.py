@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
-from tflq import calibrate, convert, evaluate, sources, training, verify
+from tflq import calibrate, convert, evaluate, sources, verify
 from tflq.calibrate import Gathered, Samples
 from tflq.errors import ConversionError, DatasetError, EvaluationError, SourceError, TflqError
 from tflq.evaluate import FLOAT32, SOURCE, Plan, Probe, Record
 from tflq.interpreter import Latency
-from tflq.modes import LEARNED, Float32, Mode
+from tflq.modes import Float32, Mode
 from tflq.recipe import Recipe
+from tflq.result import Weighed
 from tflq.rules import Violation
-from tflq.sources import Prepared, SavedModel
-from tflq.training import Order, Trained
+from tflq.sources import Prepared
+from tflq.trainer import Pupil, source_of
 from tflq.verify import Verified
 from tflq.worker import Done, Failed, Task, Workers
 
@@ -32,6 +33,7 @@ class Draft:
     name: str
     path: Path | None = None
     verified: Verified | None = None
+    weighed: Weighed | None = None
     record: Record | None = None
     latency: Latency | None = None
     error: TflqError | None = None
@@ -44,15 +46,6 @@ class Base:
 
     path: Path
     violations: tuple[Violation, ...]
-
-
-@dataclass(frozen=True)
-class Pupil:
-    """What training made of the source: models that convert as it does."""
-
-    trained: Trained
-    floating: Prepared | None
-    quantized: Prepared | None
 
 
 @dataclass(frozen=True)
@@ -92,37 +85,6 @@ class Job:
         check = Task(f"check {name}", verify.verify, (path, float32, source), EvaluationError)
         return Base(path, self.workers.run(check).value.violations)
 
-    def train(self, source: Prepared) -> Done[Pupil] | Failed | None:
-        """The models that trained variants are made of; None where there are no such variants."""
-        given, techniques = self.recipe.training, self.recipe.techniques
-        if given is None or not techniques:
-            return None
-        order = Order(
-            given, techniques, self.recipe.model, self.recipe.inputs, source, self.folder / "trained", self.checkpoints
-        )
-        task = Task("train", training.train, (order,), ConversionError, environment=training.ENVIRONMENT)
-        (outcome,) = self.workers.run_all([task], jobs=1)
-        if isinstance(outcome, Failed):
-            return outcome
-        try:
-            pupil = Pupil(outcome.value, *[self._prepared(outcome.value, kind) for kind in ("floating", "quantized")])
-        except TflqError as error:
-            return Failed(error, outcome.seconds)
-        return Done(pupil, outcome.seconds, outcome.peak_rss_bytes)
-
-    def _prepared(self, trained: Trained, kind: Literal["floating", "quantized"]) -> Prepared | None:
-        folder = trained.floating if kind == "floating" else trained.quantized
-        if folder is None:
-            return None
-        model = SavedModel(saved_model=folder, batch_size=self.recipe.model.batch_size)
-        arguments = (model, self.recipe.inputs, self.folder / f"source-{kind}")
-        return self.workers.run(Task(f"read the {kind} model", sources.prepare, arguments, SourceError)).value
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where training that was interrupted goes on from."""
-        return self.recipe.output / "checkpoint"
-
     def convert(
         self, source: Prepared, calibration: Done[Gathered] | Failed | None, trained: Done[Pupil] | Failed | None
     ) -> list[Draft]:
@@ -138,7 +100,7 @@ class Job:
         paths = {draft.name: self.folder / file_name(self.recipe, draft.name) for draft in drafts}
 
         def task(draft: Draft) -> Task[None]:
-            return _conversion(draft, _source_of(draft, source, trained), samples, paths[draft.name])
+            return _conversion(draft, source_of(draft.variant, source, trained), samples, paths[draft.name])
 
         return [replace(d, path=None if d.error else paths[d.name]) for d, _ in self._each(drafts, task, self.jobs)]
 
@@ -149,6 +111,16 @@ class Job:
             return Task(f"check {draft.name}", verify.verify, (draft.path, draft.variant, source), EvaluationError)
 
         return [replace(d, verified=d.verified or verified) for d, verified in self._each(drafts, task, self.jobs)]
+
+    def weigh(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """What pruning and clustering are for: zeros and distinct values of each file, and its size over the wire."""
+        if not {"prune", "cluster"} & set(self.recipe.techniques):
+            return list(drafts)
+
+        def task(draft: Draft) -> Task[Weighed]:
+            return Task(f"weigh {draft.name}", verify.weigh, (draft.path,), EvaluationError)
+
+        return [replace(draft, weighed=weighed) for draft, weighed in self._each(drafts, task, self.jobs)]
 
     def try_out(self, drafts: Sequence[Draft], probe: Probe, source: Prepared) -> list[Draft]:
         """Each file run once, in a process of its own, since a bad file can kill it."""
@@ -234,16 +206,6 @@ def _after(draft: Draft, outcome: Done[T] | Failed | None) -> tuple[Draft, T | N
 def _conversion(draft: Draft, source: Prepared, samples: Samples | None, path: Path) -> Task[None]:
     arguments = (source, draft.variant, samples, path)
     return Task(f"convert {draft.name}", convert.convert, arguments, ConversionError, remedy=CRASH_REMEDY)
-
-
-def _source_of(draft: Draft, source: Prepared, trained: Done[Pupil] | Failed | None) -> Prepared:
-    """The model that the draft's file is made of."""
-    if draft.variant is None or not draft.variant.trained or not isinstance(trained, Done):
-        return source
-    made = trained.value.quantized if draft.variant.mode in LEARNED else trained.value.floating
-    if made is None:
-        raise AssertionError(f"{draft.name}: training was not asked for what this is made of")
-    return made
 
 
 def _files(drafts: Sequence[Draft]) -> dict[str, Path]:

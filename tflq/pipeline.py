@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tflq import cache, training
+from tflq import cache, trainer, training
 from tflq.errors import RecipeError, TflqError
 from tflq.evaluate import Plan
 from tflq.findings import Evidence, conclude
@@ -52,17 +53,19 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         probe = job.choose_samples(source)
         float32 = job.make_float32(source)
         calibration = None if file else job.gather_calibration(source)
-        trained = None if file else job.train(source)
+        trained = None if file else trainer.train(recipe, source, folder, workers)
         drafts = [Draft(None, file.name, file)] if file else job.convert(source, calibration, trained)
-        drafts = job.try_out(job.verify(drafts, source), probe, source)
+        drafts = job.weigh(job.try_out(job.verify(drafts, source), probe, source))
         plan = Plan(recipe.measured_on, recipe.inputs, source, float32.path, probe.arrays, files={})
         drafts, base = job.measure(drafts, probe, plan)
         original = base if isinstance(base, TflqError) else job.measure_source(probe, plan)
         drafts = job.time(drafts, probe)
-        evidence = Evidence(recipe, plan, probe, float32, base, original, calibration)
+        evidence = Evidence(recipe, plan, probe, float32, base, original, calibration, trained)
         result = conclude(evidence, drafts, Run(clock.seconds, workers.peak_rss_bytes, tuple(clock.stages)))
         if file is None:
             _install(result, recipe, drafts, folder)
+            if all(draft.path for draft in drafts if draft.variant and draft.variant.trained):
+                shutil.rmtree(recipe.output / trainer.CHECKPOINT, ignore_errors=True)
     return result
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from tflq.contract import FloatOp
 from tflq.errors import TflqError
+from tflq.flatbuffer import Weights
 from tflq.inputs import Summary
 from tflq.interpreter import Latency
 from tflq.rules import Violation
+from tflq.training import Phase
 
 Status = Literal["ok", "failed", "broken", "error"]
 
@@ -88,6 +91,61 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Weighed:
+    """What pruning and clustering are for."""
+
+    gzip_bytes: int
+    weights: tuple[Weights, ...]
+
+    @property
+    def zeros(self) -> float:
+        """The share of all weights that are zero."""
+        sizes = [math.prod(one.shape) for one in self.weights]
+        return sum(size * one.zeros for size, one in zip(sizes, self.weights, strict=True)) / max(sum(sizes), 1)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A trained variant against the one that was made of the source in the same mode."""
+
+    against: str
+    value: float
+    """What is better in the metric, positive whichever way is up; negative where training cost accuracy."""
+    lost: float
+    """What the other variant loses against the float32 .tflite."""
+
+    @property
+    def share(self) -> float | None:
+        """Of the loss that was won back; None where there was none."""
+        return self.value / self.lost if self.lost > 0 else None
+
+    @property
+    def in_words(self) -> str:
+        if self.share is None:
+            return f"{self.value:+.4f} against {self.against}, which loses nothing"
+        if self.value <= 0:
+            return f"wins back nothing of the {self.lost:.4f} that {self.against} loses ({self.value:+.4f})"
+        return f"wins back {self.value:.4f} of the {self.lost:.4f} that {self.against} loses ({self.share:.0%})"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How trained variants came about."""
+
+    dataset: str
+    samples: int
+    of: int | None
+    """Rows that the dataset holds; None where that cannot be told without reading it all."""
+    loss: str
+    from_logits: bool | None
+    """Of a cross-entropy: whether the model answers logits."""
+    metric: str
+    phases: tuple[Phase, ...]
+    skipped_layers: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Variant:
     """A row of the report: one variant of the recipe, made or not."""
 
@@ -101,6 +159,9 @@ class Variant:
     violations: tuple[Violation, ...] = ()
     error: TflqError | None = None
     seconds: float = 0.0
+    is_trained: bool = False
+    weighed: Weighed | None = None
+    gain: Gain | None = None
 
     @property
     def has_integers(self) -> bool:
@@ -185,6 +246,7 @@ class Result:
     baseline: Baseline
     variants: tuple[Variant, ...]
     run: Run
+    training: Training | None = None
 
     @property
     def exit_code(self) -> int:

@@ -63,6 +63,7 @@ def fit(wrapped: Wrapped, technique: Technique, lesson: Lesson, checkpoint: Chec
         epochs.append(_epoch(wrapped, lesson, epochs, tell))
         _refuse_nonsense(epochs, technique)
         checkpoint.save(epochs, _best(epochs, wrapped.settled), variables)
+    tell(training.epochs * lesson.steps, _note(epochs, lesson.metric))
     kept = _best(epochs, wrapped.settled)
     checkpoint.restore(kept, variables)
     return Phase(technique, tuple(epochs), kept, resumed_after)

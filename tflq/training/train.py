@@ -15,7 +15,7 @@ import numpy as np
 from tflq import cache
 from tflq.inputs import Input
 from tflq.sources import SIGNATURE, Keras, Prepared, SavedModel
-from tflq.training import checkpoint, source, techniques
+from tflq.training import checkpoint, ranges, source, techniques
 from tflq.training.checkpoint import Checkpoint
 from tflq.training.data import LABEL, Stored, Wanted, gather
 from tflq.training.fit import Lesson, fit, seed
@@ -84,6 +84,8 @@ def _phases(
     for place, technique in enumerate(order.techniques):
         seed(model, [order.training.seed, place])
         wrapped = techniques.wrap(technique, model, order.training, steps)
+        if technique == "quantize":
+            ranges.start_from_data(wrapped.model, lesson)
         tell = partial(_tell, report, technique, (place * steps, len(order.techniques) * steps))
         phases.append(fit(wrapped, technique, lesson, Checkpoint(folder / technique), tell))
         model = wrapped.finished(wrapped.model)
