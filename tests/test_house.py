@@ -41,6 +41,7 @@ ROOMS = [
     "preload",
     "findings",
     "report",
+    "advise",
     "pipeline",
     "starter",
     "batch",

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tflq import cache, trainer, training
+from tflq import cache, trainer
 from tflq.errors import RecipeError, TflqError
 from tflq.evaluate import Plan
 from tflq.findings import Evidence, conclude
 from tflq.job import Draft, Job, file_name
-from tflq.recipe import Recipe, dump
+from tflq.recipe import Recipe, check_source, dump
 from tflq.report.machine import to_json
 from tflq.report.page import to_markdown
 from tflq.result import Result, Run, Stage
@@ -40,9 +40,7 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
     With `file`, measure that .tflite instead, and install nothing. Raises SourceError, DatasetError or ConversionError
     where nothing can be made or measured at all; whatever concerns one variant is in its row of the result.
     """
-    recipe.model.check()
-    if recipe.training and not file:
-        training.check(recipe.model)
+    check_source(recipe)
     if file is not None and not file.is_file():
         raise RecipeError(f"{file}: there is no such file")
     preload_tensorflow()

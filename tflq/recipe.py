@@ -175,6 +175,13 @@ def only(recipe: Recipe, names: Sequence[str]) -> Recipe:
     return recipe.model_copy(update={"variants": kept})
 
 
+def check_source(recipe: Recipe) -> None:
+    """SourceError where there is certainly no such model, or none that can be trained; needs no TensorFlow."""
+    recipe.model.check()
+    if recipe.techniques:
+        training.check(recipe.model)
+
+
 def warnings(recipe: Recipe) -> Iterator[str]:
     """What is allowed, but probably not meant."""
     if isinstance(recipe.measured_on.dataset, Random):
