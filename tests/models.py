@@ -14,6 +14,7 @@ from typing import Any
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
 
 import models_keras
+import models_training
 import numpy as np
 import tensorflow as tf
 
@@ -322,6 +323,7 @@ MAKERS: tuple[Maker, ...] = (
     as_many_as_positive,
     with_cumprod,
     *models_keras.MAKERS,
+    *models_training.MAKERS,
 )
 
 

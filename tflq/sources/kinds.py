@@ -72,11 +72,22 @@ class Keras(Strict):
             else:
                 import keras
 
-                keras.models.load_model(self.path, compile=False).export(folder, verbose=False)
+                loaded = keras.models.load_model(self.path, compile=False)
+                self._refuse_quantized(loaded)
+                loaded.export(folder, verbose=False)
         except (ValueError, TypeError, OSError, KeyError, AttributeError, NotImplementedError) as error:
             remedy = "if it needs code of yours, load it there and give its export as saved_model"
             raise SourceError(f"{self.path}: Keras cannot load or export it ({remedy}): {_root(error)}") from error
         return SavedModel(saved_model=folder)
+
+    def _refuse_quantized(self, model: Any) -> None:
+        for layer in getattr(model, "layers", ()):
+            if mode := getattr(layer, "quantization_mode", None):
+                raise SourceError(
+                    f"{self.path}: layer {layer.name!r} was quantized by Keras ({mode}), which TensorFlow Lite cannot"
+                    " express: give the model as it was before quantize()"
+                )
+            self._refuse_quantized(layer)
 
     @property
     def keras_version(self) -> int:

@@ -82,11 +82,15 @@ class _Twins:
 
         serialized = _serialized(layer)
         kind = getattr(tf_keras.layers, serialized["class_name"], None)
-        if serialized["module"] != "keras.layers" or kind is None:
-            raise self._error(name, layer, "it is none of the layers that both have")
+        if serialized["module"] != "keras.layers":
+            raise self._error(name, layer, f"it is of {serialized['module']}, and only Keras's own layers are known")
+        if kind is None:
+            raise self._error(name, layer, "tf-keras has no such layer")
         try:
             return kind.from_config(_config(kind, serialized["config"]) | {"name": name})
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+        except KeyError as error:
+            raise self._error(name, layer, f"what Keras 3 keeps of it lacks {error}") from error
+        except (TypeError, ValueError, AttributeError) as error:
             raise self._error(name, layer, str(error)) from error
 
     def take_weights(self) -> None:

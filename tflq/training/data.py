@@ -103,7 +103,7 @@ def label(value: np.ndarray, wanted: Wanted, output: TensorSpec) -> np.ndarray:
     if value.size != np.prod(answer):
         hint = "; for class numbers take sparse_categorical_crossentropy" if value.size == 1 else ""
         raise DatasetError(
-            f"{wanted.section}: the label {_shown(value)} has {value.size} numbers, where the model answers"
+            f"{wanted.section}: the label {_shown(value)}, where the model answers"
             f" {brackets(answer)}; {wanted.loss} takes one for each{hint}"
         )
     return value.astype(np.float32).reshape(answer)
@@ -114,7 +114,7 @@ def _classes(value: np.ndarray, wanted: Wanted, answer: tuple[int, ...]) -> np.n
     if value.size != np.prod(answer[:-1]):
         hint = "; for one-hot labels take categorical_crossentropy" if value.size == np.prod(answer) else ""
         raise DatasetError(
-            f"{wanted.section}: the label {_shown(value)} has {value.size} numbers, where the model answers"
+            f"{wanted.section}: the label {_shown(value)}, where the model answers"
             f" {brackets(answer)}; {wanted.loss} takes one class number for each row of classes{hint}"
         )
     if value.dtype.kind not in "biuf" or (strange := value[(value < 0) | (value >= classes) | (value % 1 != 0)]).size:

@@ -72,7 +72,7 @@ class Training(Strict):
     pruning: Pruning = Pruning()
     clustering: Clustering = Clustering()
     skip_layers: Annotated[tuple[str, ...], AsTuple] = Field(
-        (), description="Names of layers, or globs, that every technique leaves as they are."
+        (), description="Names of layers, or globs, that no technique touches; the converter still may quantize them."
     )
     seed: NonNegativeInt = Field(0, description="Of the order of the samples and all other chance.")
 

@@ -154,7 +154,9 @@ def _quantized(model: Any, names: Sequence[str], scheme: Any) -> tuple[Any, str 
         found = re.match(r"Layer (\S+?):<class", said)
         if found and found[1] in names:
             return None, found[1]
-        raise SourceError(f"tfmot cannot quantize this model: {said[:400]}; {LEAVE_OUT}") from error
+        raise SourceError(
+            f"TensorFlow Model Optimization cannot quantize this model: {said[:400]}; {LEAVE_OUT}"
+        ) from error
 
 
 def _scheme(training: Training) -> Any:
@@ -169,7 +171,7 @@ def _part(module: str, name: str) -> Any:
     return getattr(importlib.import_module(f"{PREFIX}.{module}"), name)
 
 
-LEAVE_OUT = "name such layers in training.skip_layers to leave them as they are"
+LEAVE_OUT = "name such layers in training.skip_layers to leave them out"
 
 
 def _able(model: Any, training: Training, technique: Technique, supports: Callable[[Any], bool]) -> tuple[str, ...]:
@@ -184,4 +186,4 @@ def _able(model: Any, training: Training, technique: Technique, supports: Callab
 
 def _refuse(technique: Technique, layers: Sequence[Any]) -> NoReturn:
     told = ", ".join(f"{layer.name!r} ({layer.__class__.__name__})" for layer in layers)
-    raise SourceError(f"tfmot cannot {technique} {told}; {LEAVE_OUT}")
+    raise SourceError(f"TensorFlow Model Optimization cannot {technique} {told}; {LEAVE_OUT}")
