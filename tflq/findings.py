@@ -156,6 +156,9 @@ def _violations(evidence: Evidence, draft: Draft) -> Iterator[Violation]:
     if draft.verified:
         yield from draft.verified.violations
     if draft.record and isinstance(evidence.base, Record):
-        yield from scores.suspicions(draft.record, evidence.base)
+        is_trained = draft.variant is not None and draft.variant.trained
+        for violation in scores.suspicions(draft.record, evidence.base):
+            if violation.severity == "error" or not is_trained:  # which may answer otherwise, and as well
+                yield violation
         if isinstance(evidence.source, Record):
             yield from scores.strays(evidence.source)

@@ -122,7 +122,8 @@ class Gain:
     @property
     def in_words(self) -> str:
         if self.share is None:
-            return f"{self.value:+.4f} against {self.against}, which loses nothing"
+            told = f"is better by {self.value:.4f} than" if self.value > 0 else f"loses {-self.value:.4f} more than"
+            return f"{'is as good as' if self.value == 0 else told} {self.against}, which loses nothing"
         if self.value <= 0:
             return f"wins back nothing of the {self.lost:.4f} that {self.against} loses ({self.value:+.4f})"
         return f"wins back {self.value:.4f} of the {self.lost:.4f} that {self.against} loses ({self.share:.0%})"

@@ -11,6 +11,8 @@ from tflq.flatbuffer.graph import Graph, Tensor
 
 WEIGHTS = frozenset({"float32", "float16", "int16", "int8", "int4", "int2"})
 """The dtypes of weights; shapes, axes and biases of integer files are int32 and int64."""
+CHANNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 0, "CONV_3D": 4}
+"""The dimension of output channels."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Weights:
     distinct: int
     """Values that differ, as they are stored."""
     distinct_per_channel: int
-    """The most of any channel with a scale of its own: stored values mean other numbers in another channel."""
+    """The most of any output channel: each may have a scale of its own, or a batch normalization folded into it."""
 
 
 def weights(graph: Graph) -> Iterator[Weights]:
@@ -49,8 +51,8 @@ def _weights(op: str, tensor: Tensor) -> Weights:
     quantization = tensor.quantization
     zero = quantization.zero_points[0] if quantization and quantization.zero_points else 0
     distinct = per_channel = len(np.unique(values))
-    if quantization and quantization.is_per_axis:
-        channels = np.moveaxis(values, quantization.dimension, 0)
-        per_channel = max(len(np.unique(channel)) for channel in channels)
+    axis = quantization.dimension if quantization and quantization.is_per_axis else CHANNELS.get(op)
+    if axis is not None:
+        per_channel = max(len(np.unique(channel)) for channel in np.moveaxis(values, axis, 0))
     zeros = float((values == zero).mean())
     return Weights(op, tensor.name, tensor.dtype, tensor.shape, zeros, distinct, per_channel)

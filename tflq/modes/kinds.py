@@ -87,6 +87,8 @@ class _Variant(Converter):
     is_integer: ClassVar[bool] = False
     """Whether it computes in integers, so that an op in float is worth a word."""
     io_types: ClassVar[tuple[str, ...]] = ("float32",)
+    ignored: ClassVar[tuple[str, ...]] = ()
+    """Options of the converter that this mode has no use for, since it is the training that decides."""
 
     mode: ModeName
     name: FileName = Field("", description="Ends the file's name; by default the mode's name.")
@@ -108,7 +110,7 @@ class _Variant(Converter):
 
     def with_defaults(self, converter: Converter) -> Self:
         """The variant, with the converter's options where it has none of its own."""
-        own = self.model_fields_set
+        own = self.model_fields_set | set(self.ignored)
         return self.model_copy(update={k: getattr(converter, k) for k in Converter.model_fields if k not in own})
 
     def configure(self, converter: Any) -> None:
@@ -262,7 +264,15 @@ class _Trained(_Integer):
     """A mode whose ranges were learned: they are in the model, and nothing is calibrated."""
 
     needs_ranges: ClassVar[bool] = False
-    trained: Literal[True] = True
+    ignored: ClassVar[tuple[str, ...]] = ("per_channel", "per_channel_dense", "keep_float", "bias_correction")
+    trained: bool = Field(True, description="Always so.")
+
+    @field_validator("trained")
+    @classmethod
+    def _is_trained(cls, value: bool) -> bool:
+        if not value:
+            raise ValueError("what is learned is always of the trained model: leave this out")
+        return value
 
     def _ask(self, converter: Any, tf: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]  # and no other set of ops: that would want samples

@@ -48,8 +48,8 @@ def _weights(result: Result) -> Iterator[str]:
         yield "## Weights"
         yield (
             "Zeros and values that repeat leave the file as large as it was; what shrinks is what is sent (gzip), and"
-            " what tools such as Vela make of it. Distinct: of the stored values; where every channel has a scale of"
-            " its own, the most in one channel too."
+            " what tools such as Vela make of it. Distinct: of the stored values, and the most in one output channel,"
+            " since each has a scale of its own, or a batch normalization folded into it."
         )
         yield grid(("file", "size", "gzip", "zeros"), rows)
         yield grid(("file", "op", "tensor", "shape", "zeros", "distinct"), list(_layers(result)))

@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 
 from tflq.calibrate import SampleCount
 from tflq.datasets import Dataset
-from tflq.modes import LEARNED
+from tflq.modes import LEARNED, Converter, QatInt8
 from tflq.strict import AsTuple, Location, Strict, or_words
 
 Technique = Literal["prune", "cluster", "quantize"]
@@ -46,7 +46,7 @@ class Validation(Strict):
     """Samples that tell when to stop, and which epoch was the best; never the ones to measure on."""
 
     dataset: Dataset
-    samples: SampleCount = "all"
+    samples: SampleCount = Field("all", description="How many rows, a seeded sample, or `all`.")
     patience: PositiveInt = Field(
         PATIENCE, description="Epochs without a lower loss after which a technique is done; its best epoch is kept."
     )
@@ -66,11 +66,11 @@ class Training(Strict):
         "auto", description="Of a cross-entropy; auto: unless the first answers are all probabilities."
     )
     epochs: PositiveInt = Field(2, description="Of each technique.")
-    batch_size: PositiveInt = 32
-    learning_rate: PositiveFloat = 1e-4
+    batch_size: PositiveInt = Field(32, description="Samples of one step.")
+    learning_rate: PositiveFloat = Field(1e-4, description="Of Adam; much below that of the first training.")
     validation: Validation | None = Field(None, description="Without it, every epoch is run and the last is kept.")
-    pruning: Pruning = Pruning()
-    clustering: Clustering = Clustering()
+    pruning: Pruning | None = Field(None, description="Of the technique prune.")
+    clustering: Clustering | None = Field(None, description="Of the technique cluster.")
     skip_layers: Annotated[tuple[str, ...], AsTuple] = Field(
         (), description="Names of layers, or globs, that no technique touches; the converter still may quantize them."
     )
@@ -85,15 +85,23 @@ class Training(Strict):
             raise ValueError("lists a technique twice")
         return tuple(technique for technique in TECHNIQUES if technique in value)
 
+    def model_post_init(self, _: Any) -> None:
+        if "prune" in self.techniques and self.pruning is None:
+            self.__dict__["pruning"] = Pruning()
+        if "cluster" in self.techniques and self.clustering is None:
+            self.__dict__["clustering"] = Clustering()
+
 
 def conflicts(data: dict[str, Any], variants: dict[Location, dict[str, Any]]) -> Iterator[tuple[Location, str]]:
     """Where the section and the variants do not go together, told of the recipe as it was read."""
     given = data.get("training")
     section = given if isinstance(given, dict) else {}
     listed = section.get("techniques")
-    techniques: set[str] = set(map(str, listed)) if isinstance(listed, list) else {*TECHNIQUES}
+    techniques: set[str] = set(map(str, listed)) if isinstance(listed, list) else set()
+    if not techniques or techniques - {*TECHNIQUES}:  # which is told apart
+        techniques = {*TECHNIQUES}
     for key, technique in (("pruning", "prune"), ("clustering", "cluster")):
-        if key in section and technique not in techniques:
+        if section.get(key) is not None and technique not in techniques:
             yield ("training", key), f"has no effect unless training.techniques has {technique}"
     for location, variant in variants.items():
         yield from (((*location, key), said) for key, said in _ignored(variant))
@@ -103,9 +111,9 @@ def conflicts(data: dict[str, Any], variants: dict[Location, dict[str, Any]]) ->
 
 def _ignored(variant: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if variant.get("mode") in LEARNED:
-        for key in ("per_channel", "per_channel_dense", "bias_correction"):
-            if key in variant:
-                yield key, f"has no effect on {variant['mode']}, whose scales come out of training"
+        for key in QatInt8.ignored:
+            if key in variant and variant[key] not in (Converter.model_fields[key].default, []):
+                yield key, f"does not apply to {variant['mode']}, whose scales come out of training"
 
 
 def _missing(variant: dict[str, Any], techniques: set[str] | None) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from tflq.errors import ConversionError, RecipeError, SourceError
 from tflq.strict import did_you_mean
-from tflq.training.recipe import Technique, Training
+from tflq.training.recipe import Clustering, Pruning, Technique, Training
 
 PREFIX = "tensorflow_model_optimization.python.core"
 SCHEMES = {
@@ -78,8 +78,9 @@ def _prune(model: Any, training: Training, steps: int) -> Wrapped:
     names = _able(model, training, "prune", registry.supports)
     ramp = max(1, int(steps * RAMP))
     frequency = -(-ramp // PRUNINGS)
-    target = training.pruning.target_sparsity
-    if training.pruning.schedule == "constant":
+    pruning = training.pruning or Pruning()
+    target = pruning.target_sparsity
+    if pruning.schedule == "constant":
         schedule, ramp = sparsity.ConstantSparsity(target, 0, frequency=frequency), 0
     else:
         end = ramp // frequency * frequency
@@ -113,7 +114,7 @@ def _cluster(model: Any, training: Training, _: int) -> Wrapped:
     names = _able(model, training, "cluster", registry.supports)
     wrapper = _part("clustering.keras.cluster_wrapper", "ClusterWeights")
     kept = {
-        "number_of_clusters": training.clustering.clusters,
+        "number_of_clusters": (training.clustering or Clustering()).clusters,
         "cluster_centroids_init": tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS,
         "preserve_sparsity": "prune" in training.techniques,
     }
