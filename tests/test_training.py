@@ -144,8 +144,8 @@ REFUSED = {
     " categorical_crossentropy",
     "large": "DatasetError: training: the label [6] is no class number from 0 to 3",
     "text": "DatasetError: training: the label ['3'] is no class number from 0 to 3",
-    "column": "DatasetError: training: there is no column 'lable' for the label; there are image, label, onehot, large,"
-    " text",
+    "column": "DatasetError: training: there is no column 'lable' for the label (did you mean 'label'?); there are"
+    " image, label, onehot, large, text",
     "loss": "DatasetError: training: the label [3], where the model answers [4]; huber takes one for each; for class"
     " numbers take sparse_categorical_crossentropy",
     "rate": "ConversionError: training (quantize): the loss became nan in epoch 1; lower training.learning_rate, and"

@@ -93,7 +93,8 @@ def test_an_epoch_is_every_row_once_in_an_order_that_the_seeds_decide(stored: St
 
 def test_samples_of_several_shapes_make_no_batch(tmp_path: Path) -> None:
     (tmp_path / "rows.py").write_text(
-        "import numpy as np\n\ndef rows():\n    for n in (2, 3):\n        yield {'x': np.ones(n, 'float32'), 'label': 0}\n"
+        "import numpy as np\n\ndef rows():\n"
+        "    for n in (2, 3):\n        yield {'x': np.ones(n, 'float32'), 'label': 0}\n"
     )
     dataset = Training.model_validate(
         {"techniques": ["prune"], "dataset": {"python": "rows:rows"}, "label": "label"}, context={"folder": tmp_path}

@@ -28,7 +28,7 @@ def _how(given: Training) -> str:
     return (
         f"Trained for {given.seconds:.1f} s on {given.samples}{of} samples of {given.dataset}, by"
         f" {given.loss.replace('_', ' ')}{kind}; accuracy: {given.metric.replace('_', ' ')}."
-        + (f" {resumed} epochs had been done by a run that was interrupted." if resumed else "")
+        + (f" A run that was interrupted had done {resumed} epoch{'s' * (resumed > 1)} of it." if resumed else "")
         + (f" Left as they were: {', '.join(given.skipped_layers)}." if given.skipped_layers else "")
     )
 

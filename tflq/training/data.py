@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import numpy as np
 
 from tflq import cache
 from tflq.calibrate import SampleCount
-from tflq.datasets import Dataset, TensorSpec, brackets, select
+from tflq.datasets import Dataset, Row, Sample, TensorSpec, brackets, select
 from tflq.errors import DatasetError
 from tflq.inputs import Input, check_finite, make_sample
+from tflq.strict import did_you_mean
 from tflq.training.recipe import Loss
 from tflq.worker import Report
 
@@ -67,32 +69,40 @@ def gather(report: Report, wanted: Wanted, specs: Sequence[TensorSpec], output: 
     """Write the rows' samples and labels into the folder; DatasetError where a row does not fit the model."""
     chosen = select(wanted.dataset, wanted.samples, wanted.seed)
     folder.mkdir(parents=True, exist_ok=True)
-    files = [(folder / str(place)).open("wb") for place in range(len(specs) + 1)]
     columns: dict[str, tuple[str, tuple[int, ...]]] = {}
     count = 0
-    for index, row in zip(chosen.indices, wanted.dataset.rows(chosen.indices, specs), strict=False):
-        if wanted.label not in row:
-            raise DatasetError(
-                f"{wanted.section}: there is no column {wanted.label!r} for the label; there are {', '.join(row)}"
-            )
-        sample = make_sample(row, wanted.inputs, specs)
-        check_finite(sample, index, wanted.section)
-        made = {**sample, LABEL: label(np.asarray(row[wanted.label]), wanted, output)}
-        for file, (name, array) in zip(files, made.items(), strict=True):
-            shape = columns.setdefault(name, (str(array.dtype), array.shape))[1]
-            if array.shape != shape:
-                raise DatasetError(
-                    f"{wanted.section}: samples of {name!r} differ in shape, {brackets(shape)} and"
-                    f" {brackets(array.shape)}, so that they make no batch: say inputs.{name}.resize"
-                )
-            array.tofile(file)
-        count += 1
-        report(count, len(chosen.indices))
-    for file in files:
-        file.close()
+    with ExitStack() as stack:
+        files = [stack.enter_context((folder / str(place)).open("wb")) for place in range(len(specs) + 1)]
+        for index, row in zip(chosen.indices, wanted.dataset.rows(chosen.indices, specs), strict=False):
+            made = _made(wanted, row, index, specs) | {LABEL: _label_of(wanted, row, output)}
+            for file, (name, array) in zip(files, made.items(), strict=True):
+                shape = columns.setdefault(name, (str(array.dtype), array.shape))[1]
+                if array.shape != shape:
+                    raise DatasetError(
+                        f"{wanted.section}: samples of {name!r} differ in shape, {brackets(shape)} and"
+                        f" {brackets(array.shape)}, so that they make no batch: say inputs.{name}.resize"
+                    )
+                array.tofile(file)
+            count += 1
+            report(count, len(chosen.indices))
     if not count:
         raise DatasetError(f"{wanted.dataset}: yields no rows, so there is nothing to train with")
     return Stored(folder, count, chosen.total, columns)
+
+
+def _made(wanted: Wanted, row: Row, index: int, specs: Sequence[TensorSpec]) -> Sample:
+    sample = make_sample(row, wanted.inputs, specs)
+    check_finite(sample, index, wanted.section)
+    return sample
+
+
+def _label_of(wanted: Wanted, row: Row, output: TensorSpec) -> np.ndarray:
+    if wanted.label not in row:
+        hint = did_you_mean(wanted.label, row)
+        raise DatasetError(
+            f"{wanted.section}: there is no column {wanted.label!r} for the label{hint}; there are {', '.join(row)}"
+        )
+    return label(np.asarray(row[wanted.label]), wanted, output)
 
 
 def label(value: np.ndarray, wanted: Wanted, output: TensorSpec) -> np.ndarray:
