@@ -309,11 +309,12 @@ def test_task_with_an_environment_has_a_process_without_tensorflow(company: Comp
     ("function", "arguments", "said"),
     [
         (tasks.fail, ("boom",), "train: ZeroDivisionError: boom"),
-        (tasks.crash, (), "train: the worker process crashed with SIGSEGV"),
+        (tasks.signal_itself, (signal.SIGSEGV,), "train: the worker process crashed with SIGSEGV"),
+        (tasks.exit_at_once, (3,), "train: the worker process ended by itself, with exit code 3"),
     ],
 )
 def test_its_failures_are_told_like_any_other(
-    company: Company, function: Callable[..., Any], arguments: tuple[str, ...], said: str
+    company: Company, function: Callable[..., Any], arguments: tuple[Any, ...], said: str
 ) -> None:
     with company.hire() as workers, pytest.raises(ConversionError) as error:
         workers.run(Task("train", function, arguments, ConversionError, environment=LEGACY))

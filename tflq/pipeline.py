@@ -40,7 +40,10 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
     With `file`, measure that .tflite instead, and install nothing. Raises SourceError, DatasetError or ConversionError
     where nothing can be made or measured at all; whatever concerns one variant is in its row of the result.
     """
-    check_source(recipe)
+    if file is None:
+        check_source(recipe)
+    else:
+        recipe.model.check()
     if file is not None and not file.is_file():
         raise RecipeError(f"{file}: there is no such file")
     preload_tensorflow()
@@ -62,8 +65,7 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         result = conclude(evidence, drafts, Run(clock.seconds, workers.peak_rss_bytes, tuple(clock.stages)))
         if file is None:
             _install(result, recipe, drafts, folder)
-            if all(draft.path for draft in drafts if draft.variant and draft.variant.trained):
-                shutil.rmtree(recipe.output / trainer.CHECKPOINT, ignore_errors=True)
+            _forget_checkpoint(recipe, drafts)
     return result
 
 
@@ -107,3 +109,10 @@ def _install(result: Result, recipe: Recipe, drafts: Sequence[Draft], folder: Pa
             target.unlink(missing_ok=True)
     for name in texts:
         (folder / name).replace(recipe.output / name)
+
+
+def _forget_checkpoint(recipe: Recipe, drafts: Sequence[Draft]) -> None:
+    """Remove it once it is of no more use: there is no training, or all that it led to was made."""
+    trained = [draft.path for draft in drafts if draft.variant and draft.variant.trained]
+    if recipe.training is None or (trained and all(trained)):
+        shutil.rmtree(recipe.output / trainer.CHECKPOINT, ignore_errors=True)
