@@ -77,6 +77,9 @@ def untrainable(path: Path) -> None:
     tf_keras.Sequential([tf_keras.Input((16,), name="x"), inner, tf_keras.layers.Dense(4)]).save(
         path.with_name("vectors_nested.h5")
     )
+    tf_keras.Sequential([tf_keras.Input((16,), batch_size=2, name="x"), tf_keras.layers.Dense(4)]).save(
+        path.with_name("vectors_by_two.h5")
+    )
     subclassed = Subclassed()
     subclassed(np.zeros((1, 16), np.float32))
     subclassed.save(path.with_name("vectors_subclassed"), save_format="tf")

@@ -135,6 +135,8 @@ REFUSED = {
     "nested": "SourceError: {models}/vectors_nested.h5: layer 'inner' is a model itself, which cannot be trained inside"
     " of another; call its layers one by one when the model is built, or save it with Keras 3, from which they are"
     " taken apart",
+    "by two": "SourceError: {models}/vectors_by_two.h5: takes 2 samples at a time and no other number, so it cannot be"
+    " trained; build it without a batch size",
     "subclassed": "SourceError: {models}/vectors_subclassed: is a subclass of Model, and only models of the Sequential"
     " or Functional kind can be trained; build it so, or leave training out",
     "skipped": "RecipeError: training.skip_layers: 'hiden' matches no layer (did you mean 'hidden'?); there are stem,"
@@ -167,6 +169,7 @@ def refused(recipes: Recipes, rows: dict[str, dict[str, str]], tmp_path_factory:
         "quantized": quantized("quantized.keras"),
         "nested": quantized("vectors_nested.h5"),
         "subclassed": quantized("vectors_subclassed"),
+        "by two": quantized("vectors_by_two.h5"),
         "skipped": quantized(net, skip_layers=["hiden"]),
         "one-hot": quantized(net, label="onehot"),
         "large": quantized(net, label="large"),

@@ -126,7 +126,10 @@ def advise(recipe: Recipe, measured: Measured, target: Target, tolerated: float)
     return Advice(
         f"{chosen.name}: {recipe.output / f'{recipe.name}-{chosen.name}.tflite'}",
         _reason(
-            chosen, passed, [one for _, one in known], f"{WORDS[target]} that lose at most {tolerated:g} of {metric}"
+            chosen,
+            passed,
+            [one for _, one in known],
+            f"{WORDS[target]}, at a loss of at most {tolerated:g} in {metric}",
         )
         + _untried(recipe, measured, target, passed),
         _training(recipe, measured, tolerated, chosen),
@@ -165,7 +168,7 @@ def _reason(chosen: Found, passed: Sequence[Found], able: Sequence[Found], asked
     time = "" if chosen.milliseconds is None else f", {chosen.milliseconds:.3g} ms"
     figures = f"{chosen.size_bytes:,} bytes{time}, loses {chosen.lost}"
     if not passed:
-        return f"none of the files for {asked} passes; this loses least ({figures})"
+        return f"for {asked}, nothing passes every gate; this loses least ({figures})"
     smaller = [one for one in able if one.size_bytes < chosen.size_bytes / ALIKE and one not in passed]
     others = ", ".join(f"{one.name} ({'fails a gate' if one.status == 'failed' else one.lost})" for one in smaller)
     first = "the only one" if len(passed) == 1 else f"the smallest of {len(passed)}"

@@ -38,8 +38,18 @@ def bridge(path: Path, samples: Mapping[str, np.ndarray]) -> Any:
     inputs = [tf_keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name) for tensor in original.inputs]
     outputs = _through(original, inputs, twins.rebuild)
     twins.take_weights()
-    _through(original, [samples[tensor.name] for tensor in original.inputs], twins.compare)
+    _through(original, _in_order(path, original, samples), twins.compare)
     return tf_keras.Model(inputs, outputs, name=original.name)
+
+
+def _in_order(path: Path, original: Any, samples: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """The samples as the model takes them; what nobody named has another name each time that it is loaded."""
+    names = [tensor.name for tensor in original.inputs]
+    if len(names) == len(samples) == 1:
+        return list(samples.values())
+    if set(names) != set(samples):
+        raise SourceError(f"{path}: its inputs {', '.join(names)} have no lasting names; name them, to train it")
+    return [samples[name] for name in names]
 
 
 def _through(model: Any, inputs: Sequence[Any], call: Call, within: str = "") -> Any:

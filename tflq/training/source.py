@@ -64,6 +64,11 @@ def _loaded(model: SavedModel | Keras) -> Any:
             f"{model.path}: is a subclass of Model, and only models of the Sequential or Functional kind can be"
             " trained; build it so, or leave training out"
         )
+    if any(tensor.shape[0] is not None for tensor in loaded.inputs):
+        raise SourceError(
+            f"{model.path}: takes {loaded.inputs[0].shape[0]} samples at a time and no other number, so it cannot be"
+            " trained; build it without a batch size"
+        )
     nested = [layer.name for layer in loaded.layers if isinstance(layer, tf_keras.Model)]
     if nested:
         raise SourceError(
