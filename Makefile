@@ -6,11 +6,12 @@ PIP := $(BIN)/python -m pip -qq
 SCHEMA := configs/tflq.schema.json
 ZOO_SCHEMA := configs/zoo.schema.json
 DIGITS := examples/digits
+QAT := examples/qat
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo format format-check lint types test test-slow schema docs docs-check check bench constraints clean distclean
+.PHONY: help install demo demo-qat format format-check lint types test test-slow schema docs docs-check check bench constraints clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -33,6 +34,12 @@ demo: install ## train a digits classifier, quantize it seven ways, show the rep
 	@cat $(DIGITS)/build/tflite/report.md
 	@echo
 	@echo "This report is $(DIGITS)/build/tflite/report.md"
+
+demo-qat: install ## train a network that int8 ruins, and win it back by quantization-aware training
+	@$(BIN)/python $(QAT)/train.py
+	@$(BIN)/tflq convert $(QAT)/recipe.yaml
+	@$(BIN)/tflq convert $(QAT)/recipe.yaml --set model.keras=build/net.h5 --output $(QAT)/build/keras2
+	@$(BIN)/tflq advise $(QAT)/recipe.yaml --tolerate 0.05
 
 format: install ## rewrite the code in the house format
 	@$(BIN)/ruff check --quiet --fix-only .

@@ -5,7 +5,7 @@ docs/zoo.md, keys         every key of a zoo
 docs/zoo.md, help         what `tflq batch --help` prints
 README.md, help           what `tflq --help` prints
 README.md, modes          the modes and what each promises
-README.md, first command  with --results: the digits example's report, which `make demo` left on disk
+README.md, results         with --results: the tables of reports, which `make demo demo-qat` left on disk
 """
 
 from __future__ import annotations
@@ -25,14 +25,18 @@ from tflq.recipe import json_schema
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 ZOO = ROOT / "docs/zoo.md"
-REPORT = ROOT / "examples/digits/build/tflite/report.md"
+REPORTS = {
+    "results": ROOT / "examples/digits/build/tflite/report.md",
+    "training": ROOT / "examples/qat/build/tflite/report.md",
+}
 Schema = dict[str, Any]
 
 
 def main(arguments: list[str]) -> int:
     readme = block(block(README.read_text(), "help", help_text()), "modes", modes())
     if "--results" in arguments:
-        readme = block(readme, "results", results())
+        for name, report in REPORTS.items():
+            readme = block(readme, name, results(report))
     zoo = block(block(ZOO.read_text(), "keys", zoo_keys()), "help", help_text("batch"))
     wanted = {ROOT / "docs/recipe.md": reference(), README: readme, ZOO: zoo}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
@@ -71,10 +75,10 @@ def _data(kind: type) -> str:
     return "needed" if kind.needs_ranges else "none"  # type: ignore[attr-defined]
 
 
-def results() -> str:
-    table = re.search(r"^\|.*?(?=\n\n)", REPORT.read_text(), re.MULTILINE | re.DOTALL)
+def results(report: Path) -> str:
+    table = re.search(r"^\|.*?(?=\n\n)", report.read_text(), re.MULTILINE | re.DOTALL)
     if table is None:
-        raise SystemExit(f"{REPORT} has no table: run make demo")
+        raise SystemExit(f"{report} has no table: run make demo demo-qat")
     return table.group()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
 
 import models_keras
+import models_training
 import numpy as np
 import tensorflow as tf
 
@@ -340,6 +341,7 @@ MAKERS: tuple[Maker, ...] = (
     with_cumprod,
     tiny_conv_residual,
     *models_keras.MAKERS,
+    *models_training.MAKERS,
 )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from tflq.calibrate import Clip
 from tflq.contract import FloatOp
 from tflq.errors import ConversionError
+from tflq.flatbuffer import Weights
 from tflq.inputs import Summary
 from tflq.interpreter import Latency
 from tflq.result import (
     Baseline,
     Data,
     File,
+    Gain,
     Gate,
     Measured,
     Output,
@@ -20,9 +22,12 @@ from tflq.result import (
     Run,
     Score,
     Stage,
+    Training,
     Variant,
+    Weighed,
 )
 from tflq.rules import Violation
+from tflq.training import Epoch, Phase
 
 ENVIRONMENT = {"tflq": "0.1.0", "python": "3.11.7", "tensorflow": "2.21.0"}
 
@@ -67,6 +72,22 @@ BROKEN = Variant(
         Violation("V4", "CONV_2D 'net/a|b'", "has a scale of 1e-9", "warning"),
     ),
 )
+TRAINED = Variant(
+    "qat_int8",
+    "qat_int8",
+    file("qat_int8", 33_112, "float32"),
+    0.306,
+    measured(0.97, 8.5),
+    is_trained=True,
+    weighed=Weighed(
+        14_600,
+        (
+            Weights("CONV_2D", "net/a|b/Conv2D;net/fold", "int8", (16, 3, 3, 1), 0.5, 36, 7),
+            Weights("FULLY_CONNECTED", "net/dense", "int8", (10, 48), 0.25, 16, 16),
+        ),
+    ),
+    gain=Gain("int8", 0.03, 0.04),
+)
 ERROR = Variant(
     "int16x8_only",
     "int16x8_only",
@@ -85,6 +106,20 @@ RESULT = Result(
     evaluation=Data("npz images.npz", 500, 500, ()),
     metric="top1",
     baseline=Baseline(319_488, 0.98, None, 108_064, 0.98, {"logits": Output(120.0, 1.0, 1e-6, 1e-14, 1.0)}),
-    variants=(FLOAT32, FAILED_GATE, BROKEN, ERROR),
+    variants=(FLOAT32, FAILED_GATE, BROKEN, TRAINED, ERROR),
     run=Run(12.25, 400_000_000, (Stage("read the source", 0.75), Stage("convert int8", 1.25))),
+    training=Training(
+        dataset="npz train.npz",
+        samples=1000,
+        of=1200,
+        loss="sparse_categorical_crossentropy",
+        from_logits=True,
+        metric="sparse_categorical_accuracy",
+        phases=(
+            Phase("prune", (Epoch(0.5, 0.9, 0.4, 0.92, 1.25), Epoch(0.4, 0.91, 0.45, 0.9, 0.75)), 1, 1),
+            Phase("quantize", (Epoch(0.45, 0.9, None, None, 1.5),), 1, 0),
+        ),
+        skipped_layers=("stem", "logits"),
+        seconds=12.5,
+    ),
 )

@@ -20,6 +20,7 @@ from tflq.worker import Event, Progress, Started
 
 MODES = ["float32", "dynamic", "float16", "int8", "int8_only", "int16x8", "int16x8_only"]
 CALIBRATED = MODES[3:]
+UNTRAINABLE = ("operation", "attention", "normalized", "two_heads", "quantized")
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,9 @@ def columns_of(model: str) -> str:
         "sequences"
         if stem.startswith(("lstm", "gru"))
         else "images"
-        if stem.startswith(("tiny_conv", "two_outputs", "dynamic_size", "unknown_op", "keras"))
+        if stem.startswith(
+            ("tiny_conv", "two_outputs", "dynamic_size", "unknown_op", "keras", "trainable", *UNTRAINABLE)
+        )
         else "vectors",
     )
 

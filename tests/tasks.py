@@ -26,6 +26,12 @@ def count(report: Report, total: int) -> int:
     return total
 
 
+def tell(report: Report, note: str) -> tuple[str | None, bool, int]:
+    """What the environment says, and whether TensorFlow is there already."""
+    report(1, 1, note)
+    return os.environ.get("TF_USE_LEGACY_KERAS"), "tensorflow" in sys.modules, os.getpid()
+
+
 def say(report: Report, text: str) -> None:
     print(text, "to stdout")  # noqa: T201
     print(text, "to stderr", file=sys.stderr)  # noqa: T201

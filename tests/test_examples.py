@@ -81,6 +81,28 @@ def test_the_digits_example_is_as_good_in_every_mode(digits: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model", ["net.keras", "net.h5"])
+def test_training_wins_back_what_int8_loses(spread: Path, model: str) -> None:
+    """From a Keras 3 archive, whose layers are rebuilt, and from the file of Keras 2."""
+    options = ("--set", f"model.keras=build/{model}", "--only", "int8", "--only", "qat_int8")
+    ran = tflq("convert", spread / "recipe.yaml", *options, "--output", spread / model, "--json")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    int8, learned = json.loads(ran.stdout)["variants"]
+    assert int8["metric"]["drop"] > 0.1
+    assert learned["gain"]["against"] == "int8"
+    assert learned["gain"]["share"] > 0.5
+
+
+@pytest.fixture(scope="module")
+def spread(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the example whose channels differ in magnitude, trained from nothing."""
+    folder = tmp_path_factory.mktemp("qat") / "qat"
+    shutil.copytree(ROOT / "examples/qat", folder, ignore=shutil.ignore_patterns("build"))
+    assert "with its channels spread" in python(folder / "train.py")
+    return folder
+
+
+@pytest.mark.slow
 def test_every_config_runs(digits: Path) -> None:
     ran = tflq("convert", *(digits / "configs" / config.name for config in CONFIGS), "--json")
     assert (ran.returncode, ran.stderr) == (0, "")

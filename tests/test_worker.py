@@ -339,3 +339,41 @@ def test_a_death_may_pass_but_not_a_refusal(workers: Workers) -> None:
     with pytest.raises(DatasetError) as refusal:
         workers.run(task(tasks.refuse))
     assert (death.value.may_pass, refusal.value.may_pass) == (True, False)
+
+
+LEGACY = {"TF_USE_LEGACY_KERAS": "1"}
+
+
+def test_task_with_an_environment_has_a_process_without_tensorflow(company: Company) -> None:
+    with company.hire() as workers:
+        task = Task("train", tasks.tell, ("epoch 1",), ConversionError, environment=LEGACY)
+        variable, has_tensorflow, process = workers.run(task).value
+    assert (variable, has_tensorflow) == ("1", False)
+    assert process != os.getpid()
+    assert "TF_USE_LEGACY_KERAS" not in os.environ
+    assert Progress("train", 1, 1, "epoch 1") in company.events
+    assert [type(event) for event in company.events][-1] is Finished
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "said"),
+    [
+        (tasks.fail, ("boom",), "train: ZeroDivisionError: boom"),
+        (tasks.signal_itself, (signal.SIGSEGV,), "train: the worker process crashed with SIGSEGV"),
+        (tasks.exit_at_once, (3,), "train: the worker process ended by itself, with exit code 3"),
+    ],
+)
+def test_its_failures_are_told_like_any_other(
+    company: Company, function: Callable[..., Any], arguments: tuple[Any, ...], said: str
+) -> None:
+    with company.hire() as workers, pytest.raises(ConversionError) as error:
+        workers.run(Task("train", function, arguments, ConversionError, environment=LEGACY))
+    assert str(error.value).startswith(said)
+
+
+def test_the_environment_of_the_caller_is_as_before(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "0")
+    with company.hire() as workers:
+        told = workers.run(Task("train", tasks.tell, ("",), ConversionError, environment=LEGACY)).value
+    assert told[0] == "1"
+    assert os.environ["TF_USE_LEGACY_KERAS"] == "0"

@@ -15,8 +15,11 @@ from tflq.evaluate import Evaluation, Plan, Record
 from tflq.inputs import oddities
 from tflq.job import Begun, Calibrations, Draft
 from tflq.recipe import Recipe
-from tflq.result import Baseline, Data, Measured, Ranging, Result, Run, Variant
+from tflq.result import Baseline, Data, Measured, Ranging, Result, Run, Training, Variant
 from tflq.rules import Violation
+from tflq.scores import with_gains
+from tflq.trainer import Pupil
+from tflq.worker import Done, Failed
 
 PACKAGES = ("tensorflow", "ai-edge-litert", "numpy", "keras", "tf-keras")
 
@@ -33,6 +36,7 @@ class Evidence:
     source: Record | TflqError
     calibrations: Calibrations | TflqError | None
     notes: tuple[str, ...]
+    trained: Done[Pupil] | Failed | None
 
 
 def conclude(evidence: Evidence, drafts: Sequence[Draft], run: Run) -> Result:
@@ -48,8 +52,9 @@ def conclude(evidence: Evidence, drafts: Sequence[Draft], run: Run) -> Result:
         evaluation=_evaluation(evidence),
         metric=recipe.measured_on.scoring.name if recipe.measured_on.scoring else None,
         baseline=_baseline(evidence),
-        variants=tuple(_variant(evidence, draft) for draft in drafts),
+        variants=with_gains([_variant(evidence, draft) for draft in drafts]),
         run=run,
+        training=_training(evidence),
     )
 
 
@@ -139,6 +144,26 @@ def _variant(evidence: Evidence, draft: Draft) -> Variant:
         error=draft.error,
         is_reproduced=draft.is_reproduced,
         seconds=draft.seconds,
+        is_trained=draft.variant is not None and draft.variant.trained,
+        weighed=draft.weighed,
+    )
+
+
+def _training(evidence: Evidence) -> Training | None:
+    given, trained = evidence.recipe.training, evidence.trained
+    if given is None or not isinstance(trained, Done):
+        return None
+    made = trained.value.trained
+    return Training(
+        dataset=str(given.dataset),
+        samples=made.samples,
+        of=made.total,
+        loss=given.loss,
+        from_logits=made.from_logits,
+        metric=made.metric,
+        phases=made.phases,
+        skipped_layers=made.skipped,
+        seconds=trained.seconds,
     )
 
 
@@ -156,6 +181,9 @@ def _violations(evidence: Evidence, draft: Draft) -> Iterator[Violation]:
     if draft.verified:
         yield from draft.verified.violations
     if draft.record and isinstance(evidence.base, Record):
-        yield from scores.suspicions(draft.record, evidence.base)
+        is_trained = draft.variant is not None and draft.variant.trained
+        for violation in scores.suspicions(draft.record, evidence.base):
+            if violation.severity == "error" or not is_trained:  # which may answer otherwise, and as well
+                yield violation
         if isinstance(evidence.source, Record):
             yield from scores.strays(evidence.source)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tflq import cache
+from tflq import cache, trainer
 from tflq.cache import Store
 from tflq.errors import RecipeError
 from tflq.findings import Evidence, conclude
-from tflq.job import Draft, Judge, Maker, Shelf, Source, file_name, remake
-from tflq.recipe import Recipe, dump
+from tflq.job import Draft, Judge, Maker, Shelf, Source, convert_trained, file_name, make
+from tflq.recipe import Recipe, check_source, dump
 from tflq.report.machine import to_json
 from tflq.report.page import to_markdown
 from tflq.result import Result, Run, Stage
@@ -45,7 +46,10 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
     With `file`, measure that .tflite instead, and install nothing. Raises SourceError, DatasetError or ConversionError
     where nothing can be made or measured at all; whatever concerns one variant is in its row of the result.
     """
-    recipe.model.check()
+    if file is None:
+        check_source(recipe)
+    else:
+        recipe.model.check()
     if file is not None and not file.is_file():
         raise RecipeError(f"{file}: there is no such file")
     preload_tensorflow()
@@ -60,21 +64,30 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         drafts = [Draft(None, file.name, file)] if file else maker.convert(source, begun, calibrations)
         if settings.verifies_reproducible:
             drafts = _made_again(drafts, Maker(recipe, folder / "again", workers, 2 * settings.jobs, Shelf(recipe)))
+        trained = None if file else trainer.train(recipe, source.prepared, folder, workers)
+        drafts = _in_order(recipe, [*drafts, *convert_trained(maker, source, trained)]) if trained else drafts
         drafts = judge.try_out(judge.verify(drafts, source.prepared), begun.probe, source.prepared)
+        drafts = judge.weigh(drafts)
         plan = judge.plan(source.prepared, begun)
         drafts, base, original = judge.measure(drafts, begun.probe, plan)
         drafts = judge.time(drafts, begun.probe)
-        evidence = Evidence(recipe, plan, begun, base, original, calibrations, (*_notes(source), *shelf.notes))
+        evidence = Evidence(recipe, plan, begun, base, original, calibrations, (*_notes(source), *shelf.notes), trained)
         result = conclude(evidence, drafts, Run(clock.seconds, workers.peak_rss_bytes, tuple(clock.stages)))
         if file is None:
             install(result, recipe, {draft.name: draft.path for draft in drafts}, folder)
+            _forget_checkpoint(recipe, drafts)
     return result
+
+
+def _in_order(recipe: Recipe, drafts: Sequence[Draft]) -> list[Draft]:
+    names = [variant.name for variant in recipe.variants]
+    return sorted(drafts, key=lambda draft: names.index(draft.name))
 
 
 def _made_again(drafts: Sequence[Draft], maker: Maker) -> list[Draft]:
     """The drafts, each told whether its file comes out the same from nothing kept and with other shards."""
     maker.folder.mkdir()
-    again = {draft.name: cache.sha256(draft.path) for draft in remake(maker) if draft.path}
+    again = {draft.name: cache.sha256(draft.path) for draft in make(maker, maker.prepare()) if draft.path}
     return [
         replace(draft, is_reproduced=again.get(draft.name) == cache.sha256(draft.path)) if draft.path else draft
         for draft in drafts
@@ -129,3 +142,10 @@ def install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], fo
             target.unlink(missing_ok=True)
     for name in texts:
         (folder / name).replace(recipe.output / name)
+
+
+def _forget_checkpoint(recipe: Recipe, drafts: Sequence[Draft]) -> None:
+    """Remove it once it is of no more use: there is no training, or all that it led to was made."""
+    trained = [draft.path for draft in drafts if draft.variant and draft.variant.trained]
+    if recipe.training is None or (trained and all(trained)):
+        shutil.rmtree(recipe.output / trainer.CHECKPOINT, ignore_errors=True)

@@ -9,15 +9,16 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from tflq import layers, strict
+from tflq import layers, strict, training
 from tflq.calibrate import Calibration
 from tflq.datasets import Random
 from tflq.errors import RecipeError
 from tflq.evaluate import Evaluation
 from tflq.inputs import Input
-from tflq.modes import CALIBRATED, Converter, Float32, Int8, Mode, ModeName, named
+from tflq.modes import CALIBRATED, LEARNED, Converter, Float32, Int8, Mode, ModeName, default_name, named
 from tflq.sources import Model, SavedModel
 from tflq.strict import AsTuple, FileName, RecipePath, Strict, or_words
+from tflq.training import Technique, Training
 
 RANDOM_SAMPLES = 16
 """Random samples that show whether a file runs and how near it is to the float model."""
@@ -51,6 +52,7 @@ def _homes() -> dict[str, str]:
         "model": SavedModel,
         "calibration": Calibration,
         "evaluation": Evaluation,
+        "training": Training,
         "latency": Latency,
         "variants": Int8,
         "converter": Converter,
@@ -71,6 +73,7 @@ class Recipe(Strict):
     inputs: dict[str, Input] = Field({}, description="For each input of the model, how it is made from a row.")
     calibration: Calibration | None = Field(None, description="Needed by integer modes.")
     evaluation: Evaluation | None = Field(None, description="Without it, fidelity is measured on calibration samples.")
+    training: Training | None = Field(None, description="Needed by qat_int8, qat_int8_only and `trained: true`.")
     latency: Annotated[Latency | Literal["off"], or_words("a mapping such as {runs: 50}", "off")] = Field(
         Latency(), description="How the time of one call is measured, or off."
     )
@@ -104,6 +107,14 @@ class Recipe(Strict):
             allow_custom_ops=any(variant.allow_custom_ops for variant in self.variants),
             select_tf_ops=any(variant.select_tf_ops for variant in self.variants),
         )
+
+    @property
+    def techniques(self) -> tuple[Technique, ...]:
+        """Those of training that a variant is made of; none where it is made for nothing."""
+        if self.training is None or not any(variant.trained for variant in self.variants):
+            return ()
+        is_learned = any(variant.mode in LEARNED for variant in self.variants)
+        return tuple(technique for technique in self.training.techniques if is_learned or technique != "quantize")
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
@@ -142,11 +153,19 @@ def _conflicts(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
     asked: dict[strict.Location, dict[str, Any]] = {
         ("variants", i): one if isinstance(one, dict) else {"mode": one} for i, one in enumerate(listed)
     }
-    yield from _same_names({location: one.get("name") or one.get("mode") for location, one in asked.items()})
-    for location, one in {**asked, ("mode",): {"mode": mode}}.items():
+    names = {location: one.get("name") or _default_name(one) for location, one in asked.items()}
+    yield from _same_names(names)
+    every: dict[strict.Location, dict[str, Any]] = {**asked, ("mode",): {"mode": mode}}
+    yield from training.conflicts(data, every)
+    for location, one in every.items():
         if one.get("mode") in CALIBRATED and data.get("calibration") is None:
             yield location, f"{one['mode']} takes its ranges from samples: give calibration with a dataset"
     yield from _conflicts_of_evaluation(data)
+
+
+def _default_name(variant: dict[str, Any]) -> str | None:
+    mode = variant.get("mode")
+    return default_name(mode, variant.get("trained") is True) if isinstance(mode, str) else None
 
 
 def _same_names(names: Mapping[strict.Location, Any]) -> Iterator[tuple[strict.Location, str]]:
@@ -177,6 +196,13 @@ def only(recipe: Recipe, names: Sequence[str]) -> Recipe:
     return recipe.model_copy(update={"variants": kept})
 
 
+def check_source(recipe: Recipe) -> None:
+    """SourceError where there is certainly no such model, or none that can be trained; needs no TensorFlow."""
+    recipe.model.check()
+    if recipe.techniques:
+        training.check(recipe.model)
+
+
 def warnings(recipe: Recipe) -> Iterator[str]:
     """What is allowed, but probably not meant."""
     if isinstance(recipe.measured_on.dataset, Random):
@@ -187,8 +213,25 @@ def warnings(recipe: Recipe) -> Iterator[str]:
         yield "there is no evaluation: fidelity is measured on the calibration samples, which flatters it"
     if recipe.calibration and not any(variant.needs_ranges for variant in recipe.variants):
         yield "calibration is given, but none of the variants reads it"
+    yield from _warnings_of_training(recipe)
     if recipe.calibration and recipe.evaluation and recipe.calibration.dataset == recipe.evaluation.dataset:
         yield "calibration and evaluation share a dataset, so the quantized models have seen what they are tested on"
+
+
+def _warnings_of_training(recipe: Recipe) -> Iterator[str]:
+    given = recipe.training
+    if given is None:
+        return
+    if not recipe.techniques:
+        yield "training is given, but none of the variants is made of what it leaves"
+    elif set(recipe.techniques) < set(given.techniques):
+        yield "training.techniques has quantize, but there is no qat_int8 or qat_int8_only to make of it"
+    if isinstance(given.dataset, Random):
+        yield "trained on random numbers, not on real data: the trained files are of no use but for a trial"
+    if recipe.evaluation and given.dataset == recipe.evaluation.dataset:
+        yield "training and evaluation share a dataset, so the trained models have seen what they are tested on"
+    if recipe.evaluation and given.validation and given.validation.dataset == recipe.evaluation.dataset:
+        yield "training.validation and evaluation share a dataset, so the best epoch was chosen by the test"
 
 
 def dump(recipe: Recipe, folder: Path) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from tflq.calibrate import Clip
 from tflq.contract import FloatOp
 from tflq.errors import TflqError
+from tflq.flatbuffer import Weights
 from tflq.inputs import Summary
 from tflq.interpreter import Latency
 from tflq.rules import Violation
+from tflq.training import Phase
 
 Status = Literal["ok", "failed", "broken", "error"]
 
@@ -89,6 +92,62 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Weighed:
+    """What pruning and clustering are for."""
+
+    gzip_bytes: int
+    weights: tuple[Weights, ...]
+
+    @property
+    def zeros(self) -> float:
+        """The share of all weights that are zero."""
+        sizes = [math.prod(one.shape) for one in self.weights]
+        return sum(size * one.zeros for size, one in zip(sizes, self.weights, strict=True)) / max(sum(sizes), 1)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A trained variant against the one that was made of the source in the same mode."""
+
+    against: str
+    value: float
+    """What is better in the metric, positive whichever way is up; negative where training cost accuracy."""
+    lost: float
+    """What the other variant loses against the float32 .tflite."""
+
+    @property
+    def share(self) -> float | None:
+        """Of the loss that was won back; None where there was none."""
+        return self.value / self.lost if self.lost > 0 else None
+
+    @property
+    def in_words(self) -> str:
+        if self.share is None:
+            told = f"is better by {self.value:.4f} than" if self.value > 0 else f"loses {-self.value:.4f} more than"
+            return f"{'is as good as' if self.value == 0 else told} {self.against}, which loses nothing"
+        if self.value <= 0:
+            return f"wins back nothing of the {self.lost:.4f} that {self.against} loses ({self.value:+.4f})"
+        return f"wins back {self.value:.4f} of the {self.lost:.4f} that {self.against} loses ({self.share:.0%})"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How trained variants came about."""
+
+    dataset: str
+    samples: int
+    of: int | None
+    """Rows that the dataset holds; None where that cannot be told without reading it all."""
+    loss: str
+    from_logits: bool | None
+    """Of a cross-entropy: whether the model answers logits."""
+    metric: str
+    phases: tuple[Phase, ...]
+    skipped_layers: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Variant:
     """A row of the report: one variant of the recipe, made or not."""
 
@@ -104,11 +163,14 @@ class Variant:
     is_reproduced: bool | None = None
     """Whether the file had the same bytes when it was made again; None where it was not."""
     seconds: float = 0.0
+    is_trained: bool = False
+    weighed: Weighed | None = None
+    gain: Gain | None = None
 
     @property
     def has_integers(self) -> bool:
         """Whether its mode asks for integer activations, so that ops left in float are worth a word."""
-        return self.mode is not None and self.mode.startswith("int")
+        return self.mode is not None and "int" in self.mode
 
     @property
     def exit_code(self) -> int:
@@ -203,6 +265,7 @@ class Result:
     baseline: Baseline
     variants: tuple[Variant, ...]
     run: Run
+    training: Training | None = None
 
     @property
     def exit_code(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from tflq.evaluate import Record
 from tflq.metrics import Metric, fidelity, paired_drop
 from tflq.recipe import Gates
-from tflq.result import File, Gate, Measured, Output, Score
+from tflq.result import File, Gain, Gate, Measured, Output, Score, Variant
 from tflq.rules import Severity, Violation
 
 NEAR_SOURCE_DB = 30.0
@@ -19,6 +19,9 @@ NEAR_SOURCE_DB = 30.0
 
 FAR_DB = 10.0
 """Below this an output has little left of the float32 file's; whether that is of use only a metric can tell."""
+
+PEERS = {"qat_int8": ("int8", "int8_only"), "qat_int8_only": ("int8_only", "int8")}
+"""The modes of the source itself that quantization-aware training is held against, the first that there is."""
 
 
 def metric_value(metric: Metric | None, record: Record) -> float | None:
@@ -75,6 +78,23 @@ def _sampled_gates(asked: Gates, measured: Measured) -> Iterator[Gate]:
         )
         passed = lowest is None or lowest >= asked.min_sqnr_db
         yield Gate("min_sqnr_db", asked.min_sqnr_db, lowest, passed, certain=True)
+
+
+def with_gains(variants: Sequence[Variant]) -> tuple[Variant, ...]:
+    """The variants, the trained ones held against those that were made of the source itself."""
+    return tuple(replace(variant, gain=_gain(variant, variants)) for variant in variants)
+
+
+def _gain(variant: Variant, variants: Sequence[Variant]) -> Gain | None:
+    others = [
+        other for mode in PEERS.get(variant.mode or "", (variant.mode,)) for other in variants if other.mode == mode
+    ]
+    peers = [other for other in others if not other.is_trained and other.measured and other.measured.metric]
+    score = variant.measured.metric if variant.measured else None
+    if not variant.is_trained or score is None or not peers:
+        return None
+    against = peers[0].measured.metric if peers[0].measured else None
+    return Gain(peers[0].name, against.drop - score.drop, against.drop) if against else None
 
 
 def suspicions(record: Record, float32: Record) -> Iterator[Violation]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from tflq.errors import EvaluationError
 from tflq.flatbuffer import Graph, Signature
 from tflq.interpreter import Runner
 from tflq.modes import Mode
-from tflq.result import File, Port
+from tflq.result import File, Port, Weighed
 from tflq.rules import Violation
 from tflq.sources import Prepared
 from tflq.worker import Report
@@ -37,8 +38,14 @@ def verify(_: Report, path: Path, variant: Mode | None, source: Prepared) -> Ver
         outputs = {spec: variant.output_dtype(spec.dtype) for spec in source.outputs}
         found += [*variant.violations(graph), *signature_violations(graph, inputs, outputs)]
     found += [*_lost_weights(graph, variant, source), *_state(graph)]
-    is_integer = any(True for _ in quantized_activations(graph)) if variant is None else variant.needs_ranges
+    is_integer = any(True for _ in quantized_activations(graph)) if variant is None else variant.is_integer
     return Verified(describe(path, graph, is_integer), tuple(found))
+
+
+def weigh(_: Report, path: Path) -> Weighed:
+    """The file's weights, one by one, and its size as gzip sends it."""
+    graph = flatbuffer.load(path)
+    return Weighed(len(gzip.compress(path.read_bytes(), mtime=0)), tuple(flatbuffer.weights(graph)))
 
 
 def try_out(_: Report, path: Path, arrays: Sample, is_open: bool) -> None:

@@ -110,7 +110,9 @@ def source_files(recipe: Recipe) -> list[Path]:
 def data_files(recipe: Recipe) -> list[Path]:
     """The files of the datasets and the code that the recipe names; DatasetError where nobody can tell which."""
     found: list[Path] = []
-    for dataset in [section.dataset for section in (recipe.calibration, recipe.evaluation) if section]:
+    learned_from = recipe.training and (recipe.training, recipe.training.validation)
+    sections = (recipe.calibration, recipe.evaluation, *(learned_from or ()))
+    for dataset in [section.dataset for section in sections if section]:
         files = code_files(dataset) if isinstance(dataset, Python) else dataset.files()
         if files is None:
             raise DatasetError(f"{dataset} is not prepared here yet")

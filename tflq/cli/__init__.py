@@ -14,9 +14,11 @@ from tflq.cli.batch import batch
 from tflq.cli.boundary import boundary, complain, print_json
 from tflq.cli.cache import show_cache
 from tflq.cli.options import ExistingFile, File, Options, pass_options
+from tflq.cli.outcome import show
 from tflq.errors import RecipeError, TflqError
 
 if TYPE_CHECKING:
+    from tflq.advise import Target
     from tflq.cli.display import Display
     from tflq.recipe import Recipe
     from tflq.result import Result
@@ -117,6 +119,32 @@ def init(options: Options, model: Path, target: Path | None) -> None:
 
 
 @main.command()
+@click.argument("recipe", type=File)
+@click.option("--target", type=click.Choice(["cpu", "gpu", "integer"]), default="cpu", help="Where it is to run.")
+@click.option("--tolerate", metavar="DROP", type=float, help="Of the metric; by default the recipe's gate, or 0.01.")
+@option.overriding
+@option.output
+@pass_options
+def advise(options: Options, recipe: Path, target: Target, tolerate: float | None) -> None:
+    """Recommend one variant of RECIPE, by what was measured.
+
+    In three lines: which, why, and whether training is worth it. `tflq convert` must have run before.
+    """
+    from tflq import advise as advising
+
+    with boundary():
+        loaded = _adjusted(_load((recipe,), options.overrides)[0], options, 1)
+        measured = advising.read(loaded)
+        gate = loaded.gates.max_metric_drop
+        tolerated = next(drop for drop in (tolerate, gate, advising.TOLERATED) if drop is not None)
+        advice = advising.advise(loaded, measured, target, tolerated)
+    if measured.is_stale:
+        _note(f"{recipe}: was changed since it was measured, or run with other options")
+    for name, said in (("ship", advice.recommended), ("why", advice.reason), ("training", advice.training)):
+        click.echo(f"{name + ':':<10}{said}")
+
+
+@main.command()
 @click.argument("file", metavar="FILE.tflite", type=ExistingFile)
 @click.argument("recipe", type=File)
 @option.overriding
@@ -210,18 +238,22 @@ def _refuse_overwriting(target: Path) -> None:
 
 def _check(path: Path, recipe: Recipe) -> int:
     """Say what there is to say of it; the exit code."""
-    from tflq.recipe import warnings
+    from tflq.recipe import check_source, warnings
 
     try:
-        recipe.model.check()
+        check_source(recipe)
     except TflqError as error:
         complain(error, f"{path}: ")
         return error.exit_code
     for warning in warnings(recipe):
-        click.echo(f"{click.style('note:', fg='yellow')} {path}: {warning}", err=True)
+        _note(f"{path}: {warning}")
     names = ", ".join(variant.name for variant in recipe.variants)
     click.echo(f"{path}: ok: {recipe.model.path} to {names} in {recipe.output}")
     return 0
+
+
+def _note(text: str) -> None:
+    click.echo(f"{click.style('note:', fg='yellow')} {text}", err=True)
 
 
 def _run(recipe: Recipe, options: Options, file: Path | None) -> Result | TflqError:
@@ -241,7 +273,7 @@ def _run(recipe: Recipe, options: Options, file: Path | None) -> Result | TflqEr
         complain(error, f"{recipe.name}: ")
         return error
     if not options.as_json:
-        _show(result, recipe, file)
+        show(result, recipe, file)
     return result
 
 
@@ -251,15 +283,3 @@ def _display(options: Options) -> Display:
     from tflq.cli.display import Display
 
     return Display(Console(stderr=True), options.verbose, is_silent=options.as_json)
-
-
-def _show(result: Result, recipe: Recipe, file: Path | None) -> None:
-    from rich.console import Console
-
-    from tflq.report.terminal import renderables
-
-    console = Console()
-    for renderable in renderables(result):
-        console.print(renderable)
-    if file is None:
-        console.print(f"report: {recipe.output / 'report.md'}", highlight=False, soft_wrap=True)

@@ -18,6 +18,7 @@ class Display:
     def __init__(self, console: Console, is_verbose: bool, is_silent: bool) -> None:
         self.console, self.is_verbose, self.is_silent = console, is_verbose, is_silent
         self.bars: dict[str, TaskID] = {}
+        self.notes: dict[str, str] = {}
         self.done = 0
         self.progress = Progress(
             TextColumn("{task.description}"),
@@ -42,15 +43,22 @@ class Display:
         match event:
             case Started(stage):
                 self.bars[stage] = self.progress.add_task(stage, total=None, count="")
-            case worker.Progress(stage, done, total):
+            case worker.Progress(stage, done, total, note):
                 known = total if total < 10**9 else None
-                count = f"{done}/{known}" if known else str(done)
+                count = f"{done}/{known} {note}" if known else str(done)
+                self._tell(stage, note)
                 self.progress.update(self.bars[stage], completed=done, total=known, count=count)
             case Finished():
                 self._finish(event)
             case Said(text):
                 if self.is_verbose:
                     self.console.print(text, end="", markup=False, highlight=False, style="dim")
+
+    def _tell(self, stage: str, note: str) -> None:
+        """Say what is new, where no bar shows it."""
+        if note and note != self.notes.get(stage) and not self.is_silent and not self.console.is_terminal:
+            self.console.print(f"{stage}: {note}", highlight=False, soft_wrap=True)
+        self.notes[stage] = note
 
     def _finish(self, event: Finished) -> None:
         self.done += 1

@@ -10,6 +10,7 @@ from tflq.flatbuffer.inventory import (
     size_by_dtype,
 )
 from tflq.flatbuffer.reader import load, read
+from tflq.flatbuffer.weights import Weights, weights
 
 __all__ = [
     "ABSENT",
@@ -23,9 +24,11 @@ __all__ = [
     "Signature",
     "Subgraph",
     "Tensor",
+    "Weights",
     "float_operators",
     "load",
     "operator_counts",
     "read",
     "size_by_dtype",
+    "weights",
 ]

@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from tflq.job.draft import Base, Draft, file_name
-from tflq.job.make import Begun, Calibrations, Maker, Source, remake
+from tflq.job.make import Begun, Calibrations, Maker, Source, make
 from tflq.job.measure import Judge
 from tflq.job.shelf import Shelf
+from tflq.job.trained import convert_trained
 
-__all__ = ["Base", "Begun", "Calibrations", "Draft", "Judge", "Maker", "Shelf", "Source", "file_name", "remake"]
+__all__ = [
+    "Base",
+    "Begun",
+    "Calibrations",
+    "Draft",
+    "Judge",
+    "Maker",
+    "Shelf",
+    "Source",
+    "convert_trained",
+    "file_name",
+    "make",
+]

@@ -12,6 +12,7 @@ from tflq.evaluate import Record
 from tflq.interpreter import Latency
 from tflq.modes import Mode
 from tflq.recipe import Recipe
+from tflq.result import Weighed
 from tflq.rules import Violation
 from tflq.verify import Verified
 from tflq.worker import Done, Failed, Task, Workers
@@ -28,6 +29,7 @@ class Draft:
     name: str
     path: Path | None = None
     verified: Verified | None = None
+    weighed: Weighed | None = None
     record: Record | None = None
     latency: Latency | None = None
     error: TflqError | None = None

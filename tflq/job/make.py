@@ -78,7 +78,7 @@ class Maker:
 
     def begin(self, source: Source, makes_variants: bool) -> Begun:
         """All that needs nothing but the source, side by side; raises where nothing can be compared or measured."""
-        drafts = [Draft(variant, variant.name) for variant in self.recipe.variants if makes_variants]
+        drafts = [Draft(one, one.name) for one in self.recipe.variants if makes_variants and not one.trained]
         calibrates = any(_needs_ranges(draft) for draft in drafts)
         kept = self._kept(source) if calibrates else None
         tasks = list(self._first_tasks(source, drafts, calibrates and kept is None))
@@ -105,7 +105,7 @@ class Maker:
             yield Task(SAMPLES, calibrate.gather, (self.recipe.calibration, inputs, prepared, target), DatasetError)
         for draft in drafts:
             if not _needs_ranges(draft) and not self._is_base(draft):
-                yield self._conversion(draft, source, self._path(draft))
+                yield self._conversion(draft, source, self.path(draft))
 
     def _conversion(self, draft: Draft, source: Source, target: Path) -> Task[Any]:
         function = convert.convert_publicly if source.lacking else convert.convert
@@ -114,9 +114,9 @@ class Maker:
 
     def _begun(self, draft: Draft, outcome: Done[Any] | Failed | None) -> Draft:
         if outcome is not None:
-            return replace(draft.after(outcome), path=self._path(draft) if isinstance(outcome, Done) else None)
+            return replace(draft.after(outcome), path=self.path(draft) if isinstance(outcome, Done) else None)
         if self._is_base(draft):
-            return replace(draft, path=Path(shutil.copyfile(self._float32, self._path(draft))))
+            return replace(draft, path=Path(shutil.copyfile(self._float32, self.path(draft))))
         return draft
 
     def _checked_base(self, source: Source) -> Base:
@@ -164,7 +164,13 @@ class Maker:
 
     def _choice(self, calibrated: Calibrated, gathered: Gathered) -> Task[Chosen]:
         assert self.recipe.calibration is not None
-        bits = sorted({variant.activation_bits for variant in self.recipe.variants if variant.needs_ranges})
+        bits = sorted(
+            {
+                variant.activation_bits
+                for variant in self.recipe.variants
+                if variant.needs_ranges and not variant.trained
+            }
+        )
         arguments = (calibrated, gathered, self.recipe.calibration.ranges, bits)
         return Task("choose the ranges", calibrate.choose, arguments, ConversionError)
 
@@ -179,12 +185,12 @@ class Maker:
             return self._quantization(draft, source, calibrations)
 
         made = {draft.name: draft for draft, _ in each(self.workers, waiting, task, self.jobs)}
-        made = {name: replace(d, path=None if d.error else self._path(d)) for name, d in made.items()}
+        made = {name: replace(d, path=None if d.error else self.path(d)) for name, d in made.items()}
         return [made.get(draft.name, draft) for draft in begun.drafts]
 
     def _quantization(self, draft: Draft, source: Source, calibrations: Calibrations) -> Task[None]:
         assert draft.variant is not None
-        stage, path = _stage(draft.name), self._path(draft)
+        stage, path = _stage(draft.name), self.path(draft)
         if calibrations.chosen:
             ranges = calibrations.chosen.by_bits[draft.variant.activation_bits]
             arguments = (calibrations.model, ranges, draft.variant, path)
@@ -203,7 +209,7 @@ class Maker:
     def _float32(self) -> Path:
         return self.folder / "source" / FLOAT32
 
-    def _path(self, draft: Draft) -> Path:
+    def path(self, draft: Draft) -> Path:
         return self.folder / file_name(self.recipe, draft.name)
 
     def _is_base(self, draft: Draft) -> bool:
@@ -212,9 +218,8 @@ class Maker:
         return all(getattr(variant, key) == getattr(base, key) for key in asked)
 
 
-def remake(maker: Maker) -> list[Draft]:
-    """All files once more, where that maker works."""
-    source = maker.prepare()
+def make(maker: Maker, source: Source) -> list[Draft]:
+    """All files of that source, where the maker works."""
     begun = maker.begin(source, makes_variants=True)
     return maker.convert(source, begun, maker.calibrate(source, begun))
 

@@ -15,6 +15,7 @@ from tflq.job.draft import Draft, each
 from tflq.job.make import Begun
 from tflq.job.shelf import Shelf
 from tflq.recipe import Recipe
+from tflq.result import Weighed
 from tflq.sources import Prepared
 from tflq.verify import Verified
 from tflq.worker import Done, Failed, Task, Workers
@@ -52,6 +53,16 @@ class Judge:
         return [
             replace(d, verified=d.verified or verified) for d, verified in each(self.workers, drafts, task, self.jobs)
         ]
+
+    def weigh(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """What pruning and clustering are for: zeros and distinct values of each file, and its size over the wire."""
+        if not {"prune", "cluster"} & set(self.recipe.techniques):
+            return list(drafts)
+
+        def task(draft: Draft) -> Task[Weighed]:
+            return Task(f"weigh {draft.name}", verify.weigh, (draft.path,), EvaluationError)
+
+        return [replace(draft, weighed=weighed) for draft, weighed in each(self.workers, drafts, task, self.jobs)]
 
     def try_out(self, drafts: Sequence[Draft], probe: Probe, source: Prepared) -> list[Draft]:
         """Each file run once, in a process of its own, since a bad file can kill it."""

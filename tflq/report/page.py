@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from tflq.calibrate import Clip
-from tflq.report.table import size, table
+from tflq.report.table import grid, size, table
+from tflq.report.training import training
 from tflq.result import Port, Result, Variant
 
 
@@ -14,14 +15,15 @@ def to_markdown(result: Result) -> str:
     blocks = [
         f"# {result.name}",
         *_beware(result),
-        _grid(table(result).header, table(result).rows),
+        grid(table(result).header, table(result).rows),
         _legend(result),
         *_faults(result),
+        *training(result),
         *_float_ops(result),
         *_ranges(result),
         "## Inputs and outputs",
         "real = (q − zero_point) · scale; q = clip(round(real / scale) + zero_point).",
-        _grid(("file", "", "name", "dtype", "shape", "scale", "zero point"), list(_ports(result))),
+        grid(("file", "", "name", "dtype", "shape", "scale", "zero point"), list(_ports(result))),
         "## How it was made",
         _made(result),
     ]
@@ -31,11 +33,6 @@ def to_markdown(result: Result) -> str:
 def _beware(result: Result) -> Iterator[str]:
     if result.warnings:
         yield "\n".join(f"> **Note:** {warning}" + "  " for warning in result.warnings)
-
-
-def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _legend(result: Result) -> str:
@@ -83,7 +80,7 @@ def _float_ops(result: Result) -> Iterator[str]:
     ]
     if rows:
         yield "## Left in float"
-        yield _grid(("file", "op", "tensor", "reason"), rows)
+        yield grid(("file", "op", "tensor", "reason"), rows)
 
 
 def _ranges(result: Result) -> Iterator[str]:
@@ -97,7 +94,7 @@ def _ranges(result: Result) -> Iterator[str]:
     if found.clips:
         yield "Activations with rare values far from the rest, and the part of the range that each method keeps:"
         header = ("activation", "lowest", "highest", f"{found.method}, here", "percentile 99.99", "mse")
-        yield _grid(header, [_clip(clip) for clip in found.clips])
+        yield grid(header, [_clip(clip) for clip in found.clips])
 
 
 def _clip(clip: Clip) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tflq.result import Result, Variant
@@ -70,3 +71,9 @@ def size(count: int) -> str:
             return f"{count:,.{digits}f} {unit}"
         count /= 1000  # type: ignore[assignment]
     raise AssertionError
+
+
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """In Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

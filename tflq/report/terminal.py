@@ -22,6 +22,8 @@ def renderables(result: Result) -> Iterator[RenderableType]:
     for variant in result.variants:
         if variant.why:
             yield Text.assemble((f"{variant.name}: ", STYLES[variant.status]), variant.why)
+        if variant.gain:
+            yield Text(f"{variant.name}: {variant.gain.in_words}")
 
 
 def _grid(result: Result) -> RichTable:

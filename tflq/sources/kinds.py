@@ -60,25 +60,37 @@ class Keras(Strict):
         if not self.path.is_file():
             what = "is a folder; give it as saved_model" if self.path.is_dir() else "there is no such file"
             raise SourceError(f"{self.path}: {what}")
-        self._keras_version()
+        _ = self.keras_version
 
     def saved(self, folder: Path) -> SavedModel:
         """The model as a SavedModel, written into the folder; SourceError where Keras cannot load it."""
         try:
-            if self._keras_version() < 3:
+            if self.keras_version < 3:
                 import tf_keras
 
                 tf_keras.models.load_model(self.path, compile=False).save(folder, save_format="tf")
             else:
                 import keras
 
-                keras.models.load_model(self.path, compile=False).export(folder, verbose=False)
+                loaded = keras.models.load_model(self.path, compile=False)
+                self._refuse_quantized(loaded)
+                loaded.export(folder, verbose=False)
         except (ValueError, TypeError, OSError, KeyError, AttributeError, NotImplementedError) as error:
             remedy = "if it needs code of yours, load it there and give its export as saved_model"
             raise SourceError(f"{self.path}: Keras cannot load or export it ({remedy}): {_root(error)}") from error
         return SavedModel(saved_model=folder)
 
-    def _keras_version(self) -> int:
+    def _refuse_quantized(self, model: Any) -> None:
+        for layer in getattr(model, "layers", ()):
+            if mode := getattr(layer, "quantization_mode", None):
+                raise SourceError(
+                    f"{self.path}: layer {layer.name!r} was quantized by Keras ({mode}), which TensorFlow Lite cannot"
+                    " express: give the model as it was before quantize()"
+                )
+            self._refuse_quantized(layer)
+
+    @property
+    def keras_version(self) -> int:
         """The major version of the Keras that wrote the file."""
         try:
             version = _archive_version(self.path) if zipfile.is_zipfile(self.path) else _h5_version(self.path)

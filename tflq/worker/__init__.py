@@ -7,10 +7,12 @@ talks to the person.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -56,6 +58,8 @@ __all__ = [
 
 POLL_SECONDS = 0.2
 NO_LIMITS = Budget()
+_FORK_SERVER = multiprocessing.get_context("forkserver")
+_SPAWN = multiprocessing.get_context("spawn")
 
 
 def preload_tensorflow() -> None:
@@ -129,10 +133,11 @@ class Workers:
 
     def _start(self, position: int, task: Task[Any]) -> _Running:
         self.listen(Started(task.stage))
-        context = multiprocessing.get_context("forkserver")
+        context = _SPAWN if task.environment else _FORK_SERVER
         inbox, outbox = context.Pipe(duplex=False)
-        process = context.Process(target=work, args=(outbox, self.log, task), daemon=False)
-        process.start()
+        process: BaseProcess = context.Process(target=work, args=(outbox, self.log, task), daemon=False)
+        with _environment(task.environment):
+            process.start()
         outbox.close()
         return _Running(task, position, process, inbox, time.monotonic())
 
@@ -198,6 +203,21 @@ class Workers:
         died = task.error(f"{task.stage}: {failure}{remedy} (log: {self.log})")
         died.may_pass = True
         return Failed(answer.error if answer else died, seconds)
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set them for the process that starts meanwhile: what it imports first may read them."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _cause(exit_code: int) -> str:

@@ -101,10 +101,10 @@ def _told(raised: BaseException) -> str:
 def _reporter(outbox: Connection, stage: str) -> Report:
     last = 0.0
 
-    def report(done: int, total: int) -> None:
+    def report(done: int, total: int, note: str = "") -> None:
         nonlocal last
         if done == total or time.monotonic() - last > REPORT_SECONDS:
             last = time.monotonic()
-            outbox.send(Progress(stage, done, total))
+            outbox.send(Progress(stage, done, total, note))
 
     return report

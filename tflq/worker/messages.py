@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Generic, NoReturn, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from tflq.errors import TflqError
 
 T = TypeVar("T")
-Report = Callable[[int, int], None]
-"""What a worker's function calls with how much is done, and of how much."""
+
+
+class Report(Protocol):
+    """What a worker's function calls with how much is done, and of how much, and with a figure worth showing."""
+
+    def __call__(self, done: int, total: int, note: str = "", /) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class Task(Generic[T]):
     error: type[TflqError]
     remedy: str = ""
     """What to try where the worker dies of it."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What must be set before TensorFlow is imported, so that the worker cannot be one that has it already."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class Progress:
     stage: str
     done: int
     total: int
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""The modes: for each, what is asked of the converter, and the contract that the file itself is held to."""
+"""The kinds of mode: what is asked of the converter, and the contract of the file that comes out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import ConfigDict, Field, field_validator
 from typing_extensions import Self
 
 from tflq.contract import (
@@ -54,7 +54,11 @@ class Converter(Strict):
         return value
 
 
-ModeName = Literal["float32", "dynamic", "float16", "int8", "int8_only", "int16x8", "int16x8_only"]
+ModeName = Literal[
+    "float32", "dynamic", "float16", "int8", "int8_only", "int16x8", "int16x8_only", "qat_int8", "qat_int8_only"
+]
+TRAINED = "trained_"
+"""Begins the name of an ordinary mode's variant that is made of the trained model."""
 
 
 def _tell_editors(schema: dict[str, Any], kind: type[_Variant]) -> None:
@@ -68,19 +72,30 @@ INPUT_TYPE = "The type of the file's inputs that are float in the source."
 OUTPUT_TYPE = "The type of the file's outputs that are float in the source."
 
 
+def default_name(mode: str, is_trained: bool) -> str:
+    """Of a variant that the recipe gives none."""
+    return mode if mode.startswith("qat_") or not is_trained else TRAINED + mode
+
+
 class _Variant(Converter):
     """What every mode has: a name, the types of its inputs and outputs, the converter's options."""
 
     model_config = ConfigDict(json_schema_extra=_tell_editors)
 
     needs_ranges: ClassVar[bool] = False
+    """Whether the ranges of activations are taken from calibration samples."""
+    is_integer: ClassVar[bool] = False
+    """Whether it computes in integers, so that an op in float is worth a word."""
     io_types: ClassVar[tuple[str, ...]] = ("float32",)
     activations: ClassVar[str] = "float32"
     is_strict: ClassVar[bool] = False
     """Whether an op in float breaks its contract."""
+    ignored: ClassVar[tuple[str, ...]] = ()
+    """Options of the converter that this mode has no use for, since it is the training that decides."""
 
     mode: ModeName
     name: FileName = Field("", description="Ends the file's name; by default the mode's name.")
+    trained: bool = Field(False, description="Make it of the model that training pruned or clustered.")
     inference_input_type: str = Field("float32", description=INPUT_TYPE)
     inference_output_type: str = Field("float32", description=OUTPUT_TYPE)
 
@@ -94,7 +109,7 @@ class _Variant(Converter):
 
     def model_post_init(self, _: Any) -> None:
         if not self.name:
-            self.__dict__["name"] = self.mode
+            self.__dict__["name"] = default_name(self.mode, self.trained)
 
     @property
     def activation_bits(self) -> int:
@@ -103,7 +118,7 @@ class _Variant(Converter):
 
     def with_defaults(self, converter: Converter) -> Self:
         """The variant, with the converter's options where it has none of its own."""
-        own = self.model_fields_set
+        own = self.model_fields_set | set(self.ignored)
         return self.model_copy(update={k: getattr(converter, k) for k in Converter.model_fields if k not in own})
 
     def configure(self, converter: Any) -> None:
@@ -186,6 +201,7 @@ class _Integer(_Variant):
     """A mode with integer activations, whose ranges are taken from calibration samples."""
 
     needs_ranges: ClassVar[bool] = True
+    is_integer: ClassVar[bool] = True
     activations: ClassVar[str] = "int8"
 
     def _broken_promises(self, graph: Graph) -> Iterator[Violation]:
@@ -251,47 +267,36 @@ class Int16x8Only(_Integer):
         converter.target_spec.supported_ops = [only]
 
 
-MODES = (Float32, Dynamic, Float16, Int8, Int8Only, Int16x8, Int16x8Only)
-CALIBRATED = tuple(str(kind.model_fields["mode"].default) for kind in MODES if kind.needs_ranges)
+class _Trained(_Integer):
+    """A mode whose ranges were learned: they are in the model, and nothing is calibrated."""
+
+    needs_ranges: ClassVar[bool] = False
+    ignored: ClassVar[tuple[str, ...]] = ("per_channel", "per_channel_dense", "keep_float", "bias_correction")
+    trained: bool = Field(True, description="Always so.")
+
+    @field_validator("trained")
+    @classmethod
+    def _is_trained(cls, value: bool) -> bool:
+        if not value:
+            raise ValueError("what is learned is always of the trained model: leave this out")
+        return value
+
+    def _ask(self, converter: Any, tf: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]  # and no other set of ops: that would want samples
 
 
-def _as_variant(value: Any) -> Any:
-    variant = {"mode": value} if isinstance(value, str) else value
-    if not isinstance(variant, dict):
-        return variant
-    mode, modes = variant.get("mode"), get_args(ModeName)
-    if mode not in modes:
-        said = "a variant needs a mode" if mode is None else f"there is no mode {mode!r}"
-        raise ValueError(f"{said}{did_you_mean(str(mode), modes)}; the modes are {', '.join(modes)}")
-    return variant
+class QatInt8(_Trained):
+    """int8, with scales that quantization-aware training learned; layers left out of it stay in float."""
+
+    io_types: ClassVar[tuple[str, ...]] = ("float32", "int8", "uint8")
+    mode: Literal["qat_int8"] = "qat_int8"
 
 
-def _tag(value: Any) -> str:
-    return f"<{value.get('mode') if isinstance(value, dict) else getattr(value, 'mode', None)}>"
+class QatInt8Only(_Trained):
+    """int8 throughout by quantization-aware training; a single op in float breaks the contract."""
 
-
-Mode = Annotated[
-    Annotated[Float32, Tag("<float32>")]
-    | Annotated[Dynamic, Tag("<dynamic>")]
-    | Annotated[Float16, Tag("<float16>")]
-    | Annotated[Int8, Tag("<int8>")]
-    | Annotated[Int8Only, Tag("<int8_only>")]
-    | Annotated[Int16x8, Tag("<int16x8>")]
-    | Annotated[Int16x8Only, Tag("<int16x8_only>")],
-    Discriminator(
-        _tag,
-        custom_error_type="fault",
-        custom_error_message="a variant is the name of a mode, or a mapping with the key mode",
-    ),
-    BeforeValidator(
-        _as_variant,
-        json_schema_input_type=ModeName | Float32 | Dynamic | Float16 | Int8 | Int8Only | Int16x8 | Int16x8Only,
-    ),
-]
-"""A variant: a mode's name, or a mapping of `mode`, `name`, its input and output types and the converter's options."""
-
-
-def named(mode: ModeName) -> Mode:
-    """The variant of that mode, with its defaults."""
-    (found,) = [kind for kind in MODES if kind.model_fields["mode"].default == mode]
-    return found()
+    io_types: ClassVar[tuple[str, ...]] = ("int8", "uint8", "float32")
+    is_strict: ClassVar[bool] = True
+    mode: Literal["qat_int8_only"] = "qat_int8_only"
+    inference_input_type: str = Field("int8", description=INPUT_TYPE)
+    inference_output_type: str = Field("int8", description=OUTPUT_TYPE)

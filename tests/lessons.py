@@ -1,0 +1,66 @@
+"""What training tests do in the one worker that has Keras 2, so that TensorFlow is imported once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tflq import convert, flatbuffer, sources, verify
+from tflq.errors import TflqError
+from tflq.flatbuffer import Weights
+from tflq.modes import Float32, Mode, QatInt8Only
+from tflq.recipe import load
+from tflq.sources import Prepared, SavedModel
+from tflq.training import Order, Trained, train
+from tflq.verify import Verified
+from tflq.worker import Report
+
+
+@dataclass(frozen=True)
+class Made:
+    """A .tflite of what training left."""
+
+    verified: Verified
+    weights: tuple[Weights, ...]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one recipe's training came to."""
+
+    trained: Trained
+    files: Mapping[str, Made]
+    """`quantized` and `floating`, where there is such a model."""
+
+
+def learn(report: Report, recipes: Mapping[str, Path], folder: Path) -> dict[str, Lesson | str]:
+    """Train for each recipe, and convert what comes out; or what is said of why it cannot be."""
+    answers: dict[str, Lesson | str] = {}
+    for name, path in recipes.items():
+        try:
+            answers[name] = _learn(report, path, folder / name)
+        except TflqError as error:
+            answers[name] = f"{type(error).__name__}: {error}"
+    return answers
+
+
+def _learn(report: Report, path: Path, folder: Path) -> Lesson:
+    recipe = load(path)
+    assert recipe.training is not None
+    source = sources.prepare(report, recipe.model, recipe.inputs, folder / "source")
+    order = Order(recipe.training, recipe.techniques, recipe.model, recipe.inputs, source, folder, folder / "points")
+    trained = train(report, order)
+    files: dict[str, Made] = {}
+    if trained.quantized:
+        files["quantized"] = _made(report, source, trained.quantized, QatInt8Only(mode="qat_int8_only"))
+    if trained.floating:
+        files["floating"] = _made(report, source, trained.floating, Float32(mode="float32"))
+    return Lesson(trained, files)
+
+
+def _made(report: Report, source: Prepared, saved: Path, variant: Mode) -> Made:
+    prepared = sources.prepare(report, SavedModel(saved_model=saved), {}, saved.with_name(f"{saved.name}-prepared"))
+    file = saved.with_suffix(".tflite")
+    convert.convert(report, replace(prepared), variant, None, file)
+    return Made(verify.verify(report, file, variant, source), tuple(flatbuffer.weights(flatbuffer.load(file))))

@@ -1,0 +1,187 @@
+"""What is recommended, of reports made by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from tflq.cli import main
+from tflq.recipe import dump, load
+
+FLOAT32 = ("float32", "float32", 100_000, 0.0)
+INT16X8 = ("int16x8", "int16x8", 34_000, 0.002)
+INT8 = ("int8", "int8", 30_000, 0.05)
+INT8_ONLY = ("int8_only", "int8_only", 29_500, 0.06)
+LEARNED = ("qat_int8", "qat_int8", 30_100, 0.004)
+LEARNED_ONLY = ("qat_int8_only", "qat_int8_only", 29_800, 0.005)
+FLOAT16 = ("float16", "float16", 51_000, 0.0001)
+
+
+class Case:
+    """A recipe, and the report of a run that never was."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, folder / "net.yaml"
+
+    def recipe(self, *modes: str, **keys: Any) -> Case:
+        rows = {"npz": "data.npz"}
+        plain: dict[str, Any] = {"model": "net.keras", "variants": list(modes) or ["float32"]}
+        plain |= {"calibration": {"dataset": rows}}
+        plain |= {"evaluation": {"dataset": {"npz": "test.npz"}, "label": "label", "metric": "top1"}} | keys
+        self.path.write_text(yaml.safe_dump({key: value for key, value in plain.items() if value is not None}))
+        return self
+
+    def report(self, *rows: tuple[str, str, int, float], **keys: Any) -> Case:
+        recipe = load(self.path)
+        sha256 = hashlib.sha256(dump(recipe, recipe.output).encode()).hexdigest()
+        variants = [variant(row) | keys for row in rows]
+        recipe.output.mkdir(parents=True)
+        text = json.dumps({"recipe_sha256": sha256, "variants": variants})
+        (recipe.output / "report.json").write_text(text)
+        return self
+
+    def advise(self, *options: str) -> Result:
+        return CliRunner().invoke(main, ["advise", str(self.path), *options])
+
+    def lines(self, *options: str) -> list[str]:
+        """What is said, one line each of what to ship, why, and training."""
+        ran = self.advise(*options)
+        assert ran.exit_code == 0, ran.output
+        heads, said = zip(*[line.split(": ", 1) for line in ran.stdout.splitlines()], strict=True)
+        assert heads == ("ship", "why", "training")
+        return [line.strip().replace(str(self.folder), "") for line in said]
+
+
+def variant(row: tuple[str, str, int, float]) -> dict[str, Any]:
+    name, mode, size_bytes, drop = row
+    return {
+        "name": name,
+        "mode": mode,
+        "status": "ok",
+        "file": f"net-{name}.tflite",
+        "size_bytes": size_bytes,
+        "trained": mode.startswith("qat"),
+        "metric": {"drop": drop, "ci95": [drop - 0.002, drop + 0.002]},
+        "fidelity": {"y": {"agreement": 0.98}},
+        "latency_ms": {"median": 0.0125},
+    }
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path).recipe()
+
+
+def test_training_that_won_the_loss_back_is_shipped(case: Case) -> None:
+    ship, why, training = case.report(FLOAT32, INT8, INT16X8, LEARNED).lines()
+    assert ship == "qat_int8: /build/net/net-qat_int8.tflite"
+    assert why == (
+        "the smallest of 3 for a CPU, at a loss of at most 0.01 in top1 (30,100 bytes, 0.0125 ms, loses 0.0040 ±0.0020)"
+    )
+    assert training == "was worth it: int8 loses 0.0500 ±0.0020, qat_int8 0.0040 ±0.0020"
+
+
+def test_where_int8_loses_little_training_is_not_worth_it(case: Case) -> None:
+    ship, _, training = case.report(FLOAT32, INT8, LEARNED).lines("--tolerate", "0.05")
+    assert ship.startswith(("qat_int8:", "int8:"))
+    assert training == "not worth it: without any, int8 loses 0.0500 ±0.0020"
+
+
+def test_where_int8_loses_much_and_nothing_was_trained_it_says_how(case: Case) -> None:
+    ship, why, training = case.report(FLOAT32, INT8).lines()
+    assert ship.startswith("float32:")
+    assert why.endswith("smaller, but out: int8 (0.0500 ±0.0020); not tried yet: dynamic, int16x8, float16")
+    assert training == (
+        "worth it where int8 is wanted: int8 loses 0.0500 ±0.0020; give training with techniques: [quantize], and"
+        " qat_int8 in variants"
+    )
+    case.recipe(model="saved")
+    assert "give the model as a .keras or .h5 file" in case.lines()[2]
+
+
+def test_the_recipes_gate_says_what_is_tolerated(tmp_path: Path) -> None:
+    case = Case(tmp_path).recipe(gates={"max_metric_drop": 0.06}).report(FLOAT32, INT8, INT8_ONLY)
+    assert case.lines()[0].startswith("int8:")
+    assert "at a loss of at most 0.06 in top1" in case.lines()[1]
+
+
+@pytest.mark.parametrize(("target", "shipped"), [("cpu", "qat_int8"), ("gpu", "float16"), ("integer", "qat_int8_only")])
+def test_the_target_decides_what_can_run(case: Case, target: str, shipped: str) -> None:
+    case.report(FLOAT32, FLOAT16, INT8, INT8_ONLY, LEARNED, LEARNED_ONLY)
+    assert case.lines("--target", target)[0].startswith(f"{shipped}:")
+
+
+def test_where_nothing_suffices_the_least_loss_is_told(case: Case) -> None:
+    ship, why, training = case.report(INT8_ONLY, ("qat_int8_only", "qat_int8_only", 29_800, 0.02)).lines()
+    assert ship.startswith("qat_int8_only:")
+    assert why.startswith(
+        "for a CPU, at a loss of at most 0.01 in top1, nothing passes every gate; this loses least (29,800"
+    )
+    assert training.startswith("helped too little: int8_only loses 0.0600 ±0.0020, qat_int8_only 0.0200 ±0.0020")
+
+
+def test_a_file_that_fails_a_gate_is_not_shipped(case: Case) -> None:
+    ship, why, _ = case.report(LEARNED, status="failed").lines()
+    assert ship.startswith("qat_int8:")
+    assert "nothing passes every gate" in why
+
+
+def test_without_data_modes_that_need_none_are_named(tmp_path: Path) -> None:
+    case = Case(tmp_path).recipe(calibration=None).report(FLOAT32)
+    _, why, training = case.lines()
+    assert why.endswith("not tried yet: dynamic, float16")
+    assert training == "whether it is worth it shows once int8 is measured: add int8 to variants, with calibration data"
+
+
+def test_without_a_metric_answers_that_differ_are_the_loss(tmp_path: Path) -> None:
+    case = Case(tmp_path).recipe(evaluation=None).report(FLOAT32, INT8, metric=None)
+    assert "at a loss of at most 0.05 in answers like the float32 file's" in case.lines("--tolerate", "0.05")[1]
+
+
+def test_what_was_not_measured_is_told_with_what_to_run(case: Case) -> None:
+    ran = case.advise()
+    assert ran.exit_code == 2
+    assert "net: nothing has been measured yet; run first: tflq convert" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"metric": None, "fidelity": {"y": {"agreement": None}}}, "no loss has been measured; give evaluation.label"),
+        ({"mode": "int8", "file": None}, "no loss has been measured"),
+    ],
+)
+def test_a_report_without_figures_is_told(case: Case, keys: dict[str, Any], said: str) -> None:
+    ran = case.report(FLOAT32, **keys).advise()
+    assert (ran.exit_code, said in ran.stderr) == (2, True)
+
+
+def test_random_numbers_are_no_ground_to_advise_on(tmp_path: Path) -> None:
+    ran = Case(tmp_path).recipe(evaluation={"dataset": {"random": {}}}).report(FLOAT32).advise()
+    assert ran.exit_code == 2
+    assert "was measured on random numbers, which say nothing of accuracy" in ran.stderr
+
+
+def test_a_report_of_another_kind_is_refused(case: Case) -> None:
+    case.report(FLOAT32)
+    (case.folder / "build/net/report.json").write_text("{}")
+    assert "is no report of this version of tflq" in case.advise().stderr
+
+
+def test_a_target_that_nothing_suits_is_told(case: Case) -> None:
+    ran = case.report(INT8).advise("--target", "integer")
+    assert ran.exit_code == 2
+    assert "no variant that was measured suits integer-only hardware: add one of int8_only" in ran.stderr
+
+
+def test_a_recipe_changed_since_is_noted(case: Case) -> None:
+    case.report(FLOAT32)
+    assert case.advise().stderr == ""
+    case.recipe("float32", "float16")
+    assert "was changed since it was measured" in case.advise().stderr

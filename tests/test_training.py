@@ -1,0 +1,192 @@
+"""Each technique and combination on a small model; and each model and dataset that cannot be trained with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lessons
+import numpy as np
+import pytest
+from lessons import Lesson
+from running import Recipes
+
+from tflq import training
+from tflq.errors import ConversionError, SourceError
+from tflq.flatbuffer import Weights
+from tflq.recipe import load
+from tflq.worker import Task, Workers
+
+COMBINATIONS = ["prune", "cluster", "prune cluster", "prune quantize", "cluster quantize", "prune cluster quantize"]
+"""Those with `quantize` are PQAT, CQAT and PCQAT."""
+UNPRUNED = "DEPTHWISE_CONV_2D"
+"""What tfmot neither prunes nor clusters."""
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory, data: Path) -> dict[str, dict[str, str]]:
+    """The data of the small models, with labels that do not fit beside those that do."""
+    file = tmp_path_factory.mktemp("labels") / "images.npz"
+    with np.load(data / "images.npz") as arrays:
+        images, labels = arrays["image"], arrays["label"]
+    np.savez(file, image=images, label=labels, onehot=np.eye(4)[labels], large=labels + 3, text=labels.astype(str))
+    return {"images": {"npz": str(file)}, "vectors": {"npz": str(data / "vectors.npz")}}
+
+
+def taught(recipes: Recipes, folder: Path, wanted: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Lesson | str]:
+    """What training comes to of each (model, section), all in one worker."""
+    paths = {}
+    for name, (model, section) in wanted.items():
+        is_learned = "quantize" in section["techniques"]
+        variants = ["qat_int8"] if is_learned else [{"mode": "float32", "trained": True}]
+        paths[name] = recipes.write(model, variants, training=section)
+    with Workers(folder / "log", None, lambda _: None) as workers:
+        environment = training.ENVIRONMENT
+        task = Task("learn", lessons.learn, (paths, folder), ConversionError, environment=environment)
+        return workers.run(task).value
+
+
+def section(rows: dict[str, str], techniques: str, **keys: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {"techniques": techniques.split(), "dataset": rows, "label": "label", "epochs": 1}
+    given |= {"batch_size": 4, "learning_rate": 0.001}
+    given |= {"pruning": {"target_sparsity": 0.5}} if "prune" in techniques else {}
+    return given | ({"clustering": {"clusters": 4}} if "cluster" in techniques else {}) | keys
+
+
+def weights(lesson: Lesson | str, file: str) -> dict[str, list[Weights]]:
+    assert isinstance(lesson, Lesson), lesson
+    pruned = [one for one in lesson.files[file].weights if one.op != UNPRUNED]
+    return {"pruned": pruned, "other": [one for one in lesson.files[file].weights if one.op == UNPRUNED]}
+
+
+def assert_kept(lesson: Lesson | str, file: str, techniques: str) -> None:
+    assert isinstance(lesson, Lesson), lesson
+    assert [fault for fault in lesson.files[file].verified.violations if fault.severity == "error"] == []
+    found = weights(lesson, file)
+    assert len(found["pruned"]) == 4
+    for one in found["pruned"]:
+        if "prune" in techniques:
+            assert one.zeros == pytest.approx(0.5, abs=0.02)
+        if "cluster" in techniques:
+            assert one.distinct_per_channel <= 4
+        elif "prune" not in techniques:
+            assert one.zeros < 0.1
+            assert one.distinct_per_channel > 8
+    assert all(one.zeros < 0.1 for one in found["other"])
+
+
+@pytest.fixture(scope="module")
+def learned(recipes: Recipes, rows: dict[str, dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    nested = section(rows["images"], "prune", samples=8, validation={"dataset": rows["images"], "samples": 5})
+    wanted = {
+        "quantize": ("trainable_keras2", section(rows["images"], "quantize", skip_layers=["dr*", "mean"])),
+        "nested": ("trainable_nested.keras", nested),
+    }
+    return taught(recipes, tmp_path_factory.mktemp("learned"), wanted)
+
+
+@pytest.mark.slow
+def test_each_combination_keeps_its_promises_in_the_file(
+    recipes: Recipes, rows: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    wanted = {name: ("trainable_keras2.h5", section(rows["images"], name)) for name in COMBINATIONS}
+    found = taught(recipes, tmp_path, wanted)
+    for techniques in COMBINATIONS:
+        assert_kept(found[techniques], "quantized" if "quantize" in techniques else "floating", techniques)
+
+
+def test_quantized_training_becomes_a_file_that_is_int8_throughout(learned: dict[str, Lesson]) -> None:
+    assert_kept(learned["quantize"], "quantized", "quantize")
+
+
+def test_skipped_layers_are_told(learned: dict[str, Lesson]) -> None:
+    assert learned["quantize"].trained.skipped == ("mean", "drop")
+    assert learned["nested"].trained.skipped == ()
+
+
+def test_a_keras_3_model_is_taken_apart_down_to_the_model_inside(learned: dict[str, Lesson]) -> None:
+    lesson = learned["nested"]
+    found = weights(lesson, "floating")["pruned"]
+    assert len(found) == 5
+    assert all(one.zeros == pytest.approx(0.5, abs=0.05) for one in found)
+    assert (lesson.trained.samples, lesson.trained.total) == (8, 24)
+    (phase,) = lesson.trained.phases
+    assert phase.epochs[0].validation_loss is not None
+
+
+def test_whether_answers_are_logits_is_seen_from_them(learned: dict[str, Lesson]) -> None:
+    assert learned["quantize"].trained.from_logits is True
+    assert learned["nested"].trained.from_logits is False
+
+
+REFUSED = {
+    "operation": "SourceError: {models}/operation.keras: layer 'multiply' (Multiply) cannot be rebuilt in tf-keras: it"
+    " is of keras.src.ops.numpy, and only Keras's own layers are known; leave training out, or give the model as Keras"
+    " 2 (tf-keras) saves it",
+    "attention": "SourceError: {models}/attention.keras: layer 'heads' (MultiHeadAttention) cannot be rebuilt in"
+    " tf-keras: what Keras 3 keeps of it lacks 'query_shape'; leave training out, or give the model as Keras 2"
+    " (tf-keras) saves it",
+    "unquantizable": "SourceError: TensorFlow Model Optimization cannot quantize 'norm' (LayerNormalization); name such"
+    " layers in training.skip_layers to leave them out",
+    "two heads": "SourceError: {models}/two_heads.keras: has the outputs output_0, output_1, and only a model with one"
+    " output can be trained",
+    "quantized": "SourceError: {models}/quantized.keras: layer 'scores' was quantized by Keras (int8), which TensorFlow"
+    " Lite cannot express: give the model as it was before quantize()",
+    "nested": "SourceError: {models}/vectors_nested.h5: layer 'inner' is a model itself, which cannot be trained inside"
+    " of another; call its layers one by one when the model is built, or save it with Keras 3, from which they are"
+    " taken apart",
+    "by two": "SourceError: {models}/vectors_by_two.h5: takes 2 samples at a time and no other number, so it cannot be"
+    " trained; build it without a batch size",
+    "subclassed": "SourceError: {models}/vectors_subclassed: is a subclass of Model, and only models of the Sequential"
+    " or Functional kind can be trained; build it so, or leave training out",
+    "skipped": "RecipeError: training.skip_layers: 'hiden' matches no layer (did you mean 'hidden'?); there are stem,"
+    " stem_norm, stem_relu, deep, deep_norm, deep_relu, point, sum, mean, hidden, drop, scores",
+    "one-hot": "DatasetError: training: the label [0.0, 0.0, 0.0, 1.0], where the model answers [4];"
+    " sparse_categorical_crossentropy takes one class number for each row of classes; for one-hot labels take"
+    " categorical_crossentropy",
+    "large": "DatasetError: training: the label [6] is no class number from 0 to 3",
+    "text": "DatasetError: training: the label ['3'] is no class number from 0 to 3",
+    "column": "DatasetError: training: there is no column 'lable' for the label (did you mean 'label'?); there are"
+    " image, label, onehot, large, text",
+    "loss": "DatasetError: training: the label [3], where the model answers [4]; huber takes one for each; for class"
+    " numbers take sparse_categorical_crossentropy",
+    "rate": "ConversionError: training (quantize): the loss became nan in epoch 1; lower training.learning_rate, and"
+    " see that the loss fits the labels",
+}
+
+
+@pytest.fixture(scope="module")
+def refused(recipes: Recipes, rows: dict[str, dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    def quantized(model: str, **keys: Any) -> tuple[str, dict[str, Any]]:
+        return model, section(rows["vectors" if model.startswith("vectors") else "images"], "quantize", **keys)
+
+    net = "trainable_keras2.h5"
+    wanted = {
+        "operation": quantized("operation.keras"),
+        "attention": quantized("attention.keras"),
+        "unquantizable": quantized("normalized.keras"),
+        "two heads": quantized("two_heads.keras"),
+        "quantized": quantized("quantized.keras"),
+        "nested": quantized("vectors_nested.h5"),
+        "subclassed": quantized("vectors_subclassed"),
+        "by two": quantized("vectors_by_two.h5"),
+        "skipped": quantized(net, skip_layers=["hiden"]),
+        "one-hot": quantized(net, label="onehot"),
+        "large": quantized(net, label="large"),
+        "text": quantized(net, label="text"),
+        "column": quantized(net, label="lable"),
+        "loss": quantized(net, loss="huber"),
+        "rate": quantized(net, learning_rate=1e30, epochs=2),
+    }
+    return taught(recipes, tmp_path_factory.mktemp("refused"), wanted)
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_trained_is_refused_in_these_words(refused: Any, models: Path, case: str) -> None:
+    assert refused[case] == REFUSED[case].format(models=models)
+
+
+def test_an_exported_saved_model_is_refused_before_anything_is_read(recipes: Recipes, rows: Any) -> None:
+    recipe = load(recipes.write("tiny_conv", ["qat_int8"], training=section(rows["images"], "quantize")))
+    with pytest.raises(SourceError, match="an exported SavedModel has none: give the"):
+        training.check(recipe.model)

@@ -1,0 +1,58 @@
+"""The weights of a file as pruning and clustering left them: how many are zero, how many differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tflq.flatbuffer.graph import Graph, Tensor
+
+WEIGHTS = frozenset({"float32", "float16", "int16", "int8", "int4", "int2"})
+"""The dtypes of weights; shapes, axes and biases of integer files are int32 and int64."""
+CHANNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 0, "CONV_3D": 4}
+"""The dimension of output channels."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A constant of two or more dimensions that an operator reads."""
+
+    op: str
+    tensor: str
+    dtype: str
+    shape: tuple[int, ...]
+    zeros: float
+    """The share of values that stand for 0."""
+    distinct: int
+    """Values that differ, as they are stored."""
+    distinct_per_channel: int
+    """The most of any output channel: each may have a scale of its own, or a batch normalization folded into it."""
+
+
+def weights(graph: Graph) -> Iterator[Weights]:
+    """Of every weight tensor, once, in the order of the operators; sparse storage is left out."""
+    seen: set[int] = set()
+    for subgraph, operator in graph.operators():
+        for tensor in subgraph.read_by(operator):
+            if _is_weight(tensor) and tensor.buffer not in seen:
+                seen.add(tensor.buffer)
+                yield _weights(operator.type, tensor)
+
+
+def _is_weight(tensor: Tensor) -> bool:
+    is_stored = tensor.is_constant and not tensor.is_sparse and tensor.dtype in WEIGHTS
+    return is_stored and len([size for size in tensor.shape if size > 1]) > 1
+
+
+def _weights(op: str, tensor: Tensor) -> Weights:
+    values = np.asarray(tensor.data)
+    quantization = tensor.quantization
+    zero = quantization.zero_points[0] if quantization and quantization.zero_points else 0
+    distinct = per_channel = len(np.unique(values))
+    axis = quantization.dimension if quantization and quantization.is_per_axis else CHANNELS.get(op)
+    if axis is not None:
+        per_channel = max(len(np.unique(channel)) for channel in np.moveaxis(values, axis, 0))
+    zeros = float((values == zero).mean())
+    return Weights(op, tensor.name, tensor.dtype, tensor.shape, zeros, distinct, per_channel)

@@ -1,0 +1,66 @@
+"""Files of what training made of the source, each model calibrated on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tflq import convert
+from tflq.errors import ConversionError, TflqError
+from tflq.job.draft import Draft, each
+from tflq.job.make import Maker, Source, make
+from tflq.job.shelf import Shelf
+from tflq.modes import LEARNED
+from tflq.sources import Prepared
+from tflq.trainer import Pupil
+from tflq.worker import Done, Failed, Task
+
+
+def convert_trained(maker: Maker, source: Source, outcome: Done[Pupil] | Failed | None) -> list[Draft]:
+    """A file for every trained variant that can be made."""
+    drafts = [Draft(variant, variant.name) for variant in maker.recipe.variants if variant.trained]
+    if outcome is None:
+        return []
+    if isinstance(outcome, Failed):
+        return [replace(draft, error=outcome.error) for draft in drafts]
+    pupil = outcome.value
+    learned = [draft for draft in drafts if draft.variant and draft.variant.mode in LEARNED]
+    others = [draft for draft in drafts if draft not in learned]
+    made = [*_learned(maker, learned, pupil.quantized), *_others(maker, source, others, pupil.floating)]
+    return _in_order(drafts, {draft.name: draft for draft in made})
+
+
+def _learned(maker: Maker, drafts: Sequence[Draft], quantized: Prepared | None) -> list[Draft]:
+    """Those whose ranges were learned, so that no samples are needed."""
+
+    def task(draft: Draft) -> Task[None]:
+        arguments = (quantized, draft.variant, maker.path(draft))
+        return Task(f"convert {draft.name}", convert.convert, arguments, ConversionError)
+
+    made = each(maker.workers, drafts, task, maker.jobs)
+    return [replace(draft, path=None if draft.error else maker.path(draft)) for draft, _ in made]
+
+
+def _others(maker: Maker, source: Source, drafts: Sequence[Draft], floating: Prepared | None) -> list[Draft]:
+    """Those of the model as pruning or clustering left it, with ranges of its own."""
+    if not drafts or floating is None:
+        return []
+    variants = tuple(draft.variant.model_copy(update={"trained": False}) for draft in drafts if draft.variant)
+    folder = _made(maker.folder / "floating")
+    recipe = maker.recipe.model_copy(update={"variants": variants})
+    own = Maker(recipe, folder, maker.workers, maker.jobs, Shelf(recipe))
+    try:
+        made = make(own, Source(floating, source.lacking))
+    except TflqError as error:
+        return [replace(draft, error=error) for draft in drafts]
+    return [replace(new, variant=old.variant) for new, old in zip(made, drafts, strict=True)]
+
+
+def _made(folder: Path) -> Path:
+    (folder / "source").mkdir(parents=True)
+    return folder
+
+
+def _in_order(drafts: Sequence[Draft], made: Mapping[str, Draft]) -> list[Draft]:
+    return [made[draft.name] for draft in drafts if draft.name in made]

@@ -1,0 +1,137 @@
+"""Rows to samples and labels on disk, and from there batches in a seeded order: memory is bounded whatever the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tflq import cache
+from tflq.calibrate import SampleCount
+from tflq.datasets import Dataset, Row, Sample, TensorSpec, brackets, select
+from tflq.errors import DatasetError
+from tflq.inputs import Input, check_finite, make_sample
+from tflq.strict import did_you_mean
+from tflq.training.recipe import Loss
+from tflq.worker import Report
+
+LABEL = "label"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which rows, and what is made of each of them."""
+
+    section: str
+    """The recipe's, for messages."""
+    dataset: Dataset
+    samples: SampleCount
+    seed: int
+    label: str
+    loss: Loss
+    inputs: Mapping[str, Input]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Samples and labels on disk, one raw array each."""
+
+    folder: Path
+    count: int
+    total: int | None
+    """Rows that the dataset holds; None where only reading them all would tell."""
+    columns: Mapping[str, tuple[str, tuple[int, ...]]]
+    """The dtype and the shape of one row, of every input and of the label."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Mapped into memory, not read."""
+        return {
+            name: np.memmap(self.folder / str(place), np.dtype(dtype), "r", shape=(self.count, *shape))
+            for place, (name, (dtype, shape)) in enumerate(self.columns.items())
+        }
+
+    def batches(self, size: int, seeds: Sequence[int] | None) -> Iterator[dict[str, np.ndarray]]:
+        """All rows once, in an order that the seeds alone decide, or in their own; the last batch may be smaller."""
+        arrays = self.arrays()
+        order = np.arange(self.count) if seeds is None else np.random.default_rng(seeds).permutation(self.count)
+        for start in range(0, self.count, size):
+            chosen = order[start : start + size]
+            yield {name: array[chosen] for name, array in arrays.items()}
+
+    def contents(self) -> str:
+        return cache.contents(self.folder)
+
+
+def gather(report: Report, wanted: Wanted, specs: Sequence[TensorSpec], output: TensorSpec, folder: Path) -> Stored:
+    """Write the rows' samples and labels into the folder; DatasetError where a row does not fit the model."""
+    chosen = select(wanted.dataset, wanted.samples, wanted.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    columns: dict[str, tuple[str, tuple[int, ...]]] = {}
+    count = 0
+    with ExitStack() as stack:
+        files = [stack.enter_context((folder / str(place)).open("wb")) for place in range(len(specs) + 1)]
+        for index, row in zip(chosen.indices, wanted.dataset.rows(chosen.indices, specs), strict=False):
+            made = _made(wanted, row, index, specs) | {LABEL: _label_of(wanted, row, output)}
+            for file, (name, array) in zip(files, made.items(), strict=True):
+                shape = columns.setdefault(name, (str(array.dtype), array.shape))[1]
+                if array.shape != shape:
+                    raise DatasetError(
+                        f"{wanted.section}: samples of {name!r} differ in shape, {brackets(shape)} and"
+                        f" {brackets(array.shape)}, so that they make no batch: say inputs.{name}.resize"
+                    )
+                array.tofile(file)
+            count += 1
+            report(count, len(chosen.indices))
+    if not count:
+        raise DatasetError(f"{wanted.dataset}: yields no rows, so there is nothing to train with")
+    return Stored(folder, count, chosen.total, columns)
+
+
+def _made(wanted: Wanted, row: Row, index: int, specs: Sequence[TensorSpec]) -> Sample:
+    sample = make_sample(row, wanted.inputs, specs)
+    check_finite(sample, index, wanted.section)
+    return sample
+
+
+def _label_of(wanted: Wanted, row: Row, output: TensorSpec) -> np.ndarray:
+    if wanted.label not in row:
+        hint = did_you_mean(wanted.label, row)
+        raise DatasetError(
+            f"{wanted.section}: there is no column {wanted.label!r} for the label{hint}; there are {', '.join(row)}"
+        )
+    return label(np.asarray(row[wanted.label]), wanted, output)
+
+
+def label(value: np.ndarray, wanted: Wanted, output: TensorSpec) -> np.ndarray:
+    """As the loss takes it; DatasetError where it does not fit the model's output."""
+    answer = tuple(size for size in (output.sample_shape or ()) if size is not None)
+    if wanted.loss == "sparse_categorical_crossentropy":
+        return _classes(value, wanted, answer)
+    if value.size != np.prod(answer):
+        hint = "; for class numbers take sparse_categorical_crossentropy" if value.size == 1 else ""
+        raise DatasetError(
+            f"{wanted.section}: the label {_shown(value)}, where the model answers"
+            f" {brackets(answer)}; {wanted.loss} takes one for each{hint}"
+        )
+    return value.astype(np.float32).reshape(answer)
+
+
+def _classes(value: np.ndarray, wanted: Wanted, answer: tuple[int, ...]) -> np.ndarray:
+    classes = answer[-1] if answer else 1
+    if value.size != np.prod(answer[:-1]):
+        hint = "; for one-hot labels take categorical_crossentropy" if value.size == np.prod(answer) else ""
+        raise DatasetError(
+            f"{wanted.section}: the label {_shown(value)}, where the model answers"
+            f" {brackets(answer)}; {wanted.loss} takes one class number for each row of classes{hint}"
+        )
+    if value.dtype.kind not in "biuf" or (strange := value[(value < 0) | (value >= classes) | (value % 1 != 0)]).size:
+        told = strange if value.dtype.kind in "biuf" else value
+        raise DatasetError(f"{wanted.section}: the label {_shown(told)} is no class number from 0 to {classes - 1}")
+    return value.astype(np.int64).reshape(answer[:-1])
+
+
+def _shown(value: np.ndarray) -> str:
+    return str(value.reshape(-1)[:8].tolist())
