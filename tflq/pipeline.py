@@ -13,7 +13,7 @@ from tflq import cache, trainer
 from tflq.cache import Store
 from tflq.errors import RecipeError
 from tflq.findings import Evidence, conclude
-from tflq.job import Draft, Judge, Maker, Shelf, Source, convert_trained, file_name, make
+from tflq.job import Draft, Judge, Maker, Shelf, Source, file_name, make, with_trained
 from tflq.recipe import Recipe, check_source, dump
 from tflq.report.machine import to_json
 from tflq.report.page import to_markdown
@@ -65,9 +65,8 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         if settings.verifies_reproducible:
             drafts = _made_again(drafts, Maker(recipe, folder / "again", workers, 2 * settings.jobs, Shelf(recipe)))
         trained = None if file else trainer.train(recipe, source.prepared, folder, workers)
-        drafts = _in_order(recipe, [*drafts, *convert_trained(maker, source, trained)]) if trained else drafts
-        drafts = judge.try_out(judge.verify(drafts, source.prepared), begun.probe, source.prepared)
-        drafts = judge.weigh(drafts)
+        drafts = judge.verify(with_trained(drafts, maker, source, trained), source.prepared)
+        drafts = judge.weigh(judge.try_out(drafts, begun.probe, source.prepared))
         plan = judge.plan(source.prepared, begun)
         drafts, base, original = judge.measure(drafts, begun.probe, plan)
         drafts = judge.time(drafts, begun.probe)
@@ -77,11 +76,6 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
             install(result, recipe, {draft.name: draft.path for draft in drafts}, folder)
             _forget_checkpoint(recipe, drafts)
     return result
-
-
-def _in_order(recipe: Recipe, drafts: Sequence[Draft]) -> list[Draft]:
-    names = [variant.name for variant in recipe.variants]
-    return sorted(drafts, key=lambda draft: names.index(draft.name))
 
 
 def _made_again(drafts: Sequence[Draft], maker: Maker) -> list[Draft]:

@@ -6,7 +6,7 @@ from tflq.job.draft import Base, Draft, file_name
 from tflq.job.make import Begun, Calibrations, Maker, Source, make
 from tflq.job.measure import Judge
 from tflq.job.shelf import Shelf
-from tflq.job.trained import convert_trained
+from tflq.job.trained import with_trained
 
 __all__ = [
     "Base",
@@ -17,7 +17,7 @@ __all__ = [
     "Maker",
     "Shelf",
     "Source",
-    "convert_trained",
     "file_name",
     "make",
+    "with_trained",
 ]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from tflq import convert
 from tflq.errors import ConversionError, TflqError
@@ -17,18 +16,22 @@ from tflq.trainer import Pupil
 from tflq.worker import Done, Failed, Task
 
 
-def convert_trained(maker: Maker, source: Source, outcome: Done[Pupil] | Failed | None) -> list[Draft]:
-    """A file for every trained variant that can be made."""
-    drafts = [Draft(variant, variant.name) for variant in maker.recipe.variants if variant.trained]
-    if outcome is None:
-        return []
+def with_trained(
+    drafts: Sequence[Draft], maker: Maker, source: Source, outcome: Done[Pupil] | Failed | None
+) -> list[Draft]:
+    """The drafts, and in the recipe's order a file for every trained variant that can be made."""
+    waiting = [Draft(variant, variant.name) for variant in maker.recipe.variants if variant.trained]
+    if outcome is None or not waiting:
+        return list(drafts)
     if isinstance(outcome, Failed):
-        return [replace(draft, error=outcome.error) for draft in drafts]
-    pupil = outcome.value
-    learned = [draft for draft in drafts if draft.variant and draft.variant.mode in LEARNED]
-    others = [draft for draft in drafts if draft not in learned]
-    made = [*_learned(maker, learned, pupil.quantized), *_others(maker, source, others, pupil.floating)]
-    return _in_order(drafts, {draft.name: draft for draft in made})
+        made = [replace(draft, error=outcome.error) for draft in waiting]
+    else:
+        learned = [draft for draft in waiting if draft.variant and draft.variant.mode in LEARNED]
+        others = [draft for draft in waiting if draft not in learned]
+        pupil = outcome.value
+        made = [*_learned(maker, learned, pupil.quantized), *_others(maker, source, others, pupil.floating)]
+    names = [variant.name for variant in maker.recipe.variants]
+    return sorted([*drafts, *made], key=lambda draft: names.index(draft.name))
 
 
 def _learned(maker: Maker, drafts: Sequence[Draft], quantized: Prepared | None) -> list[Draft]:
@@ -47,7 +50,8 @@ def _others(maker: Maker, source: Source, drafts: Sequence[Draft], floating: Pre
     if not drafts or floating is None:
         return []
     variants = tuple(draft.variant.model_copy(update={"trained": False}) for draft in drafts if draft.variant)
-    folder = _made(maker.folder / "floating")
+    folder = maker.folder / "floating"
+    (folder / "source").mkdir(parents=True)
     recipe = maker.recipe.model_copy(update={"variants": variants})
     own = Maker(recipe, folder, maker.workers, maker.jobs, Shelf(recipe))
     try:
@@ -55,12 +59,3 @@ def _others(maker: Maker, source: Source, drafts: Sequence[Draft], floating: Pre
     except TflqError as error:
         return [replace(draft, error=error) for draft in drafts]
     return [replace(new, variant=old.variant) for new, old in zip(made, drafts, strict=True)]
-
-
-def _made(folder: Path) -> Path:
-    (folder / "source").mkdir(parents=True)
-    return folder
-
-
-def _in_order(drafts: Sequence[Draft], made: Mapping[str, Draft]) -> list[Draft]:
-    return [made[draft.name] for draft in drafts if draft.name in made]

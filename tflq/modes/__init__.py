@@ -10,8 +10,8 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, Discriminator, Tag
 
+from tflq.modes.converter import Converter
 from tflq.modes.kinds import (
-    Converter,
     Dynamic,
     Float16,
     Float32,
