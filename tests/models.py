@@ -310,6 +310,18 @@ def tiny_conv_residual(path: Path) -> None:
     save(path, serve, image(), held=[*kernels, dense])
 
 
+def lookup(path: Path) -> None:
+    """A table, which is no variable."""
+    keys = tf.range(20, dtype=tf.int64)
+    table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, keys[::-1]), -1)
+    matrix = weights(20, 8)
+
+    def serve(ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.gather(matrix, table.lookup(ids))}
+
+    save(path, serve, spec("ids", None, 5, dtype=tf.int64), held=[table, matrix])
+
+
 MAKERS: tuple[Maker, ...] = (
     tiny_conv,
     two_outputs,
@@ -340,6 +352,7 @@ MAKERS: tuple[Maker, ...] = (
     as_many_as_positive,
     with_cumprod,
     tiny_conv_residual,
+    lookup,
     *models_keras.MAKERS,
     *models_training.MAKERS,
 )

@@ -68,21 +68,30 @@ def prepare(_: Report, model: SavedModel | Keras, inputs: Mapping[str, Input], f
     The converter is given this export, not the source: it would convert another signature than the one asked for
     where a model has several, and lose variables that only the signature holds on to.
     """
-    import tensorflow as tf
-
     original = model.saved(folder / "keras")
     loaded = _load(original)
     function = _signature(original, loaded)
     refuse_strangers(inputs, _inputs(function))
     known = fixed(_inputs(function), model.batch_size, inputs)
     arguments = dict(zip(_arguments(known), known, strict=True))
-    module = tf.Module()
-    module.loaded = loaded
     serve = _fixed_function(model, function, arguments)
-    tf.saved_model.save(module, str(folder / "model"), signatures={SIGNATURE: serve})
+    _save(serve, list(function.graph.variables), loaded, folder / "model")
     _rename(folder / "model", {key: spec.name for key, spec in arguments.items() if key != spec.name})
     weights = sum(variable.dtype.size * variable.shape.num_elements() for variable in function.graph.variables)
     return Prepared(original, folder / "model", known, _outputs(serve), tree_bytes(model.path), weights)
+
+
+def _save(serve: Any, variables: list[Any], loaded: Any, folder: Path) -> None:
+    """The function alone, which is half the work of all; with all where it needs more than its variables."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.held = variables
+    try:
+        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: serve})
+    except AssertionError:  # it refers to a table or another resource, which only the whole holds
+        module.held = loaded
+        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: serve})
 
 
 def _fixed_function(model: SavedModel | Keras, function: Any, arguments: Mapping[str, TensorSpec]) -> Any:
