@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tflq import convert, flatbuffer, sources, verify
@@ -62,5 +62,5 @@ def _learn(report: Report, path: Path, folder: Path) -> Lesson:
 def _made(report: Report, source: Prepared, saved: Path, variant: Mode) -> Made:
     prepared = sources.prepare(report, SavedModel(saved_model=saved), {}, saved.with_name(f"{saved.name}-prepared"))
     file = saved.with_suffix(".tflite")
-    convert.convert(report, replace(prepared), variant, None, file)
+    convert.convert(report, prepared, variant, file)
     return Made(verify.verify(report, file, variant, source), tuple(flatbuffer.weights(flatbuffer.load(file))))
