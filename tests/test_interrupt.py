@@ -75,6 +75,12 @@ def recipe(recipes: Recipes) -> Path:
     return file
 
 
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that there is something to interrupt."""
+    monkeypatch.setenv("TFLQ_CACHE_DIR", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def output(recipe: Path) -> Path:
     """Its folder, as the last run left it, without the log by which moments are told."""
