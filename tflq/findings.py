@@ -101,12 +101,9 @@ def _ranging(evidence: Evidence) -> Ranging | None:
     if not isinstance(calibrations, Calibrations) or asked is None:
         return None
     method = f"percentile {asked.ranges.percentile:g}" if isinstance(asked.ranges, Percentile) else asked.ranges
-    chosen = calibrations.chosen
+    found_by, chosen = calibrations.found_by, calibrations.chosen
     if chosen is None:
-        return Ranging(
-            method, "the public converter" if evidence.notes else "quantization-aware training", None, None, ()
-        )
-    found_by = "TensorFlow's calibrator" if chosen.reason else "observation"
+        return Ranging(method, found_by, None, None, ())
     activations = len(next(iter(chosen.by_bits.values())))
     return Ranging(method, found_by, chosen.reason, activations, chosen.clips)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tflq.calibrate.calibrated import Calibrated, Observed, restored
 from tflq.calibrate.choose import Chosen, choose
 from tflq.calibrate.histogram import Histogram, count, histogram
-from tflq.calibrate.lint import Clip, refuse_infinite
+from tflq.calibrate.lint import Clip, refuse_infinite, refuse_infinite_ranges
 from tflq.calibrate.observe import Observation, Part, activations, merge, observable, observe, obstacle, shards
 from tflq.calibrate.ranges import Range
 from tflq.calibrate.samples import Gathered, Samples, fingerprint, gather
@@ -39,6 +39,7 @@ __all__ = [
     "observe",
     "obstacle",
     "refuse_infinite",
+    "refuse_infinite_ranges",
     "restored",
     "shards",
     "weights",

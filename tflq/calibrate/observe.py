@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tflq.calibrate.samples import Samples
-from tflq.flatbuffer import Graph, Operator, Subgraph, edit, read
+from tflq.flatbuffer import Graph, Operator, Subgraph, Tensor, edit, read
 from tflq.interpreter import Runner
 from tflq.worker import Report
 
@@ -61,7 +61,8 @@ def observable(float32: Path, target: Path) -> Path:
     content = float32.read_bytes()
     graph, model = read(content), edit.unpack(content)
     chosen, (subgraph, *_) = activations(graph), graph.subgraphs
-    means = {index: tuple(range(len(subgraph.tensors[index].shape) - 1)) for index in subgraph.outputs}
+    ends = [tensor for tensor in map(subgraph.tensors.__getitem__, subgraph.outputs) if _has_channels(tensor)]
+    means = {tensor.index: tuple(range(len(tensor.shape) - 1)) for tensor in ends}
     means |= dict(_channel_axes(subgraph))
     outputs: dict[str, int] = {}
     behind: dict[int, list[Any]] = {}
@@ -102,6 +103,11 @@ def exposed(float32: Path, target: Path) -> Path:
     edit.set_outputs(model, {str(index): index for index in activations(read(content))})
     edit.write(model, target)
     return target
+
+
+def _has_channels(tensor: Tensor) -> bool:
+    """Whether its last dimension is always as long."""
+    return tensor.shape_signature[-1:] != (-1,)
 
 
 def _channel_axes(subgraph: Subgraph) -> Iterator[tuple[int, tuple[int, ...]]]:
