@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tflq.calibrate.samples import Samples
-from tflq.flatbuffer import Graph, Operator, Subgraph, Tensor, edit, read
+from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, read
 from tflq.interpreter import Runner
 from tflq.worker import Report
 
@@ -23,8 +23,6 @@ BLOCK = 16
 """Calls whose means are summed together: the order of all sums is the same with any number of shards."""
 CONTROL_FLOW = {"WHILE", "IF", "CALL_ONCE", "CALL", "STABLEHLO_WHILE"}
 WITH_INTERMEDIATES = {"UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "LSTM"}
-WEIGHTED = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 0, "FULLY_CONNECTED": 0, "CONV_3D": 0, "TRANSPOSE_CONV": 2}
-"""Ops with weights and a bias, and where they read their activation."""
 
 
 def obstacle(graph: Graph) -> str | None:
@@ -113,7 +111,8 @@ def _has_channels(tensor: Tensor) -> bool:
 def _channel_axes(subgraph: Subgraph) -> Iterator[tuple[int, tuple[int, ...]]]:
     """For the activation that each op with weights reads, the axes that are no channels of the weights."""
     for operator in subgraph.operators:
-        tensor = subgraph.input(operator, WEIGHTED[operator.type]) if operator.type in WEIGHTED else None
+        roles = ROLES.get(operator.type)
+        tensor = subgraph.input(operator, roles.activation) if roles else None
         if tensor is not None and len(tensor.shape) > 1 and not tensor.is_constant:
             yield tensor.index, (0,) if _is_flattened(subgraph, operator) else tuple(range(len(tensor.shape) - 1))
 
