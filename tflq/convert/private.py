@@ -6,7 +6,6 @@ The public converter loads a SavedModel four times for each file, and calibrates
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tflq.calibrate import Range, Samples
-from tflq.convert.explained import explained
+from tflq.convert.explained import explaining
 from tflq.convert.public import feed, set_up
-from tflq.errors import ConversionError
 from tflq.flatbuffer import Graph, edit, read
 from tflq.modes import Int8, Int16x8, Mode
 from tflq.sources import SIGNATURE, Prepared
@@ -48,7 +46,7 @@ def convert(_: Report, prepared: Prepared, variant: Mode, target: Path) -> None:
     set_up(converter, prepared, variant)
     if variant.needs_ranges:  # the source's own; the converter would ask for data that it does not need
         converter.target_spec.supported_ops = [lite.OpsSet.TFLITE_BUILTINS]
-    with _errors():
+    with explaining():
         target.write_bytes(converter.convert())
 
 
@@ -59,7 +57,7 @@ def calibrate(report: Report, float32: Path, samples: Samples, target: Path) -> 
     """
     from tensorflow.lite.python.optimize import calibrator
 
-    with _errors():
+    with explaining():
         content = calibrator.add_intermediate_tensors(float32.read_bytes())
         calibrated = calibrator.Calibrator(content).calibrate(feed(report, samples))
     target.write_bytes(content)
@@ -75,7 +73,7 @@ def _ranges(model: Any) -> Iterator[Range]:
 
 def quantize(_: Report, model: Path, ranges: Sequence[Range], variant: Mode, target: Path) -> None:
     """Make the integer file of a variant from the float32 model and the ranges of its activations."""
-    with _errors():
+    with explaining():
         target.write_bytes(_quantized(model.read_bytes(), ranges, variant))
 
 
@@ -168,15 +166,3 @@ def _one_op() -> bytes:
     graph = schema.SubGraphT(tensors=tensors, inputs=[0], outputs=[1], operators=[add], name=b"main")
     codes = [schema.OperatorCodeT(builtinCode=schema.BuiltinOperator.ADD, version=1)]
     return edit.pack(schema.ModelT(version=3, operatorCodes=codes, subgraphs=[graph], buffers=[schema.BufferT()]))
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """What the converter raises, as ConversionError with the cause and a remedy."""
-    import tensorflow as tf
-    from tensorflow.lite.python.convert_phase import ConverterError
-
-    try:
-        yield
-    except (ConverterError, ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise ConversionError(explained(str(error))) from error

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tflq.calibrate import Samples
-from tflq.convert.explained import explained
+from tflq.convert.explained import explaining
 from tflq.datasets import Sample
-from tflq.errors import ConversionError
 from tflq.modes import Mode
 from tflq.sources import SIGNATURE, Prepared
 from tflq.worker import Report
@@ -20,17 +19,13 @@ def convert_publicly(
 ) -> None:
     """Make the variant's file at `target`; ConversionError with the cause and a remedy where TensorFlow cannot."""
     import tensorflow as tf
-    from tensorflow.lite.python.convert_phase import ConverterError
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(prepared.saved_model), signature_keys=[SIGNATURE])
     set_up(converter, prepared, variant)
     if variant.needs_ranges and samples is not None:
         converter.representative_dataset = feed(report, samples, _passes(variant))
-    try:
-        made = converter.convert()
-    except (ConverterError, ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise ConversionError(explained(str(error))) from error
-    target.write_bytes(made)
+    with explaining():
+        target.write_bytes(converter.convert())
 
 
 def set_up(converter: Any, prepared: Prepared, variant: Mode) -> None:
