@@ -45,6 +45,7 @@ ROOMS = [
     "advise",
     "pipeline",
     "starter",
+    "trials",
     "batch",
     "cli",
 ]
