@@ -47,6 +47,7 @@ ROOMS = [
     "pipeline",
     "listing",
     "starter",
+    "trials",
     "batch",
     "cli",
 ]

@@ -164,25 +164,26 @@ class Maker:
             return gathered
         if all(draft.error for draft in begun.drafts if _needs_ranges(draft)):
             return None
-        if source.lacking or self._has_ranges_of_its_own:
+        if source.lacking or self.has_ranges_of_its_own:
             return Calibrations(gathered, self._float32, None)
         try:
-            calibrated = begun.calibrated or self._calibrated(gathered)
-            chosen = self.workers.run(self._choice(calibrated, gathered)).value
+            return self.choose(begun.calibrated or self.observe(gathered), gathered)
         except TflqError as error:
             return error
-        return Calibrations(gathered, calibrated.model, chosen)
 
-    def _calibrated(self, gathered: Gathered) -> Calibrated:
+    def observe(self, gathered: Gathered) -> Calibrated:
+        """What the samples show of the activations, as it was kept or found anew."""
         assert self.recipe.calibration is not None
-        kept = self.shelf.ranges(self._float32, gathered, self.folder / "found ranges")
+        counting = self.recipe.calibration.counting
+        kept = self.shelf.ranges(self._float32, gathered, self.folder / f"found ranges, {counting}")
         if kept is not None:
             return kept
         found = Calibrator(self.recipe.calibration, self.folder, self.workers, self.jobs).find(self._float32, gathered)
-        self.shelf.keep_ranges(found, (self._float32, gathered), self.folder / "new ranges")
+        self.shelf.keep_ranges(found, (self._float32, gathered), self.folder / f"new ranges, {counting}")
         return found
 
-    def _choice(self, calibrated: Calibrated, gathered: Gathered) -> Task[Chosen]:
+    def choose(self, calibrated: Calibrated, gathered: Gathered) -> Calibrations:
+        """The ranges by the recipe's method."""
         assert self.recipe.calibration is not None
         bits = sorted(
             {
@@ -192,7 +193,8 @@ class Maker:
             }
         )
         arguments = (calibrated, gathered, self.recipe.calibration.ranges, bits)
-        return Task("choose the ranges", calibrate.choose, arguments, ConversionError)
+        chosen = self.workers.run(Task("choose the ranges", calibrate.choose, arguments, ConversionError)).value
+        return Calibrations(gathered, calibrated.model, chosen)
 
     def convert(self, source: Source, begun: Begun, calibrations: Calibrations | TflqError | None) -> list[Draft]:
         """A file for every variant that can be made."""
@@ -201,8 +203,7 @@ class Maker:
             return [replace(draft, error=calibrations) if draft in waiting else draft for draft in begun.drafts]
 
         def task(draft: Draft) -> Task[Any]:
-            assert calibrations is not None
-            return self._quantization(draft, source, calibrations)
+            return self.making(draft, source, calibrations)
 
         made = {
             draft.name: draft if draft.error else replace(draft, path=self.path(draft), kept=kept or ())
@@ -210,22 +211,21 @@ class Maker:
         }
         return [made.get(draft.name, draft) for draft in begun.drafts]
 
-    def _quantization(
-        self, draft: Draft, source: Source, calibrations: Calibrations
-    ) -> Task[tuple[int, ...]] | Task[None]:
+    def making(self, draft: Draft, source: Source, calibrations: Calibrations | None) -> Task[Any]:
+        """What makes the draft's file, from ranges where its mode takes any; some tell which ops were kept in float."""
         assert draft.variant is not None
         stage, path = _stage(draft.name), self.path(draft)
+        if calibrations is None or not draft.variant.needs_ranges or self.has_ranges_of_its_own:
+            return self._conversion(draft, source, path)
         if calibrations.chosen:
             ranges = calibrations.chosen.by_bits[draft.variant.activation_bits]
             arguments = (calibrations.model, ranges, draft.variant, path)
             return Task(stage, convert.quantize, arguments, ConversionError, remedy=CRASH_REMEDY)
-        if self._has_ranges_of_its_own:
-            return self._conversion(draft, source, path)
         public = (source.prepared, draft.variant, path, calibrations.gathered.samples)
         return Task(stage, convert.convert_publicly, public, ConversionError, remedy=CRASH_REMEDY)
 
     @cached_property
-    def _has_ranges_of_its_own(self) -> bool:
+    def has_ranges_of_its_own(self) -> bool:
         """Whether the source holds fake quantization, as quantization-aware training leaves it."""
         return any(True for _ in quantized_activations(flatbuffer.load(self._float32)))
 
