@@ -27,6 +27,7 @@ ROOMS = [
     "rules",
     "calibrate",
     "contract",
+    "selection",
     "modes",
     "convert",
     "metrics",
@@ -44,7 +45,9 @@ ROOMS = [
     "report",
     "advise",
     "pipeline",
+    "listing",
     "starter",
+    "trials",
     "batch",
     "cli",
 ]

@@ -119,6 +119,18 @@ class Record:
     is_familiar: np.ndarray
     """Whether the sample was calibrated with, [samples]."""
 
+    def at(self, places: Sequence[int]) -> Record:
+        """Of the samples at those places alone."""
+        chosen = list(places)
+        return Record(
+            self.statistics[chosen],
+            {name: rows[chosen] for name, rows in self.errors.items()},
+            {name: odds[chosen] for name, odds in self.agreement.items()},
+            {name: distances[chosen] for name, distances in self.spread.items()},
+            self.is_finite[chosen],
+            self.is_familiar[chosen],
+        )
+
 
 def measure(report: Report, plan: Plan, indices: Sequence[int]) -> dict[str, Record]:
     """Run the float32 file, and every other, over the rows of those indices."""
@@ -127,23 +139,23 @@ def measure(report: Report, plan: Plan, indices: Sequence[int]) -> dict[str, Rec
     subjects |= {name: Runner(path) for name, path in plan.files.items()}
     if plan.runs_source:
         subjects[SOURCE] = reference(plan.source)
-    books = {name: _Book(plan, run(plan.first)) for name, run in subjects.items()}
+    books = {name: Book(plan, run(plan.first)) for name, run in subjects.items()}
     done = 0
-    for rows, samples in _batches(plan, indices):
+    for rows, samples in batches(plan, indices):
         arrays = stack(samples, plan.source)
         truths = split(float32(arrays), len(samples), plan.source)
         familiar = [fingerprint(sample) in plan.calibrated_with for sample in samples]
         for name, run in subjects.items():
             answers = truths if run is float32 else split(run(arrays), len(samples), plan.source)
-            books[name].is_familiar += familiar
-            for row, truth, answer in zip(rows, truths, answers, strict=True):
-                books[name].enter(row, truth, answer)
+            for row, truth, answer, known in zip(rows, truths, answers, familiar, strict=True):
+                books[name].enter(row, truth, answer, known)
         done += len(samples)
         report(done, len(indices))
     return {name: book.record() for name, book in books.items()}
 
 
-def _batches(plan: Plan, indices: Sequence[int]) -> Iterator[tuple[list[Row], list[Sample]]]:
+def batches(plan: Plan, indices: Sequence[int]) -> Iterator[tuple[list[Row], list[Sample]]]:
+    """The rows of those indices and the samples made of them, as many at a time as one call takes."""
     rows = plan.evaluation.dataset.rows(indices, plan.source.inputs)
     numbers = iter(indices)
     while some := list(islice(rows, plan.source.batch or 1)):
@@ -173,8 +185,8 @@ def split(outputs: Mapping[str, np.ndarray], count: int, source: Prepared) -> li
     return [{name: output[i : i + 1] for name, output in outputs.items()} for i in range(count)]
 
 
-class _Book:
-    """Gathers what one subject answers."""
+class Book:
+    """Gathers what one subject answers, sample by sample."""
 
     def __init__(self, plan: Plan, first: Mapping[str, np.ndarray]) -> None:
         self.metric, self.label = plan.evaluation.scoring, plan.evaluation.label
@@ -187,7 +199,9 @@ class _Book:
         self.is_finite: list[bool] = []
         self.is_familiar: list[bool] = []
 
-    def enter(self, row: Row, truth: Mapping[str, np.ndarray], answer: Mapping[str, np.ndarray]) -> None:
+    def enter(self, row: Row, truth: Sample, answer: Sample, is_familiar: bool = False) -> None:
+        """One sample: its row, what the float32 file answers, and what the subject does."""
+        self.is_familiar.append(is_familiar)
         self.is_finite.append(all(np.isfinite(output).all() for output in answer.values()))
         for name, f in truth.items():
             q = _like(f, name, answer)

@@ -9,6 +9,7 @@ from typing import Any
 from tflq.calibrate import Samples
 from tflq.convert.explained import explaining
 from tflq.datasets import Sample
+from tflq.errors import ConversionError
 from tflq.modes import Mode
 from tflq.sources import SIGNATURE, Prepared
 from tflq.worker import Report
@@ -20,6 +21,11 @@ def convert_publicly(
     """Make the variant's file at `target`; ConversionError with the cause and a remedy where TensorFlow cannot."""
     import tensorflow as tf
 
+    if variant.keep_float:
+        raise ConversionError(
+            "keep_float: only the converter's inner parts can leave single ops in float, and this TensorFlow lacks what"
+            " tflq uses of them"
+        )
     converter = tf.lite.TFLiteConverter.from_saved_model(str(prepared.saved_model), signature_keys=[SIGNATURE])
     set_up(converter, prepared, variant)
     if variant.needs_ranges and samples is not None:

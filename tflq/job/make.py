@@ -12,13 +12,14 @@ from typing import Any
 from tflq import calibrate, convert, evaluate, flatbuffer, sources, verify
 from tflq.calibrate import Calibrated, Chosen, Gathered
 from tflq.contract import quantized_activations
-from tflq.errors import ConversionError, DatasetError, EvaluationError, SourceError, TflqError
+from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeError, SourceError, TflqError
 from tflq.evaluate import Probe
 from tflq.job.draft import Base, Draft, each, file_name
 from tflq.job.ranges import CRASH_REMEDY, Calibrator, refuse_clipping
 from tflq.job.shelf import FLOAT32, Shelf
 from tflq.recipe import Recipe
 from tflq.result import FoundBy
+from tflq.selection import select
 from tflq.sources import Prepared
 from tflq.worker import Done, Failed, Task, Workers
 
@@ -78,6 +79,13 @@ class Maker:
         lacking = str(looked.error) if isinstance(looked, Failed) else looked.value
         return Source(kept or done[0].get(), lacking)
 
+    def float_model(self, source: Source) -> Path:
+        """The float32 file alone."""
+        if not self._float32.exists():
+            self.workers.run(self._conversion(Draft(self.recipe.base, BASE), source, self._float32))
+            self.shelf.keep_float_model(source.prepared, self.folder / "source")
+        return self._float32
+
     def begin(self, source: Source, makes_variants: bool) -> Begun:
         """All that needs nothing but the source, side by side; raises where nothing can be compared or measured."""
         drafts = [Draft(one, one.name) for one in self.recipe.variants if makes_variants and not one.trained]
@@ -92,7 +100,7 @@ class Maker:
         return Begun(
             float32=self._checked_base(source),
             probe=probe,
-            drafts=tuple(self._begun(draft, done.get(_stage(draft.name))) for draft in drafts),
+            drafts=tuple(self._selected(self._begun(draft, done.get(_stage(draft.name)))) for draft in drafts),
             gathered=self._gathered(done[SAMPLES], source) if SAMPLES in done else kept and kept[0],
             calibrated=kept and kept[1],
         )
@@ -121,6 +129,16 @@ class Maker:
             return replace(draft, path=Path(shutil.copyfile(self._float32, self.path(draft))))
         return draft
 
+    def _selected(self, draft: Draft) -> Draft:
+        """The draft, with its error before anything is calibrated if what it would keep in float is not there."""
+        if draft.error or draft.variant is None or not draft.variant.keep_float:
+            return draft
+        try:
+            select(flatbuffer.load(self._float32), draft.variant.keep_float)
+        except RecipeError as error:
+            return replace(draft, error=error)
+        return draft
+
     def _checked_base(self, source: Source) -> Base:
         check = Task(
             f"check {BASE}", verify.verify, (self._float32, self.recipe.base, source.prepared), EvaluationError
@@ -146,21 +164,20 @@ class Maker:
         gathered = begun.gathered
         if gathered is None or isinstance(gathered, TflqError):
             return gathered
+        if all(draft.error for draft in begun.drafts if _needs_ranges(draft)):
+            return None
         try:
             if (elsewhere := self._found_elsewhere(source)) is not None:
                 return Calibrations(gathered, self._float32, None, elsewhere)
-            calibrated = begun.calibrated or self._calibrated(gathered)
-            chosen = self.workers.run(self._choice(calibrated, gathered)).value
+            return self.choose(begun.calibrated or self.observe(gathered), gathered)
         except TflqError as error:
             return error
-        found_by: FoundBy = "TensorFlow's calibrator" if chosen.reason else "observation"
-        return Calibrations(gathered, calibrated.model, chosen, found_by)
 
     def _found_elsewhere(self, source: Source) -> FoundBy | None:
         """What else finds the ranges of this source, if anything; ConversionError where it has not the method asked."""
         assert self.recipe.calibration is not None
         method = self.recipe.calibration.ranges
-        if self._has_ranges_of_its_own:
+        if self.has_ranges_of_its_own:
             refuse_clipping(method, "it holds fake quantization, so that it brings its ranges with it; write minmax")
             return "quantization-aware training"
         if source.lacking:
@@ -172,16 +189,19 @@ class Maker:
             return "the public converter"
         return None
 
-    def _calibrated(self, gathered: Gathered) -> Calibrated:
+    def observe(self, gathered: Gathered) -> Calibrated:
+        """What the samples show of the activations, as it was kept or found anew."""
         assert self.recipe.calibration is not None
-        kept = self.shelf.ranges(self._float32, gathered, self.folder / "found ranges")
+        counting = self.recipe.calibration.counting
+        kept = self.shelf.ranges(self._float32, gathered, self.folder / f"found ranges, {counting}")
         if kept is not None:
             return kept
         found = Calibrator(self.recipe.calibration, self.folder, self.workers, self.jobs).find(self._float32, gathered)
-        self.shelf.keep_ranges(found, (self._float32, gathered), self.folder / "new ranges")
+        self.shelf.keep_ranges(found, (self._float32, gathered), self.folder / f"new ranges, {counting}")
         return found
 
-    def _choice(self, calibrated: Calibrated, gathered: Gathered) -> Task[Chosen]:
+    def choose(self, calibrated: Calibrated, gathered: Gathered) -> Calibrations:
+        """The ranges by the recipe's method."""
         assert self.recipe.calibration is not None
         bits = sorted(
             {
@@ -191,7 +211,9 @@ class Maker:
             }
         )
         arguments = (calibrated, gathered, self.recipe.calibration.ranges, bits)
-        return Task("choose the ranges", calibrate.choose, arguments, ConversionError)
+        chosen = self.workers.run(Task("choose the ranges", calibrate.choose, arguments, ConversionError)).value
+        found_by: FoundBy = "TensorFlow's calibrator" if chosen.reason else "observation"
+        return Calibrations(gathered, calibrated.model, chosen, found_by)
 
     def convert(self, source: Source, begun: Begun, calibrations: Calibrations | TflqError | None) -> list[Draft]:
         """A file for every variant that can be made."""
@@ -199,28 +221,30 @@ class Maker:
         if isinstance(calibrations, TflqError):
             return [replace(draft, error=calibrations) if draft in waiting else draft for draft in begun.drafts]
 
-        def task(draft: Draft) -> Task[None]:
-            assert calibrations is not None
-            return self._quantization(draft, source, calibrations)
+        def task(draft: Draft) -> Task[Any]:
+            return self.making(draft, source, calibrations)
 
-        made = {draft.name: draft for draft, _ in each(self.workers, waiting, task, self.jobs)}
-        made = {name: replace(d, path=None if d.error else self.path(d)) for name, d in made.items()}
+        made = {
+            draft.name: draft if draft.error else replace(draft, path=self.path(draft), kept=kept or ())
+            for draft, kept in each(self.workers, waiting, task, self.jobs)
+        }
         return [made.get(draft.name, draft) for draft in begun.drafts]
 
-    def _quantization(self, draft: Draft, source: Source, calibrations: Calibrations) -> Task[None]:
+    def making(self, draft: Draft, source: Source, calibrations: Calibrations | None) -> Task[Any]:
+        """What makes the draft's file, from ranges where its mode takes any; some tell which ops were kept in float."""
         assert draft.variant is not None
         stage, path = _stage(draft.name), self.path(draft)
+        if calibrations is None or not draft.variant.needs_ranges or self.has_ranges_of_its_own:
+            return self._conversion(draft, source, path)
         if calibrations.chosen:
             ranges = calibrations.chosen.by_bits[draft.variant.activation_bits]
             arguments = (calibrations.model, ranges, draft.variant, path)
             return Task(stage, convert.quantize, arguments, ConversionError)
-        if self._has_ranges_of_its_own:
-            return self._conversion(draft, source, path)
         public = (source.prepared, draft.variant, path, calibrations.gathered.samples)
         return Task(stage, convert.convert_publicly, public, ConversionError, remedy=CRASH_REMEDY)
 
     @cached_property
-    def _has_ranges_of_its_own(self) -> bool:
+    def has_ranges_of_its_own(self) -> bool:
         """Whether the source holds fake quantization, as quantization-aware training leaves it."""
         return any(True for _ in quantized_activations(flatbuffer.load(self._float32)))
 

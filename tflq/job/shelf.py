@@ -42,6 +42,10 @@ class Shelf:
     def __init__(self, recipe: Recipe, store: Store | None = None) -> None:
         self.recipe, self._store = recipe, store
 
+    def of(self, recipe: Recipe) -> Shelf:
+        """The same store as another recipe uses it."""
+        return Shelf(recipe, self._store)
+
     @property
     def notes(self) -> tuple[str, ...]:
         return tuple(self._store.notes) if self._store else ()
@@ -72,7 +76,7 @@ class Shelf:
         }
         ops = (recipe.base.allow_custom_ops, recipe.base.select_tf_ops)
         model = recipe.model.model_dump(mode="json", exclude={"saved_model", "keras"})
-        return digest(_versions(), cache.contents(recipe.model.path), json.dumps([model, shapes, ops]))
+        return digest(versions(), cache.contents(recipe.model.path), json.dumps([model, shapes, ops]))
 
     def samples(self, source: Prepared, folder: Path) -> Gathered | None:
         """What the calibration samples were, where the files that they come from have not changed since."""
@@ -99,7 +103,7 @@ class Shelf:
         inputs = {name: given.model_dump(mode="json") for name, given in self.recipe.inputs.items()}
         specs = [(spec.name, spec.dtype, spec.shape, spec.is_batched) for spec in source.inputs]
         chosen = section.model_dump(mode="json", include={"dataset", "samples", "seed"})
-        return digest(_versions(), cache.identity(files), json.dumps([chosen, inputs, specs]))
+        return digest(versions(), cache.identity(files), json.dumps([chosen, inputs, specs]))
 
     def ranges(self, float32: Path, gathered: Gathered, folder: Path) -> Calibrated | None:
         """What calibration found of that float32 file with those samples."""
@@ -112,7 +116,7 @@ class Shelf:
         self._keep("ranges", self._ranges_key(*key), folder)
 
     def _ranges_key(self, float32: Path, gathered: Gathered) -> str:
-        return digest(_versions(), cache.sha256(float32), gathered.digest, self._calibration.counting)
+        return digest(versions(), cache.sha256(float32), gathered.digest, self._calibration.counting)
 
     def answers(self, float32: Path, source: Prepared, folder: Path) -> Record | None:
         """What the source answered on the evaluation samples, where none of them can have changed since."""
@@ -148,7 +152,7 @@ class Shelf:
 
 
 @memoized
-def _versions() -> str:
+def versions() -> str:
     """Of all whose change may change what is kept; tflq's own code between two releases included."""
     package = Path(cache.__file__).parent.parent
     code = [digest(file.read_bytes()) for file in sorted(package.rglob("*.py"))]

@@ -10,8 +10,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -120,17 +119,23 @@ class Workers:
 
     def run_all(self, tasks: Sequence[Task[T]], jobs: int) -> list[Done[T] | Failed]:
         """An outcome for each task, in their order; at most `jobs` run at a time."""
-        waiting = deque(enumerate(tasks))
-        outcomes: dict[int, Done[T] | Failed] = {}
-        while waiting or self._running:
-            while waiting and len(self._running) < jobs:
-                self._running.append(self._start(*waiting.popleft()))
+        outcomes = dict(self.as_done(tasks, jobs))
+        return [outcomes[position] for position in range(len(tasks))]
+
+    def as_done(self, tasks: Iterable[Task[T]], jobs: int) -> Iterator[tuple[int, Done[T] | Failed]]:
+        """The position of each task and its outcome, as they end; a task is taken when there is room for it."""
+        waiting = enumerate(tasks)
+        while True:
+            while len(self._running) < jobs and (following := next(waiting, None)):
+                self._running.append(self._start(*following))
+            if not self._running:
+                return
             self._listen()
             self._hold_to_limits()
             for running in [running for running in self._running if self._has_ended(running)]:
-                outcomes[running.position] = self._outcome(running)
+                outcome = self._outcome(running)
                 self._running.remove(running)
-        return [outcomes[position] for position in range(len(tasks))]
+                yield running.position, outcome
 
     def _start(self, position: int, task: Task[Any]) -> _Running:
         self.listen(Started(task.stage))

@@ -1,0 +1,249 @@
+"""Trials: files quantized from ranges that are held, and measured on samples that are held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from running import Recipes, run_recipe
+
+from tflq.calibrate import Percentile
+from tflq.errors import ConversionError, DatasetError, RecipeError
+from tflq.flatbuffer import load as read
+from tflq.modes import Dynamic, Int8, Int8Only, Int16x8
+from tflq.pipeline import Settings
+from tflq.recipe import Recipe, load
+from tflq.trials import CONFIRMING, Bench, Limits, Sets, Spent, Trial, opened
+from tflq.trials.bench import JOURNAL
+from tflq.trials.held import Column
+from tflq.trials.rows import choose
+from tflq.trials.trial import spread
+from tflq.trials.work import work
+from tflq.worker import Event, Started
+
+NO_LIMITS = Limits()
+MINMAX = Trial(Int8(), "minmax")
+THREE = (MINMAX, Trial(Int8(), Percentile(percentile=99.0)), Trial(Int16x8(), "minmax"))
+
+
+@contextmanager
+def bench(recipe: Path, limits: Limits = NO_LIMITS) -> Iterator[tuple[Bench, list[Event]]]:
+    events: list[Event] = []
+    with opened(load(recipe), Settings(jobs=2, listen=events.append), limits) as made:
+        yield made, events
+
+
+def attempts(events: list[Event]) -> int:
+    """How many files were made for trials."""
+    return sum(isinstance(event, Started) and " samples (" in event.stage for event in events)
+
+
+@pytest.fixture
+def scored(recipes: Recipes) -> Path:
+    rows = {"npz": str(recipes.data / "images.npz")}
+    evaluation = {"dataset": rows, "samples": 8, "seed": 2, "label": "label", "metric": "top1"}
+    return recipes.write("tiny_conv", ["int8", "int16x8"], evaluation=evaluation)
+
+
+def test_a_trial_makes_what_convert_makes(scored: Path) -> None:
+    ran = run_recipe(scored)
+    with bench(scored) as (made, _):
+        trials = made.run([MINMAX, Trial(Int16x8(), "minmax")])
+    for mode, tried in zip(("int8", "int16x8"), trials, strict=True):
+        file = ran.variant(mode).file
+        assert file is not None
+        assert tried.figures is not None
+        assert (tried.figures.sha256, tried.figures.size_bytes) == (file.sha256, file.size_bytes)
+
+
+def test_a_trial_measures_what_convert_measures(recipes: Recipes) -> None:
+    """Of a dataset with as many rows as are asked for twice, the confirming ones are those of the report."""
+    rows = {"npz": str(recipes.data / "images.npz")}
+    calibration = {"dataset": {"npz": str(recipes.data / "pixels.npz")}, "samples": 20}
+    evaluation = {"dataset": rows, "samples": 12, "label": "label", "metric": "top1"}
+    scaled = {"image": {"scale": 0.01}}
+    recipe = recipes.write("tiny_conv", ["int8"], calibration=calibration, evaluation=evaluation, inputs=scaled)
+    measured = run_recipe(recipe).variant("int8").measured
+    with bench(recipe) as (made, _):
+        (tried,) = made.run([MINMAX], CONFIRMING)
+    assert measured is not None
+    assert measured.metric is not None
+    assert tried.figures is not None
+    near, output = tried.figures.outputs["scores"], measured.fidelity["scores"]
+    assert (tried.figures.metric, tried.figures.drop.value) == (measured.metric.value, measured.metric.drop)
+    assert (tried.figures.drop.low, tried.figures.drop.high) == measured.metric.ci95
+    assert near.sqnr_db.value == pytest.approx(output.sqnr_db)
+    assert near.sqnr_db.low < near.sqnr_db.value < near.sqnr_db.high
+    assert near.agreement.value == pytest.approx(output.agreement)
+
+
+def test_ranges_and_options_make_a_difference(scored: Path) -> None:
+    variants = [MINMAX, Trial(Int8(), Percentile(percentile=90.0)), Trial(Int8(per_channel=False), "minmax")]
+    with bench(scored) as (made, _):
+        found = [tried.figures for tried in made.run([*variants, Trial(Dynamic(), "minmax")])]
+    assert all(found)
+    assert len({figures.sha256 for figures in found}) == 4
+    assert found[2].size_bytes < found[0].size_bytes
+    assert found[1].outputs["scores"].sqnr_db.value < found[0].outputs["scores"].sqnr_db.value
+
+
+def test_what_cannot_be_made_or_breaks_its_contract_has_a_reason(recipes: Recipes) -> None:
+    with bench(recipes.write("with_sin", ["int8"])) as (made, _):
+        whole, strict = made.run([MINMAX, Trial(Int8Only(), "minmax")])
+    assert whole.figures is not None
+    assert whole.figures.float_ops == 1
+    assert strict.figures is None
+    assert strict.reason.startswith("the file breaks its contract: SIN ")
+
+
+def test_trials_are_kept_and_go_on_where_they_were(scored: Path) -> None:
+    with bench(scored) as (made, events):
+        first = made.run(THREE)
+        made.run(THREE)
+        assert attempts(events) == 3
+    journal = load(scored).output / JOURNAL
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(lines[:-1]) + lines[-1][:50])
+    with bench(scored) as (made, events):
+        assert made.run(THREE) == first
+        assert attempts(events) == 1
+        made.run(THREE[:1], CONFIRMING)
+        assert attempts(events) == 2
+    with bench(scored) as (made, events):
+        assert made.run(THREE) == first
+        assert attempts(events) == 0
+
+
+def test_other_samples_are_other_trials(scored: Path, recipes: Recipes) -> None:
+    with bench(scored) as (made, _):
+        made.run([MINMAX])
+    changed = scored.read_text().replace("seed: 1", "seed: 3")
+    scored.with_name("changed.yaml").write_text(changed)
+    with bench(scored.with_name("changed.yaml")) as (made, events):
+        assert made.recipe.output.name == "changed"
+    again = changed + f"output: {load(scored).output}\n"
+    scored.with_name("changed.yaml").write_text(again)
+    with bench(scored.with_name("changed.yaml")) as (made, events):
+        made.run([MINMAX])
+        assert attempts(events) == 1
+
+
+@pytest.mark.parametrize(("limits", "made_before"), [(Limits(trials=2), 2), (Limits(seconds=0.0), 0)])
+def test_limits_end_the_trials_and_lose_none(recipes: Recipes, limits: Limits, made_before: int) -> None:
+    recipe = recipes.write("tiny_dense", ["int8"])
+    with bench(recipe, limits) as (made, events):
+        with pytest.raises(Spent):
+            made.run(THREE)
+        assert [tried.trial for tried in made.tried.values()] == [*THREE[:made_before]]
+        assert attempts(events) == made_before
+
+
+@pytest.mark.parametrize(
+    ("model", "keys", "error", "said"),
+    [
+        ("fake_quantized", {}, ConversionError, "holds fake quantization"),
+        ("tiny_dense", {"calibration": None}, RecipeError, "give calibration, with a dataset"),
+        ("tiny_dense", {"evaluation": {"dataset": {"npz": "few.npz"}}}, DatasetError, "has too few rows"),
+    ],
+)
+def test_what_cannot_be_tried_is_told(
+    recipes: Recipes, model: str, keys: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    recipe = recipes.write(model, ["int8"] if "calibration" not in keys else ["dynamic"], **keys)
+    np.savez(recipe.with_name("few.npz"), x=np.zeros((7, 16), np.float32))
+    with pytest.raises(error, match=said), bench(recipe):
+        pass
+
+
+def sets(tmp_path: Path, rows: int, most: int = 1000, **keys: Any) -> tuple[Sets, Recipe]:
+    np.savez(tmp_path / "data.npz", x=np.zeros((rows, 1), np.float32))
+    np.savez(tmp_path / "other.npz", x=np.zeros((rows, 1), np.float32))
+    plain = {"model": "net", "mode": "int8", "calibration": {"dataset": {"npz": "data.npz"}, "samples": 20}} | keys
+    (tmp_path / "recipe.yaml").write_text(str(plain).replace("'", '"'))
+    recipe = load(tmp_path / "recipe.yaml")
+    return choose(lambda *_: None, recipe, most), recipe
+
+
+def test_rows_that_evaluation_does_not_ask_for_decide(tmp_path: Path) -> None:
+    chosen, _ = sets(tmp_path, 100, evaluation={"dataset": {"npz": "other.npz"}, "samples": 30})
+    assert (len(chosen.deciding), len(chosen.confirming)) == (70, 30)
+    assert "decided on 70 rows of" in chosen.said
+    assert chosen.said.endswith("that evaluation does not ask for, confirmed on the 30 that it does")
+    assert not {*chosen.deciding} & {*chosen.confirming}
+
+
+def test_evaluation_rows_are_divided_where_there_are_no_others(tmp_path: Path) -> None:
+    chosen, _ = sets(tmp_path, 100, evaluation={"dataset": {"npz": "other.npz"}})
+    assert (chosen.deciding, chosen.confirming) == (tuple(range(0, 100, 2)), tuple(range(1, 100, 2)))
+    assert "evaluation rows" in chosen.said
+
+
+def test_no_row_is_calibrated_with_and_measured_on(tmp_path: Path) -> None:
+    same = {"dataset": {"npz": "data.npz"}}
+    chosen, recipe = sets(tmp_path, 60, evaluation=same, calibration=same | {"samples": 20, "seed": "first"})
+    assert {*chosen.deciding} | {*chosen.confirming} == {*range(20, 60)}
+    assert recipe.calibration is not None
+
+
+def test_rows_that_calibration_has_seen_are_better_than_none(tmp_path: Path) -> None:
+    same = {"dataset": {"npz": "data.npz"}}
+    chosen, _ = sets(tmp_path, 24, evaluation=same)
+    assert len({*chosen.deciding} | {*chosen.confirming}) == 24
+    assert "which calibration has seen" in chosen.said
+
+
+def test_without_evaluation_rows_that_calibration_leaves_are_measured_on(tmp_path: Path) -> None:
+    chosen, _ = sets(tmp_path, 100, calibration={"dataset": {"npz": "data.npz"}, "samples": 20, "seed": "first"})
+    assert {*chosen.deciding} | {*chosen.confirming} == {*range(20, 100)}
+    assert chosen.calibration_samples is None
+    assert "that calibration does not ask for" in chosen.said
+
+
+def test_without_other_rows_some_are_held_back_from_calibration(tmp_path: Path) -> None:
+    chosen, _ = sets(tmp_path, 30, calibration={"dataset": {"npz": "data.npz"}, "samples": 30, "seed": "first"})
+    assert chosen.calibration_samples == 20
+    assert {*chosen.deciding} | {*chosen.confirming} == {*range(20, 30)}
+    assert "held back from calibration, which has 20 now" in chosen.said
+
+
+def test_held_back_rows_are_not_calibrated_with(recipes: Recipes) -> None:
+    recipe = recipes.write("tiny_dense", ["int8"], evaluation=None, calibration=None)
+    text = recipe.read_text() + f"calibration: {{dataset: {{npz: {recipes.data / 'vectors.npz'}}}}}\n"
+    recipe.write_text(text)
+    with bench(recipe) as (made, _):
+        assert (made.sets.calibration_samples, made.recipe.calibration.samples) == (16, 16)
+        assert not {*made.gathered.rows} & {*made.sets.deciding, *made.sets.confirming}
+        (tried,) = made.run([MINMAX])
+    assert tried.figures is not None
+    assert tried.figures.samples == 4
+
+
+def test_the_choice_of_rows_is_bounded_and_the_same_each_time(tmp_path: Path) -> None:
+    evaluation = {"dataset": {"npz": "other.npz"}, "samples": 30}
+    (once, _), (again, _) = (sets(tmp_path, 100, 16, evaluation=evaluation) for _ in range(2))
+    assert once == again
+    assert len(once.deciding) == 16
+
+
+def test_samples_of_a_slow_file_are_spread(tmp_path: Path) -> None:
+    assert spread(1000, 250) == [*range(0, 1000, 4)]
+    assert spread(1000, 1) == [*range(0, 1000, 10)]
+    assert spread(50, 1) == [*range(50)]
+
+
+def test_arrays_of_any_shapes_are_kept_as_they_are(tmp_path: Path) -> None:
+    arrays = [np.arange(6, dtype=np.int16).reshape(2, 3), np.float32(1.5), np.zeros((0, 4)), np.array(True)]
+    (tmp_path / "held").write_bytes(b"".join(np.asarray(array).tobytes() for array in arrays))
+    column = Column(tmp_path / "held", tuple(a.dtype.str for a in arrays), tuple(a.shape for a in arrays))
+    for array, held in zip(arrays, column.arrays(), strict=True):
+        np.testing.assert_array_equal(held, array, strict=True)
+
+
+def test_integers_are_less_work_than_floats_and_int16_more(recipes: Recipes) -> None:
+    ran = recipes.run("tiny_conv", ["int8", "float32", "int16x8"])
+    taken = {mode: work(read(ran.file(mode))) for mode in ("int8", "float32", "int16x8")}
+    assert taken["int8"] < taken["float32"] < taken["int16x8"]

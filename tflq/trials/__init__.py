@@ -1,0 +1,23 @@
+"""Many cheap trials of one model: what is needed is made once, then files are quantized from it and measured."""
+
+from __future__ import annotations
+
+from tflq.trials.bench import Bench, Limits, Spent, opened
+from tflq.trials.rows import Sets
+from tflq.trials.trial import CONFIRMING, DECIDING, Figure, Figures, Near, Set, Trial, Tried
+
+__all__ = [
+    "CONFIRMING",
+    "DECIDING",
+    "Bench",
+    "Figure",
+    "Figures",
+    "Limits",
+    "Near",
+    "Set",
+    "Sets",
+    "Spent",
+    "Trial",
+    "Tried",
+    "opened",
+]

@@ -1,0 +1,219 @@
+"""Where trials are made: the float32 file, ranges and samples of one recipe, each made once."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+from tflq import cache, calibrate
+from tflq.cache import digest
+from tflq.calibrate import Calibrated, Gathered, Method, Percentile
+from tflq.errors import ConversionError, DatasetError, RecipeError
+from tflq.flatbuffer import Graph, load
+from tflq.job import Begun, Calibrations, Draft, Judge, Maker, Shelf, Source
+from tflq.job.shelf import versions
+from tflq.modes import Int8, Int16x8
+from tflq.pipeline import Settings
+from tflq.recipe import Recipe, check_source
+from tflq.trials.held import hold
+from tflq.trials.journal import Journal
+from tflq.trials.rows import Sets, choose
+from tflq.trials.trial import CONFIRMING, DECIDING, Figures, Judging, Set, Trial, Tried, attempt, spread
+from tflq.trials.work import multiply_adds
+from tflq.worker import Done, Failed, Task, Workers, preload_tensorflow
+
+JOURNAL, LOG = "trials.jsonl", "trials.log"
+MOST = 1000
+"""Samples to decide on."""
+AFFORDED = 15e9
+"""Multiply-adds of int8 that the samples of one trial may take, in all."""
+
+
+class Spent(Exception):
+    """No further trial may be made."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What all trials together may take; None for any number."""
+
+    trials: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    recipe: Recipe
+    """As trials are made of it: with fewer calibration samples than asked for where some were held back."""
+    sets: Sets
+    float32: Path
+    maker: Maker
+    source: Source
+    judging: dict[Set, Judging]
+    limits: Limits
+    journal: Journal
+    identity: str
+    """Of all that decides what trials find, the trials themselves apart."""
+    gathered: Gathered
+    tried: dict[str, Tried] = field(default_factory=dict)
+    """What was asked for since this bench stands, in that order."""
+    _observed: dict[str, Calibrated] = field(default_factory=dict)
+    _chosen: dict[str, Calibrations] = field(default_factory=dict)
+    _started: float = field(default_factory=time.monotonic)
+
+    @property
+    def graph(self) -> Graph:
+        """The float32 file's."""
+        return load(self.float32)
+
+    def run(self, trials: Sequence[Trial], on: Set = DECIDING) -> list[Tried]:
+        """What each trial yields, in their order; raises Spent where the limits do not let all of them be made.
+
+        None that was made is lost then: each is in `tried`, and in the journal.
+        """
+        keys = [self._key(trial, on) for trial in trials]
+        new = {key: trial for key, trial in zip(keys, trials, strict=True) if key not in self.tried}
+        left = len(new) if self.limits.trials is None else max(self.limits.trials - len(self.tried), 0)
+        made = self._made(dict(islice(new.items(), left)), on)
+        self.tried.update({key: made[key] for key in new if key in made})
+        if any(key not in self.tried for key in keys):
+            raise Spent
+        return [self.tried[key] for key in keys]
+
+    def _made(self, trials: dict[str, Trial], on: Set) -> dict[str, Tried]:
+        """Those that the limits allow."""
+        found = {key: tried for key in trials if (tried := self.journal.get(key))}
+        missing = [key for key in trials if key not in found]
+        for trial in (trials[key] for key in missing if trials[key].variant.needs_ranges):
+            self.calibrations(trial.ranges)
+        tasks = (self._task(key, trials[key], on) for key in missing if not self._is_late)
+        for place, outcome in self.maker.workers.as_done(tasks, self.maker.jobs):
+            key = missing[place]
+            found[key] = _tried(trials[key], outcome)
+            if not (isinstance(outcome, Failed) and outcome.error.may_pass):
+                self.journal.add(key, found[key])
+        return found
+
+    @property
+    def _is_late(self) -> bool:
+        return self.limits.seconds is not None and time.monotonic() - self._started > self.limits.seconds
+
+    def _task(self, key: str, trial: Trial, on: Set) -> Task[Figures]:
+        draft = Draft(trial.variant, key[:16])
+        calibrations = self.calibrations(trial.ranges) if trial.variant.needs_ranges else None
+        make = self.maker.making(draft, self.source, calibrations)
+        arguments = (make, trial.variant, self.maker.path(draft), self.judging[on])
+        return Task(f"{trial.in_words} on {on} samples ({key[:6]})", attempt, arguments, make.error, make.remedy)
+
+    def _key(self, trial: Trial, on: Set) -> str:
+        variant = trial.variant.model_dump_json(exclude={"name"})
+        of_ranges = [self.gathered.digest, _told(trial.ranges)] if trial.variant.needs_ranges else []
+        return digest(self.identity, self.judging[on].held.digest, variant, *of_ranges)
+
+    def calibrations(self, method: Method) -> Calibrations:
+        """The ranges by that method, made when they are first asked for."""
+        told = _told(method)
+        if told not in self._chosen:
+            maker = _calibrated_by(self.maker, "ranges", method)
+            assert maker.recipe.calibration is not None
+            counting = maker.recipe.calibration.counting
+            if counting not in self._observed:
+                self._observed[counting] = maker.observe(self.gathered)
+            self._chosen[told] = maker.choose(self._observed[counting], self.gathered)
+        return self._chosen[told]
+
+
+def _told(method: Method) -> str:
+    return f"percentile {method.percentile!r}" if isinstance(method, Percentile) else method
+
+
+def _tried(trial: Trial, outcome: Done[Figures] | Failed) -> Tried:
+    return Tried(trial, None, str(outcome.error)) if isinstance(outcome, Failed) else Tried(trial, outcome.value)
+
+
+def _calibrated_by(maker: Maker, key: str, value: Method | int) -> Maker:
+    """The same, but for that key of the recipe's calibration."""
+    assert maker.recipe.calibration is not None
+    calibration = maker.recipe.calibration.model_copy(update={key: value})
+    recipe = maker.recipe.model_copy(update={"calibration": calibration})
+    return replace(maker, recipe=recipe, shelf=maker.shelf.of(recipe))
+
+
+@contextmanager
+def opened(recipe: Recipe, settings: Settings, limits: Limits = Limits()) -> Iterator[Bench]:
+    """A bench of that recipe; the journal and the log are kept in its output folder.
+
+    Raises SourceError, DatasetError or ConversionError where there is nothing to try or to measure.
+    """
+    if recipe.calibration is None:
+        raise RecipeError(f"{recipe.name}: trials quantize from ranges: give calibration, with a dataset")
+    check_source(recipe)
+    preload_tensorflow()
+    with cache.workspace(recipe.output) as folder:
+        log = recipe.output / LOG
+        log.unlink(missing_ok=True)
+        with Workers(log, settings.timeout, settings.listen, settings.budget) as workers:
+            shelf = Shelf(recipe, settings.store if recipe.keeps else None)
+            yield _prepared(Maker(_bare(recipe), folder, workers, settings.jobs, shelf), limits)
+
+
+def _bare(recipe: Recipe) -> Recipe:
+    """The recipe with a variant of each width of activations, which is what ranges are chosen for."""
+    ops = recipe.base.model_dump(include={"allow_custom_ops", "select_tf_ops"})
+    return recipe.model_copy(update={"variants": (Int8(**ops), Int16x8(**ops))})
+
+
+def _prepared(maker: Maker, limits: Limits) -> Bench:
+    source, run = maker.prepare(), maker.workers.run
+    begun = maker.begin(source, makes_variants=False)
+    float32 = begun.float32.path
+    _refuse(maker, source)
+    most = len(spread(MOST, AFFORDED / multiply_adds(load(float32))))
+    sets = run(Task("choose the samples", choose, (maker.recipe, most), DatasetError)).value
+    if sets.calibration_samples is not None:
+        maker = _calibrated_by(maker, "samples", sets.calibration_samples)
+    recipe = maker.recipe
+    arguments = (recipe.calibration, recipe.inputs, source.prepared, maker.folder / "calibration")
+    gathered = run(Task("read the calibration data", calibrate.gather, arguments, DatasetError)).value
+    scoring = recipe.measured_on.model_dump_json(include={"label", "output", "metric"})
+    return Bench(
+        recipe=recipe,
+        sets=sets,
+        float32=float32,
+        maker=maker,
+        source=source,
+        judging=_judging(maker, source, begun, sets),
+        limits=limits,
+        journal=Journal(recipe.output / JOURNAL),
+        identity=digest(versions(), cache.sha256(float32), scoring),
+        gathered=gathered,
+    )
+
+
+def _refuse(maker: Maker, source: Source) -> None:
+    if source.lacking:
+        raise ConversionError(f"trials quantize by what this TensorFlow lacks: {source.lacking}")
+    if maker.has_ranges_of_its_own:
+        raise ConversionError(
+            f"{maker.recipe.model.path}: holds fake quantization, and with it ranges of its own, so there is nothing to"
+            " try; tflq convert makes its files"
+        )
+
+
+def _judging(maker: Maker, source: Source, begun: Begun, sets: Sets) -> dict[Set, Judging]:
+    plan = Judge(maker.recipe, maker.folder, maker.workers, maker.jobs, maker.shelf).plan(source.prepared, begun)
+    rows: dict[Set, tuple[int, ...]] = {DECIDING: sets.deciding, CONFIRMING: sets.confirming}
+    tasks = [
+        Task(f"hold the {name} samples", hold, (plan, indices, maker.folder / name), DatasetError)
+        for name, indices in rows.items()
+    ]
+    held = [outcome.get() for outcome in maker.workers.run_all(tasks, maker.jobs)]
+    return {
+        name: Judging(plan, one, AFFORDED if name == DECIDING else math.inf)
+        for name, one in zip(rows, held, strict=True)
+    }
