@@ -343,6 +343,29 @@ def lookup(path: Path) -> None:
     save(path, serve, spec("ids", None, 5, dtype=tf.int64), held=[table, matrix])
 
 
+def tiny_conv_layers(path: Path) -> None:
+    """Convolutions of every kind, with channels of sizes far apart, and all that may stand between two of them."""
+    spread = np.geomspace(0.02, 1, 16).astype(np.float32)
+    first = tf.Variable(weights(3, 3, 3, 16) * spread)
+    kernels = [weights(3, 3, 16, 2), weights(3, 3, 32, 16), weights(1, 1, 16, 16), weights(3, 3, 8, 16)]
+    slopes = tf.Variable(np.linspace(0.1, 0.4, 16, dtype=np.float32).reshape(1, 1, 16))
+    dense, last = weights(128, 64), weights(64, 4)
+    biases = [weights(size) for size in (16, 32, 16, 16, 8, 64)]
+
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        x = tf.nn.relu6(tf.nn.conv2d(image, first, 1, "SAME") + biases[0])
+        x = tf.nn.relu(tf.nn.depthwise_conv2d(x, kernels[0], (1, 2, 2, 1), "SAME") + biases[1])
+        x = tf.nn.conv2d(x, kernels[1], 1, "SAME", dilations=2) + biases[2]
+        x = tf.nn.relu(x) + -slopes * tf.nn.relu(-x)
+        x = x + (tf.nn.conv2d(x, kernels[2], 1, "VALID") + biases[3])
+        x = tf.nn.conv2d_transpose(x, kernels[3], (1, 8, 8, 8), 2, "SAME") + biases[4]
+        x = tf.nn.max_pool2d(tf.nn.relu(x), 2, 2, "SAME")
+        x = tf.nn.relu(tf.matmul(tf.reshape(x, (1, 128)), dense) + biases[5])
+        return {"scores": tf.matmul(x, last)}
+
+    save(path, serve, image(batch=1), held=[first, *kernels, slopes, dense, last, *biases])
+
+
 MAKERS: tuple[Maker, ...] = (
     tiny_conv,
     two_outputs,
@@ -378,6 +401,7 @@ MAKERS: tuple[Maker, ...] = (
     lookup,
     *models_keras.MAKERS,
     *models_training.MAKERS,
+    tiny_conv_layers,
 )
 
 

@@ -6,13 +6,14 @@ import os
 import re
 import signal
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from running import CALIBRATED, Ran, Recipes, run_recipe
 
-from tflq import convert
+from tflq import convert, refine
 from tflq.errors import ConversionError, DatasetError, RecipeError, SourceError, TflqError
 from tflq.result import Variant
 
@@ -214,11 +215,11 @@ class TestCrashes:
             str(ran.variant("int8").error),
         )
 
-    @pytest.mark.parametrize(("function", "is_known"), [("quantize", False), ("calibrate", True)])
+    @pytest.mark.parametrize(("dying", "is_known"), [((refine, "quantize"), False), ((convert, "calibrate"), True)])
     def test_cause_is_named_where_tensorflow_calibrates(
-        self, recipes: Recipes, monkeypatch: pytest.MonkeyPatch, function: str, is_known: bool
+        self, recipes: Recipes, monkeypatch: pytest.MonkeyPatch, dying: tuple[ModuleType, str], is_known: bool
     ) -> None:
-        monkeypatch.setattr(convert, function, dies)
+        monkeypatch.setattr(*dying, dies)
         said = str(recipes.run("branches", ["int8"]).variant("int8").error)
         assert "the worker process was killed (SIGKILL)" in said
         assert (BY_HAND in said) == is_known

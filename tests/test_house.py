@@ -32,6 +32,7 @@ ROOMS = [
     "convert",
     "metrics",
     "evaluate",
+    "refine",
     "layers",
     "training",
     "recipe",

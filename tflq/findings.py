@@ -43,7 +43,7 @@ def conclude(evidence: Evidence, drafts: Sequence[Draft], run: Run) -> Result:
         name=recipe.name,
         recipe=recipes.dump(recipe, recipe.output),
         environment=cache.versions(trains=recipe.training is not None) | {"python": platform.python_version()},
-        warnings=tuple(_warnings(evidence)),
+        warnings=(*_warnings(evidence), *_unrefined(drafts)),
         calibration=_calibration(evidence),
         ranging=_ranging(evidence),
         evaluation=_evaluation(evidence),
@@ -73,6 +73,12 @@ def _warnings(evidence: Evidence) -> Iterator[str]:
         yield from _fewer("evaluation", recipe.evaluation, measured)
         if familiar:
             yield f"{familiar} of {measured} evaluation samples are calibration samples too, which flatters the figures"
+
+
+def _unrefined(drafts: Sequence[Draft]) -> Iterator[str]:
+    faults = {draft.refinement.fault: draft.name for draft in drafts if draft.refinement and draft.refinement.fault}
+    for fault, name in faults.items():
+        yield f"{name}: bias correction and what else might help could not be tried, so nothing of it was done: {fault}"
 
 
 def _fewer(name: str, section: Calibration | Evaluation, used: int) -> Iterator[str]:
@@ -135,6 +141,7 @@ def _variant(evidence: Evidence, draft: Draft) -> Variant:
         seconds=draft.seconds,
         is_trained=draft.variant is not None and draft.variant.trained,
         weighed=draft.weighed,
+        refinement=draft.refinement,
     )
 
 

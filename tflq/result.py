@@ -12,6 +12,7 @@ from tflq.errors import TflqError
 from tflq.flatbuffer import Weights
 from tflq.inputs import Summary
 from tflq.interpreter import Latency
+from tflq.refine import Refinement
 from tflq.rules import Violation
 from tflq.training import Phase
 
@@ -165,6 +166,8 @@ class Variant:
     seconds: float = 0.0
     is_trained: bool = False
     weighed: Weighed | None = None
+    refinement: Refinement | None = None
+    """What was done before it was quantized; None where nothing was asked for."""
     gain: Gain | None = None
 
     @property

@@ -41,6 +41,23 @@ def add_constant(model: Any, name: str, values: np.ndarray) -> int:
     return index
 
 
+def set_constant(model: Any, place: tuple[int, int], values: np.ndarray) -> None:
+    """Let an operator of the first subgraph read other float32 values, at `place`: its index, and the input's position.
+
+    Where others read the same tensor, it gets one of its own.
+    """
+    subgraph, (operator, position) = model.subgraphs[0], place
+    inputs = subgraph.operators[operator].inputs
+    if sum(list(other.inputs).count(inputs[position]) for other in subgraph.operators) > 1:
+        subgraph.tensors.append(_copy(subgraph.tensors[inputs[position]]))
+        inputs[position] = len(subgraph.tensors) - 1
+    tensor = subgraph.tensors[inputs[position]]
+    if sum(other.buffer == tensor.buffer for some in model.subgraphs for other in some.tensors) > 1:
+        model.buffers.append(schema.BufferT())
+        tensor.buffer = len(model.buffers) - 1
+    model.buffers[tensor.buffer].data = np.frombuffer(values.astype("<f4").tobytes(), np.uint8)
+
+
 def reduction(model: Any, type_: str, inputs: list[int], output: int) -> Any:
     """A new operator, not yet in its place: the tensor of the first input reduced over the axes of the second."""
     options = schema.ReducerOptionsT(keepDims=False)

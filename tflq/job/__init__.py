@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tflq.job.draft import Base, Draft, file_name
-from tflq.job.make import Begun, Calibrations, Maker, Source, make
+from tflq.job.known import Begun, Calibrations, Source
+from tflq.job.make import Maker, make
 from tflq.job.measure import Judge
 from tflq.job.shelf import FLOAT32, Shelf
 from tflq.job.trained import with_trained

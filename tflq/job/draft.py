@@ -12,6 +12,7 @@ from tflq.evaluate import Record
 from tflq.interpreter import Latency
 from tflq.modes import Mode
 from tflq.recipe import Recipe
+from tflq.refine import Refinement
 from tflq.result import Weighed
 from tflq.rules import Violation
 from tflq.verify import Verified
@@ -30,6 +31,8 @@ class Draft:
     path: Path | None = None
     kept: tuple[int, ...] = ()
     """The ops of the file that are in float because keep_float names them."""
+    refinement: Refinement | None = None
+    """What was done before it was quantized; None where nothing was asked for."""
     verified: Verified | None = None
     weighed: Weighed | None = None
     record: Record | None = None

@@ -9,56 +9,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tflq import calibrate, convert, evaluate, flatbuffer, sources, verify
-from tflq.calibrate import Calibrated, Chosen, Gathered
+from tflq import calibrate, convert, evaluate, flatbuffer, refine, sources, verify
+from tflq.calibrate import Calibrated, Gathered
 from tflq.contract import quantized_activations
 from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeError, SourceError, TflqError
-from tflq.evaluate import Probe
 from tflq.job.draft import Base, Draft, each, file_name
+from tflq.job.known import Begun, Calibrations, Source
 from tflq.job.ranges import CRASH_REMEDY, Calibrator, refuse_clipping
+from tflq.job.refine import Refiner
 from tflq.job.shelf import FLOAT32, Shelf
+from tflq.modes import Mode
 from tflq.recipe import Recipe
+from tflq.refine import Asked
 from tflq.result import FoundBy
 from tflq.selection import select
-from tflq.sources import Prepared
 from tflq.worker import Done, Failed, Task, Workers
 
 BASE = "float32, the base line"
 ROWS, SAMPLES = "open the evaluation data", "read the calibration data"
-
-
-@dataclass(frozen=True)
-class Source:
-    """The float model, and how it can be converted."""
-
-    prepared: Prepared
-    lacking: str | None
-    """What the converter lacks of the inner parts that are used, if anything: then the public converter is."""
-
-
-@dataclass(frozen=True)
-class Begun:
-    """The float32 file, the variants that need no ranges, and the samples to go on with."""
-
-    float32: Base
-    probe: Probe
-    drafts: tuple[Draft, ...]
-    gathered: Gathered | TflqError | None
-    """None where no variant takes ranges."""
-    calibrated: Calibrated | None
-    """What was kept of them."""
-
-
-@dataclass(frozen=True)
-class Calibrations:
-    """The samples, and what they showed."""
-
-    gathered: Gathered
-    model: Path
-    """What the ranges are of."""
-    chosen: Chosen | None
-    """None where the source has ranges of its own, or the public converter calibrates for every file."""
-    found_by: FoundBy
 
 
 @dataclass(frozen=True)
@@ -220,6 +188,9 @@ class Maker:
         waiting = [draft for draft in begun.drafts if _needs_ranges(draft)]
         if isinstance(calibrations, TflqError):
             return [replace(draft, error=calibrations) if draft in waiting else draft for draft in begun.drafts]
+        if calibrations is not None:
+            calibrations = self.refine(calibrations, [draft.variant for draft in waiting if draft.variant])
+            waiting = [_with_refinement(draft, calibrations) for draft in waiting]
 
         def task(draft: Draft) -> Task[Any]:
             return self.making(draft, source, calibrations)
@@ -230,6 +201,21 @@ class Maker:
         }
         return [made.get(draft.name, draft) for draft in begun.drafts]
 
+    def refine(self, calibrations: Calibrations, variants: Sequence[Mode]) -> Calibrations:
+        """With what those variants are quantized from, where they ask for more than the float32 file as it is."""
+        assert self.recipe.calibration is not None
+        if calibrations.chosen is None or calibrations.chosen.reason:
+            refused = ConversionError(
+                "bias_correction, rounding and equalization look at the activations of the float32 file, which here"
+                f" they cannot: {calibrations.chosen.reason if calibrations.chosen else calibrations.found_by} finds"
+                " the ranges; leave out what is on"
+            )
+            return replace(calibrations, refined={one: refused for one in map(Asked.by, variants) if one.is_demanded})
+        calibrator = Calibrator(self.recipe.calibration, self.folder / "refined", self.workers, self.jobs)
+        key = calibrations.model, calibrations.gathered, calibrations.chosen
+        found = Refiner(*key, calibrator, self.shelf).find(variants)
+        return replace(calibrations, refined={**calibrations.refined, **found})
+
     def making(self, draft: Draft, source: Source, calibrations: Calibrations | None) -> Task[Any]:
         """What makes the draft's file, from ranges where its mode takes any; some tell which ops were kept in float."""
         assert draft.variant is not None
@@ -237,9 +223,8 @@ class Maker:
         if calibrations is None or not draft.variant.needs_ranges or self.has_ranges_of_its_own:
             return self._conversion(draft, source, path)
         if calibrations.chosen:
-            ranges = calibrations.chosen.by_bits[draft.variant.activation_bits]
-            arguments = (calibrations.model, ranges, draft.variant, path)
-            return Task(stage, convert.quantize, arguments, ConversionError)
+            arguments = (calibrations.candidate(draft.variant), draft.variant, path)
+            return Task(stage, refine.quantize, arguments, ConversionError)
         public = (source.prepared, draft.variant, path, calibrations.gathered.samples)
         return Task(stage, convert.convert_publicly, public, ConversionError, remedy=CRASH_REMEDY)
 
@@ -265,6 +250,15 @@ def make(maker: Maker, source: Source) -> list[Draft]:
     """All files of that source, where the maker works."""
     begun = maker.begin(source, makes_variants=True)
     return maker.convert(source, begun, maker.calibrate(source, begun))
+
+
+def _with_refinement(draft: Draft, calibrations: Calibrations) -> Draft:
+    """The draft with what its variant asks for, or with the error that this ended in."""
+    assert draft.variant is not None
+    refined = calibrations.refined.get(Asked.by(draft.variant))
+    if isinstance(refined, TflqError):
+        return replace(draft, error=draft.error or refined)
+    return replace(draft, refinement=refined.refinement) if refined else draft
 
 
 def _stage(name: str) -> str:

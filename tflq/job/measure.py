@@ -12,7 +12,7 @@ from tflq.errors import EvaluationError, TflqError
 from tflq.evaluate import FLOAT32, SOURCE, Plan, Probe, Record
 from tflq.interpreter import Latency
 from tflq.job.draft import Draft, each
-from tflq.job.make import Begun
+from tflq.job.known import Begun
 from tflq.job.shelf import Shelf
 from tflq.recipe import Recipe
 from tflq.result import Weighed

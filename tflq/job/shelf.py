@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from tflq import cache
+from tflq import cache, refine
 from tflq.cache import Store, digest
 from tflq.calibrate import Calibrated, Calibration, Gathered, restored
 from tflq.datasets import TensorSpec
@@ -18,6 +18,7 @@ from tflq.evaluate import Evaluation, Record
 from tflq.job.answers import load, save
 from tflq.metrics import Custom
 from tflq.recipe import Recipe
+from tflq.refine import Asked, Refined
 from tflq.sources import Prepared, SavedModel, refuse_strangers
 
 FLOAT32, PREPARED, GATHERED, ANSWERS = "float32.tflite", "prepared.json", "gathered.json", "answers.npz"
@@ -117,6 +118,18 @@ class Shelf:
 
     def _ranges_key(self, float32: Path, gathered: Gathered) -> str:
         return digest(versions(), cache.sha256(float32), gathered.digest, self._calibration.counting)
+
+    def refined(self, key: tuple[Path, Gathered, Asked], folder: Path) -> Refined | None:
+        """What variants that ask for that are quantized from, by what was found of the float32 file before."""
+        return refine.restored(folder) if self._fetch("refined", self._refined_key(*key), folder) else None
+
+    def keep_refined(self, refined: Refined, key: tuple[Path, Gathered, Asked], folder: Path) -> None:
+        refined.save(folder)
+        self._keep("refined", self._refined_key(*key), folder)
+
+    def _refined_key(self, float32: Path, gathered: Gathered, asked: Asked) -> str:
+        method = self._calibration.model_dump_json(include={"ranges"})
+        return digest(versions(), cache.sha256(float32), gathered.digest, method, repr(asked))
 
     def answers(self, float32: Path, source: Prepared, folder: Path) -> Record | None:
         """What the source answered on the evaluation samples, where none of them can have changed since."""

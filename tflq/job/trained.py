@@ -8,7 +8,8 @@ from dataclasses import replace
 from tflq import convert
 from tflq.errors import ConversionError, TflqError
 from tflq.job.draft import Draft, each
-from tflq.job.make import Maker, Source, make
+from tflq.job.known import Source
+from tflq.job.make import Maker, make
 from tflq.job.shelf import Shelf
 from tflq.modes import LEARNED
 from tflq.sources import Prepared

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, Discriminator, Tag
 
-from tflq.modes.converter import Converter
+from tflq.modes.converter import Choice, Converter
 from tflq.modes.kinds import (
     Dynamic,
     Float16,
@@ -20,16 +20,16 @@ from tflq.modes.kinds import (
     Int16x8,
     Int16x8Only,
     ModeName,
-    QatInt8,
-    QatInt8Only,
     default_name,
 )
+from tflq.modes.learned import QatInt8, QatInt8Only
 from tflq.strict import did_you_mean
 
 __all__ = [
     "CALIBRATED",
     "LEARNED",
     "MODES",
+    "Choice",
     "Converter",
     "Dynamic",
     "Float16",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from tflq.strict import AsTuple, Strict
 
@@ -26,6 +26,9 @@ Selector = Annotated[
 """Names ops of the float32 file."""
 
 
+Choice = Literal["auto", "on", "off"]
+
+
 class Converter(Strict):
     """What is asked of the converter, whatever the mode."""
 
@@ -38,13 +41,18 @@ class Converter(Strict):
         description="Ops that stay in float: types (SOFTMAX), layers or scopes (block_1/conv), tensor-name globs"
         ' (`"*/Softmax"`), numbers (12 or `"#12"`), all as `tflq ops` lists them.',
     )
-    bias_correction: Literal["auto", "on", "off"] = Field(
-        "auto", description="auto never corrects in this version; on is not available yet."
+    bias_correction: Choice = Field(
+        "auto",
+        description="Take out of each bias what rounded weights add to the output's mean. auto keeps it where"
+        " calibration samples that are held back come out nearer to the float model.",
     )
-
-    @field_validator("bias_correction")
-    @classmethod
-    def _bias_correction_is_to_come(cls, value: str) -> str:
-        if value == "on":
-            raise ValueError("bias correction is not available in this version: say off, or leave this out")
-        return value
+    rounding: Choice = Field(
+        "auto",
+        description="Round the weights of a layer together, so that its output changes least; on, off, or auto as"
+        " bias_correction has it, and off where that is off.",
+    )
+    equalization: Choice = Field(
+        "auto",
+        description="Bring the channels of an activation nearer in size, the layers around it taking it back; on, off,"
+        " or auto as rounding has it, which for int16 is off.",
+    )

@@ -18,7 +18,7 @@ from tflq.contract import (
     unasked_integers,
     unquantized_weights,
 )
-from tflq.modes.converter import Converter
+from tflq.modes.converter import Choice, Converter
 from tflq.strict import FileName, did_you_mean
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 ModeName = Literal[
     "float32", "dynamic", "float16", "int8", "int8_only", "int16x8", "int16x8_only", "qat_int8", "qat_int8_only"
 ]
+REFINEMENTS = ("bias_correction", "rounding", "equalization")
+"""What is done to the float model before it is quantized."""
 TRAINED = "trained_"
 """Begins the name of an ordinary mode's variant that is made of the trained model."""
 
@@ -40,6 +42,8 @@ def _tell_editors(schema: dict[str, Any], kind: type[_Variant]) -> None:
         schema["properties"][side]["enum"] = list(kind.io_types)
     if "keep_float" in kind.ignored:
         schema["properties"]["keep_float"]["maxItems"] = 0
+    for key in set(REFINEMENTS) & set(kind.ignored):
+        schema["properties"][key]["enum"] = ["auto", "off"]
 
 
 INPUT_TYPE = "The type of the file's inputs that are float in the source."
@@ -128,10 +132,24 @@ class _Variant(Converter):
         return self.inference_output_type if source == "float32" else source
 
 
-class _Floating(_Variant):
+class _Uncalibrated(_Variant):
+    """A mode that looks at no samples, so that it is not known what would help."""
+
+    ignored: ClassVar[tuple[str, ...]] = REFINEMENTS
+
+    @field_validator(*REFINEMENTS)
+    @classmethod
+    def _needs_samples(cls, value: Choice) -> Choice:
+        if value == "on":
+            modes = "int8, int8_only, int16x8 and int16x8_only"
+            raise ValueError(f"this takes calibration samples, and so a mode that has them: {modes}; leave it out")
+        return value
+
+
+class _Floating(_Uncalibrated):
     """A mode that makes integers of nothing."""
 
-    ignored: ClassVar[tuple[str, ...]] = ("keep_float",)
+    ignored: ClassVar[tuple[str, ...]] = ("keep_float", *REFINEMENTS)
 
     @field_validator("keep_float")
     @classmethod
@@ -156,7 +174,7 @@ class Float32(_Floating):
                 yield broken(tensor.name, "is float16, where all should be float32")
 
 
-class Dynamic(_Variant):
+class Dynamic(_Uncalibrated):
     """int8 weights; activations stay in float32, and are quantized on the fly by the kernels that can."""
 
     mode: Literal["dynamic"] = "dynamic"
@@ -186,7 +204,7 @@ class Float16(_Floating):
         yield from unasked_integers(tensor for tensor in tensors(graph) if tensor.quantization)
 
 
-class _Integer(_Variant):
+class Integer(_Variant):
     """A mode with integer activations, whose ranges are taken from calibration samples."""
 
     needs_ranges: ClassVar[bool] = True
@@ -200,7 +218,7 @@ class _Integer(_Variant):
             yield from left_in_float(graph, kept)
 
 
-class Int8(_Integer):
+class Int8(Integer):
     """int8 weights and activations; ops that have no int8 kernel stay in float."""
 
     io_types: ClassVar[tuple[str, ...]] = ("float32", "int8", "uint8")
@@ -210,7 +228,7 @@ class Int8(_Integer):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
 
 
-class Int8Only(_Integer):
+class Int8Only(Integer):
     """int8 throughout, inputs and outputs included; an op in float that keep_float does not name breaks it."""
 
     io_types: ClassVar[tuple[str, ...]] = ("int8", "uint8", "float32")
@@ -224,7 +242,7 @@ class Int8Only(_Integer):
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
 
 
-class Int16x8(_Integer):
+class Int16x8(Integer):
     """int8 weights, int16 activations; ops that have no such kernel stay in float."""
 
     io_types: ClassVar[tuple[str, ...]] = ("float32", "int16")
@@ -240,7 +258,7 @@ class Int16x8(_Integer):
         ]
 
 
-class Int16x8Only(_Integer):
+class Int16x8Only(Integer):
     """int8 weights, int16 activations throughout, inputs and outputs included."""
 
     io_types: ClassVar[tuple[str, ...]] = ("int16", "float32")
@@ -254,38 +272,3 @@ class Int16x8Only(_Integer):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         only = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         converter.target_spec.supported_ops = [only]
-
-
-class _Trained(_Integer):
-    """A mode whose ranges were learned: they are in the model, and nothing is calibrated."""
-
-    needs_ranges: ClassVar[bool] = False
-    ignored: ClassVar[tuple[str, ...]] = ("per_channel", "per_channel_dense", "keep_float", "bias_correction")
-    trained: bool = Field(True, description="Always so.")
-
-    @field_validator("trained")
-    @classmethod
-    def _is_trained(cls, value: bool) -> bool:
-        if not value:
-            raise ValueError("what is learned is always of the trained model: leave this out")
-        return value
-
-    def _ask(self, converter: Any, tf: Any) -> None:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]  # and no other set of ops: that would want samples
-
-
-class QatInt8(_Trained):
-    """int8, with scales that quantization-aware training learned; layers left out of it stay in float."""
-
-    io_types: ClassVar[tuple[str, ...]] = ("float32", "int8", "uint8")
-    mode: Literal["qat_int8"] = "qat_int8"
-
-
-class QatInt8Only(_Trained):
-    """int8 throughout by quantization-aware training; a single op in float breaks the contract."""
-
-    io_types: ClassVar[tuple[str, ...]] = ("int8", "uint8", "float32")
-    is_strict: ClassVar[bool] = True
-    mode: Literal["qat_int8_only"] = "qat_int8_only"
-    inference_input_type: str = Field("int8", description=INPUT_TYPE)
-    inference_output_type: str = Field("int8", description=OUTPUT_TYPE)

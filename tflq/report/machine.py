@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from tflq.errors import TflqError
+from tflq.report import refinement
 from tflq.result import Result, Variant
 
 SCHEMA_VERSION = 1
@@ -76,6 +77,7 @@ def _variant(variant: Variant) -> dict[str, Any]:
         "metric": asdict(measured.metric) if measured and measured.metric else None,
         "fidelity": {name: asdict(output) for name, output in measured.fidelity.items()} if measured else None,
         "latency_ms": asdict(measured.latency_ms) if measured and measured.latency_ms else None,
+        "refinement": refinement.to_dict(variant.refinement) if variant.refinement else None,
         "trained": variant.is_trained,
         "gain": asdict(variant.gain) | {"share": variant.gain.share} if variant.gain else None,
         "gzip_bytes": variant.weighed.gzip_bytes if variant.weighed else None,

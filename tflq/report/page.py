@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tflq.calibrate import Clip
+from tflq.report.refinement import refinement
 from tflq.report.table import grid, size, table
 from tflq.report.training import training
 from tflq.result import Port, Result, Variant
@@ -21,6 +22,7 @@ def to_markdown(result: Result) -> str:
         *training(result),
         *_float_ops(result),
         *_ranges(result),
+        *refinement(result),
         "## Inputs and outputs",
         "real = (q − zero_point) · scale; q = clip(round(real / scale) + zero_point).",
         grid(("file", "", "name", "dtype", "shape", "scale", "zero point"), list(_ports(result))),

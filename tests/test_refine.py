@@ -1,0 +1,391 @@
+"""Changes to the float32 file: each does what it says, and the file that comes of it is nearer to the float model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from observing import gathered_from, nothing
+from running import Ran, Recipes, keeping
+
+from tflq import refine
+from tflq.cache import Store
+from tflq.calibrate import Gathered
+from tflq.flatbuffer import edit, load, read
+from tflq.interpreter import Runner
+from tflq.modes import Int8, Int16x8
+from tflq.refine import Asked, Attempt, Corrections, Grid, Rung
+from tflq.refine.layers import Layer, layers
+from tflq.refine.moments import MEMORY, moments
+from tflq.refine.rounding import fitted, nearest, scales
+
+BIAS, BOTH = Corrections(bias=True), Corrections(bias=True, rounding=True)
+CALLS = range(0, 20, 2)
+
+
+@pytest.fixture(scope="module")
+def float32(recipes: Recipes) -> Path:
+    return recipes.run("tiny_conv_layers", ["float32"], calibration=None).file("float32")
+
+
+@pytest.fixture(scope="module")
+def gathered(float32: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Gathered:
+    return gathered_from(float32, data / "images.npz", tmp_path_factory.mktemp("samples"))
+
+
+@pytest.fixture(scope="module")
+def found(float32: Path) -> list[Layer]:
+    return list(layers(load(float32), edit.unpack(float32.read_bytes())))
+
+
+@pytest.fixture(scope="module")
+def outputs(float32: Path, gathered: Gathered, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, np.ndarray]]:
+    """What every op writes and reads, by the number of the tensor, on each call."""
+    model = edit.unpack(float32.read_bytes())
+    shown = {i for op in load(float32).subgraphs[0].operators for i in (*op.outputs, *op.inputs)}
+    tensors = load(float32).subgraphs[0].tensors
+    edit.set_outputs(model, {str(i): i for i in sorted(shown) if i >= 0 and not tensors[i].is_constant})
+    edit.write(model, path := tmp_path_factory.mktemp("shown") / "shown.tflite")
+    run = Runner(path)
+    return [dict(run(arrays)) for arrays in gathered.samples.calls(CALLS)]
+
+
+def test_layers_are_all_ops_with_weights(found: list[Layer]) -> None:
+    assert [layer.operator.type for layer in found] == [
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+        "CONV_2D",
+        "CONV_2D",
+        "TRANSPOSE_CONV",
+        "FULLY_CONNECTED",
+        "FULLY_CONNECTED",
+    ]
+
+
+def test_what_a_layer_sees_times_its_weights_is_what_it_writes(
+    found: list[Layer], outputs: list[dict[str, np.ndarray]]
+) -> None:
+    """At all positions: strides, dilation, padding, groups and multipliers are as the kernels have them."""
+    for layer in (one for one in found if not one.is_scattered):
+        weights = layer.matrices(np.asarray(layer.weights.data))
+        np.testing.assert_array_equal(layer.tensor(weights), np.asarray(layer.weights.data))
+        bias = 0 if layer.bias is None else np.asarray(layer.bias.data)
+        written = outputs[0][str(layer.operator.outputs[0])]
+        seen = layer.seen(outputs[0][str(layer.activation.index)], written[..., 0].size, seed=0)
+        made = np.einsum("goi,pgi->pgo", weights, seen).reshape(len(seen), -1) + bias
+        activation = getattr(layer.options, "fusedActivationFunction", 0)
+        made = np.clip(made, *{0: (-np.inf, np.inf), 1: (0, np.inf), 3: (0, 6)}[activation])
+        expected = written.reshape(-1, written.shape[-1])
+        order = [np.lexsort(np.round(rows, 3).T) for rows in (made, expected)]
+        np.testing.assert_allclose(made[order[0]], expected[order[1]], atol=2e-3)
+
+
+def test_moments_are_those_of_what_is_seen(
+    float32: Path, gathered: Gathered, found: list[Layer], outputs: list[dict[str, np.ndarray]], tmp_path: Path
+) -> None:
+    sums = moments(float32.read_bytes(), found, (gathered.samples, CALLS), tmp_path / "seen.tflite")
+    for layer, moment in zip(found, sums, strict=True):
+        rows = [layer.seen(call[str(layer.activation.index)], 1024, 0) for call in outputs]
+        seen = np.concatenate(rows).astype(np.float64)
+        np.testing.assert_allclose(moment.mean, seen.mean(0), atol=1e-5)
+        if layer.is_scattered:
+            assert moment.covariance is None
+        else:
+            about = seen - seen.mean(0)
+            np.testing.assert_allclose(
+                moment.covariance, np.einsum("pgi,pgj->gij", about, about) / len(seen), atol=1e-4
+            )
+
+
+def test_several_runs_find_the_same_moments(
+    float32: Path, gathered: Gathered, found: list[Layer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, scratch = (gathered.samples, CALLS), tmp_path / "seen.tflite"
+    assert MEMORY > 1
+    at_once = list(moments(float32.read_bytes(), found, data, scratch))
+    monkeypatch.setattr("tflq.refine.moments.MEMORY", 1)
+    one_by_one = list(moments(float32.read_bytes(), found, data, scratch))
+    for once, again in zip(at_once, one_by_one, strict=True):
+        np.testing.assert_array_equal(once.mean, again.mean)
+
+
+def test_transposed_convolution_of_a_mean(found: list[Layer]) -> None:
+    """Away from the borders each input meets a stride's square of outputs; here all of 16 × 16 inputs are alike."""
+    (layer,) = (one for one in found if one.is_scattered)
+    weights = np.asarray(layer.weights.data)  # [outputs, height, width, inputs]
+    image = np.zeros((34, 34, len(weights)))
+    for y in range(16):
+        for x in range(16):
+            image[2 * y : 2 * y + 3, 2 * x : 2 * x + 3] += np.moveaxis(weights.sum(3), 0, 2)
+    mean = np.ones((1, weights.shape[-1]))
+    np.testing.assert_allclose(layer.products(layer.matrices(weights), mean), image[8:24, 8:24].mean((0, 1)), rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def correlated() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights [2 groups, 8 outputs, 40 inputs], their scales, and a covariance with strong correlations."""
+    random = np.random.default_rng(3)
+    weights = random.normal(0, 0.2, (2, 8, 40))
+    mixed = random.normal(0, 1, (2, 300, 12)) @ random.normal(0, 1, (2, 12, 40)) + random.normal(0, 0.1, (2, 300, 40))
+    return weights, scales(weights, is_per_channel=True), np.einsum("gpi,gpj->gij", mixed, mixed) / 300
+
+
+def noise(change: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    return np.einsum("goi,gij,goj->go", change, covariance, change)
+
+
+def test_fitted_weights_are_on_the_grid_and_disturb_the_output_less(
+    correlated: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    weights, scale, covariance = correlated
+    rounded = fitted(weights, scale, covariance)
+    steps = rounded / scale[..., np.newaxis]
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-6)
+    np.testing.assert_array_equal(np.abs(np.rint(steps)).max(2), 127)
+    plain = noise(nearest(weights, scale) - weights, covariance).sum()
+    assert noise(rounded - weights, covariance).sum() < 0.2 * plain
+
+
+def test_rounding_again_changes_nothing(correlated: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    """So the converter, which rounds each weight to the nearest integer, finds the integers that were chosen."""
+    weights, scale, covariance = correlated
+    rounded = fitted(weights, scale, covariance).astype(np.float32)
+    np.testing.assert_allclose(nearest(rounded, scales(rounded, is_per_channel=True)), rounded, rtol=1e-6)
+
+
+def test_pruned_weights_stay_zero(correlated: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    weights, _, covariance = correlated
+    pruned = np.where(np.abs(weights) < 0.15, 0, weights)
+    assert not fitted(pruned, scales(pruned, is_per_channel=True), covariance)[pruned == 0].any()
+
+
+@pytest.mark.parametrize("covariance", [np.zeros((2, 40, 40)), np.ones((2, 40, 40))], ids=["nothing", "all alike"])
+def test_inputs_that_tell_nothing_do_no_harm(
+    correlated: tuple[np.ndarray, np.ndarray, np.ndarray], covariance: np.ndarray
+) -> None:
+    weights, scale, _ = correlated
+    assert np.isfinite(fitted(weights, scale, covariance)).all()
+
+
+def test_scales_of_one_tensor_are_all_alike(correlated: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    weights, scale, _ = correlated
+    assert np.unique(scales(weights, is_per_channel=False)) == scale.max()
+
+
+@pytest.fixture(scope="module")
+def corrected(
+    float32: Path, gathered: Gathered, tmp_path_factory: pytest.TempPathFactory
+) -> dict[Corrections, refine.Corrected]:
+    folder = tmp_path_factory.mktemp("corrected")
+    targets = {BIAS: folder / "bias.tflite", BOTH: folder / "both.tflite"}
+    return refine.correct(nothing, float32, (gathered.samples, CALLS), Grid(), targets)
+
+
+def mean_of(tensor: int, content: bytes, gathered: Gathered, scratch: Path) -> np.ndarray:
+    model = edit.unpack(content)
+    edit.set_outputs(model, {"it": tensor})
+    edit.write(model, scratch)
+    run = Runner(scratch)
+    return np.mean([run(arrays)["it"] for arrays in gathered.samples.calls(CALLS)], axis=0)
+
+
+def test_bias_correction_takes_out_what_rounded_weights_add_to_the_mean(
+    float32: Path,
+    gathered: Gathered,
+    found: list[Layer],
+    corrected: dict[Corrections, refine.Corrected],
+    tmp_path: Path,
+) -> None:
+    dense = found[-2].operator.outputs[0]
+    truth, off = mean_of(dense, float32.read_bytes(), gathered, tmp_path / "shown"), {}
+    for name, path in {"plain": float32, "bias": corrected[BIAS].path, "both": corrected[BOTH].path}.items():
+        rounded = refine.on_grid(path.read_bytes(), Grid())
+        off[name] = np.abs(mean_of(dense, rounded, gathered, tmp_path / "shown") - truth).max()
+    assert off["bias"] < 0.4 * off["plain"]
+    assert off["both"] < 0.6 * off["plain"]
+
+
+def test_each_layer_says_what_was_done(found: list[Layer], corrected: dict[Corrections, refine.Corrected]) -> None:
+    bias, both = (corrected[one].corrections for one in (BIAS, BOTH))
+    assert [one.operator for one in both] == [layer.operator.index for layer in found]
+    assert all((one.shift > 0) == (layer.bias is not None) for one, layer in zip(bias, found, strict=True))
+    assert {one.error for one in bias} == {1.0}
+    errors = [one.error for one, layer in zip(both, found, strict=True) if not layer.is_scattered]
+    assert max(errors) < 1.05
+    assert np.mean(errors) < 0.7
+
+
+def test_corrected_file_differs_in_constants_alone(
+    float32: Path, corrected: dict[Corrections, refine.Corrected]
+) -> None:
+    (before,), (after,) = load(float32).subgraphs, load(corrected[BOTH].path).subgraphs
+    assert [(op.type, op.outputs) for op in after.operators] == [(op.type, op.outputs) for op in before.operators]
+    assert load(corrected[BOTH].path).size_bytes < 1.05 * load(float32).size_bytes + 2000
+
+
+def test_ops_that_stay_in_float_have_their_own_weights(
+    float32: Path, found: list[Layer], corrected: dict[Corrections, refine.Corrected]
+) -> None:
+    from tflq.refine.correct import with_originals
+
+    kept, other = found[0].operator, found[2].operator
+    mixed = read(with_originals(corrected[BOTH].path.read_bytes(), float32.read_bytes(), [kept.index])).subgraphs[0]
+    original = load(float32).subgraphs[0]
+    for position in (1, 2):
+        values = [np.asarray(one.tensors[one.operators[kept.index].inputs[position]].data) for one in (mixed, original)]
+        np.testing.assert_array_equal(*values)
+    changed = [np.asarray(one.tensors[one.operators[other.index].inputs[1]].data) for one in (mixed, original)]
+    assert not np.array_equal(*changed)
+
+
+def test_equalized_file_answers_the_same_with_channels_nearer_together(
+    float32: Path, gathered: Gathered, tmp_path: Path, found: list[Layer], outputs: list[dict[str, np.ndarray]]
+) -> None:
+    made = refine.equalize(nothing, float32, (gathered.samples, CALLS), tmp_path / "equalized.tflite")
+    assert made.tensors >= 4
+    before, after = Runner(float32), Runner(made.path)
+    for arrays in gathered.samples.calls(CALLS):
+        np.testing.assert_allclose(after(arrays)["scores"], before(arrays)["scores"], rtol=1e-3, atol=2e-4)
+    first = found[0].operator.outputs[0]
+    model = edit.unpack(made.path.read_bytes())
+    edit.set_outputs(model, {"first": first})
+    edit.write(model, tmp_path / "first.tflite")
+    run = Runner(tmp_path / "first.tflite")
+    sizes = np.max([np.abs(run(arrays)["first"]).max((0, 1, 2)) for arrays in gathered.samples.calls(CALLS)], 0)
+    was = np.max([np.abs(call[str(first)]).max((0, 1, 2)) for call in outputs], 0)
+    alive = was > 0
+    assert was.max() / was[alive].min() > 1.5 * sizes.max() / sizes[alive].min()
+    assert sizes.max() <= 6
+
+
+@pytest.mark.parametrize(
+    ("variant", "rungs"),
+    [
+        (
+            Int8(),
+            ["as it is", "bias correction", "bias correction + rounding", "bias correction + rounding + equalization"],
+        ),
+        (Int16x8(), ["as it is", "bias correction", "bias correction + rounding"]),
+        (Int8(bias_correction="off"), ["as it is"]),
+        (
+            Int8(bias_correction="on"),
+            ["bias correction", "bias correction + rounding", "bias correction + rounding + equalization"],
+        ),
+        (Int8(bias_correction="on", rounding="off", equalization="off"), ["bias correction"]),
+        (Int8(bias_correction="off", rounding="on"), ["rounding"]),
+        (Int16x8(equalization="on", rounding="off"), ["equalization", "bias correction + equalization"]),
+    ],
+)
+def test_what_is_tried(variant: Int8 | Int16x8, rungs: list[str]) -> None:
+    asked = Asked.by(variant)
+    assert [rung.in_words for rung in asked.rungs] == rungs
+    assert asked.is_plain == (rungs == ["as it is"])
+
+
+def attempt(rung: Rung, *decibels: float) -> Attempt:
+    return Attempt(rung, {str(place): value for place, value in enumerate(decibels)})
+
+
+@pytest.mark.parametrize(
+    ("second", "third", "kept"),
+    [
+        ((30.0, 20.0), (31.0, 20.0), 2),
+        ((33.0, 19.0), (30.05, 20.05), 0),
+        ((30.05, 20.0), (29.0, 19.0), 0),
+        ((35.0, 22.0), (35.05, 22.05), 1),
+    ],
+    ids=["the nearest", "not where an output pays", "not for next to nothing", "not one more for next to nothing"],
+)
+def test_what_is_kept(second: tuple[float, float], third: tuple[float, float], kept: int) -> None:
+    rungs = Rung(), Rung(BIAS), Rung(BOTH)
+    attempts = [attempt(rungs[0], 30, 20), attempt(rungs[1], *second), attempt(rungs[2], *third)]
+    assert refine.best(attempts).rung == rungs[kept]
+
+
+@pytest.mark.parametrize(("calls", "held"), [(3, 0), (4, 1), (20, 5), (500, 16)])
+def test_samples_are_held_back(calls: int, held: int) -> None:
+    fitted_, kept = refine.held_back(calls)
+    assert len(kept) == held
+    assert sorted([*fitted_, *kept]) == list(range(calls))
+
+
+PLAIN = {"bias_correction": "off"}
+ALL_ON = {"bias_correction": "on", "rounding": "on", "equalization": "on"}
+
+
+@pytest.fixture(scope="module")
+def ran(recipes: Recipes, data: Path) -> Ran:
+    variants = [
+        *(
+            name | {"mode": mode, "name": f"{label}_{mode}"}
+            for mode in ("int8", "int16x8")
+            for label, name in (("plain", PLAIN), ("auto", {}), ("all", ALL_ON))
+        ),
+        {"mode": "int8", "name": "coarse", "per_channel": False, **ALL_ON},
+        {"mode": "int8", "name": "kept", "keep_float": ["CONV_2D"], **ALL_ON},
+    ]
+    everything = {"npz": str(data / "images.npz")}
+    return recipes.run("tiny_conv_layers", variants, calibration={"dataset": everything, "samples": 24})
+
+
+def sqnr(ran: Ran, name: str) -> float:
+    measured = ran.variant(name).measured
+    assert measured is not None
+    return measured.fidelity["scores"].sqnr_db or 200.0
+
+
+def test_files_are_nearer_to_the_float_model_at_the_same_size(ran: Ran) -> None:
+    assert set(ran.codes.values()) == {0}
+    assert sqnr(ran, "auto_int16x8") > sqnr(ran, "plain_int16x8") + 6
+    assert sqnr(ran, "auto_int8") > sqnr(ran, "plain_int8") + 0.5
+    for mode in ("int8", "int16x8"):
+        plain, auto = (ran.graph(f"{label}_{mode}") for label in ("plain", "auto"))
+        assert [op.type for op in auto.subgraphs[0].operators] == [op.type for op in plain.subgraphs[0].operators]
+        assert auto.size_bytes <= plain.size_bytes * 1.005 + 200
+
+
+def test_report_says_what_was_tried_and_kept(ran: Ran) -> None:
+    told = {variant["name"]: variant["refinement"] for variant in ran.report["variants"]}
+    assert told["plain_int8"] is None
+    assert told["auto_int8"]["attempts"][0]["tried"] == "as it is"
+    assert told["auto_int8"]["held_back_calls"] == 6
+    assert (told["auto_int16x8"]["headroom"], told["auto_int8"]["headroom"]) == (2.0, 1.0)
+    assert told["all_int8"]["attempts"] == []
+    assert [told["all_int8"][key] for key in ("bias_correction", "rounding", "equalization")] == [True] * 3
+    assert {layer["op"] for layer in told["all_int8"]["layers"]} >= {"CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"}
+    assert "## Before quantizing" in ran.page
+
+
+def test_weights_of_the_file_are_those_that_were_chosen(ran: Ran, recipes: Recipes) -> None:
+    """Rounding is not undone: it brings more than biases alone."""
+    assert sqnr(ran, "all_int16x8") > sqnr(ran, "plain_int16x8") + 6
+
+
+def test_kept_ops_have_the_weights_of_the_source(ran: Ran, float32: Path) -> None:
+    (made,), (source,) = ran.graph("kept").subgraphs, load(float32).subgraphs
+    kept = [op for op in made.operators if op.type == "CONV_2D"]
+    originals = [op for op in source.operators if op.type == "CONV_2D"]
+    assert [made.read_by(op)[1].dtype for op in kept] == ["float32"] * 3
+    last = [np.asarray(graph.read_by(ops[-1])[1].data) for graph, ops in ((made, kept), (source, originals))]
+    assert last[0].shape == last[1].shape
+
+
+def test_nothing_is_found_twice(recipes: Recipes, tmp_path: Path) -> None:
+    file = recipes.write("tiny_conv_layers", ["int8"])
+    store = Store(tmp_path / "store", 10**9)
+    first, second = keeping(file, store), keeping(file, store)
+    assert any(stage.startswith("fit the layers") for stage in first.stages)
+    assert not any(stage.startswith(("fit", "equalize", "try int8,")) for stage in second.stages)
+    assert first.variant("int8").file == second.variant("int8").file
+    told = [replace(one.variant("int8"), seconds=0).refinement for one in (first, second)]
+    assert told[0] == told[1]
+
+
+def test_what_must_be_done_and_cannot_be_is_refused(recipes: Recipes) -> None:
+    ran = recipes.run("branches", [{"mode": "int8", "bias_correction": "on"}, "int8_only"])
+    error = ran.variant("int8").error
+    assert error is not None
+    assert str(error).startswith("bias_correction, rounding and equalization look at the activations")
+    assert ran.variant("int8_only").error is None

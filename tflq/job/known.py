@@ -1,0 +1,61 @@
+"""What is known of a source, from stage to stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tflq.calibrate import Calibrated, Chosen, Gathered
+from tflq.errors import TflqError
+from tflq.evaluate import Probe
+from tflq.job.draft import Base, Draft
+from tflq.modes import Mode
+from tflq.refine import Asked, Candidate, Refined
+from tflq.result import FoundBy
+from tflq.sources import Prepared
+
+
+@dataclass(frozen=True)
+class Source:
+    """The float model, and how it can be converted."""
+
+    prepared: Prepared
+    lacking: str | None
+    """What the converter lacks of the inner parts that are used, if anything: then the public converter is."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The float32 file, the variants that need no ranges, and the samples to go on with."""
+
+    float32: Base
+    probe: Probe
+    drafts: tuple[Draft, ...]
+    gathered: Gathered | TflqError | None
+    """None where no variant takes ranges."""
+    calibrated: Calibrated | None
+    """What was kept of them."""
+
+
+@dataclass(frozen=True)
+class Calibrations:
+    """The samples, and what they showed."""
+
+    gathered: Gathered
+    model: Path
+    """What the ranges are of."""
+    chosen: Chosen | None
+    """None where the source has ranges of its own, or the public converter calibrates for every file."""
+    found_by: FoundBy
+    refined: Mapping[Asked, Refined | TflqError] = field(default_factory=dict)
+    """What is quantized in place of the model, by what variants ask for."""
+
+    def candidate(self, variant: Mode) -> Candidate:
+        """What the variant is quantized from; raises what kept that from being made."""
+        assert self.chosen is not None
+        refined = self.refined.get(Asked.by(variant))
+        if isinstance(refined, TflqError):
+            raise refined
+        plain = Candidate(self.model, self.model, self.chosen.by_bits[variant.activation_bits])
+        return refined.candidate if refined else plain

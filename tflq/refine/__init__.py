@@ -1,0 +1,40 @@
+"""The float32 file changed before it is quantized, so that less is lost; what comes out is an ordinary file."""
+
+from tflq.refine.asked import Asked, Rung
+from tflq.refine.candidates import (
+    Attempt,
+    Candidate,
+    Refined,
+    Refinement,
+    best,
+    held_back,
+    nearness,
+    quantize,
+    restored,
+    widened,
+)
+from tflq.refine.correct import Corrected, Correction, Corrections, Grid, correct, on_grid
+from tflq.refine.equalize import Equalized, equalize
+
+__all__ = [
+    "Asked",
+    "Attempt",
+    "Candidate",
+    "Corrected",
+    "Correction",
+    "Corrections",
+    "Equalized",
+    "Grid",
+    "Refined",
+    "Refinement",
+    "Rung",
+    "best",
+    "correct",
+    "equalize",
+    "held_back",
+    "nearness",
+    "on_grid",
+    "quantize",
+    "restored",
+    "widened",
+]

@@ -1,0 +1,154 @@
+"""What a variant may be quantized from, and how near its file is to the float model then, on samples held back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from tflq import convert
+from tflq.calibrate import Range, Samples
+from tflq.flatbuffer import read
+from tflq.interpreter import Runner
+from tflq.metrics import errors, fidelity
+from tflq.modes import Mode
+from tflq.refine.asked import Asked, Rung
+from tflq.refine.correct import Correction, on_grid, with_originals
+from tflq.selection import select
+from tflq.worker import Report
+
+HELD_BACK = 16
+"""Calls to decide on, at most; one in four is."""
+LEAST_GAIN_DB, LARGEST_LOSS_DB = 0.1, 0.3
+"""What a candidate has to win over all outputs, and may lose at one."""
+PERFECT_DB = 120.0
+"""Float rounding is near it; what is beyond counts as that."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What a variant may be quantized from."""
+
+    model: Path
+    """A float32 file that answers as the source does, or nearly."""
+    original: Path
+    """The same before its layers were corrected, from which ops that stay in float have their weights."""
+    ranges: tuple[Range, ...]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One thing that was tried, and the SQNR of each output in dB."""
+
+    rung: Rung
+    sqnr_db: Mapping[str, float]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(list(self.sqnr_db.values())))
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """What was done before quantizing, and why."""
+
+    kept: Rung
+    attempts: tuple[Attempt, ...]
+    """On samples held back; none where the recipe left nothing to decide."""
+    calls: int
+    """How many calls were held back."""
+    headroom: float
+    """How much wider than observed the ranges are."""
+    corrections: tuple[Correction, ...]
+    fault: str = ""
+    """Why nothing could be tried, or seen to help."""
+
+
+@dataclass(frozen=True)
+class Refined:
+    candidate: Candidate
+    refinement: Refinement
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        shutil.copy(self.candidate.model, folder / "model.tflite")
+        shutil.copy(self.candidate.original, folder / "original.tflite")
+        (folder / "refined.json").write_bytes(_REFINED.dump_json(self))
+
+
+def restored(folder: Path) -> Refined:
+    """What was saved in the folder."""
+    refined = _REFINED.validate_json((folder / "refined.json").read_bytes())
+    here = replace(refined.candidate, model=folder / "model.tflite", original=folder / "original.tflite")
+    return replace(refined, candidate=here)
+
+
+_REFINED = TypeAdapter(Refined)
+
+
+def held_back(calls: int) -> tuple[list[int], list[int]]:
+    """The calls to fit to, and those to decide on, evenly spread."""
+    count = min(HELD_BACK, calls // 4)
+    held = [(2 * place + 1) * calls // (2 * count) for place in range(count)]
+    return [call for call in range(calls) if call not in held], held
+
+
+def widened(ranges: Sequence[Range], factor: float) -> tuple[Range, ...]:
+    """Ranges with room for what no sample showed; ops with a range of their own keep it."""
+    return tuple(
+        found if found.is_fixed else replace(found, minimum=found.minimum * factor, maximum=found.maximum * factor)
+        for found in ranges
+    )
+
+
+def quantize(report: Report, candidate: Candidate, variant: Mode, target: Path) -> tuple[int, ...]:
+    """Make the variant's file as `convert.quantize` does; ops that stay in float are as they were."""
+    model = candidate.model
+    if variant.keep_float and model != candidate.original:
+        original = candidate.original.read_bytes()
+        kept = select(read(original), variant.keep_float)
+        model = target.with_suffix(".float32")
+        model.write_bytes(with_originals(candidate.model.read_bytes(), original, kept))
+    try:
+        return convert.quantize(report, model, candidate.ranges, variant, target)
+    finally:
+        if model != candidate.model:
+            model.unlink()
+
+
+def nearness(
+    report: Report, candidate: Candidate, variant: Mode, float32: Path, data: tuple[Samples, Sequence[int], Path]
+) -> dict[str, float]:
+    """The SQNR of each output in dB, against the float32 file on those calls; the path is for a file meanwhile.
+
+    For int8 it is that of the quantized file. Activations of int16 lose next to nothing, and LiteRT has no fast kernels
+    for them, so what is run there is the float32 file with its weights on their grid.
+    """
+    samples, calls, path = data
+    if variant.activation_bits == 16:
+        path.write_bytes(on_grid(candidate.model.read_bytes(), Asked.by(variant).grid))
+    else:
+        quantize(report, candidate, variant, path)
+    rows: dict[str, list[np.ndarray]] = {}
+    truth, run = Runner(float32), Runner(path)
+    for number, arrays in enumerate(samples.calls(calls), 1):
+        answers = run(arrays)
+        for name, expected in truth(arrays).items():
+            rows.setdefault(name, []).append(errors(expected, answers[name]))
+        report(number, len(calls))
+    path.unlink()
+    return {name: min(max(fidelity(np.stack(each)).sqnr_db, -PERFECT_DB), PERFECT_DB) for name, each in rows.items()}
+
+
+def best(attempts: Sequence[Attempt]) -> Attempt:
+    """The first, unless another wins over all outputs and none pays for it."""
+    plain = kept = attempts[0]
+    for one in attempts[1:]:
+        losses = [plain.sqnr_db[name] - one.sqnr_db[name] for name in plain.sqnr_db]
+        if one.mean >= kept.mean + LEAST_GAIN_DB and max(losses) <= LARGEST_LOSS_DB:
+            kept = one
+    return kept

@@ -1,0 +1,153 @@
+"""Weights and biases changed in the float32 file, so that its quantized file is nearer to it; no op is added."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tflq.calibrate import Samples
+from tflq.flatbuffer import ROLES, Graph, edit, read
+from tflq.refine.layers import DENSE, Layer, layers
+from tflq.refine.moments import Moments, moments
+from tflq.refine.rounding import fitted, nearest, scales
+from tflq.worker import Report
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Which scales weights have in the quantized file."""
+
+    per_channel: bool = True
+    per_channel_dense: bool = True
+
+    @property
+    def in_words(self) -> str:
+        if not self.per_channel:
+            return ", one scale a tensor"
+        return "" if self.per_channel_dense else ", one scale a dense layer"
+
+    def scales(self, layer: Layer, matrices: np.ndarray) -> np.ndarray:
+        return scales(matrices, self.per_channel and (self.per_channel_dense or layer.operator.type != DENSE))
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What is changed."""
+
+    bias: bool = False
+    rounding: bool = False
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What was done to one layer."""
+
+    operator: int
+    op: str
+    tensor: str
+    """The name of its output."""
+    shift: float
+    """The largest change of a bias, in units of the output."""
+    error: float
+    """The variance that rounded weights add to the output, where that of the nearest ones is 1."""
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """A float32 file with its layers corrected."""
+
+    path: Path
+    corrections: tuple[Correction, ...]
+    """In the file's order."""
+
+
+def correct(
+    report: Report, float32: Path, data: tuple[Samples, Sequence[int]], grid: Grid, asked: Mapping[Corrections, Path]
+) -> dict[Corrections, Corrected]:
+    """Write a file for each that is asked for, from one look at what its layers meet on those calls."""
+    content = float32.read_bytes()
+    graph, models = read(content), {one: edit.unpack(content) for one in asked}
+    found = list(layers(graph, edit.unpack(content)))
+    done: dict[Corrections, list[Correction]] = {one: [] for one in asked}
+    met = moments(content, found, data, next(iter(asked.values())).with_suffix(".seen"))
+    for number, (layer, seen) in enumerate(zip(found, met, strict=True), 1):
+        for one, model in models.items():
+            done[one].append(_correct(model, graph, _Seen(layer, seen, grid), one))
+        report(number, len(found))
+    for one, path in asked.items():
+        edit.write(models[one], path)
+    return {one: Corrected(path, tuple(done[one])) for one, path in asked.items()}
+
+
+class _Seen:
+    """A layer's weights, what they meet, and what they are once they are rounded."""
+
+    def __init__(self, layer: Layer, moments: Moments, grid: Grid) -> None:
+        self.layer, self.mean, self.covariance = layer, moments.mean, _covariance(layer, moments)
+        self.weights = layer.matrices(np.asarray(layer.weights.data, np.float64))
+        self._scales = grid.scales(layer, self.weights)
+
+    @cached_property
+    def nearest(self) -> np.ndarray:
+        return nearest(self.weights, self._scales)
+
+    @cached_property
+    def fitted(self) -> np.ndarray | None:
+        """None where it is not known what the weights meet."""
+        return None if self.covariance is None else fitted(self.weights, self._scales, self.covariance)
+
+    def noise(self, rounded: np.ndarray) -> float:
+        """The variance that such weights add to all outputs."""
+        change = rounded - self.weights
+        return 0.0 if self.covariance is None else float(np.einsum("goi,goi->", change @ self.covariance, change))
+
+
+def _correct(model: Any, graph: Graph, seen: _Seen, asked: Corrections) -> Correction:
+    layer = seen.layer
+    operator, roles = layer.operator, ROLES[layer.operator.type]
+    fitting = seen.fitted if asked.rounding else None
+    rounded, shift = seen.nearest if fitting is None else fitting, np.zeros(1)
+    if fitting is not None:
+        edit.set_constant(model, (operator.index, roles.weights), layer.tensor(fitting))
+    if asked.bias and layer.bias is not None:
+        shift = layer.products(seen.weights - rounded, seen.mean)
+        edit.set_constant(model, (operator.index, roles.bias), np.asarray(layer.bias.data) + shift)
+    before = seen.noise(seen.nearest)
+    (output, *_) = graph.subgraphs[0].written_by(operator)
+    largest, error = float(np.abs(shift).max(initial=0)), seen.noise(rounded) / before if before else 1.0
+    return Correction(operator.index, operator.type, output.name, largest, error)
+
+
+def _covariance(layer: Layer, seen: Moments) -> np.ndarray | None:
+    """Of what the weights meet; about 0 where no bias makes up for a mean."""
+    if seen.covariance is None or layer.bias is not None:
+        return seen.covariance
+    about_zero: np.ndarray = seen.covariance + seen.mean[:, :, np.newaxis] * seen.mean[:, np.newaxis, :]
+    return about_zero
+
+
+def on_grid(content: bytes, grid: Grid) -> bytes:
+    """The file with the weights of its layers rounded, still in float32: what quantizing does to weights alone."""
+    graph, model = read(content), edit.unpack(content)
+    for layer in layers(graph, edit.unpack(content)):
+        weights = layer.matrices(np.asarray(layer.weights.data, np.float64))
+        rounded = layer.tensor(nearest(weights, grid.scales(layer, weights)))
+        edit.set_constant(model, (layer.operator.index, ROLES[layer.operator.type].weights), rounded)
+    return edit.pack(model)
+
+
+def with_originals(content: bytes, original: bytes, operators: Collection[int]) -> bytes:
+    """The corrected file, its ops of those indices with the weights and biases that they had before."""
+    model, subgraph = edit.unpack(content), read(original).subgraphs[0]
+    for operator in (subgraph.operators[index] for index in sorted(operators) if index < len(subgraph.operators)):
+        roles = ROLES.get(operator.type)
+        for position in (roles.weights, roles.bias) if roles else ():
+            tensor = subgraph.input(operator, position)
+            if tensor is not None and tensor.is_constant and tensor.dtype == "float32":
+                edit.set_constant(model, (operator.index, position), np.asarray(tensor.data))
+    return edit.pack(model)

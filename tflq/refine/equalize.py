@@ -1,0 +1,170 @@
+"""Cross-layer equalization: channels of one activation are brought nearer in size, which no output shows.
+
+A channel that is made s times as large where it arises is made as much smaller again by the weights that read it
+(Nagel et al. 2019, arXiv:1906.04721, section 4.1; here for activations, since it is them that have one scale for all
+channels). Between the two stand only ops that pass a factor on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from tflq.calibrate import Samples, activations
+from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, edit, read
+from tflq.interpreter import Runner
+from tflq.refine.layers import DENSE, Layer, layers
+from tflq.worker import Report
+
+POWER = 0.5
+"""How far sizes are brought together: 1 would make them equal, and clip what is rarely large."""
+LARGEST = 32.0
+SIX, ROOM = 6.0, 1.1
+"""Where RELU6 ends; a channel may grow until it was that much below it, and what is cut off then was never seen."""
+PASSING = {
+    *("RELU", "RELU6", "LEAKY_RELU", "PRELU", "MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "RESHAPE", "MEAN"),
+    *("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
+}
+"""Ops that pass a positive factor of a channel on, from their first input to their output."""
+ADDING = {"ADD", "SUB"}
+_ACTIVATIONS = schema.ActivationFunctionType
+_FUSED = {_ACTIVATIONS.NONE, _ACTIVATIONS.RELU, _ACTIVATIONS.RELU6}
+
+
+@dataclass
+class _Class:
+    """Activations whose channels have to be scaled alike."""
+
+    tensors: set[int] = field(default_factory=set)
+    is_free: bool = True
+    """Whether all that makes and reads them lets them be scaled."""
+    has_ceiling: bool = False
+    """Whether a RELU6 makes one of them."""
+
+
+@dataclass(frozen=True)
+class Equalized:
+    """The equalized float32 file, and how many activations have their channels nearer together."""
+
+    path: Path
+    tensors: int
+
+
+def equalize(report: Report, float32: Path, data: tuple[Samples, Sequence[int]], target: Path) -> Equalized:
+    """Write the file with its channels equalized; it answers as before, within float rounding."""
+    content = float32.read_bytes()
+    graph, model = read(content), edit.unpack(content)
+    found = {layer.operator.index: layer for layer in layers(graph, edit.unpack(content))}
+    classes = [one for one in _classes(graph, model, found) if one.is_free]
+    shown = _show(content, graph, [index for one in classes for index in one.tensors], target.with_suffix(".channels"))
+    sizes = _sizes(Runner(shown), data)
+    shown.unlink()
+    factors = {index: factor for one in classes for index, factor in _factors(one, sizes).items()}
+    for layer in found.values():
+        _rescale(model, layer, factors)
+    edit.write(model, target)
+    report(1, 1)
+    return Equalized(target, len(factors))
+
+
+def _classes(graph: Graph, model: Any, found: dict[int, Layer]) -> list[_Class]:
+    subgraph = graph.subgraphs[0]
+    by_tensor = {index: _Class({index}) for index in activations(graph)}
+    for operator, packed in zip(subgraph.operators, model.subgraphs[0].operators, strict=True):
+        touched = [index for index in (*operator.inputs, *operator.outputs) if index in by_tensor]
+        activation = getattr(packed.builtinOptions, "fusedActivationFunction", _ACTIVATIONS.NONE)
+        layer = found.get(operator.index)
+        if layer is None and _passes(subgraph, operator):
+            by_tensor |= dict.fromkeys((merged := _merged([by_tensor[index] for index in touched])).tensors, merged)
+        elif layer is None or not _has_channels(layer):
+            for index in touched:
+                by_tensor[index].is_free &= layer is not None and index in operator.outputs
+        for made in (by_tensor[index] for index in operator.outputs if index in by_tensor):
+            made.is_free &= activation in _FUSED
+            made.has_ceiling |= activation == _ACTIVATIONS.RELU6 or operator.type == "RELU6"
+    for index in (*subgraph.inputs, *subgraph.outputs):
+        if index in by_tensor:
+            by_tensor[index].is_free = False
+    return list({id(one): one for one in by_tensor.values()}.values())
+
+
+def _has_channels(layer: Layer) -> bool:
+    """Whether its weights tell the channels of what it reads apart; a dense layer may read several pixels at once."""
+    return layer.operator.type != DENSE or layer.activation.shape[-1] == layer.weights.shape[-1]
+
+
+def _merged(classes: Sequence[_Class]) -> _Class:
+    tensors = {index for one in classes for index in one.tensors}
+    return _Class(tensors, all(one.is_free for one in classes), any(one.has_ceiling for one in classes))
+
+
+def _passes(subgraph: Subgraph, operator: Operator) -> bool:
+    """Whether a factor of a channel of what it reads is one of the same channel of what it makes."""
+    tensors = [*subgraph.read_by(operator), *subgraph.written_by(operator)]
+    if any(not tensor.shape for tensor in (tensors[0], tensors[-1])):
+        return False
+    if operator.type in ADDING:
+        return len({tensor.shape for tensor in tensors}) == 1 and not any(tensor.is_constant for tensor in tensors)
+    if operator.type == "MEAN":
+        axes = tensors[1].data
+        if axes is None or {-1, len(tensors[0].shape) - 1} & set(axes.reshape(-1).tolist()):
+            return False
+    return operator.type in PASSING and tensors[0].shape[-1] == tensors[-1].shape[-1]
+
+
+def _show(content: bytes, graph: Graph, tensors: Sequence[int], target: Path) -> Path:
+    """The model whose outputs are the extremes of each channel of those activations."""
+    model, outputs, behind = edit.unpack(content), dict[str, int](), dict[int, list[Any]]()
+    for index in tensors:
+        shape = graph.subgraphs[0].tensors[index].shape
+        axes = edit.add_constant(model, f"axes {index}", np.arange(len(shape) - 1))
+        for kind in ("REDUCE_MIN", "REDUCE_MAX"):
+            output = edit.add_tensor(model, f"{kind} {index}", [shape[-1]])
+            behind.setdefault(index, []).append(edit.reduction(model, kind, [index, axes], output))
+            outputs[f"{kind} {index}"] = output
+    edit.place_behind(model, behind)
+    edit.set_outputs(model, outputs)
+    edit.write(model, target)
+    return target
+
+
+def _sizes(run: Runner, data: tuple[Samples, Sequence[int]]) -> dict[int, np.ndarray]:
+    """The largest magnitude in each channel of each activation, [channels]."""
+    samples, calls = data
+    sizes: dict[int, np.ndarray] = {}
+    for answers in map(run, samples.calls(calls)):
+        for name, values in answers.items():
+            index = int(name.split()[1])
+            sizes[index] = np.maximum(sizes.get(index, 0.0), np.abs(values))
+    return sizes
+
+
+def _factors(one: _Class, sizes: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """By what each channel of each activation of the class is multiplied, at least 1."""
+    size = np.max([sizes[index] for index in sorted(one.tensors)], axis=0).astype(np.float64)
+    if not 0 < size.max() < np.inf:
+        return {}
+    room = np.maximum(size, size.max() * 1e-6)
+    factor = np.minimum((size.max() / room) ** POWER, LARGEST)
+    if one.has_ceiling:
+        factor = np.minimum(factor, np.maximum(SIX / (room * ROOM), 1))
+    return dict.fromkeys(sorted(one.tensors), factor)
+
+
+def _rescale(model: Any, layer: Layer, factors: dict[int, np.ndarray]) -> None:
+    operator, weights, roles = layer.operator, np.asarray(layer.weights.data, np.float64), ROLES[layer.operator.type]
+    made, read_ = factors.get(operator.outputs[0]), factors.get(layer.activation.index)
+    if made is not None:
+        shape = [-1 if dimension == roles.channels else 1 for dimension in range(weights.ndim)]
+        weights = weights * made.reshape(shape)
+    if read_ is not None:
+        weights = weights / np.repeat(read_, weights.shape[-1] // len(read_))
+    if made is not None or read_ is not None:
+        edit.set_constant(model, (operator.index, roles.weights), weights)
+    if made is not None and layer.bias is not None:
+        edit.set_constant(model, (operator.index, roles.bias), np.asarray(layer.bias.data) * made)

@@ -1,0 +1,119 @@
+"""The ops with constant float weights: what each sees of its input, and its weights, as rows of one matrix product."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from tflq.flatbuffer import ROLES, Graph, Operator, Tensor
+
+DENSE, GROUPED, SCATTERED = "FULLY_CONNECTED", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"
+"""A transposed convolution adds its products where outputs overlap, so that only its input's mean is of use."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """An op with constant float weights: output = weights · what it sees + bias, in each of its groups."""
+
+    operator: Operator
+    activation: Tensor
+    weights: Tensor
+    bias: Tensor | None
+    options: Any
+    """Of the file format: strides, padding, dilation."""
+
+    @property
+    def is_scattered(self) -> bool:
+        return self.operator.type == SCATTERED
+
+    @property
+    def width(self) -> int:
+        """Values that each output is the product of."""
+        shape = self.weights.shape
+        return prod(shape[:-1] if self.operator.type == GROUPED else shape[1:])
+
+    def matrices(self, weights: np.ndarray) -> np.ndarray:
+        """Weights of the tensor's shape as [groups, outputs of each, inputs of each]; most ops have one group."""
+        if self.operator.type == GROUPED:
+            channels = self.activation.shape[-1]
+            return np.moveaxis(weights.reshape(-1, channels, weights.shape[-1] // channels), 0, 2)
+        return weights.reshape(1, len(weights), -1)
+
+    def tensor(self, matrices: np.ndarray) -> np.ndarray:
+        """The inverse of `matrices`."""
+        shaped = np.moveaxis(matrices, 2, 0) if self.operator.type == GROUPED else matrices
+        return shaped.reshape(self.weights.shape)
+
+    def products(self, matrices: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        """The mean of each output channel that such weights make of what has that mean, [groups, inputs]."""
+        if self.is_scattered:  # each tap of the kernel meets one of stride² outputs
+            taps = self.tensor(matrices).sum((1, 2)) / (self.options.strideH * self.options.strideW)
+            scattered: np.ndarray = taps @ mean[0]
+            return scattered
+        products: np.ndarray = np.einsum("goi,gi->go", matrices, mean).reshape(-1)
+        return products
+
+    def seen(self, data: np.ndarray, rows: int, seed: int) -> np.ndarray:
+        """What the weights meet at so many random positions of the output, [positions, groups, inputs].
+
+        Of a transposed convolution its input, [positions, 1, channels].
+        """
+        random = np.random.default_rng(seed)
+        if self.operator.type in (DENSE, SCATTERED):
+            flat = data.reshape(-1, 1, self.weights.shape[-1])
+            return flat if len(flat) <= rows else flat[random.choice(len(flat), rows, replace=False)]
+        windows = self._windows(data)
+        places = windows.shape[:3]
+        taken = random.choice(prod(places), min(rows, prod(places)), replace=False)
+        patches = windows[np.unravel_index(taken, places)]  # [positions, channels, height, width]
+        if self.operator.type == GROUPED:
+            return patches.reshape(*patches.shape[:2], -1)
+        return np.moveaxis(patches, 1, 3).reshape(len(patches), 1, -1)
+
+    def _windows(self, data: np.ndarray) -> np.ndarray:
+        """[batch, height, width of the output, channels, height, width of the kernel], 0 beyond the borders."""
+        options, kernel = self.options, self.weights.shape[1:3]
+        strides = options.strideH, options.strideW
+        dilations = options.dilationHFactor, options.dilationWFactor
+        spans = [(size - 1) * by + 1 for size, by in zip(kernel, dilations, strict=True)]
+        if options.padding == schema.Padding.SAME:
+            sizes = zip(data.shape[1:3], strides, spans, strict=True)
+            missing = [max((-(-size // by) - 1) * by + span - size, 0) for size, by, span in sizes]
+            data = np.pad(data, ((0, 0), *((each // 2, each - each // 2) for each in missing), (0, 0)))
+        windows = np.lib.stride_tricks.sliding_window_view(data, spans, axis=(1, 2))
+        return windows[:, :: strides[0], :: strides[1], :, :: dilations[0], :: dilations[1]]
+
+
+def layers(graph: Graph, model: Any) -> Iterator[Layer]:
+    """Of the main subgraph, in its order; weights that several ops read are left out, as one change may not fit all."""
+    (subgraph, *_) = graph.subgraphs
+    readers = Counter(index for operator in subgraph.operators for index in operator.inputs)
+    for operator, packed in zip(subgraph.operators, model.subgraphs[0].operators, strict=True):
+        roles = ROLES.get(operator.type)
+        if roles is None or operator.type == "CONV_3D":
+            continue
+        activation, weights = subgraph.input(operator, roles.activation), subgraph.input(operator, roles.weights)
+        if activation is None or weights is None:
+            continue
+        layer = Layer(operator, activation, weights, subgraph.input(operator, roles.bias), packed.builtinOptions)
+        if readers[weights.index] == 1 and _is_plain(layer):
+            yield layer
+
+
+def _is_plain(layer: Layer) -> bool:
+    """Whether weights and bias are constants in float, and each output channel sees all that the op reads, or one."""
+    constants = [tensor for tensor in (layer.weights, layer.bias) if tensor is not None]
+    if layer.activation.is_constant or not all(t.is_constant and t.dtype == "float32" for t in constants):
+        return False
+    channels, shape = (layer.activation.shape or (0,))[-1], layer.weights.shape
+    if layer.weights.is_sparse or not channels:
+        return False
+    if layer.operator.type == GROUPED:
+        return shape[-1] % channels == 0
+    return layer.operator.type == DENSE or shape[-1] == channels

@@ -1,0 +1,108 @@
+"""The mean and the covariance of what the weights of each layer meet, from one run over a part of the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tflq.calibrate import Samples
+from tflq.flatbuffer import edit
+from tflq.interpreter import Runner
+from tflq.refine.layers import Layer
+
+LEAST_ROWS, MOST_ROWS = 128, 1024
+"""Positions of a layer's output that are looked at in each call."""
+ROWS_PER_INPUT = 4
+"""In all calls together, for each input of an output channel, so that the covariance is known."""
+WIDEST = 2400
+"""Inputs of an output channel of which there is no covariance, since it would take too long."""
+MEMORY = 192 << 20
+"""Bytes of covariances at a time; what needs more takes several runs."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of what a layer's weights meet."""
+
+    mean: np.ndarray
+    """float64 [groups, inputs]"""
+    covariance: np.ndarray | None
+    """float64 [groups, inputs, inputs]; None where it would be too large, or would tell nothing."""
+
+
+def moments(
+    content: bytes, layers: Sequence[Layer], data: tuple[Samples, Sequence[int]], scratch: Path
+) -> Iterator[Moments]:
+    """Of each layer of the file in turn; the next are found when the last were used. `scratch` is for a file."""
+    for some in _batches(layers):
+        _expose(content, some, scratch)
+        sums = _sums(Runner(scratch), some, data)
+        scratch.unlink()
+        for layer in some:
+            yield sums.pop(layer.operator.index).moments()
+
+
+def _batches(layers: Sequence[Layer]) -> Iterator[list[Layer]]:
+    some: list[Layer] = []
+    for layer in layers:
+        if some and sum(map(_covariance_bytes, [*some, layer])) > MEMORY:
+            yield some
+            some = []
+        some.append(layer)
+    if some:
+        yield some
+
+
+def _covariance_bytes(layer: Layer) -> int:
+    return 8 * layer.width**2 * len(layer.matrices(np.asarray(layer.weights.data))) if _is_covered(layer) else 0
+
+
+def _is_covered(layer: Layer) -> bool:
+    return layer.width <= WIDEST and not layer.is_scattered
+
+
+class _Sum:
+    """Sums over rows of one layer; a covariance is taken about the first rows' mean, which loses fewer digits."""
+
+    def __init__(self, layer: Layer, calls: int) -> None:
+        self.layer = layer
+        self.rows = int(np.clip(ROWS_PER_INPUT * layer.width / calls, LEAST_ROWS, MOST_ROWS))
+        self.count, self.origin = 0, np.zeros(0)
+        self.first, self.second = np.zeros(0), np.zeros(0)
+
+    def add(self, data: np.ndarray, seed: int) -> None:
+        seen = self.layer.seen(data, self.rows, seed)
+        if not self.count:
+            self.origin = seen.mean(0)
+        about = (seen - self.origin).astype(np.float32)
+        groups = np.moveaxis(about, 1, 0)
+        products = np.moveaxis(groups, 1, 2) @ groups if _is_covered(self.layer) else np.zeros(0)
+        first, second = about.sum(0, dtype=np.float64), products.astype(np.float64)
+        self.first, self.second = (self.first + first, self.second + second) if self.count else (first, second)
+        self.count += len(seen)
+
+    def moments(self) -> Moments:
+        offset = self.first / self.count
+        covariance = None
+        if _is_covered(self.layer):
+            covariance = self.second / self.count - offset[:, :, np.newaxis] * offset[:, np.newaxis, :]
+        return Moments(self.origin + offset, covariance)
+
+
+def _expose(content: bytes, layers: Sequence[Layer], target: Path) -> None:
+    model = edit.unpack(content)
+    edit.set_outputs(model, {str(layer.activation.index): layer.activation.index for layer in layers})
+    edit.write(model, target)
+
+
+def _sums(run: Runner, layers: Sequence[Layer], data: tuple[Samples, Sequence[int]]) -> dict[int, _Sum]:
+    samples, calls = data
+    sums = {layer.operator.index: _Sum(layer, len(calls)) for layer in layers}
+    for call, arrays in zip(calls, samples.calls(calls), strict=True):
+        answers = run(arrays)
+        for one in sums.values():
+            one.add(answers[str(one.layer.activation.index)], call)
+    return sums

@@ -1,0 +1,76 @@
+"""What was done to the float model before it was quantized, and what that won."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tflq.refine import Correction, Refinement
+from tflq.report.table import grid
+from tflq.result import Result
+
+MOST = 8
+"""Layers that are listed for a file: those whose biases were shifted most."""
+
+
+def refinement(result: Result) -> Iterator[str]:
+    """Blocks of the page; none where nothing was tried."""
+    found = [(variant.name, variant.refinement) for variant in result.variants if variant.refinement]
+    if not found:
+        return
+    yield "## Before quantizing"
+    judged = [(name, one) for name, one in found if one.attempts]
+    if judged:
+        tried = list(dict.fromkeys(attempt.rung.in_words for _, one in judged for attempt in one.attempts))
+        yield (
+            f"What was tried, and the SQNR in dB that it gave on {judged[0][1].calls} calibration samples held back"
+            " from it, the mean of all outputs; kept is what wins and costs no output."
+        )
+        yield grid(("file", *tried, "kept"), [(name, *_attempts(one, tried), _kept(one)) for name, one in judged])
+    rows = [(files, *row) for files, corrections in _alike(found) for row in _layers(corrections)]
+    if rows:
+        yield (
+            "The layers whose biases moved most, and the error that their rounded weights add to their outputs, where"
+            " that of weights rounded one by one is 1:"
+        )
+        yield grid(("file", "op", "tensor", "largest shift", "error"), rows)
+
+
+def _alike(found: Sequence[tuple[str, Refinement]]) -> list[tuple[str, tuple[Correction, ...]]]:
+    """What was corrected, and the files that are made of it."""
+    names: dict[tuple[Correction, ...], list[str]] = {}
+    for name, one in found:
+        names.setdefault(one.corrections, []).append(name)
+    return [(", ".join(files), corrections) for corrections, files in names.items()]
+
+
+def _attempts(found: Refinement, tried: Sequence[str]) -> list[str]:
+    figures = {attempt.rung.in_words: f"{attempt.mean:.1f}" for attempt in found.attempts}
+    return [figures.get(what, "") for what in tried]
+
+
+def _kept(found: Refinement) -> str:
+    return found.kept.in_words + (f"; ranges {found.headroom:g} times as wide" if found.headroom > 1 else "")
+
+
+def _layers(corrections: Sequence[Correction]) -> Iterator[tuple[str, ...]]:
+    for one in sorted(corrections, key=lambda one: -one.shift)[:MOST]:
+        yield one.op, f"`{one.tensor.partition(';')[0]}`", f"{one.shift:.3g}", f"{one.error:.2f}"
+
+
+def to_dict(found: Refinement) -> dict[str, Any]:
+    """For report.json."""
+    kept = found.kept
+    return {
+        "bias_correction": kept.corrections.bias,
+        "rounding": kept.corrections.rounding,
+        "equalization": kept.equalization,
+        "headroom": found.headroom,
+        "held_back_calls": found.calls,
+        "attempts": [{"tried": one.rung.in_words, "sqnr_db": dict(one.sqnr_db)} for one in found.attempts],
+        "layers": [
+            {"op": one.op, "index": one.operator, "tensor": one.tensor, "shift": one.shift, "error": one.error}
+            for one in found.corrections
+        ],
+        "fault": found.fault,
+    }
