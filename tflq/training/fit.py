@@ -72,9 +72,7 @@ def fit(wrapped: Wrapped, technique: Technique, lesson: Lesson, checkpoint: Chec
 def _compile(model: Any, lesson: Lesson) -> None:
     import tf_keras
 
-    names = {"huber": "Huber"}
-    kind = names.get(lesson.training.loss) or "".join(part.title() for part in lesson.training.loss.split("_"))
-    loss = getattr(tf_keras.losses, kind)
+    loss = getattr(tf_keras.losses, "".join(part.title() for part in lesson.training.loss.split("_")))
     is_cross_entropy = lesson.training.loss in CROSS_ENTROPIES
     metric = _metric(lesson)
     model.compile(
