@@ -28,7 +28,7 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 demo: install ## train a digits classifier, quantize it seven ways, show the report
-	@$(BIN)/python $(DIGITS)/train.py
+	@$(BIN)/python -m examples.digits.train
 	@$(BIN)/tflq convert $(DIGITS)/recipe.yaml
 	@echo
 	@cat $(DIGITS)/build/tflite/report.md
@@ -36,7 +36,7 @@ demo: install ## train a digits classifier, quantize it seven ways, show the rep
 	@echo "This report is $(DIGITS)/build/tflite/report.md"
 
 demo-qat: install ## train a network that int8 ruins, and win it back by quantization-aware training
-	@$(BIN)/python $(QAT)/train.py
+	@$(BIN)/python -m examples.qat.train
 	@$(BIN)/tflq convert $(QAT)/recipe.yaml
 	@$(BIN)/tflq convert $(QAT)/recipe.yaml --set model.keras=build/net.h5 --output $(QAT)/build/keras2
 	@$(BIN)/tflq advise $(QAT)/recipe.yaml --tolerate 0.05

@@ -72,8 +72,9 @@ def begin(zoo: Path, *options: str, environment: Mapping[str, str] | None = None
 
 def end(process: subprocess.Popen[str], zoo: Path) -> Ended:
     output, log = process.communicate(timeout=600)
-    summary = zoo.parent / "build/summary.json"
-    return Ended(process.returncode, output, log, json.loads(summary.read_text()) if summary.exists() else None)
+    file = zoo.parent / "build/summary.json"
+    summary = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    return Ended(process.returncode, output, log, summary)
 
 
 def batch(zoo: Path, *options: str) -> Ended:
@@ -85,5 +86,5 @@ def pretend(path: Path, result: Result = RESULT) -> None:
     planner, batch = Planner(), collect([path])
     for work in planner.plan(batch.items):
         work.recipe.output.mkdir(parents=True, exist_ok=True)
-        (work.recipe.output / "report.json").write_text(to_json(result))
+        (work.recipe.output / "report.json").write_text(to_json(result), encoding="utf-8")
         planner.settle(work, ["report.json"], "")

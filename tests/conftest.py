@@ -11,9 +11,23 @@ import numpy as np
 import pytest
 from running import MODES, Ran, Recipes
 
-from tflq.worker import preload_tensorflow
+from tflq.worker import ENVIRONMENT, preload_tensorflow
 
 HERE = Path(__file__).parent
+FOREIGN = (
+    *("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"),
+    *("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "TERM"),
+    *("TFLQ_CACHE_GB", "TFDS_DATA_DIR", "TF_USE_LEGACY_KERAS", *ENVIRONMENT),
+)
+"""What a shell, a terminal, a make or a CI service may have set, and what TensorFlow and tflq listen to."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """How the tests go is not for the environment of whoever runs them to decide; before anything reads it."""
+    patch = pytest.MonkeyPatch()
+    for name in FOREIGN:
+        patch.delenv(name, raising=False)
+    config.add_cleanup(patch.undo)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -27,15 +41,6 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test finds or leaves anything in the cache of whoever runs them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TFLQ_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def own_make() -> Iterator[None]:
-    """A make that a test starts is the first of its line, also where the tests were started by one."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"):
-            patch.delenv(name, raising=False)
         yield
 
 

@@ -42,15 +42,15 @@ class Ran:
 
     @property
     def log(self) -> str:
-        return (self.output / "tflq.log").read_text()
+        return (self.output / "tflq.log").read_text(encoding="utf-8", errors="replace")
 
     @property
     def report(self) -> Any:
-        return json.loads((self.output / "report.json").read_text())
+        return json.loads((self.output / "report.json").read_text(encoding="utf-8"))
 
     @property
     def page(self) -> str:
-        return (self.output / "report.md").read_text()
+        return (self.output / "report.md").read_text(encoding="utf-8")
 
     @property
     def codes(self) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ GOLDEN = Path(__file__).parent / "golden"
 def model(folder: Path, name: str = "net", result: Result = RESULT, state: str = "made") -> Model:
     output = folder / name
     output.mkdir(parents=True, exist_ok=True)
-    (output / "report.json").write_text(report(result))
+    (output / "report.json").write_text(report(result), encoding="utf-8")
     return replace(from_report(name, state, "never made by a batch", output), output=f"build/{name}")
 
 
@@ -49,8 +50,8 @@ def test_reports_are_as_they_were(name: str, summary: Summary) -> None:
     write = {"summary.json": lambda s: to_json(s, "0.1.0"), "summary.md": to_markdown, "junit.xml": junit.to_xml}
     text = write[name](summary)
     if os.environ.get("REWRITE"):
-        (GOLDEN / name).write_text(text)
-    assert text == (GOLDEN / name).read_text()
+        (GOLDEN / name).write_text(text, encoding="utf-8")
+    assert text == (GOLDEN / name).read_text(encoding="utf-8")
 
 
 def test_the_gravest_exit_code_counts(summary: Summary) -> None:
@@ -201,6 +202,7 @@ def test_a_dependency_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert rest == [f"{file}:" for file in files]
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 def test_make_reads_the_dependency_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("$net: 100% #1").mkdir()

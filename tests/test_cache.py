@@ -27,6 +27,14 @@ def test_digest_tells_where_parts_end() -> None:
     assert cache.digest("a") == cache.digest(b"a")
 
 
+def test_names_of_files_from_elsewhere_are_identified(tmp_path: Path) -> None:
+    """As of an archive whose names are in Latin-1."""
+    file = tmp_path / os.fsdecode(b"caf\xe9.png")
+    file.touch()
+    assert cache.identity([file]) != cache.identity([tmp_path])
+    assert cache.contents(tmp_path) != cache.digest()
+
+
 def test_contents_of_a_folder_are_names_and_bytes_not_dates(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     (tmp_path / "below/a").write_bytes(b"1")

@@ -19,9 +19,9 @@ MODES = ["float32", "dynamic", "float16", "int8", "int8_only", "int16x8", "int16
 every_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 
 
-def python(*arguments: str | Path) -> str:
-    """What the program prints; its standard error must stay empty."""
-    ran = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+def python(folder: Path, *arguments: str | Path) -> str:
+    """What the program prints there; its standard error must stay empty."""
+    ran = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout
     return ran.stdout
 
@@ -34,12 +34,16 @@ def tflq(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of examples/ and configs/ in which the digits example was trained, from nothing."""
-    folder = tmp_path_factory.mktemp("clone")
-    for name in ("examples", "configs"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("build"))
-    said = python(folder / "examples/digits/train.py")
-    assert "accuracy" in said
-    python("-W", "ignore", "-c", KINDS, folder / "examples/digits")
+    folder = copy_to(tmp_path_factory.mktemp("clone"), "examples", "configs")
+    assert "accuracy" in python(folder, "-m", "examples.digits.train")
+    python(folder, "-W", "ignore", "-c", KINDS, folder / "examples/digits")
+    return folder
+
+
+def copy_to(folder: Path, *names: str) -> Path:
+    """The folder, with those of the repository in it, and nothing that was made there."""
+    for name in names:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("build", "__pycache__"))
     return folder
 
 
@@ -96,10 +100,9 @@ def test_training_wins_back_what_int8_loses(spread: Path, model: str) -> None:
 @pytest.fixture(scope="module")
 def spread(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the example whose channels differ in magnitude, trained from nothing."""
-    folder = tmp_path_factory.mktemp("qat") / "qat"
-    shutil.copytree(ROOT / "examples/qat", folder, ignore=shutil.ignore_patterns("build"))
-    assert "with its channels spread" in python(folder / "train.py")
-    return folder
+    folder = copy_to(tmp_path_factory.mktemp("qat"), "examples")
+    assert "with its channels spread" in python(folder, "-m", "examples.qat.train")
+    return folder / "examples/qat"
 
 
 @pytest.mark.slow
@@ -123,10 +126,10 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["make", "-C", folder, *settings, *arguments], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 @pytest.mark.slow
 def test_the_zoo_is_made_by_make(tmp_path: Path) -> None:
-    zoo = tmp_path / "zoo"
-    shutil.copytree(ROOT / "examples/zoo", zoo, ignore=shutil.ignore_patterns("build"))
+    zoo = copy_to(tmp_path, "examples") / "examples/zoo"
     first = make(zoo, "-j2")
     assert first.returncode == 0, first.stdout + first.stderr
     assert "Models: 3 up to date." in first.stdout

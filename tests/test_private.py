@@ -105,7 +105,7 @@ def residual(benches: dict[str, Bench]) -> Bench:
 def test_only_ranges_that_tensorflow_gets_wrong_differ(residual: Bench) -> None:
     """Its calibrator reads the input of an op that computes in place after the op has overwritten it."""
     seen = observed(residual.float32, residual.gathered)
-    ours = {one.tensor: one for one in Calibrated(residual.float32, Observed(seen, {}, 0)).ranges("minmax", 8)}
+    ours = {one.tensor: one for one in Calibrated(residual.float32, Observed(seen, {})).ranges("minmax", 8)}
     true = preserved(residual.float32, residual.gathered)
     wrong = set()
     for one in residual.theirs:

@@ -49,11 +49,6 @@ def test_infinities_and_nan_are_left_out() -> None:
     assert (low, high) == pytest.approx((1.0, 1.0), rel=1 / 60)
 
 
-def test_share_outside() -> None:
-    values = np.array([-4.0, 1.0, 2.0, 3.0])
-    assert counted(values).outside(0, 2.5) == 0.5
-
-
 @pytest.mark.parametrize("values", [NORMAL, np.maximum(NORMAL, 0), RNG.laplace(0, 1, 100_000).astype(np.float32)])
 def test_least_error_is_near_the_best_of_all_clips(values: np.ndarray) -> None:
     low, high = counted(values).least_error(float(values.min()), float(values.max()), 8)

@@ -45,8 +45,8 @@ def test_bad_recipe_is_refused_in_these_words(path: Path, monkeypatch: pytest.Mo
         load(path.name)
     words = path.with_suffix(".txt")
     if os.environ.get("REWRITE"):
-        words.write_text(f"{error.value}\n")
-    assert f"{error.value}\n" == words.read_text()
+        words.write_text(f"{error.value}\n", encoding="utf-8")
+    assert f"{error.value}\n" == words.read_text(encoding="utf-8")
 
 
 def test_reading_recipes_does_not_import_tensorflow() -> None:

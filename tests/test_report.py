@@ -37,8 +37,8 @@ def terminal(result: Result, width: int = 80) -> str:
 def test_reports_are_as_they_were(name: str, text: str) -> None:
     """REWRITE=1 writes them anew, to be looked at with git diff."""
     if os.environ.get("REWRITE"):
-        (GOLDEN / name).write_text(text)
-    assert text == (GOLDEN / name).read_text()
+        (GOLDEN / name).write_text(text, encoding="utf-8")
+    assert text == (GOLDEN / name).read_text(encoding="utf-8")
 
 
 def test_json_has_the_promised_keys() -> None:

@@ -113,6 +113,13 @@ def test_what_is_as_it_was_is_not(shop: Shop, change: Callable[[Shop], object]) 
     assert shop.why == ""
 
 
+def test_names_of_files_from_elsewhere_are_kept(shop: Shop) -> None:
+    """As of an archive whose names are in Latin-1."""
+    (shop.folder / "net" / os.fsdecode(b"caf\xe9.txt")).touch()
+    shop.make()
+    assert shop.why == ""
+
+
 def test_the_whole_may_be_moved(shop: Shop) -> None:
     moved = shop.folder.with_name("moved")
     shutil.copytree(shop.folder, moved)

@@ -16,7 +16,7 @@ from tflq.errors import ConversionError, DatasetError, RecipeError
 from tflq.result import Gain, Weighed
 from tflq.training import Epoch, Training
 from tflq.training.checkpoint import Checkpoint, folder_for
-from tflq.training.data import Stored, Wanted, gather, label
+from tflq.training.data import Examples, Wanted, gather, label
 from tflq.training.fit import _best, _is_done
 from tflq.training.recipe import Loss
 from tflq.training.techniques import _refuse_too_few_zeros, skipped
@@ -69,7 +69,7 @@ def test_label_that_does_not_fit_is_refused(loss: Loss, value: Any, said: str) -
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> Stored:
+def examples(tmp_path: Path) -> Examples:
     np.savez(tmp_path / "data.npz", x=np.arange(10, dtype=np.float32)[:, np.newaxis], label=np.arange(10) % 3)
     dataset = Training.model_validate(
         {"techniques": ["prune"], "dataset": {"npz": "data.npz"}, "label": "label"}, context={"folder": tmp_path}
@@ -79,15 +79,15 @@ def stored(tmp_path: Path) -> Stored:
     return gather(lambda *_: None, wanted(loss, dataset), specs, output(3), tmp_path / "stored")
 
 
-def test_an_epoch_is_every_row_once_in_an_order_that_the_seeds_decide(stored: Stored) -> None:
+def test_an_epoch_is_every_row_once_in_an_order_that_the_seeds_decide(examples: Examples) -> None:
     def order(*seeds: int) -> list[float]:
-        return [float(x) for batch in stored.batches(4, seeds) for x in batch["x"][:, 0]]
+        return [float(x) for batch in examples.batches(4, seeds) for x in batch["x"][:, 0]]
 
-    assert (stored.count, stored.total) == (10, 10)
-    assert [len(batch["label"]) for batch in stored.batches(4, None)] == [4, 4, 2]
+    assert (examples.stored.count, examples.total) == (10, 10)
+    assert [len(batch["label"]) for batch in examples.batches(4, None)] == [4, 4, 2]
     assert sorted(order(0, 0)) == list(range(10))
     assert order(0, 1) == order(0, 1) != order(0, 0) != order(1, 0)
-    for batch in stored.batches(3, [5]):
+    for batch in examples.batches(3, [5]):
         np.testing.assert_array_equal(batch["label"], batch["x"][:, 0] % 3)
 
 

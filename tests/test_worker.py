@@ -85,6 +85,7 @@ def test_progress_is_told_but_not_every_bit_of_it(workers: Workers, company: Com
     [
         (tasks.fail, ("1 / 0\n is  odd",), "work: ZeroDivisionError: 1 / 0 is odd"),
         (tasks.fail, ("",), "work: ZeroDivisionError"),
+        (tasks.fail, ("caf\udce9.png",), "work: ZeroDivisionError: caf\udce9.png"),  # the name of a file from elsewhere
         (tasks.fail, ("x" * 600,), f"work: ZeroDivisionError: {'x' * 500} …"),
         (tasks.exit_python, (), "work: SystemExit: enough"),
         (tasks.return_what_cannot_travel, (), "work: TypeError: cannot pickle '_thread.lock' object"),
@@ -96,7 +97,7 @@ def test_an_exception_becomes_the_error_of_the_task(
     with pytest.raises(ConversionError) as error:
         workers.run(task(function, *arguments, remedy="try less"))
     assert str(error.value) == message
-    assert company.log.read_text().startswith("=== work\nTraceback (most recent call last):\n")
+    assert company.log.read_text(encoding="utf-8").startswith("=== work\nTraceback (most recent call last):\n")
     assert isinstance(company.events[-1], Finished)
     assert company.events[-1].failed
 

@@ -38,10 +38,6 @@ class Found:
     """Half of the interval of it."""
 
     @property
-    def is_integer(self) -> bool:
-        return "int" in self.mode
-
-    @property
     def lost(self) -> str:
         return f"{self.loss:.4f}" + (f" ±{self.margin:.4f}" if self.margin else "")
 

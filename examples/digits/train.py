@@ -4,6 +4,8 @@ build/digits        the SavedModel: `image` float32 [batch, 8, 8, 1] in [0, 1] â
 build/digits.keras  the same network as a Keras archive
 build/tfds          the pictures as a TensorFlow dataset, splits train and test: `image` uint8 [8, 8, 1], `label`
 build/train.log     what TensorFlow said meanwhile
+
+From the root: python -m examples.digits.train
 """
 
 from __future__ import annotations
@@ -11,16 +13,15 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+
+from examples.quiet import output_in
 
 if TYPE_CHECKING:
     import keras
@@ -46,23 +47,6 @@ def main() -> None:
     print(f"accuracy   {accuracy:.4f} on {TEST_PICTURES} test pictures")
     for name in ("digits", "digits.keras", "tfds"):
         print(f"written    {os.path.relpath(BUILD / name)}")
-
-
-@contextmanager
-def output_in(log: Path) -> Iterator[None]:
-    """Send both output streams to the log: TensorFlow's native code writes to them whatever its settings say."""
-    kept = os.dup(1), os.dup(2)
-    with log.open("wb") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for stream, copy in enumerate(kept, start=1):
-            os.dup2(copy, stream)
-            os.close(copy)
 
 
 def load_splits() -> dict[str, Split]:

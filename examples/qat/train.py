@@ -5,6 +5,8 @@ build/net.h5        the same network, weight for weight, as Keras 2 saves it
 build/{train,validation,test}.npz   pictures, `image` uint8 [n, 8, 8, 1], and `label`
 build/train.log     what TensorFlow said meanwhile
 
+From the root: python -m examples.qat.train
+
 The channels of the network differ in magnitude by up to a factor of 2**SPREAD, which is what makes int8 hard: an
 activation tensor has one scale for all of its channels, and the small ones drown in its rounding. Networks with
 depthwise convolutions are known for it, once their batch normalizations are folded (Nagel et al. 2019,
@@ -17,16 +19,15 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+
+from examples.quiet import output_in
 
 BUILD = Path(__file__).parent / "build"
 SEED = 0
@@ -52,23 +53,6 @@ def main() -> None:
     print(f"accuracy   {before:.4f} on the test pictures, {after:.4f} with its channels spread")
     for name in ("net.keras", "net.h5"):
         print(f"written    {os.path.relpath(BUILD / name)}")
-
-
-@contextmanager
-def output_in(log: Path) -> Iterator[None]:
-    """Send both output streams to the log: TensorFlow's native code writes to them whatever its settings say."""
-    kept = os.dup(1), os.dup(2)
-    with log.open("wb") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for stream, copy in enumerate(kept, start=1):
-            os.dup2(copy, stream)
-            os.close(copy)
 
 
 def load_splits() -> dict[str, Split]:

@@ -2,6 +2,9 @@
 
 build/models/linear, build/models/mlp   SavedModels: `image` float32 [batch, 64] in [0, 1] → `logits` float32
 build/train.npz, build/test.npz         columns `image`, uint8 [64] from 0 to 16, and `label`
+build/train.log                         what TensorFlow said meanwhile
+
+From the root: python -m examples.zoo.models
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
+from examples.quiet import output_in
+
 BUILD = Path(__file__).parent / "build"
 LARGEST = 16
 """The value of ink."""
@@ -29,15 +34,17 @@ def main() -> None:
     train, test, train_labels, test_labels = train_test_split(images, labels, test_size=500, random_state=0)
     np.savez(BUILD / "train.npz", image=train, label=train_labels)
     np.savez(BUILD / "test.npz", image=test, label=test_labels)
-    linear = LogisticRegression(max_iter=1000).fit(train / LARGEST, train_labels)
-    save("linear", [(linear.coef_.T, linear.intercept_)])
-    mlp = MLPClassifier((64, 32), max_iter=60, tol=0.01, random_state=0).fit(train / LARGEST, train_labels)
-    save("mlp", list(zip(mlp.coefs_, mlp.intercepts_, strict=True)))
+    with output_in(BUILD / "train.log"):
+        linear = LogisticRegression(max_iter=1000).fit(train / LARGEST, train_labels)
+        save("linear", [(linear.coef_.T, linear.intercept_)])
+        mlp = MLPClassifier((64, 32), max_iter=60, tol=0.01, random_state=0).fit(train / LARGEST, train_labels)
+        save("mlp", list(zip(mlp.coefs_, mlp.intercepts_, strict=True)))
+    for name in ("linear", "mlp"):
+        print(f"written    {os.path.relpath(BUILD / 'models' / name)}")
 
 
 def save(name: str, layers: Sequence[Layer]) -> None:
     """Dense layers with ReLU between them, as a SavedModel."""
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
 
     module = tf.Module()
@@ -51,7 +58,6 @@ def save(name: str, layers: Sequence[Layer]) -> None:
         return {"logits": image @ kernel + bias}
 
     tf.saved_model.save(module, str(BUILD / "models" / name), signatures={"serving_default": serve})
-    print(f"written    {os.path.relpath(BUILD / 'models' / name)}")
 
 
 if __name__ == "__main__":

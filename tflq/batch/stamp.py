@@ -147,7 +147,7 @@ def write(output: Path, stamp: Stamp) -> None:
     used = asdict(stamp.ingredients) | {"files": [list(vars(one).values()) for one in stamp.ingredients.files]}
     made = [list(vars(one).values()) for one in stamp.outputs]
     plain = {"schema_version": SCHEMA_VERSION, "ingredients": used, "outputs": made, "again": stamp.again}
-    cache.write(output / FILE, json.dumps(plain, ensure_ascii=False) + "\n")
+    cache.write(output / FILE, json.dumps(plain) + "\n")
 
 
 def why(stamp: Stamp | None, now: Ingredients, outputs: Sequence[Print]) -> str:

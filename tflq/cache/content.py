@@ -11,7 +11,7 @@ def digest(*parts: str | bytes) -> str:
     """Of the parts, in their order; where one ends and the next begins counts."""
     total = hashlib.sha256()
     for part in parts:
-        encoded = part.encode() if isinstance(part, str) else part
+        encoded = part.encode(errors="surrogateescape") if isinstance(part, str) else part
         total.update(len(encoded).to_bytes(8, "little") + encoded)
     return total.hexdigest()
 

@@ -26,9 +26,7 @@ class Observed:
 
     observation: Observation
     histograms: Mapping[int, Histogram]
-    """How the values of each tensor are spread."""
-    histogram_calls: int
-    """Calls that the histograms are of: all, or a few that show what clipping would do."""
+    """How the values of each tensor are spread, over all calls, or over a few that show what clipping would do."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,6 @@ def _save(observed: Observed, path: Path) -> None:
         lows=np.concatenate([one.lows for one in spread]),
         highs=np.concatenate([one.highs for one in spread]),
         counts=np.concatenate([one.counts for one in spread]),
-        histogram_calls=np.array(observed.histogram_calls),
     )
 
 
@@ -99,5 +96,4 @@ def _load(path: Path) -> Observed:
                 held["is_finite"],
             ),
             dict(zip(tensors, map(Histogram, *columns), strict=True)),
-            int(held["histogram_calls"]),
         )

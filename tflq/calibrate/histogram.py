@@ -43,11 +43,6 @@ class Histogram:
         last = int(np.searchsorted(share, percent / 100 - 1e-12))
         return float(self.lows[min(first, len(share) - 1)]), float(self.highs[min(last, len(share) - 1)])
 
-    def outside(self, minimum: float, maximum: float) -> float:
-        """The share of values in bins wholly outside of that range."""
-        out = (self.highs < minimum) | (self.lows > maximum)
-        return float(self.counts[out].sum() / self.counts.sum())
-
     def least_error(self, minimum: float, maximum: float, bits: int) -> tuple[float, float]:
         """The part of that range whose integers of so many bits have the least mean squared error.
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from tflq.cli.boundary import boundary
-from tflq.cli.options import ExistingFile, File
+from tflq.cli.options import ExistingFile, File, Seconds, kept
 from tflq.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -73,29 +73,8 @@ class Options:
     tolerance: tuple[tuple[str, float], ...] = ()
 
 
-def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    setattr(context.ensure_object(Options), str(parameter.name), value)
-
-
-def _option(*names: str, help: str, metavar: str | None = None, type: Any = None) -> Callable[[Any], Any]:
-    """An option that puts its value into the Options of the call, where it keeps its default unless it is given."""
-    default = getattr(Options, names[-1].lstrip("-").replace("-", "_"))
-    return click.option(
-        *names,
-        type=type,
-        metavar=metavar,
-        help=help,
-        default=None if default == () else default,
-        multiple=default == (),
-        is_flag=default is False,
-        show_default=bool(default),
-        callback=_keep,
-        expose_value=False,
-    )
-
-
+_option = partial(kept, Options)
 Positive = click.IntRange(min=1)
-Seconds = click.FloatRange(min=0, min_open=True)
 
 
 @click.command()

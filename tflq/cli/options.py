@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import click
 
 File = click.Path(path_type=Path)
 ExistingFile = click.Path(exists=True, dir_okay=False, path_type=Path)
+Seconds = click.FloatRange(min=0, min_open=True)
 
 
 @dataclass
@@ -23,60 +26,49 @@ class Options:
     verifies_reproducible: bool = False
 
 
-def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    setattr(context.ensure_object(Options), str(parameter.name), value)
+def kept(
+    options: type[Any], *names: str, help: str, metavar: str | None = None, type: Any = None
+) -> Callable[[Any], Any]:
+    """An option that puts its value into the call's object of that class, whose field of its name has the default."""
+    default = getattr(options, names[-1].lstrip("-").replace("-", "_"))
+
+    def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        setattr(context.ensure_object(options), str(parameter.name), value)
+
+    return click.option(
+        *names,
+        type=type,
+        metavar=metavar,
+        help=help,
+        default=None if default == () else default,
+        multiple=default == (),
+        is_flag=default is False,
+        show_default=bool(default),
+        callback=keep,
+        expose_value=False,
+    )
 
 
-overriding = click.option(
+_option = partial(kept, Options)
+overriding = _option(
     "--set",
     "overrides",
     metavar="KEY=VALUE",
-    multiple=True,
-    callback=_keep,
-    expose_value=False,
     help="Override a key of RECIPE, such as calibration.samples=50 or variants.0.name=edge; may be repeated.",
 )
-only = click.option(
-    "--only",
-    metavar="NAME",
-    multiple=True,
-    callback=_keep,
-    expose_value=False,
-    help="Make only the variant of that name; may be repeated.",
-)
-output = click.option(
+only = _option("--only", metavar="NAME", help="Make only the variant of that name; may be repeated.")
+output = _option(
     "--output",
     metavar="DIR",
     type=File,
-    callback=_keep,
-    expose_value=False,
     help="Write there, not where RECIPE says; of several recipes, each in a folder of its name.",
 )
-json = click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    callback=_keep,
-    expose_value=False,
-    help="Print the report as JSON to standard output, and nothing else there.",
-)
-verbose = click.option(
-    "-v", "--verbose", is_flag=True, callback=_keep, expose_value=False, help="Show what TensorFlow says, too."
-)
-timeout = click.option(
-    "--timeout",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
-    callback=_keep,
-    expose_value=False,
-    help="Stop a stage that takes longer.",
-)
-verify_reproducible = click.option(
+json = _option("--json", "as_json", help="Print the report as JSON to standard output, and nothing else there.")
+verbose = _option("-v", "--verbose", help="Show what TensorFlow says, too.")
+timeout = _option("--timeout", metavar="SECONDS", type=Seconds, help="Stop a stage that takes longer.")
+verify_reproducible = _option(
     "--verify-reproducible",
     "verifies_reproducible",
-    is_flag=True,
-    callback=_keep,
-    expose_value=False,
     help="Make every file twice, the second time from nothing kept, and compare the bytes.",
 )
 pass_options = click.make_pass_decorator(Options, ensure=True)

@@ -68,9 +68,8 @@ class Calibrator:
         if not observation.is_finite.all():
             arguments = (float32, gathered, np.flatnonzero(~observation.is_finite).tolist())
             self.workers.run(Task("find what is not finite", refuse_infinite, arguments, ConversionError))
-        counted = weights(observation, self.calibration.counting)
-        histograms = self._histograms(float32, samples, counted)
-        return Observed(observation, dict(zip(observation.tensors, histograms, strict=True)), len(counted))
+        histograms = self._histograms(float32, samples, weights(observation, self.calibration.counting))
+        return Observed(observation, dict(zip(observation.tensors, histograms, strict=True)))
 
     def _histograms(self, float32: Path, samples: Samples, weights: Mapping[int, np.ndarray]) -> list[Histogram]:
         calls = list(weights)

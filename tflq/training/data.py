@@ -1,9 +1,8 @@
-"""Rows to samples and labels on disk, and from there batches in a seeded order: memory is bounded whatever the data."""
+"""Rows to samples and labels on disk, and from there batches in a seeded order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from tflq import cache
 from tflq.calibrate import SampleCount
 from tflq.datasets import Dataset, Row, Sample, TensorSpec, brackets, select
 from tflq.errors import DatasetError
-from tflq.inputs import Input, check_finite, make_sample
+from tflq.inputs import Input, Stored, Writer, check_finite, make_sample
 from tflq.strict import did_you_mean
 from tflq.training.recipe import Loss
 from tflq.worker import Report
@@ -36,58 +35,36 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Stored:
-    """Samples and labels on disk, one raw array each."""
+class Examples:
+    """Samples on disk, each with its label."""
 
-    folder: Path
-    count: int
+    stored: Stored
     total: int | None
     """Rows that the dataset holds; None where only reading them all would tell."""
-    columns: Mapping[str, tuple[str, tuple[int, ...]]]
-    """The dtype and the shape of one row, of every input and of the label."""
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Mapped into memory, not read."""
-        return {
-            name: np.memmap(self.folder / str(place), np.dtype(dtype), "r", shape=(self.count, *shape))
-            for place, (name, (dtype, shape)) in enumerate(self.columns.items())
-        }
 
     def batches(self, size: int, seeds: Sequence[int] | None) -> Iterator[dict[str, np.ndarray]]:
         """All rows once, in an order that the seeds alone decide, or in their own; the last batch may be smaller."""
-        arrays = self.arrays()
-        order = np.arange(self.count) if seeds is None else np.random.default_rng(seeds).permutation(self.count)
-        for start in range(0, self.count, size):
+        arrays, count = self.stored.arrays(), self.stored.count
+        order = np.arange(count) if seeds is None else np.random.default_rng(seeds).permutation(count)
+        for start in range(0, count, size):
             chosen = order[start : start + size]
             yield {name: array[chosen] for name, array in arrays.items()}
 
     def contents(self) -> str:
-        return cache.contents(self.folder)
+        return cache.contents(self.stored.folder)
 
 
-def gather(report: Report, wanted: Wanted, specs: Sequence[TensorSpec], output: TensorSpec, folder: Path) -> Stored:
+def gather(report: Report, wanted: Wanted, specs: Sequence[TensorSpec], output: TensorSpec, folder: Path) -> Examples:
     """Write the rows' samples and labels into the folder; DatasetError where a row does not fit the model."""
     chosen = select(wanted.dataset, wanted.samples, wanted.seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    columns: dict[str, tuple[str, tuple[int, ...]]] = {}
-    count = 0
-    with ExitStack() as stack:
-        files = [stack.enter_context((folder / str(place)).open("wb")) for place in range(len(specs) + 1)]
-        for index, row in zip(chosen.indices, wanted.dataset.rows(chosen.indices, specs), strict=False):
-            made = _made(wanted, row, index, specs) | {LABEL: _label_of(wanted, row, output)}
-            for file, (name, array) in zip(files, made.items(), strict=True):
-                shape = columns.setdefault(name, (str(array.dtype), array.shape))[1]
-                if array.shape != shape:
-                    raise DatasetError(
-                        f"{wanted.section}: samples of {name!r} differ in shape, {brackets(shape)} and"
-                        f" {brackets(array.shape)}, so that they make no batch: say inputs.{name}.resize"
-                    )
-                array.tofile(file)
-            count += 1
-            report(count, len(chosen.indices))
-    if not count:
+    rows = wanted.dataset.rows(chosen.indices, specs)
+    with Writer(folder, wanted.section) as writer:
+        for index, row in zip(chosen.indices, rows, strict=False):
+            writer.add(_made(wanted, row, index, specs) | {LABEL: _label_of(wanted, row, output)})
+            report(writer.count, len(chosen.indices))
+    if not writer.count:
         raise DatasetError(f"{wanted.dataset}: yields no rows, so there is nothing to train with")
-    return Stored(folder, count, chosen.total, columns)
+    return Examples(writer.stored, chosen.total)
 
 
 def _made(wanted: Wanted, row: Row, index: int, specs: Sequence[TensorSpec]) -> Sample:

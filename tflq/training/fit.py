@@ -12,7 +12,7 @@ import numpy as np
 
 from tflq.errors import ConversionError
 from tflq.training.checkpoint import Checkpoint
-from tflq.training.data import LABEL, Stored
+from tflq.training.data import LABEL, Examples
 from tflq.training.outcome import Epoch, Phase
 from tflq.training.recipe import CROSS_ENTROPIES, Technique, Training
 from tflq.training.techniques import Wrapped
@@ -32,8 +32,8 @@ class Lesson:
     """What is learned from, and how."""
 
     training: Training
-    samples: Stored
-    validation: Stored | None
+    samples: Examples
+    validation: Examples | None
     inputs: tuple[str, ...]
     """In the order of the model's."""
     from_logits: bool | None
@@ -45,7 +45,7 @@ class Lesson:
     @property
     def steps(self) -> int:
         """In one epoch."""
-        return math.ceil(self.samples.count / self.training.batch_size)
+        return math.ceil(self.samples.stored.count / self.training.batch_size)
 
 
 def fit(wrapped: Wrapped, technique: Technique, lesson: Lesson, checkpoint: Checkpoint, tell: Tell) -> Phase:
@@ -72,9 +72,7 @@ def fit(wrapped: Wrapped, technique: Technique, lesson: Lesson, checkpoint: Chec
 def _compile(model: Any, lesson: Lesson) -> None:
     import tf_keras
 
-    names = {"huber": "Huber"}
-    kind = names.get(lesson.training.loss) or "".join(part.title() for part in lesson.training.loss.split("_"))
-    loss = getattr(tf_keras.losses, kind)
+    loss = getattr(tf_keras.losses, "".join(part.title() for part in lesson.training.loss.split("_")))
     is_cross_entropy = lesson.training.loss in CROSS_ENTROPIES
     metric = _metric(lesson)
     model.compile(
@@ -155,13 +153,13 @@ def _refuse_nonsense(epochs: Sequence[Epoch], technique: Technique) -> None:
         )
 
 
-def _dataset(stored: Stored, lesson: Lesson, seeds: Sequence[int] | None) -> Any:
+def _dataset(examples: Examples, lesson: Lesson, seeds: Sequence[int] | None) -> Any:
     import tensorflow as tf
 
     def batches() -> Iterator[tuple[tuple[np.ndarray, ...], np.ndarray]]:
-        for arrays in stored.batches(lesson.training.batch_size, seeds):
+        for arrays in examples.batches(lesson.training.batch_size, seeds):
             yield tuple(arrays[name] for name in lesson.inputs), arrays[LABEL]
 
-    specs = {name: tf.TensorSpec((None, *shape), dtype) for name, (dtype, shape) in stored.columns.items()}
+    specs = {name: tf.TensorSpec((None, *shape), dtype) for name, (dtype, shape) in examples.stored.columns.items()}
     signature = (tuple(specs[name] for name in lesson.inputs), specs[LABEL])
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(1)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from tflq.errors import ConversionError, RecipeError, SourceError
 from tflq.strict import did_you_mean
-from tflq.training.recipe import Clustering, Pruning, Technique, Training
+from tflq.training.recipe import Technique, Training
 
 PREFIX = "tensorflow_model_optimization.python.core"
 SCHEMES = {
@@ -78,7 +78,8 @@ def _prune(model: Any, training: Training, steps: int) -> Wrapped:
     names = _able(model, training, "prune", registry.supports)
     ramp = max(1, int(steps * RAMP))
     frequency = -(-ramp // PRUNINGS)
-    pruning = training.pruning or Pruning()
+    pruning = training.pruning
+    assert pruning is not None
     target = pruning.target_sparsity
     if pruning.schedule == "constant":
         schedule, ramp = sparsity.ConstantSparsity(target, 0, frequency=frequency), 0
@@ -113,8 +114,9 @@ def _cluster(model: Any, training: Training, _: int) -> Wrapped:
     registry = _part("clustering.keras.clustering_registry", "ClusteringRegistry")
     names = _able(model, training, "cluster", registry.supports)
     wrapper = _part("clustering.keras.cluster_wrapper", "ClusterWeights")
+    assert training.clustering is not None
     kept = {
-        "number_of_clusters": (training.clustering or Clustering()).clusters,
+        "number_of_clusters": training.clustering.clusters,
         "cluster_centroids_init": tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS,
         "preserve_sparsity": "prune" in training.techniques,
     }

@@ -16,7 +16,7 @@ from tflq.inputs import Input
 from tflq.sources import SIGNATURE, Keras, Prepared, SavedModel
 from tflq.training import checkpoint, ranges, source, techniques
 from tflq.training.checkpoint import Checkpoint
-from tflq.training.data import LABEL, Stored, Wanted, gather
+from tflq.training.data import LABEL, Examples, Wanted, gather
 from tflq.training.fit import Lesson, fit, seed
 from tflq.training.outcome import Phase, Trained
 from tflq.training.recipe import CROSS_ENTROPIES, Technique, Training
@@ -53,7 +53,7 @@ def train(report: Report, order: Order) -> Trained:
     _make_repeatable(order.training)
     samples = _gather(report, order, "training")
     validation = _gather(report, order, "training.validation") if order.training.validation else None
-    probe = {name: np.array(array[:PROBED]) for name, array in samples.arrays().items() if name != LABEL}
+    probe = {name: np.array(array[:PROBED]) for name, array in samples.stored.arrays().items() if name != LABEL}
     trainable = source.load(order.model, order.source, probe)
     from_logits = _from_logits(order.training, trainable, probe)
     lesson = Lesson(order.training, samples, validation, trainable.inputs, from_logits)
@@ -63,7 +63,7 @@ def train(report: Report, order: Order) -> Trained:
         floating=exported.get("cluster", exported.get("prune")),
         quantized=exported.get("quantize"),
         phases=tuple(phases),
-        samples=samples.count,
+        samples=samples.stored.count,
         total=samples.total,
         metric=lesson.metric,
         from_logits=from_logits,
@@ -106,7 +106,7 @@ def _make_repeatable(training: Training) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def _gather(report: Report, order: Order, section: str) -> Stored:
+def _gather(report: Report, order: Order, section: str) -> Examples:
     training, validation = order.training, order.training.validation
     of = training if section == "training" or validation is None else validation
     wanted = Wanted(section, of.dataset, of.samples, training.seed, training.label, training.loss, order.inputs)
@@ -116,7 +116,7 @@ def _gather(report: Report, order: Order, section: str) -> Stored:
 def _key(order: Order, lesson: Lesson) -> str:
     """Of all that decides how training goes, so that a checkpoint is of use to nothing else."""
     plain = order.training.model_dump(mode="json", exclude={"dataset": True, "validation": {"dataset"}})
-    data = [stored.contents() for stored in (lesson.samples, lesson.validation) if stored]
+    data = [one.contents() for one in (lesson.samples, lesson.validation) if one]
     settings = json.dumps([plain, order.techniques, lesson.inputs])
     return cache.digest(cache.contents(order.model.path), settings, *data, *cache.versions(trains=True).values())
 

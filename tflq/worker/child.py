@@ -52,7 +52,10 @@ def _redirect(log: Path) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
         os.dup2(file, stream)
-    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    sys.stdout, sys.stderr = (
+        open(stream, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        for stream in (1, 2)
+    )
     faulthandler.enable(sys.stderr)
 
 

@@ -1,0 +1,1 @@
+"""What a new user runs first; from the root, such as `python -m examples.digits.train`."""
