@@ -48,6 +48,7 @@ ROOMS = [
     "listing",
     "starter",
     "trials",
+    "sensitivity",
     "batch",
     "cli",
 ]

@@ -1,0 +1,148 @@
+"""Why integers lose much at an op: what calibration saw of its output, what its weights are, what it joins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tflq.calibrate import FEWEST_CALLS, Gathered, Observed, Range, wider_by
+from tflq.flatbuffer import Graph, Operator, Tensor
+from tflq.flatbuffer.weights import CHANNELS
+from tflq.modes import Mode
+
+Kind = Literal["sample", "outliers", "weights", "concat", "channels", "steps"]
+ALONE = 2.0
+"""One sample makes the range so many times as wide."""
+MOST = 99.99
+"""Percent of the values that count as most."""
+RARE = 0.25
+"""Most values lie in this part of the range, or less."""
+UNLIKE = 8.0
+"""Ranges, or channels, that are so many times as wide as others of the same scale."""
+JOINS = {"CONCATENATION", "PACK", "MAXIMUM", "MINIMUM"}
+STEPS = 16
+"""An output of so few steps of its scale has little to say."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    kind: Kind
+    said: str
+    factor: float
+    """How strong it is: how many times as wide, or as large, something is as it need be."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    graph: Graph
+    variant: Mode
+    ranges: Mapping[int, Range]
+    """What the integers of each tensor of the main graph span."""
+    observed: Observed | None
+    """None where TensorFlow's calibrator found the ranges."""
+    gathered: Gathered
+    peaks: Mapping[int, tuple[float, ...]]
+    """The largest magnitude in each channel of each activation."""
+
+
+def causes(evidence: Evidence, operator: Operator) -> tuple[Cause, ...]:
+    """Of that op of the main graph, the strongest of each kind, the likeliest kind first."""
+    found = [*_of_join(evidence, operator), *_of_weights(evidence, operator)]
+    for index in operator.outputs:
+        found += of_activation(evidence, index)
+    return tuple(found)
+
+
+def of_activation(evidence: Evidence, index: int) -> list[Cause]:
+    """Of one tensor."""
+    given = evidence.ranges.get(index)
+    if given is None:
+        return []
+    if given.is_fixed:
+        return list(_of_steps(evidence, given))
+    is_clipped = given.kept < 1 / ALONE
+    found = [] if is_clipped else [*_of_sample(evidence, index), *_of_outliers(evidence, given)]
+    return [*found, *_of_channels(evidence.peaks.get(index, ()))]
+
+
+def _of_sample(evidence: Evidence, index: int) -> Iterator[Cause]:
+    if evidence.observed is None or len(evidence.observed.observation.minima) < FEWEST_CALLS:
+        return
+    observation = evidence.observed.observation
+    column = observation.tensors.index(index)
+    calls = {int(observation.minima[:, column].argmin()), int(observation.maxima[:, column].argmax())}
+    wider = {call: float(wider_by(observation, call)[column]) for call in sorted(calls)}
+    call, factor = max(wider.items(), key=lambda item: item[1])
+    if factor > ALONE:
+        row = evidence.gathered.rows[call * evidence.gathered.samples.per_call]
+        said = f"the range of its output is set by calibration row {row} alone: with it {factor:.3g} times as wide"
+        yield Cause("sample", f"{said} as without", factor)
+
+
+def _of_outliers(evidence: Evidence, given: Range) -> Iterator[Cause]:
+    histogram = evidence.observed.histograms[given.tensor] if evidence.observed else None
+    if histogram is None or not len(histogram.counts):
+        return
+    low, high = histogram.percentile(MOST)
+    part = given.part(max(low, given.lowest), min(high, given.highest))
+    if part < RARE:
+        said = f"rare values set the range of its output: {MOST:g} % of them lie in {part:.2g} of it"
+        yield Cause("outliers", said, 1 / max(part, 1e-9))
+
+
+def _of_channels(peaks: tuple[float, ...]) -> Iterator[Cause]:
+    """Of one activation, which has one scale."""
+    some = np.array([peak for peak in peaks if peak > 0])
+    factor = float(some.max() / np.median(some)) if len(some) > 2 else 1.0
+    if factor > UNLIKE:
+        said = f"the channels of its output differ {factor:.3g}-fold and share one scale: the largest beside the median"
+        yield Cause("channels", said, factor)
+
+
+def _of_steps(evidence: Evidence, given: Range) -> Iterator[Cause]:
+    step = 1 / (2 ** (evidence.variant.activation_bits - 1))
+    if 0 < max(given.highest, -given.lowest) < STEPS * step:
+        said = f"its integers have fixed steps of 1/{1 / step:.0f} or so, and it answers at most {given.highest:.2g}"
+        yield Cause("steps", said, STEPS * step / max(given.highest, -given.lowest))
+
+
+def _of_join(evidence: Evidence, operator: Operator) -> Iterator[Cause]:
+    """What it joins has one scale."""
+    some = [evidence.ranges[index] for index in operator.inputs if index in evidence.ranges]
+    widths = [(max(one.maximum, 0.0) - min(one.minimum, 0.0), one) for one in some]
+    if operator.type not in JOINS or len(widths) < 2:
+        return
+    (least, narrow), (most, wide) = (choose(widths, key=lambda pair: pair[0]) for choose in (min, max))
+    factor = most / max(least, 1e-30)
+    if factor > UNLIKE:
+        said = f"it gives one scale to ranges that differ {factor:.3g}-fold: {_told(narrow)} and {_told(wide)}"
+        yield Cause("concat", said, factor)
+
+
+def _told(one: Range) -> str:
+    return f"{one.name.split(';')[0]!r} from {one.minimum:.3g} to {one.maximum:.3g}"
+
+
+def _of_weights(evidence: Evidence, operator: Operator) -> Iterator[Cause]:
+    """Where all channels of its weights have one scale."""
+    variant, is_dense = evidence.variant, operator.type == "FULLY_CONNECTED"
+    if variant.per_channel and not (is_dense and not variant.per_channel_dense):
+        return
+    weights = evidence.graph.subgraphs[0].input(operator, 1) if is_dense or operator.type in CHANNELS else None
+    if weights is None or not weights.is_constant:
+        return
+    factor = _spread_over_channels(weights, 0 if is_dense else CHANNELS[operator.type])
+    if factor > UNLIKE:
+        said = (
+            f"the channels of its weights differ {factor:.3g}-fold and share one scale: the largest beside the median"
+        )
+        yield Cause("weights", f"{said}; per_channel: true gives each its own", factor)
+
+
+def _spread_over_channels(weights: Tensor, axis: int) -> float:
+    peaks = np.abs(np.moveaxis(np.asarray(weights.data), axis, 0)).reshape(weights.shape[axis], -1).max(1)
+    some = peaks[peaks > 0]
+    return float(some.max() / np.median(some)) if len(some) else 1.0

@@ -1,0 +1,95 @@
+"""Outcome → what the terminal shows: where accuracy goes, op by op, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.table import Table
+from rich.text import Text
+
+from tflq.sensitivity.outcome import Outcome
+from tflq.sensitivity.sweep import NOTICEABLE_DB, Effect
+from tflq.trials.trial import EQUAL_DB
+
+SHOWN = 20
+NAMED = 5
+"""Causes are told of so many."""
+
+
+def lines(outcome: Outcome) -> Iterator[str]:
+    """Sentences that stand above the table."""
+    both, split = outcome.decibels(outcome.base), outcome.split
+    weights, activations = outcome.of_outputs(split.weights), outcome.of_outputs(split.activations)
+    strict = ", without its promise that nothing is in float" if outcome.is_relaxed else ""
+    yield f"{outcome.name}: {outcome.trial.in_words}{strict}: {outcome.samples}."
+    yield (
+        f"SQNR {_decibels(both)} dB; with weights alone as integers {_decibels(weights)}, with activations alone"
+        f" {_decibels(activations)}."
+    )
+    bad = outcome.first_bad
+    if bad is not None:
+        name = _short(next(one.name for one in outcome.tensors if one.operator == bad.operator))
+        yield (
+            f"The first op that loses much is #{bad.operator} {outcome.types[bad.operator]} {name}: it reads"
+            f" {_decibels(bad.before_db)} dB and makes {_decibels(bad.after_db)}."
+        )
+    for note in outcome.notes:
+        yield f"Note: {note}."
+
+
+def grid(outcome: Outcome) -> Table:
+    """The best of the effects; all are in the report."""
+    title = "what it wins to have ops in float"
+    shown = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    shown.add_column("", no_wrap=True)
+    shown.add_column("", no_wrap=True, overflow="ellipsis", max_width=40)
+    for name in ("here dB", "alone dB", "wins dB", "bytes", "float ops"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for effect in outcome.effects[:SHOWN]:
+        shown.add_row(*(Text(cell) for cell in _row(effect)))
+    return shown
+
+
+def _row(effect: Effect) -> tuple[str, ...]:
+    won = effect.won
+    what = (effect.group.name, f"{', '.join(effect.types)} {_short(effect.tensor)}".strip())
+    seen = (_decibels(effect.sqnr_db), _decibels(effect.alone_db))
+    if won is None:
+        return (*what, *seen, "", "", "")
+    readers = f" with {_numbers(effect.readers)}" if won.way == "with_readers" else ""
+    return (what[0] + readers, what[1], *seen, f"{won.db:+.1f}", f"{won.size_bytes:+,}", f"{won.float_ops:+d}")
+
+
+def findings(outcome: Outcome) -> Iterator[str]:
+    """Sentences that stand below the table: causes of the worst, and what costs nothing."""
+    for effect in [one for one in outcome.effects[:NAMED] if one.causes and _matters(one, outcome)]:
+        what = f"{effect.group.name} {', '.join(effect.types)} {_short(effect.tensor)}".replace("  ", " ")
+        yield f"{what}: {effect.causes[0].said}."
+    for tried in outcome.remedies:
+        won = outcome.decibels(tried.figures) - outcome.decibels(outcome.base) if tried.figures else 0.0
+        if won >= NOTICEABLE_DB:
+            yield f"With {tried.trial.in_words}, and nothing more in float, {won:+.1f} dB."
+    if outcome.is_spent:
+        yield "The limits ended this before all was tried; run it again with wider ones, and it goes on from here."
+
+
+def _matters(effect: Effect, outcome: Outcome) -> bool:
+    if effect.won and effect.won.db >= NOTICEABLE_DB:
+        return True
+    return effect.alone_db is None or effect.alone_db < outcome.decibels(outcome.base) + 10
+
+
+def _numbers(ops: tuple[int, ...]) -> str:
+    first = ", ".join(f"#{op}" for op in ops[:3])
+    return first if len(ops) < 4 else f"{first} …"
+
+
+def _decibels(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "exact" if value >= EQUAL_DB else f"{value:.1f}"
+
+
+def _short(name: str) -> str:
+    """Of an op made of several, the name of the first."""
+    return name.split(";")[0]
