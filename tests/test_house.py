@@ -46,6 +46,7 @@ ROOMS = [
     "pipeline",
     "starter",
     "trials",
+    "search",
     "batch",
     "cli",
 ]

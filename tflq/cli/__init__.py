@@ -15,6 +15,7 @@ from tflq.cli.boundary import boundary, complain, print_json
 from tflq.cli.cache import show_cache
 from tflq.cli.options import ExistingFile, File, Options, pass_options
 from tflq.cli.outcome import show
+from tflq.cli.search import search
 from tflq.errors import RecipeError, TflqError
 
 if TYPE_CHECKING:
@@ -142,6 +143,9 @@ def advise(options: Options, recipe: Path, target: Target, tolerate: float | Non
         _note(f"{recipe}: was changed since it was measured, or run with other options")
     for name, said in (("ship", advice.recommended), ("why", advice.reason), ("training", advice.training)):
         click.echo(f"{name + ':':<10}{said}")
+
+
+main.add_command(search)
 
 
 @main.command()
