@@ -99,6 +99,12 @@ def test_mode_is_short_for_one_variant(tmp_path: Path) -> None:
     ]
 
 
+def test_what_is_kept_in_float_concerns_no_mode_that_is_all_float(tmp_path: Path) -> None:
+    text = "model: net\nconverter: {keep_float: [12, SOFTMAX]}\nvariants: [float32, float16, dynamic]\n"
+    kept = {variant.mode: variant.keep_float for variant in load(written(tmp_path, text)).variants}
+    assert kept == {"float32": (), "float16": (), "dynamic": ("#12", "SOFTMAX")}
+
+
 def test_variant_overrides_the_converter(tmp_path: Path) -> None:
     text = """
         model: net

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # reading a recipe needs the modes, but no file is read then
 
 Shape = tuple[int | None, ...]
 
+ASKED_FOR = "asked for by keep_float"
+"""The reason of a float op that breaks no contract."""
 ADAPTORS = ("QUANTIZE", "DEQUANTIZE")
 """Ops that only pass from float to integers or back."""
 
@@ -108,22 +110,28 @@ def has_integer_op(graph: Graph, dtype: str) -> bool:
     )
 
 
-def float_ops(graph: Graph) -> Iterator[FloatOp]:
-    """Every op that computes on float activations, adaptors apart, and the reason for it."""
+def float_ops(graph: Graph, kept: Collection[int] = ()) -> Iterator[FloatOp]:
+    """Every op that computes on float activations, adaptors apart, and the reason for it.
+
+    `kept` are the ops of the main graph that keep_float names.
+    """
     from tflq.flatbuffer import float_operators
 
     left = list(float_operators(graph))
     dtype = "int16" if has_integer_op(graph, "int16") else "int8"
     for subgraph, operator in left:
         others = [other for place, other in left if place is subgraph and other is not operator]
-        yield FloatOp(operator.type, _name(subgraph, operator), _reason(subgraph, operator, dtype, others))
+        is_kept = subgraph.index == 0 and operator.index in kept
+        reason = ASKED_FOR if is_kept else _reason(subgraph, operator, dtype, others)
+        yield FloatOp(operator.type, _name(subgraph, operator), reason)
 
 
-def left_in_float(graph: Graph) -> Iterator[Violation]:
-    """The ops of `float_ops`, those of one type and reason together."""
+def left_in_float(graph: Graph, kept: Collection[int] = ()) -> Iterator[Violation]:
+    """The ops of `float_ops` that nobody asked for, those of one type and reason together."""
     groups: dict[tuple[str, str], list[str]] = {}
-    for op in float_ops(graph):
-        groups.setdefault((op.type, op.reason), []).append(op.tensor)
+    for op in float_ops(graph, kept):
+        if op.reason != ASKED_FOR:
+            groups.setdefault((op.type, op.reason), []).append(op.tensor)
     for (type_, reason), names in groups.items():
         more = f" and {len(names) - 1} more of them" if len(names) > 1 else ""
         name = ";".join(dict.fromkeys(names[0].split(";")))  # of an op made of several, that of each, often twice

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gzip
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tflq import cache, flatbuffer, rules
-from tflq.contract import float_ops, quantized_activations, signature_violations
+from tflq.contract import FloatOp, float_ops, quantized_activations, signature_violations
 from tflq.datasets import Sample, brackets
 from tflq.errors import EvaluationError
 from tflq.flatbuffer import Graph, Signature
@@ -29,17 +29,20 @@ class Verified:
     violations: tuple[Violation, ...]
 
 
-def verify(_: Report, path: Path, variant: Mode | None, source: Prepared) -> Verified:
-    """What the file holds and where it breaks its contract; a file without a variant has only to keep the rules."""
+def verify(_: Report, path: Path, variant: Mode | None, source: Prepared, kept: Collection[int] = ()) -> Verified:
+    """What the file holds and where it breaks its contract; a file without a variant has only to keep the rules.
+
+    `kept` are the ops of the file that keep_float names.
+    """
     graph = flatbuffer.load(path)
     found = [*rules.violations(graph)]
     if variant is not None:
         inputs = {spec: variant.input_dtype(spec.dtype) for spec in source.inputs}
         outputs = {spec: variant.output_dtype(spec.dtype) for spec in source.outputs}
-        found += [*variant.violations(graph), *signature_violations(graph, inputs, outputs)]
+        found += [*variant.violations(graph, kept), *signature_violations(graph, inputs, outputs)]
     found += [*_lost_weights(graph, variant, source), *_state(graph)]
     is_integer = any(True for _ in quantized_activations(graph)) if variant is None else variant.is_integer
-    return Verified(describe(path, graph, is_integer), tuple(found))
+    return Verified(describe(path, graph, tuple(float_ops(graph, kept)) if is_integer else ()), tuple(found))
 
 
 def weigh(_: Report, path: Path) -> Weighed:
@@ -92,7 +95,7 @@ def _lost_weights(graph: Graph, variant: Mode | None, source: Prepared) -> Itera
         )
 
 
-def describe(path: Path, graph: Graph, is_integer: bool) -> File:
+def describe(path: Path, graph: Graph, in_float: tuple[FloatOp, ...]) -> File:
     """The file as the report has it; ops in float are told of one that should compute in integers."""
     signature = graph.signatures[0] if graph.signatures else Signature("", 0, (), ())
     return File(
@@ -100,7 +103,7 @@ def describe(path: Path, graph: Graph, is_integer: bool) -> File:
         sha256=cache.sha256(path),
         size_bytes=graph.size_bytes,
         ops=dict(sorted(Counter(operator.type for _, operator in graph.operators()).items())),
-        float_ops=tuple(float_ops(graph)) if is_integer else (),
+        float_ops=in_float,
         inputs=_ports(graph, signature.subgraph, signature.inputs),
         outputs=_ports(graph, signature.subgraph, signature.outputs),
     )

@@ -6,13 +6,24 @@ from tflq.calibrate.calibrated import Calibrated, Observed, restored
 from tflq.calibrate.choose import Chosen, choose
 from tflq.calibrate.histogram import Histogram, count, histogram
 from tflq.calibrate.lint import Clip, refuse_infinite
-from tflq.calibrate.observe import Observation, Part, activations, merge, observable, observe, obstacle, shards
+from tflq.calibrate.observe import (
+    CONTROL_FLOW,
+    Observation,
+    Part,
+    activations,
+    merge,
+    observable,
+    observe,
+    obstacle,
+    shards,
+)
 from tflq.calibrate.ranges import Range
 from tflq.calibrate.samples import Gathered, Samples, fingerprint, gather
 from tflq.calibrate.section import Calibration, Method, Percentile, SampleCount, Seed
 from tflq.calibrate.weights import weights
 
 __all__ = [
+    "CONTROL_FLOW",
     "Calibrated",
     "Calibration",
     "Chosen",

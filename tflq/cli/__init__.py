@@ -13,6 +13,7 @@ from tflq.cli import options as option
 from tflq.cli.batch import batch
 from tflq.cli.boundary import boundary, complain, print_json
 from tflq.cli.cache import show_cache
+from tflq.cli.ops import ops
 from tflq.cli.options import ExistingFile, File, Options, pass_options
 from tflq.cli.outcome import show
 from tflq.cli.search import search
@@ -117,6 +118,9 @@ def init(options: Options, model: Path, target: Path | None) -> None:
     else:
         cache.write(target, text)
         click.echo(f"{target}: written; try it with: tflq convert {target}")
+
+
+main.add_command(ops)
 
 
 @main.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,10 @@ class _Modes(click.ParamType[tuple[str, ...]]):
         return modes
 
 
+WIDE = 160
+"""Columns of a table that goes to a file."""
+
+
 @dataclass
 class Asking:
     """What is said of the search itself."""
@@ -47,6 +51,8 @@ class Asking:
     fixed: tuple[str, ...] = ()
     max_trials: int = 250
     time: float | None = None
+    gates: list[str] = field(default_factory=list)
+    """Overrides of the recipe's."""
 
 
 def _asking(context: click.Context) -> Asking:
@@ -78,8 +84,7 @@ def _bar(name: str, gate: str, type_: click.ParamType[Any], help_: str) -> Calla
 
     def keep(context: click.Context, _: click.Parameter, value: float | None) -> None:
         if value is not None:
-            options = context.ensure_object(Options)
-            options.overrides = (*options.overrides, f"gates.{gate}={value!r}")
+            _asking(context).gates.append(f"gates.{gate}={value!r}")
 
     return click.option(name, type=type_, callback=keep, expose_value=False, help=help_)
 
@@ -116,9 +121,9 @@ def search(context: click.Context, options: Options, recipe: Path) -> None:
     from tflq.trials import Limits
 
     with boundary(options.as_json):
-        loaded = load(recipe, options.overrides)
-        loaded = loaded if options.output is None else loaded.model_copy(update={"output": options.output})
         said = _asking(context)
+        loaded = load(recipe, [*options.overrides, *said.gates])
+        loaded = loaded if options.output is None else loaded.model_copy(update={"output": options.output})
         asked = searching.Asked(said.goal, said.variant, said.modes or (), frozenset(said.fixed))
         with display(options) as listen:
             settings = Settings(timeout=options.timeout, listen=listen, store=default_store())
@@ -149,6 +154,7 @@ def _show(outcome: Outcome, recipe: Recipe, as_json: bool) -> None:
         click.echo(machine.to_json(outcome), nl=False)
         return
     console = Console()
+    console = console if console.is_terminal else Console(width=WIDE)
     for warning in warnings(recipe):
         click.echo(f"{click.style('note:', fg='yellow')} {warning}", err=True)
     console.print(outcome.samples[0].upper() + outcome.samples[1:] + ".", highlight=False, soft_wrap=True)

@@ -22,6 +22,11 @@ _EXPLANATIONS: tuple[tuple[str, str], ...] = (
         "there is no kernel with 16-bit activations for {ops}; mode int16x8 leaves such ops in float",
     ),
     (
+        r"Unsupported (?:input|output) type INT16 for (?:input|output) tensor (?P<ops>'[^']*') of type FLOAT32",
+        "the op that takes or makes {ops} stays in float, so that this end of the file cannot be int16; take float32"
+        " for inference_input_type or inference_output_type",
+    ),
+    (
         r"Max and min for dynamic tensors should be recorded during calibration: Failed for tensor (?P<ops>\S+)",
         "calibration never reached the tensor {ops}, so it has no range: it is in a branch that no sample takes, or was"
         " NaN for all; calibrate with samples that reach it, or take dynamic or float16",
@@ -43,8 +48,15 @@ _EXPLANATIONS: tuple[tuple[str, str], ...] = (
 )
 
 
+_OF_KEPT_OPS = (
+    r"(Failed to initialize op resolver for calibration:\s*)?There are unresolved custom ops: \[tflq\.kept[^]]*\]"
+)
+"""What it remarks of the ops that keep_float hides from it, which is no error."""
+
+
 def explained(said: str) -> str:
     """What the converter's message means, and what to do; its own first words where tflq does not know it."""
+    said = re.sub(_OF_KEPT_OPS, "", said)
     for pattern, meaning in _EXPLANATIONS:
         found = [match.groupdict().get("ops", "") for match in re.finditer(pattern, said)]
         if found:

@@ -15,11 +15,13 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tflq.calibrate import Range, Samples
+from tflq.convert import ends, kept
 from tflq.convert.explained import explained
 from tflq.convert.public import feed, set_up
 from tflq.errors import ConversionError
 from tflq.flatbuffer import Graph, edit, read
-from tflq.modes import Int8, Int16x8, Mode
+from tflq.modes import Float32, Int8, Int16x8, Mode
+from tflq.selection import select
 from tflq.sources import SIGNATURE, Prepared
 from tflq.worker import Report
 
@@ -32,6 +34,21 @@ def convert(_: Report, prepared: Prepared, variant: Mode, target: Path) -> None:
 
     A source with fake quantization brings the ranges of int8 with it.
     """
+    if variant.keep_float and variant.is_integer:
+        raise ConversionError(
+            "keep_float: the source holds fake quantization, as quantization-aware training leaves it, and that decides"
+            " which ops stay in float: leave layers out of it there"
+        )
+    with _errors():
+        made = _converted(prepared, variant)
+        if variant.keep_float:
+            plain = Float32(allow_custom_ops=variant.allow_custom_ops, select_tf_ops=variant.select_tf_ops)
+            float32 = _converted(prepared, plain)
+            made = kept.with_float_weights(made, float32, select(read(float32), variant.keep_float))
+    target.write_bytes(made)
+
+
+def _converted(prepared: Prepared, variant: Mode) -> bytes:
     from tensorflow.core.protobuf import saved_model_pb2
     from tensorflow.lite.python import conversion_metadata_schema_py_generated as kinds
     from tensorflow.lite.python import lite
@@ -48,8 +65,8 @@ def convert(_: Report, prepared: Prepared, variant: Mode, target: Path) -> None:
     set_up(converter, prepared, variant)
     if variant.needs_ranges:  # the source's own; the converter would ask for data that it does not need
         converter.target_spec.supported_ops = [lite.OpsSet.TFLITE_BUILTINS]
-    with _errors():
-        target.write_bytes(converter.convert())
+    made: bytes = converter.convert()
+    return made
 
 
 def calibrate(report: Report, float32: Path, samples: Samples, target: Path) -> tuple[Range, ...]:
@@ -73,13 +90,18 @@ def _ranges(model: Any) -> Iterator[Range]:
                 yield Range(place, index, (tensor.name or b"").decode(), *found, *found)
 
 
-def quantize(_: Report, model: Path, ranges: Sequence[Range], variant: Mode, target: Path) -> None:
-    """Make the integer file of a variant from the float32 model and the ranges of its activations."""
+def quantize(_: Report, model: Path, ranges: Sequence[Range], variant: Mode, target: Path) -> tuple[int, ...]:
+    """Make the integer file of a variant from the float32 model and the ranges of its activations.
+
+    The answer is which ops of the file are in float because keep_float names them.
+    """
     with _errors():
-        target.write_bytes(_quantized(model.read_bytes(), ranges, variant))
+        made, places = _quantized(model.read_bytes(), ranges, variant)
+    target.write_bytes(made)
+    return places
 
 
-def _quantized(content: bytes, ranges: Sequence[Range], variant: Mode) -> bytes:
+def _quantized(content: bytes, ranges: Sequence[Range], variant: Mode) -> tuple[bytes, tuple[int, ...]]:
     from tensorflow.lite.python import convert as inner
 
     model = edit.unpack(content)
@@ -87,8 +109,15 @@ def _quantized(content: bytes, ranges: Sequence[Range], variant: Mode) -> bytes:
         is_empty = found.minimum == found.maximum == 0 and variant.activations == "int16"
         low, high = (-ALWAYS_ZERO, ALWAYS_ZERO) if is_empty else (found.minimum, found.maximum)
         edit.set_range(model, (found.subgraph, found.tensor), low, high)
+    hidden = kept.hide(model, select(read(content), variant.keep_float), _sides_in_int16(variant))
     make = _to_int16 if variant.activations == "int16" else _to_int8
-    return _with_metadata(inner.deduplicate_readonly_buffers(make(model, variant)), variant)
+    made, places = kept.restored(make(model, variant), hidden)
+    return _with_metadata(inner.deduplicate_readonly_buffers(made), variant), places
+
+
+def _sides_in_int16(variant: Mode) -> list[ends.Side]:
+    asked: dict[ends.Side, str] = {"inputs": variant.inference_input_type, "outputs": variant.inference_output_type}
+    return [side for side, dtype in asked.items() if dtype == "int16"]
 
 
 def _to_int8(model: Any, variant: Mode) -> bytes:
@@ -109,10 +138,11 @@ def _to_int16(model: Any, variant: Mode) -> bytes:
     from tensorflow.lite.python.optimize import calibrator
 
     edit.unshare(model)
-    made: bytes = calibrator.Calibrator(edit.pack(model))._calibrator.QuantizeModel(
+    content = edit.pack(model)  # which the calibrator reads on, and does not keep alive
+    made: bytes = calibrator.Calibrator(content)._calibrator.QuantizeModel(
         np.dtype(variant.inference_input_type).num,
         np.dtype(variant.inference_output_type).num,
-        not variant.is_strict,
+        not variant.is_strict or bool(variant.keep_float),
         np.dtype(np.int16).num,
         np.dtype(np.int64).num,
         not variant.per_channel,
@@ -145,7 +175,7 @@ def missing(_: Report) -> str | None:
         from tensorflow.lite.python import lite
 
         lite.TFLiteSavedModelConverterV2._convert_from_saved_model  # noqa: B018
-        made = {mode: read(_quantized(_one_op(), doubled, mode())) for mode in (Int8, Int16x8)}
+        made = {mode: read(_quantized(_one_op(), doubled, mode())[0]) for mode in (Int8, Int16x8)}
     except (ImportError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         return f"{type(error).__name__}: {str(error)[:200]}"
     in_float = [mode.activations for mode, graph in made.items() if not _is_integer(graph, mode.activations)]

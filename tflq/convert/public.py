@@ -22,6 +22,11 @@ def convert_publicly(
     import tensorflow as tf
     from tensorflow.lite.python.convert_phase import ConverterError
 
+    if variant.keep_float:
+        raise ConversionError(
+            "keep_float: only the converter's inner parts can leave single ops in float, and this TensorFlow lacks what"
+            " tflq uses of them"
+        )
     converter = tf.lite.TFLiteConverter.from_saved_model(str(prepared.saved_model), signature_keys=[SIGNATURE])
     set_up(converter, prepared, variant)
     if variant.needs_ranges and samples is not None:

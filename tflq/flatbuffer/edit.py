@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,40 @@ def reduction(model: Any, type_: str, inputs: list[int], output: int) -> Any:
 
 
 def _code(model: Any, builtin: int) -> int:
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+    codes = [_builtin(code) for code in model.operatorCodes]
     if builtin not in codes:
         code = schema.OperatorCodeT(builtinCode=builtin, deprecatedBuiltinCode=min(builtin, 127), version=1)
         model.operatorCodes.append(code)
         codes.append(builtin)
     return codes.index(builtin)
+
+
+def _builtin(code: Any) -> int:
+    return int(max(code.builtinCode, code.deprecatedBuiltinCode))  # the old field ends at 127
+
+
+def type_of(code: Any) -> str:
+    """The name of an operator code's built-in operator; CUSTOM for any other."""
+    return next(str(name) for name, number in vars(schema.BuiltinOperator).items() if number == _builtin(code))
+
+
+def code_index(model: Any, code: Any) -> int:
+    """The place of that operator code in the model, to which it is added where it has none."""
+    wanted = (_builtin(code), code.customCode, code.version)
+    known = [(_builtin(one), one.customCode, one.version) for one in model.operatorCodes]
+    if wanted not in known:
+        model.operatorCodes.append(code)
+        known.append(wanted)
+    return known.index(wanted)
+
+
+def drop_unused_codes(model: Any) -> None:
+    """Some runtimes refuse a file for the version of an op that it names and does not use."""
+    operators = [operator for subgraph in model.subgraphs for operator in subgraph.operators]
+    used = sorted({operator.opcodeIndex for operator in operators})
+    model.operatorCodes = [model.operatorCodes[index] for index in used]
+    for operator in operators:
+        operator.opcodeIndex = used.index(operator.opcodeIndex)
 
 
 def place_behind(model: Any, added: Mapping[int, Sequence[Any]]) -> None:
@@ -110,17 +138,29 @@ def unshare(model: Any) -> None:
 
 def _unshare_biases(model: Any) -> None:
     positions = {getattr(schema.BuiltinOperator, name): place for name, place in BIAS_POSITION.items()}
-    types = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+    types = [_builtin(code) for code in model.operatorCodes]
     for subgraph in model.subgraphs:
         seen: set[int] = set()
         for operator in subgraph.operators:
             place = positions.get(types[operator.opcodeIndex], len(operator.inputs))
             bias = operator.inputs[place] if place < len(operator.inputs) else -1
             if bias in seen:
-                subgraph.tensors.append(_copy(subgraph.tensors[bias]))
-                operator.inputs[place] = len(subgraph.tensors) - 1
+                operator.inputs[place] = add_copy(subgraph, bias)
             elif bias >= 0 and np.any(model.buffers[subgraph.tensors[bias].buffer].data):
                 seen.add(bias)
+
+
+def add_copy(subgraph: Any, index: int) -> int:
+    """The index of a new tensor like that one, in the same place of the file."""
+    subgraph.tensors.append(_copy(subgraph.tensors[index]))
+    return len(subgraph.tensors) - 1
+
+
+def add_variable(subgraph: Any, index: int) -> int:
+    """The index of a new tensor like that one, which keeps its numbers from one call to the next."""
+    place = add_copy(subgraph, index)
+    subgraph.tensors[place].isVariable, subgraph.tensors[place].buffer = True, 0
+    return place
 
 
 def _copy(tensor: Any) -> Any:
@@ -132,3 +172,56 @@ def _copy(tensor: Any) -> Any:
         buffer=tensor.buffer,
         hasRank=tensor.hasRank,
     )
+
+
+def bring(model: Any, source: Any, index: int) -> int:
+    """The index of a new constant of the first subgraph: that of another model."""
+    (subgraph, *_), tensor = model.subgraphs, _copy(source.subgraphs[0].tensors[index])
+    model.buffers.append(schema.BufferT(data=source.buffers[tensor.buffer].data))
+    tensor.buffer = len(model.buffers) - 1
+    subgraph.tensors.append(tensor)
+    return len(subgraph.tensors) - 1
+
+
+def drop_unused(model: Any) -> None:
+    """Leave out of the first subgraph what nothing reads: unpacked weights, tensors, their contents, operator codes."""
+    (subgraph, *_) = model.subgraphs
+    read = {*subgraph.outputs, *(index for operator in subgraph.operators for index in operator.inputs)}
+    types = [type_of(code) for code in model.operatorCodes]
+    subgraph.operators = [
+        operator
+        for operator in subgraph.operators
+        if types[operator.opcodeIndex] != "DEQUANTIZE" or read & {*operator.outputs}
+    ]
+    _keep_tensors(model, {*subgraph.inputs, *subgraph.outputs, *_used(subgraph)})
+    drop_unused_codes(model)
+
+
+def _used(subgraph: Any) -> Iterator[int]:
+    for operator in subgraph.operators:
+        for indices in (operator.inputs, operator.outputs, operator.intermediates):
+            yield from (index for index in (() if indices is None else indices) if index >= 0)
+
+
+def _keep_tensors(model: Any, kept: set[int]) -> None:
+    """These tensors of the first subgraph and no others, and no contents but those of a tensor or of metadata."""
+    (subgraph, *_) = model.subgraphs
+    place = {-1: -1, **{old: new for new, old in enumerate(sorted(kept))}}
+    subgraph.tensors = [subgraph.tensors[old] for old in sorted(kept)]
+    for holder in (subgraph, *subgraph.operators):
+        for field in ("inputs", "outputs", "intermediates"):
+            if getattr(holder, field, None) is not None:
+                setattr(holder, field, [place[index] for index in getattr(holder, field)])
+    for signature in model.signatureDefs or []:
+        for entry in [*signature.inputs, *signature.outputs] if signature.subgraphIndex == 0 else ():
+            entry.tensorIndex = place[entry.tensorIndex]
+    holders = [*(model.metadata or []), *(tensor for one in model.subgraphs for tensor in one.tensors)]
+    used = sorted({0, *(holder.buffer for holder in holders)})
+    model.buffers = [model.buffers[index] for index in used]
+    for holder in holders:
+        holder.buffer = used.index(holder.buffer)
+
+
+def is_constant(model: Any, tensor: Any) -> bool:
+    data = model.buffers[tensor.buffer].data
+    return data is not None and len(data) > 0

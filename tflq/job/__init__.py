@@ -5,10 +5,11 @@ from __future__ import annotations
 from tflq.job.draft import Base, Draft, file_name
 from tflq.job.make import Begun, Calibrations, Maker, Source, make
 from tflq.job.measure import Judge
-from tflq.job.shelf import Shelf
+from tflq.job.shelf import FLOAT32, Shelf
 from tflq.job.trained import with_trained
 
 __all__ = [
+    "FLOAT32",
     "Base",
     "Begun",
     "Calibrations",

@@ -28,6 +28,8 @@ class Draft:
     """None for a file that was made elsewhere."""
     name: str
     path: Path | None = None
+    kept: tuple[int, ...] = ()
+    """The ops of the file that are in float because keep_float names them."""
     verified: Verified | None = None
     weighed: Weighed | None = None
     record: Record | None = None

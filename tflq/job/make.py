@@ -12,12 +12,13 @@ from typing import Any
 from tflq import calibrate, convert, evaluate, flatbuffer, sources, verify
 from tflq.calibrate import Calibrated, Chosen, Gathered
 from tflq.contract import quantized_activations
-from tflq.errors import ConversionError, DatasetError, EvaluationError, SourceError, TflqError
+from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeError, SourceError, TflqError
 from tflq.evaluate import Probe
 from tflq.job.draft import Base, Draft, each, file_name
 from tflq.job.ranges import CRASH_REMEDY, Calibrator
 from tflq.job.shelf import FLOAT32, Shelf
 from tflq.recipe import Recipe
+from tflq.selection import select
 from tflq.sources import Prepared
 from tflq.worker import Done, Failed, Task, Workers
 
@@ -76,6 +77,13 @@ class Maker:
         lacking = str(looked.error) if isinstance(looked, Failed) else looked.value
         return Source(kept or done[0].get(), lacking)
 
+    def float_model(self, source: Source) -> Path:
+        """The float32 file alone."""
+        if not self._float32.exists():
+            self.workers.run(self._conversion(Draft(self.recipe.base, BASE), source, self._float32))
+            self.shelf.keep_float_model(source.prepared, self.folder / "source")
+        return self._float32
+
     def begin(self, source: Source, makes_variants: bool) -> Begun:
         """All that needs nothing but the source, side by side; raises where nothing can be compared or measured."""
         drafts = [Draft(one, one.name) for one in self.recipe.variants if makes_variants and not one.trained]
@@ -90,7 +98,7 @@ class Maker:
         return Begun(
             float32=self._checked_base(source),
             probe=probe,
-            drafts=tuple(self._begun(draft, done.get(_stage(draft.name))) for draft in drafts),
+            drafts=tuple(self._selected(self._begun(draft, done.get(_stage(draft.name)))) for draft in drafts),
             gathered=self._gathered(done[SAMPLES], source) if SAMPLES in done else kept and kept[0],
             calibrated=kept and kept[1],
         )
@@ -119,6 +127,16 @@ class Maker:
             return replace(draft, path=Path(shutil.copyfile(self._float32, self.path(draft))))
         return draft
 
+    def _selected(self, draft: Draft) -> Draft:
+        """The draft, with its error before anything is calibrated if what it would keep in float is not there."""
+        if draft.error or draft.variant is None or not draft.variant.keep_float:
+            return draft
+        try:
+            select(flatbuffer.load(self._float32), draft.variant.keep_float)
+        except RecipeError as error:
+            return replace(draft, error=error)
+        return draft
+
     def _checked_base(self, source: Source) -> Base:
         check = Task(
             f"check {BASE}", verify.verify, (self._float32, self.recipe.base, source.prepared), EvaluationError
@@ -144,6 +162,8 @@ class Maker:
         gathered = begun.gathered
         if gathered is None or isinstance(gathered, TflqError):
             return gathered
+        if all(draft.error for draft in begun.drafts if _needs_ranges(draft)):
+            return None
         if source.lacking or self.has_ranges_of_its_own:
             return Calibrations(gathered, self._float32, None)
         try:
@@ -182,15 +202,17 @@ class Maker:
         if isinstance(calibrations, TflqError):
             return [replace(draft, error=calibrations) if draft in waiting else draft for draft in begun.drafts]
 
-        def task(draft: Draft) -> Task[None]:
+        def task(draft: Draft) -> Task[Any]:
             return self.making(draft, source, calibrations)
 
-        made = {draft.name: draft for draft, _ in each(self.workers, waiting, task, self.jobs)}
-        made = {name: replace(d, path=None if d.error else self.path(d)) for name, d in made.items()}
+        made = {
+            draft.name: draft if draft.error else replace(draft, path=self.path(draft), kept=kept or ())
+            for draft, kept in each(self.workers, waiting, task, self.jobs)
+        }
         return [made.get(draft.name, draft) for draft in begun.drafts]
 
-    def making(self, draft: Draft, source: Source, calibrations: Calibrations | None) -> Task[None]:
-        """What makes the draft's file, from ranges where its mode takes any."""
+    def making(self, draft: Draft, source: Source, calibrations: Calibrations | None) -> Task[Any]:
+        """What makes the draft's file, from ranges where its mode takes any: it answers which ops it keeps in float."""
         assert draft.variant is not None
         stage, path = _stage(draft.name), self.path(draft)
         if calibrations is None or not draft.variant.needs_ranges or self.has_ranges_of_its_own:

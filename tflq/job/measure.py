@@ -48,7 +48,8 @@ class Judge:
         """Each file read back and held to its contract."""
 
         def task(draft: Draft) -> Task[Verified]:
-            return Task(f"check {draft.name}", verify.verify, (draft.path, draft.variant, source), EvaluationError)
+            arguments = (draft.path, draft.variant, source, draft.kept)
+            return Task(f"check {draft.name}", verify.verify, arguments, EvaluationError)
 
         return [
             replace(d, verified=d.verified or verified) for d, verified in each(self.workers, drafts, task, self.jobs)

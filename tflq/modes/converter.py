@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
 from tflq.strict import AsTuple, Strict
+
+
+def _as_selector(value: Any) -> Any:
+    if value is None or value == "":
+        raise ValueError(
+            "names nothing; a number with # stands in quotes, since # begins a comment: '#12', or 12 alone"
+        )
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return f"#{value}" if is_number else value
+
+
+Selector = Annotated[
+    str,
+    BeforeValidator(_as_selector),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}]}),
+]
+"""Names ops of the float32 file."""
 
 
 class Converter(Strict):
@@ -16,19 +33,14 @@ class Converter(Strict):
     select_tf_ops: bool = Field(False, description="Fall back to TensorFlow's own ops, which need the Flex runtime.")
     per_channel: bool = Field(True, description="One scale per channel for convolution and dense weights.")
     per_channel_dense: bool = Field(True, description="false: one scale for dense weights, for old TFLM and NNAPI.")
-    keep_float: Annotated[tuple[str, ...], AsTuple] = Field(
-        (), description="Op types or tensor-name globs to leave in float; not available yet."
+    keep_float: Annotated[tuple[Selector, ...], AsTuple] = Field(
+        (),
+        description="Ops that stay in float: types (SOFTMAX), layers or scopes (block_1/conv), tensor-name globs"
+        ' (`"*/Softmax"`), numbers (12 or `"#12"`), all as `tflq ops` lists them.',
     )
     bias_correction: Literal["auto", "on", "off"] = Field(
         "auto", description="auto never corrects in this version; on is not available yet."
     )
-
-    @field_validator("keep_float")
-    @classmethod
-    def _keep_float_is_to_come(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if value:
-            raise ValueError("keeping single ops in float is not available in this version: leave this out")
-        return value
 
     @field_validator("bias_correction")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, field_validator
@@ -38,6 +38,8 @@ def _tell_editors(schema: dict[str, Any], kind: type[_Variant]) -> None:
     schema["required"] = ["mode"]
     for side in ("inference_input_type", "inference_output_type"):
         schema["properties"][side]["enum"] = list(kind.io_types)
+    if "keep_float" in kind.ignored:
+        schema["properties"]["keep_float"]["maxItems"] = 0
 
 
 INPUT_TYPE = "The type of the file's inputs that are float in the source."
@@ -63,7 +65,7 @@ class _Variant(Converter):
     is_strict: ClassVar[bool] = False
     """Whether an op in float breaks its contract."""
     ignored: ClassVar[tuple[str, ...]] = ()
-    """Options of the converter that this mode has no use for, since it is the training that decides."""
+    """Options of the converter that this mode has no use for."""
 
     mode: ModeName
     name: FileName = Field("", description="Ends the file's name; by default the mode's name.")
@@ -109,12 +111,12 @@ class _Variant(Converter):
     def _ask(self, converter: Any, tf: Any) -> None:
         raise NotImplementedError
 
-    def violations(self, graph: Graph) -> Iterator[Violation]:
-        """Where the file is not what this mode promises."""
+    def violations(self, graph: Graph, kept: Collection[int] = ()) -> Iterator[Violation]:
+        """Where the file is not what this mode promises; `kept` are the ops that keep_float names."""
         yield from outside_ops(graph, self.allow_custom_ops, self.select_tf_ops)
-        yield from self._broken_promises(graph)
+        yield from self._broken_promises(graph, kept)
 
-    def _broken_promises(self, graph: Graph) -> Iterator[Violation]:
+    def _broken_promises(self, graph: Graph, kept: Collection[int]) -> Iterator[Violation]:
         raise NotImplementedError
 
     def input_dtype(self, source: str) -> str:
@@ -126,7 +128,20 @@ class _Variant(Converter):
         return self.inference_output_type if source == "float32" else source
 
 
-class Float32(_Variant):
+class _Floating(_Variant):
+    """A mode that makes integers of nothing."""
+
+    ignored: ClassVar[tuple[str, ...]] = ("keep_float",)
+
+    @field_validator("keep_float")
+    @classmethod
+    def _is_of_no_use(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value:
+            raise ValueError("this mode makes integers of nothing, so nothing can be kept from it: leave this out")
+        return value
+
+
+class Float32(_Floating):
     """Everything in float32; the base line of all."""
 
     mode: Literal["float32"] = "float32"
@@ -134,7 +149,7 @@ class Float32(_Variant):
     def _ask(self, converter: Any, tf: Any) -> None:
         pass
 
-    def _broken_promises(self, graph: Graph) -> Iterator[Violation]:
+    def _broken_promises(self, graph: Graph, _: Collection[int]) -> Iterator[Violation]:
         yield from unasked_integers(tensor for tensor in tensors(graph) if tensor.quantization)
         for tensor in tensors(graph):
             if tensor.dtype == "float16":
@@ -149,12 +164,14 @@ class Dynamic(_Variant):
     def _ask(self, converter: Any, tf: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
 
-    def _broken_promises(self, graph: Graph) -> Iterator[Violation]:
-        yield from unquantized_weights(graph)
+    def _broken_promises(self, graph: Graph, _: Collection[int]) -> Iterator[Violation]:
+        for violation in unquantized_weights(graph):
+            said = "is still a float32 file: keep_float leaves no weights that are large enough to quantize"
+            yield broken("the file", said) if self.keep_float else violation
         yield from unasked_integers(quantized_activations(graph))
 
 
-class Float16(_Variant):
+class Float16(_Floating):
     """float16 weights, half the size; computed in float32 unless a delegate does float16."""
 
     mode: Literal["float16"] = "float16"
@@ -163,7 +180,7 @@ class Float16(_Variant):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
 
-    def _broken_promises(self, graph: Graph) -> Iterator[Violation]:
+    def _broken_promises(self, graph: Graph, _: Collection[int]) -> Iterator[Violation]:
         if not any(tensor.is_constant and tensor.dtype == "float16" for tensor in tensors(graph)):
             yield broken("the file", "holds no float16 constant: nothing became smaller")
         yield from unasked_integers(tensor for tensor in tensors(graph) if tensor.quantization)
@@ -176,11 +193,11 @@ class _Integer(_Variant):
     is_integer: ClassVar[bool] = True
     activations: ClassVar[str] = "int8"
 
-    def _broken_promises(self, graph: Graph) -> Iterator[Violation]:
+    def _broken_promises(self, graph: Graph, kept: Collection[int]) -> Iterator[Violation]:
         if not has_integer_op(graph, self.activations):
             yield broken("the file", f"has no {self.activations} op at all: it computes in float")
         if self.is_strict:
-            yield from left_in_float(graph)
+            yield from left_in_float(graph, kept)
 
 
 class Int8(_Integer):
@@ -194,7 +211,7 @@ class Int8(_Integer):
 
 
 class Int8Only(_Integer):
-    """int8 throughout, inputs and outputs included; a single op in float breaks the contract."""
+    """int8 throughout, inputs and outputs included; an op in float that keep_float does not name breaks it."""
 
     io_types: ClassVar[tuple[str, ...]] = ("int8", "uint8", "float32")
     is_strict: ClassVar[bool] = True

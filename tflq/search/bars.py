@@ -10,7 +10,7 @@ from typing import Literal
 from tflq.errors import RecipeError
 from tflq.metrics import Drop
 from tflq.recipe import Gates
-from tflq.trials import Figure, Figures
+from tflq.trials import Figure, Figures, Tried
 
 Kind = Literal["max_metric_drop", "min_agreement", "min_sqnr_db", "max_size_bytes"]
 NAMES: Mapping[Kind, str] = {
@@ -19,6 +19,8 @@ NAMES: Mapping[Kind, str] = {
     "min_sqnr_db": "SQNR",
     "max_size_bytes": "the size",
 }
+IDEAL: Mapping[Kind, float] = {"max_metric_drop": 0.0, "min_agreement": 1.0}
+"""Figures of a file that is no worse than the float32 file."""
 NORMAL = 1.96
 """Standard errors from a figure to either end of its interval."""
 
@@ -43,6 +45,10 @@ class Bar:
             case "min_agreement":
                 return _least(near.agreement for near in figures.outputs.values() if near.agreement)
 
+    def better(self, margin: float) -> float:
+        """The value that is harder to reach by so much."""
+        return self.value - margin if self.kind.startswith("max") else self.value + margin
+
     def badness(self, value: float) -> float:
         return value if self.kind.startswith("max") else -value
 
@@ -50,13 +56,14 @@ class Bar:
         """By how much the figure is worse than the bar; above 0 it fails.
 
         A later look at the same samples asks for more, so that the k-th lets what is just at the bar pass by luck no
-        more often than once in 2^k.
+        more often than once in 2^k. Nothing more is asked of what is no worse than the float32 file there.
         """
         figure = self.figure(figures)
         if figure is None:
             return float("inf")
         reach = abs(_worse_end(self, figure) - figure.value) / NORMAL * NormalDist().inv_cdf(1 - 0.5**look)
-        return self.badness(figure.value) + reach - self.badness(self.value)
+        is_ideal = self.kind in IDEAL and self.badness(figure.value) <= self.badness(IDEAL[self.kind])
+        return self.badness(figure.value) + (0.0 if is_ideal else reach) - self.badness(self.value)
 
     def is_certain(self, figures: Figures) -> bool:
         """Whether all of the figure's interval is on the right side."""
@@ -125,6 +132,17 @@ def refuse_none(gates: Gates) -> None:
         )
 
 
+def meet(bars: Sequence[Bar], tried: Tried, look: int = 1) -> bool:
+    """Whether it meets all of them on the samples that it was measured on."""
+    figures = tried.figures
+    return figures is not None and not figures.fault and all(bar.excess(figures, look) <= 0 for bar in bars)
+
+
 def worst(bars: Sequence[Bar], figures: Figures) -> Bar:
     """The bar that is failed most, or met least."""
-    return max(bars, key=lambda bar: bar.excess(figures) / max(abs(bar.value), 1e-9))
+    return max(bars, key=lambda bar: lack(bar, figures))
+
+
+def lack(bar: Bar, figures: Figures) -> float:
+    """By how much it is failed, as a part of it, so that bars of several kinds compare."""
+    return float("inf") if figures.fault else bar.excess(figures) / max(abs(bar.value), 1e-9)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tflq.modes import Mode
-from tflq.search.bars import Bar
+from tflq.search.bars import Bar, meet
 from tflq.search.mend import mend
-from tflq.search.space import TOGGLES, Change, Goal, Space
+from tflq.search.space import TOGGLES, Change, Goal, Space, keeping, kept_by_search
 from tflq.trials import CONFIRMING, Bench, Spent, Trial, Tried
 from tflq.worker import Finished, Progress, Started
 
@@ -24,7 +25,7 @@ class Needed:
     change: Change
     tried: Tried
     is_met: bool
-    """Whether the bars are met without it too: then it is there for the goal."""
+    """Whether the bars are met without it too: then it is there for the goal. Never of an op kept in float."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,7 @@ class Hunt:
 
     def meets(self, tried: Tried) -> bool:
         """Whether it meets every bar on the deciding samples, with the margin that refuted candidates taught."""
-        figures = tried.figures
-        return figures is not None and all(bar.excess(figures) <= -self._margins.get(bar, 0) for bar in self.bars)
+        return meet([replace(bar, value=bar.better(self._margins.get(bar, 0))) for bar in self.bars], tried)
 
     def cost(self, tried: Tried) -> float:
         assert tried.figures is not None
@@ -86,14 +86,26 @@ class Hunt:
         return min(outputs[name].sqnr_db.value for name in chosen)
 
     def best(self) -> Tried | None:
-        """Of those that meet the bars, the one to take: of equals the one with the fewest changes, then the best."""
+        """Of those that meet the bars, the one to take: of equals the one with the fewest changes, then the best.
+
+        What keeps an op in float that it could do without is not taken, though it may be a few bytes smaller.
+        """
         refuted = {one.trial for one in self.refuted}
         met = [tried for tried in self.tried.values() if tried.trial not in refuted and self.meets(tried)]
-        ranked = sorted(met, key=lambda one: (self.cost(one), len(self.space.changes(one.trial)), -self.quality(one)))
+        least = [one for one in met if not any(self._keeps_less(other, one) for other in met)]
+        ranked = sorted(least, key=lambda one: (self.cost(one), len(self.space.changes(one.trial)), -self.quality(one)))
         return ranked[0] if ranked else None
+
+    def _keeps_less(self, one: Tried, other: Tried) -> bool:
+        """Whether it is the same but for ops that only the other one keeps in float."""
+        home = self.space.home(other.trial)
+        kept = kept_by_search(other.trial, home)
+        less = [op for op in kept if f"#{op}" in one.trial.variant.keep_float]
+        return len(less) < len(kept) and one.trial == keeping(other.trial, home, less)
 
     def find(self) -> Found | None:
         """The best that is confirmed; None where nothing is, or where the limits end the search first."""
+        started = time.monotonic()
         self.bench.maker.workers.listen(Started(STAGE))
         try:
             for look in range(1, LOOKS + 1):
@@ -102,26 +114,19 @@ class Hunt:
                 if best is None:
                     return None
                 (confirming,) = self.bench.run([best.trial], CONFIRMING)
-                if self._is_confirmed(confirming, look):
+                if meet(self.bars, confirming, look):
                     return Found(best, confirming, needed)
-                self._learn(best, confirming)
+                self._learn(confirming)
             return None
         finally:
-            self.bench.maker.workers.listen(Finished(STAGE, 0.0, failed=False))
+            self.bench.maker.workers.listen(Finished(STAGE, time.monotonic() - started, failed=False))
 
-    def _is_confirmed(self, confirming: Tried, look: int) -> bool:
-        figures = confirming.figures
-        return figures is not None and all(bar.excess(figures, look) <= 0 for bar in self.bars)
-
-    def _learn(self, best: Tried, confirming: Tried) -> None:
-        """From now on candidates must be better by as much as this one was worse than it seemed."""
+    def _learn(self, confirming: Tried) -> None:
+        """From now on candidates must be better by as much as this one fails the bar."""
         self.refuted.append(confirming)
-        for bar in self.bars if best.figures and confirming.figures else ():
-            assert best.figures
-            assert confirming.figures
-            missed = bar.excess(confirming.figures)
-            if missed > 0:
-                self._margins[bar] = self._margins.get(bar, 0) + missed
+        if confirming.figures is not None:
+            for bar in self.bars:
+                self._margins[bar] = self._margins.get(bar, 0) + max(bar.excess(confirming.figures), 0.0)
 
     def _pursue(self) -> tuple[Needed, ...]:
         """Try until something meets the bars, and take back what it does without."""

@@ -1,4 +1,4 @@
-"""The least to keep in float: ops ranked by what each is worth alone, a bisection over the ranks, then pruning."""
+"""The least to keep in float: ops ranked by the harm that each does, a bisection over the ranks, then pruning."""
 
 from __future__ import annotations
 
@@ -36,21 +36,6 @@ def units(graph: Graph) -> list[Unit]:
     return [tuple(ops[start : start + size]) for start in range(0, len(ops), size)] if ops else []
 
 
-def neighbours(graph: Graph, some: Sequence[Unit]) -> list[tuple[int, int]]:
-    """The places of units of which one reads what the other writes: a tensor between two is quantized for both."""
-    (subgraph, *_) = graph.subgraphs
-    place = {op: position for position, unit in enumerate(some) for op in unit}
-    writer = {tensor: place[op.index] for op in subgraph.operators for tensor in op.outputs if op.index in place}
-    pairs = {
-        (writer[tensor], place[op.index])
-        for op in subgraph.operators
-        if op.index in place
-        for tensor in op.inputs
-        if tensor in writer
-    }
-    return sorted(pair for pair in pairs if pair[0] != pair[1])
-
-
 @dataclass(frozen=True)
 class _Mender:
     hunt: Hunt
@@ -60,17 +45,13 @@ class _Mender:
         return keeping(self.base, self.hunt.space.home(self.base), ops)
 
     def ranked(self, some: Sequence[Unit]) -> list[Unit]:
-        """The units, what is worth most in float coming first: alone, or as half of a pair of neighbours."""
-        pairs = neighbours(self.hunt.bench.graph, some)
-        groups = [*((place,) for place in range(len(some))), *pairs]
-        trials = [self.keep([op for place in group for op in some[place]]) for group in groups]
-        (plain,), tried = self.hunt.run([self.base]), self.hunt.run(trials)
-        worth = dict.fromkeys(range(len(some)), -math.inf)
-        for group, one in zip(groups, tried, strict=True):
-            gain = (self.hunt.quality(one) - self.hunt.quality(plain)) / len(group)
-            for place in group:
-                worth[place] = max(worth[place], gain)
-        return [some[place] for place in sorted(worth, key=lambda place: (-worth[place], place))]
+        """The units, what does most harm where it alone is in integers coming first.
+
+        What one op in float wins would not tell: a tensor is quantized as long as one of the ops at it is.
+        """
+        alone = self.hunt.run([self.keep(_ops([*some[:place], *some[place + 1 :]])) for place in range(len(some))])
+        quality = [self.hunt.quality(one) if one.figures else math.inf for one in alone]
+        return [some[place] for place in sorted(range(len(some)), key=lambda place: (quality[place], place))]
 
     def grown(self, ranked: Sequence[Unit]) -> Unit | None:
         """The ops of the fewest first units that meet the bars, found by doubling and bisection."""

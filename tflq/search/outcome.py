@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tflq.errors import RecipeError
 from tflq.flatbuffer import Graph
-from tflq.search.bars import Bar, worst
+from tflq.search.bars import Bar, lack, worst
 from tflq.search.hunt import Found, Hunt, Needed
 from tflq.search.space import Goal, Space, kept_by_search
 from tflq.selection import ops, scopes, select
@@ -42,20 +43,14 @@ class Outcome:
 
     @property
     def closest(self) -> Tried | None:
-        """Of what was tried that which lacks least."""
-        measured = [one for one in (*self.refuted, *self.tried) if one.figures]
-        return min(measured, key=lambda one: _lack(self.bars, one), default=None)
+        """What lacks least: of what was refuted, since that seemed to lack nothing, or of all that was tried."""
+        measured = [(one, one.figures) for one in self.refuted or self.tried if one.figures]
+        return min(measured, key=lambda pair: lack(worst(self.bars, pair[1]), pair[1]), default=(None,))[0]
 
     @property
     def is_certain(self) -> bool:
         figures = self.found.confirming.figures if self.found else None
         return figures is not None and all(bar.is_certain(figures) for bar in self.bars)
-
-
-def _lack(bars: Sequence[Bar], tried: Tried) -> float:
-    assert tried.figures
-    bar = worst(bars, tried.figures)
-    return bar.excess(tried.figures) / max(abs(bar.value), 1e-9)
 
 
 def conclude(hunt: Hunt, found: Found | None) -> Outcome:
@@ -104,8 +99,6 @@ def spelled(graph: Graph, index: int) -> str:
 
 
 def _names_alone(graph: Graph, name: str, index: int) -> bool:
-    from tflq.errors import RecipeError
-
     try:
         return select(graph, [name]) == {index}
     except RecipeError:
@@ -154,7 +147,9 @@ def _need(outcome: Outcome, needed: Needed) -> str:
     if figures is None:
         return f"without {what} there is no file: {needed.tried.reason}"
     if needed.is_met:
-        return f"without {what} it is no better: {figures.size_bytes:,} bytes"
+        return f"without {what} it is met too, with {figures.size_bytes:,} bytes"
+    if figures.fault:
+        return f"without {what} {figures.fault}"
     return f"without {what} {worst(outcome.bars, figures).in_words(figures)}"
 
 
@@ -173,10 +168,13 @@ def _closest(outcome: Outcome) -> str:
         reasons = [one.reason for one in outcome.tried]
         return f": no file could be made: {reasons[0]}" if reasons else ""
     bar = worst(outcome.bars, closest.figures)
-    kind = "confirming" if closest in outcome.refuted else "deciding"
+    says = closest.figures.fault or bar.in_words(closest.figures)
+    kind = "confirming" if outcome.refuted else "deciding"
+    count = len(outcome.refuted)
+    refuted = f"; {count} that seemed to {'were' if count > 1 else 'was'} refuted by other samples" if count else ""
     return (
-        f"; of {len(outcome.tried)} trials the closest is {described(outcome, closest)}:"
-        f" {bar.in_words(closest.figures)} on {closest.figures.samples:,} {kind} samples"
+        f"{refuted}; of {len(outcome.tried)} trials the closest is {described(outcome, closest)}:"
+        f" {says} on {closest.figures.samples:,} {kind} samples"
     )
 
 

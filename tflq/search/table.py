@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tflq.report.table import size
+from tflq.search.bars import meet
 from tflq.search.outcome import Outcome
 from tflq.search.space import kept_by_search
 from tflq.trials import Figures, Tried
@@ -37,7 +38,7 @@ def grid(outcome: Outcome) -> Table:
 
 def header(outcome: Outcome) -> tuple[str, ...]:
     metric = (outcome.metric, "drop ±95 %") if outcome.metric else ()
-    return ("", "float ops", "size", "ratio", *metric, "SQNR dB", *([] if outcome.metric else ["agree"]), "")
+    return ("", "in float", "size", *metric, "SQNR dB", *([] if outcome.metric else ["agree"]), "")
 
 
 def rows(outcome: Outcome) -> list[Row]:
@@ -51,7 +52,7 @@ def rows(outcome: Outcome) -> list[Row]:
 
 
 def _row(outcome: Outcome, tried: Tried, figures: Figures) -> Row:
-    meets = all(bar.excess(figures) <= 0 for bar in outcome.bars)
+    meets = meet(outcome.bars, tried)
     is_found = outcome.found is not None and tried is outcome.found.deciding
     verdict = "found" if is_found else "meets" if meets else "fails"
     kept = len(kept_by_search(tried.trial, outcome.space.home(tried.trial)))
@@ -59,7 +60,6 @@ def _row(outcome: Outcome, tried: Tried, figures: Figures) -> Row:
         tried.trial.in_words,
         str(kept or ""),
         size(figures.size_bytes),
-        f"{figures.size_bytes / outcome.float32_bytes:.2f}",
         *_accuracy(figures),
         f"{min(near.sqnr_db.value for near in figures.outputs.values()):.1f}",
         *([] if outcome.metric else [_agreement(figures)]),

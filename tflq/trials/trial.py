@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -80,6 +80,8 @@ class Figures:
     drop: Figure | None
     """Of the metric, against the float32 file."""
     samples: int
+    fault: str
+    """What its answers betray, such as that they are NaN or always the same: then no figure makes it good."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,11 @@ class Judging:
     """Work, as `work` counts it, that may go into measuring: a slow file is measured on fewer of the samples."""
 
 
-def attempt(report: Report, make: Task[None], variant: Mode, path: Path, judging: Judging) -> Figures:
+def attempt(report: Report, make: Task[Any], variant: Mode, path: Path, judging: Judging) -> Figures:
     """Make the file, hold it to its contract and measure it; an error that says why where that cannot be done."""
     try:
-        make.function(report, *make.arguments)
-        verified = verify.verify(report, path, variant, judging.plan.source)
+        kept = make.function(report, *make.arguments) or ()
+        verified = verify.verify(report, path, variant, judging.plan.source, kept)
         faults = [f"{one.where} {one.message}" for one in verified.violations if one.severity == "error"]
         if faults:
             raise EvaluationError(f"the file breaks its contract: {faults[0]}")
@@ -117,9 +119,7 @@ def _figures(report: Report, path: Path, variant: Mode, judging: Judging) -> Fig
     graph, metric = flatbuffer.load(path), judging.plan.evaluation.scoring
     held = judging.held.at(spread(judging.held.count, judging.afforded / max(work(graph), 1)))
     base, answers = held.base, record(report, path, held, judging.plan)
-    faults = [one for one in scores.suspicions(answers, base) if one.severity == "error"]
-    if faults:
-        raise EvaluationError(f"{faults[0].where} {faults[0].message}")
+    faults = [f"{one.where} {one.message}" for one in scores.suspicions(answers, base) if one.severity == "error"]
     score = scores.score(metric, base, answers, None) if metric else None
     return Figures(
         sha256=cache.sha256(path),
@@ -130,6 +130,7 @@ def _figures(report: Report, path: Path, variant: Mode, judging: Judging) -> Fig
         metric=score.value if score else None,
         drop=Figure(score.drop, *score.ci95) if score else None,
         samples=held.count,
+        fault=faults[0] if faults else "",
     )
 
 

@@ -1,0 +1,41 @@
+"""`tflq ops`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tflq.cli import options as option
+from tflq.cli.boundary import boundary
+from tflq.cli.options import File, Options, pass_options
+
+
+@click.command()
+@click.argument("recipe", type=File)
+@option.overriding
+@option.json
+@option.verbose
+@option.timeout
+@pass_options
+def ops(options: Options, recipe: Path) -> None:
+    """List the ops of RECIPE's model that keep_float can name.
+
+    A line for each op of the float32 .tflite: its number, type, the shape that it makes, the bytes of its parameters,
+    the layers or scopes that it comes from, and the names of its outputs. Nothing is written but to the cache.
+    """
+    from rich.console import Console
+
+    from tflq.cache import default_store
+    from tflq.cli.display import Display
+    from tflq.listing import float_graph
+    from tflq.pipeline import Settings
+    from tflq.recipe import load
+    from tflq.report import ops as report
+
+    with boundary(options.as_json):
+        loaded = load(recipe, options.overrides)
+        display = Display(Console(stderr=True), options.verbose, is_silent=options.as_json)
+        with display:
+            graph = float_graph(loaded, Settings(timeout=options.timeout, listen=display, store=default_store()))
+    click.echo(report.to_json(graph) if options.as_json else report.to_text(graph))
