@@ -49,6 +49,7 @@ ROOMS = [
     "starter",
     "trials",
     "sensitivity",
+    "search",
     "batch",
     "cli",
 ]

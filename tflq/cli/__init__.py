@@ -16,6 +16,7 @@ from tflq.cli.cache import show_cache
 from tflq.cli.ops import ops
 from tflq.cli.options import ExistingFile, File, Options, pass_options
 from tflq.cli.outcome import show
+from tflq.cli.search import search
 from tflq.cli.sensitivity import sensitivity
 from tflq.errors import RecipeError, TflqError
 
@@ -148,6 +149,9 @@ def advise(options: Options, recipe: Path, target: Target, tolerate: float | Non
         _note(f"{recipe}: was changed since it was measured, or run with other options")
     for name, said in (("ship", advice.recommended), ("why", advice.reason), ("training", advice.training)):
         click.echo(f"{name + ':':<10}{said}")
+
+
+main.add_command(search)
 
 
 @main.command()
