@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +12,12 @@ import click
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary
 from tflq.cli.options import File, Options, pass_options
+from tflq.cli.search import WIDE, display
 
 if TYPE_CHECKING:
     from tflq.recipe import Recipe
     from tflq.sensitivity import Outcome
     from tflq.sensitivity.groups import By
-    from tflq.worker import Listener
-
-WIDE = 160
-"""Columns of a table that goes to a file."""
 
 
 @dataclass
@@ -85,23 +81,11 @@ def sensitivity(context: click.Context, options: Options, recipe: Path) -> None:
         loaded = load(recipe, options.overrides)
         loaded = loaded if options.output is None else loaded.model_copy(update={"output": options.output})
         said = _asking(context)
-        with _display(options) as listen:
+        with display(options) as listen:
             settings = Settings(timeout=options.timeout, listen=listen, store=default_store())
             limits = Limits(said.max_trials, said.time)
             outcome = study.sensitivity(loaded, study.Asked(said.variant, said.by), settings, limits)
     _show(outcome, loaded, options.as_json)
-
-
-@contextmanager
-def _display(options: Options) -> Iterator[Listener]:
-    """Where nobody looks at bars, single trials are not worth a line each."""
-    from rich.console import Console
-
-    from tflq.cli.display import Display
-    from tflq.trials import is_trial
-
-    with Display(Console(stderr=True), options.verbose, is_silent=options.as_json) as shown:
-        yield shown if shown.console.is_terminal else lambda event: None if is_trial(event) else shown(event)
 
 
 def _show(outcome: Outcome, recipe: Recipe, as_json: bool) -> None:

@@ -181,5 +181,6 @@ def _remedies(bench: Bench, trial: Trial) -> Iterator[Trial]:
         yield from (
             replace(trial, ranges=m) for m in ("minmax", Percentile(percentile=99.99), "mse") if m != trial.ranges
         )
-    if not trial.variant.per_channel:
-        yield replace(trial, variant=trial.variant.model_copy(update={"per_channel": True}))
+    if not (trial.variant.per_channel and trial.variant.per_channel_dense):
+        apart = {"per_channel": True, "per_channel_dense": True}
+        yield replace(trial, variant=trial.variant.model_copy(update=apart))

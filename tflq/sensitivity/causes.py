@@ -9,8 +9,7 @@ from typing import Literal
 import numpy as np
 
 from tflq.calibrate import FEWEST_CALLS, Gathered, Observed, Range, wider_by
-from tflq.flatbuffer import Graph, Operator, Tensor
-from tflq.flatbuffer.weights import CHANNELS
+from tflq.flatbuffer import ROLES, Graph, Operator, Tensor
 from tflq.modes import Mode
 
 Kind = Literal["sample", "outliers", "weights", "concat", "channels", "steps"]
@@ -78,7 +77,7 @@ def _of_sample(evidence: Evidence, index: int) -> Iterator[Cause]:
     call, factor = max(wider.items(), key=lambda item: item[1])
     if factor > ALONE:
         row = evidence.gathered.rows[call * evidence.gathered.samples.per_call]
-        said = f"the range of its output is set by calibration row {row} alone: with it {factor:.3g} times as wide"
+        said = f"its range is set by calibration row {row} alone: with it {factor:.3g} times as wide"
         yield Cause("sample", f"{said} as without", factor)
 
 
@@ -89,7 +88,7 @@ def _of_outliers(evidence: Evidence, given: Range) -> Iterator[Cause]:
     low, high = histogram.percentile(MOST)
     part = given.part(max(low, given.lowest), min(high, given.highest))
     if part < RARE:
-        said = f"rare values set the range of its output: {MOST:g} % of them lie in {part:.2g} of it"
+        said = f"rare values set its range: {MOST:g} % of all lie in {part:.2g} of it"
         yield Cause("outliers", said, 1 / max(part, 1e-9))
 
 
@@ -98,7 +97,7 @@ def _of_channels(peaks: tuple[float, ...]) -> Iterator[Cause]:
     some = np.array([peak for peak in peaks if peak > 0])
     factor = float(some.max() / np.median(some)) if len(some) > 2 else 1.0
     if factor > UNLIKE:
-        said = f"the channels of its output differ {factor:.3g}-fold and share one scale: the largest beside the median"
+        said = f"its channels differ {factor:.3g}-fold and share one scale: the largest beside the median"
         yield Cause("channels", said, factor)
 
 
@@ -110,16 +109,29 @@ def _of_steps(evidence: Evidence, given: Range) -> Iterator[Cause]:
 
 
 def _of_join(evidence: Evidence, operator: Operator) -> Iterator[Cause]:
-    """What it joins has one scale."""
-    some = [evidence.ranges[index] for index in operator.inputs if index in evidence.ranges]
-    widths = [(max(one.maximum, 0.0) - min(one.minimum, 0.0), one) for one in some]
-    if operator.type not in JOINS or len(widths) < 2:
-        return
-    (least, narrow), (most, wide) = (choose(widths, key=lambda pair: pair[0]) for choose in (min, max))
-    factor = most / max(least, 1e-30)
-    if factor > UNLIKE:
-        said = f"it gives one scale to ranges that differ {factor:.3g}-fold: {_told(narrow)} and {_told(wide)}"
+    """What an op joins has one scale: that op, and those that make what it joins."""
+    if operator.type in JOINS:
+        some = [evidence.ranges[index] for index in dict.fromkeys(operator.inputs) if index in evidence.ranges]
+        narrow, wide = (choose(some, key=_width, default=None) for choose in (min, max))
+        if narrow and wide and (factor := _width(wide) / max(_width(narrow), 1e-30)) > UNLIKE:
+            said = f"it gives one scale to ranges that differ {factor:.3g}-fold: {_told(narrow)} and {_told(wide)}"
+            yield Cause("concat", said, factor)
+    for other in evidence.graph.subgraphs[0].operators:
+        if other.type in JOINS and {*operator.outputs} & {*other.inputs}:
+            yield from _of_part(evidence, operator, other)
+
+
+def _of_part(evidence: Evidence, operator: Operator, join: Operator) -> Iterator[Cause]:
+    own = [evidence.ranges[index] for index in operator.outputs if index in evidence.ranges and index in join.inputs]
+    joined = [evidence.ranges[index] for index in join.outputs if index in evidence.ranges]
+    factor = max(map(_width, joined), default=0.0) / max(max(map(_width, own), default=0.0), 1e-30)
+    if own and factor > UNLIKE:
+        said = f"its output takes the scale of #{join.index} {join.type}, whose range is {factor:.3g} times as wide"
         yield Cause("concat", said, factor)
+
+
+def _width(one: Range) -> float:
+    return max(one.maximum, 0.0) - min(one.minimum, 0.0)
 
 
 def _told(one: Range) -> str:
@@ -128,18 +140,18 @@ def _told(one: Range) -> str:
 
 def _of_weights(evidence: Evidence, operator: Operator) -> Iterator[Cause]:
     """Where all channels of its weights have one scale."""
-    variant, is_dense = evidence.variant, operator.type == "FULLY_CONNECTED"
-    if variant.per_channel and not (is_dense and not variant.per_channel_dense):
+    variant, roles = evidence.variant, ROLES.get(operator.type)
+    is_apart = variant.per_channel and (variant.per_channel_dense or operator.type != "FULLY_CONNECTED")
+    weights = evidence.graph.subgraphs[0].input(operator, roles.weights) if roles else None
+    if roles is None or is_apart or weights is None or not weights.is_constant:
         return
-    weights = evidence.graph.subgraphs[0].input(operator, 1) if is_dense or operator.type in CHANNELS else None
-    if weights is None or not weights.is_constant:
-        return
-    factor = _spread_over_channels(weights, 0 if is_dense else CHANNELS[operator.type])
+    factor = _spread_over_channels(weights, roles.channels)
     if factor > UNLIKE:
+        key = "per_channel" if not variant.per_channel else "per_channel_dense"
         said = (
             f"the channels of its weights differ {factor:.3g}-fold and share one scale: the largest beside the median"
         )
-        yield Cause("weights", f"{said}; per_channel: true gives each its own", factor)
+        yield Cause("weights", f"{said}; {key}: true gives each its own", factor)
 
 
 def _spread_over_channels(weights: Tensor, axis: int) -> float:

@@ -56,10 +56,14 @@ class Effect:
     """The better of what it wins in float alone, and with its readers."""
 
     @property
-    def rank(self) -> tuple[float, float]:
-        """What comes first is worth most; of what is worth nothing, what does most harm alone."""
+    def rank(self) -> tuple[float, float, int]:
+        """What comes first is worth most; of what is worth nothing, what does most harm alone, and of these the first.
+
+        An input alone does what its integers leave of it.
+        """
         worth = self.won.worth if self.won and self.won.db >= NOTICEABLE_DB else 0.0
-        return -worth, float("inf") if self.alone_db is None else self.alone_db
+        alone = self.alone_db if self.group.ops else self.sqnr_db
+        return -worth, float("inf") if alone is None else round(alone), min(self.group.ops, default=-1)
 
 
 @dataclass

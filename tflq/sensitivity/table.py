@@ -9,6 +9,7 @@ from rich.text import Text
 
 from tflq.sensitivity.outcome import Outcome
 from tflq.sensitivity.sweep import NOTICEABLE_DB, Effect
+from tflq.trials import Tried
 from tflq.trials.trial import EQUAL_DB
 
 SHOWN = 20
@@ -21,7 +22,10 @@ def lines(outcome: Outcome) -> Iterator[str]:
     both, split = outcome.decibels(outcome.base), outcome.split
     weights, activations = outcome.of_outputs(split.weights), outcome.of_outputs(split.activations)
     strict = ", without its promise that nothing is in float" if outcome.is_relaxed else ""
-    yield f"{outcome.name}: {outcome.trial.in_words}{strict}: {outcome.samples}."
+    yield (
+        f"{outcome.name}: {outcome.trial.in_words}{strict}, on {outcome.base.samples} samples of"
+        f" {outcome.evaluation.dataset}."
+    )
     yield (
         f"SQNR {_decibels(both)} dB; with weights alone as integers {_decibels(weights)}, with activations alone"
         f" {_decibels(activations)}."
@@ -68,9 +72,17 @@ def findings(outcome: Outcome) -> Iterator[str]:
     for tried in outcome.remedies:
         won = outcome.decibels(tried.figures) - outcome.decibels(outcome.base) if tried.figures else 0.0
         if won >= NOTICEABLE_DB:
-            yield f"With {tried.trial.in_words}, and nothing more in float, {won:+.1f} dB."
+            yield f"With {_changed(outcome, tried)}, and nothing more in float, {won:+.1f} dB."
     if outcome.is_spent:
         yield "The limits ended this before all was tried; run it again with wider ones, and it goes on from here."
+
+
+def _changed(outcome: Outcome, tried: Tried) -> str:
+    """As the recipe would say it."""
+    if tried.trial.ranges == outcome.trial.ranges:
+        return "per_channel: true" if not outcome.trial.variant.per_channel else "per_channel_dense: true"
+    ranges = tried.trial.ranges
+    return f"ranges: {ranges if isinstance(ranges, str) else f'{{percentile: {ranges.percentile:g}}}'}"
 
 
 def _matters(effect: Effect, outcome: Outcome) -> bool:
