@@ -103,7 +103,7 @@ def _show(outcome: Outcome, recipe: Recipe, as_json: bool) -> None:
         click.echo(f"{click.style('note:', fg='yellow')} {warning}", err=True)
     for line in table.lines(outcome):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print(table.grid(outcome))
+    console.print(table.grid(outcome, console.width))
     for line in table.findings(outcome):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(f"report: {recipe.output / REPORT}", highlight=False, markup=False, soft_wrap=True)

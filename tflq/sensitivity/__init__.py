@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from tflq.sensitivity.machine import to_json
 from tflq.sensitivity.outcome import Outcome
 from tflq.sensitivity.split import Split, split
 from tflq.sensitivity.sweep import Effect, Sweep
-from tflq.sensitivity.tensors import Activation, compare, first_bad, losses
+from tflq.sensitivity.tensors import Activation, Loss, compare, first_bad, losses
 from tflq.strict import did_you_mean
 from tflq.trials import DECIDING, Bench, Limits, Trial, opened
 from tflq.worker import Task
@@ -84,8 +84,8 @@ def _studied(bench: Bench, variant: Mode, by: By) -> Outcome:
     tensors, halves = _measured(bench, file)
     evidence = _evidence(bench, trial, calibrations, tensors)
     sweep = Sweep(bench, trial, whole.figures)
-    effects = sweep.run(list(_effects(evidence, by, tensors)), _leaky(evidence))
     lost = tuple(losses(bench.float32, tensors))
+    effects = sweep.run(_by_suspicion(_effects(evidence, by, tensors), lost), _leaky(evidence))
     return Outcome(
         name=bench.recipe.name,
         trial=trial,
@@ -138,18 +138,28 @@ def _evidence(bench: Bench, trial: Trial, calibrations: Calibrations, tensors: t
 
 
 def _effects(evidence: Evidence, by: By, tensors: tuple[Activation, ...]) -> Iterator[Effect]:
-    """Of all groups, before anything is tried; those first whose tensors are the worst."""
+    """Of all groups, before anything is tried."""
     graph = evidence.graph
     (subgraph, *_) = graph.subgraphs
     able = quantizable(graph, evidence.variant.activations) - select(graph, evidence.variant.keep_float)
     worst: dict[int | None, float] = {}
     for one in tensors:
         worst[one.operator] = min(worst.get(one.operator, one.sqnr_db), one.sqnr_db)
-    found = [_effect(evidence, group, worst) for group in groups(graph, by, able)]
     for group in inputs(graph):
         (index,) = (i for i in subgraph.inputs if subgraph.tensors[i].name == group.input)
-        found.append(Effect(group, (), group.input, worst.get(None), (), tuple(of_activation(evidence, index))))
-    yield from sorted(found, key=lambda effect: float("inf") if effect.sqnr_db is None else effect.sqnr_db)
+        yield Effect(group, (), group.input, worst.get(None), (), tuple(of_activation(evidence, index)))
+    for group in groups(graph, by, able):
+        yield _effect(evidence, group, worst)
+
+
+def _by_suspicion(effects: Iterable[Effect], lost: Sequence[Loss]) -> list[Effect]:
+    """Those first that lose most from what they read to what they make, or have a cause to lose much."""
+    by_op = {one.operator: one.lost_db for one in lost}
+
+    def suspicion(effect: Effect) -> tuple[bool, float]:
+        return bool(effect.causes), max((by_op.get(op, 0.0) for op in effect.group.ops), default=0.0)
+
+    return sorted(effects, key=suspicion, reverse=True)
 
 
 def _effect(evidence: Evidence, group: Group, worst: Mapping[int | None, float]) -> Effect:

@@ -12,6 +12,8 @@ from tflq.sensitivity.sweep import NOTICEABLE_DB, Effect
 from tflq.trials import Tried
 from tflq.trials.trial import EQUAL_DB
 
+TITLE = "in float, instead of integers:"
+HEADER = ("", "", "here dB", "alone dB", "wins dB", "bytes", "float ops")
 SHOWN = 20
 NAMED = 5
 """Causes are told of so many."""
@@ -41,17 +43,20 @@ def lines(outcome: Outcome) -> Iterator[str]:
         yield f"Note: {note}."
 
 
-def grid(outcome: Outcome) -> Table:
-    """The best of the effects; all are in the report."""
-    title = "what it wins to have ops in float"
-    shown = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    shown.add_column("", no_wrap=True)
-    shown.add_column("", no_wrap=True, overflow="ellipsis", max_width=40)
-    for name in ("here dB", "alone dB", "wins dB", "bytes", "float ops"):
-        shown.add_column(name, justify="right", no_wrap=True)
-    for effect in outcome.effects[:SHOWN]:
-        shown.add_row(*(Text(cell) for cell in _row(effect)))
+def grid(outcome: Outcome, width: int) -> Table:
+    """The best of the effects, in so many columns, which should be 80 or more; all are in the report."""
+    shown = Table(title=TITLE, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    rows = [_row(effect) for effect in outcome.effects[:SHOWN]]
+    others = sum(max([len(name), *(len(row[i]) for row in rows)]) + 2 for i, name in enumerate(HEADER) if i != 1)
+    for name in HEADER:
+        shown.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for first, what, *figures in rows:
+        shown.add_row(*(Text(cell) for cell in (first, _cut(what, width - others), *figures)))
     return shown
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: max(width, 1) - 1]}…"
 
 
 def _row(effect: Effect) -> tuple[str, ...]:
@@ -60,7 +65,7 @@ def _row(effect: Effect) -> tuple[str, ...]:
     seen = (_decibels(effect.sqnr_db), _decibels(effect.alone_db))
     if won is None:
         return (*what, *seen, "", "", "")
-    readers = f" with {_numbers(effect.readers)}" if won.way == "with_readers" else ""
+    readers = f", {_numbers(effect.readers)}" if won.way == "with_readers" else ""
     return (what[0] + readers, what[1], *seen, f"{won.db:+.1f}", f"{won.size_bytes:+,}", f"{won.float_ops:+d}")
 
 
@@ -92,8 +97,8 @@ def _matters(effect: Effect, outcome: Outcome) -> bool:
 
 
 def _numbers(ops: tuple[int, ...]) -> str:
-    first = ", ".join(f"#{op}" for op in ops[:3])
-    return first if len(ops) < 4 else f"{first} …"
+    """Two of them, or one and how many more."""
+    return ", ".join(f"#{op}" for op in ops) if len(ops) < 3 else f"#{ops[0]} and {len(ops) - 1} more"
 
 
 def _decibels(value: float | None) -> str:
