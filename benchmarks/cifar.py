@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-EPOCHS = 12
+EPOCHS = 6
 TRAINED, CALIBRATED = 0.6, 500
 RECIPE = """\
 model: net
@@ -34,7 +34,8 @@ def main(data: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model = network(keras)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-    model.fit(images[:count] / np.float32(255), labels[:count], batch_size=64, epochs=EPOCHS, verbose=2)
+    both = np.concatenate([images[:count], images[:count, :, ::-1]]) / np.float32(255)
+    model.fit(both, np.tile(labels[:count], 2), batch_size=64, epochs=EPOCHS, verbose=2)
     model.export(str(folder / "net"), verbose=False)
     np.savez(folder / "calibration.npz", image=images[:CALIBRATED])
     np.savez(folder / "evaluation.npz", image=images[count:], label=labels[count:])
@@ -47,22 +48,22 @@ def network(keras: object) -> object:
 
     def convolved(x: object, width: int, size: int, strides: int = 1) -> object:
         x = layers.Conv2D(width, size, strides, padding="same", use_bias=False)(x)
-        return layers.Activation("swish")(layers.BatchNormalization()(x))
+        return layers.Activation("swish")(layers.BatchNormalization(momentum=0.9)(x))
 
     def block(x: object, width: int) -> object:
         y = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(convolved(x, 2 * width, 1))
-        y = layers.Activation("swish")(layers.BatchNormalization()(y))
+        y = layers.Activation("swish")(layers.BatchNormalization(momentum=0.9)(y))
         gate = layers.GlobalAveragePooling2D(keepdims=True)(y)
         gate = layers.Conv2D(width // 2, 1, activation="relu")(gate)
         y = layers.Multiply()([y, layers.Conv2D(2 * width, 1, activation="sigmoid")(gate)])
-        y = layers.BatchNormalization()(layers.Conv2D(width, 1, use_bias=False)(y))
+        y = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(width, 1, use_bias=False)(y))
         return layers.Add()([x, y])
 
     image = keras.Input((32, 32, 3), name="image")  # type: ignore[attr-defined]
-    x = block(convolved(image, 24, 3), 24)
-    x = block(convolved(x, 48, 3, 2), 48)
-    x = block(convolved(x, 96, 3, 2), 96)
-    x = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(x))
+    x = convolved(image, 16, 3)
+    for width in (16, 32, 64):
+        x = block(convolved(x, width, 3, 2), width)
+    x = layers.Dropout(0.3)(layers.GlobalAveragePooling2D()(x))
     return keras.Model(image, layers.Dense(10)(x))  # type: ignore[attr-defined]
 
 
