@@ -29,6 +29,7 @@ COMMANDS = [
     "init",
     "ops",
     "sensitivity",
+    "search",
     "advise",
     "evaluate",
     "inspect",

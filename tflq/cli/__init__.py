@@ -123,6 +123,7 @@ def init(options: Options, model: Path, target: Path | None) -> None:
 
 main.add_command(ops)
 main.add_command(sensitivity)
+main.add_command(search)
 
 
 @main.command()
@@ -149,9 +150,6 @@ def advise(options: Options, recipe: Path, target: Target, tolerate: float | Non
         _note(f"{recipe}: was changed since it was measured, or run with other options")
     for name, said in (("ship", advice.recommended), ("why", advice.reason), ("training", advice.training)):
         click.echo(f"{name + ':':<10}{said}")
-
-
-main.add_command(search)
 
 
 @main.command()

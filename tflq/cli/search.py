@@ -79,25 +79,36 @@ def _option(name: str, type_: Any, help_: str, metavar: str | None = None) -> Ca
     )
 
 
-def _bar(name: str, gate: str, type_: click.ParamType[Any], help_: str) -> Callable[[Any], Any]:
+def _bar(name: str, gate: str, type_: click.ParamType[float], help_: str) -> Callable[[Any], Any]:
     """An option that takes the place of a gate of the recipe."""
+    metavar = name.rpartition("-")[2].upper()
 
     def keep(context: click.Context, _: click.Parameter, value: float | None) -> None:
         if value is not None:
             _asking(context).gates.append(f"gates.{gate}={value!r}")
 
-    return click.option(name, type=type_, callback=keep, expose_value=False, help=help_)
+    return click.option(name, type=type_, metavar=metavar, callback=keep, expose_value=False, help=help_)
 
 
 @click.command()
 @click.argument("recipe", type=File)
-@_bar("--max-drop", "max_metric_drop", click.FloatRange(min=0), "The metric may drop so much; in place of the gate.")
-@_bar("--min-agreement", "min_agreement", click.FloatRange(0, 1), "So many answers must agree; in place of the gate.")
-@_bar("--min-sqnr", "min_sqnr_db", click.FLOAT, "So many dB every output must have; in place of the gate.")
+@_bar(
+    "--max-drop",
+    "max_metric_drop",
+    click.FloatRange(min=0),
+    "How far the metric may drop; by default gates.max_metric_drop.",
+)
+@_bar(
+    "--min-agreement",
+    "min_agreement",
+    click.FloatRange(0, 1),
+    "The share of samples whose top class must be the float model's.",
+)
+@_bar("--min-sqnr", "min_sqnr_db", click.FLOAT, "The SQNR in dB that every output must have.")
 @_option("--goal", click.Choice(["size", "latency"]), "What is to be least.")
 @_option("--variant", None, "Search within this variant of RECIPE: its mode, and its options to begin with.", "NAME")
 @_option("--modes", _Modes(), "Search within these modes, such as int8,int16x8.")
-@_option("--fixed", click.Choice(KEYS), "Leave this as RECIPE has it; may be repeated.")
+@_option("--fixed", click.Choice(KEYS), f"Leave it as RECIPE has it: {', '.join(KEYS)}; may be repeated.", "KEY")
 @_option("--max-trials", click.IntRange(min=1), "Make no more trials than that.", "N")
 @_option("--time", click.FloatRange(min=0, min_open=True), "Begin no trial after that time.", "SECONDS")
 @option.overriding

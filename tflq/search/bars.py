@@ -46,8 +46,10 @@ class Bar:
                 return _least(near.agreement for near in figures.outputs.values() if near.agreement)
 
     def better(self, margin: float) -> float:
-        """The value that is harder to reach by so much."""
-        return self.value - margin if self.kind.startswith("max") else self.value + margin
+        """The value that is harder to reach by so much, but never better than the float32 file itself."""
+        if self.kind.startswith("max"):
+            return min(max(self.value - margin, IDEAL.get(self.kind, self.value - margin)), self.value)
+        return max(min(self.value + margin, IDEAL.get(self.kind, self.value + margin)), self.value)
 
     def badness(self, value: float) -> float:
         return value if self.kind.startswith("max") else -value

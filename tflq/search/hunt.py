@@ -173,8 +173,13 @@ class Hunt:
             changes = self.space.changes(best.trial)
             without = self.run([change.without for change in changes])
             if self.best() == best:
-                return tuple(Needed(*pair, self.meets(pair[1])) for pair in zip(changes, without, strict=True))
+                return tuple(self._needed(*pair) for pair in zip(changes, without, strict=True))
         return ()
+
+    def _needed(self, change: Change, without: Tried) -> Needed:
+        """With what the confirming samples showed, where these refuted it."""
+        refuted = next((one for one in self.refuted if one.trial == without.trial), None)
+        return Needed(change, refuted or without, refuted is None and self.meets(without))
 
 
 def in_short(tried: Tried) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tflq.errors import RecipeError
 from tflq.flatbuffer import Graph
-from tflq.search.bars import Bar, lack, worst
+from tflq.search.bars import Bar, lack, meet, worst
 from tflq.search.hunt import Found, Hunt, Needed
 from tflq.search.space import Goal, Space, kept_by_search
 from tflq.selection import ops, scopes, select
@@ -31,7 +31,7 @@ class Outcome:
     """What the confirming samples showed of candidates that they refuted."""
     found: Found | None
     names: dict[int, str]
-    """What an op that some trial keeps in float can be called in keep_float, by its number."""
+    """What keep_float can call an op, by its number; of the ops in what is told apart from the other trials."""
     types: dict[int, str]
     is_spent: bool
     """Whether the limits ended the search."""
@@ -56,9 +56,7 @@ class Outcome:
 def conclude(hunt: Hunt, found: Found | None) -> Outcome:
     bench, graph = hunt.bench, hunt.bench.graph
     scoring = bench.recipe.measured_on.scoring
-    kept = sorted({op for trial in hunt.tried for op in kept_by_search(trial, hunt.space.home(trial))})
-    operators = graph.subgraphs[0].operators
-    return Outcome(
+    outcome = Outcome(
         name=bench.recipe.name,
         goal=hunt.goal,
         bars=hunt.bars,
@@ -69,11 +67,15 @@ def conclude(hunt: Hunt, found: Found | None) -> Outcome:
         front=_front(hunt),
         refuted=tuple(hunt.refuted),
         found=found,
-        names={op: spelled(graph, op) for op in kept},
-        types={op: operators[op].type for op in kept},
+        names={},
+        types={op.index: op.type for op in graph.subgraphs[0].operators},
         is_spent=hunt.is_spent,
         space=hunt.space,
     )
+    told = [found.deciding if found else outcome.closest, *hunt.refuted]
+    trials = [one.trial for one in told if one]
+    kept = sorted({op for trial in trials for op in kept_by_search(trial, hunt.space.home(trial))})
+    return replace(outcome, names={op: spelled(graph, op) for op in kept})
 
 
 def _front(hunt: Hunt) -> tuple[Tried, ...]:
@@ -150,7 +152,8 @@ def _need(outcome: Outcome, needed: Needed) -> str:
         return f"without {what} it is met too, with {figures.size_bytes:,} bytes"
     if figures.fault:
         return f"without {what} {figures.fault}"
-    return f"without {what} {worst(outcome.bars, figures).in_words(figures)}"
+    near = ", too near to the bar after what was refuted" if meet(outcome.bars, needed.tried) else ""
+    return f"without {what} {worst(outcome.bars, figures).in_words(figures)}{near}"
 
 
 def _option(outcome: Outcome, needed: Needed) -> str:
