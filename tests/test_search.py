@@ -20,19 +20,8 @@ from running import run_recipe
 
 from tflq.cli import main
 from tflq.recipe import load
-from tflq.worker import preload_tensorflow
 
-HERE = Path(__file__).parent
 TFLQ = [sys.executable, "-c", "from tflq.cli import main; main(prog_name='tflq')"]
-
-
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("planted")
-    preload_tensorflow()
-    made = subprocess.run([sys.executable, HERE / "models_planted.py", folder], capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
-    return folder
 
 
 @dataclass(frozen=True)

@@ -60,10 +60,8 @@ def _chosen(recipe: Recipe, name: str | None) -> Mode:
     if name is None:
         return next(iter(able.values()))
     if name not in able:
-        there = ", ".join(able)
-        raise RecipeError(
-            f"--variant {name}: none of that name has integer activations{did_you_mean(name, able)}; {there} have"
-        )
+        hint, there = did_you_mean(name, able), ", ".join(able)
+        raise RecipeError(f"--variant {name}: no variant of that name has integer activations{hint}; there are {there}")
     return able[name]
 
 
@@ -76,6 +74,7 @@ def _relaxed(variant: Mode) -> Mode:
 def _studied(bench: Bench, variant: Mode, by: By) -> Outcome:
     assert bench.recipe.calibration is not None
     trial = Trial(_relaxed(variant), bench.recipe.calibration.ranges)
+    select(bench.graph, variant.keep_float)
     (whole,) = bench.run([trial])
     if whole.figures is None:
         raise ConversionError(f"{variant.name}: {whole.reason}")

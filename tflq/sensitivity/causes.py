@@ -102,10 +102,12 @@ def _of_channels(peaks: tuple[float, ...]) -> Iterator[Cause]:
 
 
 def _of_steps(evidence: Evidence, given: Range) -> Iterator[Cause]:
-    step = 1 / (2 ** (evidence.variant.activation_bits - 1))
-    if 0 < max(given.highest, -given.lowest) < STEPS * step:
-        said = f"its integers have fixed steps of 1/{1 / step:.0f} or so, and it answers at most {given.highest:.2g}"
-        yield Cause("steps", said, STEPS * step / max(given.highest, -given.lowest))
+    bits = evidence.variant.activation_bits
+    parts = 2**bits if bits == 8 and given.lowest >= 0 else 2 ** (bits - 1)
+    largest = max(given.highest, -given.lowest)
+    if 0 < largest < STEPS / parts:
+        said = f"its integers have fixed steps of 1/{parts} or more, and it answers {largest:.2g} at most"
+        yield Cause("steps", said, STEPS / parts / largest)
 
 
 def _of_join(evidence: Evidence, operator: Operator) -> Iterator[Cause]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -12,7 +13,6 @@ from tflq.sensitivity.groups import Group, readers
 from tflq.trials import Bench, Figures, Spent, Trial, Tried
 from tflq.worker import Finished, Progress, Started
 
-STAGE = "try ops in float and alone"
 WORTH_A_LOOK_DB = 10.0
 """Quantized alone, an op that leaves so much more than all together is a tenth of the noise or less."""
 NOTICEABLE_DB = 0.5
@@ -79,15 +79,15 @@ class Sweep:
 
     def run(self, effects: Sequence[Effect], leaky: frozenset[int]) -> list[Effect]:
         """The effects, best first; `leaky` are ops whose output has a range that spoils what is behind it."""
-        self.bench.maker.workers.listen(Started(STAGE))
         graph = self.bench.graph
         self._all = frozenset(op.index for op in graph.subgraphs[0].operators)
         behind = [replace(one, readers=tuple(sorted(readers(graph, one.group, leaky)))) for one in effects]
         of_ops = [one.group for one in behind if one.group.ops]
-        self._try([trial for group in of_ops for trial in (self._in_float(group), self._alone(group))])
+        apart = [trial for group in of_ops for trial in (self._in_float(group), self._alone(group))]
+        self._try("try ops in float, and alone", apart)
         tried = [self._with_trials(one) for one in behind]
-        self._try([self._with_readers(one) for one in tried if self._is_worth_more_trials(one)])
-        self.bench.maker.workers.listen(Finished(STAGE, 0.0, failed=False))
+        together = [self._with_readers(one) for one in tried if self._is_worth_more_trials(one)]
+        self._try("try them with what reads them", together)
         return sorted((self._weighed(self._with_trials(one)) for one in tried), key=lambda one: one.rank)
 
     def _in_float(self, group: Group) -> Trial:
@@ -123,21 +123,27 @@ class Sweep:
         return replace(self.trial, variant=self.trial.variant.model_copy(update={"keep_float": named}))
 
     def others(self, trials: Sequence[Trial]) -> list[Tried]:
-        self._try(trials)
+        """Those of the trials that the limits let be made."""
+        self._try("try other options", trials)
         return [self.tried[trial] for trial in trials if trial in self.tried]
 
-    def _try(self, trials: Sequence[Trial]) -> None:
-        at_once = 4 * self.bench.maker.jobs
+    def _try(self, stage: str, trials: Sequence[Trial]) -> None:
+        listen, started, at_once = self.bench.maker.workers.listen, time.monotonic(), 4 * self.bench.maker.jobs
+        listen(Started(stage))
         for start in range(0, len(trials), at_once):
             some = trials[start : start + at_once]
             if not self.is_spent:
-                try:
-                    self.bench.run(some)
-                except Spent:
-                    self.is_spent = True
-            known = {trial: self.bench.known(trial) for trial in some}
-            self.tried |= {trial: found for trial, found in known.items() if found is not None}
-            self.bench.maker.workers.listen(Progress(STAGE, start + len(some), len(trials)))
+                self._run(some)
+            listen(Progress(stage, start + len(some), len(trials)))
+        listen(Finished(stage, time.monotonic() - started, failed=False))
+
+    def _run(self, trials: Sequence[Trial]) -> None:
+        try:
+            self.bench.run(trials)
+        except Spent:
+            self.is_spent = True
+        known = {trial: self.bench.known(trial) for trial in trials}
+        self.tried |= {trial: found for trial, found in known.items() if found is not None}
 
     def decibels(self, figures: Figures) -> float:
         return quality(figures, self.bench.recipe.measured_on)

@@ -13,7 +13,10 @@ from tflq.trials import Tried
 from tflq.trials.trial import EQUAL_DB
 
 TITLE = "in float, instead of integers:"
-HEADER = ("", "", "here dB", "alone dB", "wins dB", "bytes", "float ops")
+LEGEND = (
+    "Of each op: SQNR of what it makes (here), and of the answer with it alone as an integer (alone); what the answer"
+    " gains with it in float, or with it and what reads it (wins), in dB; and the bytes and float ops that this costs."
+)
 SHOWN = 20
 NAMED = 5
 """Causes are told of so many."""
@@ -41,14 +44,17 @@ def lines(outcome: Outcome) -> Iterator[str]:
         )
     for note in outcome.notes:
         yield f"Note: {note}."
+    yield LEGEND
 
 
 def grid(outcome: Outcome, width: int) -> Table:
     """The best of the effects, in so many columns, which should be 80 or more; all are in the report."""
     shown = Table(title=TITLE, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    rows = [_row(effect) for effect in outcome.effects[:SHOWN]]
-    others = sum(max([len(name), *(len(row[i]) for row in rows)]) + 2 for i, name in enumerate(HEADER) if i != 1)
-    for name in HEADER:
+    metric = [outcome.evaluation.scoring.name] if outcome.evaluation.scoring else []
+    header = ("", "", "here", "alone", "wins", *metric, "bytes", "ops")
+    rows = [_row(effect, bool(metric)) for effect in outcome.effects[:SHOWN]]
+    others = sum(max([len(name), *(len(row[i]) for row in rows)]) + 2 for i, name in enumerate(header) if i != 1)
+    for name in header:
         shown.add_column(name, justify="right" if name else "left", no_wrap=True)
     for first, what, *figures in rows:
         shown.add_row(*(Text(cell) for cell in (first, _cut(what, width - others), *figures)))
@@ -59,14 +65,15 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: max(width, 1) - 1]}…"
 
 
-def _row(effect: Effect) -> tuple[str, ...]:
+def _row(effect: Effect, is_scored: bool) -> tuple[str, ...]:
     won = effect.won
     what = (effect.group.name, f"{', '.join(effect.types)} {_short(effect.tensor)}".strip())
     seen = (_decibels(effect.sqnr_db), _decibels(effect.alone_db))
     if won is None:
-        return (*what, *seen, "", "", "")
+        return (*what, *seen, *[""] * (4 if is_scored else 3))
     readers = f", {_numbers(effect.readers)}" if won.way == "with_readers" else ""
-    return (what[0] + readers, what[1], *seen, f"{won.db:+.1f}", f"{won.size_bytes:+,}", f"{won.float_ops:+d}")
+    metric = [f"{won.metric:+.4f}"] if is_scored and won.metric is not None else [""] * is_scored
+    return (what[0] + readers, what[1], *seen, f"{won.db:+.1f}", *metric, f"{won.size_bytes:+,}", f"{won.float_ops:+d}")
 
 
 def findings(outcome: Outcome) -> Iterator[str]:
