@@ -176,6 +176,27 @@ def infinite_inside(path: Path) -> None:
     save(path, serve, spec("x", None, 16), held=matrix)
 
 
+def infinite_in_branch(path: Path) -> None:
+    """log(0) beside a branch, which activations cannot be observed in."""
+    one, other = weights(16, 64), weights(16, 64)
+
+    def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        y = tf.cond(tf.reduce_sum(x) > 0, lambda: tf.matmul(x, one), lambda: tf.matmul(x, other))
+        return {"y": tf.nn.relu(tf.math.log(tf.nn.relu(y)))}
+
+    save(path, serve, spec("x", 1, 16), held=[one, other])
+
+
+def operation_with_huge_values(path: Path) -> None:
+    """An activation whose values float32 holds, and whose sum it does not."""
+    kernel = weights(3, 3, 3, 16)
+
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.nn.conv2d(tf.nn.relu(image * 1e37), kernel * 1e-35, 1, "SAME")}
+
+    save(path, serve, image(), held=kernel)
+
+
 def not_a_number(path: Path) -> None:
     """Every answer holds NaN: the root of what is negative."""
     matrix = weights(16, 64)
@@ -338,6 +359,8 @@ MAKERS: tuple[Maker, ...] = (
     squared_difference,
     branches,
     infinite_inside,
+    infinite_in_branch,
+    operation_with_huge_values,
     not_a_number,
     embedding,
     text_input,

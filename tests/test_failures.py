@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 from running import CALIBRATED, Ran, Recipes, run_recipe
 
+from tflq import convert
 from tflq.errors import ConversionError, DatasetError, RecipeError, SourceError, TflqError
 from tflq.result import Variant
 
@@ -200,6 +204,37 @@ class TestCrashes:
                 " ranges"
             )
 
+    def test_infinity_that_tensorflow_s_calibrator_meets(self, recipes: Recipes) -> None:
+        """Its quantizer would die of it."""
+        ran = recipes.run("infinite_in_branch", ["float32", "int8"])
+        assert ran.codes == {"float32": 0, "int8": 4}
+        assert re.fullmatch(
+            r"the activation '\S+' inside the model becomes -inf on a calibration sample; no integer stands for that:"
+            r" correct the model or the data, or take dynamic or float16, which need no ranges",
+            str(ran.variant("int8").error),
+        )
+
+    @pytest.mark.parametrize(("function", "is_known"), [("quantize", False), ("calibrate", True)])
+    def test_cause_is_named_where_tensorflow_calibrates(
+        self, recipes: Recipes, monkeypatch: pytest.MonkeyPatch, function: str, is_known: bool
+    ) -> None:
+        monkeypatch.setattr(convert, function, dies)
+        said = str(recipes.run("branches", ["int8"]).variant("int8").error)
+        assert "the worker process was killed (SIGKILL)" in said
+        assert (BY_HAND in said) == is_known
+
+    def test_no_cause_is_guessed_where_nothing_calibrates(
+        self, recipes: Recipes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(convert, "convert", dies)
+        with pytest.raises(ConversionError, match="the worker process was killed") as caught:
+            recipes.run("branches", ["float32"])
+        assert BY_HAND not in str(caught.value)
+
+
+def dies(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
 
 class TestRangesThatAreMissing:
     def test_branch_that_no_sample_takes(self, recipes: Recipes) -> None:
@@ -235,9 +270,20 @@ def test_fake_quantized_source_has_no_float_files(recipes: Recipes) -> None:
     assert f"the float32 base line: {said}" in ran.result.warnings
 
 
+def test_ranges_that_the_source_brings_are_not_clipped(recipes: Recipes, data: Path) -> None:
+    calibration = {"dataset": {"npz": str(data / "vectors.npz")}, "ranges": "mse"}
+    ran = recipes.run("fake_quantized", ["int8"], calibration=calibration)
+    assert ran.codes == {"int8": 5}
+    assert str(ran.variant("int8").error) == (
+        "calibration.ranges: only minmax is there for this model, since it holds fake quantization, so that it brings"
+        " its ranges with it; write minmax"
+    )
+
+
 def test_answers_of_no_fixed_size_cannot_be_compared(recipes: Recipes) -> None:
     ran = recipes.run("as_many_as_positive", ["float32", "int8"])
     assert ran.codes == {"float32": 0, "int8": 7}
+    assert ran.report["ranges"]["found_by"] == "observation"
     assert "so they cannot be compared" in str(ran.variant("int8").error)
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -10,7 +15,9 @@ from observing import gathered_from, observed, preserved
 from running import Recipes
 
 from tflq.calibrate import Gathered, Observation, activations, obstacle, shards
+from tflq.errors import EvaluationError
 from tflq.flatbuffer import load
+from tflq.job import ranges
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +107,53 @@ def test_what_cannot_be_observed_is_left_to_tensorflow_and_told(recipes: Recipes
     assert ran.codes == {"int8": 0}
     assert ran.report["ranges"]["found_by"] == "TensorFlow's calibrator"
     assert "found by TensorFlow's calibrator, since its UNIDIRECTIONAL_SEQUENCE_LSTM keeps its activations" in ran.page
+
+
+def dies(*_: object) -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def stumbles(*_: object) -> NoReturn:
+    raise KeyError("a mistake of ours")
+
+
+def is_refused(*_: object) -> NoReturn:
+    raise EvaluationError("observable.tflite: LiteRT cannot run this file: no kernel for that")
+
+
+@pytest.mark.parametrize("function", ["observe", "count"])
+@pytest.mark.parametrize(
+    ("instead", "said"),
+    [(dies, "the worker process was killed (SIGKILL)"), (stumbles, "KeyError: 'a mistake of ours'")],
+)
+def test_what_goes_wrong_while_observing_is_told(
+    recipes: Recipes, monkeypatch: pytest.MonkeyPatch, function: str, instead: Callable[..., NoReturn], said: str
+) -> None:
+    """Other ranges in place of those that were asked for would hide it."""
+    monkeypatch.setattr(ranges, function, instead)
+    ran = recipes.run("tiny_dense", ["dynamic", "int8"])
+    assert ran.codes == {"dynamic": 0, "int8": 5}
+    assert re.match(r"(observe the activations|count their values), part \d: ", str(ran.variant("int8").error))
+    assert said in str(ran.variant("int8").error)
+    assert not any("calibrate with TensorFlow" in stage for stage in ran.stages)
+
+
+def test_what_litert_refuses_to_observe_is_left_to_tensorflow_and_told(
+    recipes: Recipes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "observe", is_refused)
+    ran = recipes.run("tiny_dense", ["int8"])
+    assert ran.codes == {"int8": 0}
+    assert "found by TensorFlow's calibrator, since observable.tflite: LiteRT cannot run this file: no" in ran.page
+
+
+def test_sums_that_overflow_are_no_infinite_activations(recipes: Recipes) -> None:
+    """Of what an op reads, the mean is no activation itself."""
+    ran = recipes.run("operation_with_huge_values", ["int8"])
+    assert "find what is not finite" in ran.stages
+    assert ran.report["ranges"]["found_by"] == "observation"
+    assert ran.file("int8").is_file()
 
 
 def test_clipping_needs_observation(recipes: Recipes, data: Path) -> None:

@@ -174,6 +174,21 @@ def test_public_converter_takes_over_where_something_is_missing(
     assert not any(stage.startswith("observe") for stage in ran.stages)
 
 
+@pytest.mark.parametrize("method", ["mse", {"percentile": 99.9}])
+def test_public_converter_knows_no_method_but_minmax(
+    recipes: Recipes, data: Path, monkeypatch: pytest.MonkeyPatch, method: Any
+) -> None:
+    monkeypatch.setattr(convert, "missing", nothing_there)
+    calibration = {"dataset": {"npz": str(data / "vectors.npz")}, "ranges": method}
+    ran = recipes.run("tiny_dense", ["dynamic", "int8"], calibration=calibration)
+    assert ran.codes == {"dynamic": 0, "int8": 5}
+    assert str(ran.variant("int8").error) == (
+        "calibration.ranges: only minmax is there for this model, since this TensorFlow lacks what it takes to observe"
+        " activations (no such part), so that the public converter has to find its ranges; write minmax, or install a"
+        " TensorFlow that tflq knows"
+    )
+
+
 def nothing_there(_: object) -> str:
     return "no such part"
 

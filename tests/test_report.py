@@ -49,7 +49,7 @@ def test_json_has_the_promised_keys() -> None:
     )
     assert set(promised.split()) <= set(report)
     of_a_variant = (
-        "name mode status error file sha256 size_bytes size_ratio ops float_ops inputs outputs metric fidelity"
+        "name mode status why error file sha256 size_bytes size_ratio ops float_ops inputs outputs metric fidelity"
         " latency_ms gates violations seconds"
     )
     for variant in report["variants"]:

@@ -54,6 +54,13 @@ def test_second_run_reads_and_observes_nothing_and_makes_the_same(recipe: Path, 
     assert {entry.kind for entry in store.entries()} == {"model", "samples", "ranges", "answers"}
 
 
+def test_troubles_of_the_store_say_nothing_of_ranges(recipes: Recipes, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ran = keeping(recipes.write("fake_quantized", ["int8"]), Store(tmp_path / "file", 1_000_000_000))
+    assert any(said.startswith("nothing could be kept in the cache ") for said in ran.result.warnings)
+    assert ran.report["ranges"]["found_by"] == "quantization-aware training"
+
+
 def another_mode(recipe: Path) -> None:
     change(recipe, variants=["int8_only", "int16x8"])
 

@@ -14,7 +14,9 @@ import pytest
 from tflq import cache
 from tflq.batch import stamp
 from tflq.batch.plan import Planner, Work
+from tflq.batch.stamp import Prints
 from tflq.batch.zoo import collect
+from tflq.training import Training
 
 ROWS = "def rows():\n    yield {}\n"
 MADE = ("net-int8.tflite", "report.json")
@@ -118,11 +120,25 @@ def test_the_whole_may_be_moved(shop: Shop) -> None:
     assert work.why == ""
 
 
-def test_another_version_makes_it_again(shop: Shop) -> None:
-    planner = Planner()
-    planner.versions |= {"tensorflow": "9.9"}
-    (work,) = planner.plan(collect([shop.recipe]).items)
-    assert work.why == f"tensorflow is 9.9 now, was {stamp.versions()['tensorflow']}"
+@pytest.mark.parametrize("package", ["tensorflow", "pillow"])
+def test_another_version_makes_it_again(shop: Shop, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    before = cache.versions(trains=False)
+
+    def later(trains: bool) -> dict[str, str]:
+        return before | {package: "9.9"}
+
+    monkeypatch.setattr(cache, "versions", later)
+    assert shop.why == f"{package} is 9.9 now, was {before[package]}"
+
+
+def test_what_trains_models_decides_only_where_there_is_training(shop: Shop) -> None:
+    trainer = "tensorflow-model-optimization"
+    (item,) = collect([shop.recipe]).items
+    assert trainer not in stamp.ingredients(item.recipe, Prints()).versions
+    training = {"dataset": {"npz": "rows.npz"}, "label": "y", "techniques": ["prune"]}
+    taught = item.recipe.model_copy(update={"training": Training.model_validate(training)})
+    assert stamp.ingredients(taught, Prints()).versions == cache.versions(trains=True)
+    assert trainer in cache.versions(trains=True)
 
 
 def test_force(shop: Shop) -> None:

@@ -377,3 +377,13 @@ def test_the_environment_of_the_caller_is_as_before(company: Company, monkeypatc
         told = workers.run(Task("train", tasks.tell, ("",), ConversionError, environment=LEGACY)).value
     assert told[0] == "1"
     assert os.environ["TF_USE_LEGACY_KERAS"] == "0"
+
+
+def test_processors_are_those_that_may_be_used() -> None:
+    """As in a container, or under taskset."""
+    allowed = min(os.sched_getaffinity(0))
+    code = (
+        f"import os; os.sched_setaffinity(0, {{{allowed}}}); from tflq.pipeline import Settings; print(Settings().jobs)"
+    )
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert made.stdout == "1\n"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from tflq import cache, scores
 from tflq import recipe as recipes
-from tflq import scores
 from tflq.calibrate import Calibration, Percentile
 from tflq.errors import TflqError
 from tflq.evaluate import Evaluation, Plan, Record
@@ -20,8 +19,6 @@ from tflq.rules import Violation
 from tflq.scores import with_gains
 from tflq.trainer import Pupil
 from tflq.worker import Done, Failed
-
-PACKAGES = ("tensorflow", "ai-edge-litert", "numpy", "keras", "tf-keras")
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ def conclude(evidence: Evidence, drafts: Sequence[Draft], run: Run) -> Result:
     return Result(
         name=recipe.name,
         recipe=recipes.dump(recipe, recipe.output),
-        environment=_environment(),
+        environment=cache.versions(trains=recipe.training is not None) | {"python": platform.python_version()},
         warnings=tuple(_warnings(evidence)),
         calibration=_calibration(evidence),
         ranging=_ranging(evidence),
@@ -56,11 +53,6 @@ def conclude(evidence: Evidence, drafts: Sequence[Draft], run: Run) -> Result:
         run=run,
         training=_training(evidence),
     )
-
-
-def _environment() -> dict[str, str]:
-    versions = {package: importlib.metadata.version(package) for package in PACKAGES}
-    return {"tflq": importlib.metadata.version("tflq"), "python": platform.python_version()} | versions
 
 
 def _warnings(evidence: Evidence) -> Iterator[str]:
@@ -101,12 +93,9 @@ def _ranging(evidence: Evidence) -> Ranging | None:
     if not isinstance(calibrations, Calibrations) or asked is None:
         return None
     method = f"percentile {asked.ranges.percentile:g}" if isinstance(asked.ranges, Percentile) else asked.ranges
-    chosen = calibrations.chosen
+    found_by, chosen = calibrations.found_by, calibrations.chosen
     if chosen is None:
-        return Ranging(
-            method, "the public converter" if evidence.notes else "quantization-aware training", None, None, ()
-        )
-    found_by = "TensorFlow's calibrator" if chosen.reason else "observation"
+        return Ranging(method, found_by, None, None, ())
     activations = len(next(iter(chosen.by_bits.values())))
     return Ranging(method, found_by, chosen.reason, activations, chosen.clips)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from tflq.recipe import Recipe, check_source, dump
 from tflq.report.machine import to_json
 from tflq.report.page import to_markdown
 from tflq.result import Result, Run, Stage
-from tflq.worker import Budget, Event, Finished, Listener, Workers, preload_tensorflow
+from tflq.worker import Budget, Event, Finished, Listener, Workers, preload_tensorflow, processors
 
 LOG = "tflq.log"
 
@@ -29,7 +28,7 @@ class Settings:
 
     timeout: float | None = None
     """Seconds that one stage may take."""
-    jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
+    jobs: int = field(default_factory=processors)
     """Worker processes at a time."""
     listen: Listener = lambda _: None
     budget: Budget = field(default_factory=Budget)

@@ -205,13 +205,16 @@ class Data:
     inputs: tuple[Summary, ...]
 
 
+FoundBy = Literal["observation", "TensorFlow's calibrator", "the public converter", "quantization-aware training"]
+"""The public converter finds ranges for each file anew."""
+
+
 @dataclass(frozen=True)
 class Ranging:
     """How the ranges of activations were found, once for all variants."""
 
     method: str
-    found_by: str
-    """observation; TensorFlow's calibrator; the public converter, for each file anew; quantization-aware training."""
+    found_by: FoundBy
     reason: str | None
     """Why they could not be observed."""
     activations: int | None

@@ -13,7 +13,7 @@ from tflq.batch.plan import Planner, Work
 from tflq.batch.summary import Model, Summary, failed, from_report
 from tflq.batch.zoo import Batch, chosen, collect
 from tflq.errors import RecipeError, TflqError
-from tflq.worker import Event
+from tflq.worker import Event, processors
 
 __all__ = ["Batch", "Began", "Ended", "Happening", "Heard", "Orders", "Planned", "chosen", "collect", "make", "plan"]
 
@@ -114,7 +114,7 @@ def _attempts(works: Sequence[Work], orders: Orders, listen: Listener) -> Iterat
         limits = Limits(orders.seconds, orders.memory_bytes, orders.jobs, orders.retries)
         return cluster.run(works, limits, orders.scheduler, tell)
     jobs, memory_bytes = local.share(min(orders.jobs, len(works)), orders.memory_bytes)
-    limits = Limits(orders.seconds, memory_bytes, max(1, local.processors() // jobs), orders.retries)
+    limits = Limits(orders.seconds, memory_bytes, max(1, processors() // jobs), orders.retries)
     return local.run(works, limits, jobs, tell)
 
 

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 SECONDS_TO_CONNECT = 20
 MARK = ".shared-"
 KINDS = {"started": Started, "progress": Progress, "finished": Finished}
-Listen = Callable[[Work, Event | None], None]
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Delivery:
     files: Mapping[str, bytes] | None
 
 
-def run(works: Sequence[Work], limits: Limits, address: str, listen: Listen) -> Iterator[tuple[Work, Attempt]]:
+def run(works: Sequence[Work], limits: Limits, address: str, listen: local.Listen) -> Iterator[tuple[Work, Attempt]]:
     """Each work with what came of it, as they end.
 
     When a worker dies, Dask holds all tasks against it that the worker had or was about to have. So a work under which
@@ -131,7 +130,7 @@ def _mark(output: Path, token: str) -> Path:
     return output / token
 
 
-def _hear(works: Mapping[str, Work], listen: Listen, told: tuple[float, Mapping[str, Any]]) -> None:
+def _hear(works: Mapping[str, Work], listen: local.Listen, told: tuple[float, Mapping[str, Any]]) -> None:
     _, said = told
     work, kind = works[said["model"]], KINDS.get(said["kind"])
     listen(work, kind(**said["fields"]) if kind else None)

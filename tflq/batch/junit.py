@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from tflq.batch.summary import Bar, Model, Row, Summary
+from tflq.batch.summary import Model, Row, Summary
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -33,7 +33,7 @@ def _fill(suite: Element, model: Model) -> None:
         case = _add(suite, model, row.name, kind, why)
         case.set("time", f"{row.seconds:.3f}")
         for gate in row.gates:
-            _add(suite, model, f"{row.name} {gate.name}", "" if gate.passed else "failure", _told(gate))
+            _add(suite, model, f"{row.name} {gate.name}", "" if gate.passed else "failure", gate.in_words)
 
 
 def _fault(row: Row) -> tuple[str, str]:
@@ -41,10 +41,6 @@ def _fault(row: Row) -> tuple[str, str]:
     if row.status == "error":
         return "error", row.why
     return ("failure", row.why) if row.status == "broken" else ("", "")
-
-
-def _told(gate: Bar) -> str:
-    return f"{gate.name} is {gate.bar:g}, measured: {gate.measured if gate.measured is not None else 'nothing'}"
 
 
 def _add(suite: Element, model: Model, name: str, kind: str, why: str) -> Element:

@@ -5,7 +5,6 @@ The worker processes come from one fork server, so TensorFlow is imported once f
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -64,7 +63,3 @@ def run(works: Sequence[Work], limits: Limits, jobs: int, listen: Listen) -> Ite
 def _make(work: Work, limits: Limits, listen: Listen, stop: threading.Event) -> Attempt:
     listen(work, None)
     return attempt(work.recipe, limits, partial(listen, work), stop)
-
-
-def processors() -> int:
-    return len(os.sched_getaffinity(0))

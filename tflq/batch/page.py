@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from tflq.batch.summary import Model, Row, Summary
-from tflq.report.table import size
+from tflq.report.table import grid, size
 
 HEADER = ("model", "variant", "size", "ratio", "metric", "drop", "SQNR dB", "agree", "ms", "verdict")
 LONGEST = 400
@@ -15,7 +15,7 @@ LONGEST = 400
 def to_markdown(summary: Summary) -> str:
     """One page: the totals, what is worse than before, what failed and why, every variant, the slowest stages."""
     blocks = [f"# {headline(summary)}", totals(summary), *_regressions(summary), *_failures(summary)]
-    blocks += [_grid(HEADER, list(table(summary))), LEGEND, *_slowest(summary)]
+    blocks += [grid(HEADER, [tuple(map(_flat, row)) for row in table(summary)]), LEGEND, *_slowest(summary)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -91,16 +91,12 @@ def reasons(model: Model) -> Iterator[tuple[str, str]]:
 
 def _flat(text: str) -> str:
     """In one line of Markdown."""
-    line = " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    line = " ".join(text.split()).replace("<", "&lt;")
     return line if len(line) <= LONGEST else f"{line[:LONGEST]} …"
 
 
 def _slowest(summary: Summary) -> Iterator[str]:
     if summary.slowest:
         yield "## The slowest stages"
-        yield _grid(("model", "stage", "seconds"), [(model, stage, f"{s:.1f}") for model, stage, s in summary.slowest])
-
-
-def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_flat(cell) for cell in line) + " |" for line in lines)
+        rows = [(_flat(model), _flat(stage), f"{s:.1f}") for model, stage, s in summary.slowest]
+        yield grid(("model", "stage", "seconds"), rows)

@@ -29,7 +29,6 @@ class Planner:
 
     def __init__(self) -> None:
         self.prints = Prints()
-        self.versions = stamp.versions()
 
     def plan(self, items: Sequence[Item], force: bool = False) -> list[Work]:
         """A work for each item whose recipe is sound, in their order."""
@@ -39,7 +38,7 @@ class Planner:
         before = stamp.read(recipe.output)
         if before:
             self.prints.trust((*before.ingredients.files, *before.outputs), recipe.output)
-        now = stamp.ingredients(recipe, self.prints, self.versions)
+        now = stamp.ingredients(recipe, self.prints)
         outputs = self._outputs(recipe.output, before.outputs if before else ())
         why = "asked for with --force" if force else stamp.why(before, now, outputs)
         if before and not why:
@@ -59,6 +58,6 @@ class Planner:
         """Stamp the output folder of a work that is done, with the ingredients as they were before it began."""
         output, ingredients = work.recipe.output, work.ingredients
         if ingredients.untold:
-            ingredients = stamp.ingredients(work.recipe, self.prints, self.versions)
+            ingredients = stamp.ingredients(work.recipe, self.prints)
         outputs = self.prints.of_all((output / name for name in made), output)
         stamp.write(output, Stamp(ingredients, outputs, again))

@@ -8,7 +8,6 @@ import textwrap
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from tflq.recipe import Recipe
 
 SCHEMA_VERSION = 1
 FILE = "stamp.json"
-PACKAGES = ("tflq", "tensorflow", "ai-edge-litert", "numpy", "keras", "tf-keras")
 LONGEST = 120
 """Characters of an earlier failure that a reason repeats."""
 TICK_NS = 100_000_000
@@ -87,11 +85,7 @@ class Prints:
         return tuple(self.of(path, folder) for path in sorted(set(paths)) if path.is_file())
 
 
-def versions() -> dict[str, str]:
-    return {package: metadata.version(package) for package in PACKAGES}
-
-
-def ingredients(recipe: Recipe, prints: Prints, packages: dict[str, str]) -> Ingredients:
+def ingredients(recipe: Recipe, prints: Prints) -> Ingredients:
     """What goes into the recipe's files now."""
     files, untold = source_files(recipe), ""
     try:
@@ -99,7 +93,8 @@ def ingredients(recipe: Recipe, prints: Prints, packages: dict[str, str]) -> Ing
     except DatasetError as error:
         untold = str(error)
     plain = recipe.model_dump(mode="json", exclude_none=True, context={"folder": recipe.output})
-    return Ingredients(packages, plain, prints.of_all(files, recipe.output), untold)
+    versions = cache.versions(trains=recipe.training is not None)
+    return Ingredients(versions, plain, prints.of_all(files, recipe.output), untold)
 
 
 def source_files(recipe: Recipe) -> list[Path]:

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from tflq.errors import TflqError
 from tflq.metrics import built_in
+from tflq.result import Gate
 
 SCHEMA_VERSION = 1
 SLOWEST = 10
 State = Literal["made", "up to date", "failed", "not reached"]
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A gate of the recipe and how it went."""
-
-    name: str
-    bar: float
-    measured: float | None
-    passed: bool
 
 
 @dataclass(frozen=True)
@@ -51,7 +42,7 @@ class Row:
     float_ops: int | None = None
     ports: tuple[str, ...] = ()
     """The dtypes of the inputs, then of the outputs."""
-    gates: tuple[Bar, ...] = ()
+    gates: tuple[Gate, ...] = ()
     seconds: float = 0.0
 
 
@@ -147,7 +138,7 @@ def _row(variant: Mapping[str, Any], higher_is_better: bool) -> Row:
         mode=variant["mode"],
         status=variant["status"],
         exit_code=variant["exit_code"],
-        why=next(_faults(variant), ""),
+        why=variant["why"],
         size_bytes=variant["size_bytes"],
         size_ratio=variant["size_ratio"],
         metric=metric.get("name"),
@@ -160,23 +151,13 @@ def _row(variant: Mapping[str, Any], higher_is_better: bool) -> Row:
         latency_ms=latency.get("median"),
         float_ops=None if variant["float_ops"] is None else len(variant["float_ops"]),
         ports=tuple(port["dtype"] for port in [*(variant["inputs"] or ()), *(variant["outputs"] or ())]),
-        gates=tuple(Bar(g["name"], g["bar"], g["measured"], g["passed"]) for g in variant["gates"]),
+        gates=tuple(Gate(g["name"], g["bar"], g["measured"], g["passed"], g["certain"]) for g in variant["gates"]),
         seconds=variant["seconds"],
     )
 
 
 def _least(values: Iterable[float | None]) -> float | None:
     return min((value for value in values if value is not None), default=None)
-
-
-def _faults(variant: Mapping[str, Any]) -> Iterator[str]:
-    if variant["error"]:
-        yield variant["error"]
-    yield from (f"{v['where']} {v['message']}" for v in variant["violations"] if v["severity"] == "error")
-    for gate in variant["gates"]:
-        if not gate["passed"]:
-            measured = "nothing to measure it by" if gate["measured"] is None else f"{gate['measured']:.6g}"
-            yield f"{gate['name']} is {gate['bar']:g}, measured: {measured}"
 
 
 def to_json(summary: Summary, version: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tflq.calibrate.calibrated import Calibrated, Observed, restored
 from tflq.calibrate.choose import Chosen, choose
 from tflq.calibrate.histogram import Histogram, count, histogram
-from tflq.calibrate.lint import Clip, refuse_infinite
+from tflq.calibrate.lint import Clip, refuse_infinite, refuse_infinite_ranges
 from tflq.calibrate.observe import (
     CONTROL_FLOW,
     Observation,
@@ -50,6 +50,7 @@ __all__ = [
     "observe",
     "obstacle",
     "refuse_infinite",
+    "refuse_infinite_ranges",
     "restored",
     "shards",
     "weights",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,22 +29,36 @@ MOST = 99.99
 WASTED = 4.0
 """A range is told to be wide where it is more than so many times that of most values."""
 LISTED = 10
+NO_INTEGER = (
+    "no integer stands for that: correct the model or the data, or take dynamic or float16, which need no ranges"
+)
 
 
 def refuse_infinite(_: Report, float32: Path, gathered: Gathered, calls: Sequence[int]) -> None:
-    """Raise DatasetError for calls that made an activation NaN or infinite, naming the first such of the first call."""
-    run = Runner(exposed(float32, gathered.samples.folder / "exposed.tflite"))
-    (arrays,) = gathered.samples.calls(calls[:1])
-    answers = {int(name): values for name, values in run(arrays).items()}
-    graph = load(float32)
-    wrong = [index for index in _in_order(graph) if index in answers and not np.isfinite(answers[index]).all()]
-    name = graph.subgraphs[0].tensors[wrong[0]].name
-    value = answers[wrong[0]][~np.isfinite(answers[wrong[0]])][0]
-    others = f", as do {len(calls) - 1} of the other samples" if len(calls) > 1 else ""
-    raise DatasetError(
-        f"calibration row {_row(gathered, calls[0])} makes the activation {name!r} inside the model {value}{others}; no"
-        " integer stands for that: correct the model or the data, or take dynamic or float16, which need no ranges"
-    )
+    """Raise DatasetError for calls that made an activation NaN or infinite, naming the first such of the first call.
+
+    Returns where none did: the sum behind a mean may overflow though every value is finite.
+    """
+    run, graph = Runner(exposed(float32, gathered.samples.folder / "exposed.tflite")), load(float32)
+    found: list[tuple[int, str]] = []
+    for call, arrays in zip(calls, gathered.samples.calls(calls), strict=True):
+        answers = {int(name): values for name, values in run(arrays).items()}
+        wrong = [index for index in _in_order(graph) if index in answers and not np.isfinite(answers[index]).all()]
+        if wrong:
+            value = answers[wrong[0]][~np.isfinite(answers[wrong[0]])][0]
+            found.append((call, f"{graph.subgraphs[0].tensors[wrong[0]].name!r} inside the model {value}"))
+    if found:
+        (call, what), others = found[0], f", as do {len(found) - 1} of the other samples" if len(found) > 1 else ""
+        raise DatasetError(f"calibration row {_row(gathered, call)} makes the activation {what}{others}; {NO_INTEGER}")
+
+
+def refuse_infinite_ranges(ranges: Sequence[Range]) -> None:
+    """Raise DatasetError for the first that is not finite; TensorFlow's quantizer would die of it."""
+    for one in ranges:
+        for value in (one.lowest, one.highest):
+            if not math.isfinite(value):
+                what = f"the activation {one.name!r} inside the model becomes {value} on a calibration sample"
+                raise DatasetError(f"{what}; {NO_INTEGER}")
 
 
 def _in_order(graph: Graph) -> Iterator[int]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tflq.calibrate.samples import Samples
-from tflq.flatbuffer import Graph, Operator, Subgraph, edit, read
+from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, read
 from tflq.interpreter import Runner
 from tflq.worker import Report
 
@@ -23,8 +23,6 @@ BLOCK = 16
 """Calls whose means are summed together: the order of all sums is the same with any number of shards."""
 CONTROL_FLOW = {"WHILE", "IF", "CALL_ONCE", "CALL", "STABLEHLO_WHILE"}
 WITH_INTERMEDIATES = {"UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "LSTM"}
-WEIGHTED = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 0, "FULLY_CONNECTED": 0, "CONV_3D": 0, "TRANSPOSE_CONV": 2}
-"""Ops with weights and a bias, and where they read their activation."""
 
 
 def obstacle(graph: Graph) -> str | None:
@@ -61,7 +59,8 @@ def observable(float32: Path, target: Path) -> Path:
     content = float32.read_bytes()
     graph, model = read(content), edit.unpack(content)
     chosen, (subgraph, *_) = activations(graph), graph.subgraphs
-    means = {index: tuple(range(len(subgraph.tensors[index].shape) - 1)) for index in subgraph.outputs}
+    ends = [tensor for tensor in map(subgraph.tensors.__getitem__, subgraph.outputs) if _has_channels(tensor)]
+    means = {tensor.index: tuple(range(len(tensor.shape) - 1)) for tensor in ends}
     means |= dict(_channel_axes(subgraph))
     outputs: dict[str, int] = {}
     behind: dict[int, list[Any]] = {}
@@ -104,10 +103,16 @@ def exposed(float32: Path, target: Path) -> Path:
     return target
 
 
+def _has_channels(tensor: Tensor) -> bool:
+    """Whether its last dimension is always as long."""
+    return tensor.shape_signature[-1:] != (-1,)
+
+
 def _channel_axes(subgraph: Subgraph) -> Iterator[tuple[int, tuple[int, ...]]]:
     """For the activation that each op with weights reads, the axes that are no channels of the weights."""
     for operator in subgraph.operators:
-        tensor = subgraph.input(operator, WEIGHTED[operator.type]) if operator.type in WEIGHTED else None
+        roles = ROLES.get(operator.type)
+        tensor = subgraph.input(operator, roles.activation) if roles else None
         if tensor is not None and len(tensor.shape) > 1 and not tensor.is_constant:
             yield tensor.index, (0,) if _is_flattened(subgraph, operator) else tuple(range(len(tensor.shape) - 1))
 

@@ -197,10 +197,11 @@ def _make(found: Batch, options: Options, old: Baseline | None) -> Summary:
 
 
 def _orders(options: Options) -> Orders:
-    from tflq.batch import Orders, local
+    from tflq.batch import Orders
+    from tflq.worker import processors
 
     return Orders(
-        jobs=options.jobs or local.processors(),
+        jobs=options.jobs or processors(),
         seconds=options.timeout,
         memory_bytes=options.memory,
         retries=options.retries,

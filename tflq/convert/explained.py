@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tflq.errors import ConversionError
 
 _EXPLANATIONS: tuple[tuple[str, str], ...] = (
     (
@@ -63,3 +67,15 @@ def explained(said: str) -> str:
             return meaning.format(ops=", ".join(dict.fromkeys(found)))
     text = " ".join(said.split())
     return f"the converter says: {text[:500]}{' …' if len(text) > 500 else ''}"
+
+
+@contextmanager
+def explaining() -> Iterator[None]:
+    """What the converter raises meanwhile, as ConversionError with the cause and a remedy."""
+    import tensorflow as tf
+    from tensorflow.lite.python.convert_phase import ConverterError
+
+    try:
+        yield
+    except (ConverterError, ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise ConversionError(explained(str(error))) from error

@@ -6,7 +6,6 @@ The public converter loads a SavedModel four times for each file, and calibrates
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from tflq.calibrate import Range, Samples
 from tflq.convert import ends, kept
-from tflq.convert.explained import explained
+from tflq.convert.explained import explaining
 from tflq.convert.public import feed, set_up
 from tflq.errors import ConversionError
 from tflq.flatbuffer import Graph, edit, read
@@ -39,7 +38,7 @@ def convert(_: Report, prepared: Prepared, variant: Mode, target: Path) -> None:
             "keep_float: the source holds fake quantization, as quantization-aware training leaves it, and that decides"
             " which ops stay in float: leave layers out of it there"
         )
-    with _errors():
+    with explaining():
         made = _converted(prepared, variant)
         if variant.keep_float:
             plain = Float32(allow_custom_ops=variant.allow_custom_ops, select_tf_ops=variant.select_tf_ops)
@@ -76,7 +75,7 @@ def calibrate(report: Report, float32: Path, samples: Samples, target: Path) -> 
     """
     from tensorflow.lite.python.optimize import calibrator
 
-    with _errors():
+    with explaining():
         content = calibrator.add_intermediate_tensors(float32.read_bytes())
         calibrated = calibrator.Calibrator(content).calibrate(feed(report, samples))
     target.write_bytes(content)
@@ -95,7 +94,7 @@ def quantize(_: Report, model: Path, ranges: Sequence[Range], variant: Mode, tar
 
     The answer is which ops of the file are in float because keep_float names them.
     """
-    with _errors():
+    with explaining():
         made, places = _quantized(model.read_bytes(), ranges, variant)
     target.write_bytes(made)
     return places
@@ -198,15 +197,3 @@ def _one_op() -> bytes:
     graph = schema.SubGraphT(tensors=tensors, inputs=[0], outputs=[1], operators=[add], name=b"main")
     codes = [schema.OperatorCodeT(builtinCode=schema.BuiltinOperator.ADD, version=1)]
     return edit.pack(schema.ModelT(version=3, operatorCodes=codes, subgraphs=[graph], buffers=[schema.BufferT()]))
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """What the converter raises, as ConversionError with the cause and a remedy."""
-    import tensorflow as tf
-    from tensorflow.lite.python.convert_phase import ConverterError
-
-    try:
-        yield
-    except (ConverterError, ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise ConversionError(explained(str(error))) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tflq.calibrate import Samples
-from tflq.convert.explained import explained
+from tflq.convert.explained import explaining
 from tflq.datasets import Sample
 from tflq.errors import ConversionError
 from tflq.modes import Mode
@@ -20,7 +20,6 @@ def convert_publicly(
 ) -> None:
     """Make the variant's file at `target`; ConversionError with the cause and a remedy where TensorFlow cannot."""
     import tensorflow as tf
-    from tensorflow.lite.python.convert_phase import ConverterError
 
     if variant.keep_float:
         raise ConversionError(
@@ -31,11 +30,8 @@ def convert_publicly(
     set_up(converter, prepared, variant)
     if variant.needs_ranges and samples is not None:
         converter.representative_dataset = feed(report, samples, _passes(variant))
-    try:
-        made = converter.convert()
-    except (ConverterError, ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise ConversionError(explained(str(error))) from error
-    target.write_bytes(made)
+    with explaining():
+        target.write_bytes(converter.convert())
 
 
 def set_up(converter: Any, prepared: Prepared, variant: Mode) -> None:

@@ -10,17 +10,20 @@ from tflq.flatbuffer.inventory import (
     size_by_dtype,
 )
 from tflq.flatbuffer.reader import load, read
+from tflq.flatbuffer.roles import ROLES, Roles
 from tflq.flatbuffer.weights import Weights, weights
 
 __all__ = [
     "ABSENT",
     "CONVERSIONS",
+    "ROLES",
     "Graph",
     "Metadata",
     "Operator",
     "OperatorCount",
     "OperatorKind",
     "Quantization",
+    "Roles",
     "Signature",
     "Subgraph",
     "Tensor",

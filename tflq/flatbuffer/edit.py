@@ -10,8 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
-BIAS_POSITION = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "TRANSPOSE_CONV": 3, "CONV_3D": 2}
-"""Where an op reads its bias."""
+from tflq.flatbuffer.roles import ROLES
 
 
 def unpack(content: bytes) -> Any:
@@ -137,7 +136,7 @@ def unshare(model: Any) -> None:
 
 
 def _unshare_biases(model: Any) -> None:
-    positions = {getattr(schema.BuiltinOperator, name): place for name, place in BIAS_POSITION.items()}
+    positions = {getattr(schema.BuiltinOperator, name): roles.bias for name, roles in ROLES.items()}
     types = [_builtin(code) for code in model.operatorCodes]
     for subgraph in model.subgraphs:
         seen: set[int] = set()

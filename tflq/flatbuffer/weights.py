@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflq.flatbuffer.graph import Graph, Tensor
+from tflq.flatbuffer.roles import ROLES
 
 WEIGHTS = frozenset({"float32", "float16", "int16", "int8", "int4", "int2"})
 """The dtypes of weights; shapes, axes and biases of integer files are int32 and int64."""
-CHANNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 0, "CONV_3D": 4}
-"""The dimension of output channels."""
+ONE_SCALE = {"FULLY_CONNECTED"}
+"""Ops all of whose channels have one scale, unless the file has more."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,17 @@ def _is_weight(tensor: Tensor) -> bool:
     return is_stored and len([size for size in tensor.shape if size > 1]) > 1
 
 
+def _channels(op: str) -> int | None:
+    roles = None if op in ONE_SCALE else ROLES.get(op)
+    return roles.channels if roles else None
+
+
 def _weights(op: str, tensor: Tensor) -> Weights:
     values = np.asarray(tensor.data)
     quantization = tensor.quantization
     zero = quantization.zero_points[0] if quantization and quantization.zero_points else 0
     distinct = per_channel = len(np.unique(values))
-    axis = quantization.dimension if quantization and quantization.is_per_axis else CHANNELS.get(op)
+    axis = quantization.dimension if quantization and quantization.is_per_axis else _channels(op)
     if axis is not None:
         per_channel = max(len(np.unique(channel)) for channel in np.moveaxis(values, axis, 0))
     zeros = float((values == zero).mean())

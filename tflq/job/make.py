@@ -15,9 +15,10 @@ from tflq.contract import quantized_activations
 from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeError, SourceError, TflqError
 from tflq.evaluate import Probe
 from tflq.job.draft import Base, Draft, each, file_name
-from tflq.job.ranges import CRASH_REMEDY, Calibrator
+from tflq.job.ranges import CRASH_REMEDY, Calibrator, refuse_clipping
 from tflq.job.shelf import FLOAT32, Shelf
 from tflq.recipe import Recipe
+from tflq.result import FoundBy
 from tflq.selection import select
 from tflq.sources import Prepared
 from tflq.worker import Done, Failed, Task, Workers
@@ -57,6 +58,7 @@ class Calibrations:
     """What the ranges are of."""
     chosen: Chosen | None
     """None where the source has ranges of its own, or the public converter calibrates for every file."""
+    found_by: FoundBy
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class Maker:
     def _conversion(self, draft: Draft, source: Source, target: Path) -> Task[Any]:
         function = convert.convert_publicly if source.lacking else convert.convert
         arguments = (source.prepared, draft.variant, target)
-        return Task(_stage(draft.name), function, arguments, ConversionError, remedy=CRASH_REMEDY)
+        return Task(_stage(draft.name), function, arguments, ConversionError)
 
     def _begun(self, draft: Draft, outcome: Done[Any] | Failed | None) -> Draft:
         if outcome is not None:
@@ -164,12 +166,28 @@ class Maker:
             return gathered
         if all(draft.error for draft in begun.drafts if _needs_ranges(draft)):
             return None
-        if source.lacking or self.has_ranges_of_its_own:
-            return Calibrations(gathered, self._float32, None)
         try:
+            if (elsewhere := self._found_elsewhere(source)) is not None:
+                return Calibrations(gathered, self._float32, None, elsewhere)
             return self.choose(begun.calibrated or self.observe(gathered), gathered)
         except TflqError as error:
             return error
+
+    def _found_elsewhere(self, source: Source) -> FoundBy | None:
+        """What else finds the ranges of this source, if anything; ConversionError where it has not the method asked."""
+        assert self.recipe.calibration is not None
+        method = self.recipe.calibration.ranges
+        if self.has_ranges_of_its_own:
+            refuse_clipping(method, "it holds fake quantization, so that it brings its ranges with it; write minmax")
+            return "quantization-aware training"
+        if source.lacking:
+            refuse_clipping(
+                method,
+                f"this TensorFlow lacks what it takes to observe activations ({source.lacking}), so that the public"
+                " converter has to find its ranges; write minmax, or install a TensorFlow that tflq knows",
+            )
+            return "the public converter"
+        return None
 
     def observe(self, gathered: Gathered) -> Calibrated:
         """What the samples show of the activations, as it was kept or found anew."""
@@ -194,7 +212,8 @@ class Maker:
         )
         arguments = (calibrated, gathered, self.recipe.calibration.ranges, bits)
         chosen = self.workers.run(Task("choose the ranges", calibrate.choose, arguments, ConversionError)).value
-        return Calibrations(gathered, calibrated.model, chosen)
+        found_by: FoundBy = "TensorFlow's calibrator" if chosen.reason else "observation"
+        return Calibrations(gathered, calibrated.model, chosen, found_by)
 
     def convert(self, source: Source, begun: Begun, calibrations: Calibrations | TflqError | None) -> list[Draft]:
         """A file for every variant that can be made."""
@@ -212,7 +231,7 @@ class Maker:
         return [made.get(draft.name, draft) for draft in begun.drafts]
 
     def making(self, draft: Draft, source: Source, calibrations: Calibrations | None) -> Task[Any]:
-        """What makes the draft's file, from ranges where its mode takes any: it answers which ops it keeps in float."""
+        """What makes the draft's file, from ranges where its mode takes any; some tell which ops were kept in float."""
         assert draft.variant is not None
         stage, path = _stage(draft.name), self.path(draft)
         if calibrations is None or not draft.variant.needs_ranges or self.has_ranges_of_its_own:
@@ -220,7 +239,7 @@ class Maker:
         if calibrations.chosen:
             ranges = calibrations.chosen.by_bits[draft.variant.activation_bits]
             arguments = (calibrations.model, ranges, draft.variant, path)
-            return Task(stage, convert.quantize, arguments, ConversionError, remedy=CRASH_REMEDY)
+            return Task(stage, convert.quantize, arguments, ConversionError)
         public = (source.prepared, draft.variant, path, calibrations.gathered.samples)
         return Task(stage, convert.convert_publicly, public, ConversionError, remedy=CRASH_REMEDY)
 

@@ -15,6 +15,7 @@ from tflq.calibrate import (
     Calibration,
     Gathered,
     Histogram,
+    Method,
     Observed,
     Samples,
     count,
@@ -23,10 +24,11 @@ from tflq.calibrate import (
     observe,
     obstacle,
     refuse_infinite,
+    refuse_infinite_ranges,
     shards,
     weights,
 )
-from tflq.errors import ConversionError, DatasetError, EvaluationError
+from tflq.errors import ConversionError, EvaluationError
 from tflq.flatbuffer import Graph
 from tflq.worker import Task, Workers
 
@@ -35,6 +37,7 @@ CRASH_REMEDY = (
     "TensorFlow is known to die of Inf in an activation, and of Keras 3's recurrent layers where it calibrates them;"
     " dynamic and float16 need no calibration"
 )
+"""Where TensorFlow calibrates."""
 
 
 @dataclass(frozen=True)
@@ -51,20 +54,20 @@ class Calibrator:
         if reason is None:
             try:
                 return Calibrated(float32, self._observed(graph, float32, gathered))
-            except EvaluationError as error:
+            except EvaluationError as error:  # LiteRT's; what else goes wrong in a worker is a ConversionError
                 reason = str(error)
         return self._by_tensorflow(float32, gathered.samples, reason)
 
     def _observed(self, graph: Graph, float32: Path, gathered: Gathered) -> Observed:
         samples = gathered.samples
         tasks = [
-            Task(f"observe the activations, part {part}", observe, (float32, samples, calls), EvaluationError)
+            Task(f"observe the activations, part {part}", observe, (float32, samples, calls), ConversionError)
             for part, calls in enumerate(shards(samples.number_of_calls, self.jobs), 1)
         ]
         observation = merge(graph, self._all(tasks))
         if not observation.is_finite.all():
             arguments = (float32, gathered, np.flatnonzero(~observation.is_finite).tolist())
-            self.workers.run(Task("find what is not finite", refuse_infinite, arguments, DatasetError))
+            self.workers.run(Task("find what is not finite", refuse_infinite, arguments, ConversionError))
         counted = weights(observation, self.calibration.counting)
         histograms = self._histograms(float32, samples, counted)
         return Observed(observation, dict(zip(observation.tensors, histograms, strict=True)), len(counted))
@@ -73,22 +76,28 @@ class Calibrator:
         calls = list(weights)
         parts = [{call: weights[call] for call in calls[first :: self.jobs]} for first in range(self.jobs)]
         tasks = [
-            Task(f"count their values, part {number}", count, (float32, samples, part), EvaluationError)
+            Task(f"count their values, part {number}", count, (float32, samples, part), ConversionError)
             for number, part in enumerate(parts, 1)
             if part
         ]
         return [histogram(counts) for counts in zip(*self._all(tasks), strict=True)]
 
     def _by_tensorflow(self, float32: Path, samples: Samples, reason: str) -> Calibrated:
-        if self.calibration.ranges != "minmax":
-            raise ConversionError(
-                f"calibration.ranges: only minmax is there for this model, since {reason}, so that TensorFlow's own"
-                " calibrator has to find its ranges"
-            )
+        refuse_clipping(
+            self.calibration.ranges, f"{reason}, so that TensorFlow's own calibrator has to find its ranges"
+        )
         target = self.folder / "calibrated.tflite"
         arguments = (float32, samples, target)
         task = Task("calibrate with TensorFlow", convert.calibrate, arguments, ConversionError, remedy=CRASH_REMEDY)
-        return Calibrated(target, self.workers.run(task).value, reason)
+        found = self.workers.run(task).value
+        refuse_infinite_ranges(found)
+        return Calibrated(target, found, reason)
 
     def _all(self, tasks: Sequence[Task[T]]) -> list[T]:
         return [outcome.get() for outcome in self.workers.run_all(tasks, self.jobs)]
+
+
+def refuse_clipping(method: Method, reason: str) -> None:
+    """Raise ConversionError where more than minima and maxima is asked for, with the reason why there is no more."""
+    if method != "minmax":
+        raise ConversionError(f"calibration.ranges: only minmax is there for this model, since {reason}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from dataclasses import dataclass
 from functools import cache as memoized
@@ -21,7 +20,6 @@ from tflq.metrics import Custom
 from tflq.recipe import Recipe
 from tflq.sources import Prepared, SavedModel, refuse_strangers
 
-VERSIONS = ("tflq", "tensorflow", "ai-edge-litert", "keras", "tf-keras", "numpy", "pillow")
 FLOAT32, PREPARED, GATHERED, ANSWERS = "float32.tflite", "prepared.json", "gathered.json", "answers.npz"
 
 
@@ -158,4 +156,4 @@ def versions() -> str:
     """Of all whose change may change what is kept; tflq's own code between two releases included."""
     package = Path(cache.__file__).parent.parent
     code = [digest(file.read_bytes()) for file in sorted(package.rglob("*.py"))]
-    return digest(*(importlib.metadata.version(name) for name in VERSIONS), *code)
+    return digest(*cache.versions(trains=False).values(), *code)

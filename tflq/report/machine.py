@@ -63,6 +63,7 @@ def _variant(variant: Variant) -> dict[str, Any]:
         "mode": variant.mode,
         "status": variant.status,
         "exit_code": variant.exit_code,
+        "why": variant.why,
         "error": str(variant.error) if variant.error else None,
         "file": file.name if file else None,
         "sha256": file.sha256 if file else None,

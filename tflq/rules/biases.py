@@ -10,15 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tflq.flatbuffer import Graph
+from tflq.flatbuffer import ROLES, Graph
 from tflq.rules.violation import Place, Violation
 
-_INPUT_WEIGHTS_BIAS = {
-    "CONV_2D": (0, 1, 2),
-    "DEPTHWISE_CONV_2D": (0, 1, 2),
-    "FULLY_CONNECTED": (0, 1, 2),
-    "TRANSPOSE_CONV": (2, 1, 3),
-}
 _DTYPES = {
     ("CONV_2D", "int8"): ("int32",),
     ("CONV_2D", "int16"): ("int64", "int32"),
@@ -112,7 +106,8 @@ def _by_tensor(graph: Graph) -> list[list[_Bias]]:
 
 def _biases(graph: Graph) -> Iterator[_Bias]:
     for subgraph, operator in graph.operators():
-        positions = _INPUT_WEIGHTS_BIAS.get(operator.type, ())
+        roles = ROLES.get(operator.type)
+        positions = (roles.activation, roles.weights, roles.bias) if roles else ()
         tensors = [tensor for position in positions if (tensor := subgraph.input(operator, position)) is not None]
         if len(tensors) < 3 or not tensors[2].is_constant or (operator.type, tensors[0].dtype) not in _DTYPES:
             continue

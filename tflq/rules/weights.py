@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tflq.flatbuffer import Graph
+from tflq.flatbuffer import ROLES, Graph
 from tflq.rules.violation import Place, Violation, places
 
+_WITHOUT_ZERO_POINT = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 WEIGHTS = {
-    "CONV_2D": (1,),
-    "DEPTHWISE_CONV_2D": (1,),
-    "FULLY_CONNECTED": (1,),
-    "TRANSPOSE_CONV": (1,),
+    **{type_: (ROLES[type_].weights,) for type_ in _WITHOUT_ZERO_POINT},
     "UNIDIRECTIONAL_SEQUENCE_LSTM": (*range(1, 9), 16),
 }
 """The inputs of an operator that are weights, where its kernel has no zero point for them."""
-_CHANNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}
 _LOWEST = {"int8": -127, "int4": -7}
 
 
@@ -46,9 +43,10 @@ def scales_match_shape(graph: Graph) -> Iterator[Violation]:
 def channels_have_scales(graph: Graph) -> Iterator[Violation]:
     """V2: the scales of weights lie along the output channels. Dense weights may have one scale or several."""
     for place in _weights(graph):
-        dimension, right = place.quantization.dimension, _CHANNELS.get(place.operator.type)
-        if place.quantization.is_per_axis and right is not None and dimension != right:
-            yield place.breaks("V2", f"scales along dimension {dimension}: kernels take them for those of {right}")
+        dimension, roles = place.quantization.dimension, ROLES.get(place.operator.type)
+        if place.quantization.is_per_axis and roles and dimension != roles.channels:
+            message = f"scales along dimension {dimension}: kernels take them for those of {roles.channels}"
+            yield place.breaks("V2", message)
 
 
 def _weights(graph: Graph) -> Iterator[Place]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -117,12 +116,9 @@ def _gather(report: Report, order: Order, section: str) -> Stored:
 def _key(order: Order, lesson: Lesson) -> str:
     """Of all that decides how training goes, so that a checkpoint is of use to nothing else."""
     plain = order.training.model_dump(mode="json", exclude={"dataset": True, "validation": {"dataset"}})
-    versions = [
-        importlib.metadata.version(name) for name in ("tensorflow", "tf-keras", "tensorflow-model-optimization")
-    ]
     data = [stored.contents() for stored in (lesson.samples, lesson.validation) if stored]
     settings = json.dumps([plain, order.techniques, lesson.inputs])
-    return cache.digest(cache.contents(order.model.path), settings, *data, *versions)
+    return cache.digest(cache.contents(order.model.path), settings, *data, *cache.versions(trains=True).values())
 
 
 def _from_logits(training: Training, trainable: Trainable, probe: Mapping[str, np.ndarray]) -> bool | None:

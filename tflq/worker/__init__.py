@@ -20,7 +20,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from tflq.worker.budget import Budget, Spending, end, largest
+from tflq.worker.budget import Budget, Spending, end, largest, processors
 from tflq.worker.child import ENVIRONMENT, work
 from tflq.worker.messages import (
     Done,
@@ -53,6 +53,7 @@ __all__ = [
     "Task",
     "Workers",
     "preload_tensorflow",
+    "processors",
 ]
 
 POLL_SECONDS = 0.2

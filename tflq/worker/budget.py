@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterable
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     import psutil
 
 GB = 10**9
+
+
+def processors() -> int:
+    """Those that this process may run on: a container, taskset or a batch system may leave it fewer than there are."""
+    return len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)

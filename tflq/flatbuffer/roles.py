@@ -1,0 +1,30 @@
+"""Where ops with weights read their activation, their weights and their bias."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Positions among the inputs of an operator with weights."""
+
+    activation: int
+    weights: int
+    bias: int
+    channels: int
+    """The dimension of the weights that the channels of the output lie along."""
+
+
+ROLES: Mapping[str, Roles] = MappingProxyType(
+    {
+        "CONV_2D": Roles(0, 1, 2, channels=0),
+        "DEPTHWISE_CONV_2D": Roles(0, 1, 2, channels=3),
+        "FULLY_CONNECTED": Roles(0, 1, 2, channels=0),
+        "TRANSPOSE_CONV": Roles(2, 1, 3, channels=0),
+        "CONV_3D": Roles(0, 1, 2, channels=4),
+    }
+)
+"""Of each such operator; what is not among them has no weights, or several kinds of them."""
