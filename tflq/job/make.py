@@ -231,7 +231,7 @@ class Maker:
         return [made.get(draft.name, draft) for draft in begun.drafts]
 
     def making(self, draft: Draft, source: Source, calibrations: Calibrations | None) -> Task[Any]:
-        """What makes the draft's file, from ranges where its mode takes any: it answers which ops it keeps in float."""
+        """What makes the draft's file, from ranges where its mode takes any; some tell which ops were kept in float."""
         assert draft.variant is not None
         stage, path = _stage(draft.name), self.path(draft)
         if calibrations is None or not draft.variant.needs_ranges or self.has_ranges_of_its_own:
