@@ -179,6 +179,12 @@ def test_strict_variant_is_studied_without_its_promise(recipes: Recipes) -> None
     assert not wide.report["is_relaxed"]
 
 
+def test_answers_of_other_shapes_are_no_answers(recipes: Recipes) -> None:
+    recipe = recipes.write("as_many_as_positive", ["int8"])
+    studied = Studies(recipe.parent, recipe.parent).study(recipe, exit_code=5)
+    assert "for the same sample, so they cannot be compared" in studied.ran.stderr
+
+
 def test_ops_that_the_recipe_keeps_are_not_studied(recipes: Recipes) -> None:
     recipe = recipes.write("tiny_dense", [{"mode": "int8", "keep_float": ["#1"]}])
     studied = Studies(recipe.parent, recipe.parent).study(recipe)
@@ -202,6 +208,7 @@ def test_model_that_cannot_be_observed_is_studied_by_its_trials(recipes: Recipes
             "--variant wild: no variant of that name has integer activations (did you mean 'wide'?); there are int8,"
             " wide",
         ),
+        (["int8"], ["--time", "1e-9"], "--time ends this before the variant itself is tried: give it more"),
         (
             [{"mode": "int8", "keep_float": ["nothing"]}],
             [],

@@ -24,7 +24,7 @@ from tflq.sensitivity.split import Split, split
 from tflq.sensitivity.sweep import Effect, Sweep
 from tflq.sensitivity.tensors import Activation, Loss, compare, first_bad, losses
 from tflq.strict import did_you_mean
-from tflq.trials import DECIDING, Bench, Limits, Trial, opened
+from tflq.trials import DECIDING, Bench, Figures, Limits, Spent, Trial, opened
 from tflq.worker import Task
 
 __all__ = ["REPORT", "Asked", "Outcome", "sensitivity"]
@@ -74,15 +74,13 @@ def _relaxed(variant: Mode) -> Mode:
 def _studied(bench: Bench, variant: Mode, by: By) -> Outcome:
     assert bench.recipe.calibration is not None
     trial = Trial(_relaxed(variant), bench.recipe.calibration.ranges)
-    select(bench.graph, variant.keep_float)
-    (whole,) = bench.run([trial])
-    if whole.figures is None:
-        raise ConversionError(f"{variant.name}: {whole.reason}")
+    select(bench.graph, variant.keep_float)  # which refuses what is not there, before anything is tried
+    base = _base(bench, trial, variant.name)
     graph, calibrations = bench.graph, bench.calibrations(trial.ranges)
     file = _file(bench, trial, calibrations)
     tensors, halves = _measured(bench, file)
     evidence = _evidence(bench, trial, calibrations, tensors)
-    sweep = Sweep(bench, trial, whole.figures)
+    sweep = Sweep(bench, trial, base)
     lost = tuple(losses(bench.float32, tensors))
     effects = sweep.run(_by_suspicion(_effects(evidence, by, tensors), lost), _leaky(evidence))
     return Outcome(
@@ -90,7 +88,7 @@ def _studied(bench: Bench, variant: Mode, by: By) -> Outcome:
         trial=trial,
         is_relaxed=variant.is_strict,
         by=by,
-        base=whole.figures,
+        base=base,
         samples=bench.sets.said,
         evaluation=bench.recipe.measured_on,
         tensors=tensors,
@@ -103,6 +101,17 @@ def _studied(bench: Bench, variant: Mode, by: By) -> Outcome:
         types={operator.index: operator.type for operator in graph.subgraphs[0].operators},
         is_spent=sweep.is_spent,
     )
+
+
+def _base(bench: Bench, trial: Trial, name: str) -> Figures:
+    """Of the variant as it is."""
+    try:
+        (whole,) = bench.run([trial])
+    except Spent:
+        raise RecipeError("--time ends this before the variant itself is tried: give it more") from None
+    if whole.figures is None:
+        raise ConversionError(f"{name}: {whole.reason}")
+    return whole.figures
 
 
 def _file(bench: Bench, trial: Trial, calibrations: Calibrations) -> Path:
@@ -145,8 +154,10 @@ def _effects(evidence: Evidence, by: By, tensors: tuple[Activation, ...]) -> Ite
     for one in tensors:
         worst[one.operator] = min(worst.get(one.operator, one.sqnr_db), one.sqnr_db)
     for group in inputs(graph):
-        (index,) = (i for i in subgraph.inputs if subgraph.tensors[i].name == group.input)
-        yield Effect(group, (), group.input, worst.get(None), (), tuple(of_activation(evidence, index)))
+        assert group.input is not None
+        known = {one.tensor: one.sqnr_db for one in tensors}.get(group.input)
+        name = subgraph.tensors[group.input].name
+        yield Effect(group, (), name, known, (), tuple(of_activation(evidence, group.input)))
     for group in groups(graph, by, able):
         yield _effect(evidence, group, worst)
 

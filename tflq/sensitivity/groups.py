@@ -20,8 +20,8 @@ class Group:
 
     name: str
     ops: tuple[int, ...]
-    input: str = ""
-    """Of the group that stands for an input of the model: it has no ops, only readers."""
+    input: int | None = None
+    """The tensor of the group that stands for an input of the model: it has no ops, only readers."""
 
 
 def groups(graph: Graph, by: By, candidates: Iterable[int]) -> tuple[Group, ...]:
@@ -41,7 +41,7 @@ def inputs(graph: Graph) -> tuple[Group, ...]:
     (subgraph, *_) = graph.subgraphs
     names = {index: name for signature in graph.signatures[:1] for name, index in signature.inputs}
     return tuple(
-        Group(f"input {names.get(index, '')}".strip(), (), subgraph.tensors[index].name)
+        Group(f"input {names.get(index, '')}".strip(), (), index)
         for index in subgraph.inputs
         if subgraph.tensors[index].is_float
     )
@@ -66,8 +66,8 @@ def readers(graph: Graph, group: Group, leaky: Collection[int]) -> frozenset[int
     for operator in subgraph.operators:
         for index in operator.inputs:
             by_tensor.setdefault(index, []).append(operator)
-    made = {tensor.index for tensor in subgraph.tensors if group.input and tensor.name == group.input}
-    made |= {index for op in group.ops for index in subgraph.operators[op].outputs}
+    made = {index for op in group.ops for index in subgraph.operators[op].outputs}
+    made |= set() if group.input is None else {group.input}
     return frozenset(_behind(by_tensor, made, leaky)) - {*group.ops}
 
 

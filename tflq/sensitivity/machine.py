@@ -67,8 +67,8 @@ def _effect(effect: Effect) -> dict[str, Any]:
         if won is None
         else asdict(won)
         | {
-            "db_per_kilobyte": won.db / (won.size_bytes / 1000) if won.size_bytes > 0 else None,
-            "db_per_float_op": won.db / max(won.float_ops, 1),
+            "db_per_kilobyte": won.db / (won.more_bytes / 1000) if won.more_bytes > 0 else None,
+            "db_per_float_op": won.db / max(won.more_float_ops, 1),
         },
         "causes": [asdict(cause) for cause in effect.causes],
         "trials": {name: _tried(getattr(effect, name)) for name in ("in_float", "alone", "with_readers")},

@@ -26,10 +26,10 @@ class Won:
     way: Way
     db: float
     metric: float | None
-    size_bytes: int
+    more_bytes: int
     """By which the file grows."""
-    float_ops: int
-    """More than without, neighbours included that cannot be integers then."""
+    more_float_ops: int
+    """Neighbours included that cannot be integers then."""
     worth: float
     """Decibels for each op in float, and less the more the file grows."""
 

@@ -73,7 +73,15 @@ def _row(effect: Effect, is_scored: bool) -> tuple[str, ...]:
         return (*what, *seen, *[""] * (4 if is_scored else 3))
     readers = f", {_numbers(effect.readers)}" if won.way == "with_readers" else ""
     metric = [f"{won.metric:+.4f}"] if is_scored and won.metric is not None else [""] * is_scored
-    return (what[0] + readers, what[1], *seen, f"{won.db:+.1f}", *metric, f"{won.size_bytes:+,}", f"{won.float_ops:+d}")
+    return (
+        what[0] + readers,
+        what[1],
+        *seen,
+        f"{won.db:+.1f}",
+        *metric,
+        f"{won.more_bytes:+,}",
+        f"{won.more_float_ops:+d}",
+    )
 
 
 def findings(outcome: Outcome) -> Iterator[str]:
@@ -92,7 +100,8 @@ def findings(outcome: Outcome) -> Iterator[str]:
 def _changed(outcome: Outcome, tried: Tried) -> str:
     """As the recipe would say it."""
     if tried.trial.ranges == outcome.trial.ranges:
-        return "per_channel: true" if not outcome.trial.variant.per_channel else "per_channel_dense: true"
+        keys = ("per_channel", "per_channel_dense")
+        return ", ".join(f"{key}: true" for key in keys if not getattr(outcome.trial.variant, key))
     ranges = tried.trial.ranges
     return f"ranges: {ranges if isinstance(ranges, str) else f'{{percentile: {ranges.percentile:g}}}'}"
 

@@ -50,9 +50,9 @@ def compare(report: Report, files: tuple[Path, Path], calls: Sequence[Sample], f
     for done, arrays in enumerate(calls, 1):
         truths, answers = (run(arrays) for run in runs)
         for name, truth in truths.items():
-            row, highest = errors(truth, answers[name]), np.abs(truth).reshape(-1, truth.shape[-1] if truth.ndim else 1)
-            sums[int(name)] = sums.get(int(name), np.zeros(len(row))) + row
-            peaks[int(name)] = np.maximum(peaks.get(int(name), 0), highest.max(0, initial=0))
+            if truth.shape == answers[name].shape and truth.size:  # a shape may depend on the numbers
+                sums[int(name)] = sums.get(int(name), 0) + errors(truth, answers[name])
+                peaks[int(name)] = _higher(peaks.get(int(name)), truth)
         report(done, len(calls))
     tensors = found.float32.tensors
     makers = {index: operator.index for operator in found.float32.operators for index in operator.outputs}
@@ -62,6 +62,14 @@ def compare(report: Report, files: tuple[Path, Path], calls: Sequence[Sample], f
         for index in order
         if index in sums
     )
+
+
+def _higher(known: np.ndarray | None, values: np.ndarray) -> np.ndarray:
+    """The largest magnitude in each channel, or of all where their number changes."""
+    peaks = np.abs(values.reshape(-1, values.shape[-1] if values.ndim else 1)).max(0)
+    if known is None or known.shape == peaks.shape:
+        return np.asarray(peaks if known is None else np.maximum(known, peaks))
+    return np.array([max(known.max(), peaks.max())])
 
 
 def _exposed(file: Path, outputs: Mapping[int, int], target: Path) -> Path:
