@@ -3,6 +3,8 @@
 docs/recipe.md            every key of a recipe, from the models that read it
 docs/zoo.md, keys         every key of a zoo
 docs/zoo.md, help         what `tflq batch --help` prints
+docs/search.md, help      what `tflq search --help` prints
+docs/sensitivity.md, help the same of `tflq sensitivity --help`
 README.md, help           what `tflq --help` prints
 README.md, modes          the modes and what each promises
 README.md, results         with --results: the tables of reports, which `make demo demo-qat` left on disk
@@ -25,6 +27,8 @@ from tflq.recipe import json_schema
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 ZOO = ROOT / "docs/zoo.md"
+SEARCH = ROOT / "docs/search.md"
+SENSITIVITY = ROOT / "docs/sensitivity.md"
 REPORTS = {
     "results": ROOT / "examples/digits/build/tflite/report.md",
     "training": ROOT / "examples/qat/build/tflite/report.md",
@@ -38,7 +42,15 @@ def main(arguments: list[str]) -> int:
         for name, report in REPORTS.items():
             readme = block(readme, name, results(report))
     zoo = block(block(ZOO.read_text(), "keys", zoo_keys()), "help", help_text("batch"))
-    wanted = {ROOT / "docs/recipe.md": reference(), README: readme, ZOO: zoo}
+    search = block(SEARCH.read_text(), "help", help_text("search"))
+    sensitivity = block(SENSITIVITY.read_text(), "help", help_text("sensitivity"))
+    wanted = {
+        ROOT / "docs/recipe.md": reference(),
+        README: readme,
+        ZOO: zoo,
+        SEARCH: search,
+        SENSITIVITY: sensitivity,
+    }
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if "--check" in arguments:
         for path in stale:

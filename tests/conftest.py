@@ -54,6 +54,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of models_planted.py: models, and their data."""
+    folder = tmp_path_factory.mktemp("planted")
+    preload_tensorflow()
+    made = subprocess.run([sys.executable, HERE / "models_planted.py", folder], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of .npz files with 24 rows each: vectors, pairs, images with labels, pixels, ids, sequences."""
     folder, random = tmp_path_factory.mktemp("data"), np.random.default_rng(1)

@@ -22,7 +22,20 @@ from tflq.recipe import Recipe, json_schema
 from tflq.result import Result as Report
 
 DATA = Path(__file__).parent / "data"
-COMMANDS = ["convert", "batch", "check", "init", "ops", "advise", "evaluate", "inspect", "schema", "cache"]
+COMMANDS = [
+    "convert",
+    "batch",
+    "check",
+    "init",
+    "ops",
+    "sensitivity",
+    "search",
+    "advise",
+    "evaluate",
+    "inspect",
+    "schema",
+    "cache",
+]
 
 MODES = "float32, dynamic, float16, int8, int8_only, int16x8, int16x8_only, qat_int8, qat_int8_only"
 

@@ -50,6 +50,8 @@ ROOMS = [
     "listing",
     "starter",
     "trials",
+    "sensitivity",
+    "search",
     "batch",
     "cli",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tflq.calibrate.calibrated import Calibrated, Observed, restored
 from tflq.calibrate.choose import Chosen, choose
 from tflq.calibrate.histogram import Histogram, count, histogram
-from tflq.calibrate.lint import Clip, refuse_infinite, refuse_infinite_ranges
+from tflq.calibrate.lint import FEWEST_CALLS, Clip, refuse_infinite, refuse_infinite_ranges, wider_by
 from tflq.calibrate.observe import (
     CONTROL_FLOW,
     Observation,
@@ -17,13 +17,16 @@ from tflq.calibrate.observe import (
     obstacle,
     shards,
 )
-from tflq.calibrate.ranges import Range
+from tflq.calibrate.ranges import JOINING, PASSING, Range
 from tflq.calibrate.samples import Gathered, Samples, fingerprint, gather
 from tflq.calibrate.section import Calibration, Method, Percentile, SampleCount, Seed
 from tflq.calibrate.weights import weights
 
 __all__ = [
     "CONTROL_FLOW",
+    "FEWEST_CALLS",
+    "JOINING",
+    "PASSING",
     "Calibrated",
     "Calibration",
     "Chosen",
@@ -54,4 +57,5 @@ __all__ = [
     "restored",
     "shards",
     "weights",
+    "wider_by",
 ]

@@ -93,7 +93,7 @@ def lone_samples(observation: Observation, gathered: Gathered) -> Iterator[str]:
     if calls < FEWEST_CALLS:
         return
     for call in sorted({*observation.minima.argmin(0).tolist(), *observation.maxima.argmax(0).tolist()}):
-        wider = _wider_by(observation, call)
+        wider = wider_by(observation, call)
         alone = wider[wider > ALONE]
         if len(alone) >= max(2, MANY * tensors):
             many = f"a call of {gathered.samples.per_call} samples from " if gathered.samples.per_call > 1 else ""
@@ -104,7 +104,7 @@ def lone_samples(observation: Observation, gathered: Gathered) -> Iterator[str]:
             )
 
 
-def _wider_by(observation: Observation, call: int) -> np.ndarray:
+def wider_by(observation: Observation, call: int) -> np.ndarray:
     """For each tensor how many times as wide its range is with that call as without."""
     others = np.arange(len(observation.minima)) != call
     with_it = _width(observation.minima.min(0), observation.maxima.max(0))

@@ -16,6 +16,8 @@ from tflq.cli.cache import show_cache
 from tflq.cli.ops import ops
 from tflq.cli.options import ExistingFile, File, Options, pass_options
 from tflq.cli.outcome import show
+from tflq.cli.search import search
+from tflq.cli.sensitivity import sensitivity
 from tflq.errors import RecipeError, TflqError
 
 if TYPE_CHECKING:
@@ -120,6 +122,8 @@ def init(options: Options, model: Path, target: Path | None) -> None:
 
 
 main.add_command(ops)
+main.add_command(sensitivity)
+main.add_command(search)
 
 
 @main.command()

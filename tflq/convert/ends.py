@@ -70,14 +70,11 @@ def _insert(holder: Any, side: Side, place: int, value: Any) -> None:
 
 
 def _convert(model: Any, side: Side, inner: int, outer: int) -> None:
-    is_input = side == "inputs"
-    code = schema.OperatorCodeT(
-        builtinCode=getattr(schema.BuiltinOperator, "DEQUANTIZE" if is_input else "QUANTIZE"), version=2
-    )
-    code.deprecatedBuiltinCode = code.builtinCode
-    source, target = (outer, inner) if is_input else (inner, outer)
-    operator = schema.OperatorT(opcodeIndex=edit.code_index(model, code), inputs=[source], outputs=[target])
-    model.subgraphs[0].operators.insert(0 if is_input else len(model.subgraphs[0].operators), operator)
+    operators = model.subgraphs[0].operators
+    if side == "inputs":
+        operators.insert(0, edit.conversion(model, "DEQUANTIZE", outer, inner))
+    else:
+        operators.append(edit.conversion(model, "QUANTIZE", inner, outer))
 
 
 def _scale(tensor: Any) -> float:

@@ -70,6 +70,13 @@ def reduction(model: Any, type_: str, inputs: list[int], output: int) -> Any:
     )
 
 
+def conversion(model: Any, type_: str, source: int, target: int) -> Any:
+    """A new QUANTIZE or DEQUANTIZE, not yet in its place."""
+    number = getattr(schema.BuiltinOperator, type_)
+    code = schema.OperatorCodeT(builtinCode=number, deprecatedBuiltinCode=number, version=2)
+    return schema.OperatorT(opcodeIndex=code_index(model, code), inputs=[source], outputs=[target])
+
+
 def _code(model: Any, builtin: int) -> int:
     codes = [_builtin(code) for code in model.operatorCodes]
     if builtin not in codes:

@@ -25,7 +25,7 @@ Report = Result | TflqError
 def to_json(report: Report | Sequence[Report]) -> str:
     """report.json, or a list of such where several are given; fields are only added within a schema version."""
     plain = [to_dict(one) for one in report] if isinstance(report, Sequence) else to_dict(report)
-    return json.dumps(_finite(plain), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(finite(plain), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def to_dict(report: Report) -> dict[str, Any]:
@@ -89,10 +89,10 @@ def _variant(variant: Variant) -> dict[str, Any]:
     }
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """NaN and infinity, which JSON does not have, as null."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

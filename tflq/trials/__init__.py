@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tflq.trials.bench import Bench, Limits, Spent, opened
+from tflq.trials.bench import Bench, Limits, Spent, is_trial, opened
 from tflq.trials.rows import Sets
 from tflq.trials.trial import CONFIRMING, DECIDING, Figure, Figures, Near, Set, Trial, Tried
 
@@ -19,5 +19,6 @@ __all__ = [
     "Spent",
     "Trial",
     "Tried",
+    "is_trial",
     "opened",
 ]

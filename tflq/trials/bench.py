@@ -25,9 +25,11 @@ from tflq.trials.journal import Journal
 from tflq.trials.rows import Sets, choose
 from tflq.trials.trial import CONFIRMING, DECIDING, Figures, Judging, Set, Trial, Tried, attempt, spread
 from tflq.trials.work import multiply_adds
-from tflq.worker import Done, Failed, Task, Workers, preload_tensorflow
+from tflq.worker import Done, Event, Failed, Said, Task, Workers, preload_tensorflow
 
 JOURNAL, LOG = "trials.jsonl", "trials.log"
+TRY = "try"
+"""Begins the names of the stages that are trials."""
 MOST = 1000
 """Samples to decide on."""
 AFFORDED = 15e9
@@ -60,7 +62,7 @@ class Bench:
     identity: str
     """Of all that decides what trials find, the trials themselves apart."""
     gathered: Gathered
-    tried: dict[str, Tried] = field(default_factory=dict)
+    tried: dict[Set, dict[str, Tried]] = field(default_factory=lambda: {DECIDING: {}, CONFIRMING: {}})
     """What was asked for since this bench stands, in that order."""
     _observed: dict[str, Calibrated] = field(default_factory=dict)
     _chosen: dict[str, Calibrations] = field(default_factory=dict)
@@ -71,19 +73,32 @@ class Bench:
         """The float32 file's."""
         return load(self.float32)
 
+    @property
+    def is_observed(self) -> bool:
+        """Whether the activations were observed from within, so that other ranges than minmax can be had."""
+        assert self.recipe.calibration is not None
+        chosen = self.calibrations(self.recipe.calibration.ranges).chosen
+        return chosen is not None and chosen.reason is None
+
     def run(self, trials: Sequence[Trial], on: Set = DECIDING) -> list[Tried]:
         """What each trial yields, in their order; raises Spent where the limits do not let all of them be made.
 
-        None that was made is lost then: each is in `tried`, and in the journal.
+        None that was made is lost then: each is in `tried`, and in the journal. The limits are those of deciding; what
+        confirms it comes on top.
         """
-        keys = [self._key(trial, on) for trial in trials]
-        new = {key: trial for key, trial in zip(keys, trials, strict=True) if key not in self.tried}
-        left = len(new) if self.limits.trials is None else max(self.limits.trials - len(self.tried), 0)
+        keys, known = [self._key(trial, on) for trial in trials], self.tried[on]
+        new = {key: trial for key, trial in zip(keys, trials, strict=True) if key not in known}
+        is_free = on == CONFIRMING or self.limits.trials is None
+        left = len(new) if is_free else max((self.limits.trials or 0) - len(known), 0)
         made = self._made(dict(islice(new.items(), left)), on)
-        self.tried.update({key: made[key] for key in new if key in made})
-        if any(key not in self.tried for key in keys):
+        known.update({key: made[key] for key in new if key in made})
+        if any(key not in known for key in keys):
             raise Spent
-        return [self.tried[key] for key in keys]
+        return [known[key] for key in keys]
+
+    def known(self, trial: Trial) -> Tried | None:
+        """What the trial yielded on the deciding samples, if it was made since this bench stands."""
+        return self.tried[DECIDING].get(self._key(trial, DECIDING))
 
     def _made(self, trials: dict[str, Trial], on: Set) -> dict[str, Tried]:
         """Those that the limits allow."""
@@ -91,7 +106,7 @@ class Bench:
         missing = [key for key in trials if key not in found]
         for trial in (trials[key] for key in missing if trials[key].variant.needs_ranges):
             self.calibrations(trial.ranges)
-        tasks = (self._task(key, trials[key], on) for key in missing if not self._is_late)
+        tasks = (self._task(key, trials[key], on) for key in missing if on == CONFIRMING or not self._is_late)
         for place, outcome in self.maker.workers.as_done(tasks, self.maker.jobs):
             key = missing[place]
             found[key] = _tried(trials[key], outcome)
@@ -108,7 +123,7 @@ class Bench:
         calibrations = self.calibrations(trial.ranges) if trial.variant.needs_ranges else None
         make = self.maker.making(draft, self.source, calibrations)
         arguments = (make, trial.variant, self.maker.path(draft), self.judging[on])
-        return Task(f"{trial.in_words} on {on} samples ({key[:6]})", attempt, arguments, make.error, make.remedy)
+        return Task(f"{TRY} {trial.in_words} ({key[:6]})", attempt, arguments, make.error, make.remedy)
 
     def _key(self, trial: Trial, on: Set) -> str:
         variant = trial.variant.model_dump_json(exclude={"name"})
@@ -127,6 +142,13 @@ class Bench:
             self._chosen[told] = maker.choose(self._observed[counting], self.gathered)
         return self._chosen[told]
 
+    def observed(self, method: Method) -> Calibrated:
+        """What those ranges are taken from."""
+        self.calibrations(method)
+        maker = _calibrated_by(self.maker, "ranges", method)
+        assert maker.recipe.calibration is not None
+        return self._observed[maker.recipe.calibration.counting]
+
 
 def _told(method: Method) -> str:
     return f"percentile {method.percentile!r}" if isinstance(method, Percentile) else method
@@ -142,6 +164,11 @@ def _calibrated_by(maker: Maker, key: str, value: Method | int) -> Maker:
     calibration = maker.recipe.calibration.model_copy(update={key: value})
     recipe = maker.recipe.model_copy(update={"calibration": calibration})
     return replace(maker, recipe=recipe, shelf=maker.shelf.of(recipe))
+
+
+def is_trial(event: Event) -> bool:
+    """Whether the event is of a single trial."""
+    return not isinstance(event, Said) and event.stage.startswith(f"{TRY} ")
 
 
 @contextmanager

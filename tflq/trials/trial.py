@@ -80,6 +80,8 @@ class Figures:
     drop: Figure | None
     """Of the metric, against the float32 file."""
     samples: int
+    fault: str
+    """What its answers betray, such as that they are NaN or always the same: then no figure makes it good."""
 
 
 @dataclass(frozen=True)
@@ -117,19 +119,18 @@ def _figures(report: Report, path: Path, variant: Mode, judging: Judging) -> Fig
     graph, metric = flatbuffer.load(path), judging.plan.evaluation.scoring
     held = judging.held.at(spread(judging.held.count, judging.afforded / max(work(graph), 1)))
     base, answers = held.base, record(report, path, held, judging.plan)
-    faults = [one for one in scores.suspicions(answers, base) if one.severity == "error"]
-    if faults:
-        raise EvaluationError(f"{faults[0].where} {faults[0].message}")
+    faults = [f"{one.where} {one.message}" for one in scores.suspicions(answers, base) if one.severity == "error"]
     score = scores.score(metric, base, answers, None) if metric else None
     return Figures(
         sha256=cache.sha256(path),
         size_bytes=graph.size_bytes,
         float_ops=sum(1 for _ in float_ops(graph)) if variant.is_integer else 0,
         work=work(graph),
-        outputs={name: Near(_sqnr_db(answers.errors[name]), _agreement(answers, name)) for name in answers.errors},
+        outputs=near(answers),
         metric=score.value if score else None,
         drop=Figure(score.drop, *score.ci95) if score else None,
         samples=held.count,
+        fault=faults[0] if faults else "",
     )
 
 
@@ -137,6 +138,11 @@ def spread(count: int, most: float) -> list[int]:
     """At most so many places of that count, or LEAST, evenly spread, since neighbours are often alike."""
     taken = int(min(count, max(most, LEAST)))
     return [place * count // taken for place in range(taken)]
+
+
+def near(answers: Record) -> dict[str, Near]:
+    """By output."""
+    return {name: Near(_sqnr_db(answers.errors[name]), _agreement(answers, name)) for name in answers.errors}
 
 
 def _sqnr_db(rows: np.ndarray) -> Figure:

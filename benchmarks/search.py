@@ -1,0 +1,95 @@
+"""A search against what a conversion takes: `python -m benchmarks.search RECIPE...`.
+
+For each recipe the stock converter makes int8 of its model from its calibration samples, in a process that has imported
+TensorFlow before it is timed; then a search, with nothing kept, is timed trial by trial.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tflq import load
+from tflq.calibrate import gather
+from tflq.pipeline import Settings
+from tflq.search import Asked, search, sentence
+from tflq.sources import prepare
+from tflq.trials import Limits, is_trial
+from tflq.worker import Event, Finished
+
+STOCK = "stock"
+RUNS = 3
+
+
+def main(recipes: list[Path]) -> None:
+    print("| recipe | stock int8, s | trials | one trial, s | share | all, s | found |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for recipe in recipes:
+        command = [sys.executable, "-m", "benchmarks.search", STOCK, str(recipe)]
+        before = [_stock_in_its_own_process(command) for _ in range(RUNS)]
+        taken, seconds, said = _searched(recipe)
+        stock = statistics.median([*before, *(_stock_in_its_own_process(command) for _ in range(RUNS))])
+        one = statistics.mean(taken)
+        print(
+            f"| {recipe.stem} | {stock:.2f} | {len(taken)} | {one:.2f} | {one / stock:.0%} | {seconds:.1f} | {said} |",
+            flush=True,
+        )
+
+
+def _searched(recipe: Path) -> tuple[list[float], float, str]:
+    """Seconds of each trial in its worker, of the whole search, and what was found."""
+    taken: list[float] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Finished) and is_trial(event):
+            taken.append(event.seconds)
+
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = load(recipe).model_copy(update={"output": Path(folder)})
+        start = time.monotonic()
+        outcome = search(loaded, Asked(), Settings(listen=listen), Limits(250))
+        return taken, time.monotonic() - start, sentence(outcome).split(";")[0]
+
+
+def _stock_in_its_own_process(command: list[str]) -> float:
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def stock(recipe: Path) -> None:
+    """Print the seconds of a conversion as a script makes it; the samples are made before."""
+    import tensorflow as tf
+
+    loaded = load(recipe)
+    assert loaded.calibration is not None
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare(_silent, loaded.model, loaded.inputs, Path(folder, "source"))
+        held = gather(_silent, loaded.calibration, loaded.inputs, prepared, Path(folder, "samples")).samples
+        calls = list(held.calls(range(held.number_of_calls)))
+
+        def feed() -> Iterator[dict[str, np.ndarray]]:
+            yield from calls
+
+        start = time.monotonic()
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(prepared.saved_model))
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = feed
+        converter.convert()
+        print(time.monotonic() - start)
+
+
+def _silent(*_: object) -> None:
+    pass
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == STOCK:
+        stock(Path(sys.argv[2]))
+    else:
+        main([Path(argument) for argument in sys.argv[1:]])

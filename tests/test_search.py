@@ -1,0 +1,298 @@
+"""What a search finds in models each of which one thing alone spoils, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from running import run_recipe
+
+from tflq.cli import main
+from tflq.recipe import load
+
+TFLQ = [sys.executable, "-c", "from tflq.cli import main; main(prog_name='tflq')"]
+
+
+@dataclass(frozen=True)
+class Searched:
+    ran: Result
+    output: Path
+    report: Any
+    """What search.json held after it."""
+
+    @property
+    def kept(self) -> list[str]:
+        """The types of the ops that were found to need floats."""
+        return [op["type"] for op in self.report["found"]["deciding"]["kept_in_float"]]
+
+
+@dataclass(frozen=True)
+class Searches:
+    """Writes recipes for planted models, and searches."""
+
+    folder: Path
+    planted: Path
+
+    def write(self, model: str, /, **keys: Any) -> Path:
+        stem = "digits_" if model == "digits" else ""
+        scored = {"label": "label", "metric": "top1"} if model == "digits" else {}
+        recipe: dict[str, Any] = {
+            "model": str(self.planted / model),
+            "calibration": {"dataset": {"npz": str(self.planted / f"{stem}calibration.npz")}, "samples": "all"},
+            "evaluation": {"dataset": {"npz": str(self.planted / f"{stem}evaluation.npz")}, **scored},
+            "variants": ["int8"],
+            "gates": {"max_metric_drop": 0.005} if scored else {"min_sqnr_db": 20},
+            "latency": "off",
+        }
+        file = self.folder / f"{model}.yaml"
+        file.write_text(yaml.safe_dump(recipe | keys, sort_keys=False))
+        return file
+
+    def search(self, recipe: Path, *options: str) -> Searched:
+        ran = CliRunner().invoke(main, ["search", str(recipe), *options])
+        output = Path(options[options.index("--output") + 1]) if "--output" in options else output_of(recipe)
+        file = output / "search.json"
+        return Searched(ran, output, json.loads(file.read_text()) if file.exists() else None)
+
+    def find(self, model: str, options: Sequence[str] = (), /, **keys: Any) -> Searched:
+        searched = self.search(self.write(model, **keys), *options)
+        assert searched.ran.exit_code == 0, searched.ran.output
+        return searched
+
+
+def output_of(recipe: Path) -> Path:
+    return recipe.parent / "build" / recipe.stem
+
+
+@pytest.fixture(scope="module")
+def unlike(tmp_path_factory: pytest.TempPathFactory, planted: Path) -> Searched:
+    return Searches(tmp_path_factory.mktemp("unlike"), planted).find("unlike")
+
+
+@pytest.fixture
+def searches(tmp_path: Path, planted: Path) -> Searches:
+    return Searches(tmp_path, planted)
+
+
+def shown_to_be_needed(searched: Searched) -> bool:
+    """Whether each op in float was taken back alone, and the bars then failed."""
+    needed = [one for one in searched.report["found"]["needed"] if one["key"] == "keep_float"]
+    failed = [not one["is_met_without"] and not all(one["without"]["meets"].values()) for one in needed]
+    return len(failed) == len(searched.kept) and all(failed)
+
+
+def test_an_outlier_is_mended_by_the_ops_that_see_it(searches: Searches) -> None:
+    searched = searches.find("outlier")
+    assert searched.report["found"]["deciding"]["mode"] == "int8"
+    assert searched.kept == ["MUL", "ABS", "FULLY_CONNECTED"]
+    assert shown_to_be_needed(searched)
+
+
+def test_a_concatenation_of_unlike_ranges_is_mended(unlike: Searched) -> None:
+    assert unlike.kept == ["CONCATENATION", "FULLY_CONNECTED"]
+    assert shown_to_be_needed(unlike)
+    said = unlike.ran.stdout
+    assert "int8, minmax, with CONCATENATION 'concat', FULLY_CONNECTED 'y' in float meets min_sqnr_db 20: " in said
+    assert "; without CONCATENATION 'concat' in float SQNR is " in said
+
+
+def test_weights_that_one_scale_does_not_bear_get_one_for_each_channel(searches: Searches) -> None:
+    searched = searches.find("spread", ["--modes", "int8"], converter={"per_channel": False})
+    assert searched.kept == []
+    (needed,) = searched.report["found"]["needed"]
+    assert (needed["key"], needed["is_met_without"]) == ("per_channel", False)
+    assert load(searched.output / "found.yaml").variants[0].per_channel is True
+
+
+def test_what_is_fixed_is_mended_otherwise(searches: Searches) -> None:
+    fixed = ["--modes", "int8", "--fixed", "per_channel"]
+    searched = searches.find("spread", fixed, converter={"per_channel": False})
+    assert len(searched.kept) == 1
+    assert shown_to_be_needed(searched)
+    assert load(searched.output / "found.yaml").variants[0].per_channel is False
+
+
+def test_a_poisoned_sample_is_mended_by_ranges(searches: Searches) -> None:
+    calibration = {"dataset": {"npz": str(searches.planted / "poisoned.npz")}, "samples": "all"}
+    fixed = ["--fixed", "per_channel", "--fixed", "per_channel_dense"]
+    searched = searches.find("plain", fixed, calibration=calibration)
+    assert searched.kept == []
+    assert load(searched.output / "found.yaml").calibration.ranges != "minmax"
+    (needed,) = searched.report["found"]["needed"]
+    assert (needed["key"], needed["is_met_without"]) == ("ranges", False)
+
+
+def test_found_recipe_makes_the_file_that_was_found(unlike: Searched) -> None:
+    found = unlike.output / "found.yaml"
+    assert not [line for line in found.read_text().splitlines() if line.split(": ")[-1].startswith("/")]
+    ran = run_recipe(found)
+    assert ran.codes == {"int8": 0}
+    assert ran.output == unlike.output / "found"
+    assert ran.variant("int8").file.sha256 == unlike.report["found"]["deciding"]["figures"]["sha256"]
+
+
+@pytest.mark.slow
+def test_digits_meet_half_a_point(searches: Searches) -> None:
+    recipe = searches.write("digits", evaluation=evaluation_of_digits(searches, samples=300))
+    searched = searches.search(recipe)
+    assert searched.ran.exit_code == 0, searched.ran.output
+    report = searched.report
+    confirmed = report["found"]["confirming"]["figures"]
+    assert confirmed["drop"]["value"] <= 0.005
+    assert confirmed["samples"] == 300
+    assert report["samples"].endswith("confirmed on the 300 that it does")
+    assert report["trials"][0]["figures"]["drop"]["value"] > 0.005
+    assert shown_to_be_needed(searched)
+    assert run_recipe(searched.output / "found.yaml").result.exit_code == 0
+
+
+def evaluation_of_digits(searches: Searches, samples: int) -> dict[str, Any]:
+    rows = {"npz": str(searches.planted / "digits_evaluation.npz")}
+    return {"dataset": rows, "label": "label", "metric": "top1", "samples": samples}
+
+
+@pytest.mark.slow
+def test_the_same_again_and_after_a_kill(searches: Searches) -> None:
+    recipe = searches.write("unlike")
+    whole = searches.search(recipe, "--output", str(searches.folder / "whole"))
+    again = searches.search(recipe, "--output", str(searches.folder / "again"))
+    assert (whole.ran.exit_code, again.ran.exit_code) == (0, 0)
+    killed = searches.folder / "killed"
+    kill_after_trials(5, [*TFLQ, "search", str(recipe), "--output", str(killed)], killed / "trials.jsonl")
+    left = len((killed / "trials.jsonl").read_text().splitlines())
+    assert not (killed / "search.json").exists()
+    searches.search(recipe, "--output", str(killed))
+    assert len((killed / "trials.jsonl").read_text().splitlines()) > left
+    texts = {name: (searches.folder / name / "search.json").read_text() for name in ("whole", "again", "killed")}
+    assert texts["whole"] == texts["again"] == texts["killed"]
+    recipes = {name: load(searches.folder / name / "found.yaml") for name in texts}
+    assert recipes["whole"].variants == recipes["again"].variants == recipes["killed"].variants
+
+
+def kill_after_trials(count: int, command: Sequence[str], journal: Path) -> None:
+    """Kill the process and its workers by force once so many trials are in the journal."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    until = time.monotonic() + 120
+    while not journal.exists() or journal.read_text().count("\n") < count:
+        assert process.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_where_nothing_meets_the_bar_it_says_what_came_closest(searches: Searches) -> None:
+    recipe = searches.write("unlike")
+    output_of(recipe).mkdir(parents=True)
+    (output_of(recipe) / "found.yaml").touch()
+    searched = searches.search(recipe, "--min-sqnr", "90")
+    assert searched.ran.exit_code == 1
+    assert "nothing that was tried meets min_sqnr_db 90; of " in searched.ran.stdout
+    assert "the closest is " in searched.ran.stdout
+    assert searched.report["verdict"] == "not met"
+    assert searched.report["found"] is None
+    modes = {trial["mode"] for trial in searched.report["trials"]}
+    assert modes == {"int8", "int16x8", "dynamic", "float16"}
+    assert searched.report["closest"]["mode"] == "float16"
+    assert not (searched.output / "found.yaml").exists()
+
+
+@pytest.mark.slow
+def test_what_seems_to_meet_the_bar_is_refuted_by_other_samples(searches: Searches) -> None:
+    """With a bar just above what the deciding samples show, the confirming ones decide."""
+    first = searches.find("outlier", ["--modes", "int8"])
+    sides = ("deciding", "confirming")
+    values = {side: first.report["found"][side]["figures"]["outputs"]["y"]["sqnr_db"]["value"] for side in sides}
+    if values["confirming"] > values["deciding"]:
+        pytest.skip("the confirming samples are the easier ones")
+    bar = (values["deciding"] + values["confirming"]) / 2
+    searched = searches.search(searches.write("outlier"), "--modes", "int8", "--min-sqnr", f"{bar:.3f}")
+    refuted = searched.report["refuted"]
+    assert [one["figures"]["outputs"]["y"]["sqnr_db"]["value"] for one in refuted][:1] == [values["confirming"]]
+    if searched.ran.exit_code == 0:
+        assert searched.report["found"]["confirming"]["figures"]["outputs"]["y"]["sqnr_db"]["value"] >= bar
+        assert (
+            searched.report["found"]["deciding"]["kept_in_float"] != first.report["found"]["deciding"]["kept_in_float"]
+        )
+
+
+def test_limits_end_a_search_which_tells_so(searches: Searches) -> None:
+    searched = searches.search(searches.write("unlike"), "--max-trials", "3")
+    assert searched.ran.exit_code == 1
+    assert len(searched.report["trials"]) == 3
+    assert "the limits ended the search after 3 trials, so there may be better" in searched.ran.stdout
+    longer = searches.search(searches.write("unlike"), "--max-trials", "21")
+    assert longer.report["trials"][:3] == searched.report["trials"]
+
+
+def test_strict_recipes_are_searched_without_floats(searches: Searches) -> None:
+    searched = searches.search(searches.write("unlike", variants=["int8_only"]))
+    assert searched.ran.exit_code == 1
+    assert {trial["mode"] for trial in searched.report["trials"]} == {"int8_only", "int16x8_only"}
+    assert not any(trial["kept_in_float"] for trial in searched.report["trials"])
+
+
+def test_a_variant_s_own_options_are_kept(searches: Searches) -> None:
+    own = {"mode": "int8", "name": "edge", "inference_input_type": "int8", "keep_float": ["CONCATENATION"]}
+    searched = searches.find("unlike", ["--variant", "edge"], variants=["float32", own])
+    (variant,) = load(searched.output / "found.yaml").variants
+    assert (variant.name, variant.inference_input_type) == ("edge", "int8")
+    assert variant.keep_float == ("CONCATENATION", "y")
+    assert searched.kept == ["FULLY_CONNECTED"]
+
+
+@pytest.mark.slow
+def test_the_fastest_is_not_the_smallest(searches: Searches) -> None:
+    smallest = searches.find("outlier", ["--fixed", "keep_float", "--min-sqnr", "10"])
+    fastest = searches.find("outlier", ["--goal", "latency", "--min-sqnr", "10"])
+    assert smallest.report["found"]["deciding"]["mode"] == "int16x8"
+    assert fastest.report["found"]["deciding"]["mode"] == "int8"
+
+
+@pytest.mark.parametrize(
+    ("options", "keys", "said"),
+    [
+        ([], {"gates": {}}, "how good is good enough? Give --max-drop"),
+        (["--max-drop", "0.1"], {"gates": {}}, "gates.max_metric_drop: needs evaluation.metric"),
+        (["--variant", "int9"], {}, "--variant int9: no variant to search within (did you mean 'int8'?)"),
+        (["--modes", "int9"], {}, "'int9' is not one of int8, int16x8"),
+        ([], {"calibration": None, "variants": ["dynamic"]}, "give calibration, with a dataset"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(
+    searches: Searches, options: Sequence[str], keys: dict[str, Any], said: str
+) -> None:
+    ran = searches.search(searches.write("unlike", **keys), *options).ran
+    assert (ran.exit_code, said in ran.stderr) == (2, True), ran.stderr
+
+
+def test_json_goes_to_standard_output_alone(searches: Searches) -> None:
+    searched = searches.find("unlike", ["--json", "--modes", "int8", "--fixed", "ranges"])
+    assert json.loads(searched.ran.stdout) == searched.report
+    assert searched.ran.stderr == ""
+
+
+def test_front_is_what_nothing_beats(unlike: Searched) -> None:
+    report = unlike.report
+    points = [report["trials"][place]["figures"] for place in report["front"]]
+    pairs = [(figures["size_bytes"], figures["outputs"]["y"]["sqnr_db"]["value"]) for figures in points]
+    assert pairs == sorted(pairs)
+    assert [sqnr for _, sqnr in pairs] == sorted({sqnr for _, sqnr in pairs})
+    for trial in report["trials"]:
+        figures = trial["figures"]
+        if figures:
+            assert any(
+                size <= figures["size_bytes"] and sqnr >= figures["outputs"]["y"]["sqnr_db"]["value"]
+                for size, sqnr in pairs
+            )

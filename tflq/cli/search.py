@@ -1,0 +1,175 @@
+"""`tflq search`: the smallest or fastest file that meets the bars."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tflq.cli import options as option
+from tflq.cli.boundary import boundary
+from tflq.cli.options import File, Options, pass_options
+
+if TYPE_CHECKING:
+    from tflq.recipe import Recipe
+    from tflq.search import Goal, Outcome
+    from tflq.worker import Listener
+
+MODES = ("int8", "int16x8", "int8_only", "int16x8_only", "dynamic", "float16")
+KEYS = ("ranges", "bias_correction", "per_channel", "per_channel_dense", "keep_float")
+
+
+class _Modes(click.ParamType[tuple[str, ...]]):
+    """Modes with commas between."""
+
+    name = "MODE,MODE"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> tuple[str, ...]:
+        modes = value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(","))
+        for mode in modes:
+            if mode not in MODES:
+                self.fail(f"{mode!r} is not one of {', '.join(MODES)}", parameter, context)
+        return modes
+
+
+WIDE = 160
+"""Columns of a table that goes to a file."""
+
+
+@dataclass
+class Asking:
+    """What is said of the search itself."""
+
+    goal: Goal = "size"
+    variant: str | None = None
+    modes: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
+    max_trials: int = 250
+    time: float | None = None
+    gates: list[str] = field(default_factory=list)
+    """Overrides of the recipe's."""
+
+
+def _asking(context: click.Context) -> Asking:
+    found: Asking = context.meta.setdefault(__name__, Asking())
+    return found
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    setattr(_asking(context), str(parameter.name), value)
+
+
+def _option(name: str, type_: Any, help_: str, metavar: str | None = None) -> Callable[[Any], Any]:
+    default = getattr(Asking, name.removeprefix("--").replace("-", "_"))
+    return click.option(
+        name,
+        type=type_,
+        metavar=metavar,
+        help=help_,
+        default=default or None,
+        multiple=name == "--fixed",
+        show_default=bool(default),
+        callback=_keep,
+        expose_value=False,
+    )
+
+
+def _bar(name: str, gate: str, type_: click.ParamType[float], help_: str) -> Callable[[Any], Any]:
+    """An option that takes the place of a gate of the recipe."""
+    metavar = name.rpartition("-")[2].upper()
+
+    def keep(context: click.Context, _: click.Parameter, value: float | None) -> None:
+        if value is not None:
+            _asking(context).gates.append(f"gates.{gate}={value!r}")
+
+    return click.option(name, type=type_, metavar=metavar, callback=keep, expose_value=False, help=help_)
+
+
+@click.command()
+@click.argument("recipe", type=File)
+@_bar(
+    "--max-drop",
+    "max_metric_drop",
+    click.FloatRange(min=0),
+    "How far the metric may drop; by default gates.max_metric_drop.",
+)
+@_bar(
+    "--min-agreement",
+    "min_agreement",
+    click.FloatRange(0, 1),
+    "The share of samples whose top class must be the float model's.",
+)
+@_bar("--min-sqnr", "min_sqnr_db", click.FLOAT, "The SQNR in dB that every output must have.")
+@_option("--goal", click.Choice(["size", "latency"]), "What is to be least.")
+@_option("--variant", None, "Search within this variant of RECIPE: its mode, and its options to begin with.", "NAME")
+@_option("--modes", _Modes(), "Search within these modes, such as int8,int16x8.")
+@_option("--fixed", click.Choice(KEYS), f"Leave it as RECIPE has it: {', '.join(KEYS)}; may be repeated.", "KEY")
+@_option("--max-trials", click.IntRange(min=1), "Make no more trials than that.", "N")
+@_option("--time", click.FloatRange(min=0, min_open=True), "Begin no trial after that time.", "SECONDS")
+@option.overriding
+@option.output
+@option.json
+@option.verbose
+@option.timeout
+@pass_options
+@click.pass_context
+def search(context: click.Context, options: Options, recipe: Path) -> None:
+    """Find the smallest or fastest file that meets the bars.
+
+    Modes, methods of ranges, options, and ops kept in float are tried on some samples, and what was found is confirmed
+    on others. The bars are the gates of RECIPE. Beside its files, found.yaml is what `tflq convert` makes it from, and
+    search.json has all trials. A search that was stopped goes on. Where nothing meets the bars, the exit code is 1.
+    """
+    from tflq import search as searching
+    from tflq.cache import default_store
+    from tflq.pipeline import Settings
+    from tflq.recipe import load
+    from tflq.trials import Limits
+
+    with boundary(options.as_json):
+        said = _asking(context)
+        loaded = load(recipe, [*options.overrides, *said.gates])
+        loaded = loaded if options.output is None else loaded.model_copy(update={"output": options.output})
+        asked = searching.Asked(said.goal, said.variant, said.modes or (), frozenset(said.fixed))
+        with display(options) as listen:
+            settings = Settings(timeout=options.timeout, listen=listen, store=default_store())
+            outcome = searching.search(loaded, asked, settings, Limits(said.max_trials, said.time))
+    _show(outcome, loaded, options.as_json)
+    sys.exit(outcome.exit_code)
+
+
+@contextmanager
+def display(options: Options) -> Iterator[Listener]:
+    """Where nobody looks at bars, single trials are not worth a line each."""
+    from rich.console import Console
+
+    from tflq.cli.display import Display
+    from tflq.trials import is_trial
+
+    with Display(Console(stderr=True), options.verbose, is_silent=options.as_json) as shown:
+        yield shown if shown.console.is_terminal else lambda event: None if is_trial(event) else shown(event)
+
+
+def _show(outcome: Outcome, recipe: Recipe, as_json: bool) -> None:
+    from rich.console import Console
+
+    from tflq.recipe import warnings
+    from tflq.search import FOUND, machine, sentence, table
+
+    if as_json:
+        click.echo(machine.to_json(outcome), nl=False)
+        return
+    console = Console()
+    console = console if console.is_terminal else Console(width=WIDE)
+    for warning in warnings(recipe):
+        click.echo(f"{click.style('note:', fg='yellow')} {warning}", err=True)
+    console.print(outcome.samples[0].upper() + outcome.samples[1:] + ".", highlight=False, soft_wrap=True)
+    console.print(table.grid(outcome))
+    console.print(sentence(outcome), highlight=False, markup=False, soft_wrap=True)
+    if outcome.found:
+        console.print(f"recipe: {recipe.output / FOUND}", highlight=False, markup=False, soft_wrap=True)

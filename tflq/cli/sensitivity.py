@@ -1,0 +1,109 @@
+"""`tflq sensitivity`: which ops lose what as integers, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tflq.cli import options as option
+from tflq.cli.boundary import boundary
+from tflq.cli.options import File, Options, pass_options
+from tflq.cli.search import WIDE, display
+
+if TYPE_CHECKING:
+    from tflq.recipe import Recipe
+    from tflq.sensitivity import Outcome
+    from tflq.sensitivity.groups import By
+
+
+@dataclass
+class Asking:
+    variant: str | None = None
+    by: By = "op"
+    max_trials: int | None = None
+    time: float | None = None
+
+
+def _asking(context: click.Context) -> Asking:
+    found: Asking = context.meta.setdefault(__name__, Asking())
+    return found
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    setattr(_asking(context), str(parameter.name), value)
+
+
+def _option(name: str, type_: Any, help_: str, metavar: str | None = None) -> Callable[[Any], Any]:
+    default = getattr(Asking, name.removeprefix("--").replace("-", "_"))
+    return click.option(
+        name,
+        type=type_,
+        metavar=metavar,
+        help=help_,
+        default=default,
+        show_default=bool(default),
+        callback=_keep,
+        expose_value=False,
+    )
+
+
+@click.command()
+@click.argument("recipe", type=File)
+@_option("--variant", None, "Study this variant of RECIPE, not the first that is calibrated.", "NAME")
+@_option("--by", click.Choice(["op", "type", "layer"]), "Try single ops, or all of a type or layer at once.")
+@_option("--max-trials", click.IntRange(min=1), "Make no more trials than that.", "N")
+@_option("--time", click.FloatRange(min=0, min_open=True), "Begin no trial after that time.", "SECONDS")
+@option.overriding
+@option.output
+@option.json
+@option.verbose
+@option.timeout
+@pass_options
+@click.pass_context
+def sensitivity(context: click.Context, options: Options, recipe: Path) -> None:
+    """Show which ops of a variant lose accuracy as integers, and why.
+
+    Each op is tried in float while the others are integers, and as an integer while the others are in float; every
+    activation is compared with the float model's. What wins most for each byte and each op in float stands first, with
+    its cause. A study that was stopped goes on. All of it is written to sensitivity.json, beside RECIPE's files.
+    """
+    from tflq import sensitivity as study
+    from tflq.cache import default_store
+    from tflq.pipeline import Settings
+    from tflq.recipe import load
+    from tflq.trials import Limits
+
+    with boundary(options.as_json):
+        loaded = load(recipe, options.overrides)
+        loaded = loaded if options.output is None else loaded.model_copy(update={"output": options.output})
+        said = _asking(context)
+        with display(options) as listen:
+            settings = Settings(timeout=options.timeout, listen=listen, store=default_store())
+            limits = Limits(said.max_trials, said.time)
+            outcome = study.sensitivity(loaded, study.Asked(said.variant, said.by), settings, limits)
+    _show(outcome, loaded, options.as_json)
+
+
+def _show(outcome: Outcome, recipe: Recipe, as_json: bool) -> None:
+    from rich.console import Console
+
+    from tflq.recipe import warnings
+    from tflq.sensitivity import REPORT, machine, table
+
+    if as_json:
+        click.echo(machine.to_json(outcome), nl=False)
+        return
+    console = Console()
+    console = console if console.is_terminal else Console(width=WIDE)
+    for warning in warnings(recipe):
+        click.echo(f"{click.style('note:', fg='yellow')} {warning}", err=True)
+    for line in table.lines(outcome):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(table.grid(outcome, console.width))
+    for line in table.findings(outcome):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"report: {recipe.output / REPORT}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,97 @@
+"""Outcome → search.json; the same search yields the same bytes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from dataclasses import asdict
+from typing import Any
+
+from tflq.calibrate import Method, Percentile
+from tflq.report.machine import finite
+from tflq.search.hunt import Found, Needed
+from tflq.search.outcome import Outcome, sentence
+from tflq.search.space import kept_by_search
+from tflq.trials import Tried
+
+SCHEMA_VERSION = 1
+
+
+def to_json(outcome: Outcome) -> str:
+    """search.json; fields are only added within a schema version."""
+    return json.dumps(finite(to_dict(outcome)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_dict(outcome: Outcome) -> dict[str, Any]:
+    numbers = {id(tried): number for number, tried in enumerate(outcome.tried)}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tflq": importlib.metadata.version("tflq"),
+        "name": outcome.name,
+        "goal": outcome.goal,
+        "bars": {bar.kind: bar.value for bar in outcome.bars},
+        "samples": outcome.samples,
+        "metric": outcome.metric,
+        "float32_bytes": outcome.float32_bytes,
+        "verdict": _verdict(outcome),
+        "sentence": sentence(outcome),
+        "limits_ended_it": outcome.is_spent,
+        "found": _found(outcome, outcome.found) if outcome.found else None,
+        "closest": _named(outcome, outcome.closest) if outcome.closest and not outcome.found else None,
+        "refuted": [_named(outcome, tried) for tried in outcome.refuted],
+        "front": [numbers[id(tried)] for tried in outcome.front],
+        "trials": [_tried(outcome, tried) for tried in outcome.tried],
+        "exit_code": outcome.exit_code,
+    }
+
+
+def _verdict(outcome: Outcome) -> str:
+    if outcome.found is None:
+        return "not met"
+    return "met" if outcome.is_certain else "met, not for certain"
+
+
+def _found(outcome: Outcome, found: Found) -> dict[str, Any]:
+    return {
+        "deciding": _named(outcome, found.deciding),
+        "confirming": _named(outcome, found.confirming),
+        "needed": [_needed(outcome, needed) for needed in found.needed],
+    }
+
+
+def _needed(outcome: Outcome, needed: Needed) -> dict[str, Any]:
+    op = needed.change.op
+    return {
+        "key": needed.change.key,
+        "op": None if op is None else _op(outcome, op),
+        "is_met_without": needed.is_met,
+        "without": _tried(outcome, needed.tried),
+    }
+
+
+def _named(outcome: Outcome, tried: Tried) -> dict[str, Any]:
+    """With the names of the ops, not their numbers alone."""
+    plain = _tried(outcome, tried)
+    return plain | {"kept_in_float": [_op(outcome, op) for op in plain["kept_in_float"]]}
+
+
+def _op(outcome: Outcome, op: int) -> dict[str, Any]:
+    return {"index": op, "type": outcome.types[op], "name": outcome.names[op]}
+
+
+def _tried(outcome: Outcome, tried: Tried) -> dict[str, Any]:
+    trial = tried.trial
+    return {
+        "trial": trial.in_words,
+        "mode": trial.variant.mode,
+        "ranges": _method(trial.ranges) if trial.variant.needs_ranges else None,
+        "options": trial.variant.model_dump(mode="json", exclude={"mode", "name", "trained", "keep_float"}),
+        "kept_in_float": kept_by_search(trial, outcome.space.home(trial)),
+        "figures": asdict(tried.figures) if tried.figures else None,
+        "meets": {bar.kind: bar.excess(tried.figures) <= 0 for bar in outcome.bars} if tried.figures else None,
+        "reason": tried.reason or None,
+    }
+
+
+def _method(method: Method) -> Any:
+    return method.model_dump() if isinstance(method, Percentile) else method

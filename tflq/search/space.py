@@ -1,0 +1,158 @@
+"""What a search may vary, and what the recipe would have it be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from tflq.calibrate import Method, Percentile
+from tflq.errors import RecipeError
+from tflq.modes import CALIBRATED, Mode, ModeName, named
+from tflq.recipe import Recipe
+from tflq.strict import did_you_mean
+from tflq.trials import Trial
+
+Goal = Literal["size", "latency"]
+Key = Literal["ranges", "bias_correction", "per_channel", "per_channel_dense", "keep_float"]
+KEYS: tuple[str, ...] = get_args(Key)
+
+PERCENTILES = tuple(Percentile(percentile=percent) for percent in (99.999, 99.99, 99.9))
+METHODS: dict[int, tuple[Method, ...]] = {8: ("minmax", "mse", *PERCENTILES), 16: ("minmax", "mse")}
+"""Of ranges, for activations of so many bits: 16 have room for rare values."""
+TOGGLES: dict[str, tuple[object, ...]] = {
+    "bias_correction": ("auto", "on", "off"),
+    "per_channel": (True, False),
+    "per_channel_dense": (True, False),
+}
+LAST_RESORT: tuple[ModeName, ...] = ("dynamic", "float16")
+DEFAULT: tuple[ModeName, ...] = ("int8", "int16x8", *LAST_RESORT)
+STRICT: tuple[ModeName, ...] = ("int8_only", "int16x8_only")
+SEARCHED: tuple[ModeName, ...] = (*DEFAULT[:2], *STRICT, *LAST_RESORT)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says of a search; the bars are the recipe's gates."""
+
+    goal: Goal = "size"
+    variant: str | None = None
+    """Search within this variant of the recipe."""
+    modes: tuple[str, ...] = ()
+    """Search within these modes; by default all, or the strict ones where the recipe has integers throughout."""
+    fixed: frozenset[str] = frozenset()
+    """Keys that stay as the recipe has them."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One way in which a trial differs from what the recipe asks for, and the trial without it."""
+
+    key: Key
+    op: int | None
+    """Of keep_float the op's number."""
+    without: Trial
+
+
+@dataclass(frozen=True)
+class Space:
+    """The variants to begin with, and the ways to change them."""
+
+    families: tuple[Mode, ...]
+    """With integer activations, from the smallest and fastest."""
+    last: tuple[Mode, ...]
+    """Of what is left where no integers will do."""
+    asked: Method
+    methods: dict[int, tuple[Method, ...]]
+    fixed: frozenset[str]
+
+    def plain(self, family: Mode) -> list[Trial]:
+        """One for each method of ranges, the recipe's first."""
+        return [Trial(family, method) for method in self.methods[family.activation_bits]]
+
+    def toggled(self, trial: Trial, key: str) -> list[Trial]:
+        """The trial with each other value of that option."""
+        is_idle = key == "per_channel_dense" and not trial.variant.per_channel
+        values = () if key in self.fixed or is_idle else TOGGLES[key]
+        held = getattr(trial.variant, key)
+        return [with_option(trial, key, value) for value in values if value != held]
+
+    def may_keep_float(self, family: Mode) -> bool:
+        """A mode of integers throughout promises that nothing is in float."""
+        return "keep_float" not in self.fixed and not family.is_strict
+
+    def home(self, trial: Trial) -> Trial:
+        """What the recipe asks for in that mode."""
+        (family,) = [one for one in (*self.families, *self.last) if one.mode == trial.variant.mode]
+        return Trial(family, self.asked)
+
+    def changes(self, trial: Trial) -> list[Change]:
+        """All that the trial has otherwise than the recipe asks for."""
+        return list(self._changes(trial, self.home(trial)))
+
+    def _changes(self, trial: Trial, home: Trial) -> Iterator[Change]:
+        if trial.variant.needs_ranges and trial.ranges != home.ranges:
+            yield Change("ranges", None, replace(trial, ranges=home.ranges))
+        for key in ("bias_correction", "per_channel", "per_channel_dense"):
+            value = getattr(home.variant, key)
+            if getattr(trial.variant, key) != value:
+                yield Change(key, None, with_option(trial, key, value))
+        kept = kept_by_search(trial, home)
+        for op in kept:
+            yield Change("keep_float", op, keeping(trial, home, [other for other in kept if other != op]))
+
+
+def with_option(trial: Trial, key: str, value: object) -> Trial:
+    return replace(trial, variant=trial.variant.model_copy(update={key: value}))
+
+
+def keeping(trial: Trial, home: Trial, ops: Sequence[int]) -> Trial:
+    """The trial with those ops in float, by their numbers, besides what the recipe keeps."""
+    added = (f"#{op}" for op in sorted(ops))
+    return with_option(trial, "keep_float", (*home.variant.keep_float, *added))
+
+
+def kept_by_search(trial: Trial, home: Trial) -> list[int]:
+    """The ops that the trial has in float and the recipe has not."""
+    return [int(one[1:]) for one in trial.variant.keep_float[len(home.variant.keep_float) :]]
+
+
+def space(recipe: Recipe, asked: Asked, is_observed: bool) -> Space:
+    """RecipeError where what is asked for is not there; `is_observed`: whether other methods than minmax can be had."""
+    assert recipe.calibration is not None
+    variants = _variants(recipe, asked)
+    own = recipe.calibration.ranges
+    methods = {bits: (own, *(one for one in some if one != own)) for bits, some in METHODS.items()}
+    if "ranges" in asked.fixed or not is_observed:
+        methods = dict.fromkeys(METHODS, (own,))
+    families = tuple(one for one in variants if one.needs_ranges)
+    last = tuple(one for one in variants if not one.needs_ranges)
+    return Space(families, last, own, methods, asked.fixed)
+
+
+def _variants(recipe: Recipe, asked: Asked) -> list[Mode]:
+    given = [one for one in recipe.variants if not one.trained and one.mode in SEARCHED]
+    if asked.variant is not None:
+        names = [one.name for one in given]
+        if asked.variant not in names:
+            hint = did_you_mean(asked.variant, names)
+            raise RecipeError(
+                f"--variant {asked.variant}: no variant to search within{hint}; there are {_listed(names)}"
+            )
+        return [one for one in given if one.name == asked.variant]
+    modes = asked.modes or _default_modes(given)
+    ordered = [mode for mode in SEARCHED if mode in modes]
+    return [next((one for one in given if one.mode == mode), _default(mode, recipe)) for mode in ordered]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or f"none: give one of the modes {', '.join(SEARCHED)}"
+
+
+def _default_modes(given: Sequence[Mode]) -> tuple[ModeName, ...]:
+    integer = [one for one in given if one.mode in CALIBRATED]
+    return STRICT if integer and all(one.is_strict for one in integer) else DEFAULT
+
+
+def _default(mode: ModeName, recipe: Recipe) -> Mode:
+    return named(mode).with_defaults(recipe.converter)

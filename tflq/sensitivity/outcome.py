@@ -1,0 +1,49 @@
+"""What a study of sensitivity yields, as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tflq.evaluate import Evaluation
+from tflq.sensitivity.groups import By
+from tflq.sensitivity.split import Split
+from tflq.sensitivity.sweep import Effect, quality
+from tflq.sensitivity.tensors import Activation, Loss
+from tflq.trials import Figures, Near, Trial, Tried
+
+
+@dataclass(frozen=True)
+class Outcome:
+    name: str
+    trial: Trial
+    """The variant that was studied, and its ranges."""
+    is_relaxed: bool
+    """Whether the recipe's is strict, where trials have to leave ops in float."""
+    by: By
+    base: Figures
+    """With all quantized that can be."""
+    samples: str
+    """Which they are, for people."""
+    evaluation: Evaluation
+    tensors: tuple[Activation, ...]
+    losses: tuple[Loss, ...]
+    first_bad: Loss | None
+    split: Split
+    effects: tuple[Effect, ...]
+    """Best first."""
+    remedies: tuple[Tried, ...]
+    """Other options of the same mode, with nothing more in float."""
+    notes: tuple[str, ...]
+    types: Mapping[int, str]
+    """Of each op of the main graph."""
+    is_spent: bool
+    """Whether the limits ended it before all was tried."""
+
+    def decibels(self, figures: Figures) -> float:
+        return quality(figures, self.evaluation)
+
+    def of_outputs(self, outputs: Mapping[str, Near]) -> float:
+        """The same of figures that are of outputs alone."""
+        scored = [self.evaluation.output or next(iter(outputs))] if self.evaluation.metric else list(outputs)
+        return min(outputs[name].sqnr_db.value for name in scored)
