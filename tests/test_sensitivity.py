@@ -129,6 +129,7 @@ def test_weights_and_activations_are_told_apart(studies: Studies) -> None:
     assert plain["first_bad"] is None
 
 
+@pytest.mark.slow
 def test_every_op_is_tried_in_float_and_alone_against_the_metric(studies: Studies, planted: Path) -> None:
     evaluation = {"dataset": {"npz": str(planted / "digits_evaluation.npz")}, "label": "label", "metric": "top1"}
     recipe = studies.write("digits", rows="digits_calibration.npz", evaluation=evaluation)
@@ -147,6 +148,7 @@ def test_tensors_are_compared_in_the_order_in_which_they_are_made(studies: Studi
     assert [one["sqnr_db"] > 30 for one in report["tensors"]] == [True, False, True, True, True, False]
 
 
+@pytest.mark.slow
 def test_study_that_was_stopped_goes_on_and_ends_the_same(studies: Studies, tmp_path: Path) -> None:
     recipe = studies.write("unlike")
     stopped = studies.study(recipe, "--max-trials", "4")
@@ -169,6 +171,7 @@ def test_json_alone_goes_to_standard_output(studies: Studies) -> None:
     assert [effect["name"] for effect in studied.report["effects"] if effect["ops"]] == ["FULLY_CONNECTED"]
 
 
+@pytest.mark.slow
 def test_strict_variant_is_studied_without_its_promise(recipes: Recipes) -> None:
     recipe = recipes.write("two_outputs", ["float32", "int8_only", {"mode": "int16x8", "name": "wide"}])
     studied = Studies(recipe.parent, recipe.parent).study(recipe)
@@ -191,6 +194,7 @@ def test_ops_that_the_recipe_keeps_are_not_studied(recipes: Recipes) -> None:
     assert [effect["name"] for effect in studied.report["effects"] if effect["ops"]] == ["#0"]
 
 
+@pytest.mark.slow
 def test_model_that_cannot_be_observed_is_studied_by_its_trials(recipes: Recipes) -> None:
     recipe = recipes.write("lstm_keras2", ["int8"])
     studied = Studies(recipe.parent, recipe.parent).study(recipe)
