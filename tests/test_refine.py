@@ -387,5 +387,5 @@ def test_what_must_be_done_and_cannot_be_is_refused(recipes: Recipes) -> None:
     ran = recipes.run("branches", [{"mode": "int8", "bias_correction": "on"}, "int8_only"])
     error = ran.variant("int8").error
     assert error is not None
-    assert str(error).startswith("bias_correction, rounding and equalization look at the activations")
+    assert str(error).startswith("bias_correction, rounding, equalization and headroom look at the activations")
     assert ran.variant("int8_only").error is None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,13 @@ class Calibrated:
         if not isinstance(self.found, Observed):
             return self.found
         return ranges(load(self.model), self.found.observation, self.found.histograms, (method, bits))
+
+    def extremes(self, calls: Sequence[int], bits: int) -> tuple[Range, ...]:
+        """The minima and maxima of those calls alone."""
+        assert isinstance(self.found, Observed)
+        seen = self.found.observation
+        part = replace(seen, minima=seen.minima[list(calls)], maxima=seen.maxima[list(calls)])
+        return ranges(load(self.model), part, self.found.histograms, ("minmax", bits))
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True)

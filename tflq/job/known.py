@@ -48,6 +48,8 @@ class Calibrations:
     chosen: Chosen | None
     """None where the source has ranges of its own, or the public converter calibrates for every file."""
     found_by: FoundBy
+    calibrated: Calibrated | None = None
+    """What the ranges were chosen from."""
     refined: Mapping[Asked, Refined | TflqError] = field(default_factory=dict)
     """What is quantized in place of the model, by what variants ask for."""
 

@@ -16,11 +16,11 @@ from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeEr
 from tflq.job.draft import Base, Draft, each, file_name
 from tflq.job.known import Begun, Calibrations, Source
 from tflq.job.ranges import CRASH_REMEDY, Calibrator, refuse_clipping
-from tflq.job.refine import Refiner
+from tflq.job.refine import Ranged, Refiner
 from tflq.job.shelf import FLOAT32, Shelf
 from tflq.modes import Mode
 from tflq.recipe import Recipe
-from tflq.refine import Asked
+from tflq.refine import Asked, is_demanded
 from tflq.result import FoundBy
 from tflq.selection import select
 from tflq.worker import Done, Failed, Task, Workers
@@ -181,7 +181,7 @@ class Maker:
         arguments = (calibrated, gathered, self.recipe.calibration.ranges, bits)
         chosen = self.workers.run(Task("choose the ranges", calibrate.choose, arguments, ConversionError)).value
         found_by: FoundBy = "TensorFlow's calibrator" if chosen.reason else "observation"
-        return Calibrations(gathered, calibrated.model, chosen, found_by)
+        return Calibrations(gathered, calibrated.model, chosen, found_by, calibrated)
 
     def convert(self, source: Source, begun: Begun, calibrations: Calibrations | TflqError | None) -> list[Draft]:
         """A file for every variant that can be made."""
@@ -204,16 +204,16 @@ class Maker:
     def refine(self, calibrations: Calibrations, variants: Sequence[Mode]) -> Calibrations:
         """With what those variants are quantized from, where they ask for more than the float32 file as it is."""
         assert self.recipe.calibration is not None
-        if calibrations.chosen is None or calibrations.chosen.reason:
+        if calibrations.calibrated is None or calibrations.chosen is None or calibrations.chosen.reason:
+            why = calibrations.chosen.reason if calibrations.chosen else None
             refused = ConversionError(
-                "bias_correction, rounding and equalization look at the activations of the float32 file, which here"
-                f" they cannot: {calibrations.chosen.reason if calibrations.chosen else calibrations.found_by} finds"
-                " the ranges; leave out what is on"
+                "bias_correction, rounding, equalization and headroom look at the activations of the float32 file, which"
+                f" they cannot here, since {why or f'its ranges are those of {calibrations.found_by}'}: leave them out"
             )
-            return replace(calibrations, refined={one: refused for one in map(Asked.by, variants) if one.is_demanded})
+            return replace(calibrations, refined={Asked.by(one): refused for one in variants if is_demanded(one)})
         calibrator = Calibrator(self.recipe.calibration, self.folder / "refined", self.workers, self.jobs)
-        key = calibrations.model, calibrations.gathered, calibrations.chosen
-        found = Refiner(*key, calibrator, self.shelf).find(variants)
+        base = Ranged(calibrations.calibrated, calibrations.chosen)
+        found = Refiner(base, calibrations.gathered, calibrator, self.shelf).find(variants)
         return replace(calibrations, refined={**calibrations.refined, **found})
 
     def making(self, draft: Draft, source: Source, calibrations: Calibrations | None) -> Task[Any]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ModeName = Literal[
     "float32", "dynamic", "float16", "int8", "int8_only", "int16x8", "int16x8_only", "qat_int8", "qat_int8_only"
 ]
-REFINEMENTS = ("bias_correction", "rounding", "equalization")
+REFINEMENTS = ("bias_correction", "rounding", "equalization", "headroom")
 """What is done to the float model before it is quantized."""
 TRAINED = "trained_"
 """Begins the name of an ordinary mode's variant that is made of the trained model."""
@@ -43,7 +43,7 @@ def _tell_editors(schema: dict[str, Any], kind: type[_Variant]) -> None:
     if "keep_float" in kind.ignored:
         schema["properties"]["keep_float"]["maxItems"] = 0
     for key in set(REFINEMENTS) & set(kind.ignored):
-        schema["properties"][key]["enum"] = ["auto", "off"]
+        schema["properties"][key]["enum"] = ["auto"] if key == "headroom" else ["auto", "off"]
 
 
 INPUT_TYPE = "The type of the file's inputs that are float in the source."
@@ -139,8 +139,8 @@ class _Uncalibrated(_Variant):
 
     @field_validator(*REFINEMENTS)
     @classmethod
-    def _needs_samples(cls, value: Choice) -> Choice:
-        if value == "on":
+    def _needs_samples(cls, value: Choice | float) -> Choice | float:
+        if value == "on" or isinstance(value, float):
             modes = "int8, int8_only, int16x8 and int16x8_only"
             raise ValueError(f"this takes calibration samples, and so a mode that has them: {modes}; leave it out")
         return value

@@ -1,6 +1,6 @@
 """The float32 file changed before it is quantized, so that less is lost; what comes out is an ordinary file."""
 
-from tflq.refine.asked import Asked, Rung
+from tflq.refine.asked import Asked, Rung, is_demanded
 from tflq.refine.candidates import (
     Attempt,
     Candidate,
@@ -32,6 +32,7 @@ __all__ = [
     "correct",
     "equalize",
     "held_back",
+    "is_demanded",
     "nearness",
     "on_grid",
     "quantize",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from tflq.modes import Choice, Mode
 from tflq.refine.correct import Corrections, Grid
 
-HEADROOM = 2.0
+HEADROOM_OF_INT16 = 2.0
+"""That costs one bit of sixteen."""
+HEADROOMS_OF_INT8 = (1.1, 1.25)
+"""To be tried, where the recipe leaves it open."""
 _NOTHING = Corrections()
 
 
@@ -18,6 +22,7 @@ class Rung:
 
     corrections: Corrections = _NOTHING
     equalization: bool = False
+    headroom: float = 1.0
 
     @property
     def in_words(self) -> str:
@@ -26,6 +31,8 @@ class Rung:
             "rounding": self.corrections.rounding,
             "equalization": self.equalization,
         }
+        if self.headroom > 1:
+            done[f"headroom {self.headroom:g}"] = True
         return " + ".join(name for name, is_done in done.items() if is_done) or "as it is"
 
 
@@ -38,6 +45,7 @@ class Asked:
     bias: Choice
     rounding: Choice
     equalization: Choice
+    headroom: Literal["auto"] | float
     keep_float: tuple[str, ...]
     """What is in float counts where it is to be seen what helps."""
 
@@ -48,24 +56,17 @@ class Asked:
         rounding = "off" if rounding == "auto" and not is_auto else rounding
         if equalization == "auto" and (not is_auto or variant.activation_bits == 16):
             equalization = "off"
+        headroom = variant.headroom
+        if headroom == "auto" and not (is_auto and variant.activation_bits == 8):
+            headroom = HEADROOM_OF_INT16 if is_auto else 1.0
         grid = Grid(variant.per_channel, variant.per_channel_dense)
-        keep_float = variant.keep_float if "auto" in (bias, rounding, equalization) else ()
-        return Asked(variant.activation_bits, grid, bias, rounding, equalization, keep_float)
+        keep_float = variant.keep_float if "auto" in (bias, rounding, equalization, headroom) else ()
+        return Asked(variant.activation_bits, grid, bias, rounding, equalization, headroom, keep_float)
 
     @property
     def is_plain(self) -> bool:
         """Whether nothing is asked for."""
-        return self.rungs == (Rung(),)
-
-    @property
-    def is_demanded(self) -> bool:
-        """Whether something is to be done whatever comes of it."""
-        return "on" in (self.bias, self.rounding, self.equalization)
-
-    @property
-    def headroom(self) -> float:
-        """How much wider than observed the ranges are to be: that costs int16 one bit of sixteen."""
-        return HEADROOM if self.bits == 16 and self.bias != "off" else 1.0
+        return self.rungs == (Rung(),) and self.headroom != "auto"
 
     @property
     def rungs(self) -> tuple[Rung, ...]:
@@ -73,13 +74,25 @@ class Asked:
         return tuple(self._rungs())
 
     def _rungs(self) -> Iterator[Rung]:
-        bias, rounding, equalization = (choice == "on" for choice in (self.bias, self.rounding, self.equalization))
-        yield Rung(Corrections(bias, rounding), equalization)
+        least = 1.0 if self.headroom == "auto" else self.headroom
+        rung = Rung(Corrections(self.bias == "on", self.rounding == "on"), self.equalization == "on", least)
+        yield rung
         if self.bias == "auto":
-            bias = True
-            yield Rung(Corrections(bias, rounding), equalization)
+            yield (rung := replace(rung, corrections=replace(rung.corrections, bias=True)))
         if self.rounding == "auto":
-            rounding = True
-            yield Rung(Corrections(bias, rounding), equalization)
+            yield (rung := replace(rung, corrections=replace(rung.corrections, rounding=True)))
         if self.equalization == "auto":
-            yield Rung(Corrections(bias, rounding), True)
+            yield replace(rung, equalization=True)
+
+    def wider(self, rung: Rung) -> list[Rung]:
+        """The same with more headroom, where the recipe leaves that open."""
+        factors = HEADROOMS_OF_INT8 if self.headroom == "auto" else ()
+        return [replace(rung, headroom=factor) for factor in factors]
+
+
+def is_demanded(variant: Mode) -> bool:
+    """Whether something is to be done whatever comes of it."""
+    return "on" in (variant.bias_correction, variant.rounding, variant.equalization) or variant.headroom not in (
+        "auto",
+        1,
+    )

@@ -21,9 +21,9 @@ from tflq.refine.correct import Correction, on_grid, with_originals
 from tflq.selection import select
 from tflq.worker import Report
 
-HELD_BACK = 16
+HELD_BACK = 32
 """Calls to decide on, at most; one in four is."""
-LEAST_GAIN_DB, LARGEST_LOSS_DB = 0.1, 0.3
+LEAST_GAIN_DB, LARGEST_LOSS_DB = 0.1, 0.5
 """What a candidate has to win over all outputs, and may lose at one."""
 PERFECT_DB = 120.0
 """Float rounding is near it; what is beyond counts as that."""
@@ -61,8 +61,6 @@ class Refinement:
     """On samples held back; none where the recipe left nothing to decide."""
     calls: int
     """How many calls were held back."""
-    headroom: float
-    """How much wider than observed the ranges are."""
     corrections: tuple[Correction, ...]
     fault: str = ""
     """Why nothing could be tried, or seen to help."""

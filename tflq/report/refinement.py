@@ -50,7 +50,7 @@ def _attempts(found: Refinement, tried: Sequence[str]) -> list[str]:
 
 
 def _kept(found: Refinement) -> str:
-    return found.kept.in_words + (f"; ranges {found.headroom:g} times as wide" if found.headroom > 1 else "")
+    return found.kept.in_words
 
 
 def _layers(corrections: Sequence[Correction]) -> Iterator[tuple[str, ...]]:
@@ -65,7 +65,7 @@ def to_dict(found: Refinement) -> dict[str, Any]:
         "bias_correction": kept.corrections.bias,
         "rounding": kept.corrections.rounding,
         "equalization": kept.equalization,
-        "headroom": found.headroom,
+        "headroom": kept.headroom,
         "held_back_calls": found.calls,
         "attempts": [{"tried": one.rung.in_words, "sqnr_db": dict(one.sqnr_db)} for one in found.attempts],
         "layers": [
