@@ -20,10 +20,9 @@ from tflq import load
 from tflq.calibrate import gather
 from tflq.pipeline import Settings
 from tflq.search import Asked, Outcome, search, sentence
-from tflq.search.hunt import STAGE
 from tflq.sources import prepare
-from tflq.trials import Limits
-from tflq.worker import Event, Finished
+from tflq.trials import Limits, is_trial
+from tflq.worker import Event, Finished, Started
 
 STOCK = "stock"
 RUNS = 3
@@ -42,18 +41,23 @@ def main(recipes: list[Path]) -> None:
 
 
 def _searched(recipe: Path) -> tuple[float, Outcome, float]:
-    """Seconds for one trial, all that the search does between them included; what was found; seconds of the whole."""
-    taken: list[float] = []
+    """Seconds for one trial, as many at a time as there are processors; what was found; seconds of the whole."""
+    running, began, taken = set[str](), 0.0, 0.0
 
     def listen(event: Event) -> None:
-        if isinstance(event, Finished) and event.stage == STAGE:
-            taken.append(event.seconds)
+        nonlocal began, taken
+        if is_trial(event) and isinstance(event, Started):
+            began = time.monotonic() if not running else began
+            running.add(event.stage)
+        elif is_trial(event) and isinstance(event, Finished):
+            running.discard(event.stage)
+            taken += 0.0 if running else time.monotonic() - began
 
     with tempfile.TemporaryDirectory() as folder:
         loaded = load(recipe).model_copy(update={"output": Path(folder)})
         start = time.monotonic()
         outcome = search(loaded, Asked(), Settings(listen=listen), Limits(250))
-        return taken[0] / outcome.trials, outcome, time.monotonic() - start
+        return taken / outcome.trials, outcome, time.monotonic() - start
 
 
 def _stock_in_its_own_process(command: list[str]) -> float:

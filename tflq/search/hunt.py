@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from tflq.modes import Mode
-from tflq.search.mend import mend
+from tflq.search.mend import mend, prune
 from tflq.search.space import TOGGLES, Change, Goal, Space, keeping, kept_by_search
 from tflq.trials import CONFIRMING, RANKING, Bar, Bench, Spent, Trial, Tried, meet
 from tflq.worker import Finished, Progress, Started
@@ -174,11 +174,17 @@ class Hunt:
         return best.trial
 
     def _settled(self) -> tuple[Needed, ...]:
-        """Take each change of the best back alone, until nothing better is left; what came of the last."""
+        """Take each change of the best back alone, until nothing better is left; what came of the last.
+
+        Options go first: with others, other ops may be spared, and many of these can be taken back at once.
+        """
         while (best := self.best()) is not None:
             changes = self.space.changes(best.trial)
-            without = self.run([change.without for change in changes])
+            self.run([change.without for change in changes if change.op is None])
             if self.best() == best:
+                prune(self, best.trial)
+            if self.best() == best:
+                without = self.run([change.without for change in changes])
                 return tuple(self._needed(*pair) for pair in zip(changes, without, strict=True))
         return ()
 

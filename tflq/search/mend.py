@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tflq.flatbuffer import Graph
-from tflq.search.space import keeping
+from tflq.search.space import keeping, kept_by_search
 from tflq.trials import Trial
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ def mend(hunt: Hunt, base: Trial) -> None:
     grown = mender.grown(mender.ranked(units(hunt.bench.graph)))
     if grown:
         mender.pruned(grown)
+
+
+def prune(hunt: Hunt, trial: Trial) -> None:
+    """Leave among what was tried the trial with the ops in float that it needs, and no others; raises Spent."""
+    _Mender(hunt, trial).pruned(tuple(kept_by_search(trial, hunt.space.home(trial))))
 
 
 def units(graph: Graph) -> list[Unit]:

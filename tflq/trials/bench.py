@@ -33,7 +33,7 @@ from tflq.worker import Done, Event, Failed, Said, Task, Workers, preload_tensor
 JOURNAL, LOG = "trials.jsonl", "trials.log"
 TRY = "try"
 """Begins the names of the stages that are trials."""
-MOST = 1000
+MOST = 500
 """Samples to decide on."""
 AFFORDED = 15e9
 """Multiply-adds of int8 that the samples of one trial may take, in all."""
