@@ -1,7 +1,7 @@
 """A search against what a conversion takes: `python -m benchmarks.search RECIPE...`.
 
 For each recipe the stock converter makes int8 of its model from its calibration samples, in a process that has imported
-TensorFlow before it is timed; then a search, with nothing kept, is timed trial by trial.
+TensorFlow before it is timed; then a search is timed, with nothing kept but what its trials are made of.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import numpy as np
 from tflq import load
 from tflq.calibrate import gather
 from tflq.pipeline import Settings
-from tflq.search import Asked, search, sentence
+from tflq.search import Asked, Outcome, search, sentence
 from tflq.sources import prepare
 from tflq.trials import Limits, is_trial
-from tflq.worker import Event, Finished
+from tflq.worker import Event, Finished, Started
 
 STOCK = "stock"
 RUNS = 3
@@ -34,28 +34,30 @@ def main(recipes: list[Path]) -> None:
     for recipe in recipes:
         command = [sys.executable, "-m", "benchmarks.search", STOCK, str(recipe)]
         before = [_stock_in_its_own_process(command) for _ in range(RUNS)]
-        taken, seconds, said = _searched(recipe)
+        one, outcome, seconds = _searched(recipe)
         stock = statistics.median([*before, *(_stock_in_its_own_process(command) for _ in range(RUNS))])
-        one = statistics.mean(taken)
-        print(
-            f"| {recipe.stem} | {stock:.2f} | {len(taken)} | {one:.2f} | {one / stock:.0%} | {seconds:.1f} | {said} |",
-            flush=True,
-        )
+        cells = [f"{stock:.2f}", str(outcome.trials), f"{one:.2f}", f"{one / stock:.0%}", f"{seconds:.1f}"]
+        print(f"| {recipe.stem} | {' | '.join(cells)} | {sentence(outcome).split(';')[0]} |", flush=True)
 
 
-def _searched(recipe: Path) -> tuple[list[float], float, str]:
-    """Seconds of each trial in its worker, of the whole search, and what was found."""
-    taken: list[float] = []
+def _searched(recipe: Path) -> tuple[float, Outcome, float]:
+    """Seconds for one trial, as many at a time as there are processors; what was found; seconds of the whole."""
+    running, began, taken = set[str](), 0.0, 0.0
 
     def listen(event: Event) -> None:
-        if isinstance(event, Finished) and is_trial(event):
-            taken.append(event.seconds)
+        nonlocal began, taken
+        if is_trial(event) and isinstance(event, Started):
+            began = time.monotonic() if not running else began
+            running.add(event.stage)
+        elif is_trial(event) and isinstance(event, Finished):
+            running.discard(event.stage)
+            taken += 0.0 if running else time.monotonic() - began
 
     with tempfile.TemporaryDirectory() as folder:
         loaded = load(recipe).model_copy(update={"output": Path(folder)})
         start = time.monotonic()
         outcome = search(loaded, Asked(), Settings(listen=listen), Limits(250))
-        return taken, time.monotonic() - start, sentence(outcome).split(";")[0]
+        return taken / outcome.trials, outcome, time.monotonic() - start
 
 
 def _stock_in_its_own_process(command: list[str]) -> float:

@@ -139,7 +139,7 @@ def test_found_recipe_makes_the_file_that_was_found(unlike: Searched) -> None:
     ran = run_recipe(found)
     assert ran.codes == {"int8": 0}
     assert ran.output == unlike.output / "found"
-    assert ran.variant("int8").file.sha256 == unlike.report["found"]["deciding"]["figures"]["sha256"]
+    assert ran.variant("int8").file.sha256 == unlike.report["found"]["deciding"]["figures"]["file"]["sha256"]
 
 
 @pytest.mark.slow
@@ -286,13 +286,13 @@ def test_json_goes_to_standard_output_alone(searches: Searches) -> None:
 def test_front_is_what_nothing_beats(unlike: Searched) -> None:
     report = unlike.report
     points = [report["trials"][place]["figures"] for place in report["front"]]
-    pairs = [(figures["size_bytes"], figures["outputs"]["y"]["sqnr_db"]["value"]) for figures in points]
+    pairs = [(figures["file"]["size_bytes"], figures["outputs"]["y"]["sqnr_db"]["value"]) for figures in points]
     assert pairs == sorted(pairs)
     assert [sqnr for _, sqnr in pairs] == sorted({sqnr for _, sqnr in pairs})
     for trial in report["trials"]:
         figures = trial["figures"]
         if figures:
             assert any(
-                size <= figures["size_bytes"] and sqnr >= figures["outputs"]["y"]["sqnr_db"]["value"]
+                size <= figures["file"]["size_bytes"] and sqnr >= figures["outputs"]["y"]["sqnr_db"]["value"]
                 for size, sqnr in pairs
             )

@@ -57,7 +57,7 @@ def test_a_trial_makes_what_convert_makes(scored: Path) -> None:
         file = ran.variant(mode).file
         assert file is not None
         assert tried.figures is not None
-        assert (tried.figures.sha256, tried.figures.size_bytes) == (file.sha256, file.size_bytes)
+        assert (tried.figures.file.sha256, tried.figures.file.size_bytes) == (file.sha256, file.size_bytes)
 
 
 def test_a_trial_measures_what_convert_measures(recipes: Recipes) -> None:
@@ -86,8 +86,8 @@ def test_ranges_and_options_make_a_difference(scored: Path) -> None:
     with bench(scored) as (made, _):
         found = [tried.figures for tried in made.run([*variants, Trial(Dynamic(), "minmax")])]
     assert all(found)
-    assert len({figures.sha256 for figures in found}) == 4
-    assert found[2].size_bytes < found[0].size_bytes
+    assert len({figures.file.sha256 for figures in found}) == 4
+    assert found[2].file.size_bytes < found[0].file.size_bytes
     assert found[1].outputs["scores"].sqnr_db.value < found[0].outputs["scores"].sqnr_db.value
 
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_made_or_breaks_its_contract_has_a_reason(recipes: Recipe
     with bench(recipes.write("with_sin", ["int8"])) as (made, _):
         whole, strict = made.run([MINMAX, Trial(Int8Only(), "minmax")])
     assert whole.figures is not None
-    assert whole.figures.float_ops == 1
+    assert whole.figures.file.float_ops == 1
     assert strict.figures is None
     assert strict.reason.startswith("the file breaks its contract: SIN ")
 

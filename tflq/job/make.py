@@ -207,7 +207,7 @@ class Maker:
         if calibrations.calibrated is None or calibrations.chosen is None or calibrations.chosen.reason:
             why = calibrations.chosen.reason if calibrations.chosen else None
             refused = ConversionError(
-                "bias_correction, rounding, equalization and headroom look at the activations of the float32 file, which"
+                "bias_correction, rounding, equalization and headroom look at activations of the float32 file, which"
                 f" they cannot here, since {why or f'its ranges are those of {calibrations.found_by}'}: leave them out"
             )
             return replace(calibrations, refined={Asked.by(one): refused for one in variants if is_demanded(one)})

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tflq import cache
 from tflq.errors import RecipeError
 from tflq.pipeline import Settings
 from tflq.recipe import Recipe, dump
-from tflq.search.bars import Bar, bars, refuse_none
 from tflq.search.hunt import Found, Hunt
 from tflq.search.machine import to_json
 from tflq.search.outcome import Outcome, conclude, sentence
 from tflq.search.space import Asked, Goal, kept_by_search, space
-from tflq.trials import DECIDING, Bench, Limits, opened
+from tflq.trials import DECIDING, Bench, Limits, opened, refuse_none
 
 __all__ = [
     "FOUND",
@@ -33,17 +34,16 @@ def search(recipe: Recipe, asked: Asked, settings: Settings, limits: Limits) -> 
     Raises RecipeError, SourceError, DatasetError or ConversionError where there is nothing to try.
     """
     refuse_none(recipe.gates)
-    with opened(recipe, settings, limits) as bench:
-        wanted = bars(recipe.gates, bench.graph.size_bytes)
-        _refuse_what_cannot_be_measured(bench, wanted)
-        hunt = Hunt(bench, space(recipe, asked, bench.is_observed), wanted, asked.goal)
+    with opened(recipe, settings, replace(limits, gates=recipe.gates)) as bench:
+        _refuse_what_cannot_be_measured(bench)
+        hunt = Hunt(bench, space(recipe, asked, bench.is_observed), bench.bars, asked.goal)
         outcome = conclude(hunt, hunt.find())
         _write(outcome, bench)
     return outcome
 
 
-def _refuse_what_cannot_be_measured(bench: Bench, wanted: tuple[Bar, ...]) -> None:
-    kinds = {bar.kind for bar in wanted}
+def _refuse_what_cannot_be_measured(bench: Bench) -> None:
+    kinds = {bar.kind for bar in bench.bars}
     if "max_metric_drop" in kinds and bench.recipe.measured_on.metric is None:
         raise RecipeError("--max-drop: is of a metric, and evaluation gives none: give --min-agreement or --min-sqnr")
     if "min_agreement" in kinds and not bench.judging[DECIDING].held.base.agreement:

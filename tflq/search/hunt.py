@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from tflq.modes import Mode
-from tflq.search.bars import Bar, meet
-from tflq.search.mend import mend
+from tflq.search.mend import mend, prune
 from tflq.search.space import TOGGLES, Change, Goal, Space, keeping, kept_by_search
-from tflq.trials import CONFIRMING, Bench, Spent, Trial, Tried
+from tflq.trials import CONFIRMING, RANKING, Bar, Bench, Spent, Trial, Tried, meet
 from tflq.worker import Finished, Progress, Started
 
 STAGE = "search"
@@ -52,6 +51,13 @@ class Hunt:
     is_spent: bool = False
     _margins: dict[Bar, float] = field(default_factory=dict)
 
+    def rank(self, trials: Sequence[Trial]) -> list[Tried]:
+        """Try them on a few samples, which makes no candidates of them; raises Spent."""
+        try:
+            return self.bench.run(trials, RANKING)
+        finally:
+            self._tell()
+
     def run(self, trials: Sequence[Trial]) -> list[Tried]:
         """Try them; raises Spent."""
         try:
@@ -65,7 +71,7 @@ class Hunt:
     def _tell(self) -> None:
         best, most = self.best(), self.bench.limits.trials
         note = f"best so far: {in_short(best)}" if best else ""
-        self.bench.maker.workers.listen(Progress(STAGE, len(self.tried), most or 10**9, note))
+        self.bench.maker.workers.listen(Progress(STAGE, self.bench.count, most or 10**9, note))
 
     def meets(self, tried: Tried) -> bool:
         """Whether it meets every bar on the deciding samples, with the margin that refuted candidates taught."""
@@ -73,7 +79,7 @@ class Hunt:
 
     def cost(self, tried: Tried) -> float:
         assert tried.figures is not None
-        return tried.figures.size_bytes if self.goal == "size" else tried.figures.work
+        return tried.figures.file.size_bytes if self.goal == "size" else tried.figures.file.work
 
     def quality(self, tried: Tried) -> float:
         """In decibels, of the output that is scored, or the worst of all."""
@@ -168,11 +174,17 @@ class Hunt:
         return best.trial
 
     def _settled(self) -> tuple[Needed, ...]:
-        """Take each change of the best back alone, until nothing better is left; what came of the last."""
+        """Take each change of the best back alone, until nothing better is left; what came of the last.
+
+        Options go first: with others, other ops may be spared, and many of these can be taken back at once.
+        """
         while (best := self.best()) is not None:
             changes = self.space.changes(best.trial)
-            without = self.run([change.without for change in changes])
+            self.run([change.without for change in changes if change.op is None])
             if self.best() == best:
+                prune(self, best.trial)
+            if self.best() == best:
+                without = self.run([change.without for change in changes])
                 return tuple(self._needed(*pair) for pair in zip(changes, without, strict=True))
         return ()
 
@@ -186,4 +198,4 @@ def in_short(tried: Tried) -> str:
     """What it is, and how large."""
     kept, figures = len(tried.trial.variant.keep_float), tried.figures
     ops = f" with {kept} op{'s' * (kept > 1)} in float" if kept else ""
-    return f"{tried.trial.in_words}{ops}" + (f", {figures.size_bytes:,} bytes" if figures else "")
+    return f"{tried.trial.in_words}{ops}" + (f", {figures.file.size_bytes:,} bytes" if figures else "")

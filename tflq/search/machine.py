@@ -40,6 +40,7 @@ def to_dict(outcome: Outcome) -> dict[str, Any]:
         "closest": _named(outcome, outcome.closest) if outcome.closest and not outcome.found else None,
         "refuted": [_named(outcome, tried) for tried in outcome.refuted],
         "front": [numbers[id(tried)] for tried in outcome.front],
+        "made": outcome.trials,
         "trials": [_tried(outcome, tried) for tried in outcome.tried],
         "exit_code": outcome.exit_code,
     }

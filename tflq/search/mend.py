@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tflq.flatbuffer import Graph
-from tflq.search.space import keeping
-from tflq.trials import Trial, Tried
+from tflq.search.space import keeping, kept_by_search
+from tflq.trials import Trial
 
 if TYPE_CHECKING:
     from tflq.search.hunt import Hunt
 
 UNITS = 48
 """A graph with more ops is ranked in so many runs of neighbours, which pruning takes apart again."""
+
+PARTS = 16
+"""What is kept in float is pruned by so many parts of it at first."""
 
 Unit = tuple[int, ...]
 
@@ -28,12 +31,30 @@ def mend(hunt: Hunt, base: Trial) -> None:
         mender.pruned(grown)
 
 
+def prune(hunt: Hunt, trial: Trial) -> None:
+    """Leave among what was tried the trial with the ops in float that it needs, and no others; raises Spent."""
+    _Mender(hunt, trial).pruned(tuple(kept_by_search(trial, hunt.space.home(trial))))
+
+
 def units(graph: Graph) -> list[Unit]:
     """The ops that compute on floats, as they follow each other, in at most UNITS runs."""
     (subgraph, *_) = graph.subgraphs
     ops = [op.index for op in subgraph.operators if any(tensor.is_float for tensor in subgraph.written_by(op))]
     size = math.ceil(len(ops) / UNITS)
     return [tuple(ops[start : start + size]) for start in range(0, len(ops), size)] if ops else []
+
+
+def neighbours(graph: Graph, some: Sequence[Unit]) -> list[set[int]]:
+    """For each unit the places of those that make what it reads, or read what it makes."""
+    (subgraph, *_) = graph.subgraphs
+    place = {op: position for position, unit in enumerate(some) for op in unit}
+    maker = {tensor: place[op.index] for op in subgraph.operators for tensor in op.outputs if op.index in place}
+    beside: list[set[int]] = [set() for _ in some]
+    for op in subgraph.operators:
+        for other in (maker[tensor] for tensor in op.inputs if tensor in maker and op.index in place):
+            beside[place[op.index]].add(other)
+            beside[other].add(place[op.index])
+    return beside
 
 
 @dataclass(frozen=True)
@@ -49,9 +70,16 @@ class _Mender:
 
         What one op in float wins would not tell: a tensor is quantized as long as one of the ops at it is.
         """
-        alone = self.hunt.run([self.keep(_ops([*some[:place], *some[place + 1 :]])) for place in range(len(some))])
-        quality = [self.hunt.quality(one) if one.figures else math.inf for one in alone]
-        return [some[place] for place in sorted(range(len(some)), key=lambda place: (quality[place], place))]
+        alone = self.hunt.rank([self.keep(_ops([*some[:place], *some[place + 1 :]])) for place in range(len(some))])
+        known = {place: self.hunt.quality(one) for place, one in enumerate(alone) if one.figures}
+        beside = neighbours(self.hunt.bench.graph, some)
+
+        def harm(place: int) -> tuple[float, bool, int]:
+            """Of what is never in integers alone, such as a concatenation, that of what it stands beside."""
+            nearest = min((known[other] for other in beside[place] if other in known), default=math.inf)
+            return known.get(place, nearest), place not in known, place
+
+        return [some[place] for place in sorted(range(len(some)), key=harm)]
 
     def grown(self, ranked: Sequence[Unit]) -> Unit | None:
         """The ops of the fewest first units that meet the bars, found by doubling and bisection."""
@@ -70,21 +98,31 @@ class _Mender:
         return _ops(ranked[:high])
 
     def pruned(self, kept: Unit) -> None:
-        """Take back parts of it, halves first and single ops last, as long as the bars are met."""
-        size = math.ceil(len(kept) / 2)
-        while size:
+        """Take back parts of it, PARTS at first and single ops last, as long as the bars are met."""
+        size = math.ceil(len(kept) / PARTS)
+        while kept and size:
             parts = [kept[start : start + size] for start in range(0, len(kept), size)]
-            rests = [tuple(op for op in kept if op not in part) for part in parts]
-            best = self._best(self.hunt.run([self.keep(rest) for rest in rests]))
-            if best is None:
-                size = math.ceil(size / 2) if size > 1 else 0
+            tried = self.hunt.run([self.keep(_without(kept, [part])) for part in parts])
+            spare = [(one, part) for one, part in zip(tried, parts, strict=True) if self.hunt.meets(one)]
+            spare.sort(key=lambda pair: -self.hunt.quality(pair[0]))
+            if spare:
+                kept = self._without_most(kept, [part for _, part in spare])
             else:
-                kept = rests[best]
-                size = min(size, math.ceil(len(kept) / 2))
+                size = math.ceil(size / 2) if size > 1 else 0
 
-    def _best(self, tried: Sequence[Tried]) -> int | None:
-        met = [place for place, one in enumerate(tried) if self.hunt.meets(one)]
-        return min(met, key=lambda place: self.hunt.cost(tried[place]), default=None)
+    def _without_most(self, kept: Unit, spare: Sequence[Unit]) -> Unit:
+        """Without the first of those parts, and as many more of them as the bars let go with it."""
+        low, high = 1, len(spare) + 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            (one,) = self.hunt.run([self.keep(_without(kept, spare[:middle]))])
+            low, high = (middle, high) if self.hunt.meets(one) else (low, middle)
+        return _without(kept, spare[:low])
+
+
+def _without(kept: Unit, parts: Sequence[Unit]) -> Unit:
+    gone = {op for part in parts for op in part}
+    return tuple(op for op in kept if op not in gone)
 
 
 def _ops(some: Sequence[Unit]) -> Unit:

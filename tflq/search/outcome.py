@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 
 from tflq.errors import RecipeError
 from tflq.flatbuffer import Graph
-from tflq.search.bars import Bar, lack, meet, worst
 from tflq.search.hunt import Found, Hunt, Needed
 from tflq.search.space import Goal, Space, kept_by_search
 from tflq.selection import ops, scopes, select
-from tflq.trials import Tried
+from tflq.trials import Bar, Tried, lack, meet, worst
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,8 @@ class Outcome:
     """Which were decided on and which confirmed, in words."""
     metric: str | None
     float32_bytes: int
+    trials: int
+    """In all, those included that only rank ops by a few samples."""
     tried: tuple[Tried, ...]
     """On the deciding samples."""
     front: tuple[Tried, ...]
@@ -63,6 +64,7 @@ def conclude(hunt: Hunt, found: Found | None) -> Outcome:
         samples=bench.sets.said,
         metric=scoring.name if scoring else None,
         float32_bytes=graph.size_bytes,
+        trials=bench.count,
         tried=tuple(hunt.tried.values()),
         front=_front(hunt),
         refuted=tuple(hunt.refuted),
@@ -114,7 +116,8 @@ def sentence(outcome: Outcome) -> str:
         return f"nothing that was tried meets {asked}{_closest(outcome)}{_spent(outcome)}"
     figures = outcome.found.confirming.figures
     assert figures
-    size = f"{figures.size_bytes:,} bytes, {figures.size_bytes / outcome.float32_bytes:.2f} of the float32 file"
+    count = figures.file.size_bytes
+    size = f"{count:,} bytes, {count / outcome.float32_bytes:.2f} of the float32 file"
     measured = ", ".join(bar.in_words(figures) for bar in outcome.bars)
     parts = [
         f"{described(outcome, outcome.found.deciding)} meets {asked}: {size}; on {figures.samples:,} other samples than"
@@ -149,7 +152,7 @@ def _need(outcome: Outcome, needed: Needed) -> str:
     if figures is None:
         return f"without {what} there is no file: {needed.tried.reason}"
     if needed.is_met:
-        return f"without {what} it is met too, with {figures.size_bytes:,} bytes"
+        return f"without {what} it is met too, with {figures.file.size_bytes:,} bytes"
     if figures.fault:
         return f"without {what} {figures.fault}"
     near = ", too near to the bar after what was refuted" if meet(outcome.bars, needed.tried) else ""
@@ -176,7 +179,7 @@ def _closest(outcome: Outcome) -> str:
     count = len(outcome.refuted)
     refuted = f"; {count} that seemed to {'were' if count > 1 else 'was'} refuted by other samples" if count else ""
     return (
-        f"{refuted}; of {len(outcome.tried)} trials the closest is {described(outcome, closest)}:"
+        f"{refuted}; of {outcome.trials} trials the closest is {described(outcome, closest)}:"
         f" {says} on {closest.figures.samples:,} {kind} samples"
     )
 
@@ -184,4 +187,4 @@ def _closest(outcome: Outcome) -> str:
 def _spent(outcome: Outcome) -> str:
     if not outcome.is_spent:
         return ""
-    return f"; the limits ended the search after {len(outcome.tried)} trials, so there may be better"
+    return f"; the limits ended the search after {outcome.trials} trials, so there may be better"

@@ -8,10 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tflq.report.table import size
-from tflq.search.bars import meet
 from tflq.search.outcome import Outcome
 from tflq.search.space import kept_by_search
-from tflq.trials import Figures, Tried
+from tflq.trials import Figures, Tried, meet
 
 SHOWN = 16
 
@@ -48,7 +47,7 @@ def rows(outcome: Outcome) -> list[Row]:
     thinned = outcome.front[:: -(-len(outcome.front) // SHOWN) or 1]
     chosen = {id(one): one for one in (*plain, *thinned, *([found] if found else [])) if one.figures}
     measured = [(one, one.figures) for one in chosen.values() if one.figures]
-    return [_row(outcome, *pair) for pair in sorted(measured, key=lambda pair: pair[1].size_bytes)]
+    return [_row(outcome, *pair) for pair in sorted(measured, key=lambda pair: pair[1].file.size_bytes)]
 
 
 def _row(outcome: Outcome, tried: Tried, figures: Figures) -> Row:
@@ -59,7 +58,7 @@ def _row(outcome: Outcome, tried: Tried, figures: Figures) -> Row:
     cells = (
         tried.trial.in_words,
         str(kept or ""),
-        size(figures.size_bytes),
+        size(figures.file.size_bytes),
         *_accuracy(figures),
         f"{min(near.sqnr_db.value for near in figures.outputs.values()):.1f}",
         *([] if outcome.metric else [_agreement(figures)]),

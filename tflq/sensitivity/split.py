@@ -13,8 +13,9 @@ from ai_edge_litert import schema_py_generated as schema
 from tflq.flatbuffer import Tensor, edit, load
 from tflq.sensitivity.align import Aligned, aligned
 from tflq.trials import Near
+from tflq.trials.figures import near
 from tflq.trials.held import record
-from tflq.trials.trial import Judging, near
+from tflq.trials.trial import Judging
 from tflq.worker import Report
 
 

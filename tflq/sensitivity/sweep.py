@@ -162,10 +162,10 @@ class Sweep:
         figures, base = tried.figures if tried else None, self.base
         if figures is None:
             return None
-        db, growth = self.decibels(figures) - self.decibels(base), figures.size_bytes - base.size_bytes
-        more = figures.float_ops - base.float_ops
+        db, growth = self.decibels(figures) - self.decibels(base), figures.file.size_bytes - base.file.size_bytes
+        more = figures.file.float_ops - base.file.float_ops
         metric = base.drop.value - figures.drop.value if figures.drop and base.drop else None
-        worth = db / max(more, 1) / (1 + max(growth, 0) / base.size_bytes)
+        worth = db / max(more, 1) / (1 + max(growth, 0) / base.file.size_bytes)
         return Won(way, db, metric, growth, more, worth)
 
 

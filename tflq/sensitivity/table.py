@@ -10,7 +10,7 @@ from rich.text import Text
 from tflq.sensitivity.outcome import Outcome
 from tflq.sensitivity.sweep import NOTICEABLE_DB, Effect
 from tflq.trials import Tried
-from tflq.trials.trial import EQUAL_DB
+from tflq.trials.figures import EQUAL_DB
 
 TITLE = "in float, instead of integers:"
 LEGEND = (

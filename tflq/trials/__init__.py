@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from tflq.trials.bars import Bar, lack, refuse_none, worst
 from tflq.trials.bench import Bench, Limits, Spent, is_trial, opened
+from tflq.trials.figures import Figure, Figures, Near
 from tflq.trials.rows import Sets
-from tflq.trials.trial import CONFIRMING, DECIDING, Figure, Figures, Near, Set, Trial, Tried
+from tflq.trials.trial import CONFIRMING, DECIDING, RANKING, Set, Trial, Tried, meet
 
 __all__ = [
     "CONFIRMING",
     "DECIDING",
+    "RANKING",
+    "Bar",
     "Bench",
     "Figure",
     "Figures",
@@ -20,5 +24,9 @@ __all__ = [
     "Trial",
     "Tried",
     "is_trial",
+    "lack",
+    "meet",
     "opened",
+    "refuse_none",
+    "worst",
 ]

@@ -14,23 +14,26 @@ from tflq import cache, calibrate
 from tflq.cache import digest
 from tflq.calibrate import Calibrated, Gathered, Method, Percentile
 from tflq.errors import ConversionError, DatasetError, RecipeError
+from tflq.evaluate import Plan
 from tflq.flatbuffer import Graph, load
-from tflq.job import Begun, Calibrations, Draft, Judge, Maker, Shelf, Source
+from tflq.job import Calibrations, Draft, Judge, Maker, Shelf, Source
 from tflq.job.shelf import versions
 from tflq.modes import Int8, Int16x8
 from tflq.pipeline import Settings
-from tflq.recipe import Recipe, check_source
+from tflq.recipe import Gates, Recipe, check_source
+from tflq.trials.bars import Bar, bars
+from tflq.trials.figures import Figures
 from tflq.trials.held import hold
 from tflq.trials.journal import Journal
 from tflq.trials.rows import Sets, choose
-from tflq.trials.trial import CONFIRMING, DECIDING, Figures, Judging, Set, Trial, Tried, attempt, spread
+from tflq.trials.trial import CONFIRMING, DECIDING, LEAST, RANKING, Judging, Set, Trial, Tried, attempt, spread
 from tflq.trials.work import multiply_adds
 from tflq.worker import Done, Event, Failed, Said, Task, Workers, preload_tensorflow
 
 JOURNAL, LOG = "trials.jsonl", "trials.log"
 TRY = "try"
 """Begins the names of the stages that are trials."""
-MOST = 1000
+MOST = 500
 """Samples to decide on."""
 AFFORDED = 15e9
 """Multiply-adds of int8 that the samples of one trial may take, in all."""
@@ -46,6 +49,8 @@ class Limits:
 
     trials: int | None = None
     seconds: float | None = None
+    gates: Gates | None = None
+    """What fails these beyond hope on a few samples is not measured on the others that decide."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,13 @@ class Bench:
     source: Source
     judging: dict[Set, Judging]
     limits: Limits
+    bars: tuple[Bar, ...]
+    """Those of the limits' gates."""
     journal: Journal
     identity: str
     """Of all that decides what trials find, the trials themselves apart."""
     gathered: Gathered
-    tried: dict[Set, dict[str, Tried]] = field(default_factory=lambda: {DECIDING: {}, CONFIRMING: {}})
+    tried: dict[Set, dict[str, Tried]] = field(default_factory=lambda: {RANKING: {}, DECIDING: {}, CONFIRMING: {}})
     """What was asked for since this bench stands, in that order."""
     _observed: dict[str, Calibrated] = field(default_factory=dict)
     _chosen: dict[str, Calibrations] = field(default_factory=dict)
@@ -89,12 +96,17 @@ class Bench:
         keys, known = [self._key(trial, on) for trial in trials], self.tried[on]
         new = {key: trial for key, trial in zip(keys, trials, strict=True) if key not in known}
         is_free = on == CONFIRMING or self.limits.trials is None
-        left = len(new) if is_free else max((self.limits.trials or 0) - len(known), 0)
+        left = len(new) if is_free else max((self.limits.trials or 0) - self.count, 0)
         made = self._made(dict(islice(new.items(), left)), on)
         known.update({key: made[key] for key in new if key in made})
         if any(key not in known for key in keys):
             raise Spent
         return [known[key] for key in keys]
+
+    @property
+    def count(self) -> int:
+        """Of the trials that the limits are about."""
+        return len(self.tried[RANKING]) + len(self.tried[DECIDING])
 
     def known(self, trial: Trial) -> Tried | None:
         """What the trial yielded on the deciding samples, if it was made since this bench stands."""
@@ -128,7 +140,8 @@ class Bench:
     def _key(self, trial: Trial, on: Set) -> str:
         variant = trial.variant.model_dump_json(exclude={"name"})
         of_ranges = [self.gathered.digest, _told(trial.ranges)] if trial.variant.needs_ranges else []
-        return digest(self.identity, self.judging[on].held.digest, variant, *of_ranges)
+        bars = [str(bar) for bar in self.judging[on].bars]
+        return digest(self.identity, on, self.judging[on].held.digest, variant, *of_ranges, *bars)
 
     def calibrations(self, method: Method) -> Calibrations:
         """The ranges by that method, made when they are first asked for."""
@@ -207,6 +220,8 @@ def _prepared(maker: Maker, limits: Limits) -> Bench:
     recipe = maker.recipe
     arguments = (recipe.calibration, recipe.inputs, source.prepared, maker.folder / "calibration")
     gathered = run(Task("read the calibration data", calibrate.gather, arguments, DatasetError)).value
+    plan = Judge(recipe, maker.folder, maker.workers, maker.jobs, maker.shelf).plan(source.prepared, begun)
+    wanted = bars(limits.gates, load(float32).size_bytes) if limits.gates else ()
     scoring = recipe.measured_on.model_dump_json(include={"label", "output", "metric"})
     return Bench(
         recipe=recipe,
@@ -214,7 +229,8 @@ def _prepared(maker: Maker, limits: Limits) -> Bench:
         float32=float32,
         maker=maker,
         source=source,
-        judging=_judging(maker, source, begun, sets),
+        judging=_judging(maker, plan, sets, wanted),
+        bars=wanted,
         limits=limits,
         journal=Journal(recipe.output / JOURNAL),
         identity=digest(versions(), cache.sha256(float32), scoring),
@@ -232,15 +248,16 @@ def _refuse(maker: Maker, source: Source) -> None:
         )
 
 
-def _judging(maker: Maker, source: Source, begun: Begun, sets: Sets) -> dict[Set, Judging]:
-    plan = Judge(maker.recipe, maker.folder, maker.workers, maker.jobs, maker.shelf).plan(source.prepared, begun)
-    rows: dict[Set, tuple[int, ...]] = {DECIDING: sets.deciding, CONFIRMING: sets.confirming}
+def _judging(maker: Maker, plan: Plan, sets: Sets, bars: tuple[Bar, ...]) -> dict[Set, Judging]:
+    rows = {DECIDING: sets.deciding, CONFIRMING: sets.confirming}
     tasks = [
         Task(f"hold the {name} samples", hold, (plan, indices, maker.folder / name), DatasetError)
         for name, indices in rows.items()
     ]
     held = [outcome.get() for outcome in maker.workers.run_all(tasks, maker.jobs)]
+    deciding, confirming = held
     return {
-        name: Judging(plan, one, AFFORDED if name == DECIDING else math.inf)
-        for name, one in zip(rows, held, strict=True)
+        RANKING: Judging(plan, deciding.at(spread(deciding.count, LEAST)), 0.0, ()),
+        DECIDING: Judging(plan, deciding, AFFORDED, bars),
+        CONFIRMING: Judging(plan, confirming, math.inf, ()),
     }

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from tflq import cache, flatbuffer, scores, verify
+from tflq import verify
 from tflq.calibrate import Method, Percentile
-from tflq.contract import float_ops
 from tflq.errors import EvaluationError
-from tflq.evaluate import Plan, Record
-from tflq.metrics import TopK, paired_drop
+from tflq.evaluate import Plan
 from tflq.modes import Mode
+from tflq.trials.bars import Bar
+from tflq.trials.figures import Figures, figures, made
 from tflq.trials.held import Held, record
-from tflq.trials.work import work
 from tflq.worker import Report, Task
 
-Set = Literal["deciding", "confirming"]
+Set = Literal["ranking", "deciding", "confirming"]
+RANKING: Set = "ranking"
+"""A few of the deciding samples, which tell what is nearer to the float32 file."""
 DECIDING: Set = "deciding"
 CONFIRMING: Set = "confirming"
 LEAST = 100
 """Samples that a file is measured on however slow it is, if there are as many."""
-EQUAL_DB = 200.0
-"""Stands for the SQNR of answers that do not differ, or hardly, and below 0 for those that have nothing in common."""
 
 
 @dataclass(frozen=True)
@@ -48,48 +45,17 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A figure of samples, and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Near:
-    """How near one output is to the float32 file's."""
-
-    sqnr_db: Figure
-    agreement: Figure | None
-    """The share of samples with the same top class; None where the output is not a row of classes."""
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What a trial's file is like on one set of samples."""
-
-    sha256: str
-    size_bytes: int
-    float_ops: int
-    """Ops that compute in float, in a file that is to compute in integers."""
-    work: float
-    """How long a call takes, in multiply-adds of int8, by estimate."""
-    outputs: dict[str, Near]
-    metric: float | None
-    drop: Figure | None
-    """Of the metric, against the float32 file."""
-    samples: int
-    fault: str
-    """What its answers betray, such as that they are NaN or always the same: then no figure makes it good."""
-
-
-@dataclass(frozen=True)
 class Tried:
     trial: Trial
     figures: Figures | None
     reason: str = ""
     """Why there are no figures: what refused the variant, or its file."""
+
+
+def meet(bars: Sequence[Bar], tried: Tried, look: int = 1) -> bool:
+    """Whether it meets all of them on the samples that it was measured on."""
+    figures = tried.figures
+    return figures is not None and not figures.fault and all(bar.excess(figures, look) <= 0 for bar in bars)
 
 
 @dataclass(frozen=True)
@@ -100,6 +66,8 @@ class Judging:
     held: Held
     afforded: float
     """Work, as `work` counts it, that may go into measuring: a slow file is measured on fewer of the samples."""
+    bars: tuple[Bar, ...]
+    """What is hopeless by these after LEAST samples is not measured on more."""
 
 
 def attempt(report: Report, make: Task[Any], variant: Mode, path: Path, judging: Judging) -> Figures:
@@ -116,53 +84,17 @@ def attempt(report: Report, make: Task[Any], variant: Mode, path: Path, judging:
 
 
 def _figures(report: Report, path: Path, variant: Mode, judging: Judging) -> Figures:
-    graph, metric = flatbuffer.load(path), judging.plan.evaluation.scoring
-    held = judging.held.at(spread(judging.held.count, judging.afforded / max(work(graph), 1)))
-    base, answers = held.base, record(report, path, held, judging.plan)
-    faults = [f"{one.where} {one.message}" for one in scores.suspicions(answers, base) if one.severity == "error"]
-    score = scores.score(metric, base, answers, None) if metric else None
-    return Figures(
-        sha256=cache.sha256(path),
-        size_bytes=graph.size_bytes,
-        float_ops=sum(1 for _ in float_ops(graph)) if variant.is_integer else 0,
-        work=work(graph),
-        outputs=near(answers),
-        metric=score.value if score else None,
-        drop=Figure(score.drop, *score.ci95) if score else None,
-        samples=held.count,
-        fault=faults[0] if faults else "",
-    )
+    file, held, plan = made(path, variant.is_integer), judging.held, judging.plan
+    counts = [LEAST] if judging.bars else []
+    for count in (*counts, judging.afforded / max(file.work, 1)):
+        some = held.at(spread(held.count, count))
+        found = figures(file, some.base, record(report, path, some, plan), plan.evaluation.scoring)
+        if any(bar.is_hopeless(found) for bar in judging.bars):
+            break
+    return found
 
 
 def spread(count: int, most: float) -> list[int]:
     """At most so many places of that count, or LEAST, evenly spread, since neighbours are often alike."""
     taken = int(min(count, max(most, LEAST)))
     return [place * count // taken for place in range(taken)]
-
-
-def near(answers: Record) -> dict[str, Near]:
-    """By output."""
-    return {name: Near(_sqnr_db(answers.errors[name]), _agreement(answers, name)) for name in answers.errors}
-
-
-def _sqnr_db(rows: np.ndarray) -> Figure:
-    """10·log10 of the ratio of two sums over samples; its interval from the ratio's linear form (delta method)."""
-    signal, noise = rows[:, 0], rows[:, 1]
-    total, wrong = float(signal.sum()), float(noise.sum())
-    if not 0 < total < math.inf or not 0 < wrong < math.inf:
-        value = EQUAL_DB if wrong == 0 else -EQUAL_DB
-        return Figure(value, value, value)
-    ratio = wrong / total
-    deviation = float(np.std(noise - ratio * signal)) / float(signal.mean()) / math.sqrt(len(rows))
-    value, reach = -10 * math.log10(ratio), 1.96 * 10 / math.log(10) * deviation / ratio
-    return Figure(*(min(max(one, -EQUAL_DB), EQUAL_DB) for one in (value, value - reach, value + reach)))
-
-
-def _agreement(answers: Record, name: str) -> Figure | None:
-    """As a right-or-wrong metric of which the float32 file has all right."""
-    if name not in answers.agreement:
-        return None
-    odds = answers.agreement[name]
-    ones = np.ones(len(odds))
-    drop = paired_drop(TopK(1), np.stack([ones, ones], 1), np.stack([odds, ones], 1))
-    return Figure(1 - drop.value, 1 - drop.high, min(1 - drop.low, 1.0))

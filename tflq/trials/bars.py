@@ -1,4 +1,4 @@
-"""What a file must reach: the recipe's gates, as a search holds trials to them."""
+"""What a file must reach: the recipe's gates, as trials are held to them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from tflq.errors import RecipeError
 from tflq.metrics import Drop
 from tflq.recipe import Gates
-from tflq.trials import Figure, Figures, Tried
+from tflq.trials.figures import Figure, Figures
 
 Kind = Literal["max_metric_drop", "min_agreement", "min_sqnr_db", "max_size_bytes"]
 NAMES: Mapping[Kind, str] = {
@@ -21,6 +21,8 @@ NAMES: Mapping[Kind, str] = {
 }
 IDEAL: Mapping[Kind, float] = {"max_metric_drop": 0.0, "min_agreement": 1.0}
 """Figures of a file that is no worse than the float32 file."""
+HOPELESS = 4.0
+"""Standard errors from the bar."""
 NORMAL = 1.96
 """Standard errors from a figure to either end of its interval."""
 
@@ -38,7 +40,7 @@ class Bar:
             case "max_metric_drop":
                 return figures.drop
             case "max_size_bytes":
-                size = float(figures.size_bytes)
+                size = float(figures.file.size_bytes)
                 return Figure(size, size, size)
             case "min_sqnr_db":
                 return _least(near.sqnr_db for near in figures.outputs.values())
@@ -66,6 +68,14 @@ class Bar:
         reach = abs(_worse_end(self, figure) - figure.value) / NORMAL * NormalDist().inv_cdf(1 - 0.5**look)
         is_ideal = self.kind in IDEAL and self.badness(figure.value) <= self.badness(IDEAL[self.kind])
         return self.badness(figure.value) + (0.0 if is_ideal else reach) - self.badness(self.value)
+
+    def is_hopeless(self, figures: Figures) -> bool:
+        """Whether the figure fails by so much that more samples would not help."""
+        figure = self.figure(figures)
+        if figure is None or self.kind == "max_size_bytes":
+            return False
+        reach = abs(_worse_end(self, figure) - figure.value) / NORMAL * HOPELESS
+        return self.badness(figure.value) - reach > self.badness(self.value)
 
     def is_certain(self, figures: Figures) -> bool:
         """Whether all of the figure's interval is on the right side."""
@@ -132,12 +142,6 @@ def refuse_none(gates: Gates) -> None:
         raise RecipeError(
             "how good is good enough? Give --max-drop, --min-agreement or --min-sqnr, or gates in the recipe"
         )
-
-
-def meet(bars: Sequence[Bar], tried: Tried, look: int = 1) -> bool:
-    """Whether it meets all of them on the samples that it was measured on."""
-    figures = tried.figures
-    return figures is not None and not figures.fault and all(bar.excess(figures, look) <= 0 for bar in bars)
 
 
 def worst(bars: Sequence[Bar], figures: Figures) -> Bar:
