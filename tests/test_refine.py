@@ -267,7 +267,8 @@ def test_equalized_file_answers_the_same_with_channels_nearer_together(
             Int8(),
             ["as it is", "bias correction", "bias correction + rounding", "bias correction + rounding + equalization"],
         ),
-        (Int16x8(), ["as it is", "bias correction", "bias correction + rounding"]),
+        (Int16x8(), ["headroom 2", "bias correction + headroom 2", "bias correction + rounding + headroom 2"]),
+        (Int16x8(headroom=1.0, rounding="off"), ["as it is", "bias correction"]),
         (Int8(bias_correction="off"), ["as it is"]),
         (
             Int8(bias_correction="on"),
@@ -275,7 +276,11 @@ def test_equalized_file_answers_the_same_with_channels_nearer_together(
         ),
         (Int8(bias_correction="on", rounding="off", equalization="off"), ["bias correction"]),
         (Int8(bias_correction="off", rounding="on"), ["rounding"]),
-        (Int16x8(equalization="on", rounding="off"), ["equalization", "bias correction + equalization"]),
+        (Int8(bias_correction="off", headroom=1.2), ["headroom 1.2"]),
+        (
+            Int16x8(equalization="on", rounding="off"),
+            ["equalization + headroom 2", "bias correction + equalization + headroom 2"],
+        ),
     ],
 )
 def test_what_is_tried(variant: Int8 | Int16x8, rungs: list[str]) -> None:
@@ -304,7 +309,7 @@ def test_what_is_kept(second: tuple[float, float], third: tuple[float, float], k
     assert refine.best(attempts).rung == rungs[kept]
 
 
-@pytest.mark.parametrize(("calls", "held"), [(3, 0), (4, 1), (20, 5), (500, 16)])
+@pytest.mark.parametrize(("calls", "held"), [(3, 0), (4, 1), (20, 5), (500, 32)])
 def test_samples_are_held_back(calls: int, held: int) -> None:
     fitted_, kept = refine.held_back(calls)
     assert len(kept) == held

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from tflq.worker import Listener
 
 MODES = ("int8", "int16x8", "int8_only", "int16x8_only", "dynamic", "float16")
-KEYS = ("ranges", "bias_correction", "per_channel", "per_channel_dense", "keep_float")
+KEYS = (
+    *("ranges", "bias_correction", "rounding", "equalization", "headroom"),
+    *("per_channel", "per_channel_dense", "keep_float"),
+)
 
 
 class _Modes(click.ParamType[tuple[str, ...]]):

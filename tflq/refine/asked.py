@@ -35,6 +35,17 @@ class Rung:
             done[f"headroom {self.headroom:g}"] = True
         return " + ".join(name for name, is_done in done.items() if is_done) or "as it is"
 
+    @property
+    def options(self) -> dict[str, str | float]:
+        """What a variant says that asks for this and leaves nothing open."""
+        corrections = self.corrections
+        said = {
+            "bias_correction": corrections.bias,
+            "rounding": corrections.rounding,
+            "equalization": self.equalization,
+        }
+        return {key: "on" if is_done else "off" for key, is_done in said.items()} | {"headroom": self.headroom}
+
 
 @dataclass(frozen=True)
 class Asked:

@@ -36,7 +36,9 @@ def search(recipe: Recipe, asked: Asked, settings: Settings, limits: Limits) -> 
     refuse_none(recipe.gates)
     with opened(recipe, settings, replace(limits, gates=recipe.gates)) as bench:
         _refuse_what_cannot_be_measured(bench)
-        hunt = Hunt(bench, space(recipe, asked, bench.is_observed), bench.bars, asked.goal)
+        whole = space(recipe, asked, bench.is_observed)
+        decided = replace(whole, families=tuple(map(bench.decided, whole.families)))
+        hunt = Hunt(bench, decided, bench.bars, asked.goal)
         outcome = conclude(hunt, hunt.find())
         _write(outcome, bench)
     return outcome

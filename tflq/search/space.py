@@ -14,14 +14,30 @@ from tflq.strict import did_you_mean
 from tflq.trials import Trial
 
 Goal = Literal["size", "latency"]
-Key = Literal["ranges", "bias_correction", "per_channel", "per_channel_dense", "keep_float"]
+Key = Literal[
+    "ranges",
+    "bias_correction",
+    "rounding",
+    "equalization",
+    "headroom",
+    "per_channel",
+    "per_channel_dense",
+    "keep_float",
+]
 KEYS: tuple[str, ...] = get_args(Key)
 
 PERCENTILES = tuple(Percentile(percentile=percent) for percent in (99.999, 99.99, 99.9))
 METHODS: dict[int, tuple[Method, ...]] = {8: ("minmax", "mse", *PERCENTILES), 16: ("minmax", "mse")}
 """Of ranges, for activations of so many bits: 16 have room for rare values."""
+OPTIONS: tuple[Key, ...] = (
+    *("bias_correction", "rounding", "equalization", "headroom"),
+    *("per_channel", "per_channel_dense"),
+)
 TOGGLES: dict[str, tuple[object, ...]] = {
-    "bias_correction": ("auto", "on", "off"),
+    "bias_correction": ("on", "off"),
+    "rounding": ("on", "off"),
+    "equalization": ("on", "off"),
+    "headroom": (1.0, 1.1, 1.25),
     "per_channel": (True, False),
     "per_channel_dense": (True, False),
 }
@@ -73,6 +89,8 @@ class Space:
     def toggled(self, trial: Trial, key: str) -> list[Trial]:
         """The trial with each other value of that option."""
         is_idle = key == "per_channel_dense" and not trial.variant.per_channel
+        if key == "headroom":  # int16 has enough, and clipped ranges are not to be widened
+            is_idle = trial.variant.activation_bits == 16 or trial.ranges != "minmax"
         values = () if key in self.fixed or is_idle else TOGGLES[key]
         held = getattr(trial.variant, key)
         return [with_option(trial, key, value) for value in values if value != held]
@@ -93,7 +111,7 @@ class Space:
     def _changes(self, trial: Trial, home: Trial) -> Iterator[Change]:
         if trial.variant.needs_ranges and trial.ranges != home.ranges:
             yield Change("ranges", None, replace(trial, ranges=home.ranges))
-        for key in ("bias_correction", "per_channel", "per_channel_dense"):
+        for key in OPTIONS:
             value = getattr(home.variant, key)
             if getattr(trial.variant, key) != value:
                 yield Change(key, None, with_option(trial, key, value))

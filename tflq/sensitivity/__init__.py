@@ -73,12 +73,12 @@ def _relaxed(variant: Mode) -> Mode:
 
 def _studied(bench: Bench, variant: Mode, by: By) -> Outcome:
     assert bench.recipe.calibration is not None
-    trial = Trial(_relaxed(variant), bench.recipe.calibration.ranges)
+    trial = Trial(bench.decided(_relaxed(variant)), bench.recipe.calibration.ranges)
     select(bench.graph, variant.keep_float)  # which refuses what is not there, before anything is tried
     base = _base(bench, trial, variant.name)
     graph, calibrations = bench.graph, bench.calibrations(trial.ranges)
     file = _file(bench, trial, calibrations)
-    tensors, halves = _measured(bench, file)
+    tensors, halves = _measured(bench, _origin(calibrations, trial, bench), file)
     evidence = _evidence(bench, trial, calibrations, tensors)
     sweep = Sweep(bench, trial, base)
     lost = tuple(losses(bench.float32, tensors))
@@ -120,8 +120,13 @@ def _file(bench: Bench, trial: Trial, calibrations: Calibrations) -> Path:
     return bench.maker.path(draft)
 
 
-def _measured(bench: Bench, file: Path) -> tuple[tuple[Activation, ...], Split]:
-    judging, folder, files = bench.judging[DECIDING], bench.maker.folder, (bench.float32, file)
+def _origin(calibrations: Calibrations, trial: Trial, bench: Bench) -> Path:
+    """The float32 file whose activations the variant's are: equalized where that one is."""
+    return calibrations.candidate(trial.variant).original if calibrations.chosen else bench.float32
+
+
+def _measured(bench: Bench, float32: Path, file: Path) -> tuple[tuple[Activation, ...], Split]:
+    judging, folder, files = bench.judging[DECIDING], bench.maker.folder, (float32, file)
     source, batch = judging.plan.source, judging.plan.source.batch or 1
     samples = judging.held.samples()[:COMPARED]
     calls = [stack(samples[start : start + batch], source) for start in range(0, len(samples), batch)]

@@ -13,14 +13,16 @@ from pathlib import Path
 from tflq import cache, calibrate
 from tflq.cache import digest
 from tflq.calibrate import Calibrated, Gathered, Method, Percentile
-from tflq.errors import ConversionError, DatasetError, RecipeError
+from tflq.errors import ConversionError, DatasetError, RecipeError, TflqError
 from tflq.evaluate import Plan
 from tflq.flatbuffer import Graph, load
 from tflq.job import Calibrations, Draft, Judge, Maker, Shelf, Source
 from tflq.job.shelf import versions
-from tflq.modes import Int8, Int16x8
+from tflq.modes import Int8, Int16x8, Mode
 from tflq.pipeline import Settings
 from tflq.recipe import Gates, Recipe, check_source
+from tflq.refine import Asked as Refining
+from tflq.refine import Refined, Rung
 from tflq.trials.bars import Bar, bars
 from tflq.trials.figures import Figures
 from tflq.trials.held import hold
@@ -116,8 +118,10 @@ class Bench:
         """Those that the limits allow."""
         found = {key: tried for key in trials if (tried := self.journal.get(key))}
         missing = [key for key in trials if key not in found]
-        for trial in (trials[key] for key in missing if trials[key].variant.needs_ranges):
-            self.calibrations(trial.ranges)
+        self._refine([trials[key] for key in missing])
+        refused = {key: error for key in missing if (error := self._refusal(trials[key]))}
+        found.update({key: Tried(trials[key], None, error) for key, error in refused.items()})
+        missing = [key for key in missing if key not in refused]
         tasks = (self._task(key, trials[key], on) for key in missing if on == CONFIRMING or not self._is_late)
         for place, outcome in self.maker.workers.as_done(tasks, self.maker.jobs):
             key = missing[place]
@@ -125,6 +129,32 @@ class Bench:
             if not (isinstance(outcome, Failed) and outcome.error.may_pass):
                 self.journal.add(key, found[key])
         return found
+
+    def _refine(self, trials: Sequence[Trial]) -> None:
+        """Make what the trials are quantized from, once for all that ask for the same."""
+        for told, method in {_told(one.ranges): one.ranges for one in trials if one.variant.needs_ranges}.items():
+            calibrations = self.calibrations(method)
+            variants = [one.variant for one in trials if one.variant.needs_ranges and _told(one.ranges) == told]
+            new = [one for one in variants if Refining.by(one) not in calibrations.refined]
+            self._chosen[told] = _calibrated_by(self.maker, "ranges", method).refine(calibrations, new)
+
+    def _refusal(self, trial: Trial) -> str:
+        """Why there is nothing to quantize for it, if so."""
+        if not trial.variant.needs_ranges:
+            return ""
+        refined = self.calibrations(trial.ranges).refined.get(Refining.by(trial.variant))
+        return str(refined) if isinstance(refined, TflqError) else ""
+
+    def decided(self, variant: Mode) -> Mode:
+        """The variant, with what it leaves to be seen as calibration samples that are held back have it."""
+        assert self.recipe.calibration is not None
+        trial = Trial(variant, self.recipe.calibration.ranges)
+        if not variant.needs_ranges or self._refusal(trial):
+            return variant
+        self._refine([trial])
+        refined = self.calibrations(trial.ranges).refined.get(Refining.by(variant))
+        kept = refined.refinement.kept if isinstance(refined, Refined) else Rung()
+        return variant.model_copy(update=kept.options)
 
     @property
     def _is_late(self) -> bool:

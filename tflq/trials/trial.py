@@ -12,6 +12,7 @@ from tflq.calibrate import Method, Percentile
 from tflq.errors import EvaluationError
 from tflq.evaluate import Plan
 from tflq.modes import Mode
+from tflq.refine import Asked, Rung
 from tflq.trials.bars import Bar
 from tflq.trials.figures import Figures, figures, made
 from tflq.trials.held import Held, record
@@ -39,6 +40,8 @@ class Trial:
         variant, words = self.variant, [str(self.variant.mode)]
         if variant.needs_ranges:
             words += [f"percentile {self.ranges.percentile:g}" if isinstance(self.ranges, Percentile) else self.ranges]
+            refined = Asked.by(variant).rungs[0]
+            words += [refined.in_words] if refined != Rung() else []
         words += ["per tensor"] if not variant.per_channel else []
         words += ["dense per tensor"] if variant.per_channel and not variant.per_channel_dense else []
         return ", ".join(words)
