@@ -7,6 +7,7 @@ docs/search.md, help      what `tflq search --help` prints
 docs/sensitivity.md, help the same of `tflq sensitivity --help`
 README.md, help           what `tflq --help` prints
 README.md, modes          the modes and what each promises
+README.md, accuracy       what benchmarks/accuracy.md comes to
 README.md, results         with --results: the tables of reports, which `make demo demo-qat` left on disk
 """
 
@@ -26,6 +27,7 @@ from tflq.recipe import json_schema
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+ACCURACY = ROOT / "benchmarks/accuracy.md"
 ZOO = ROOT / "docs/zoo.md"
 SEARCH = ROOT / "docs/search.md"
 SENSITIVITY = ROOT / "docs/sensitivity.md"
@@ -38,6 +40,7 @@ Schema = dict[str, Any]
 
 def main(arguments: list[str]) -> int:
     readme = block(block(README.read_text(), "help", help_text()), "modes", modes())
+    readme = block(readme, "accuracy", accuracy())
     if "--results" in arguments:
         for name, report in REPORTS.items():
             readme = block(readme, name, results(report))
@@ -92,6 +95,11 @@ def results(report: Path) -> str:
     if table is None:
         raise SystemExit(f"{report} has no table: run make demo demo-qat")
     return table.group()
+
+
+def accuracy() -> str:
+    """The lines below the table."""
+    return "\n".join(f"- {line}" for line in ACCURACY.read_text().rsplit("|\n\n", 1)[1].strip().splitlines())
 
 
 def zoo_keys() -> str:

@@ -162,7 +162,7 @@ class Refiner:
 
     def _comparing(self, what: str, candidate: Candidate, variant: Mode, held: Sequence[int]) -> Task[dict[str, float]]:
         data = (self.gathered.samples, held, self._new())
-        return Task(f"try {what}", refine.nearness, (candidate, variant, self._float32, data), ConversionError)
+        return Task(f"compare {what}", refine.nearness, (candidate, variant, self._float32, data), ConversionError)
 
     def _as_it_is(self, asked: Asked, fault: str) -> Refined | None:
         """The float32 file without any change, and why; None where the recipe wants one whatever comes."""

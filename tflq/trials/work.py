@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 
 from tflq.contract import activations
-from tflq.flatbuffer import Graph, Operator, Subgraph
+from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph
 
 COST = {"int8": 1.0, "uint8": 1.0, "float32": 2.0, "hybrid": 1.3, "int16": 12.0}
 """Of one multiply-add in LiteRT's kernels on a CPU, int8 being 1: int16 has none with vector instructions."""
-WEIGHTED = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0, "CONV_3D": 4}
-"""Ops with weights, and the dimension of the weights that counts the output's channels."""
 
 
 def work(graph: Graph) -> float:
@@ -26,12 +24,12 @@ def multiply_adds(graph: Graph) -> int:
 def _multiply_adds(subgraph: Subgraph, operator: Operator) -> int:
     """What control flow and fused recurrent ops do inside is not counted."""
     elements = sum(math.prod(tensor.shape) for tensor in subgraph.written_by(operator))
-    if operator.type not in WEIGHTED:
+    if operator.type not in ROLES:
         return elements
     weights = subgraph.input(operator, 1)
     if weights is None or not weights.shape:
         return elements
-    each = math.prod(weights.shape) // max(weights.shape[WEIGHTED[operator.type]], 1)
+    each = math.prod(weights.shape) // max(weights.shape[ROLES[operator.type].channels], 1)
     return elements * each
 
 
@@ -41,5 +39,5 @@ def _cost(subgraph: Subgraph, operator: Operator) -> float:
         return COST["int16"]
     if "float32" not in dtypes:
         return COST["int8"]
-    weights = subgraph.input(operator, 1) if operator.type in WEIGHTED else None
+    weights = subgraph.input(operator, 1) if operator.type in ROLES else None
     return COST["hybrid"] if weights is not None and weights.dtype == "int8" else COST["float32"]
