@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,15 +43,15 @@ def main(data: Path, folder: Path) -> None:
     (folder / "cifar.yaml").write_text(RECIPE)
 
 
-def network(keras: object) -> object:
+def network(keras: Any) -> Any:
     """Residual blocks of depthwise and pointwise convolutions, with squeeze-and-excitation, as small networks have."""
-    layers = keras.layers  # type: ignore[attr-defined]
+    layers = keras.layers
 
-    def convolved(x: object, width: int, size: int, strides: int = 1) -> object:
+    def convolved(x: Any, width: int, size: int, strides: int = 1) -> Any:
         x = layers.Conv2D(width, size, strides, padding="same", use_bias=False)(x)
         return layers.Activation("swish")(layers.BatchNormalization(momentum=0.9)(x))
 
-    def block(x: object, width: int) -> object:
+    def block(x: Any, width: int) -> Any:
         y = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(convolved(x, 2 * width, 1))
         y = layers.Activation("swish")(layers.BatchNormalization(momentum=0.9)(y))
         gate = layers.GlobalAveragePooling2D(keepdims=True)(y)
@@ -59,12 +60,12 @@ def network(keras: object) -> object:
         y = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(width, 1, use_bias=False)(y))
         return layers.Add()([x, y])
 
-    image = keras.Input((32, 32, 3), name="image")  # type: ignore[attr-defined]
+    image = keras.Input((32, 32, 3), name="image")
     x = convolved(image, 16, 3)
     for width in (16, 32, 64):
         x = block(convolved(x, width, 3, 2), width)
     x = layers.Dropout(0.3)(layers.GlobalAveragePooling2D()(x))
-    return keras.Model(image, layers.Dense(10)(x))  # type: ignore[attr-defined]
+    return keras.Model(image, layers.Dense(10)(x))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def bench(recipe: Path, limits: Limits = NO_LIMITS) -> Iterator[tuple[Bench, lis
 
 def attempts(events: list[Event]) -> int:
     """How many files were made for trials."""
-    return sum(isinstance(event, Started) and event.stage.startswith("try ") for event in events)
+    return sum(isinstance(event, Started) and event.stage.startswith(("try ", "confirm ")) for event in events)
 
 
 @pytest.fixture

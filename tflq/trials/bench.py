@@ -165,7 +165,8 @@ class Bench:
         calibrations = self.calibrations(trial.ranges) if trial.variant.needs_ranges else None
         make = self.maker.making(draft, self.source, calibrations)
         arguments = (make, trial.variant, self.maker.path(draft), self.judging[on])
-        return Task(f"{TRY} {trial.in_words} ({key[:6]})", attempt, arguments, make.error, make.remedy)
+        verb = "confirm" if on == CONFIRMING else TRY
+        return Task(f"{verb} {trial.in_words} ({key[:6]})", attempt, arguments, make.error, make.remedy)
 
     def _key(self, trial: Trial, on: Set) -> str:
         variant = trial.variant.model_dump_json(exclude={"name"})
@@ -210,7 +211,7 @@ def _calibrated_by(maker: Maker, key: str, value: Method | int) -> Maker:
 
 
 def is_trial(event: Event) -> bool:
-    """Whether the event is of a single trial."""
+    """Whether the event is of a single trial that decides or ranks."""
     return not isinstance(event, Said) and event.stage.startswith(f"{TRY} ")
 
 
