@@ -55,6 +55,25 @@ class Stock:
 
 
 @dataclass(frozen=True)
+class Contest:
+    """What is held against each other, for each thing that variants ask for."""
+
+    wanted: Mapping[Asked, Mode]
+    stock: Stock
+    fitted: Sequence[int]
+    """Calls that all is fitted to."""
+    held: Sequence[int]
+    """Calls that had no part in it, which decide."""
+    found: Mapping[Asked, list[Attempt | TflqError]]
+
+    def best(self, asked: Asked) -> Attempt | None:
+        """None where nothing was tried, or what all is held against failed."""
+        found = self.found[asked]
+        attempts = [one for one in found if isinstance(one, Attempt)]
+        return refine.best(attempts) if attempts and attempts[0] is found[0] else None
+
+
+@dataclass(frozen=True)
 class Refiner:
     base: Ranged
     gathered: Gathered
@@ -79,8 +98,10 @@ class Refiner:
             stock = self._stock(wanted, fitted[:: -(-len(fitted) // FIT)])
         except TflqError as error:
             return {asked: self._as_it_is(asked, str(error)) or error for asked in wanted}
-        judged = self._judged(wanted, stock, (fitted, held)) if held else dict.fromkeys(wanted, ())
-        return {asked: self._best(asked, stock, found, len(held)) for asked, found in judged.items()}
+        contest = Contest(wanted, stock, fitted, held, {asked: [] for asked in wanted})
+        if held:
+            self._judge(contest)
+        return {asked: self._best(asked, contest) for asked in wanted}
 
     def _stock(self, wanted: Iterable[Asked], fitted: Sequence[int]) -> Stock:
         rungs = [(asked, rung) for asked in wanted for rung in asked.rungs]
@@ -111,65 +132,51 @@ class Refiner:
         asked = (calibrated, self.gathered, self.calibrator.calibration.ranges, sorted(self.base.chosen.by_bits))
         return Ranged(calibrated, self._all([Task("choose its ranges", calibrate.choose, asked, ConversionError)])[0])
 
-    def _judged(
-        self, wanted: Mapping[Asked, Mode], stock: Stock, calls: tuple[Sequence[int], Sequence[int]]
-    ) -> dict[Asked, Sequence[Attempt | TflqError]]:
-        """How near to the float model each thing comes that may be done, on calls that had no part in it.
-
-        Where one was found to help, it is tried with more headroom, for which ranges must not be of those calls.
-        """
-        open_ = {asked: asked.rungs for asked in wanted if len(asked.rungs) > 1 or asked.wider(asked.rungs[0])}
-        found: dict[Asked, list[Attempt | TflqError]] = {asked: [] for asked in wanted}
-        self._try(open_, (wanted, stock, calls), found)
+    def _judge(self, contest: Contest) -> None:
+        """Find how near to the float model each thing comes that may be done; the best of it with more headroom too."""
+        open_ = {one: one.rungs for one in contest.wanted if len(one.rungs) > 1 or one.wider(one.rungs[0])}
+        self._compare(open_, contest)
         if self._has_extremes:
-            wider = {asked: asked.wider(best.rung) for asked in open_ if (best := _best_of(found[asked]))}
-            self._try(wider, (wanted, stock, calls), found)
-        return {asked: tuple(some) for asked, some in found.items()}
+            self._compare({one: one.wider(best.rung) for one in open_ if (best := contest.best(one))}, contest)
 
-    def _try(
-        self,
-        rungs: Mapping[Asked, Sequence[Rung]],
-        among: tuple[Mapping[Asked, Mode], Stock, tuple[Sequence[int], Sequence[int]]],
-        found: Mapping[Asked, list[Attempt | TflqError]],
-    ) -> None:
-        wanted, stock, (fitted, held) = among
+    def _compare(self, rungs: Mapping[Asked, Sequence[Rung]], contest: Contest) -> None:
         tries = [(asked, rung) for asked, some in rungs.items() for rung in some]
-        seen = fitted if self._has_extremes else None
-        tasks = [
-            self._comparing(
-                f"{wanted[asked].name}, {rung.in_words}", stock.candidate(asked, rung, seen), wanted[asked], held
-            )
-            for asked, rung in tries
-        ]
+        tasks = [self._comparing(asked, rung, contest) for asked, rung in tries]
         outcomes = self.calibrator.workers.run_all(tasks, self.calibrator.jobs)
         for (asked, rung), outcome in zip(tries, outcomes, strict=True):
-            found[asked].append(outcome.error if isinstance(outcome, Failed) else Attempt(rung, outcome.value))
+            attempt = outcome.error if isinstance(outcome, Failed) else Attempt(rung, outcome.value)
+            contest.found[asked].append(attempt)
+
+    def _comparing(self, asked: Asked, rung: Rung, contest: Contest) -> Task[dict[str, float]]:
+        """Ranges are not of the calls that decide, where that can be had, since headroom is for what was not seen."""
+        variant = contest.wanted[asked]
+        candidate = contest.stock.candidate(asked, rung, contest.fitted if self._has_extremes else None)
+        arguments = (candidate, variant, self._float32, (self.gathered.samples, contest.held, self._new()))
+        return Task(f"compare {variant.name}, {rung.in_words}", refine.nearness, arguments, ConversionError)
 
     @property
     def _has_extremes(self) -> bool:
         """Whether ranges of a part of the calls can be had, as they are of all."""
         return self.calibrator.calibration.ranges == "minmax"
 
-    def _best(self, asked: Asked, stock: Stock, found: Sequence[Attempt | TflqError], held: int) -> Refined | TflqError:
+    def _best(self, asked: Asked, contest: Contest) -> Refined | TflqError:
+        found, stock = contest.found[asked], contest.stock
         if found and isinstance(found[0], TflqError):
             return self._as_it_is(asked, str(found[0])) or found[0]
-        best = _best_of(found)
+        best, attempts = contest.best(asked), tuple(one for one in found if isinstance(one, Attempt))
         rung = best.rung if best else asked.rungs[0]
         corrected = stock.corrected_for(asked, rung)
-        attempts = tuple(one for one in found if isinstance(one, Attempt))
-        refinement = Refinement(rung, attempts, held if attempts else 0, corrected.corrections if corrected else ())
+        held = len(contest.held) if attempts else 0
+        refinement = Refinement(rung, attempts, held, corrected.corrections if corrected else ())
         return Refined(stock.candidate(asked, rung), refinement)
-
-    def _comparing(self, what: str, candidate: Candidate, variant: Mode, held: Sequence[int]) -> Task[dict[str, float]]:
-        data = (self.gathered.samples, held, self._new())
-        return Task(f"compare {what}", refine.nearness, (candidate, variant, self._float32, data), ConversionError)
 
     def _as_it_is(self, asked: Asked, fault: str) -> Refined | None:
         """The float32 file without any change, and why; None where the recipe wants one whatever comes."""
-        if asked.rungs[0] != Rung():
+        rung = asked.rungs[0]
+        if rung.corrections != Corrections() or rung.equalization:
             return None
-        candidate = Candidate(self._float32, self._float32, self.base.chosen.by_bits[asked.bits])
-        return Refined(candidate, Refinement(Rung(), (), 0, (), fault))
+        candidate = Candidate(self._float32, self._float32, self.base.ranges(asked, rung))
+        return Refined(candidate, Refinement(rung, (), 0, (), fault))
 
     def _all(self, tasks: Sequence[Task[Any]]) -> list[Any]:
         return [outcome.get() for outcome in self.calibrator.workers.run_all(tasks, self.calibrator.jobs)]
@@ -185,8 +192,3 @@ class Refiner:
         """A path that nothing has yet."""
         self.calibrator.folder.mkdir(parents=True, exist_ok=True)
         return self.calibrator.folder / uuid.uuid4().hex
-
-
-def _best_of(found: Sequence[Attempt | TflqError]) -> Attempt | None:
-    attempts = [one for one in found if isinstance(one, Attempt)]
-    return refine.best(attempts) if attempts and found[0] is attempts[0] else None

@@ -114,7 +114,7 @@ def _correct(model: Any, graph: Graph, seen: _Seen, asked: Corrections) -> Corre
     rounded, shift = seen.nearest if fitting is None else fitting, np.zeros(1)
     if fitting is not None:
         edit.set_constant(model, (operator.index, roles.weights), layer.tensor(fitting))
-    if asked.bias and layer.bias is not None:
+    if asked.bias and layer.bias is not None and np.isfinite(seen.mean).all():
         shift = layer.products(seen.weights - rounded, seen.mean)
         edit.set_constant(model, (operator.index, roles.bias), np.asarray(layer.bias.data) + shift)
     before = seen.noise(seen.nearest)
@@ -125,7 +125,9 @@ def _correct(model: Any, graph: Graph, seen: _Seen, asked: Corrections) -> Corre
 
 def _covariance(layer: Layer, seen: Moments) -> np.ndarray | None:
     """Of what the weights meet; about 0 where no bias makes up for a mean."""
-    if seen.covariance is None or layer.bias is not None:
+    if seen.covariance is None or not np.isfinite(seen.covariance).all():
+        return None
+    if layer.bias is not None:
         return seen.covariance
     about_zero: np.ndarray = seen.covariance + seen.mean[:, :, np.newaxis] * seen.mean[:, np.newaxis, :]
     return about_zero
