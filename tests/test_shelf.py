@@ -12,6 +12,7 @@ import yaml
 from running import Ran, Recipes, keeping, made_twice
 
 from tflq.cache import Store
+from tflq.errors import DatasetError
 
 READ, SAMPLES, OBSERVED = "read the source", "read the calibration data", "observe the activations, part 1"
 SOURCE = "measure the source"
@@ -187,3 +188,11 @@ def test_files_are_the_same_when_made_again_with_other_shards(recipe: Path) -> N
         "dynamic": True,
         "int8": True,
     }
+
+
+def test_missing_data_is_told_where_the_model_is_kept(recipe: Path, store: Store) -> None:
+    keeping(recipe, store)
+    change(recipe, calibration={"dataset": {"npz": "nowhere.npz"}, "samples": 20})
+    error = keeping(recipe, store).variant("int8").error
+    assert isinstance(error, DatasetError)
+    assert "nowhere.npz: cannot be read: No such file or directory" in str(error)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from tflq.cli.boundary import boundary
-from tflq.cli.options import ExistingFile, File, Seconds, kept
+from tflq.cli.options import ExistingFile, File, Seconds, kept, passing
 from tflq.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ Positive = click.IntRange(min=1)
 @_option(
     "--tolerance", type=_Tolerance(), help="How much worse: size, metric, sqnr_db, float_ops; such as metric=0.01."
 )
-@click.make_pass_decorator(Options, ensure=True)
+@passing(Options)
 def batch(options: Options, paths: tuple[Path, ...]) -> None:
     """Make whatever is not up to date, of a zoo or of many recipes.
 

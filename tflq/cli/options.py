@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -26,6 +26,24 @@ class Options:
     verifies_reproducible: bool = False
 
 
+Told = TypeVar("Told")
+
+
+def told(context: click.Context, options: type[Told]) -> Told:
+    """The call's object of that class, which its options put their values into."""
+    found: Told = context.meta.setdefault(_key(options), options())
+    return found
+
+
+def passing(options: type[Any]) -> Callable[[Any], Any]:
+    """Hand that object to the command."""
+    return click.decorators.pass_meta_key(_key(options))
+
+
+def _key(options: type[Any]) -> str:
+    return f"{options.__module__}.{options.__qualname__}"
+
+
 def kept(
     options: type[Any], *names: str, help: str, metavar: str | None = None, type: Any = None
 ) -> Callable[[Any], Any]:
@@ -33,7 +51,7 @@ def kept(
     default = getattr(options, names[-1].lstrip("-").replace("-", "_"))
 
     def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-        setattr(context.ensure_object(options), str(parameter.name), value)
+        setattr(told(context, options), str(parameter.name), value)
 
     return click.option(
         *names,
@@ -71,4 +89,4 @@ verify_reproducible = _option(
     "verifies_reproducible",
     help="Make every file twice, the second time from nothing kept, and compare the bytes.",
 )
-pass_options = click.make_pass_decorator(Options, ensure=True)
+pass_options = passing(Options)

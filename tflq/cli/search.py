@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import click
 
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary
-from tflq.cli.options import File, Options, pass_options
+from tflq.cli.options import File, Options, Seconds, kept, pass_options, passing, told
 
 if TYPE_CHECKING:
     from tflq.recipe import Recipe
@@ -50,7 +51,7 @@ class Asking:
 
     goal: Goal = "size"
     variant: str | None = None
-    modes: tuple[str, ...] = ()
+    modes: tuple[str, ...] | None = None
     fixed: tuple[str, ...] = ()
     max_trials: int = 250
     time: float | None = None
@@ -58,28 +59,7 @@ class Asking:
     """Overrides of the recipe's."""
 
 
-def _asking(context: click.Context) -> Asking:
-    found: Asking = context.meta.setdefault(__name__, Asking())
-    return found
-
-
-def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    setattr(_asking(context), str(parameter.name), value)
-
-
-def _option(name: str, type_: Any, help_: str, metavar: str | None = None) -> Callable[[Any], Any]:
-    default = getattr(Asking, name.removeprefix("--").replace("-", "_"))
-    return click.option(
-        name,
-        type=type_,
-        metavar=metavar,
-        help=help_,
-        default=default or None,
-        multiple=name == "--fixed",
-        show_default=bool(default),
-        callback=_keep,
-        expose_value=False,
-    )
+_option = partial(kept, Asking)
 
 
 def _bar(name: str, gate: str, type_: click.ParamType[float], help_: str) -> Callable[[Any], Any]:
@@ -88,7 +68,7 @@ def _bar(name: str, gate: str, type_: click.ParamType[float], help_: str) -> Cal
 
     def keep(context: click.Context, _: click.Parameter, value: float | None) -> None:
         if value is not None:
-            _asking(context).gates.append(f"gates.{gate}={value!r}")
+            told(context, Asking).gates.append(f"gates.{gate}={value!r}")
 
     return click.option(name, type=type_, metavar=metavar, callback=keep, expose_value=False, help=help_)
 
@@ -108,20 +88,29 @@ def _bar(name: str, gate: str, type_: click.ParamType[float], help_: str) -> Cal
     "The share of samples whose top class must be the float model's.",
 )
 @_bar("--min-sqnr", "min_sqnr_db", click.FLOAT, "The SQNR in dB that every output must have.")
-@_option("--goal", click.Choice(["size", "latency"]), "What is to be least.")
-@_option("--variant", None, "Search within this variant of RECIPE: its mode, and its options to begin with.", "NAME")
-@_option("--modes", _Modes(), "Search within these modes, such as int8,int16x8.")
-@_option("--fixed", click.Choice(KEYS), f"Leave it as RECIPE has it: {', '.join(KEYS)}; may be repeated.", "KEY")
-@_option("--max-trials", click.IntRange(min=1), "Make no more trials than that.", "N")
-@_option("--time", click.FloatRange(min=0, min_open=True), "Begin no trial after that time.", "SECONDS")
+@_option("--goal", type=click.Choice(["size", "latency"]), help="What is to be least.")
+@_option(
+    "--variant",
+    metavar="NAME",
+    help="Search within this variant of RECIPE: its mode, and its options to begin with.",
+)
+@_option("--modes", type=_Modes(), help="Search within these modes, such as int8,int16x8.")
+@_option(
+    "--fixed",
+    metavar="KEY",
+    type=click.Choice(KEYS),
+    help=f"Leave it as RECIPE has it: {', '.join(KEYS)}; may be repeated.",
+)
+@_option("--max-trials", metavar="N", type=click.IntRange(min=1), help="Make no more trials than that.")
+@_option("--time", metavar="SECONDS", type=Seconds, help="Begin no trial after that time.")
 @option.overriding
 @option.output
 @option.json
 @option.verbose
 @option.timeout
 @pass_options
-@click.pass_context
-def search(context: click.Context, options: Options, recipe: Path) -> None:
+@passing(Asking)
+def search(said: Asking, options: Options, recipe: Path) -> None:
     """Find the smallest or fastest file that meets the bars.
 
     Modes, methods of ranges, options, and ops kept in float are tried on some samples, and what was found is confirmed
@@ -135,7 +124,6 @@ def search(context: click.Context, options: Options, recipe: Path) -> None:
     from tflq.trials import Limits
 
     with boundary(options.as_json):
-        said = _asking(context)
         loaded = load(recipe, [*options.overrides, *said.gates])
         loaded = loaded if options.output is None else loaded.model_copy(update={"output": options.output})
         asked = searching.Asked(said.goal, said.variant, said.modes or (), frozenset(said.fixed))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary
-from tflq.cli.options import File, Options, pass_options
+from tflq.cli.options import File, Options, Seconds, kept, pass_options, passing
 from tflq.cli.search import WIDE, display
 
 if TYPE_CHECKING:
@@ -28,43 +28,23 @@ class Asking:
     time: float | None = None
 
 
-def _asking(context: click.Context) -> Asking:
-    found: Asking = context.meta.setdefault(__name__, Asking())
-    return found
-
-
-def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    setattr(_asking(context), str(parameter.name), value)
-
-
-def _option(name: str, type_: Any, help_: str, metavar: str | None = None) -> Callable[[Any], Any]:
-    default = getattr(Asking, name.removeprefix("--").replace("-", "_"))
-    return click.option(
-        name,
-        type=type_,
-        metavar=metavar,
-        help=help_,
-        default=default,
-        show_default=bool(default),
-        callback=_keep,
-        expose_value=False,
-    )
+_option = partial(kept, Asking)
 
 
 @click.command()
 @click.argument("recipe", type=File)
-@_option("--variant", None, "Study this variant of RECIPE, not the first that is calibrated.", "NAME")
-@_option("--by", click.Choice(["op", "type", "layer"]), "Try single ops, or all of a type or layer at once.")
-@_option("--max-trials", click.IntRange(min=1), "Make no more trials than that.", "N")
-@_option("--time", click.FloatRange(min=0, min_open=True), "Begin no trial after that time.", "SECONDS")
+@_option("--variant", metavar="NAME", help="Study this variant of RECIPE, not the first that is calibrated.")
+@_option("--by", type=click.Choice(["op", "type", "layer"]), help="Try single ops, or all of a type or layer at once.")
+@_option("--max-trials", metavar="N", type=click.IntRange(min=1), help="Make no more trials than that.")
+@_option("--time", metavar="SECONDS", type=Seconds, help="Begin no trial after that time.")
 @option.overriding
 @option.output
 @option.json
 @option.verbose
 @option.timeout
 @pass_options
-@click.pass_context
-def sensitivity(context: click.Context, options: Options, recipe: Path) -> None:
+@passing(Asking)
+def sensitivity(said: Asking, options: Options, recipe: Path) -> None:
     """Show which ops of a variant lose accuracy as integers, and why.
 
     Each op is tried in float while the others are integers, and as an integer while the others are in float; every
@@ -80,7 +60,6 @@ def sensitivity(context: click.Context, options: Options, recipe: Path) -> None:
     with boundary(options.as_json):
         loaded = load(recipe, options.overrides)
         loaded = loaded if options.output is None else loaded.model_copy(update={"output": options.output})
-        said = _asking(context)
         with display(options) as listen:
             settings = Settings(timeout=options.timeout, listen=listen, store=default_store())
             limits = Limits(said.max_trials, said.time)

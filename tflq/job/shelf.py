@@ -99,7 +99,7 @@ class Shelf:
     def _rows_key(self, section: Calibration | Evaluation, source: Prepared) -> str | None:
         """Of samples that have not been read; None where only reading the dataset tells whether it has changed."""
         files = section.dataset.files()
-        if files is None:
+        if files is None or not all(file.exists() for file in files):  # what is missing is told where it is read
             return None
         inputs = {name: given.model_dump(mode="json") for name, given in self.recipe.inputs.items()}
         specs = [(spec.name, spec.dtype, spec.shape, spec.is_batched) for spec in source.inputs]
