@@ -311,6 +311,36 @@ def test_what_is_kept(second: tuple[float, float], third: tuple[float, float], k
     assert refine.best(attempts).rung == rungs[kept]
 
 
+@pytest.mark.parametrize(("decibels", "is_kept"), [((30.4, 20.5), False), ((30.6, 20.5), True), ((40.0, 19.0), False)])
+def test_what_leaves_out_values_must_win_more(decibels: tuple[float, float], is_kept: bool) -> None:
+    attempts = [attempt(Rung(), 30, 20), attempt(Rung(mse=True), *decibels)]
+    assert refine.best(attempts).rung.mse == is_kept
+
+
+@pytest.mark.parametrize(
+    ("variant", "count"), [(Int8(), 4), (Int8(headroom=1.0), 0), (Int8(bias_correction="off"), 0), (Int16x8(), 0)]
+)
+def test_where_values_may_be_left_out(variant: Int8 | Int16x8, count: int) -> None:
+    assert len(Asked.by(variant).clipped) == count
+
+
+@pytest.mark.parametrize(("ranges", "is_kept"), [("auto", True), ("minmax", False)])
+def test_values_of_one_odd_sample_are_left_out(
+    recipes: Recipes, data: Path, tmp_path: Path, ranges: str, is_kept: bool
+) -> None:
+    with np.load(data / "images.npz") as held:
+        columns = {name: held[name].astype(np.float32) for name in held.files}
+    (image,) = (name for name, column in columns.items() if column.ndim == 4)
+    columns[image][0] *= 60
+    np.savez(tmp_path / "odd.npz", **columns)
+    calibration = {"dataset": {"npz": str(tmp_path / "odd.npz")}, "samples": 24, "seed": "first", "ranges": ranges}
+    variants = ["int8", {"mode": "int8", "name": "plain", **PLAIN}]
+    ran = recipes.run("tiny_conv_layers", variants, calibration=calibration)
+    told = {variant["name"]: variant["refinement"] for variant in ran.report["variants"]}
+    assert told["int8"]["mse_ranges"] is is_kept
+    assert (sqnr(ran, "int8") > sqnr(ran, "plain") + 6) is is_kept
+
+
 @pytest.mark.parametrize(("calls", "held"), [(3, 0), (4, 1), (20, 5), (500, 32)])
 def test_samples_are_held_back(calls: int, held: int) -> None:
     fitted_, kept = refine.held_back(calls)

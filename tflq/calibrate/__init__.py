@@ -19,7 +19,7 @@ from tflq.calibrate.observe import (
 )
 from tflq.calibrate.ranges import JOINING, PASSING, Range
 from tflq.calibrate.samples import Gathered, Samples, fingerprint, gather
-from tflq.calibrate.section import Calibration, Method, Percentile, SampleCount, Seed
+from tflq.calibrate.section import SPANNING, Calibration, Method, Percentile, SampleCount, Seed
 from tflq.calibrate.weights import weights
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "FEWEST_CALLS",
     "JOINING",
     "PASSING",
+    "SPANNING",
     "Calibrated",
     "Calibration",
     "Chosen",

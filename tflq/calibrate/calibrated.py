@@ -45,12 +45,12 @@ class Calibrated:
             return self.found
         return ranges(load(self.model), self.found.observation, self.found.histograms, (method, bits))
 
-    def extremes(self, calls: Sequence[int], bits: int) -> tuple[Range, ...]:
-        """The minima and maxima of those calls alone."""
+    def of(self, calls: Sequence[int], histograms: Mapping[int, Histogram] | None = None) -> Calibrated:
+        """What those calls alone show, of which the histograms are; without any there are no ranges but minmax."""
         assert isinstance(self.found, Observed)
         seen = self.found.observation
         part = replace(seen, minima=seen.minima[list(calls)], maxima=seen.maxima[list(calls)])
-        return ranges(load(self.model), part, self.found.histograms, ("minmax", bits))
+        return replace(self, found=Observed(part, histograms or {}))
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True)

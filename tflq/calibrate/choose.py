@@ -9,7 +9,7 @@ from tflq.calibrate.calibrated import Calibrated, Observed
 from tflq.calibrate.lint import Clip, clips, lone_samples, repeats, wide_ranges
 from tflq.calibrate.ranges import Range
 from tflq.calibrate.samples import Gathered
-from tflq.calibrate.section import Method
+from tflq.calibrate.section import SPANNING, Method
 from tflq.worker import Report
 
 
@@ -30,7 +30,7 @@ def choose(_: Report, calibrated: Calibrated, gathered: Gathered, method: Method
     by_bits = {width: calibrated.ranges(method, width) for width in bits}
     found = calibrated.found
     clipped = clips(found, by_bits[bits[0]]) if isinstance(found, Observed) else ()
-    said = list(_warnings(calibrated, gathered, clipped if method == "minmax" else ()))
+    said = list(_warnings(calibrated, gathered, clipped if method in SPANNING else ()))
     return Chosen(by_bits, clipped, tuple(said), calibrated.reason)
 
 

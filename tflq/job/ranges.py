@@ -11,6 +11,7 @@ import numpy as np
 
 from tflq import convert, flatbuffer
 from tflq.calibrate import (
+    SPANNING,
     Calibrated,
     Calibration,
     Gathered,
@@ -38,6 +39,14 @@ CRASH_REMEDY = (
     " dynamic and float16 need no calibration"
 )
 """Where TensorFlow calibrates."""
+
+
+@dataclass(frozen=True)
+class Parted:
+    """What all calls show, and what some of them do."""
+
+    whole: Calibrated
+    part: Calibrated
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,28 @@ class Calibrator:
         histograms = self._histograms(float32, samples, weights(observation, self.calibration.counting))
         return Observed(observation, dict(zip(observation.tensors, histograms, strict=True)))
 
+    def parted(self, whole: Calibrated, samples: Samples, parts: tuple[Sequence[int], Sequence[int]]) -> Parted:
+        """The values of all calls, which the parts are, counted for the method mse; those of the first alone, too."""
+        assert isinstance(whole.found, Observed)
+        fitted, held = parts
+        weight = weights(whole.found.observation, "weighted")
+        shared = [fitted[first :: self.jobs] for first in range(min(self.jobs, len(fitted)))]
+        tasks = [
+            Task(
+                f"count their values, share {number}",
+                count,
+                (whole.model, samples, {call: weight[call] for call in calls}),
+                ConversionError,
+            )
+            for number, calls in enumerate((*shared, held), 1)
+        ]
+        counts, tensors = self._all(tasks), whole.found.observation.tensors
+        of_part, of_all = (
+            {tensor: histogram(one) for tensor, one in zip(tensors, zip(*some, strict=True), strict=True)}
+            for some in (counts[:-1], counts)
+        )
+        return Parted(whole.of(range(samples.number_of_calls), of_all), whole.of(fitted, of_part))
+
     def _histograms(self, float32: Path, samples: Samples, weights: Mapping[int, np.ndarray]) -> list[Histogram]:
         calls = list(weights)
         parts = [{call: weights[call] for call in calls[first :: self.jobs]} for first in range(self.jobs)]
@@ -98,5 +129,5 @@ class Calibrator:
 
 def refuse_clipping(method: Method, reason: str) -> None:
     """Raise ConversionError where more than minima and maxima is asked for, with the reason why there is no more."""
-    if method != "minmax":
+    if method not in SPANNING:
         raise ConversionError(f"calibration.ranges: only minmax is there for this model, since {reason}")

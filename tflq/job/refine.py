@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tflq import calibrate, refine
-from tflq.calibrate import Calibrated, Chosen, Gathered, Range, Samples
+from tflq.calibrate import SPANNING, Calibrated, Chosen, Gathered, Range, Samples
 from tflq.errors import ConversionError, TflqError
-from tflq.job.ranges import Calibrator
+from tflq.job.ranges import Calibrator, Parted
 from tflq.job.shelf import Shelf
 from tflq.modes import Mode
 from tflq.refine import Asked, Attempt, Candidate, Corrected, Corrections, Grid, Refined, Refinement, Rung
@@ -19,6 +19,8 @@ from tflq.worker import Failed, Task
 
 FIT = 64
 """Calls that layers are fitted to, at most; more change little."""
+Parts = tuple[Sequence[int], Sequence[int]]
+"""The calls that all is fitted to, and those held back."""
 Look = tuple[bool, Grid]
 """Whether at the layers of the equalized file, and the scales that weights will have."""
 
@@ -30,10 +32,16 @@ class Ranged:
     calibrated: Calibrated
     chosen: Chosen
     """The ranges by the recipe's method."""
+    parted: Parted | None = None
+    """What the calls show that all is fitted to, where the recipe's method spans all values."""
 
-    def ranges(self, asked: Asked, rung: Rung, of: Sequence[int] | None = None) -> tuple[Range, ...]:
-        """By the recipe's method of all calls, or the extremes of some."""
-        found = self.chosen.by_bits[asked.bits] if of is None else self.calibrated.extremes(of, asked.bits)
+    def ranges(self, asked: Asked, rung: Rung, is_held: bool = False) -> tuple[Range, ...]:
+        """Of all calls, or, where some are held back that are to decide, of the others."""
+        if self.parted is None or not (is_held or rung.mse):
+            found = self.chosen.by_bits[asked.bits]
+        else:
+            shown = self.parted.part if is_held else self.parted.whole
+            found = shown.ranges("mse" if rung.mse else "minmax", asked.bits)
         return refine.widened(found, rung.headroom)
 
 
@@ -45,10 +53,10 @@ class Stock:
     """The float32 file as it is, and where that is asked for equalized."""
     corrected: Mapping[Look, Mapping[Corrections, Corrected]]
 
-    def candidate(self, asked: Asked, rung: Rung, of: Sequence[int] | None = None) -> Candidate:
+    def candidate(self, asked: Asked, rung: Rung, is_held: bool = False) -> Candidate:
         base, corrected = self.bases[rung.equalization], self.corrected_for(asked, rung)
         original = base.calibrated.model
-        return Candidate(corrected.path if corrected else original, original, base.ranges(asked, rung, of))
+        return Candidate(corrected.path if corrected else original, original, base.ranges(asked, rung, is_held))
 
     def corrected_for(self, asked: Asked, rung: Rung) -> Corrected | None:
         return self.corrected.get((rung.equalization, asked.grid), {}).get(rung.corrections)
@@ -95,7 +103,7 @@ class Refiner:
             return {}
         fitted, held = refine.held_back(self.gathered.samples.number_of_calls)
         try:
-            stock = self._stock(wanted, fitted[:: -(-len(fitted) // FIT)])
+            stock = self._stock(wanted, (fitted, held))
         except TflqError as error:
             return {asked: self._as_it_is(asked, str(error)) or error for asked in wanted}
         contest = Contest(wanted, stock, fitted, held, {asked: [] for asked in wanted})
@@ -103,8 +111,8 @@ class Refiner:
             self._judge(contest)
         return {asked: self._best(asked, contest) for asked in wanted}
 
-    def _stock(self, wanted: Iterable[Asked], fitted: Sequence[int]) -> Stock:
-        rungs = [(asked, rung) for asked in wanted for rung in asked.rungs]
+    def _stock(self, wanted: Iterable[Asked], parts: Parts) -> Stock:
+        rungs, fitted = [(asked, rung) for asked in wanted for rung in asked.rungs], _thinned(parts[0])
         bases = {False: self.base}
         if any(rung.equalization for _, rung in rungs):
             bases[True] = self._equalized(fitted)
@@ -117,7 +125,18 @@ class Refiner:
             self._correcting(bases[is_equalized].calibrated.model, (self.gathered.samples, fitted), grid, targets)
             for (is_equalized, grid), targets in ways.items()
         ]
-        return Stock(bases, dict(zip(ways, self._all(tasks), strict=True)))
+        corrected = dict(zip(ways, self._all(tasks), strict=True))
+        is_clipped = self._is_auto and any(asked.clipped for asked in wanted)
+        return Stock({key: self._parted(base, parts, is_clipped) for key, base in bases.items()}, corrected)
+
+    def _parted(self, base: Ranged, parts: Parts, is_clipped: bool) -> Ranged:
+        """With what the calls show that are not held back, for ranges that leave out values too if so."""
+        if not self._spans_all or not parts[1]:
+            return base
+        whole = base.calibrated
+        if is_clipped:
+            return replace(base, parted=self.calibrator.parted(whole, self.gathered.samples, parts))
+        return replace(base, parted=Parted(whole, whole.of(parts[0])))
 
     def _correcting(
         self, model: Path, data: tuple[Samples, Sequence[int]], grid: Grid, targets: Mapping[Corrections, Path]
@@ -134,10 +153,11 @@ class Refiner:
 
     def _judge(self, contest: Contest) -> None:
         """Find how near to the float model each thing comes that may be done; the best of it with more headroom too."""
-        open_ = {one: one.rungs for one in contest.wanted if len(one.rungs) > 1 or one.wider(one.rungs[0])}
-        self._compare(open_, contest)
-        if self._has_extremes:
-            self._compare({one: one.wider(best.rung) for one in open_ if (best := contest.best(one))}, contest)
+        open_ = [one for one in contest.wanted if len(one.rungs) > 1 or one.wider(one.rungs[0])]
+        self._compare({one: (*one.rungs, *(one.clipped if self._is_auto else ())) for one in open_}, contest)
+        if self._spans_all:
+            best = {one: found.rung for one in open_ if (found := contest.best(one))}
+            self._compare({one: one.wider(rung) for one, rung in best.items() if not rung.mse}, contest)
 
     def _compare(self, rungs: Mapping[Asked, Sequence[Rung]], contest: Contest) -> None:
         tries = [(asked, rung) for asked, some in rungs.items() for rung in some]
@@ -150,14 +170,18 @@ class Refiner:
     def _comparing(self, asked: Asked, rung: Rung, contest: Contest) -> Task[dict[str, float]]:
         """Ranges are not of the calls that decide, where that can be had, since headroom is for what was not seen."""
         variant = contest.wanted[asked]
-        candidate = contest.stock.candidate(asked, rung, contest.fitted if self._has_extremes else None)
+        candidate = contest.stock.candidate(asked, rung, is_held=True)
         arguments = (candidate, variant, self._float32, (self.gathered.samples, contest.held, self._new()))
         return Task(f"compare {variant.name}, {rung.in_words}", refine.nearness, arguments, ConversionError)
 
     @property
-    def _has_extremes(self) -> bool:
-        """Whether ranges of a part of the calls can be had, as they are of all."""
-        return self.calibrator.calibration.ranges == "minmax"
+    def _spans_all(self) -> bool:
+        """Whether ranges leave out no value unless that proves itself; those of some calls can be had then."""
+        return self.calibrator.calibration.ranges in SPANNING
+
+    @property
+    def _is_auto(self) -> bool:
+        return self.calibrator.calibration.ranges == "auto"
 
     def _best(self, asked: Asked, contest: Contest) -> Refined | TflqError:
         found, stock = contest.found[asked], contest.stock
@@ -192,3 +216,7 @@ class Refiner:
         """A path that nothing has yet."""
         self.calibrator.folder.mkdir(parents=True, exist_ok=True)
         return self.calibrator.folder / uuid.uuid4().hex
+
+
+def _thinned(calls: Sequence[int]) -> Sequence[int]:
+    return calls[:: -(-len(calls) // FIT)]

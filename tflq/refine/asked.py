@@ -23,6 +23,8 @@ class Rung:
     corrections: Corrections = _NOTHING
     equalization: bool = False
     headroom: float = 1.0
+    mse: bool = False
+    """Ranges of the least squared error in place of the recipe's."""
 
     @property
     def in_words(self) -> str:
@@ -30,6 +32,7 @@ class Rung:
             "bias correction": self.corrections.bias,
             "rounding": self.corrections.rounding,
             "equalization": self.equalization,
+            "mse": self.mse,
         }
         if self.headroom > 1:
             done[f"headroom {self.headroom:g}"] = True
@@ -99,6 +102,11 @@ class Asked:
         """The same with more headroom, where the recipe leaves that open."""
         factors = HEADROOMS_OF_INT8 if self.headroom == "auto" else ()
         return [replace(rung, headroom=factor) for factor in factors]
+
+    @property
+    def clipped(self) -> tuple[Rung, ...]:
+        """What is to be tried with ranges of the least squared error, where the recipe leaves the ranges open."""
+        return tuple(replace(rung, mse=True) for rung in self.rungs) if self.headroom == "auto" else ()
 
 
 def is_demanded(variant: Mode) -> bool:

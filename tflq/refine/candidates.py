@@ -25,6 +25,8 @@ HELD_BACK = 32
 """Calls to decide on, at most; one in four is."""
 LEAST_GAIN_DB, LARGEST_LOSS_DB = 0.1, 0.5
 """What a candidate has to win over all outputs, and may lose at one."""
+LEAST_GAIN_OF_CLIPPING_DB = 0.5
+"""What is cut off may be what data that nobody has seen yet has more of."""
 PERFECT_DB = 120.0
 """Float rounding is near it; what is beyond counts as that."""
 
@@ -147,6 +149,7 @@ def best(attempts: Sequence[Attempt]) -> Attempt:
     plain = kept = attempts[0]
     for one in attempts[1:]:
         losses = [plain.sqnr_db[name] - one.sqnr_db[name] for name in plain.sqnr_db]
-        if one.mean >= kept.mean + LEAST_GAIN_DB and max(losses) <= LARGEST_LOSS_DB:
+        gain = LEAST_GAIN_OF_CLIPPING_DB if one.rung.mse and not kept.rung.mse else LEAST_GAIN_DB
+        if one.mean >= kept.mean + gain and max(losses) <= LARGEST_LOSS_DB:
             kept = one
     return kept

@@ -66,6 +66,7 @@ def to_dict(found: Refinement) -> dict[str, Any]:
         "rounding": kept.corrections.rounding,
         "equalization": kept.equalization,
         "headroom": kept.headroom,
+        "mse_ranges": kept.mse,
         "held_back_calls": found.calls,
         "attempts": [{"tried": one.rung.in_words, "sqnr_db": dict(one.sqnr_db)} for one in found.attempts],
         "layers": [

@@ -37,7 +37,7 @@ def search(recipe: Recipe, asked: Asked, settings: Settings, limits: Limits) -> 
     with opened(recipe, settings, replace(limits, gates=recipe.gates)) as bench:
         _refuse_what_cannot_be_measured(bench)
         whole = space(recipe, asked, bench.is_observed)
-        decided = replace(whole, families=tuple(map(bench.decided, whole.families)))
+        decided = replace(whole, families=tuple(bench.decided(one).variant for one in whole.families))
         hunt = Hunt(bench, decided, bench.bars, asked.goal)
         outcome = conclude(hunt, hunt.find())
         _write(outcome, bench)

@@ -73,7 +73,7 @@ def _relaxed(variant: Mode) -> Mode:
 
 def _studied(bench: Bench, variant: Mode, by: By) -> Outcome:
     assert bench.recipe.calibration is not None
-    trial = Trial(bench.decided(_relaxed(variant)), bench.recipe.calibration.ranges)
+    trial = bench.decided(_relaxed(variant))
     select(bench.graph, variant.keep_float)  # which refuses what is not there, before anything is tried
     base = _base(bench, trial, variant.name)
     graph, calibrations = bench.graph, bench.calibrations(trial.ranges)

@@ -145,16 +145,18 @@ class Bench:
         refined = self.calibrations(trial.ranges).refined.get(Refining.by(trial.variant))
         return str(refined) if isinstance(refined, TflqError) else ""
 
-    def decided(self, variant: Mode) -> Mode:
-        """The variant, with what it leaves to be seen as calibration samples that are held back have it."""
+    def decided(self, variant: Mode) -> Trial:
+        """What the recipe has the variant be, what is left to be seen as calibration samples held back have it."""
         assert self.recipe.calibration is not None
         trial = Trial(variant, self.recipe.calibration.ranges)
+        spanning = replace(trial, ranges="minmax") if trial.ranges == "auto" else trial
         if not variant.needs_ranges or self._refusal(trial):
-            return variant
+            return spanning
         self._refine([trial])
         refined = self.calibrations(trial.ranges).refined.get(Refining.by(variant))
         kept = refined.refinement.kept if isinstance(refined, Refined) else Rung()
-        return variant.model_copy(update=kept.options)
+        ranges: Method = "mse" if kept.mse else spanning.ranges
+        return Trial(variant.model_copy(update=kept.options), ranges)
 
     @property
     def _is_late(self) -> bool:
