@@ -87,7 +87,9 @@ def modes() -> str:
 
 
 def _data(kind: type) -> str:
-    return "needed" if kind.needs_ranges else "none"  # type: ignore[attr-defined]
+    if kind.needs_ranges:  # type: ignore[attr-defined]
+        return "needed"
+    return "none" if "bias_correction" in kind.ignored else "of use, not needed"  # type: ignore[attr-defined]
 
 
 def results(report: Path) -> str:

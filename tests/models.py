@@ -308,6 +308,17 @@ def as_many_as_positive(path: Path) -> None:
     save(path, serve, spec("x", 1, 16), held=matrix)
 
 
+def empty_output(path: Path) -> None:
+    """One answer never has an element, the other always has."""
+    matrix = weights(16, 64)
+
+    def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        y = tf.reshape(tf.matmul(x, matrix), [64])
+        return {"none": tf.boolean_mask(y, y > 1e9), "y": y}
+
+    save(path, serve, spec("x", 1, 16), held=matrix)
+
+
 def with_cumprod(path: Path) -> None:
     """TensorFlow has the op, TensorFlow Lite has not."""
     matrix = weights(16, 64)
@@ -402,6 +413,7 @@ MAKERS: tuple[Maker, ...] = (
     *models_keras.MAKERS,
     *models_training.MAKERS,
     tiny_conv_layers,
+    empty_output,
 )
 
 

@@ -509,3 +509,14 @@ class TestOldFiles:
         with pytest.raises(TflqError, match="takes text"):
             run_recipe(file)
         assert {path: path.read_bytes() for path in before} == before
+
+
+def test_an_output_without_any_element_is_told_of_and_the_others_measured(recipes: Recipes) -> None:
+    ran = recipes.run("empty_output", ["float32", "dynamic"])
+    assert ran.codes == {"float32": 0, "dynamic": 0}
+    for variant in ran.result.variants:
+        (said,) = (one for one in variant.violations if one.where == "output 'none'")
+        assert said.message == "has no element at all for any sample, so that nothing of it was compared"
+        assert variant.measured is not None
+        assert variant.measured.fidelity["none"].mse == 0.0
+        assert variant.measured.fidelity["y"].cosine > 0.99

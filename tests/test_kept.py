@@ -20,7 +20,7 @@ ENDS = ["#0", "SQRT", "SOFTMAX"]
 
 @pytest.fixture(scope="module")
 def ran(recipes: Recipes) -> Ran:
-    variants: list[Any] = ["float32", "int8", "dynamic"]
+    variants: list[Any] = ["float32", "int8", {"mode": "dynamic", "bias_correction": "off"}]
     variants += [{"mode": mode, "name": f"chain_{mode}", "keep_float": [*CHAIN, "#11"]} for mode in MODES]
     variants += [{"mode": mode, "name": f"ends_{mode}", "keep_float": ENDS} for mode in MODES]
     variants += [
@@ -28,7 +28,7 @@ def ran(recipes: Recipes) -> Ran:
         {"mode": "int8", "name": "none", "keep_float": []},
         {"mode": "int16x8_only", "name": "root_not_named", "keep_float": ["#1"]},
         {"mode": "int8", "name": "lost", "keep_float": ["SOFTMAX", "sofmax"]},
-        {"mode": "dynamic", "name": "weights", "keep_float": [1, "MatMul2"]},
+        {"mode": "dynamic", "name": "weights", "bias_correction": "off", "keep_float": [1, "MatMul2"]},
         {"mode": "dynamic", "name": "every_weight", "keep_float": ["CONV_2D"]},
     ]
     evaluation = {"dataset": {"npz": str(recipes.data / "images.npz")}, "samples": "all"}

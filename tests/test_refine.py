@@ -420,6 +420,16 @@ def test_nothing_is_found_twice(recipes: Recipes, tmp_path: Path) -> None:
     assert told[0] == told[1]
 
 
+def test_a_variant_that_is_added_has_samples_though_the_ranges_were_kept(recipes: Recipes, tmp_path: Path) -> None:
+    file = recipes.write("tiny_conv_layers", ["int8"], converter={"equalization": "off"})
+    store = Store(tmp_path / "store", 10**9)
+    keeping(file, store)
+    file.write_text(file.read_text().replace("- int8", "- int8\n- {mode: int8, name: rounded, rounding: 'on'}"))
+    second = keeping(file, store)
+    assert second.codes == {"int8": 0, "rounded": 0}
+    assert not any(stage.startswith("observe") for stage in second.stages)
+
+
 def test_what_must_be_done_and_cannot_be_is_refused(recipes: Recipes) -> None:
     ran = recipes.run("branches", [{"mode": "int8", "bias_correction": "on"}, "int8_only"])
     error = ran.variant("int8").error

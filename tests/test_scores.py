@@ -16,7 +16,7 @@ RIGHT, WRONG = [1.0, 1.0], [0.0, 1.0]
 
 def record(answers: Sequence[np.ndarray], truths: Sequence[np.ndarray], hits: Sequence[list[float]] = ()) -> Record:
     """What evaluation would have recorded of one output `y`."""
-    distances = [float(np.abs(answer - answers[0]).max()) for answer in answers]
+    distances = [float(np.abs(answer - answers[0]).max(initial=0)) for answer in answers]
     return Record(
         statistics=np.array(hits).reshape(len(answers), -1),
         errors={"y": np.array([errors(truth, answer) for truth, answer in zip(truths, answers, strict=True)])},
@@ -64,6 +64,17 @@ def test_far_from_the_float32_file_is_a_warning() -> None:
     assert (found.severity, found.where) == ("warning", "output 'y'")
     assert found.message == "is far from the float32 file's: its error is 50% as large as that (SQNR 6.0 dB)"
     assert list(scores.suspicions(record([truth * 0.7 for truth in TRUTHS], TRUTHS), BASE)) == []
+
+
+def test_answers_without_any_element_are_told_of_and_equal() -> None:
+    """No division by their number."""
+    empty = record([np.zeros((1, 0))] * 3, [np.zeros((1, 0))] * 3)
+    (found,) = scores.suspicions(empty, empty)
+    assert (found.severity, found.where) == ("warning", "output 'y'")
+    assert found.message == "has no element at all for any sample, so that nothing of it was compared"
+    assert list(scores.strays(empty)) == []
+    (output,) = scores.outputs(empty).values()
+    assert (output.sqnr_db, output.mse, output.max_abs_error) == (None, 0.0, 0.0)
 
 
 def test_one_sample_alone_tells_nothing_of_constancy() -> None:

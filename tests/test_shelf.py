@@ -52,7 +52,14 @@ def test_second_run_reads_and_observes_nothing_and_makes_the_same(recipe: Path, 
     assert first.report["variants"][2]["fidelity"] == second.report["variants"][2]["fidelity"]
     assert first.report["calibration"] == second.report["calibration"]
     assert first.report["baseline"] == second.report["baseline"]
-    assert {entry.kind for entry in store.entries()} == {"model", "samples", "ranges", "refined", "answers"}
+    assert {entry.kind for entry in store.entries()} == {
+        "model",
+        "samples",
+        "ranges",
+        "refined",
+        "corrected",
+        "answers",
+    }
 
 
 def test_troubles_of_the_store_say_nothing_of_ranges(recipes: Recipes, tmp_path: Path) -> None:
@@ -112,7 +119,7 @@ def another_shape(recipe: Path) -> None:
 @pytest.mark.parametrize(
     ("alter", "expected"),
     [
-        (another_mode, set()),
+        (another_mode, {SAMPLES}),
         (another_gate, set()),
         (another_evaluation, {SOURCE}),
         (another_row, {SAMPLES, OBSERVED}),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tflq import cache, scores
 from tflq import recipe as recipes
-from tflq.calibrate import Calibration, Percentile
+from tflq.calibrate import Calibration, Gathered, Percentile
 from tflq.errors import TflqError
 from tflq.evaluate import Evaluation, Plan, Record
 from tflq.inputs import oddities
@@ -64,10 +64,12 @@ def _warnings(evidence: Evidence) -> Iterator[str]:
             yield f"the float32 base line: {violation.where} {violation.message}"
     if isinstance(evidence.source, TflqError) and evidence.source is not evidence.base:
         yield f"the source could not be run in TensorFlow, so only its float32 file is the base line: {evidence.source}"
-    if recipe.calibration and isinstance(calibrations, Calibrations):
-        yield from _fewer("calibration", recipe.calibration, len(calibrations.gathered.rows))
-        yield from oddities(calibrations.gathered.summaries, recipe.inputs)
-        yield from calibrations.chosen.warnings if calibrations.chosen else ()
+    gathered = _gathered(evidence)
+    if recipe.calibration and gathered:
+        yield from _fewer("calibration", recipe.calibration, len(gathered.rows))
+        yield from oddities(gathered.summaries, recipe.inputs)
+    if isinstance(calibrations, Calibrations) and calibrations.chosen:
+        yield from calibrations.chosen.warnings
     if recipe.evaluation and isinstance(evidence.base, Record):
         measured, familiar = len(evidence.base.is_finite), int(evidence.base.is_familiar.sum())
         yield from _fewer("evaluation", recipe.evaluation, measured)
@@ -88,10 +90,18 @@ def _fewer(name: str, section: Calibration | Evaluation, used: int) -> Iterator[
 
 
 def _calibration(evidence: Evidence) -> Data | None:
-    if not isinstance(evidence.calibrations, Calibrations) or evidence.recipe.calibration is None:
+    gathered = _gathered(evidence)
+    if gathered is None or evidence.recipe.calibration is None:
         return None
-    gathered = evidence.calibrations.gathered
     return Data(str(evidence.recipe.calibration.dataset), len(gathered.rows), gathered.total, gathered.summaries)
+
+
+def _gathered(evidence: Evidence) -> Gathered | None:
+    """The calibration samples, where they were of use."""
+    if isinstance(evidence.calibrations, Calibrations):
+        return evidence.calibrations.gathered
+    found = evidence.begun.gathered if evidence.calibrations is None else None
+    return found if isinstance(found, Gathered) else None
 
 
 def _ranging(evidence: Evidence) -> Ranging | None:

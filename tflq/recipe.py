@@ -160,7 +160,26 @@ def _conflicts(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
     for location, one in every.items():
         if one.get("mode") in CALIBRATED and data.get("calibration") is None:
             yield location, f"{one['mode']} takes its ranges from samples: give calibration with a dataset"
+    yield from _conflicts_of_dynamic(data, every)
     yield from _conflicts_of_evaluation(data)
+
+
+def _conflicts_of_dynamic(
+    data: dict[str, Any], variants: Mapping[strict.Location, dict[str, Any]]
+) -> Iterator[tuple[strict.Location, str]]:
+    """It takes samples where its biases must be corrected, and needs none otherwise."""
+    given = data.get("converter")
+    converter = given if isinstance(given, dict) else {}
+    asked = {
+        ((*location, "bias_correction") if "bias_correction" in one else ("converter", "bias_correction")): one
+        for location, one in variants.items()
+        if one.get("mode") == "dynamic" and {**converter, **one}.get("bias_correction") == "on"
+    }
+    for location in asked if data.get("calibration") is None else ():
+        yield (
+            location,
+            "mode dynamic corrects biases by calibration samples: give calibration with a dataset, or write auto",
+        )
 
 
 def _default_name(variant: dict[str, Any]) -> str | None:
@@ -211,7 +230,7 @@ def warnings(recipe: Recipe) -> Iterator[str]:
         yield "calibrated on random numbers, not on real data: the integer files are of no use but for a trial"
     if recipe.evaluation is None and recipe.calibration:
         yield "there is no evaluation: fidelity is measured on the calibration samples, which flatters it"
-    if recipe.calibration and not any(variant.needs_ranges for variant in recipe.variants):
+    if recipe.calibration and not any(variant.reads_samples for variant in recipe.variants):
         yield "calibration is given, but none of the variants reads it"
     yield from _warnings_of_training(recipe)
     if recipe.calibration and recipe.evaluation and recipe.calibration.dataset == recipe.evaluation.dataset:

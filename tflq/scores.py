@@ -104,7 +104,12 @@ def suspicions(record: Record, float32: Record) -> Iterator[Violation]:
         also = ", and so does the float32 file" if not float32.is_finite.all() else ""
         yield _seen("the file", f"answers NaN or Inf on {wrong} of {len(record.is_finite)} samples{also}", "error")
     for name, spread in record.spread.items():
-        level = float(np.sqrt(float32.errors[name][:, 0].sum() / float32.errors[name][:, 5].sum()))
+        power, size = float32.errors[name][:, [0, 5]].sum(0).tolist()
+        if not size:
+            message = "has no element at all for any sample, so that nothing of it was compared"
+            yield _seen(f"output {name!r}", message, "warning")
+            continue
+        level = float(np.sqrt(power / size))
         moved = float(float32.spread[name].max())
         if len(spread) > 1 and spread.max() == 0 and moved > 0.01 * level and moved > 0:
             yield _seen(f"output {name!r}", "is the same for every sample, where the float32 file's varies", "error")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +15,7 @@ from tflq.calibrate import Calibrated, Gathered
 from tflq.contract import quantized_activations
 from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeError, SourceError, TflqError
 from tflq.job.draft import Base, Draft, each, file_name
+from tflq.job.hybrid import Hybrids, reads_samples
 from tflq.job.known import Begun, Calibrations, Source
 from tflq.job.ranges import CRASH_REMEDY, Calibrator, refuse_clipping
 from tflq.job.refine import Ranged, Refiner
@@ -58,8 +60,9 @@ class Maker:
         """All that needs nothing but the source, side by side; raises where nothing can be compared or measured."""
         drafts = [Draft(one, one.name) for one in self.recipe.variants if makes_variants and not one.trained]
         calibrates = any(_needs_ranges(draft) for draft in drafts)
-        kept = self._kept(source) if calibrates else None
-        tasks = list(self._first_tasks(source, drafts, calibrates and kept is None))
+        looks = self.recipe.calibration is not None and (calibrates or any(reads_samples(draft) for draft in drafts))
+        kept = self._kept(source, drafts) if looks else None
+        tasks = list(self._first_tasks(source, drafts, looks and kept is None))
         done = dict(zip([task.stage for task in tasks], self.workers.run_all(tasks, self.jobs), strict=True))
         probe = done[ROWS].get()
         if (base := done.get(_stage(BASE))) is not None:
@@ -113,13 +116,24 @@ class Maker:
         )
         return Base(self._float32, self.workers.run(check).value.violations)
 
-    def _kept(self, source: Source) -> tuple[Gathered, Calibrated] | None:
+    def _kept(self, source: Source, drafts: Sequence[Draft]) -> tuple[Gathered, Calibrated] | None:
         """What the samples were, and the ranges that they showed, where nothing has to read them again."""
         if source.lacking or not self._float32.exists():
             return None
         gathered = self.shelf.samples(source.prepared, self.folder / "kept samples")
         calibrated = self.shelf.ranges(self._float32, gathered, self.folder / "kept ranges") if gathered else None
-        return (gathered, calibrated) if gathered and calibrated else None
+        if gathered is None or calibrated is None:
+            return None
+        if not all(self._hybrids.is_kept(draft, self._float32, gathered) for draft in drafts):
+            return None
+        asked = {Asked.by(draft.variant) for draft in drafts if draft.variant and _needs_ranges(draft)}
+        is_done = calibrated.reason or all(one.is_plain or self._is_refined(one, gathered) for one in asked)
+        return (gathered, calibrated) if is_done else None
+
+    def _is_refined(self, asked: Asked, gathered: Gathered) -> bool:
+        """Whether what is to be quantized for that was kept, so that the samples themselves are not needed."""
+        folder = self.folder / f"looked up {uuid.uuid4().hex}"
+        return self.shelf.refined((self._float32, gathered, asked), folder) is not None
 
     def _gathered(self, outcome: Done[Gathered] | Failed, source: Source) -> Gathered | TflqError:
         if isinstance(outcome, Failed):
@@ -185,6 +199,7 @@ class Maker:
 
     def convert(self, source: Source, begun: Begun, calibrations: Calibrations | TflqError | None) -> list[Draft]:
         """A file for every variant that can be made."""
+        begun = replace(begun, drafts=self._hybrids.corrected(begun))
         waiting = [draft for draft in begun.drafts if _needs_ranges(draft)]
         if isinstance(calibrations, TflqError):
             return [replace(draft, error=calibrations) if draft in waiting else draft for draft in begun.drafts]
@@ -236,6 +251,10 @@ class Maker:
     @property
     def _float32(self) -> Path:
         return self.folder / "source" / FLOAT32
+
+    @property
+    def _hybrids(self) -> Hybrids:
+        return Hybrids(self.folder, self.workers, self.jobs, self.shelf)
 
     def path(self, draft: Draft) -> Path:
         return self.folder / file_name(self.recipe, draft.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from functools import cache as memoized
 from functools import cached_property
@@ -17,11 +18,13 @@ from tflq.datasets import TensorSpec
 from tflq.evaluate import Evaluation, Record
 from tflq.job.answers import load, save
 from tflq.metrics import Custom
+from tflq.modes import Mode
 from tflq.recipe import Recipe
-from tflq.refine import Asked, Refined
+from tflq.refine import Asked, Refined, Refinement
 from tflq.sources import Prepared, SavedModel, refuse_strangers
 
 FLOAT32, PREPARED, GATHERED, ANSWERS = "float32.tflite", "prepared.json", "gathered.json", "answers.npz"
+HYBRID, REFINEMENT = "hybrid.tflite", "refinement.json"
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class _Signature:
     weight_bytes: int
 
 
-_SIGNATURE, _GATHERED = TypeAdapter(_Signature), TypeAdapter(Gathered)
+_SIGNATURE, _GATHERED, _REFINEMENT = TypeAdapter(_Signature), TypeAdapter(Gathered), TypeAdapter(Refinement)
 
 
 class Shelf:
@@ -131,6 +134,18 @@ class Shelf:
         method = self._calibration.model_dump_json(include={"ranges"})
         return digest(versions(), cache.sha256(float32), gathered.digest, method, repr(asked))
 
+    def corrected(self, key: tuple[Path, Gathered, Mode], folder: Path) -> tuple[Path, Refinement] | None:
+        """What that variant's file became by those samples, and what was done."""
+        if not self._fetch("corrected", _corrected_key(*key), folder):
+            return None
+        return folder / HYBRID, _REFINEMENT.validate_json((folder / REFINEMENT).read_bytes())
+
+    def keep_corrected(self, made: tuple[Path, Refinement], key: tuple[Path, Gathered, Mode], folder: Path) -> None:
+        folder.mkdir()
+        shutil.copyfile(made[0], folder / HYBRID)
+        (folder / REFINEMENT).write_bytes(_REFINEMENT.dump_json(made[1]))
+        self._keep("corrected", _corrected_key(*key), folder)
+
     def answers(self, float32: Path, source: Prepared, folder: Path) -> Record | None:
         """What the source answered on the evaluation samples, where none of them can have changed since."""
         key = self._answers_key(float32, source)
@@ -162,6 +177,11 @@ class Shelf:
     def _keep(self, kind: str, key: str, folder: Path) -> None:
         if self._store is not None:
             self._store.keep(kind, key, folder)
+
+
+def _corrected_key(float32: Path, gathered: Gathered, variant: Mode) -> str:
+    asked = variant.model_dump_json(exclude={"name"})
+    return digest(versions(), cache.sha256(float32), gathered.digest, asked)
 
 
 @memoized

@@ -29,10 +29,11 @@ class Fidelity:
 
 
 def fidelity(rows: np.ndarray) -> Fidelity:
-    """The fidelity over samples of `errors` rows, [samples, 6]."""
+    """The fidelity over samples of `errors` rows, [samples, 6]; that of nothing at all is that of equals."""
     with np.errstate(invalid="ignore"):
         signal, noise, cross, power, _, size = rows.sum(0).tolist()
-    return Fidelity(_decibels(signal, noise), _cosine(signal, power, cross), float(rows[:, 4].max()), noise / size)
+    mse = noise / size if size else 0.0
+    return Fidelity(_decibels(signal, noise), _cosine(signal, power, cross), float(rows[:, 4].max()), mse)
 
 
 def _decibels(signal: float, noise: float) -> float:

@@ -44,7 +44,8 @@ class Converter(Strict):
     bias_correction: Choice = Field(
         "auto",
         description="Take out of each bias what rounded weights add to the output's mean. auto keeps it where"
-        " calibration samples that are held back come out nearer to the float model.",
+        " calibration samples that are held back come out nearer to the float model; dynamic, too, where the recipe"
+        " has calibration.",
     )
     rounding: Choice = Field(
         "auto",

@@ -31,6 +31,8 @@ ModeName = Literal[
 ]
 REFINEMENTS = ("bias_correction", "rounding", "equalization", "headroom")
 """What is done to the float model before it is quantized."""
+REFINEMENTS_OF_INTEGERS = REFINEMENTS[1:]
+"""Of it what is there for integer activations alone."""
 TRAINED = "trained_"
 """Begins the name of an ordinary mode's variant that is made of the trained model."""
 
@@ -94,6 +96,11 @@ class _Variant(Converter):
         """Of the integers, where they are."""
         return 16 if self.activations == "int16" else 8
 
+    @property
+    def reads_samples(self) -> bool:
+        """Whether calibration samples are of use to it, if there are any."""
+        return self.needs_ranges
+
     def with_defaults(self, converter: Converter) -> Self:
         """The variant, with the converter's options where it has none of its own."""
         own = self.model_fields_set | set(self.ignored)
@@ -132,10 +139,10 @@ class _Variant(Converter):
         return self.inference_output_type if source == "float32" else source
 
 
-class _Uncalibrated(_Variant):
-    """A mode that looks at no samples, so that it is not known what would help."""
+class _Floating(_Variant):
+    """A mode that makes integers of nothing, and looks at no samples, so that it is not known what would help."""
 
-    ignored: ClassVar[tuple[str, ...]] = REFINEMENTS
+    ignored: ClassVar[tuple[str, ...]] = ("keep_float", *REFINEMENTS)
 
     @field_validator(*REFINEMENTS)
     @classmethod
@@ -144,12 +151,6 @@ class _Uncalibrated(_Variant):
             modes = "int8, int8_only, int16x8 and int16x8_only"
             raise ValueError(f"this takes calibration samples, and so a mode that has them: {modes}; leave it out")
         return value
-
-
-class _Floating(_Uncalibrated):
-    """A mode that makes integers of nothing."""
-
-    ignored: ClassVar[tuple[str, ...]] = ("keep_float", *REFINEMENTS)
 
     @field_validator("keep_float")
     @classmethod
@@ -174,10 +175,24 @@ class Float32(_Floating):
                 yield broken(tensor.name, "is float16, where all should be float32")
 
 
-class Dynamic(_Uncalibrated):
+class Dynamic(_Variant):
     """int8 weights; activations stay in float32, and are quantized on the fly by the kernels that can."""
 
+    ignored: ClassVar[tuple[str, ...]] = REFINEMENTS_OF_INTEGERS
+
     mode: Literal["dynamic"] = "dynamic"
+
+    @property
+    def reads_samples(self) -> bool:
+        return self.bias_correction != "off"
+
+    @field_validator(*REFINEMENTS_OF_INTEGERS)
+    @classmethod
+    def _is_of_integers(cls, value: Choice | float) -> Choice | float:
+        if value == "on" or isinstance(value, float):
+            modes = "int8, int8_only, int16x8 and int16x8_only"
+            raise ValueError(f"mode dynamic has bias_correction alone, and {modes} have this: leave it out")
+        return value
 
     def _ask(self, converter: Any, tf: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -15,6 +15,7 @@ from tflq.refine.candidates import (
 )
 from tflq.refine.correct import Corrected, Correction, Corrections, Grid, correct, on_grid
 from tflq.refine.equalize import Equalized, equalize
+from tflq.refine.hybrid import correct_biases
 
 __all__ = [
     "Asked",
@@ -30,6 +31,7 @@ __all__ = [
     "Rung",
     "best",
     "correct",
+    "correct_biases",
     "equalize",
     "held_back",
     "is_demanded",

@@ -133,6 +133,14 @@ def nearness(
         path.write_bytes(on_grid(candidate.model.read_bytes(), Asked.by(variant).grid))
     else:
         quantize(report, candidate, variant, path)
+    found = distances(report, path, float32, (samples, calls))
+    path.unlink()
+    return found
+
+
+def distances(report: Report, path: Path, float32: Path, data: tuple[Samples, Sequence[int]]) -> dict[str, float]:
+    """The SQNR of each output of a file in dB, against the float32 file on those calls."""
+    samples, calls = data
     rows: dict[str, list[np.ndarray]] = {}
     truth, run = Runner(float32), Runner(path)
     for number, arrays in enumerate(samples.calls(calls), 1):
@@ -140,7 +148,6 @@ def nearness(
         for name, expected in truth(arrays).items():
             rows.setdefault(name, []).append(errors(expected, answers[name]))
         report(number, len(calls))
-    path.unlink()
     return {name: min(max(fidelity(np.stack(each)).sqnr_db, -PERFECT_DB), PERFECT_DB) for name, each in rows.items()}
 
 

@@ -34,21 +34,24 @@ class Moments:
 
 
 def moments(
-    content: bytes, layers: Sequence[Layer], data: tuple[Samples, Sequence[int]], scratch: Path
+    content: bytes, layers: Sequence[Layer], data: tuple[Samples, Sequence[int]], scratch: Path, covers: bool = True
 ) -> Iterator[Moments]:
-    """Of each layer of the file in turn; the next are found when the last were used. `scratch` is for a file."""
-    for some in _batches(layers):
+    """Of each layer of the file in turn; the next are found when the last were used. `scratch` is for a file.
+
+    Without `covers` means alone are taken, which is much faster.
+    """
+    for some in _batches(layers, covers):
         _expose(content, some, scratch)
-        sums = _sums(Runner(scratch), some, data)
+        sums = _sums(Runner(scratch), some, data, covers)
         scratch.unlink()
         for layer in some:
             yield sums.pop(layer.operator.index).moments()
 
 
-def _batches(layers: Sequence[Layer]) -> Iterator[list[Layer]]:
+def _batches(layers: Sequence[Layer], covers: bool) -> Iterator[list[Layer]]:
     some: list[Layer] = []
     for layer in layers:
-        if some and sum(map(_covariance_bytes, [*some, layer])) > MEMORY:
+        if some and covers and sum(map(_covariance_bytes, [*some, layer])) > MEMORY:
             yield some
             some = []
         some.append(layer)
@@ -67,8 +70,8 @@ def _is_covered(layer: Layer) -> bool:
 class _Sum:
     """Sums over rows of one layer; a covariance is taken about the first rows' mean, which loses fewer digits."""
 
-    def __init__(self, layer: Layer, calls: int) -> None:
-        self.layer = layer
+    def __init__(self, layer: Layer, calls: int, covers: bool) -> None:
+        self.layer, self.is_covered = layer, covers and _is_covered(layer)
         self.rows = int(np.clip(ROWS_PER_INPUT * layer.width / calls, LEAST_ROWS, MOST_ROWS))
         self.count, self.origin = 0, np.zeros(0)
         self.first, self.second = np.zeros(0), np.zeros(0)
@@ -79,7 +82,7 @@ class _Sum:
             self.origin = seen.mean(0)
         about = (seen - self.origin).astype(np.float32)
         groups = np.moveaxis(about, 1, 0)
-        products = np.moveaxis(groups, 1, 2) @ groups if _is_covered(self.layer) else np.zeros(0)
+        products = np.moveaxis(groups, 1, 2) @ groups if self.is_covered else np.zeros(0)
         first, second = about.sum(0, dtype=np.float64), products.astype(np.float64)
         self.first, self.second = (self.first + first, self.second + second) if self.count else (first, second)
         self.count += len(seen)
@@ -87,7 +90,7 @@ class _Sum:
     def moments(self) -> Moments:
         offset = self.first / self.count
         covariance = None
-        if _is_covered(self.layer):
+        if self.is_covered:
             covariance = self.second / self.count - offset[:, :, np.newaxis] * offset[:, np.newaxis, :]
         return Moments(self.origin + offset, covariance)
 
@@ -98,9 +101,9 @@ def _expose(content: bytes, layers: Sequence[Layer], target: Path) -> None:
     edit.write(model, target)
 
 
-def _sums(run: Runner, layers: Sequence[Layer], data: tuple[Samples, Sequence[int]]) -> dict[int, _Sum]:
+def _sums(run: Runner, layers: Sequence[Layer], data: tuple[Samples, Sequence[int]], covers: bool) -> dict[int, _Sum]:
     samples, calls = data
-    sums = {layer.operator.index: _Sum(layer, len(calls)) for layer in layers}
+    sums = {layer.operator.index: _Sum(layer, len(calls), covers) for layer in layers}
     for call, arrays in zip(calls, samples.calls(calls), strict=True):
         answers = run(arrays)
         for one in sums.values():

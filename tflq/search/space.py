@@ -144,8 +144,13 @@ def space(recipe: Recipe, asked: Asked, is_observed: bool) -> Space:
     if "ranges" in asked.fixed or not is_observed:
         methods = dict.fromkeys(METHODS, (own,))
     families = tuple(one for one in variants if one.needs_ranges)
-    last = tuple(one for one in variants if not one.needs_ranges)
+    last = tuple(_as_it_comes(one) for one in variants if not one.needs_ranges)
     return Space(families, last, own, methods, asked.fixed)
+
+
+def _as_it_comes(variant: Mode) -> Mode:
+    """Without what samples could mend in its file, which trials do not do, so that the find is what was tried."""
+    return variant.model_copy(update={"bias_correction": "off"}) if variant.reads_samples else variant
 
 
 def _variants(recipe: Recipe, asked: Asked) -> list[Mode]:
