@@ -109,13 +109,17 @@ def test_planted_culprit_ranks_first_with_its_cause(model: str, studies: Studies
 
 
 def test_poisoned_sample_is_named_and_what_mends_it(studies: Studies) -> None:
-    studied = studies.study(studies.write("plain", rows="poisoned.npz"))
+    rows = {"npz": str(studies.planted / "poisoned.npz")}
+    spanning = {"dataset": rows, "samples": "all", "ranges": "minmax"}
+    studied = studies.study(studies.write("plain", calibration=spanning))
     report = studied.report
     assert [effect["name"] for effect in report["effects"]] == ["input x", "#0", "#1"]
     for effect in report["effects"]:
         assert effect["causes"][0]["said"].startswith("its range is set by calibration row 17 alone: with it ")
     assert any(note.startswith("calibration row 17 alone sets the ranges of 3 of 3") for note in report["notes"])
     assert "With ranges: mse, and nothing more in float, +" in studied.ran.stdout
+    left_open = studies.study(studies.write("plain", rows="poisoned.npz")).report
+    assert left_open["sqnr_db"] > report["sqnr_db"] + 20
 
 
 def test_weights_and_activations_are_told_apart(studies: Studies) -> None:
