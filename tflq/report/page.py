@@ -92,11 +92,12 @@ def _ranges(result: Result) -> Iterator[str]:
     yield "## Ranges"
     how = "observed inside the float32 model" if found.found_by == "observation" else f"found by {found.found_by}"
     count = "" if found.activations is None else f" of {found.activations} activations"
-    method = "minmax, or mse where that came nearer" if found.method == "auto" else found.method
-    yield f"{method}{count}, {how}{f', since {found.reason}' if found.reason else ''}."
+    is_auto = found.method == "auto"
+    method, other = ("minmax", ", or mse where that came nearer") if is_auto else (found.method, "")
+    yield f"{method}{count}{other}, {how}{f', since {found.reason}' if found.reason else ''}."
     if found.clips:
         yield "Activations with rare values far from the rest, and the part of the range that each method keeps:"
-        here = "minmax" if found.method == "auto" else f"{found.method}, here"
+        here = "minmax" if is_auto else f"{found.method}, here"
         header = ("activation", "lowest", "highest", here, "percentile 99.99", "mse")
         yield grid(header, [_clip(clip) for clip in found.clips])
 

@@ -26,7 +26,10 @@ def refinement(result: Result) -> Iterator[str]:
             f"What was tried, and the SQNR in dB that it gave on {judged[0][1].calls} calibration samples held back"
             " from it, the mean of all outputs; kept is what wins and costs no output."
         )
-        yield grid(("file", *tried, "kept"), [(name, *_attempts(one, tried), _kept(one)) for name, one in judged])
+        yield grid(
+            ("tried", *(name for name, _ in judged)),
+            [(what, *(_figure(one, what) for _, one in judged)) for what in tried],
+        )
     rows = [(files, *row) for files, corrections in _alike(found) for row in _layers(corrections)]
     if rows:
         yield (
@@ -44,13 +47,9 @@ def _alike(found: Sequence[tuple[str, Refinement]]) -> list[tuple[str, tuple[Cor
     return [(", ".join(files), corrections) for corrections, files in names.items()]
 
 
-def _attempts(found: Refinement, tried: Sequence[str]) -> list[str]:
-    figures = {attempt.rung.in_words: f"{attempt.mean:.1f}" for attempt in found.attempts}
-    return [figures.get(what, "") for what in tried]
-
-
-def _kept(found: Refinement) -> str:
-    return found.kept.in_words
+def _figure(found: Refinement, tried: str) -> str:
+    is_kept = ", kept" if found.kept.in_words == tried else ""
+    return next((f"{one.mean:.1f}{is_kept}" for one in found.attempts if one.rung.in_words == tried), "")
 
 
 def _layers(corrections: Sequence[Correction]) -> Iterator[tuple[str, ...]]:
