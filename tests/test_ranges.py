@@ -164,6 +164,15 @@ def test_outlier_is_named_with_its_row(with_outlier: dict[str, Ran]) -> None:
     assert any(said.startswith("most of the range of 3 activations is for rare values: 99.99 % ") for said in warnings)
 
 
+def test_what_auto_does_by_itself_is_not_advised(recipes: Recipes, outliers: Path) -> None:
+    calibration = {"dataset": {"npz": str(outliers)}, "samples": "all"}
+    ran = recipes.run("tiny_dense", ["int8"], calibration=calibration)
+    assert ran.report["variants"][0]["refinement"]["mse_ranges"]
+    assert sqnr(ran) > 30
+    assert any(said.startswith("calibration row 41 alone ") for said in ran.result.warnings)
+    assert not any("try calibration.ranges" in said for said in ran.result.warnings)
+
+
 def test_report_tells_how_far_each_method_clips(with_outlier: dict[str, Ran]) -> None:
     for name, ran in with_outlier.items():
         clips = ran.report["ranges"]["clips"]

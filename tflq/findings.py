@@ -43,7 +43,7 @@ def conclude(evidence: Evidence, drafts: Sequence[Draft], run: Run) -> Result:
         name=recipe.name,
         recipe=recipes.dump(recipe, recipe.output),
         environment=cache.versions(trains=recipe.training is not None) | {"python": platform.python_version()},
-        warnings=(*_warnings(evidence), *_unrefined(drafts)),
+        warnings=(*_warnings(evidence), *_advice(evidence, drafts), *_unrefined(drafts)),
         calibration=_calibration(evidence),
         ranging=_ranging(evidence),
         evaluation=_evaluation(evidence),
@@ -81,6 +81,14 @@ def _unrefined(drafts: Sequence[Draft]) -> Iterator[str]:
     faults = {draft.refinement.fault: draft.name for draft in drafts if draft.refinement and draft.refinement.fault}
     for fault, name in faults.items():
         yield f"{name}: bias correction and what else might help could not be tried, so nothing of it was done: {fault}"
+
+
+def _advice(evidence: Evidence, drafts: Sequence[Draft]) -> Iterator[str]:
+    """What is worth a trial, unless it was tried and kept."""
+    calibrations = evidence.calibrations
+    is_taken = any(draft.refinement is not None and draft.refinement.kept.mse for draft in drafts)
+    if isinstance(calibrations, Calibrations) and calibrations.chosen and not is_taken:
+        yield from calibrations.chosen.advice
 
 
 def _fewer(name: str, section: Calibration | Evaluation, used: int) -> Iterator[str]:

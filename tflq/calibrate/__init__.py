@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tflq.calibrate.calibrated import Calibrated, Observed, restored
 from tflq.calibrate.choose import Chosen, choose
-from tflq.calibrate.histogram import Histogram, count, histogram
+from tflq.calibrate.histogram import Counts, Histogram, count, histogram
 from tflq.calibrate.lint import FEWEST_CALLS, Clip, refuse_infinite, refuse_infinite_ranges, wider_by
 from tflq.calibrate.observe import (
     CONTROL_FLOW,
@@ -19,7 +19,7 @@ from tflq.calibrate.observe import (
 )
 from tflq.calibrate.ranges import JOINING, PASSING, Range
 from tflq.calibrate.samples import Gathered, Samples, fingerprint, gather
-from tflq.calibrate.section import SPANNING, Calibration, Method, Percentile, SampleCount, Seed
+from tflq.calibrate.section import Calibration, Method, Percentile, Ranges, SampleCount, Seed
 from tflq.calibrate.weights import weights
 
 __all__ = [
@@ -27,11 +27,11 @@ __all__ = [
     "FEWEST_CALLS",
     "JOINING",
     "PASSING",
-    "SPANNING",
     "Calibrated",
     "Calibration",
     "Chosen",
     "Clip",
+    "Counts",
     "Gathered",
     "Histogram",
     "Method",
@@ -40,6 +40,7 @@ __all__ = [
     "Part",
     "Percentile",
     "Range",
+    "Ranges",
     "SampleCount",
     "Samples",
     "Seed",

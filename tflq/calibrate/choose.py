@@ -9,7 +9,7 @@ from tflq.calibrate.calibrated import Calibrated, Observed
 from tflq.calibrate.lint import Clip, clips, lone_samples, repeats, wide_ranges
 from tflq.calibrate.ranges import Range
 from tflq.calibrate.samples import Gathered
-from tflq.calibrate.section import SPANNING, Method
+from tflq.calibrate.section import Method
 from tflq.worker import Report
 
 
@@ -21,6 +21,8 @@ class Chosen:
     """For activations of 8 bits, and of 16."""
     clips: tuple[Clip, ...]
     warnings: tuple[str, ...]
+    advice: tuple[str, ...]
+    """Whether another method is worth a trial."""
     reason: str | None
     """Why TensorFlow's calibrator had to find them; None where the activations were observed from within."""
 
@@ -30,12 +32,11 @@ def choose(_: Report, calibrated: Calibrated, gathered: Gathered, method: Method
     by_bits = {width: calibrated.ranges(method, width) for width in bits}
     found = calibrated.found
     clipped = clips(found, by_bits[bits[0]]) if isinstance(found, Observed) else ()
-    said = list(_warnings(calibrated, gathered, clipped if method in SPANNING else ()))
-    return Chosen(by_bits, clipped, tuple(said), calibrated.reason)
+    advice = wide_ranges(clipped) if method == "minmax" else ()
+    return Chosen(by_bits, clipped, tuple(_warnings(calibrated, gathered)), tuple(advice), calibrated.reason)
 
 
-def _warnings(calibrated: Calibrated, gathered: Gathered, wide: Sequence[Clip]) -> Iterator[str]:
+def _warnings(calibrated: Calibrated, gathered: Gathered) -> Iterator[str]:
     yield from repeats(gathered)
     if isinstance(calibrated.found, Observed):
         yield from lone_samples(calibrated.found.observation, gathered)
-        yield from wide_ranges(wide)

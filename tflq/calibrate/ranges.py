@@ -79,7 +79,7 @@ def ranges(
         index: Range(0, index, subgraph.tensors[index].name, low, high, low, high, index in fixed)
         for index, low, high in zip(observation.tensors, lowest.tolist(), highest.tolist(), strict=True)
     }
-    if method == "auto" or method == "minmax":
+    if method == "minmax":
         return tuple(observed.values())
     clip = _clip(method, bits)
     clipped = {i: r if r.is_fixed else clip(r, histograms[i]) for i, r in observed.items()}

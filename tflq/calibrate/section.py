@@ -19,9 +19,9 @@ class Percentile(Strict):
     percentile: Annotated[float, Field(gt=50, le=100)] = Field(description="Of all values of a tensor, such as 99.99.")
 
 
-Method = Literal["auto", "minmax", "mse"] | Percentile
-SPANNING: tuple[Method, ...] = ("auto", "minmax")
-"""Those that leave out no value, as long as nothing else has proved itself."""
+Method = Literal["minmax", "mse"] | Percentile
+Ranges = Literal["auto"] | Method
+"""auto begins with minmax, and leaves it to what is seen on samples held back."""
 
 
 Counting = Literal["few", "all", "weighted"]
@@ -34,16 +34,21 @@ class Calibration(Strict):
     dataset: Dataset
     samples: SampleCount = Field(200, description="How many rows, or `all`; fewer where the dataset has fewer.")
     seed: Seed = Field(0, description="Which rows: a seeded sample, or `first` for the first in order.")
-    ranges: Annotated[Method, or_words("{percentile: 99.99}", "auto", "minmax", "mse")] = Field(
+    ranges: Annotated[Ranges, or_words("{percentile: 99.99}", "auto", "minmax", "mse")] = Field(
         "auto",
         description="What of an activation's values its integers span: minmax, all of them; or all but the rarest at"
-        " either end; or mse, the part with the least mean squared error of quantization. auto: mse where a variant's"
-        " bias_correction is auto, its activations are int8, and calibration samples that are held back come out nearer"
-        " to the float model; else minmax.",
+        " either end; or mse, the part with the least mean squared error of quantization. auto: mse for int8"
+        " activations, where calibration samples that are held back come out nearer to the float model so, and neither"
+        " headroom is given nor bias_correction off; else minmax.",
     )
     cache: bool = Field(True, description="Keep the float model and its ranges for the next run; see tflq cache.")
 
     @property
+    def method(self) -> Method:
+        """What ranges are found by before anything is tried."""
+        return "minmax" if self.ranges == "auto" else self.ranges
+
+    @property
     def counting(self) -> Counting:
         """Which calls' values are counted for it, and how."""
-        return "few" if self.ranges in SPANNING else "weighted" if self.ranges == "mse" else "all"
+        return "few" if self.method == "minmax" else "weighted" if self.method == "mse" else "all"

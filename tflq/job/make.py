@@ -158,7 +158,7 @@ class Maker:
     def _found_elsewhere(self, source: Source) -> FoundBy | None:
         """What else finds the ranges of this source, if anything; ConversionError where it has not the method asked."""
         assert self.recipe.calibration is not None
-        method = self.recipe.calibration.ranges
+        method = self.recipe.calibration.method
         if self.has_ranges_of_its_own:
             refuse_clipping(method, "it holds fake quantization, so that it brings its ranges with it; write minmax")
             return "quantization-aware training"
@@ -192,7 +192,7 @@ class Maker:
                 if variant.needs_ranges and not variant.trained
             }
         )
-        arguments = (calibrated, gathered, self.recipe.calibration.ranges, bits)
+        arguments = (calibrated, gathered, self.recipe.calibration.method, bits)
         chosen = self.workers.run(Task("choose the ranges", calibrate.choose, arguments, ConversionError)).value
         found_by: FoundBy = "TensorFlow's calibrator" if chosen.reason else "observation"
         return Calibrations(gathered, calibrated.model, chosen, found_by, calibrated)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from tflq import convert, flatbuffer
 from tflq.calibrate import (
-    SPANNING,
     Calibrated,
     Calibration,
+    Counts,
     Gathered,
     Histogram,
     Method,
@@ -41,12 +41,16 @@ CRASH_REMEDY = (
 """Where TensorFlow calibrates."""
 
 
+Parts = tuple[Sequence[int], Sequence[int]]
+"""The calls that all is fitted to, and those held back."""
+
+
 @dataclass(frozen=True)
 class Parted:
-    """What all calls show, and what some of them do."""
+    """What all calls show, and what those do that all is fitted to."""
 
     whole: Calibrated
-    part: Calibrated
+    fitted: Calibrated
 
 
 @dataclass(frozen=True)
@@ -80,41 +84,40 @@ class Calibrator:
         histograms = self._histograms(float32, samples, weights(observation, self.calibration.counting))
         return Observed(observation, dict(zip(observation.tensors, histograms, strict=True)))
 
-    def parted(self, whole: Calibrated, samples: Samples, parts: tuple[Sequence[int], Sequence[int]]) -> Parted:
-        """The values of all calls, which the parts are, counted for the method mse; those of the first alone, too."""
+    def parted(self, whole: Calibrated, samples: Samples, parts: Parts) -> Parted:
+        """With the values of all calls, and of those alone that all is fitted to, counted as mse wants them."""
         assert isinstance(whole.found, Observed)
-        fitted, held = parts
-        weight = weights(whole.found.observation, "weighted")
-        shared = [fitted[first :: self.jobs] for first in range(min(self.jobs, len(fitted)))]
-        tasks = [
-            Task(
-                f"count their values, share {number}",
-                count,
-                (whole.model, samples, {call: weight[call] for call in calls}),
-                ConversionError,
-            )
-            for number, calls in enumerate((*shared, held), 1)
-        ]
-        counts, tensors = self._all(tasks), whole.found.observation.tensors
-        of_part, of_all = (
-            {tensor: histogram(one) for tensor, one in zip(tensors, zip(*some, strict=True), strict=True)}
-            for some in (counts[:-1], counts)
+        (fitted, held), seen = parts, whole.found.observation
+        weight = weights(seen, "weighted")
+        shares = [*(fitted[first :: self.jobs] for first in range(self.jobs)), held]
+        *of_fitted, of_held = self._counts(
+            whole.model, samples, [{call: weight[call] for call in one} for one in shares]
         )
-        return Parted(whole.of(range(samples.number_of_calls), of_all), whole.of(fitted, of_part))
+        of_all, of_part = (
+            dict(zip(seen.tensors, map(histogram, zip(*some, strict=True)), strict=True))
+            for some in ([*of_fitted, of_held], of_fitted)
+        )
+        return Parted(replace(whole, found=Observed(seen, of_all)), whole.of(fitted, of_part))
 
     def _histograms(self, float32: Path, samples: Samples, weights: Mapping[int, np.ndarray]) -> list[Histogram]:
         calls = list(weights)
-        parts = [{call: weights[call] for call in calls[first :: self.jobs]} for first in range(self.jobs)]
+        shares = [{call: weights[call] for call in calls[first :: self.jobs]} for first in range(self.jobs)]
+        return [histogram(counts) for counts in zip(*self._counts(float32, samples, shares), strict=True)]
+
+    def _counts(
+        self, float32: Path, samples: Samples, shares: Sequence[Mapping[int, np.ndarray]]
+    ) -> list[list[Counts]]:
+        """Of each tensor, for each share of the calls that has any, which come with their weights."""
         tasks = [
-            Task(f"count their values, part {number}", count, (float32, samples, part), ConversionError)
-            for number, part in enumerate(parts, 1)
-            if part
+            Task(f"count their values, part {number}", count, (float32, samples, share), ConversionError)
+            for number, share in enumerate(shares, 1)
+            if share
         ]
-        return [histogram(counts) for counts in zip(*self._all(tasks), strict=True)]
+        return self._all(tasks)
 
     def _by_tensorflow(self, float32: Path, samples: Samples, reason: str) -> Calibrated:
         refuse_clipping(
-            self.calibration.ranges, f"{reason}, so that TensorFlow's own calibrator has to find its ranges"
+            self.calibration.method, f"{reason}, so that TensorFlow's own calibrator has to find its ranges"
         )
         target = self.folder / "calibrated.tflite"
         arguments = (float32, samples, target)
@@ -129,5 +132,5 @@ class Calibrator:
 
 def refuse_clipping(method: Method, reason: str) -> None:
     """Raise ConversionError where more than minima and maxima is asked for, with the reason why there is no more."""
-    if method not in SPANNING:
+    if method != "minmax":
         raise ConversionError(f"calibration.ranges: only minmax is there for this model, since {reason}")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tflq import calibrate, refine
-from tflq.calibrate import SPANNING, Calibrated, Chosen, Gathered, Range, Samples
+from tflq.calibrate import Calibrated, Chosen, Gathered, Range, Samples
 from tflq.errors import ConversionError, TflqError
-from tflq.job.ranges import Calibrator, Parted
+from tflq.job.ranges import Calibrator, Parted, Parts
 from tflq.job.shelf import Shelf
 from tflq.modes import Mode
 from tflq.refine import Asked, Attempt, Candidate, Corrected, Corrections, Grid, Refined, Refinement, Rung
@@ -19,8 +19,6 @@ from tflq.worker import Failed, Task
 
 FIT = 64
 """Calls that layers are fitted to, at most; more change little."""
-Parts = tuple[Sequence[int], Sequence[int]]
-"""The calls that all is fitted to, and those held back."""
 Look = tuple[bool, Grid]
 """Whether at the layers of the equalized file, and the scales that weights will have."""
 
@@ -40,7 +38,7 @@ class Ranged:
         if self.parted is None or not (is_held or rung.mse):
             found = self.chosen.by_bits[asked.bits]
         else:
-            shown = self.parted.part if is_held else self.parted.whole
+            shown = self.parted.fitted if is_held else self.parted.whole
             found = shown.ranges("mse" if rung.mse else "minmax", asked.bits)
         return refine.widened(found, rung.headroom)
 
@@ -148,7 +146,7 @@ class Refiner:
         arguments = (self._float32, (self.gathered.samples, fitted), self._new())
         made = self._all([Task("equalize the channels", refine.equalize, arguments, ConversionError)])[0]
         calibrated = self.calibrator.find(made.path, self.gathered)
-        asked = (calibrated, self.gathered, self.calibrator.calibration.ranges, sorted(self.base.chosen.by_bits))
+        asked = (calibrated, self.gathered, self.calibrator.calibration.method, sorted(self.base.chosen.by_bits))
         return Ranged(calibrated, self._all([Task("choose its ranges", calibrate.choose, asked, ConversionError)])[0])
 
     def _judge(self, contest: Contest) -> None:
@@ -177,7 +175,7 @@ class Refiner:
     @property
     def _spans_all(self) -> bool:
         """Whether ranges leave out no value unless that proves itself; those of some calls can be had then."""
-        return self.calibrator.calibration.ranges in SPANNING
+        return self.calibrator.calibration.method == "minmax"
 
     @property
     def _is_auto(self) -> bool:

@@ -33,6 +33,8 @@ REFINEMENTS = ("bias_correction", "rounding", "equalization", "headroom")
 """What is done to the float model before it is quantized."""
 REFINEMENTS_OF_INTEGERS = REFINEMENTS[1:]
 """Of it what is there for integer activations alone."""
+REFINED = "int8, int8_only, int16x8 and int16x8_only"
+"""The modes that have all of it."""
 TRAINED = "trained_"
 """Begins the name of an ordinary mode's variant that is made of the trained model."""
 
@@ -139,6 +141,13 @@ class _Variant(Converter):
         return self.inference_output_type if source == "float32" else source
 
 
+def _refused(value: Choice | float, why: str) -> Choice | float:
+    """The value where it asks for nothing; ValueError where it does."""
+    if value == "on" or isinstance(value, float):
+        raise ValueError(f"{why}; leave it out")
+    return value
+
+
 class _Floating(_Variant):
     """A mode that makes integers of nothing, and looks at no samples, so that it is not known what would help."""
 
@@ -147,10 +156,7 @@ class _Floating(_Variant):
     @field_validator(*REFINEMENTS)
     @classmethod
     def _needs_samples(cls, value: Choice | float) -> Choice | float:
-        if value == "on" or isinstance(value, float):
-            modes = "int8, int8_only, int16x8 and int16x8_only"
-            raise ValueError(f"this takes calibration samples, and so a mode that has them: {modes}; leave it out")
-        return value
+        return _refused(value, f"this takes calibration samples, and so a mode that has them: {REFINED}")
 
     @field_validator("keep_float")
     @classmethod
@@ -189,10 +195,7 @@ class Dynamic(_Variant):
     @field_validator(*REFINEMENTS_OF_INTEGERS)
     @classmethod
     def _is_of_integers(cls, value: Choice | float) -> Choice | float:
-        if value == "on" or isinstance(value, float):
-            modes = "int8, int8_only, int16x8 and int16x8_only"
-            raise ValueError(f"mode dynamic has bias_correction alone, and {modes} have this: leave it out")
-        return value
+        return _refused(value, f"mode dynamic has bias_correction alone, and {REFINED} have this")
 
     def _ask(self, converter: Any, tf: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -32,7 +32,7 @@ class Rung:
             "bias correction": self.corrections.bias,
             "rounding": self.corrections.rounding,
             "equalization": self.equalization,
-            "mse": self.mse,
+            "mse ranges": self.mse,
         }
         if self.headroom > 1:
             done[f"headroom {self.headroom:g}"] = True

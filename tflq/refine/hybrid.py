@@ -51,7 +51,7 @@ def _correct(
     graph, hybrid, model = read(content), read(made).subgraphs[0], edit.unpack(made)
     found = list(_rounded(graph, content, hybrid))
     done: list[Correction] = []
-    met = moments(content, [layer for layer, _, _ in found], data, target.with_suffix(".seen"), covers=False)
+    met = moments(content, [layer for layer, _, _ in found], data, target.with_suffix(".seen"), with_covariance=False)
     for (layer, operator, weights), seen in zip(found, met, strict=True):
         shift = _shift(layer, weights, seen)
         edit.set_constant(model, (operator.index, ROLES[operator.type].bias), np.asarray(_bias(layer).data) + shift)

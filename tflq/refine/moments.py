@@ -34,24 +34,28 @@ class Moments:
 
 
 def moments(
-    content: bytes, layers: Sequence[Layer], data: tuple[Samples, Sequence[int]], scratch: Path, covers: bool = True
+    content: bytes,
+    layers: Sequence[Layer],
+    data: tuple[Samples, Sequence[int]],
+    scratch: Path,
+    with_covariance: bool = True,
 ) -> Iterator[Moments]:
     """Of each layer of the file in turn; the next are found when the last were used. `scratch` is for a file.
 
-    Without `covers` means alone are taken, which is much faster.
+    Without `with_covariance` there are means alone, which is much faster.
     """
-    for some in _batches(layers, covers):
+    for some in _batches(layers, with_covariance):
         _expose(content, some, scratch)
-        sums = _sums(Runner(scratch), some, data, covers)
+        sums = _sums(Runner(scratch), some, data, with_covariance)
         scratch.unlink()
         for layer in some:
             yield sums.pop(layer.operator.index).moments()
 
 
-def _batches(layers: Sequence[Layer], covers: bool) -> Iterator[list[Layer]]:
+def _batches(layers: Sequence[Layer], with_covariance: bool) -> Iterator[list[Layer]]:
     some: list[Layer] = []
     for layer in layers:
-        if some and covers and sum(map(_covariance_bytes, [*some, layer])) > MEMORY:
+        if some and with_covariance and sum(map(_covariance_bytes, [*some, layer])) > MEMORY:
             yield some
             some = []
         some.append(layer)
@@ -70,8 +74,8 @@ def _is_covered(layer: Layer) -> bool:
 class _Sum:
     """Sums over rows of one layer; a covariance is taken about the first rows' mean, which loses fewer digits."""
 
-    def __init__(self, layer: Layer, calls: int, covers: bool) -> None:
-        self.layer, self.is_covered = layer, covers and _is_covered(layer)
+    def __init__(self, layer: Layer, calls: int, with_covariance: bool) -> None:
+        self.layer, self.is_covered = layer, with_covariance and _is_covered(layer)
         self.rows = int(np.clip(ROWS_PER_INPUT * layer.width / calls, LEAST_ROWS, MOST_ROWS))
         self.count, self.origin = 0, np.zeros(0)
         self.first, self.second = np.zeros(0), np.zeros(0)
@@ -101,9 +105,11 @@ def _expose(content: bytes, layers: Sequence[Layer], target: Path) -> None:
     edit.write(model, target)
 
 
-def _sums(run: Runner, layers: Sequence[Layer], data: tuple[Samples, Sequence[int]], covers: bool) -> dict[int, _Sum]:
+def _sums(
+    run: Runner, layers: Sequence[Layer], data: tuple[Samples, Sequence[int]], with_covariance: bool
+) -> dict[int, _Sum]:
     samples, calls = data
-    sums = {layer.operator.index: _Sum(layer, len(calls), covers) for layer in layers}
+    sums = {layer.operator.index: _Sum(layer, len(calls), with_covariance) for layer in layers}
     for call, arrays in zip(calls, samples.calls(calls), strict=True):
         answers = run(arrays)
         for one in sums.values():

@@ -139,7 +139,7 @@ def space(recipe: Recipe, asked: Asked, is_observed: bool) -> Space:
     """RecipeError where what is asked for is not there; `is_observed`: whether other methods than minmax can be had."""
     assert recipe.calibration is not None
     variants = _variants(recipe, asked)
-    own = "minmax" if recipe.calibration.ranges == "auto" else recipe.calibration.ranges
+    own = recipe.calibration.method
     methods = {bits: (own, *(one for one in some if one != own)) for bits, some in METHODS.items()}
     if "ranges" in asked.fixed or not is_observed:
         methods = dict.fromkeys(METHODS, (own,))

@@ -97,7 +97,7 @@ def _studied(bench: Bench, variant: Mode, by: By) -> Outcome:
         split=halves,
         effects=tuple(effects),
         remedies=tuple(sweep.others(list(_remedies(bench, trial)))),
-        notes=calibrations.chosen.warnings if calibrations.chosen else (),
+        notes=(*calibrations.chosen.warnings, *calibrations.chosen.advice) if calibrations.chosen else (),
         types={operator.index: operator.type for operator in graph.subgraphs[0].operators},
         is_spent=sweep.is_spent,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tflq import cache, calibrate
 from tflq.cache import digest
-from tflq.calibrate import Calibrated, Gathered, Method, Percentile
+from tflq.calibrate import Calibrated, Gathered, Method, Percentile, Ranges
 from tflq.errors import ConversionError, DatasetError, RecipeError, TflqError
 from tflq.evaluate import Plan
 from tflq.flatbuffer import Graph, load
@@ -22,7 +22,7 @@ from tflq.modes import Int8, Int16x8, Mode
 from tflq.pipeline import Settings
 from tflq.recipe import Gates, Recipe, check_source
 from tflq.refine import Asked as Refining
-from tflq.refine import Refined, Rung
+from tflq.refine import Rung
 from tflq.trials.bars import Bar, bars
 from tflq.trials.figures import Figures
 from tflq.trials.held import hold
@@ -118,7 +118,9 @@ class Bench:
         """Those that the limits allow."""
         found = {key: tried for key in trials if (tried := self.journal.get(key))}
         missing = [key for key in trials if key not in found]
-        self._refine([trials[key] for key in missing])
+        ranged = [one for key in missing if (one := trials[key]).variant.needs_ranges]
+        for method in {_told(one.ranges): one.ranges for one in ranged}.values():
+            self._refine(method, [one.variant for one in ranged if one.ranges == method])
         refused = {key: error for key in missing if (error := self._refusal(trials[key]))}
         found.update({key: Tried(trials[key], None, error) for key, error in refused.items()})
         missing = [key for key in missing if key not in refused]
@@ -130,13 +132,13 @@ class Bench:
                 self.journal.add(key, found[key])
         return found
 
-    def _refine(self, trials: Sequence[Trial]) -> None:
-        """Make what the trials are quantized from, once for all that ask for the same."""
-        for told, method in {_told(one.ranges): one.ranges for one in trials if one.variant.needs_ranges}.items():
-            calibrations = self.calibrations(method)
-            variants = [one.variant for one in trials if one.variant.needs_ranges and _told(one.ranges) == told]
-            new = [one for one in variants if Refining.by(one) not in calibrations.refined]
-            self._chosen[told] = _calibrated_by(self.maker, "ranges", method).refine(calibrations, new)
+    def _refine(self, ranges: Ranges, variants: Sequence[Mode]) -> Calibrations:
+        """With what the variants are quantized from, made once for all that ask for the same."""
+        calibrations = self.calibrations(ranges)
+        new = [one for one in variants if Refining.by(one) not in calibrations.refined]
+        refined = _calibrated_by(self.maker, "ranges", ranges).refine(calibrations, new)
+        self._chosen[_told(ranges)] = refined
+        return refined
 
     def _refusal(self, trial: Trial) -> str:
         """Why there is nothing to quantize for it, if so."""
@@ -147,16 +149,16 @@ class Bench:
 
     def decided(self, variant: Mode) -> Trial:
         """What the recipe has the variant be, what is left to be seen as calibration samples held back have it."""
-        assert self.recipe.calibration is not None
-        trial = Trial(variant, self.recipe.calibration.ranges)
-        spanning = replace(trial, ranges="minmax") if trial.ranges == "auto" else trial
-        if not variant.needs_ranges or self._refusal(trial):
-            return spanning
-        self._refine([trial])
-        refined = self.calibrations(trial.ranges).refined.get(Refining.by(variant))
-        kept = refined.refinement.kept if isinstance(refined, Refined) else Rung()
-        ranges: Method = "mse" if kept.mse else spanning.ranges
-        return Trial(variant.model_copy(update=kept.options), ranges)
+        asked = self.recipe.calibration
+        assert asked is not None
+        trial = Trial(variant, asked.method)
+        if not variant.needs_ranges:
+            return trial
+        refined = self._refine(asked.ranges, [variant]).refined.get(Refining.by(variant))
+        if isinstance(refined, TflqError):
+            return trial
+        kept = refined.refinement.kept if refined else Rung()
+        return Trial(variant.model_copy(update=kept.options), "mse" if kept.mse else trial.ranges)
 
     @property
     def _is_late(self) -> bool:
@@ -176,11 +178,11 @@ class Bench:
         bars = [str(bar) for bar in self.judging[on].bars]
         return digest(self.identity, on, self.judging[on].held.digest, variant, *of_ranges, *bars)
 
-    def calibrations(self, method: Method) -> Calibrations:
-        """The ranges by that method, made when they are first asked for."""
-        told = _told(method)
+    def calibrations(self, ranges: Ranges) -> Calibrations:
+        """The ranges by what the recipe may ask for, made when they are first asked for."""
+        told = _told(ranges)
         if told not in self._chosen:
-            maker = _calibrated_by(self.maker, "ranges", method)
+            maker = _calibrated_by(self.maker, "ranges", ranges)
             assert maker.recipe.calibration is not None
             counting = maker.recipe.calibration.counting
             if counting not in self._observed:
@@ -196,15 +198,15 @@ class Bench:
         return self._observed[maker.recipe.calibration.counting]
 
 
-def _told(method: Method) -> str:
-    return f"percentile {method.percentile!r}" if isinstance(method, Percentile) else method
+def _told(ranges: Ranges) -> str:
+    return f"percentile {ranges.percentile!r}" if isinstance(ranges, Percentile) else ranges
 
 
 def _tried(trial: Trial, outcome: Done[Figures] | Failed) -> Tried:
     return Tried(trial, None, str(outcome.error)) if isinstance(outcome, Failed) else Tried(trial, outcome.value)
 
 
-def _calibrated_by(maker: Maker, key: str, value: Method | int) -> Maker:
+def _calibrated_by(maker: Maker, key: str, value: Ranges | int) -> Maker:
     """The same, but for that key of the recipe's calibration."""
     assert maker.recipe.calibration is not None
     calibration = maker.recipe.calibration.model_copy(update={key: value})
