@@ -152,6 +152,12 @@ def test_tensors_are_compared_in_the_order_in_which_they_are_made(studies: Studi
     assert [one["sqnr_db"] > 30 for one in report["tensors"]] == [True, False, True, True, True, False]
 
 
+def test_study_of_what_was_tried_before_is_of_the_same_file(studies: Studies) -> None:
+    recipe = studies.write("spread", variants=[{"mode": "int8", "rounding": "on", "equalization": "on"}])
+    first, again = (studies.study(recipe, "--max-trials", "1").report for _ in range(2))
+    assert again == first
+
+
 @pytest.mark.slow
 def test_study_that_was_stopped_goes_on_and_ends_the_same(studies: Studies, tmp_path: Path) -> None:
     recipe = studies.write("unlike")

@@ -76,7 +76,7 @@ def _studied(bench: Bench, variant: Mode, by: By) -> Outcome:
     trial = bench.decided(_relaxed(variant))
     select(bench.graph, variant.keep_float)  # which refuses what is not there, before anything is tried
     base = _base(bench, trial, variant.name)
-    graph, calibrations = bench.graph, bench.calibrations(trial.ranges)
+    graph, calibrations = bench.graph, bench.calibrations(trial.ranges, [trial.variant])
     file = _file(bench, trial, calibrations)
     tensors, halves = _measured(bench, _origin(calibrations, trial, bench), file)
     evidence = _evidence(bench, trial, calibrations, tensors)

@@ -120,7 +120,7 @@ class Bench:
         missing = [key for key in trials if key not in found]
         ranged = [one for key in missing if (one := trials[key]).variant.needs_ranges]
         for method in {_told(one.ranges): one.ranges for one in ranged}.values():
-            self._refine(method, [one.variant for one in ranged if one.ranges == method])
+            self.calibrations(method, [one.variant for one in ranged if one.ranges == method])
         refused = {key: error for key in missing if (error := self._refusal(trials[key]))}
         found.update({key: Tried(trials[key], None, error) for key, error in refused.items()})
         missing = [key for key in missing if key not in refused]
@@ -131,14 +131,6 @@ class Bench:
             if not (isinstance(outcome, Failed) and outcome.error.may_pass):
                 self.journal.add(key, found[key])
         return found
-
-    def _refine(self, ranges: Ranges, variants: Sequence[Mode]) -> Calibrations:
-        """With what the variants are quantized from, made once for all that ask for the same."""
-        calibrations = self.calibrations(ranges)
-        new = [one for one in variants if Refining.by(one) not in calibrations.refined]
-        refined = _calibrated_by(self.maker, "ranges", ranges).refine(calibrations, new)
-        self._chosen[_told(ranges)] = refined
-        return refined
 
     def _refusal(self, trial: Trial) -> str:
         """Why there is nothing to quantize for it, if so."""
@@ -154,7 +146,7 @@ class Bench:
         trial = Trial(variant, asked.method)
         if not variant.needs_ranges:
             return trial
-        refined = self._refine(asked.ranges, [variant]).refined.get(Refining.by(variant))
+        refined = self.calibrations(asked.ranges, [variant]).refined.get(Refining.by(variant))
         if isinstance(refined, TflqError):
             return trial
         kept = refined.refinement.kept if refined else Rung()
@@ -178,16 +170,17 @@ class Bench:
         bars = [str(bar) for bar in self.judging[on].bars]
         return digest(self.identity, on, self.judging[on].held.digest, variant, *of_ranges, *bars)
 
-    def calibrations(self, ranges: Ranges) -> Calibrations:
-        """The ranges by what the recipe may ask for, made when they are first asked for."""
-        told = _told(ranges)
+    def calibrations(self, ranges: Ranges, variants: Sequence[Mode] = ()) -> Calibrations:
+        """The ranges by what the recipe may ask for, and what those variants are quantized from; made once."""
+        told, maker = _told(ranges), _calibrated_by(self.maker, "ranges", ranges)
         if told not in self._chosen:
-            maker = _calibrated_by(self.maker, "ranges", ranges)
             assert maker.recipe.calibration is not None
             counting = maker.recipe.calibration.counting
             if counting not in self._observed:
                 self._observed[counting] = maker.observe(self.gathered)
             self._chosen[told] = maker.choose(self._observed[counting], self.gathered)
+        if new := [one for one in variants if Refining.by(one) not in self._chosen[told].refined]:
+            self._chosen[told] = maker.refine(self._chosen[told], new)
         return self._chosen[told]
 
     def observed(self, method: Method) -> Calibrated:
