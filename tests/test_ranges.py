@@ -13,6 +13,7 @@ from running import Ran, Recipes
 from tflq.calibrate import Histogram, Observation, Percentile, count, histogram, weights
 from tflq.calibrate.histogram import Counts, _bins
 from tflq.calibrate.ranges import Range, ranges
+from tflq.calibrate.unseen import reach
 from tflq.flatbuffer import load
 
 RNG = np.random.default_rng(0)
@@ -96,7 +97,7 @@ def test_ops_that_share_a_scale_agree_and_fixed_ones_keep_theirs(
 ) -> None:
     gathered = gathered_from(float32, data / "images.npz", tmp_path)
     graph, seen = load(float32), observed(float32, gathered)
-    counts = count(nothing, float32, gathered.samples, weights(seen, "all"))
+    counts = count(nothing, float32, gathered.samples, weights(seen, "weighted"))
     spread = dict(zip(seen.tensors, map(histogram, ([one] for one in counts)), strict=True))
     found = {one.tensor: one for one in ranges(graph, seen, spread, (method, 8))}
     (subgraph,) = graph.subgraphs
@@ -220,3 +221,35 @@ def test_samples_in_both_datasets_are_counted(recipes: Recipes, tmp_path: Path) 
     sections = {name: {"dataset": {"npz": str(tmp_path / f"{name}.npz")}} for name in ("calibration", "evaluation")}
     said = recipes.run("tiny_dense", ["int8"], **sections).result.warnings
     assert "3 of 11 evaluation samples are calibration samples too, which flatters the figures" in said
+
+
+SPREAD = np.random.default_rng(0).gumbel(3, 1, 30).tolist()
+"""How far each of thirty calls goes."""
+
+
+@pytest.mark.parametrize(
+    ("extremes", "values", "factors"),
+    [
+        ([1.0] * 30, 30, {1.0}),
+        ([1.0] * 29 + [1.3], 30, {1.3}),
+        ([1.0] * 29 + [1.3], 30 * 10**5, {1.0}),
+        (SPREAD, 300, {1.3, 1.4, 1.5, 1.75}),
+        (SPREAD, 300 * 10**5, {1.0}),
+        ([0.0] * 30, 30, {1.0}),
+        ([2.0], 1, {1.0}),
+    ],
+    ids=["all alike", "one is larger", "of many values", "a wide spread", "and many values", "nothing", "one call"],
+)
+def test_how_far_ranges_reach_for_what_was_not_seen(extremes: list[float], values: float, factors: set[float]) -> None:
+    assert reach(np.array(extremes), values, 0.0) in factors
+
+
+def test_ranges_of_8_bits_have_room_where_little_was_seen(float32: Path, data: Path, tmp_path: Path) -> None:
+    gathered = gathered_from(float32, data / "images.npz", tmp_path)
+    graph, seen = load(float32), observed(float32, gathered)
+    counts = count(nothing, float32, gathered.samples, weights(seen, "weighted"))
+    spread = dict(zip(seen.tensors, map(histogram, ([one] for one in counts)), strict=True))
+    found = {bits: ranges(graph, seen, spread, ("mse", bits)) for bits in (8, 16)}
+    assert any(one.kept > 1 for one in found[8])
+    assert all(one.kept <= 1 for one in found[16])
+    assert all(limits(one) == (one.lowest, one.highest) for one in found[8] if one.is_fixed)

@@ -63,7 +63,7 @@ def test_a_trial_makes_what_convert_makes(scored: Path) -> None:
 def test_a_trial_measures_what_convert_measures(recipes: Recipes) -> None:
     """Of a dataset with as many rows as are asked for twice, the confirming ones are those of the report."""
     rows = {"npz": str(recipes.data / "images.npz")}
-    calibration = {"dataset": {"npz": str(recipes.data / "pixels.npz")}, "samples": 20}
+    calibration = {"dataset": {"npz": str(recipes.data / "pixels.npz")}, "samples": 20, "ranges": "minmax"}
     evaluation = {"dataset": rows, "samples": 12, "label": "label", "metric": "top1"}
     scaled = {"image": {"scale": 0.01}}
     recipe = recipes.write("tiny_conv", ["int8"], calibration=calibration, evaluation=evaluation, inputs=scaled)

@@ -14,7 +14,7 @@ from tflq.errors import ConversionError, TflqError
 from tflq.job.ranges import Calibrator, Parted, Parts
 from tflq.job.shelf import Shelf
 from tflq.modes import Mode
-from tflq.refine import Asked, Attempt, Candidate, Corrected, Corrections, Grid, Refined, Refinement, Rung
+from tflq.refine import Asked, Attempt, Candidate, Corrected, Corrections, Energies, Grid, Refined, Refinement, Rung
 from tflq.worker import Failed, Task
 
 FIT = 64
@@ -110,7 +110,7 @@ class Refiner:
         return {asked: self._best(asked, contest) for asked in wanted}
 
     def _stock(self, wanted: Iterable[Asked], parts: Parts) -> Stock:
-        rungs, fitted = [(asked, rung) for asked in wanted for rung in asked.rungs], _thinned(parts[0])
+        rungs, fitted = [(asked, rung) for asked in wanted for rung in self._choices(asked)], _thinned(parts[0])
         bases = {False: self.base}
         if any(rung.equalization for _, rung in rungs):
             bases[True] = self._equalized(fitted)
@@ -124,7 +124,7 @@ class Refiner:
             for (is_equalized, grid), targets in ways.items()
         ]
         corrected = dict(zip(ways, self._all(tasks), strict=True))
-        is_clipped = self._is_auto and any(asked.clipped for asked in wanted)
+        is_clipped = any(rung.mse for _, rung in rungs)
         return Stock({key: self._parted(base, parts, is_clipped) for key, base in bases.items()}, corrected)
 
     def _parted(self, base: Ranged, parts: Parts, is_clipped: bool) -> Ranged:
@@ -150,23 +150,16 @@ class Refiner:
         return Ranged(calibrated, self._all([Task("choose its ranges", calibrate.choose, asked, ConversionError)])[0])
 
     def _judge(self, contest: Contest) -> None:
-        """Find how near to the float model each thing comes that may be done; the best of it with more headroom too."""
-        open_ = [one for one in contest.wanted if len(one.rungs) > 1 or one.wider(one.rungs[0])]
-        self._compare({one: (*one.rungs, *(one.clipped if self._is_auto else ())) for one in open_}, contest)
-        if self._spans_all:
-            best = {one: found.rung for one in open_ if (found := contest.best(one))}
-            self._compare({one: one.wider(rung) for one, rung in best.items() if not rung.mse}, contest)
-
-    def _compare(self, rungs: Mapping[Asked, Sequence[Rung]], contest: Contest) -> None:
-        tries = [(asked, rung) for asked, some in rungs.items() for rung in some]
+        """Find how near to the float model each thing comes that may be done, where there is a choice."""
+        tries = [(one, rung) for one in contest.wanted if len(some := self._choices(one)) > 1 for rung in some]
         tasks = [self._comparing(asked, rung, contest) for asked, rung in tries]
         outcomes = self.calibrator.workers.run_all(tasks, self.calibrator.jobs)
         for (asked, rung), outcome in zip(tries, outcomes, strict=True):
             attempt = outcome.error if isinstance(outcome, Failed) else Attempt(rung, outcome.value)
             contest.found[asked].append(attempt)
 
-    def _comparing(self, asked: Asked, rung: Rung, contest: Contest) -> Task[dict[str, float]]:
-        """Ranges are not of the calls that decide, where that can be had, since headroom is for what was not seen."""
+    def _comparing(self, asked: Asked, rung: Rung, contest: Contest) -> Task[dict[str, Energies]]:
+        """Ranges are not of the calls that decide, where that can be had, since they have to do for what is new."""
         variant = contest.wanted[asked]
         candidate = contest.stock.candidate(asked, rung, is_held=True)
         arguments = (candidate, variant, self._float32, (self.gathered.samples, contest.held, self._new()))
@@ -177,9 +170,8 @@ class Refiner:
         """Whether ranges leave out no value unless that proves itself; those of some calls can be had then."""
         return self.calibrator.calibration.method == "minmax"
 
-    @property
-    def _is_auto(self) -> bool:
-        return self.calibrator.calibration.ranges == "auto"
+    def _choices(self, asked: Asked) -> tuple[Rung, ...]:
+        return asked.choices(self.calibrator.calibration.ranges == "auto")
 
     def _best(self, asked: Asked, contest: Contest) -> Refined | TflqError:
         found, stock = contest.found[asked], contest.stock

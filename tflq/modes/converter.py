@@ -43,9 +43,9 @@ class Converter(Strict):
     )
     bias_correction: Choice = Field(
         "auto",
-        description="Take out of each bias what rounded weights add to the output's mean. auto keeps it where"
-        " calibration samples that are held back come out nearer to the float model; dynamic, too, where the recipe"
-        " has calibration.",
+        description="Take out of each bias what rounded weights add to the output's mean. auto: this and all below"
+        " that is left at auto, where calibration samples held back come out nearer to the float model so, or less of"
+        " it where that is better; in dynamic, too, where the recipe has calibration.",
     )
     rounding: Choice = Field(
         "auto",
@@ -60,6 +60,6 @@ class Converter(Strict):
     headroom: Literal["auto"] | Annotated[float, Field(ge=1, le=8)] = Field(
         "auto",
         description="How many times as wide as calibrated the ranges of activations are made, since other data has"
-        " larger values. auto: 2 for int16, which costs one bit of 16; for int8 what proves itself on samples held"
-        " back; 1 where bias_correction is off.",
+        " larger values. auto: 2 for int16, which costs one bit of 16; 1 for int8, or what calibration.ranges leaves"
+        " of room; 1 where bias_correction is off.",
     )

@@ -1,12 +1,11 @@
 """The float32 file changed before it is quantized, so that less is lost; what comes out is an ordinary file."""
 
 from tflq.refine.asked import Asked, Rung, is_demanded
+from tflq.refine.attempt import Attempt, Energies, best
 from tflq.refine.candidates import (
-    Attempt,
     Candidate,
     Refined,
     Refinement,
-    best,
     held_back,
     nearness,
     quantize,
@@ -24,6 +23,7 @@ __all__ = [
     "Corrected",
     "Correction",
     "Corrections",
+    "Energies",
     "Equalized",
     "Grid",
     "Refined",

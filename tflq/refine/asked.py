@@ -11,8 +11,6 @@ from tflq.refine.correct import Corrections, Grid
 
 HEADROOM_OF_INT16 = 2.0
 """That costs one bit of sixteen."""
-HEADROOMS_OF_INT8 = (1.1, 1.25)
-"""To be tried, where the recipe leaves it open."""
 _NOTHING = Corrections()
 
 
@@ -84,7 +82,7 @@ class Asked:
 
     @property
     def rungs(self) -> tuple[Rung, ...]:
-        """What is to be tried: what must be done, and one thing more each time."""
+        """What must be done, and then one thing more each time."""
         return tuple(self._rungs())
 
     def _rungs(self) -> Iterator[Rung]:
@@ -98,15 +96,10 @@ class Asked:
         if self.equalization == "auto":
             yield replace(rung, equalization=True)
 
-    def wider(self, rung: Rung) -> list[Rung]:
-        """The same with more headroom, where the recipe leaves that open."""
-        factors = HEADROOMS_OF_INT8 if self.headroom == "auto" else ()
-        return [replace(rung, headroom=factor) for factor in factors]
-
-    @property
-    def clipped(self) -> tuple[Rung, ...]:
-        """What is to be tried with ranges of the least squared error, where the recipe leaves the ranges open."""
-        return tuple(replace(rung, mse=True) for rung in self.rungs) if self.headroom == "auto" else ()
+    def choices(self, ranges_are_open: bool) -> tuple[Rung, ...]:
+        """What may be done, from the least to all of it; with other ranges, too, where the recipe has them open."""
+        clipped = tuple(replace(rung, mse=True) for rung in self.rungs) if self.headroom == "auto" else ()
+        return (*self.rungs, *(clipped if ranges_are_open else ()))
 
 
 def is_demanded(variant: Mode) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,21 +14,16 @@ from tflq import convert
 from tflq.calibrate import Range, Samples
 from tflq.flatbuffer import read
 from tflq.interpreter import Runner
-from tflq.metrics import errors, fidelity
+from tflq.metrics import errors
 from tflq.modes import Mode
 from tflq.refine.asked import Asked, Rung
+from tflq.refine.attempt import Attempt, Energies
 from tflq.refine.correct import Correction, on_grid, with_originals
 from tflq.selection import select
 from tflq.worker import Report
 
 HELD_BACK = 32
 """Calls to decide on, at most; one in four is."""
-LEAST_GAIN_DB, LARGEST_LOSS_DB = 0.1, 0.5
-"""What a candidate has to win over all outputs, and may lose at one."""
-LEAST_GAIN_OF_CLIPPING_DB = 0.5
-"""What is cut off may be what data that nobody has seen yet has more of."""
-PERFECT_DB = 120.0
-"""Float rounding is near it; what is beyond counts as that."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +35,6 @@ class Candidate:
     original: Path
     """The same before its layers were corrected, from which ops that stay in float have their weights."""
     ranges: tuple[Range, ...]
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One thing that was tried, and the SQNR of each output in dB."""
-
-    rung: Rung
-    sqnr_db: Mapping[str, float]
-
-    @property
-    def mean(self) -> float:
-        return float(np.mean(list(self.sqnr_db.values())))
 
 
 @dataclass(frozen=True)
@@ -122,8 +105,8 @@ def quantize(report: Report, candidate: Candidate, variant: Mode, target: Path) 
 
 def nearness(
     report: Report, candidate: Candidate, variant: Mode, float32: Path, data: tuple[Samples, Sequence[int], Path]
-) -> dict[str, float]:
-    """The SQNR of each output in dB, against the float32 file on those calls; the path is for a file meanwhile.
+) -> dict[str, Energies]:
+    """How near each output is to the float32 file's on those calls; the path is for a file meanwhile.
 
     For int8 it is that of the quantized file. Activations of int16 lose next to nothing, and LiteRT has no fast kernels
     for them, so what is run there is the float32 file with its weights on their grid.
@@ -138,8 +121,8 @@ def nearness(
     return found
 
 
-def distances(report: Report, path: Path, float32: Path, data: tuple[Samples, Sequence[int]]) -> dict[str, float]:
-    """The SQNR of each output of a file in dB, against the float32 file on those calls."""
+def distances(report: Report, path: Path, float32: Path, data: tuple[Samples, Sequence[int]]) -> dict[str, Energies]:
+    """How near each output of a file is to the float32 file's on those calls."""
     samples, calls = data
     rows: dict[str, list[np.ndarray]] = {}
     truth, run = Runner(float32), Runner(path)
@@ -148,15 +131,4 @@ def distances(report: Report, path: Path, float32: Path, data: tuple[Samples, Se
         for name, expected in truth(arrays).items():
             rows.setdefault(name, []).append(errors(expected, answers[name]))
         report(number, len(calls))
-    return {name: min(max(fidelity(np.stack(each)).sqnr_db, -PERFECT_DB), PERFECT_DB) for name, each in rows.items()}
-
-
-def best(attempts: Sequence[Attempt]) -> Attempt:
-    """The first, unless another wins over all outputs and none pays for it."""
-    plain = kept = attempts[0]
-    for one in attempts[1:]:
-        losses = [plain.sqnr_db[name] - one.sqnr_db[name] for name in plain.sqnr_db]
-        gain = LEAST_GAIN_OF_CLIPPING_DB if one.rung.mse and not kept.rung.mse else LEAST_GAIN_DB
-        if one.mean >= kept.mean + gain and max(losses) <= LARGEST_LOSS_DB:
-            kept = one
-    return kept
+    return {name: Energies.of(np.stack(each)) for name, each in rows.items()}

@@ -11,7 +11,8 @@ from tflq.calibrate import Samples
 from tflq.errors import ConversionError
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, read
 from tflq.refine.asked import Rung
-from tflq.refine.candidates import Attempt, Refinement, best, distances
+from tflq.refine.attempt import Attempt, best
+from tflq.refine.candidates import Refinement, distances
 from tflq.refine.correct import Correction, Corrections
 from tflq.refine.layers import Layer, layers
 from tflq.refine.moments import Moments, moments
