@@ -21,7 +21,7 @@ from tflq.interpreter import Runner
 from tflq.refine.layers import DENSE, Layer, layers
 from tflq.worker import Report
 
-POWER = 0.5
+POWER = 0.75
 """How far sizes are brought together: 1 would make them equal, and clip what is rarely large."""
 LARGEST = 32.0
 SIX, ROOM = 6.0, 1.1
