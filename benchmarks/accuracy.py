@@ -64,12 +64,12 @@ def _subjects(arguments: Sequence[str], folder: Path) -> Iterator[tuple[Path, Pa
 
 
 def _rows(model: Path, data: Path, folder: Path) -> list[Row]:
-    parts = [_rows_of_part(model, data, (folder / f"{model.stem}-{part}", part)) for part in range(PARTS)]
+    parts = [_rows_of_part(model, data, folder, part) for part in range(PARTS)]
     return [_mean(rows) for rows in zip(*parts, strict=True)]
 
 
-def _rows_of_part(model: Path, data: Path, measured: tuple[Path, int]) -> list[Row]:
-    home, part = measured
+def _rows_of_part(model: Path, data: Path, folder: Path, part: int) -> list[Row]:
+    home = folder / f"{model.stem}-{part}"
     print(f"{home.name} …", file=sys.stderr)
     home.mkdir()
     with np.load(data) as held:

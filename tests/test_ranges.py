@@ -11,9 +11,9 @@ from observing import gathered_from, nothing, observed
 from running import Ran, Recipes
 
 from tflq.calibrate import Histogram, Observation, Percentile, count, histogram, weights
+from tflq.calibrate.headroom import headroom
 from tflq.calibrate.histogram import Counts, _bins
 from tflq.calibrate.ranges import Range, ranges
-from tflq.calibrate.unseen import reach
 from tflq.flatbuffer import load
 
 RNG = np.random.default_rng(0)
@@ -240,11 +240,11 @@ SPREAD = np.random.default_rng(0).gumbel(3, 1, 30).tolist()
     ],
     ids=["all alike", "one is larger", "of many values", "a wide spread", "and many values", "nothing", "one call"],
 )
-def test_how_far_ranges_reach_for_what_was_not_seen(extremes: list[float], values: float, factors: set[float]) -> None:
-    assert reach(np.array(extremes), values, 0.0) in factors
+def test_headroom_for_what_was_not_seen(extremes: list[float], values: float, factors: set[float]) -> None:
+    assert headroom(np.array(extremes), values, 0.0) in factors
 
 
-def test_ranges_of_8_bits_have_room_where_little_was_seen(float32: Path, data: Path, tmp_path: Path) -> None:
+def test_ranges_of_8_bits_have_headroom_where_little_was_seen(float32: Path, data: Path, tmp_path: Path) -> None:
     gathered = gathered_from(float32, data / "images.npz", tmp_path)
     graph, seen = load(float32), observed(float32, gathered)
     counts = count(nothing, float32, gathered.samples, weights(seen, "weighted"))

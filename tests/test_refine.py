@@ -366,6 +366,19 @@ def test_values_of_one_odd_sample_are_left_out(
     assert (sqnr(ran, "int8") > sqnr(ran, "plain") + 6) is is_kept
 
 
+def test_auto_is_nearer_on_samples_that_nothing_has_seen(recipes: Recipes, tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    for name, count in {"calibration": 96, "evaluation": 200}.items():
+        np.savez(tmp_path / f"{name}.npz", image=random.normal(0, 1, (count, 8, 8, 3)).astype(np.float32))
+    ran = recipes.run(
+        "tiny_conv_layers",
+        ["int8", {"mode": "int8", "name": "plain", **PLAIN}],
+        calibration={"dataset": {"npz": str(tmp_path / "calibration.npz")}, "samples": "all"},
+        evaluation={"dataset": {"npz": str(tmp_path / "evaluation.npz")}},
+    )
+    assert sqnr(ran, "int8") > sqnr(ran, "plain") + 1
+
+
 @pytest.mark.parametrize(("calls", "held"), [(3, 0), (4, 1), (20, 5), (500, 32)])
 def test_samples_are_held_back(calls: int, held: int) -> None:
     fitted_, kept = refine.held_back(calls)
@@ -402,9 +415,6 @@ def test_files_are_nearer_to_the_float_model_at_the_same_size(ran: Ran) -> None:
     assert set(ran.codes.values()) == {0}
     assert sqnr(ran, "auto_int16x8") > sqnr(ran, "plain_int16x8") + 6
     assert sqnr(ran, "all_int8") > sqnr(ran, "plain_int8") + 0.5
-    kept = ran.variant("auto_int8").refinement
-    assert kept is not None
-    assert {one.rung: one for one in kept.attempts}[kept.kept].beats(kept.attempts[0])
     for mode in ("int8", "int16x8"):
         plain, auto = (ran.graph(f"{label}_{mode}") for label in ("plain", "auto"))
         assert [op.type for op in auto.subgraphs[0].operators] == [op.type for op in plain.subgraphs[0].operators]

@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 
+from tflq.calibrate.headroom import headroom
 from tflq.calibrate.histogram import Histogram
 from tflq.calibrate.observe import Observation
 from tflq.calibrate.section import Method, Percentile
-from tflq.calibrate.unseen import reach
 from tflq.calibrate.weights import weights
 from tflq.flatbuffer import Graph, Subgraph
 
@@ -60,7 +60,7 @@ class Range:
 
     @property
     def kept(self) -> float:
-        """What part of the observed range it is; more than all of it where there is room for what was not seen."""
+        """What part of the observed range it is; more than all of it where it has headroom."""
         return self.part(self.minimum, self.maximum)
 
     def part(self, minimum: float, maximum: float) -> float:
@@ -88,7 +88,7 @@ def ranges(
     clip = _clip(method, bits)
     clipped = {i: r if r.is_fixed else clip(r, histograms[i]) for i, r in observed.items()}
     if method == "mse" and bits == 8:
-        clipped = _reaching(clipped, observation, histograms)
+        clipped = _with_headroom(clipped, observation, histograms)
     return tuple(_agreeing(subgraph, clipped).values())
 
 
@@ -103,26 +103,26 @@ def _clip(method: Percentile | Literal["mse"], bits: int) -> Callable[[Range, Hi
     return clip
 
 
-def _reaching(
+def _with_headroom(
     clipped: Mapping[int, Range], observation: Observation, histograms: Mapping[int, Histogram]
 ) -> dict[int, Range]:
-    """With room for what was not seen, at ends that leave nothing out; the histograms are of weighted calls."""
+    """Ends that leave nothing out have headroom for what was not seen; the histograms are of weighted calls."""
     weight = np.mean(list(weights(observation, "weighted").values()), axis=0)
-    reached = dict(clipped)
+    widened = dict(clipped)
     for place, index in enumerate(observation.tensors):
         found, values = clipped[index], histograms[index].counts.sum() / weight[place]
         if not found.is_fixed:
-            reached[index] = _with_room(found, (observation.minima[:, place], observation.maxima[:, place]), values)
-    return reached
+            widened[index] = _widened(found, (observation.minima[:, place], observation.maxima[:, place]), values)
+    return widened
 
 
-def _with_room(found: Range, extremes: tuple[np.ndarray, np.ndarray], values: float) -> Range:
+def _widened(found: Range, extremes: tuple[np.ndarray, np.ndarray], values: float) -> Range:
     (minima, maxima), minimum, maximum = extremes, found.minimum, found.maximum
     for _ in range(2):
         if found.maximum == found.highest > 0:
-            maximum = found.maximum * reach(maxima, values, max(-minimum, 0.0))
+            maximum = found.maximum * headroom(maxima, values, max(-minimum, 0.0))
         if found.minimum == found.lowest < 0:
-            minimum = found.minimum * reach(-minima, values, max(maximum, 0.0))
+            minimum = found.minimum * headroom(-minima, values, max(maximum, 0.0))
     return replace(found, minimum=minimum, maximum=maximum)
 
 

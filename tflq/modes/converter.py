@@ -60,6 +60,6 @@ class Converter(Strict):
     headroom: Literal["auto"] | Annotated[float, Field(ge=1, le=8)] = Field(
         "auto",
         description="How many times as wide as calibrated the ranges of activations are made, since other data has"
-        " larger values. auto: 2 for int16, which costs one bit of 16; 1 for int8, or what calibration.ranges leaves"
-        " of room; 1 where bias_correction is off.",
+        " larger values. auto: 2 for int16, which costs one bit of 16; 1 for int8, where mse ranges have their own;"
+        " 1 where bias_correction is off.",
     )

@@ -18,6 +18,7 @@ FAR_DB = 2.0
 PERFECT_DB = 120.0
 """Float rounding is near it; what is beyond counts as that."""
 _LARGEST = 1e300
+"""In place of what is not finite, which JSON cannot hold."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,18 @@ class Energies:
         return float(_decibels(np.sum(self.signal), np.sum(self.noise)))
 
     def loss_db(self, to: Energies) -> tuple[float, float]:
-        """How much lower the SQNR is there, and the standard error of that: the jackknife's over calls, paired."""
+        """By how many dB the SQNR is lower there, and the standard error of that, in dB.
+
+        That is the jackknife's, over calls (Efron and Stein 1981): one call may make most of the noise,
+        and then the linear form of the ratio is too sure.
+        """
         calls = len(self.signal)
         without = self._without_each() - to._without_each()
         spread = np.square(without - without.mean()).sum() * (calls - 1) / calls
         return self.sqnr_db - to.sqnr_db, float(np.sqrt(spread))
 
     def _without_each(self) -> np.ndarray:
-        """The SQNR with each call left out in turn."""
+        """The SQNR in dB with each call left out in turn, [calls]."""
         signal, noise = np.asarray(self.signal), np.asarray(self.noise)
         return _decibels(signal.sum() - signal, noise.sum() - noise)
 
@@ -66,7 +71,7 @@ class Attempt:
         return float(np.mean(list(self.sqnr_db.values())))
 
     def beats(self, other: Attempt) -> bool:
-        """Whether it wins over all outputs, and none pays for it for certain."""
+        """Whether it is nearer over all outputs, and no output is farther by more than chance."""
         losses = [output.loss_db(self.outputs[name]) for name, output in other.outputs.items()]
         pays = any(loss > max(LARGEST_LOSS_DB, CERTAIN * error) for loss, error in losses)
         return self.mean >= other.mean + LEAST_GAIN_DB and not pays
@@ -85,6 +90,7 @@ def best(attempts: Sequence[Attempt]) -> Attempt:
 
 
 def _decibels(signal: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """10·log10(signal / noise), within ±PERFECT_DB."""
     with np.errstate(divide="ignore", invalid="ignore"):
         found = np.where(noise > 0, 10 * np.log10(signal / noise), PERFECT_DB)
     clipped: np.ndarray = np.clip(np.nan_to_num(found, nan=-PERFECT_DB), -PERFECT_DB, PERFECT_DB)
