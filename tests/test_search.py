@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ from click.testing import CliRunner, Result
 from running import run_recipe
 
 from tflq.cli import main
+from tflq.modes import Int8
 from tflq.recipe import load
+from tflq.search.space import Space
+from tflq.trials import Trial
 
 TFLQ = [sys.executable, "-c", "from tflq.cli import main; main(prog_name='tflq')"]
 
@@ -113,6 +116,24 @@ def test_weights_that_one_scale_does_not_bear_get_one_for_each_channel(searches:
     (needed,) = searched.report["found"]["needed"]
     assert (needed["key"], needed["is_met_without"]) == ("per_channel", False)
     assert load(searched.output / "found.yaml").variants[0].per_channel is True
+
+
+def test_options_that_helped_alone_are_tried_together() -> None:
+    space = Space((), (), "minmax", {}, frozenset())
+    base = Trial(Int8(bias_correction="off", rounding="off"), "minmax")
+    corrected, wide, wider, plain, dense = (
+        replace(base, variant=base.variant.model_copy(update=update))
+        for update in (
+            {"bias_correction": "on"},
+            {"headroom": 1.25},
+            {"headroom": 1.1},
+            {"per_channel": False},
+            {"per_channel_dense": False},
+        )
+    )
+    joined = space.together(base, [corrected, wide, wider, dense, plain])
+    changed = {"bias_correction": "on", "headroom": 1.25, "per_channel": False}
+    assert joined == replace(base, variant=base.variant.model_copy(update=changed))
 
 
 def test_what_is_fixed_is_mended_otherwise(searches: Searches) -> None:

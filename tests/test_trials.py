@@ -60,6 +60,16 @@ def test_a_trial_makes_what_convert_makes(scored: Path) -> None:
         assert (tried.figures.file.sha256, tried.figures.file.size_bytes) == (file.sha256, file.size_bytes)
 
 
+def test_what_is_fitted_to_samples_is_made_once_for_all_methods_of_ranges(scored: Path) -> None:
+    corrected = Int8(bias_correction="on", rounding="on", equalization="on", headroom=1.0)
+    methods = ("minmax", "mse", Percentile(percentile=99.0))
+    with bench(scored) as (made, events):
+        tried = made.run([Trial(corrected, method) for method in methods])
+    stages = [event.stage for event in events if isinstance(event, Started)]
+    assert stages.count("equalize the channels") == stages.count("fit the layers of the equalized file") == 1
+    assert len({one.figures.file.sha256 for one in tried if one.figures}) == len(methods)
+
+
 def test_a_trial_measures_what_convert_measures(recipes: Recipes) -> None:
     """Of a dataset with as many rows as are asked for twice, the confirming ones are those of the report."""
     rows = {"npz": str(recipes.data / "images.npz")}

@@ -19,7 +19,7 @@ from tflq.calibrate.observe import (
 )
 from tflq.calibrate.ranges import JOINING, PASSING, Range
 from tflq.calibrate.samples import Gathered, Samples, fingerprint, gather
-from tflq.calibrate.section import Calibration, Method, Percentile, Ranges, SampleCount, Seed
+from tflq.calibrate.section import Calibration, Counting, Method, Percentile, Ranges, SampleCount, Seed
 from tflq.calibrate.weights import weights
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Calibration",
     "Chosen",
     "Clip",
+    "Counting",
     "Counts",
     "Gathered",
     "Histogram",

@@ -60,24 +60,19 @@ class Histogram:
         return low, high
 
     def _best(self, ranges: Sequence[tuple[float, float]], bits: int) -> float:
-        errors = [self._squared_error(low, high, bits) for low, high in ranges]
-        return float(CANDIDATES[int(np.argmin(errors))])
+        lows, highs = np.array(ranges)[:, :, np.newaxis].swapaxes(0, 1)
+        return float(CANDIDATES[int(np.argmin(self._squared_errors(lows, highs, bits)))])
 
-    def _squared_error(self, low: float, high: float, bits: int) -> float:
-        """Summed over all values: that of rounding, and that of clipping what lies outside."""
-        step = (high - low) / (2**bits - 1)
-        if step == 0:
-            return float((self.counts * np.square(self._centres)).sum())
-        clipped = np.clip(self._centres, low, high)
-        rounded = np.rint(clipped / step) * step
-        rounding = np.where(self.highs - self.lows < step, np.square(clipped - rounded), step**2 / 12)
-        rounding[clipped != self._centres] = 0
-        return float((self.counts * (rounding + np.square(self._centres - clipped))).sum())
-
-    @property
-    def _centres(self) -> np.ndarray:
-        centres: np.ndarray = (self.lows + self.highs) / 2
-        return centres
+    def _squared_errors(self, lows: np.ndarray, highs: np.ndarray, bits: int) -> np.ndarray:
+        """Of each range, [ranges, 1], over all values: those of rounding, and of clipping what lies outside."""
+        centres = (self.lows + self.highs) / 2
+        steps = (highs - lows) / (2**bits - 1)
+        clipped = np.clip(centres, lows, highs)
+        rounded = np.rint(clipped / np.where(steps > 0, steps, 1)) * steps
+        rounding = np.where(self.highs - self.lows < steps, np.square(clipped - rounded), np.square(steps) / 12)
+        errors = np.where(clipped == centres, rounding, np.square(centres - clipped))
+        summed: np.ndarray = errors @ self.counts.astype(np.float64)
+        return summed
 
 
 @dataclass(frozen=True)

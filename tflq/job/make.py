@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from tflq.job.draft import Base, Draft, each, file_name
 from tflq.job.hybrid import Hybrids, reads_samples
 from tflq.job.known import Begun, Calibrations, Source
 from tflq.job.ranges import CRASH_REMEDY, Calibrator, refuse_clipping
-from tflq.job.refine import Ranged, Refiner
+from tflq.job.refine import Made, Ranged, Refiner
 from tflq.job.shelf import FLOAT32, Shelf
 from tflq.modes import Mode
 from tflq.recipe import Recipe
@@ -38,6 +38,7 @@ class Maker:
     workers: Workers
     jobs: int
     shelf: Shelf
+    made: Made = field(default_factory=Made)
 
     def prepare(self) -> Source:
         """The float model with its one signature, as it was kept or read anew."""
@@ -227,8 +228,8 @@ class Maker:
             )
             return replace(calibrations, refined={Asked.by(one): refused for one in variants if is_demanded(one)})
         calibrator = Calibrator(self.recipe.calibration, self.folder / "refined", self.workers, self.jobs)
-        base = Ranged(calibrations.calibrated, calibrations.chosen)
-        found = Refiner(base, calibrations.gathered, calibrator, self.shelf).find(variants)
+        base = Ranged(calibrations.calibrated, self.recipe.calibration.method)
+        found = Refiner(base, calibrations.gathered, calibrator, self.shelf, self.made).find(variants)
         return replace(calibrations, refined={**calibrations.refined, **found})
 
     def making(self, draft: Draft, source: Source, calibrations: Calibrations | None) -> Task[Any]:

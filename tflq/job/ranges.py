@@ -17,6 +17,7 @@ from tflq.calibrate import (
     Gathered,
     Histogram,
     Method,
+    Observation,
     Observed,
     Samples,
     count,
@@ -60,18 +61,22 @@ class Calibrator:
     workers: Workers
     jobs: int
 
-    def find(self, float32: Path, gathered: Gathered) -> Calibrated:
-        """Observe the activations; TensorFlow's calibrator finds the ranges of what cannot be observed so."""
+    def find(self, float32: Path, gathered: Gathered, counts_few: bool = True) -> Calibrated:
+        """Observe the activations; TensorFlow's calibrator finds the ranges of what cannot be observed so.
+
+        Without `counts_few` values are counted only where the recipe's ranges want it, and it is not to be told what
+        others would do.
+        """
         graph = flatbuffer.load(float32)
         reason = obstacle(graph)
         if reason is None:
             try:
-                return Calibrated(float32, self._observed(graph, float32, gathered))
+                return Calibrated(float32, self._observed(graph, float32, gathered, counts_few))
             except EvaluationError as error:  # LiteRT's; what else goes wrong in a worker is a ConversionError
                 reason = str(error)
         return self._by_tensorflow(float32, gathered.samples, reason)
 
-    def _observed(self, graph: Graph, float32: Path, gathered: Gathered) -> Observed:
+    def _observed(self, graph: Graph, float32: Path, gathered: Gathered, counts_few: bool) -> Observed:
         samples = gathered.samples
         tasks = [
             Task(f"observe the activations, part {part}", observe, (float32, samples, calls), ConversionError)
@@ -81,39 +86,36 @@ class Calibrator:
         if not observation.is_finite.all():
             arguments = (float32, gathered, np.flatnonzero(~observation.is_finite).tolist())
             self.workers.run(Task("find what is not finite", refuse_infinite, arguments, ConversionError))
-        histograms = self._histograms(float32, samples, weights(observation, self.calibration.counting))
-        return Observed(observation, dict(zip(observation.tensors, histograms, strict=True)))
+        if self.calibration.counting == "few" and not counts_few:
+            return Observed(observation, {})
+        weight = weights(observation, self.calibration.counting)
+        counts = self._all(self._counting(float32, samples, weight, self._dealt(list(weight))))
+        return Observed(observation, _histograms(observation, counts))
 
-    def parted(self, whole: Calibrated, samples: Samples, parts: Parts) -> Parted:
-        """With the values of all calls, and of those alone that all is fitted to, counted as mse wants them."""
+    def counting(self, whole: Calibrated, samples: Samples, parts: Parts) -> list[Task[list[Counts]]]:
+        """What counts the values as mse wants them, the last those of the calls that are held back."""
         assert isinstance(whole.found, Observed)
-        (fitted, held), seen = parts, whole.found.observation
-        weight = weights(seen, "weighted")
-        shares = [*(fitted[first :: self.jobs] for first in range(self.jobs)), held]
-        *of_fitted, of_held = self._counts(
-            whole.model, samples, [{call: weight[call] for call in one} for one in shares]
+        fitted, held = parts
+        return self._counting(
+            whole.model, samples, weights(whole.found.observation, "weighted"), [*self._dealt(fitted), held]
         )
-        of_all, of_part = (
-            dict(zip(seen.tensors, map(histogram, zip(*some, strict=True)), strict=True))
-            for some in ([*of_fitted, of_held], of_fitted)
-        )
-        return Parted(replace(whole, found=Observed(seen, of_all)), whole.of(fitted, of_part))
 
-    def _histograms(self, float32: Path, samples: Samples, weights: Mapping[int, np.ndarray]) -> list[Histogram]:
-        calls = list(weights)
-        shares = [{call: weights[call] for call in calls[first :: self.jobs]} for first in range(self.jobs)]
-        return [histogram(counts) for counts in zip(*self._counts(float32, samples, shares), strict=True)]
-
-    def _counts(
-        self, float32: Path, samples: Samples, shares: Sequence[Mapping[int, np.ndarray]]
-    ) -> list[list[Counts]]:
-        """Of each tensor, for each share of the calls that has any, which come with their weights."""
-        tasks = [
-            Task(f"count their values, part {number}", count, (float32, samples, share), ConversionError)
+    def _counting(
+        self, float32: Path, samples: Samples, weight: Mapping[int, np.ndarray], shares: Sequence[Sequence[int]]
+    ) -> list[Task[list[Counts]]]:
+        return [
+            Task(
+                f"count their values, part {number}",
+                count,
+                (float32, samples, {call: weight[call] for call in share}),
+                ConversionError,
+            )
             for number, share in enumerate(shares, 1)
-            if share
         ]
-        return self._all(tasks)
+
+    def _dealt(self, calls: Sequence[int]) -> list[Sequence[int]]:
+        """The calls, dealt out to as many workers as there are."""
+        return [share for first in range(self.jobs) if (share := calls[first :: self.jobs])]
 
     def _by_tensorflow(self, float32: Path, samples: Samples, reason: str) -> Calibrated:
         refuse_clipping(
@@ -128,6 +130,19 @@ class Calibrator:
 
     def _all(self, tasks: Sequence[Task[T]]) -> list[T]:
         return [outcome.get() for outcome in self.workers.run_all(tasks, self.jobs)]
+
+
+def parted(whole: Calibrated, fitted: Sequence[int], counts: Sequence[Sequence[Counts]]) -> Parted:
+    """From what was counted of the calls that all is fitted to, and last of those that are held back."""
+    assert isinstance(whole.found, Observed)
+    seen = whole.found.observation
+    all_calls = Observed(seen, _histograms(seen, counts))
+    return Parted(replace(whole, found=all_calls), whole.of(fitted, _histograms(seen, counts[:-1])))
+
+
+def _histograms(seen: Observation, counts: Sequence[Sequence[Counts]]) -> dict[int, Histogram]:
+    """The sums over the shares, in each of which the tensors are in the same order."""
+    return dict(zip(seen.tensors, map(histogram, zip(*counts, strict=True)), strict=True))
 
 
 def refuse_clipping(method: Method, reason: str) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tflq import calibrate, refine
-from tflq.calibrate import Calibrated, Chosen, Gathered, Range, Samples
+from tflq import refine
+from tflq.calibrate import Calibrated, Counting, Gathered, Method, Range
 from tflq.errors import ConversionError, TflqError
-from tflq.job.ranges import Calibrator, Parted, Parts
+from tflq.job.ranges import Calibrator, Parted, Parts, parted
 from tflq.job.shelf import Shelf
 from tflq.modes import Mode
 from tflq.refine import Asked, Attempt, Candidate, Corrected, Corrections, Energies, Grid, Refined, Refinement, Rung
@@ -19,8 +19,15 @@ from tflq.worker import Failed, Task
 
 FIT = 64
 """Calls that layers are fitted to, at most; more change little."""
-Look = tuple[bool, Grid]
-"""Whether at the layers of the equalized file, and the scales that weights will have."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was made of one float32 file and the samples, which serves ranges by every method, and every variant."""
+
+    equalized: dict[Counting, Calibrated] = field(default_factory=dict)
+    corrected: dict[tuple[Path, Grid, Corrections], Corrected] = field(default_factory=dict)
+    parted: dict[Path, Parted] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -28,19 +35,24 @@ class Ranged:
     """A float32 file with what its activations are."""
 
     calibrated: Calibrated
-    chosen: Chosen
-    """The ranges by the recipe's method."""
+    method: Method
+    """The recipe's, of its ranges."""
     parted: Parted | None = None
-    """What the calls show that all is fitted to, where the recipe's method spans all values."""
+    """What the calls show that all is fitted to, where that method spans all values."""
+    _known: dict[tuple[int, bool, bool], tuple[Range, ...]] = field(default_factory=dict, repr=False)
 
     def ranges(self, asked: Asked, rung: Rung, is_held: bool = False) -> tuple[Range, ...]:
         """Of all calls, or, where some are held back that are to decide, of the others."""
-        if self.parted is None or not (is_held or rung.mse):
-            found = self.chosen.by_bits[asked.bits]
-        else:
-            shown = self.parted.fitted if is_held else self.parted.whole
-            found = shown.ranges("mse" if rung.mse else "minmax", asked.bits)
-        return refine.widened(found, rung.headroom)
+        key = asked.bits, rung.mse, is_held
+        if key not in self._known:
+            self._known[key] = self._ranges(*key)
+        return refine.widened(self._known[key], rung.headroom)
+
+    def _ranges(self, bits: int, is_clipped: bool, is_held: bool) -> tuple[Range, ...]:
+        if self.parted is None or not (is_held or is_clipped):
+            return self.calibrated.ranges(self.method, bits)
+        shown = self.parted.fitted if is_held else self.parted.whole
+        return shown.ranges("mse" if is_clipped else "minmax", bits)
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,8 @@ class Stock:
 
     bases: Mapping[bool, Ranged]
     """The float32 file as it is, and where that is asked for equalized."""
-    corrected: Mapping[Look, Mapping[Corrections, Corrected]]
+    corrected: Mapping[tuple[Path, Grid, Corrections], Corrected]
+    """By the file whose layers they are of."""
 
     def candidate(self, asked: Asked, rung: Rung, is_held: bool = False) -> Candidate:
         base, corrected = self.bases[rung.equalization], self.corrected_for(asked, rung)
@@ -57,7 +70,7 @@ class Stock:
         return Candidate(corrected.path if corrected else original, original, base.ranges(asked, rung, is_held))
 
     def corrected_for(self, asked: Asked, rung: Rung) -> Corrected | None:
-        return self.corrected.get((rung.equalization, asked.grid), {}).get(rung.corrections)
+        return self.corrected.get((self.bases[rung.equalization].calibrated.model, asked.grid, rung.corrections))
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,7 @@ class Refiner:
     gathered: Gathered
     calibrator: Calibrator
     shelf: Shelf
+    made: Made
 
     def find(self, variants: Iterable[Mode]) -> dict[Asked, Refined | TflqError]:
         """For all that variants ask for, where they ask for anything, what they are quantized from."""
@@ -110,44 +124,57 @@ class Refiner:
         return {asked: self._best(asked, contest) for asked in wanted}
 
     def _stock(self, wanted: Iterable[Asked], parts: Parts) -> Stock:
-        rungs, fitted = [(asked, rung) for asked in wanted for rung in self._choices(asked)], _thinned(parts[0])
-        bases = {False: self.base}
-        if any(rung.equalization for _, rung in rungs):
-            bases[True] = self._equalized(fitted)
-        ways: dict[Look, dict[Corrections, Path]] = {}
-        for asked, rung in rungs:
-            if rung.corrections != Corrections():
-                look = ways.setdefault((rung.equalization, asked.grid), {})
-                look.setdefault(rung.corrections, self._new())
-        tasks = [
-            self._correcting(bases[is_equalized].calibrated.model, (self.gathered.samples, fitted), grid, targets)
-            for (is_equalized, grid), targets in ways.items()
-        ]
-        corrected = dict(zip(ways, self._all(tasks), strict=True))
-        is_clipped = any(rung.mse for _, rung in rungs)
-        return Stock({key: self._parted(base, parts, is_clipped) for key, base in bases.items()}, corrected)
-
-    def _parted(self, base: Ranged, parts: Parts, is_clipped: bool) -> Ranged:
-        """With what the calls show that are not held back, for ranges that leave out values too if so."""
-        if not self._spans_all or not parts[1]:
-            return base
-        whole = base.calibrated
-        if is_clipped:
-            return replace(base, parted=self.calibrator.parted(whole, self.gathered.samples, parts))
-        return replace(base, parted=Parted(whole, whole.of(parts[0])))
-
-    def _correcting(
-        self, model: Path, data: tuple[Samples, Sequence[int]], grid: Grid, targets: Mapping[Corrections, Path]
-    ) -> Task[dict[Corrections, Corrected]]:
-        stage = f"fit the layers of {'the equalized' if model != self._float32 else 'the float32'} file{grid.in_words}"
-        return Task(stage, refine.correct, (model, data, grid, targets), ConversionError)
+        rungs = [(asked, rung) for asked in wanted for rung in self._choices(asked)]
+        bases: dict[bool, Ranged] = {}
+        for is_equalized in sorted({False, *(rung.equalization for _, rung in rungs)}):
+            base = self._equalized(_thinned(parts[0])) if is_equalized else self.base
+            some = [(asked, rung) for asked, rung in rungs if rung.equalization == is_equalized]
+            bases[is_equalized] = self._fitted(base, some, parts)
+        return Stock(bases, self.made.corrected)
 
     def _equalized(self, fitted: Sequence[int]) -> Ranged:
-        arguments = (self._float32, (self.gathered.samples, fitted), self._new())
-        made = self._all([Task("equalize the channels", refine.equalize, arguments, ConversionError)])[0]
-        calibrated = self.calibrator.find(made.path, self.gathered)
-        asked = (calibrated, self.gathered, self.calibrator.calibration.method, sorted(self.base.chosen.by_bits))
-        return Ranged(calibrated, self._all([Task("choose its ranges", calibrate.choose, asked, ConversionError)])[0])
+        made, counting = self.made.equalized, self.calibrator.calibration.counting
+        if counting not in made:
+            model = next((other.model for other in made.values()), None)
+            if model is None:
+                arguments = (self._float32, (self.gathered.samples, fitted), self._new())
+                (found,) = self._all([Task("equalize the channels", refine.equalize, arguments, ConversionError)])
+                model = found.path
+            made[counting] = self.calibrator.find(model, self.gathered, counts_few=False)
+        return Ranged(made[counting], self.base.method)
+
+    def _fitted(self, base: Ranged, rungs: Sequence[tuple[Asked, Rung]], parts: Parts) -> Ranged:
+        """With what some calls show where others are held back; the layers are corrected meanwhile."""
+        whole, samples, made = base.calibrated, self.gathered.samples, self.made
+        is_parted = self._spans_all and bool(parts[1])
+        targets, counting = self._targets(whole.model, rungs), list[Task[Any]]()
+        if is_parted and any(rung.mse for _, rung in rungs) and whole.model not in made.parted:
+            counting = self.calibrator.counting(whole, samples, parts)
+        correcting = [self._correcting(whole.model, grid, some, _thinned(parts[0])) for grid, some in targets.items()]
+        done = self._all([*correcting, *counting])
+        for grid, files in zip(targets, done, strict=False):
+            made.corrected.update({(whole.model, grid, one): file for one, file in files.items()})
+        if counting:
+            made.parted[whole.model] = parted(whole, parts[0], done[len(targets) :])
+        if not is_parted:
+            return base
+        return replace(base, parted=made.parted.get(whole.model, Parted(whole, whole.of(parts[0]))))
+
+    def _targets(self, model: Path, rungs: Iterable[tuple[Asked, Rung]]) -> dict[Grid, dict[Corrections, Path]]:
+        """Where the files go that are not made yet."""
+        targets: dict[Grid, dict[Corrections, Path]] = {}
+        for asked, rung in rungs:
+            key = asked.grid, rung.corrections
+            if rung.corrections != Corrections() and (model, *key) not in self.made.corrected:
+                targets.setdefault(key[0], {}).setdefault(key[1], self._new())
+        return targets
+
+    def _correcting(
+        self, model: Path, grid: Grid, targets: Mapping[Corrections, Path], fitted: Sequence[int]
+    ) -> Task[dict[Corrections, Corrected]]:
+        stage = f"fit the layers of {'the equalized' if model != self._float32 else 'the float32'} file{grid.in_words}"
+        arguments = (model, (self.gathered.samples, fitted), grid, targets)
+        return Task(stage, refine.correct, arguments, ConversionError)
 
     def _judge(self, contest: Contest) -> None:
         """Find how near to the float model each thing comes that may be done, where there is a choice."""

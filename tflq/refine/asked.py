@@ -97,9 +97,11 @@ class Asked:
             yield replace(rung, equalization=True)
 
     def choices(self, ranges_are_open: bool) -> tuple[Rung, ...]:
-        """What may be done, from the least to all of it; with other ranges, too, where the recipe has them open."""
-        clipped = tuple(replace(rung, mse=True) for rung in self.rungs) if self.headroom == "auto" else ()
-        return (*self.rungs, *(clipped if ranges_are_open else ()))
+        """What may be done, from the least to all of it; the ends with other ranges, too, where those are left open."""
+        rungs = self.rungs
+        if not ranges_are_open or self.headroom != "auto":
+            return rungs
+        return (*rungs, *(replace(rung, mse=True) for rung in dict.fromkeys((rungs[0], rungs[-1]))))
 
 
 def is_demanded(variant: Mode) -> bool:

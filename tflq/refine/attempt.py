@@ -13,8 +13,8 @@ LEAST_GAIN_DB, LARGEST_LOSS_DB = 0.1, 0.5
 """What has to be won over all outputs, and may be lost at one."""
 CERTAIN = 2.0
 """Standard errors; a loss that is smaller may be chance."""
-FAR_DB = 2.0
-"""How much nearer less of it has to come than all of it."""
+FAR_DB, SURE = 2.0, 3.0
+"""How much nearer less of it has to come than all of it, in dB; or in standard errors, and by LARGEST_LOSS_DB then."""
 PERFECT_DB = 120.0
 """Float rounding is near it; what is beyond counts as that."""
 _LARGEST = 1e300
@@ -38,18 +38,7 @@ class Energies:
     def sqnr_db(self) -> float:
         return float(_decibels(np.sum(self.signal), np.sum(self.noise)))
 
-    def loss_db(self, to: Energies) -> tuple[float, float]:
-        """By how many dB the SQNR is lower there, and the standard error of that, in dB.
-
-        That is the jackknife's, over calls (Efron and Stein 1981): one call may make most of the noise,
-        and then the linear form of the ratio is too sure.
-        """
-        calls = len(self.signal)
-        without = self._without_each() - to._without_each()
-        spread = np.square(without - without.mean()).sum() * (calls - 1) / calls
-        return self.sqnr_db - to.sqnr_db, float(np.sqrt(spread))
-
-    def _without_each(self) -> np.ndarray:
+    def without_each(self) -> np.ndarray:
         """The SQNR in dB with each call left out in turn, [calls]."""
         signal, noise = np.asarray(self.signal), np.asarray(self.noise)
         return _decibels(signal.sum() - signal, noise.sum() - noise)
@@ -70,11 +59,29 @@ class Attempt:
     def mean(self) -> float:
         return float(np.mean(list(self.sqnr_db.values())))
 
+    def gains_db(self, other: Attempt) -> tuple[np.ndarray, np.ndarray]:
+        """By how many dB each output is nearer here than there, and the standard error of that, in dB, [outputs]."""
+        gains = [self.outputs[name].sqnr_db - other.outputs[name].sqnr_db for name in sorted(self.outputs)]
+        return np.array(gains), _standard_error(self._without_each() - other._without_each())
+
+    def gain_db(self, other: Attempt) -> tuple[float, float]:
+        """The same of the mean over all outputs."""
+        return self.mean - other.mean, float(_standard_error((self._without_each() - other._without_each()).mean(1)))
+
     def beats(self, other: Attempt) -> bool:
         """Whether it is nearer over all outputs, and no output is farther by more than chance."""
-        losses = [output.loss_db(self.outputs[name]) for name, output in other.outputs.items()]
-        pays = any(loss > max(LARGEST_LOSS_DB, CERTAIN * error) for loss, error in losses)
+        gains, errors = self.gains_db(other)
+        pays = np.any(-gains > np.maximum(LARGEST_LOSS_DB, CERTAIN * errors))
         return self.mean >= other.mean + LEAST_GAIN_DB and not pays
+
+    def is_nearer_by_far(self, other: Attempt) -> bool:
+        """Whether it is nearer by so much that more calls would show the same."""
+        gain, error = self.gain_db(other)
+        return gain >= min(FAR_DB, max(LARGEST_LOSS_DB, SURE * error))
+
+    def _without_each(self) -> np.ndarray:
+        """[calls, outputs]"""
+        return np.stack([self.outputs[name].without_each() for name in sorted(self.outputs)], axis=1)
 
 
 def best(attempts: Sequence[Attempt]) -> Attempt:
@@ -86,7 +93,18 @@ def best(attempts: Sequence[Attempt]) -> Attempt:
     winners = [one for one in others if one.beats(first)]
     nearest = max(winners, key=lambda one: one.mean, default=first)
     most = attempts[-1]
-    return most if most in winners and most.mean > nearest.mean - FAR_DB else nearest
+    return most if most in winners and not nearest.is_nearer_by_far(most) else nearest
+
+
+def _standard_error(without_each: np.ndarray) -> np.ndarray:
+    """The jackknife's, from what was found without each call in turn, [calls, ...] (Efron and Stein 1981).
+
+    One call may make most of the noise, and then the linear form of the ratio is too sure.
+    """
+    calls = len(without_each)
+    spread: np.ndarray = np.square(without_each - without_each.mean(0)).sum(0) * (calls - 1) / calls
+    error: np.ndarray = np.sqrt(spread)
+    return error
 
 
 def _decibels(signal: np.ndarray, noise: np.ndarray) -> np.ndarray:

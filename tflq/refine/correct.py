@@ -101,10 +101,15 @@ class _Seen:
         """None where it is not known what the weights meet."""
         return None if self.covariance is None else fitted(self.weights, self._scales, self.covariance)
 
-    def noise(self, rounded: np.ndarray) -> float:
-        """The variance that such weights add to all outputs."""
+    @cached_property
+    def error(self) -> float:
+        """The variance that fitted weights add to all outputs, where that of the nearest ones is 1."""
+        before = self._noise(self.nearest)
+        return 1.0 if self.fitted is None or not before else self._noise(self.fitted) / before
+
+    def _noise(self, rounded: np.ndarray) -> float:
         change = rounded - self.weights
-        return 0.0 if self.covariance is None else float(np.einsum("goi,goi->", change @ self.covariance, change))
+        return 0.0 if self.covariance is None else float(np.vdot(change @ self.covariance, change))
 
 
 def _correct(model: Any, graph: Graph, seen: _Seen, asked: Corrections) -> Correction:
@@ -117,9 +122,8 @@ def _correct(model: Any, graph: Graph, seen: _Seen, asked: Corrections) -> Corre
     if asked.bias and layer.bias is not None and np.isfinite(seen.mean).all():
         shift = layer.products(seen.weights - rounded, seen.mean)
         edit.set_constant(model, (operator.index, roles.bias), np.asarray(layer.bias.data) + shift)
-    before = seen.noise(seen.nearest)
     (output, *_) = graph.subgraphs[0].written_by(operator)
-    largest, error = float(np.abs(shift).max(initial=0)), seen.noise(rounded) / before if before else 1.0
+    largest, error = float(np.abs(shift).max(initial=0)), 1.0 if fitting is None else seen.error
     return Correction(operator.index, operator.type, output.name, largest, error)
 
 

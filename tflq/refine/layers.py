@@ -85,7 +85,8 @@ class Layer:
         if options.padding == schema.Padding.SAME:
             sizes = zip(data.shape[1:3], strides, spans, strict=True)
             missing = [max((-(-size // by) - 1) * by + span - size, 0) for size, by, span in sizes]
-            data = np.pad(data, ((0, 0), *((each // 2, each - each // 2) for each in missing), (0, 0)))
+            if any(missing):
+                data = np.pad(data, ((0, 0), *((each // 2, each - each // 2) for each in missing), (0, 0)))
         windows = np.lib.stride_tricks.sliding_window_view(data, spans, axis=(1, 2))
         return windows[:, :: strides[0], :: strides[1], :, :: dilations[0], :: dilations[1]]
 

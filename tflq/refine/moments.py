@@ -77,26 +77,36 @@ class _Sum:
     def __init__(self, layer: Layer, calls: int, with_covariance: bool) -> None:
         self.layer, self.is_covered = layer, with_covariance and _is_covered(layer)
         self.rows = int(np.clip(ROWS_PER_INPUT * layer.width / calls, LEAST_ROWS, MOST_ROWS))
-        self.count, self.origin = 0, np.zeros(0)
-        self.first, self.second = np.zeros(0), np.zeros(0)
+        self._waiting: list[np.ndarray] = []
+        self._count, self._origin = 0, np.zeros(0)
+        self._first, self._second = np.zeros(0), np.zeros(0)
 
     def add(self, data: np.ndarray, seed: int) -> None:
-        seen = self.layer.seen(data, self.rows, seed)
-        if not self.count:
-            self.origin = seen.mean(0)
-        about = (seen - self.origin).astype(np.float32)
-        groups = np.moveaxis(about, 1, 0)
-        products = np.moveaxis(groups, 1, 2) @ groups if self.is_covered else np.zeros(0)
-        first, second = about.sum(0, dtype=np.float64), products.astype(np.float64)
-        self.first, self.second = (self.first + first, self.second + second) if self.count else (first, second)
-        self.count += len(seen)
+        self._waiting.append(self.layer.seen(data, self.rows, seed))
+        if sum(map(len, self._waiting)) >= LEAST_ROWS:  # a product of few rows takes as long as one of many
+            self._settle()
 
     def moments(self) -> Moments:
-        offset = self.first / self.count
+        if self._waiting:
+            self._settle()
+        offset = self._first / self._count
         covariance = None
         if self.is_covered:
-            covariance = self.second / self.count - offset[:, :, np.newaxis] * offset[:, np.newaxis, :]
-        return Moments(self.origin + offset, covariance)
+            covariance = self._second / self._count - offset[:, :, np.newaxis] * offset[:, np.newaxis, :]
+        return Moments(self._origin + offset, covariance)
+
+    def _settle(self) -> None:
+        seen = np.concatenate(self._waiting)
+        if not self._count:
+            self._origin, (groups, width) = seen.mean(0), seen.shape[1:]
+            self._first, self._second = np.zeros((groups, width)), np.zeros((groups, width, width * self.is_covered))
+        about = (seen - self._origin).astype(np.float32)
+        self._first += about.sum(0, dtype=np.float64)
+        if self.is_covered:
+            grouped = np.moveaxis(about, 1, 0)
+            self._second += np.moveaxis(grouped, 1, 2) @ grouped
+        self._count += len(seen)
+        self._waiting.clear()
 
 
 def _expose(content: bytes, layers: Sequence[Layer], target: Path) -> None:

@@ -165,13 +165,14 @@ class Hunt:
         return bases
 
     def _plain(self, family: Mode) -> Trial | None:
-        """Each method of ranges, then each option, one after the other, from what was best before."""
+        """Each method of ranges; then each option alone, from the best of these; then all that helped together."""
         best = max(self.run(self.space.plain(family)), key=self.quality)
         if best.figures is None:
             return None
-        for key in TOGGLES:
-            best = max([best, *self.run(self.space.toggled(best.trial, key))], key=self.quality)
-        return best.trial
+        alone = self.run([trial for key in TOGGLES for trial in self.space.toggled(best.trial, key)])
+        helpful = sorted((one for one in alone if self.quality(one) > self.quality(best)), key=self.quality)
+        together = self.space.together(best.trial, [one.trial for one in reversed(helpful)])
+        return max([best, *alone, *self.run([together])], key=self.quality).trial
 
     def _settled(self) -> tuple[Needed, ...]:
         """Take each change of the best back alone, until nothing better is left; what came of the last.

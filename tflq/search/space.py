@@ -95,6 +95,15 @@ class Space:
         held = getattr(trial.variant, key)
         return [with_option(trial, key, value) for value in values if value != held]
 
+    def together(self, trial: Trial, toggled: Sequence[Trial]) -> Trial:
+        """The trial with what each of those has otherwise, the first before the others where they contradict."""
+        joined, base = trial, trial.variant
+        for key in TOGGLES:
+            values = [value for one in toggled if (value := getattr(one.variant, key)) != getattr(base, key)]
+            if values and (changed := with_option(joined, key, values[0])) in self.toggled(joined, key):
+                joined = changed
+        return joined
+
     def may_keep_float(self, family: Mode) -> bool:
         """A mode of integers throughout promises that nothing is in float."""
         return "keep_float" not in self.fixed and not family.is_strict
