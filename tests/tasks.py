@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -30,6 +31,11 @@ def tell(report: Report, note: str) -> tuple[str | None, bool, int]:
     """What the environment says, and whether TensorFlow is there already."""
     report(1, 1, note)
     return os.environ.get("TF_USE_LEGACY_KERAS"), "tensorflow" in sys.modules, os.getpid()
+
+
+def litter(report: Report) -> str:
+    """A temporary file that is never removed."""
+    return tempfile.mkstemp()[1]
 
 
 def say(report: Report, text: str) -> None:

@@ -295,6 +295,13 @@ def test_workers_have_tensorflows_settings(workers: Workers) -> None:
     assert workers.run(task(tasks.environment, "CUDA_VISIBLE_DEVICES")).value == "-1"
 
 
+def test_temporary_files_are_gone_with_the_workers(company: Company) -> None:
+    with company.hire() as workers:
+        left = Path(workers.run(task(tasks.litter)).value)
+        assert left.exists()
+    assert not left.parent.exists()
+
+
 def test_outcomes_are_values(workers: Workers) -> None:
     (outcome,) = workers.run_all([task(tasks.fail, "odd")], jobs=1)
     assert isinstance(outcome, Failed)

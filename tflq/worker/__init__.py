@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -98,6 +99,7 @@ class Workers:
         """`timeout`: seconds that one task may take; `budget`: what all may take together."""
         self.log, self.timeout, self.listen, self._spending = log, timeout, listen, Spending(budget)
         self.peak_rss_bytes = 0
+        self._temporary = tempfile.TemporaryDirectory(prefix="tflq-", ignore_cleanup_errors=True)
         self._running: list[_Running] = []
         self._heard = log.stat().st_size if log.exists() else 0
 
@@ -109,6 +111,7 @@ class Workers:
             end(running.process.pid or 0)
             running.process.join()
         self._running.clear()
+        self._temporary.cleanup()
 
     def run(self, task: Task[T]) -> Done[T]:
         """The task's result; raises its error."""
@@ -141,7 +144,9 @@ class Workers:
         self.listen(Started(task.stage))
         context = _SPAWN if task.environment else _FORK_SERVER
         inbox, outbox = context.Pipe(duplex=False)
-        process: BaseProcess = context.Process(target=work, args=(outbox, self.log, task), daemon=False)
+        process: BaseProcess = context.Process(
+            target=work, args=(outbox, self.log, self._temporary.name, task), daemon=False
+        )
         with _environment(task.environment):
             process.start()
         outbox.close()

@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -31,14 +32,18 @@ LONGEST = 500
 """Characters of an exception's message that are passed on; the log has it all."""
 
 
-def work(outbox: Connection, log: Path, task: Task[Any]) -> None:
-    """Run the task in this process, which must be a child's own, and end it."""
+def work(outbox: Connection, log: Path, temporary: str, task: Task[Any]) -> None:
+    """Run the task in this process, which must be a child's own, and end it.
+
+    Temporary files, such as those of AutoGraph, go to that folder: whoever ends like this leaves them behind.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     _offer_to_be_killed_first()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _redirect(log)
     os.write(1, f"=== {task.stage}\n".encode())
     os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
+    tempfile.tempdir = os.environ["TMPDIR"] = temporary
     with _Answering(outbox, task):
         value = task.function(_reporter(outbox, task.stage), *task.arguments)
         outbox.send(Returned(value, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
