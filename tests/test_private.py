@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ INTEGER: list[Mode] = [
 class Bench:
     """A model prepared, its float32 file, its samples and the ranges that TensorFlow's calibrator finds."""
 
-    def __init__(self, model: Path, rows: Path, folder: Path) -> None:
-        self.workers, self.folder = Workers(folder / "log", None, lambda _: None), folder
+    def __init__(self, workers: Workers, model: Path, rows: Path, folder: Path) -> None:
+        self.workers, self.folder = workers, folder
         self.source: Prepared = self._run(prepare, SavedModel(saved_model=model), {}, folder / "source")
         self.float32 = self.made(convert.convert, Float32())
         self.gathered = gathered_from(self.float32, rows, folder / "samples")
@@ -59,12 +60,18 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def benches(recipes: Recipes, data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bench]:
-    rows = {"tiny_dense": "vectors.npz"}
-    return {
-        model: Bench(recipes.models / model, data / rows.get(model, "images.npz"), tmp_path_factory.mktemp(model))
-        for model in MODELS
-    }
+def benches(recipes: Recipes, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Bench]]:
+    rows = {"tiny_dense": data / "vectors.npz"}
+    with Workers(tmp_path_factory.mktemp("log") / "log", None, lambda _: None) as workers:
+        yield {
+            model: Bench(
+                workers,
+                recipes.models / model,
+                rows.get(model, data / "images.npz"),
+                tmp_path_factory.mktemp(model),
+            )
+            for model in MODELS
+        }
 
 
 def body(path: Path) -> bytes:
