@@ -6,6 +6,7 @@ TensorFlow before it is timed; then a search is timed, with nothing kept but wha
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -29,6 +30,7 @@ RUNS = 3
 
 
 def main(recipes: list[Path]) -> None:
+    print(f"# Searching\n\n{os.cpu_count()} processors. `share`: one trial's part of a stock conversion.\n")
     print("| recipe | stock int8, s | trials | one trial, s | share | all, s | found |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for recipe in recipes:

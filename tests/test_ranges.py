@@ -10,11 +10,24 @@ import pytest
 from observing import gathered_from, nothing, observed
 from running import Ran, Recipes
 
-from tflq.calibrate import Histogram, Observation, Percentile, count, histogram, weights
+from tflq import refine
+from tflq.calibrate import (
+    Calibrated,
+    Calibration,
+    Histogram,
+    Observation,
+    Observed,
+    Percentile,
+    count,
+    histogram,
+    weights,
+)
 from tflq.calibrate.headroom import headroom
 from tflq.calibrate.histogram import Counts, _bins
 from tflq.calibrate.ranges import Range, ranges
 from tflq.flatbuffer import load
+from tflq.job.ranges import Calibrator
+from tflq.worker import Workers
 
 RNG = np.random.default_rng(0)
 NORMAL = RNG.normal(0, 1, 200_000).astype(np.float32)
@@ -253,3 +266,26 @@ def test_ranges_of_8_bits_have_headroom_where_little_was_seen(float32: Path, dat
     assert any(one.kept > 1 for one in found[8])
     assert all(one.kept <= 1 for one in found[16])
     assert all(limits(one) == (one.lowest, one.highest) for one in found[8] if one.is_fixed)
+
+
+@pytest.mark.parametrize("many", [64, 512, 1 << 20])
+def test_of_large_activations_some_calls_stand_for_others(
+    many: int, float32: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tflq.job.ranges.MANY", many)
+    monkeypatch.setattr("tflq.job.ranges.FEWEST_COUNTED", 4)
+    gathered, graph = gathered_from(float32, data / "images.npz", tmp_path), load(float32)
+    seen = observed(float32, gathered)
+    parts = refine.held_back(gathered.samples.number_of_calls)
+    with Workers(tmp_path / "log", None, lambda _: None) as workers:
+        calibrator = Calibrator(Calibration.model_validate({"dataset": {"npz": "any"}}), tmp_path, workers, jobs=2)
+        tasks = calibrator.counting(Calibrated(float32, Observed(seen, {})), gathered.samples, parts)
+    *fitted, held = (task.arguments[2] for task in tasks)
+    plain = weights(seen, "weighted")
+    assert all(np.array_equal(held[call], plain[call]) for call in parts[1])
+    shares = [np.stack(list(share.values())) for share in fitted]  # [calls, tensors] each
+    sizes = np.array([np.prod(graph.subgraphs[0].tensors[index].shape) for index in seen.tensors])
+    every = np.clip(np.minimum(len(parts[0]) * sizes // many, len(parts[0]) // 4), 1, None)
+    assert all((np.abs((share > 0).sum(0) - len(share) / every) <= 1).all() for share in shares)
+    stand_for = np.concatenate(shares) / np.stack([plain[call] for share in fitted for call in share])
+    assert np.array_equal(np.unique(stand_for), np.unique([0, *every]) if every.max() > 1 else [1])

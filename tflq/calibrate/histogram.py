@@ -88,14 +88,15 @@ class Counts:
 def count(report: Report, float32: Path, samples: Samples, weights: Mapping[int, np.ndarray]) -> list[Counts]:
     """The values of every activation over the calls that have weights, in the order of `activations`.
 
-    The weights of a call are whole numbers, one for each activation.
+    The weights of a call are whole numbers, one for each activation; of 0, it is not counted.
     """
     run = Runner(exposed(float32, samples.folder / f"exposed-{min(weights)}.tflite"))
     totals = np.zeros((len(next(iter(weights.values()))), _BINS), np.int64)
     for done, (call, arrays) in enumerate(zip(weights, samples.calls(weights), strict=True), 1):
         answers = sorted(run(arrays).items(), key=lambda answer: int(answer[0]))
         for total, weight, (_, values) in zip(totals, weights[call], answers, strict=True):
-            total += weight * np.bincount(_bins(values), minlength=_BINS)
+            if weight:
+                total += weight * np.bincount(_bins(values), minlength=_BINS)
         report(done, len(weights))
     return [counted(total) for total in totals]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from tflq import convert, flatbuffer
+from tflq import convert
 from tflq.calibrate import (
     Calibrated,
     Calibration,
@@ -31,7 +32,7 @@ from tflq.calibrate import (
     weights,
 )
 from tflq.errors import ConversionError, EvaluationError
-from tflq.flatbuffer import Graph
+from tflq.flatbuffer import Graph, load
 from tflq.worker import Task, Workers
 
 T = TypeVar("T")
@@ -42,6 +43,8 @@ CRASH_REMEDY = (
 """Where TensorFlow calibrates."""
 
 
+FEWEST_COUNTED, MANY = 64, 1 << 20
+"""Calls, and values of one activation in all, that are enough to see whether its range may leave out some."""
 Parts = tuple[Sequence[int], Sequence[int]]
 """The calls that all is fitted to, and those held back."""
 
@@ -67,7 +70,7 @@ class Calibrator:
         Without `counts_few` values are counted only where the recipe's ranges want it, and it is not to be told what
         others would do.
         """
-        graph = flatbuffer.load(float32)
+        graph = load(float32)
         reason = obstacle(graph)
         if reason is None:
             try:
@@ -93,12 +96,17 @@ class Calibrator:
         return Observed(observation, _histograms(observation, counts))
 
     def counting(self, whole: Calibrated, samples: Samples, parts: Parts) -> list[Task[list[Counts]]]:
-        """What counts the values as mse wants them, the last those of the calls that are held back."""
+        """What counts the values as mse wants them, the last those of the calls that are held back.
+
+        Of large activations not every call is counted where there are many, and one stands for several.
+        """
         assert isinstance(whole.found, Observed)
-        fitted, held = parts
-        return self._counting(
-            whole.model, samples, weights(whole.found.observation, "weighted"), [*self._dealt(fitted), held]
-        )
+        (fitted, held), seen = parts, whole.found.observation
+        weight, every = weights(seen, "weighted"), _every(load(whole.model), seen.tensors, len(fitted))
+        turns = np.arange(len(every))
+        for place, call in enumerate(fitted):
+            weight[call] = np.where((place + turns) % every == 0, every * weight[call], 0)
+        return self._counting(whole.model, samples, weight, [*self._dealt(fitted), held])
 
     def _counting(
         self, float32: Path, samples: Samples, weight: Mapping[int, np.ndarray], shares: Sequence[Sequence[int]]
@@ -138,6 +146,13 @@ def parted(whole: Calibrated, fitted: Sequence[int], counts: Sequence[Sequence[C
     seen = whole.found.observation
     all_calls = Observed(seen, _histograms(seen, counts))
     return Parted(replace(whole, found=all_calls), whole.of(fitted, _histograms(seen, counts[:-1])))
+
+
+def _every(graph: Graph, tensors: Sequence[int], calls: int) -> np.ndarray:
+    """One in how many of the calls is counted of each activation, [tensors]."""
+    values = calls * np.array([prod(graph.subgraphs[0].tensors[index].shape) for index in tensors])
+    every: np.ndarray = np.clip(np.minimum(values // MANY, calls // FEWEST_COUNTED), 1, None)
+    return every
 
 
 def _histograms(seen: Observation, counts: Sequence[Sequence[Counts]]) -> dict[int, Histogram]:
