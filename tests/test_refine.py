@@ -303,7 +303,7 @@ def attempt(rung: Rung, *decibels: float) -> Attempt:
 @pytest.mark.parametrize(
     ("second", "third", "kept"),
     [
-        ((31.4, 21.4), (31.0, 21.0), 2),
+        ((31.5, 21.5), (31.0, 21.0), 2),
         ((34.0, 24.0), (31.0, 21.0), 1),
         ((31.0, 21.0), (36.0, 19.0), 1),
         ((33.0, 19.0), (30.05, 20.05), 0),
@@ -324,10 +324,13 @@ def test_what_is_kept(second: tuple[float, float], third: tuple[float, float], k
 
 
 @pytest.mark.parametrize(
-    ("decibels", "kept"), [((33, 33, 33, 33), BIAS), ((33, 34, 29, 31), BOTH)], ids=["for certain", "by chance"]
+    ("decibels", "kept"),
+    [((33,) * 8, BIAS), ((33, 34, 29, 31) * 2, BOTH), ((33,) * 7, BOTH)],
+    ids=["for certain", "by chance", "of too few"],
 )
 def test_less_is_kept_where_more_calls_would_show_it_nearer(decibels: tuple[float, ...], kept: Corrections) -> None:
-    tried = [(Corrections(), (20,) * 4), (BIAS, decibels), (BOTH, (32, 32, 32, 32))]
+    calls = len(decibels)
+    tried = [(Corrections(), (20,) * calls), (BIAS, decibels), (BOTH, (32,) * calls)]
     attempts = [Attempt(Rung(one), {"a": near(*each)}) for one, each in tried]
     assert refine.best(attempts).rung.corrections == kept
 

@@ -15,6 +15,8 @@ CERTAIN = 2.0
 """Standard errors; a loss that is smaller may be chance."""
 FAR_DB, SURE = 2.0, 3.0
 """How much nearer less of it has to come than all of it, in dB; or in standard errors, and by LARGEST_LOSS_DB then."""
+FEWEST = 8
+"""Calls that tell a standard error well enough for that."""
 PERFECT_DB = 120.0
 """Float rounding is near it; what is beyond counts as that."""
 _LARGEST = 1e300
@@ -77,7 +79,8 @@ class Attempt:
     def is_nearer_by_far(self, other: Attempt) -> bool:
         """Whether it is nearer by so much that more calls would show the same."""
         gain, error = self.gain_db(other)
-        return gain >= min(FAR_DB, max(LARGEST_LOSS_DB, SURE * error))
+        is_certain = len(self._without_each()) >= FEWEST and gain >= max(LARGEST_LOSS_DB, SURE * error)
+        return gain >= FAR_DB or is_certain
 
     def _without_each(self) -> np.ndarray:
         """[calls, outputs]"""
