@@ -8,6 +8,7 @@ docs/sensitivity.md, help the same of `tflq sensitivity --help`
 README.md, help           what `tflq --help` prints
 README.md, modes          the modes and what each promises
 README.md, accuracy       what benchmarks/accuracy.md comes to
+README.md, speed          what benchmarks/results.md comes to
 README.md, results         with --results: the tables of reports, which `make demo demo-qat` left on disk
 """
 
@@ -27,7 +28,7 @@ from tflq.recipe import json_schema
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-ACCURACY = ROOT / "benchmarks/accuracy.md"
+ACCURACY, SPEED = ROOT / "benchmarks/accuracy.md", ROOT / "benchmarks/results.md"
 ZOO = ROOT / "docs/zoo.md"
 SEARCH = ROOT / "docs/search.md"
 SENSITIVITY = ROOT / "docs/sensitivity.md"
@@ -41,6 +42,7 @@ Schema = dict[str, Any]
 def main(arguments: list[str]) -> int:
     readme = block(block(README.read_text(), "help", help_text()), "modes", modes())
     readme = block(readme, "accuracy", accuracy())
+    readme = block(readme, "speed", speed())
     if "--results" in arguments:
         for name, report in REPORTS.items():
             readme = block(readme, name, results(report))
@@ -103,6 +105,12 @@ def accuracy() -> str:
     """The summaries below its tables."""
     found = re.findall(r"^int(?:8|16x8): .*$", ACCURACY.read_text(), re.MULTILINE)
     return "\n".join(f"- {line}" for line in found)
+
+
+def speed() -> str:
+    """The summaries below its tables of conversions."""
+    found = re.findall(r"^## (Six modes of MobileNetV2.*)$(?s:.*?)^(tflq is .*?);", SPEED.read_text(), re.MULTILINE)
+    return "\n".join(f"- {title}: {summary}." for title, summary in found)
 
 
 def zoo_keys() -> str:
