@@ -19,7 +19,7 @@ from tflq.pipeline import Settings
 from tflq.recipe import Recipe, load
 from tflq.trials import CONFIRMING, Bench, Limits, Sets, Spent, Trial, opened
 from tflq.trials.bench import JOURNAL
-from tflq.trials.held import Column
+from tflq.trials.held import Column, Held
 from tflq.trials.rows import choose
 from tflq.trials.trial import spread
 from tflq.trials.work import work
@@ -245,11 +245,18 @@ def test_samples_of_a_slow_file_are_spread(tmp_path: Path) -> None:
     assert spread(50, 1) == [*range(50)]
 
 
+def test_some_of_some_samples(tmp_path: Path) -> None:
+    column = Column(tmp_path / "held", ("<i2",) * 4, ((),) * 4)
+    column.file.write_bytes(np.arange(4, dtype=np.int16).tobytes())
+    held = Held(tmp_path, 4, {"number": column}, "")
+    assert [int(row["number"]) for row in held.at([1, 2, 3]).at([0, 2]).rows()] == [1, 3]
+
+
 def test_arrays_of_any_shapes_are_kept_as_they_are(tmp_path: Path) -> None:
     arrays = [np.arange(6, dtype=np.int16).reshape(2, 3), np.float32(1.5), np.zeros((0, 4)), np.array(True)]
     (tmp_path / "held").write_bytes(b"".join(np.asarray(array).tobytes() for array in arrays))
     column = Column(tmp_path / "held", tuple(a.dtype.str for a in arrays), tuple(a.shape for a in arrays))
-    for array, held in zip(arrays, column.arrays(), strict=True):
+    for array, held in zip(arrays, column.arrays(range(len(arrays))), strict=True):
         np.testing.assert_array_equal(held, array, strict=True)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +32,15 @@ class Column:
     dtypes: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
 
-    def arrays(self) -> list[np.ndarray]:
+    def arrays(self, places: Sequence[int]) -> list[np.ndarray]:
+        """Those at the places."""
         held = np.asarray(np.memmap(self.file, np.uint8, "r") if self.file.stat().st_size else np.zeros(0, np.uint8))
-        arrays, start = [], 0
-        for dtype, shape in zip(self.dtypes, self.shapes, strict=True):
-            size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-            arrays.append(held[start : start + size].view(dtype).reshape(shape))
-            start += size
-        return arrays
+        sizes = [prod(shape) * np.dtype(dtype).itemsize for dtype, shape in zip(self.dtypes, self.shapes, strict=True)]
+        starts = [0, *accumulate(sizes)]
+        return [
+            held[starts[place] : starts[place + 1]].view(self.dtypes[place]).reshape(self.shapes[place])
+            for place in places
+        ]
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ class Held:
     """Those of its samples that are meant; None for all."""
 
     def at(self, places: Sequence[int]) -> Held:
-        """The samples at those places alone."""
-        return replace(self, places=places, count=len(places))
+        """The samples at those places among these alone."""
+        return replace(self, places=[self._places[place] for place in places], count=len(places))
 
     @property
     def base(self) -> Record:
@@ -72,8 +75,8 @@ class Held:
 
     def rows(self) -> list[dict[str, np.ndarray]]:
         """For each sample what each column holds of it."""
-        arrays = {name: column.arrays() for name, column in self.columns.items()}
-        return [{name: held[place] for name, held in arrays.items()} for place in self._places]
+        columns = [column.arrays(self._places) for column in self.columns.values()]
+        return [dict(zip(self.columns, arrays, strict=True)) for arrays in zip(*columns, strict=True)]
 
 
 class _Writer:
@@ -125,15 +128,23 @@ def _of(prefix: str, row: Mapping[str, np.ndarray]) -> Sample:
 
 def record(report: Report, path: Path, held: Held, plan: Plan) -> Record:
     """What the file answers on those samples, beside the float32 file's answers."""
+    (answers,) = records(report, path, [held], plan)
+    return answers
+
+
+def records(report: Report, path: Path, parts: Sequence[Held], plan: Plan) -> Iterator[Record]:
+    """The same of the first part, then of this and the next, and so on."""
     run = Runner(path)
-    book, rows, batch = Book(plan, run(plan.first)), held.rows(), plan.source.batch or 1
-    for start in range(0, held.count, batch):
-        some = rows[start : start + batch]
-        answers = split(run(stack([_of(INPUT, row) for row in some], plan.source)), len(some), plan.source)
-        for row, answer in zip(some, answers, strict=True):
-            book.enter(_labelled(row, plan), _of(OUTPUT, row), answer)
-        report(start + len(some), held.count)
-    return book.record()
+    book, batch, total = Book(plan, run(plan.first)), plan.source.batch or 1, sum(part.count for part in parts)
+    for part in parts:
+        rows = part.rows()
+        for start in range(0, part.count, batch):
+            some = rows[start : start + batch]
+            answers = split(run(stack([_of(INPUT, row) for row in some], plan.source)), len(some), plan.source)
+            for row, answer in zip(some, answers, strict=True):
+                book.enter(_labelled(row, plan), _of(OUTPUT, row), answer)
+            report(len(book.is_finite), total)
+        yield book.record()
 
 
 def _labelled(row: Mapping[str, np.ndarray], plan: Plan) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from tflq.modes import Mode
 from tflq.refine import Asked, Rung
 from tflq.trials.bars import Bar
 from tflq.trials.figures import Figures, figures, made
-from tflq.trials.held import Held, record
+from tflq.trials.held import Held, records
 from tflq.worker import Report, Task
 
 Set = Literal["ranking", "deciding", "confirming"]
@@ -88,10 +88,13 @@ def attempt(report: Report, make: Task[Any], variant: Mode, path: Path, judging:
 
 def _figures(report: Report, path: Path, variant: Mode, judging: Judging) -> Figures:
     file, held, plan = made(path, variant.is_integer), judging.held, judging.plan
-    counts = [LEAST] if judging.bars else []
-    for count in (*counts, judging.afforded / max(file.work, 1)):
-        some = held.at(spread(held.count, count))
-        found = figures(file, some.base, record(report, path, some, plan), plan.evaluation.scoring)
+    some = held.at(spread(held.count, judging.afforded / max(file.work, 1)))
+    first = spread(some.count, LEAST if judging.bars else some.count)
+    rest = sorted({*range(some.count)} - {*first})
+    parts, seen = [first, rest] if rest else [first], list[int]()
+    for part, answers in zip(parts, records(report, path, [some.at(part) for part in parts], plan), strict=True):
+        seen += part
+        found = figures(file, some.at(seen).base, answers, plan.evaluation.scoring)
         if any(bar.is_hopeless(found) for bar in judging.bars):
             break
     return found
