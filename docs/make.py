@@ -103,14 +103,19 @@ def results(report: Path) -> str:
 
 def accuracy() -> str:
     """The summaries below its tables."""
-    found = re.findall(r"^int(?:8|16x8): .*$", ACCURACY.read_text(), re.MULTILINE)
-    return "\n".join(f"- {line}" for line in found)
+    return _listed(re.findall(r"^int(?:8|16x8): .*$", ACCURACY.read_text(), re.MULTILINE), ACCURACY)
 
 
 def speed() -> str:
     """The summaries below its tables of conversions."""
     found = re.findall(r"^## (Six modes of MobileNetV2.*)$(?s:.*?)^(tflq is .*?);", SPEED.read_text(), re.MULTILINE)
-    return "\n".join(f"- {title}: {summary}." for title, summary in found)
+    return _listed([f"{title}: {summary}." for title, summary in found], SPEED)
+
+
+def _listed(lines: list[str], page: Path) -> str:
+    if not lines:
+        raise SystemExit(f"{page} has no summary: print it anew")
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def zoo_keys() -> str:

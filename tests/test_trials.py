@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from observing import nothing
 from running import Recipes, run_recipe
 
 from tflq.calibrate import Percentile
@@ -19,7 +20,7 @@ from tflq.pipeline import Settings
 from tflq.recipe import Recipe, load
 from tflq.trials import CONFIRMING, Bench, Limits, Sets, Spent, Trial, opened
 from tflq.trials.bench import JOURNAL
-from tflq.trials.held import Column, Held
+from tflq.trials.held import Column, Held, record, records
 from tflq.trials.rows import choose
 from tflq.trials.trial import spread
 from tflq.trials.work import work
@@ -250,6 +251,19 @@ def test_some_of_some_samples(tmp_path: Path) -> None:
     column.file.write_bytes(np.arange(4, dtype=np.int16).tobytes())
     held = Held(tmp_path, 4, {"number": column}, "")
     assert [int(row["number"]) for row in held.at([1, 2, 3]).at([0, 2]).rows()] == [1, 3]
+
+
+def test_what_was_measured_first_is_a_part_of_the_whole(scored: Path) -> None:
+    with bench(scored) as (made, _):
+        held, plan = made.judging[CONFIRMING].held, made.judging[CONFIRMING].plan
+        order = [*range(0, held.count, 2), *range(1, held.count, 2)]
+        first = held.at(order[: len(order) // 2])
+        parts = list(records(nothing, made.float32, [first, held.at(order[len(order) // 2 :])], plan))
+        whole, alone = (record(nothing, made.float32, some, plan) for some in (held, first))
+    for name, rows in whole.errors.items():
+        np.testing.assert_array_equal(parts[0].errors[name], alone.errors[name])
+        np.testing.assert_array_equal(parts[1].errors[name], rows[order])
+    np.testing.assert_array_equal(parts[1].statistics, whole.statistics[order])
 
 
 def test_arrays_of_any_shapes_are_kept_as_they_are(tmp_path: Path) -> None:

@@ -60,11 +60,11 @@ class Histogram:
         return low, high
 
     def _best(self, ranges: Sequence[tuple[float, float]], bits: int) -> float:
-        lows, highs = np.array(ranges)[:, :, np.newaxis].swapaxes(0, 1)
+        lows, highs = np.array(ranges).T[:, :, np.newaxis]
         return float(CANDIDATES[int(np.argmin(self._squared_errors(lows, highs, bits)))])
 
     def _squared_errors(self, lows: np.ndarray, highs: np.ndarray, bits: int) -> np.ndarray:
-        """Of each range, [ranges, 1], over all values: those of rounding, and of clipping what lies outside."""
+        """Of all values, [ranges]: those of rounding, and of clipping what lies outside; both ends are [ranges, 1]."""
         centres = (self.lows + self.highs) / 2
         steps = (highs - lows) / (2**bits - 1)
         clipped = np.clip(centres, lows, highs)

@@ -44,7 +44,7 @@ CRASH_REMEDY = (
 
 
 FEWEST_COUNTED, MANY = 64, 1 << 20
-"""Calls, and values of one activation in all, that are enough to see whether its range may leave out some."""
+"""Calls, and values of one activation over all calls, that are enough to see whether its range may leave out some."""
 Parts = tuple[Sequence[int], Sequence[int]]
 """The calls that all is fitted to, and those held back."""
 
@@ -67,8 +67,8 @@ class Calibrator:
     def find(self, float32: Path, gathered: Gathered, counts_few: bool = True) -> Calibrated:
         """Observe the activations; TensorFlow's calibrator finds the ranges of what cannot be observed so.
 
-        Without `counts_few` values are counted only where the recipe's ranges want it, and it is not to be told what
-        others would do.
+        `counts_few`: whether values are counted, too, where the recipe's ranges need no counts: those of a few calls,
+        which show what clipping would do.
         """
         graph = load(float32)
         reason = obstacle(graph)

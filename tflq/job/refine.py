@@ -39,7 +39,7 @@ class Ranged:
     """The recipe's, of its ranges."""
     parted: Parted | None = None
     """What the calls show that all is fitted to, where that method spans all values."""
-    _known: dict[tuple[int, bool, bool], tuple[Range, ...]] = field(default_factory=dict, repr=False)
+    _known: dict[tuple[int, bool, bool], tuple[Range, ...]] = field(default_factory=dict, init=False, repr=False)
 
     def ranges(self, asked: Asked, rung: Rung, is_held: bool = False) -> tuple[Range, ...]:
         """Of all calls, or, where some are held back that are to decide, of the others."""
@@ -164,9 +164,9 @@ class Refiner:
         """Where the files go that are not made yet."""
         targets: dict[Grid, dict[Corrections, Path]] = {}
         for asked, rung in rungs:
-            key = asked.grid, rung.corrections
-            if rung.corrections != Corrections() and (model, *key) not in self.made.corrected:
-                targets.setdefault(key[0], {}).setdefault(key[1], self._new())
+            grid, corrections = asked.grid, rung.corrections
+            if corrections != Corrections() and (model, grid, corrections) not in self.made.corrected:
+                targets.setdefault(grid, {}).setdefault(corrections, self._new())
         return targets
 
     def _correcting(

@@ -64,11 +64,11 @@ class Attempt:
     def gains_db(self, other: Attempt) -> tuple[np.ndarray, np.ndarray]:
         """By how many dB each output is nearer here than there, and the standard error of that, in dB, [outputs]."""
         gains = [self.outputs[name].sqnr_db - other.outputs[name].sqnr_db for name in sorted(self.outputs)]
-        return np.array(gains), _standard_error(self._without_each() - other._without_each())
+        return np.array(gains), _standard_error(self._gains_without_each(other))
 
     def gain_db(self, other: Attempt) -> tuple[float, float]:
         """The same of the mean over all outputs."""
-        return self.mean - other.mean, float(_standard_error((self._without_each() - other._without_each()).mean(1)))
+        return self.mean - other.mean, float(_standard_error(self._gains_without_each(other).mean(1)))
 
     def beats(self, other: Attempt) -> bool:
         """Whether it is nearer over all outputs, and no output is farther by more than chance."""
@@ -79,12 +79,18 @@ class Attempt:
     def is_nearer_by_far(self, other: Attempt) -> bool:
         """Whether it is nearer by so much that more calls would show the same."""
         gain, error = self.gain_db(other)
-        is_certain = len(self._without_each()) >= FEWEST and gain >= max(LARGEST_LOSS_DB, SURE * error)
+        is_certain = self._calls >= FEWEST and gain >= max(LARGEST_LOSS_DB, SURE * error)
         return gain >= FAR_DB or is_certain
 
-    def _without_each(self) -> np.ndarray:
-        """[calls, outputs]"""
-        return np.stack([self.outputs[name].without_each() for name in sorted(self.outputs)], axis=1)
+    @property
+    def _calls(self) -> int:
+        return len(next(iter(self.outputs.values())).signal)
+
+    def _gains_without_each(self, other: Attempt) -> np.ndarray:
+        """With each call left out in turn, in dB, [calls, outputs]."""
+        names = sorted(self.outputs)
+        gains = [self.outputs[name].without_each() - other.outputs[name].without_each() for name in names]
+        return np.stack(gains, axis=1)
 
 
 def best(attempts: Sequence[Attempt]) -> Attempt:

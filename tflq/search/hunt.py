@@ -170,8 +170,9 @@ class Hunt:
         if best.figures is None:
             return None
         alone = self.run([trial for key in TOGGLES for trial in self.space.toggled(best.trial, key)])
-        helpful = sorted((one for one in alone if self.quality(one) > self.quality(best)), key=self.quality)
-        together = self.space.together(best.trial, [one.trial for one in reversed(helpful)])
+        helpful = [one for one in alone if self.quality(one) > self.quality(best)]
+        ranked = sorted(helpful, key=self.quality, reverse=True)
+        together = self.space.together(best.trial, [one.trial for one in ranked])
         return max([best, *alone, *self.run([together])], key=self.quality).trial
 
     def _settled(self) -> tuple[Needed, ...]:
