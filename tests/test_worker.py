@@ -140,6 +140,24 @@ def test_a_death_becomes_an_error_that_says_where_to_look(
     assert str(error.value) == f"work: {cause}; try less (log: {company.log})"
 
 
+def test_workers_of_other_threads_leave_the_exit_code(tmp_path: Path) -> None:
+    """An exit code can be read once, and whoever starts a process asks after those of all threads."""
+    said: list[str] = []
+
+    def run(log: Path) -> None:
+        with Workers(log, None, lambda _: None) as workers:
+            outcomes = workers.run_all([task(tasks.exit_at_once, 3)] * 30, jobs=3)
+        said.extend(str(outcome.error) for outcome in outcomes if isinstance(outcome, Failed))
+
+    threads = [threading.Thread(target=run, args=(tmp_path / f"log{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [text for text in said if "exit code 3" in text] == said
+    assert len(said) == 120
+
+
 def test_a_crash_leaves_its_place_in_the_log(workers: Workers, company: Company) -> None:
     with pytest.raises(ConversionError):
         workers.run(task(tasks.signal_itself, int(signal.SIGSEGV)))

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -61,6 +62,8 @@ POLL_SECONDS = 0.2
 NO_LIMITS = Budget()
 _FORK_SERVER = multiprocessing.get_context("forkserver")
 _SPAWN = multiprocessing.get_context("spawn")
+_ASKING = threading.Lock()
+"""Held to start a process, too, which asks after all the others: an exit code can be read once, by one thread."""
 
 
 def preload_tensorflow() -> None:
@@ -109,7 +112,7 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         for running in self._running:
             end(running.process.pid or 0)
-            running.process.join()
+            _await(running.process)
         self._running.clear()
         self._temporary.cleanup()
 
@@ -147,7 +150,7 @@ class Workers:
         process: BaseProcess = context.Process(
             target=work, args=(outbox, self.log, self._temporary.name, task), daemon=False
         )
-        with _environment(task.environment):
+        with _ASKING, _environment(task.environment):
             process.start()
         outbox.close()
         return _Running(task, position, process, inbox, time.monotonic())
@@ -182,7 +185,7 @@ class Workers:
     def _has_ended(self, running: _Running) -> bool:
         if not running.is_silent:
             return True
-        return not running.process.is_alive() and not running.inbox.poll()
+        return not _is_alive(running.process) and not running.inbox.poll()
 
     def _hold_to_limits(self) -> None:
         self._spending.refuse_to_go_on()
@@ -201,7 +204,7 @@ class Workers:
         return f"not done after {self.timeout:g} s, so it was stopped; --timeout raises the limit"
 
     def _outcome(self, running: _Running) -> Done[Any] | Failed:
-        running.process.join()
+        _await(running.process)
         failure = running.stopped or _cause(running.process.exitcode or 0)
         running.inbox.close()
         self._relay()
@@ -214,6 +217,16 @@ class Workers:
         died = task.error(f"{task.stage}: {failure}{remedy} (log: {self.log})")
         died.may_pass = True
         return Failed(answer.error if answer else died, seconds)
+
+
+def _await(process: BaseProcess) -> None:
+    while _is_alive(process):
+        wait([process.sentinel], POLL_SECONDS)
+
+
+def _is_alive(process: BaseProcess) -> bool:
+    with _ASKING:
+        return process.is_alive()
 
 
 @contextmanager
