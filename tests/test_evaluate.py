@@ -208,7 +208,7 @@ class TestRowsThatCannotBeMeasured:
         images = np.ones((4, 8, 8, 3), np.float32)
         images[2, 0, 0, 0] = value
         np.savez(tmp_path / "rows.npz", image=images)
-        with pytest.raises(DatasetError, match=rf"evaluation row 2: input 'image' holds {value}: "):
+        with pytest.raises(DatasetError, match=rf"rows.npz: row 2: input 'image' holds {value}: "):
             measure(nothing, plan(evaluation_of(tmp_path / "rows.npz"), all_modes), [0, 2])
 
     def test_have_a_label_that_is_no_class(self, tmp_path: Path, all_modes: Ran) -> None:

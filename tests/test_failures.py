@@ -340,8 +340,8 @@ def spoiled(data: Path, tmp_path: Path, what: str) -> dict[str, str]:
 
 
 UNFIT = {
-    "-inf": "calibration row 5: input 'x' holds -inf: correct the data, its scale and offset, or leave that row out",
-    "nan": "calibration row 5: input 'x' holds nan: correct the data, its scale and offset, or leave that row out",
+    "-inf": "{data}: row 5: input 'x' holds -inf: correct the data, its scale and offset, or leave that row out",
+    "nan": "{data}: row 5: input 'x' holds nan: correct the data, its scale and offset, or leave that row out",
     "empty": "{data}: holds no rows",
     "zeros": "input 'x' never varies: it is 0 throughout all 24 calibration samples, which gives it no range; check its"
     " column, scale and offset",
@@ -426,8 +426,10 @@ class TestDataThatDoesNotFit:
 
     def test_not_a_number_in_the_first_row(self, recipes: Recipes, tmp_path: Path) -> None:
         np.savez(tmp_path / "data.npz", x=np.full((4, 16), np.nan, np.float32))
-        said = refusal(recipes, evaluation={"dataset": {"npz": str(tmp_path / "data.npz")}})
-        assert said.startswith("evaluation row 0: input 'x' holds nan: ")
+        rows = {"dataset": {"npz": str(tmp_path / "data.npz")}}
+        said = f"{tmp_path / 'data.npz'}: row 0: input 'x' holds nan: "
+        assert refusal(recipes, evaluation=rows).startswith(said)
+        assert refusal(recipes, calibration=rows, evaluation=None).startswith(said)  # which is measured on, where nothing else is
 
 
 class TestDataThatFailsLate:
@@ -450,7 +452,7 @@ class TestDataThatFailsLate:
         rows = spoiled(data, tmp_path, "nan")
         ran = recipes.run("tiny_dense", ["float32", "int8"], evaluation={"dataset": rows, "samples": "all"})
         assert ran.codes == {"float32": 4, "int8": 4}
-        assert str(ran.variant("int8").error).startswith("evaluation row 5: input 'x' holds nan: ")
+        assert str(ran.variant("int8").error).startswith(f"{rows['npz']}: row 5: input 'x' holds nan: ")
 
 
 DEADLY = """\

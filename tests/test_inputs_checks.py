@@ -13,24 +13,22 @@ RNG = np.random.default_rng(0)
 def test_what_is_not_finite_is_told_with_its_row(bad: float) -> None:
     sample = {"ids": np.array([1, 2]), "image": np.array([[0, 1], [bad, 2]], np.float32)}
     with pytest.raises(DatasetError) as error:
-        check_finite(sample, 17)
+        check_finite(sample, 17, "rows.npz")
     assert str(error.value) == (
-        f"calibration row 17: input 'image' holds {bad}: correct the data, its scale and offset, or leave that row out"
+        f"rows.npz: row 17: input 'image' holds {bad}: correct the data, its scale and offset, or leave that row out"
     )
-    with pytest.raises(DatasetError, match=r"^evaluation row 3: input 'image' holds "):
-        check_finite(sample, 3, "evaluation")
-    with pytest.raises(DatasetError, match=r"^calibration row 5: input 'image' holds "):
-        Survey().add(sample, 5)
+    with pytest.raises(DatasetError, match=r"^more.npz: row 5: input 'image' holds "):
+        Survey("more.npz").add(sample, 5)
 
 
 def test_finite_samples_pass() -> None:
-    check_finite({"x": np.array([3.4e38], np.float32), "flag": np.array([True]), "ids": np.array([5])}, 0)
+    check_finite({"x": np.array([3.4e38], np.float32), "flag": np.array([True]), "ids": np.array([5])}, 0, "rows.npz")
 
 
 def test_summaries_are_numpy_s() -> None:
     images = [RNG.normal(5, 2, (4, 3)).astype(np.float32) + 1000 for _ in range(9)]
     ids = [RNG.integers(0, 9, (2,), np.int32) for _ in range(9)]
-    survey = Survey()
+    survey = Survey("rows.npz")
     for row, (image, some) in enumerate(zip(images, ids, strict=True)):
         survey.add({"image": image, "ids": some}, row)
     for summary, arrays in zip(survey.summaries(), (images, ids), strict=True):
@@ -44,7 +42,7 @@ def test_summaries_are_numpy_s() -> None:
 def test_repeated_samples_are_noticed() -> None:
     image = RNG.random((4, 3))
     for arrays, is_repeated in (([image], False), ([image, image.copy()], True), ([image, image, image + 1], False)):
-        survey = Survey()
+        survey = Survey("rows.npz")
         for row, array in enumerate(arrays):
             survey.add({"image": array}, row)
         assert survey.summaries()[0].is_repeated is is_repeated

@@ -87,7 +87,7 @@ def probe(_: Report, evaluation: Evaluation, inputs: Mapping[str, Input], source
             f"evaluation.label: there is no column {evaluation.label!r}{hint}; there are {', '.join(row)}"
         )
     sample = make_sample(row, inputs, source.inputs)
-    check_finite(sample, chosen.indices[0], "evaluation")
+    check_finite(sample, chosen.indices[0], evaluation.dataset)
     return Probe(chosen.indices, chosen.total, stack([sample], source))
 
 
@@ -161,7 +161,7 @@ def batches(plan: Plan, indices: Sequence[int]) -> Iterator[tuple[list[Row], lis
     while some := list(islice(rows, plan.source.batch or 1)):
         samples = [make_sample(row, plan.inputs, plan.source.inputs) for row in some]
         for sample, number in zip(samples, numbers, strict=False):
-            check_finite(sample, number, "evaluation")
+            check_finite(sample, number, plan.evaluation.dataset)
         yield some, samples
 
 

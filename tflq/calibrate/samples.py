@@ -66,7 +66,7 @@ def gather(
 ) -> Gathered:
     """Read the samples into the folder; DatasetError where they cannot calibrate, before TensorFlow sees them."""
     chosen = select(calibration.dataset, calibration.samples, calibration.seed)
-    survey, hashes = Survey(), list[str]()
+    survey, hashes = Survey(calibration.dataset), list[str]()
     rows = calibration.dataset.rows(chosen.indices, source.inputs)
     with Writer(folder, "calibration") as writer:
         for index, row in zip(chosen.indices, rows, strict=False):

@@ -13,12 +13,12 @@ from tflq.errors import DatasetError
 from tflq.inputs.recipe import Input
 
 
-def check_finite(sample: Sample, row: int, stage: str = "calibration") -> None:
-    """DatasetError where the sample, made of that row, holds NaN or infinities."""
+def check_finite(sample: Sample, row: int, dataset: object) -> None:
+    """DatasetError where the sample, made of that row of the dataset, holds NaN or infinities."""
     for name, array in sample.items():
         if array.dtype.kind == "f" and not (is_finite := np.isfinite(array)).all():
             raise DatasetError(
-                f"{stage} row {row}: input {name!r} holds {array[~is_finite].flat[0]}:"
+                f"{dataset}: row {row}: input {name!r} holds {array[~is_finite].flat[0]}:"
                 " correct the data, its scale and offset, or leave that row out"
             )
 
@@ -97,14 +97,15 @@ def oddities(summaries: Iterable[Summary], inputs: Mapping[str, Input]) -> Itera
 
 
 class Survey:
-    """Summarizes samples that pass by, each checked to be finite."""
+    """Summarizes samples of a dataset that pass by, each checked to be finite."""
 
-    def __init__(self) -> None:
+    def __init__(self, dataset: object) -> None:
+        self.dataset = dataset
         self._tallies: dict[str, _Tally] = {}
 
     def add(self, sample: Sample, row: int) -> None:
         """DatasetError where the sample, made of that row, is not finite."""
-        check_finite(sample, row)
+        check_finite(sample, row, self.dataset)
         for name, array in sample.items():
             self._tallies.setdefault(name, _Tally(array)).add(array)
 

@@ -69,7 +69,7 @@ def gather(report: Report, wanted: Wanted, specs: Sequence[TensorSpec], output: 
 
 def _made(wanted: Wanted, row: Row, index: int, specs: Sequence[TensorSpec]) -> Sample:
     sample = make_sample(row, wanted.inputs, specs)
-    check_finite(sample, index, wanted.section)
+    check_finite(sample, index, wanted.dataset)
     return sample
 
 
