@@ -429,7 +429,7 @@ class TestDataThatDoesNotFit:
         rows = {"dataset": {"npz": str(tmp_path / "data.npz")}}
         said = f"{tmp_path / 'data.npz'}: row 0: input 'x' holds nan: "
         assert refusal(recipes, evaluation=rows).startswith(said)
-        assert refusal(recipes, calibration=rows, evaluation=None).startswith(said)  # which is measured on, where nothing else is
+        assert refusal(recipes, calibration=rows, evaluation=None).startswith(said)
 
 
 class TestDataThatFailsLate:

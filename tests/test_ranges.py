@@ -15,6 +15,7 @@ from tflq.calibrate import (
     Calibrated,
     Calibration,
     Histogram,
+    Method,
     Observation,
     Observed,
     Percentile,
@@ -24,7 +25,7 @@ from tflq.calibrate import (
 )
 from tflq.calibrate.headroom import headroom
 from tflq.calibrate.histogram import Counts, _bins
-from tflq.calibrate.ranges import Range, ranges
+from tflq.calibrate.ranges import Range, Span, ranges
 from tflq.flatbuffer import load
 from tflq.job.ranges import Calibrator
 from tflq.worker import Workers
@@ -112,7 +113,7 @@ def test_ops_that_share_a_scale_agree_and_fixed_ones_keep_theirs(
     graph, seen = load(float32), observed(float32, gathered)
     counts = count(nothing, float32, gathered.samples, weights(seen, "weighted"))
     spread = dict(zip(seen.tensors, map(histogram, ([one] for one in counts)), strict=True))
-    found = {one.tensor: one for one in ranges(graph, seen, spread, (method, 8))}
+    found = {one.tensor: one for one in ranges(graph, seen, spread, Span(method, 8))}
     (subgraph,) = graph.subgraphs
     for operator in subgraph.operators:
         output = found[operator.outputs[0]]
@@ -257,15 +258,19 @@ def test_headroom_for_what_was_not_seen(extremes: list[float], values: float, fa
     assert headroom(np.array(extremes), values, 0.0) in factors
 
 
-def test_ranges_of_8_bits_have_headroom_where_little_was_seen(float32: Path, data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["mse", "minmax"])
+def test_ranges_of_8_bits_have_headroom_where_little_was_seen(
+    float32: Path, data: Path, tmp_path: Path, method: Method
+) -> None:
     gathered = gathered_from(float32, data / "images.npz", tmp_path)
     graph, seen = load(float32), observed(float32, gathered)
     counts = count(nothing, float32, gathered.samples, weights(seen, "weighted"))
     spread = dict(zip(seen.tensors, map(histogram, ([one] for one in counts)), strict=True))
-    found = {bits: ranges(graph, seen, spread, ("mse", bits)) for bits in (8, 16)}
+    found = {bits: ranges(graph, seen, spread, Span(method, bits, has_headroom=True)) for bits in (8, 16)}
     assert any(one.kept > 1 for one in found[8])
     assert all(one.kept <= 1 for one in found[16])
     assert all(limits(one) == (one.lowest, one.highest) for one in found[8] if one.is_fixed)
+    assert all(one.kept <= 1 for one in ranges(graph, seen, spread, Span("minmax", 8)))
 
 
 @pytest.mark.parametrize("many", [64, 512, 1 << 20])

@@ -19,6 +19,7 @@ from tflq.flatbuffer import edit, load, read
 from tflq.interpreter import Runner
 from tflq.modes import Int8, Int16x8
 from tflq.refine import Asked, Attempt, Corrections, Energies, Grid, Rung
+from tflq.refine.equalize import POWER, SHOWN, _Channels, _channels, _Class, _factors, _show
 from tflq.refine.layers import Layer, layers
 from tflq.refine.moments import MEMORY, moments
 from tflq.refine.rounding import fitted, nearest, scales
@@ -262,21 +263,47 @@ def test_equalized_file_answers_the_same_with_channels_nearer_together(
     assert sizes.max() <= 6
 
 
+def test_channels_that_were_hardly_ever_seen_are_not_enlarged(
+    float32: Path, gathered: Gathered, tmp_path: Path, found: list[Layer], outputs: list[dict[str, np.ndarray]]
+) -> None:
+    """Where they are larger on other samples, as they may well be, they would have the range of all."""
+    size, shown = np.array([10.0, 0.1, 0.1, 0.1, 0.0]), np.array([100, 1000, 12, 3, 0])
+    (factors,) = _factors(_Class({7}), {7: _Channels(size, shown)}).values()
+    assert factors.tolist() == pytest.approx([1, 100**POWER, 12 / SHOWN, 1, 1])
+    first, content = found[0].operator.outputs[0], float32.read_bytes()
+    graph = read(content)
+    run = Runner(_show(content, graph, [first], tmp_path / "shown.tflite"))
+    seen = _channels(run, (gathered.samples, CALLS), graph)[first]
+    values = np.stack([np.abs(call[str(first)])[0] for call in outputs])  # [calls, height, width, channels]
+    np.testing.assert_allclose(seen.size, values.max((0, 1, 2)), rtol=1e-6)
+    assert seen.shown.tolist() == (values.any((1, 2)).sum(0) * values[0, ..., 0].size).tolist()
+
+
 @pytest.mark.parametrize(
     ("variant", "rungs"),
     [
         (
             Int8(),
-            ["as it is", "bias correction", "bias correction + rounding", "bias correction + rounding + equalization"],
+            [
+                "headroom",
+                "bias correction + headroom",
+                "bias correction + rounding + headroom",
+                "bias correction + rounding + equalization + headroom",
+            ],
         ),
         (Int16x8(), ["headroom 2", "bias correction + headroom 2", "bias correction + rounding + headroom 2"]),
         (Int16x8(headroom=1.0, rounding="off"), ["as it is", "bias correction"]),
         (Int8(bias_correction="off"), ["as it is"]),
         (
             Int8(bias_correction="on"),
-            ["bias correction", "bias correction + rounding", "bias correction + rounding + equalization"],
+            [
+                "bias correction + headroom",
+                "bias correction + rounding + headroom",
+                "bias correction + rounding + equalization + headroom",
+            ],
         ),
-        (Int8(bias_correction="on", rounding="off", equalization="off"), ["bias correction"]),
+        (Int8(bias_correction="on", rounding="off", equalization="off"), ["bias correction + headroom"]),
+        (Int8(headroom=1.0, rounding="off"), ["as it is", "bias correction", "bias correction + equalization"]),
         (Int8(bias_correction="off", rounding="on"), ["rounding"]),
         (Int8(bias_correction="off", headroom=1.2), ["headroom 1.2"]),
         (
@@ -304,16 +331,18 @@ def attempt(rung: Rung, *decibels: float) -> Attempt:
     ("second", "third", "kept"),
     [
         ((31.5, 21.5), (31.0, 21.0), 2),
-        ((34.0, 24.0), (31.0, 21.0), 1),
-        ((31.0, 21.0), (36.0, 19.0), 1),
-        ((33.0, 19.0), (30.05, 20.05), 0),
+        ((33.5, 23.5), (31.0, 21.0), 2),
+        ((34.5, 24.5), (31.0, 21.0), 1),
+        ((31.5, 21.5), (37.0, 19.0), 2),
+        ((31.0, 21.0), (30.0, 20.0), 1),
         ((30.05, 20.0), (29.0, 19.0), 0),
     ],
     ids=[
         "all of it",
+        "all of it, if less is nearer by little",
         "less, if nearer by far",
-        "less, if an output pays",
-        "nothing, if one pays",
+        "all of it, if it is nearer in the mean",
+        "less, if all of it wins nothing",
         "nothing for nothing",
     ],
 )
@@ -335,14 +364,6 @@ def test_less_is_kept_where_more_calls_would_show_it_nearer(decibels: tuple[floa
     assert refine.best(attempts).rung.corrections == kept
 
 
-@pytest.mark.parametrize(("decibels", "is_certain"), [((19, 19, 19, 19), True), ((23, 23, 23, 14), False)])
-def test_loss_that_may_be_chance_is_none(decibels: tuple[float, ...], is_certain: bool) -> None:
-    plain = Attempt(Rung(), {"a": near(30, 30, 30, 30), "b": near(20, 20, 20, 20)})
-    other = Attempt(Rung(BIAS), {"a": near(36, 36, 36, 36), "b": near(*decibels)})
-    assert plain.sqnr_db["b"] - other.sqnr_db["b"] >= 1 - 1e-9
-    assert other.beats(plain) is not is_certain
-
-
 @pytest.mark.parametrize(
     ("noise", "decibels"), [((0.0, 0.0), 120), ((1e-30, 0.0), 120), ((np.nan, 1.0), -120), ((np.inf, 1.0), -120)]
 )
@@ -350,7 +371,6 @@ def test_energies_are_always_told_in_decibels(noise: tuple[float, float], decibe
     found = Energies.of(np.array([[1.0, one, 0, 0, 0, 0] for one in noise]))
     assert found.sqnr_db == decibels
     attempt = Attempt(Rung(), {"a": found})
-    assert np.isfinite(attempt.gains_db(attempt)).all()
     assert np.isfinite(attempt.gain_db(attempt)).all()
 
 
@@ -438,9 +458,9 @@ def test_files_are_nearer_to_the_float_model_at_the_same_size(ran: Ran) -> None:
 def test_report_says_what_was_tried_and_kept(ran: Ran) -> None:
     told = {variant["name"]: variant["refinement"] for variant in ran.report["variants"]}
     assert told["plain_int8"] is None
-    assert told["auto_int8"]["attempts"][0]["tried"] == "as it is"
+    assert told["auto_int8"]["attempts"][0]["tried"] == "headroom"
     assert told["auto_int8"]["held_back_calls"] == 6
-    assert (told["auto_int16x8"]["headroom"], told["auto_int8"]["headroom"]) == (2.0, 1.0)
+    assert (told["auto_int16x8"]["headroom"], told["auto_int8"]["headroom"]) == (2.0, "auto")
     assert told["all_int8"]["attempts"] == []
     assert [told["all_int8"][key] for key in ("bias_correction", "rounding", "equalization")] == [True] * 3
     assert {layer["op"] for layer in told["all_int8"]["layers"]} >= {"CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"}

@@ -17,7 +17,7 @@ from tflq.calibrate.observe import (
     obstacle,
     shards,
 )
-from tflq.calibrate.ranges import JOINING, PASSING, Range
+from tflq.calibrate.ranges import JOINING, PASSING, Range, Span
 from tflq.calibrate.samples import Gathered, Samples, fingerprint, gather
 from tflq.calibrate.section import Calibration, Counting, Method, Percentile, Ranges, SampleCount, Seed
 from tflq.calibrate.weights import weights
@@ -45,6 +45,7 @@ __all__ = [
     "SampleCount",
     "Samples",
     "Seed",
+    "Span",
     "activations",
     "choose",
     "count",

@@ -12,8 +12,7 @@ from pydantic import TypeAdapter
 
 from tflq.calibrate.histogram import Histogram
 from tflq.calibrate.observe import Observation
-from tflq.calibrate.ranges import Range, ranges
-from tflq.calibrate.section import Method
+from tflq.calibrate.ranges import Range, Span, ranges
 from tflq.flatbuffer import load
 
 _RANGES: TypeAdapter[tuple[Range, ...]] = TypeAdapter(tuple[Range, ...])
@@ -39,11 +38,11 @@ class Calibrated:
     reason: str | None = None
     """Why the activations could not be observed from within."""
 
-    def ranges(self, method: Method, bits: int) -> tuple[Range, ...]:
-        """For activations of so many bits."""
+    def ranges(self, span: Span) -> tuple[Range, ...]:
+        """As TensorFlow's calibrator found them where it did."""
         if not isinstance(self.found, Observed):
             return self.found
-        return ranges(load(self.model), self.found.observation, self.found.histograms, (method, bits))
+        return ranges(load(self.model), self.found.observation, self.found.histograms, span)
 
     def of(self, calls: Sequence[int], histograms: Mapping[int, Histogram] | None = None) -> Calibrated:
         """What those calls alone show, of which the histograms are; without any there are no ranges but minmax."""

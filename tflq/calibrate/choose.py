@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tflq.calibrate.calibrated import Calibrated, Observed
 from tflq.calibrate.lint import Clip, clips, lone_samples, repeats, wide_ranges
-from tflq.calibrate.ranges import Range
+from tflq.calibrate.ranges import Range, Span
 from tflq.calibrate.samples import Gathered
 from tflq.calibrate.section import Method
 from tflq.worker import Report
@@ -29,7 +29,7 @@ class Chosen:
 
 def choose(_: Report, calibrated: Calibrated, gathered: Gathered, method: Method, bits: Sequence[int]) -> Chosen:
     """The ranges by that method, for activations of each of so many bits."""
-    by_bits = {width: calibrated.ranges(method, width) for width in bits}
+    by_bits = {width: calibrated.ranges(Span(method, width)) for width in bits}
     found = calibrated.found
     clipped = clips(found, by_bits[bits[0]]) if isinstance(found, Observed) else ()
     advice = wide_ranges(clipped) if method == "minmax" else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -12,7 +13,6 @@ from tflq.calibrate.headroom import headroom
 from tflq.calibrate.histogram import Histogram
 from tflq.calibrate.observe import Observation
 from tflq.calibrate.section import Method, Percentile
-from tflq.calibrate.weights import weights
 from tflq.flatbuffer import Graph, Subgraph
 
 FIXED = {"SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION", "LOG_SOFTMAX"}
@@ -69,27 +69,40 @@ class Range:
         return (max(maximum, 0.0) - min(minimum, 0.0)) / observed if observed else 1.0
 
 
-def ranges(
-    graph: Graph, observation: Observation, histograms: Mapping[int, Histogram], asked: tuple[Method, int]
-) -> tuple[Range, ...]:
-    """The range of every observed activation, by the method asked for and for activations of so many bits.
+@dataclass(frozen=True)
+class Span:
+    """How ranges are chosen, for activations of so many bits."""
 
-    Clipped ranges agree where ops need them to: what passes its values on has the range that it took them with.
+    method: Method
+    bits: int
+    has_headroom: bool = False
+    """Whether ends that leave nothing out have room for what was not seen; of int8 alone, and by mse always."""
+
+
+def ranges(
+    graph: Graph, observation: Observation, histograms: Mapping[int, Histogram], span: Span
+) -> tuple[Range, ...]:
+    """The range of every observed activation; minmax needs no histograms.
+
+    Ranges agree where ops need them to: what passes its values on has the range that it took them with.
     """
-    (subgraph, *_), (method, bits) = graph.subgraphs, asked
+    (subgraph, *_), method = graph.subgraphs, span.method
+    has_headroom = span.bits == 8 and (span.has_headroom or method == "mse")
     lowest, highest = observation.minima.min(0), observation.maxima.max(0)
     fixed = {index for op in subgraph.operators if op.type in FIXED for index in op.outputs}
     observed = {
         index: Range(0, index, subgraph.tensors[index].name, low, high, low, high, index in fixed)
         for index, low, high in zip(observation.tensors, lowest.tolist(), highest.tolist(), strict=True)
     }
-    if method == "minmax":
+    if method == "minmax" and not has_headroom:
         return tuple(observed.values())
-    clip = _clip(method, bits)
-    clipped = {i: r if r.is_fixed else clip(r, histograms[i]) for i, r in observed.items()}
-    if method == "mse" and bits == 8:
-        clipped = _with_headroom(clipped, observation, histograms)
-    return tuple(_agreeing(subgraph, clipped).values())
+    found = observed
+    if method != "minmax":
+        clip = _clip(method, span.bits)
+        found = {i: r if r.is_fixed else clip(r, histograms[i]) for i, r in observed.items()}
+    if has_headroom:
+        found = _with_headroom(found, subgraph, observation)
+    return tuple(_agreeing(subgraph, found).values())
 
 
 def _clip(method: Percentile | Literal["mse"], bits: int) -> Callable[[Range, Histogram], Range]:
@@ -103,16 +116,13 @@ def _clip(method: Percentile | Literal["mse"], bits: int) -> Callable[[Range, Hi
     return clip
 
 
-def _with_headroom(
-    clipped: Mapping[int, Range], observation: Observation, histograms: Mapping[int, Histogram]
-) -> dict[int, Range]:
-    """Ends that leave nothing out have headroom for what was not seen; the histograms are of weighted calls."""
-    weight = np.mean(list(weights(observation, "weighted").values()), axis=0)
+def _with_headroom(clipped: Mapping[int, Range], subgraph: Subgraph, observation: Observation) -> dict[int, Range]:
     widened = dict(clipped)
     for place, index in enumerate(observation.tensors):
-        found, values = clipped[index], histograms[index].counts.sum() / weight[place]
-        if not found.is_fixed:
-            widened[index] = _widened(found, (observation.minima[:, place], observation.maxima[:, place]), values)
+        minima, maxima = observation.minima[:, place], observation.maxima[:, place]
+        if not clipped[index].is_fixed:
+            values = len(minima) * prod(subgraph.tensors[index].shape)
+            widened[index] = _widened(clipped[index], (minima, maxima), values)
     return widened
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tflq import refine
-from tflq.calibrate import Calibrated, Counting, Gathered, Method, Range
+from tflq.calibrate import Calibrated, Counting, Gathered, Method, Range, Span
 from tflq.errors import ConversionError, TflqError
 from tflq.job.ranges import Calibrator, Parted, Parts, parted
 from tflq.job.shelf import Shelf
@@ -39,20 +39,19 @@ class Ranged:
     """The recipe's, of its ranges."""
     parted: Parted | None = None
     """What the calls show that all is fitted to, where that method spans all values."""
-    _known: dict[tuple[int, bool, bool], tuple[Range, ...]] = field(default_factory=dict, init=False, repr=False)
+    _known: dict[tuple[Span, bool], tuple[Range, ...]] = field(default_factory=dict, init=False, repr=False)
 
     def ranges(self, asked: Asked, rung: Rung, is_held: bool = False) -> tuple[Range, ...]:
         """Of all calls, or, where some are held back that are to decide, of the others."""
-        key = asked.bits, rung.mse, is_held
-        if key not in self._known:
-            self._known[key] = self._ranges(*key)
-        return refine.widened(self._known[key], rung.headroom)
+        span = Span("mse" if rung.mse and self.parted else self.method, asked.bits, rung.headroom is None)
+        if (span, is_held) not in self._known:
+            self._known[span, is_held] = self._shown(is_held).ranges(span)
+        return refine.widened(self._known[span, is_held], rung.headroom or 1.0)
 
-    def _ranges(self, bits: int, is_clipped: bool, is_held: bool) -> tuple[Range, ...]:
-        if self.parted is None or not (is_held or is_clipped):
-            return self.calibrated.ranges(self.method, bits)
-        shown = self.parted.fitted if is_held else self.parted.whole
-        return shown.ranges("mse" if is_clipped else "minmax", bits)
+    def _shown(self, is_held: bool) -> Calibrated:
+        if self.parted is None:
+            return self.calibrated
+        return self.parted.fitted if is_held else self.parted.whole
 
 
 @dataclass(frozen=True)

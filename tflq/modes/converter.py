@@ -60,6 +60,6 @@ class Converter(Strict):
     headroom: Literal["auto"] | Annotated[float, Field(ge=1, le=8)] = Field(
         "auto",
         description="How many times as wide as calibrated the ranges of activations are made, since other data has"
-        " larger values. auto: 2 for int16, which costs one bit of 16; 1 for int8, where mse ranges have their own;"
-        " 1 where bias_correction is off.",
+        " larger values. auto: 2 for int16, which costs one bit of 16; for int8 from 1 to 2 for each end that leaves"
+        " nothing out, by how much the samples differ there; 1 where bias_correction is off.",
     )

@@ -20,7 +20,8 @@ class Rung:
 
     corrections: Corrections = _NOTHING
     equalization: bool = False
-    headroom: float = 1.0
+    headroom: float | None = 1.0
+    """By which all ranges are multiplied; None: each as its calls differ."""
     mse: bool = False
     """Ranges of the least squared error in place of the recipe's."""
 
@@ -32,8 +33,8 @@ class Rung:
             "equalization": self.equalization,
             "mse ranges": self.mse,
         }
-        if self.headroom > 1:
-            done[f"headroom {self.headroom:g}"] = True
+        if self.headroom != 1:
+            done[f"headroom {self.headroom:g}" if self.headroom else "headroom"] = True
         return " + ".join(name for name, is_done in done.items() if is_done) or "as it is"
 
     @property
@@ -45,7 +46,8 @@ class Rung:
             "rounding": corrections.rounding,
             "equalization": self.equalization,
         }
-        return {key: "on" if is_done else "off" for key, is_done in said.items()} | {"headroom": self.headroom}
+        switches = {key: "on" if is_done else "off" for key, is_done in said.items()}
+        return switches | {"headroom": self.headroom or "auto"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Asked:
     @property
     def is_plain(self) -> bool:
         """Whether nothing is asked for."""
-        return self.rungs == (Rung(),) and self.headroom != "auto"
+        return self.rungs == (Rung(),)
 
     @property
     def rungs(self) -> tuple[Rung, ...]:
@@ -86,7 +88,7 @@ class Asked:
         return tuple(self._rungs())
 
     def _rungs(self) -> Iterator[Rung]:
-        least = 1.0 if self.headroom == "auto" else self.headroom
+        least = None if self.headroom == "auto" else self.headroom
         rung = Rung(Corrections(self.bias == "on", self.rounding == "on"), self.equalization == "on", least)
         yield rung
         if self.bias == "auto":
@@ -101,7 +103,8 @@ class Asked:
         rungs = self.rungs
         if not ranges_are_open or self.headroom != "auto":
             return rungs
-        return (*rungs, *(replace(rung, mse=True) for rung in dict.fromkeys((rungs[0], rungs[-1]))))
+        ends = dict.fromkeys((rungs[0], rungs[-1]))
+        return (*rungs, *(replace(rung, mse=True, headroom=1.0) for rung in ends))
 
 
 def is_demanded(variant: Mode) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from tflq.worker import Report
 POWER = 0.75
 """How far sizes are brought together: 1 would make them equal, and clip what is rarely large."""
 LARGEST = 32.0
+SHOWN = 4
+"""Values that must show how large a channel is for each time its own size that it may grow: what was hardly ever seen
+may well be larger elsewhere, and one channel that is has the range of all."""
 SIX, ROOM = 6.0, 1.1
 """Where RELU6 ends; a channel may grow until it was that much below it, and what is cut off then was never seen."""
 PASSING = {
@@ -48,6 +52,16 @@ class _Class:
 
 
 @dataclass(frozen=True)
+class _Channels:
+    """The channels of one activation, [channels]."""
+
+    size: np.ndarray
+    """The largest magnitude."""
+    shown: np.ndarray
+    """By how many values: those of the calls in which the channel is not 0 throughout."""
+
+
+@dataclass(frozen=True)
 class Equalized:
     """The equalized float32 file, and how many activations have their channels nearer together."""
 
@@ -62,9 +76,9 @@ def equalize(report: Report, float32: Path, data: tuple[Samples, Sequence[int]],
     found = {layer.operator.index: layer for layer in layers(graph, edit.unpack(content))}
     classes = [one for one in _classes(graph, model, found) if one.is_free]
     shown = _show(content, graph, [index for one in classes for index in one.tensors], target.with_suffix(".channels"))
-    sizes = _sizes(Runner(shown), data)
+    channels = _channels(Runner(shown), data, graph)
     shown.unlink()
-    factors = {index: factor for one in classes for index, factor in _factors(one, sizes).items()}
+    factors = {index: factor for one in classes for index, factor in _factors(one, channels).items()}
     for layer in found.values():
         _rescale(model, layer, factors)
     edit.write(model, target)
@@ -133,24 +147,29 @@ def _show(content: bytes, graph: Graph, tensors: Sequence[int], target: Path) ->
     return target
 
 
-def _sizes(run: Runner, data: tuple[Samples, Sequence[int]]) -> dict[int, np.ndarray]:
-    """The largest magnitude in each channel of each activation, [channels]."""
+def _channels(run: Runner, data: tuple[Samples, Sequence[int]], graph: Graph) -> dict[int, _Channels]:
     samples, calls = data
-    sizes: dict[int, np.ndarray] = {}
+    peaks: dict[int, list[np.ndarray]] = {}
     for answers in map(run, samples.calls(calls)):
-        for name, values in answers.items():
-            index = int(name.split()[1])
-            sizes[index] = np.maximum(sizes.get(index, 0.0), np.abs(values))
-    return sizes
+        for index in {int(name.split()[1]) for name in answers}:
+            ends = np.abs([answers[f"REDUCE_MIN {index}"], answers[f"REDUCE_MAX {index}"]])
+            peaks.setdefault(index, []).append(ends.max(0))
+    found = {}
+    for index, rows in peaks.items():
+        values = prod(graph.subgraphs[0].tensors[index].shape[:-1])
+        found[index] = _Channels(np.max(rows, axis=0), values * np.count_nonzero(rows, axis=0))
+    return found
 
 
-def _factors(one: _Class, sizes: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+def _factors(one: _Class, channels: dict[int, _Channels]) -> dict[int, np.ndarray]:
     """By what each channel of each activation of the class is multiplied, at least 1."""
-    size = np.max([sizes[index] for index in sorted(one.tensors)], axis=0).astype(np.float64)
+    alike = [channels[index] for index in sorted(one.tensors)]
+    size = np.max([each.size for each in alike], axis=0).astype(np.float64)
+    most = np.clip(np.max([each.shown for each in alike], axis=0) / SHOWN, 1, LARGEST)
     if not 0 < size.max() < np.inf:
         return {}
     room = np.maximum(size, size.max() * 1e-6)
-    factor = np.minimum((size.max() / room) ** POWER, LARGEST)
+    factor = np.minimum((size.max() / room) ** POWER, most)
     if one.has_ceiling:
         factor = np.minimum(factor, np.maximum(SIX / (room * ROOM), 1))
     return dict.fromkeys(sorted(one.tensors), factor)

@@ -37,7 +37,7 @@ TOGGLES: dict[str, tuple[object, ...]] = {
     "bias_correction": ("on", "off"),
     "rounding": ("on", "off"),
     "equalization": ("on", "off"),
-    "headroom": (1.0, 1.1, 1.25),
+    "headroom": ("auto", 1.0),
     "per_channel": (True, False),
     "per_channel_dense": (True, False),
 }
