@@ -365,6 +365,18 @@ def test_less_is_kept_where_more_calls_would_show_it_nearer(decibels: tuple[floa
 
 
 @pytest.mark.parametrize(
+    ("decibels", "is_kept"),
+    [((20,) * 8, False), ((22, 18.5) * 4, True), ((19.9,) * 8, False), ((22, 18.5) * 3, False)],
+    ids=["no difference", "chance", "loss", "of too few"],
+)
+def test_loss_that_may_be_chance_is_none(decibels: tuple[float, ...], is_kept: bool) -> None:
+    calls = len(decibels)
+    attempts = [Attempt(Rung(), {"a": near(*(20,) * calls)}), Attempt(Rung(BOTH), {"a": near(*decibels)})]
+    assert attempts[1].mean <= 20
+    assert (refine.best(attempts).rung == Rung(BOTH)) is is_kept
+
+
+@pytest.mark.parametrize(
     ("noise", "decibels"), [((0.0, 0.0), 120), ((1e-30, 0.0), 120), ((np.nan, 1.0), -120), ((np.inf, 1.0), -120)]
 )
 def test_energies_are_always_told_in_decibels(noise: tuple[float, float], decibels: float) -> None:

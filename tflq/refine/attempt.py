@@ -16,7 +16,7 @@ FAR_DB = 3.0
 SURE, SURE_DB = 3.0, 0.5
 """Or how many standard errors nearer, and by how much then."""
 FEWEST = 8
-"""Calls that tell a standard error well enough for that."""
+"""Calls that tell a standard error."""
 PERFECT_DB = 120.0
 """Float rounding is near it; what is beyond counts as that."""
 _LARGEST = 1e300
@@ -69,6 +69,11 @@ class Attempt:
     def beats(self, other: Attempt) -> bool:
         return self.mean >= other.mean + LEAST_GAIN_DB
 
+    def may_beat(self, other: Attempt) -> bool:
+        """Whether it does, or is farther by no more than chance."""
+        gain, error = self.gain_db(other)
+        return self.beats(other) or (self._calls >= FEWEST and gain > -error)
+
     def is_nearer_by_far(self, other: Attempt) -> bool:
         """Whether it is nearer by so much that more calls would show the same."""
         gain, error = self.gain_db(other)
@@ -81,16 +86,16 @@ class Attempt:
 
 
 def best(attempts: Sequence[Attempt]) -> Attempt:
-    """The first, unless others beat it: the last then, which does most, or the nearest where it is nearer by far.
+    """The last, which does most, where it may beat the first; or the nearest where that is nearer by far; or the first.
 
     Small differences are chance where calls are few, and what helps most models is the better guess. No single output
     has a veto: one that is near 0 or 1 on most calls depends on a few of them, whatever its standard error.
     """
     first, most = attempts[0], attempts[-1]
     nearest = max(attempts, key=lambda one: one.mean)
-    if not nearest.beats(first):
-        return first
-    return most if most.beats(first) and not nearest.is_nearer_by_far(most) else nearest
+    if most.may_beat(first) and not nearest.is_nearer_by_far(most):
+        return most
+    return nearest if nearest.beats(first) else first
 
 
 def _standard_error(without_each: np.ndarray) -> float:

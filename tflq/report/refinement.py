@@ -24,8 +24,8 @@ def refinement(result: Result) -> Iterator[str]:
         tried = list(dict.fromkeys(attempt.rung.in_words for _, one in judged for attempt in one.attempts))
         yield (
             f"What was tried, and the SQNR in dB that it gave on {judged[0][1].calls} calibration samples held back"
-            " from it, the mean of all outputs. All of it is kept where it wins, unless less of it wins by"
-            " far, or by more than chance."
+            " from it, the mean of all outputs. All of it is kept where it wins, or loses no more than"
+            " chance would have it, unless less of it wins by far, or for certain."
         )
         yield grid(
             ("tried", *(name for name, _ in judged)),
