@@ -304,6 +304,25 @@ def test_evaluate_writes_no_report(folder: Path, runs: list[tuple[Any, ...]]) ->
     assert said.exit_code == 6
 
 
+INTERRUPTED_AMID_AN_IMPORT = """
+from tflq.cli.boundary import heed_interrupts
+heed_interrupts()
+try:
+    import interrupted
+except KeyboardInterrupt:
+    print("too late")
+"""
+
+
+def test_interrupt_amid_an_import_is_not_lost(tmp_path: Path) -> None:
+    """Pydantic would lose it there, and the run go on."""
+    (tmp_path / "interrupted.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    command = [sys.executable, "-c", INTERRUPTED_AMID_AN_IMPORT]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout) == (130, "")
+    assert ran.stderr == "interrupted; the files of the last run are as they were\n"
+
+
 def test_interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*_: object) -> Report:
         raise KeyboardInterrupt

@@ -11,7 +11,7 @@ import click
 
 from tflq.cli import options as option
 from tflq.cli.batch import batch
-from tflq.cli.boundary import boundary, complain, print_json
+from tflq.cli.boundary import boundary, complain, heed_interrupts, print_json
 from tflq.cli.cache import show_cache
 from tflq.cli.ops import ops
 from tflq.cli.options import ExistingFile, File, Options, pass_options
@@ -51,6 +51,7 @@ def main() -> None:
         7  made, but it cannot be run or evaluated
       130  interrupted
     """
+    heed_interrupts()
 
 
 @main.command()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +18,25 @@ if TYPE_CHECKING:
     from tflq.result import Result
 
 INTERRUPTED = 130
+SAID = "interrupted; the files of the last run are as they were"
+
+
+def heed_interrupts() -> None:
+    """Let Ctrl-C amid an import end the process at once: pydantic loses a KeyboardInterrupt while it builds models.
+
+    Whoever has the signal ignored, as nohup does, or handled otherwise, keeps that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def _interrupt(_: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            os.write(2, f"{SAID}\n".encode())
+            os._exit(INTERRUPTED)
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 @contextmanager
@@ -28,7 +50,7 @@ def boundary(as_json: bool = False) -> Iterator[None]:
             print_json([error])
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        click.echo("interrupted; the files of the last run are as they were", err=True)
+        click.echo(SAID, err=True)
         sys.exit(INTERRUPTED)
 
 
