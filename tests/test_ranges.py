@@ -255,22 +255,20 @@ SPREAD = np.random.default_rng(0).gumbel(3, 1, 30).tolist()
     ids=["all alike", "one is larger", "of many values", "a wide spread", "and many values", "nothing", "one call"],
 )
 def test_headroom_for_what_was_not_seen(extremes: list[float], values: float, factors: set[float]) -> None:
-    assert headroom(np.array(extremes), values, 0.0) in factors
+    assert headroom(np.array(extremes), values, 0.0, bits=8) in factors
 
 
 @pytest.mark.parametrize("method", ["mse", "minmax"])
-def test_ranges_of_8_bits_have_headroom_where_little_was_seen(
-    float32: Path, data: Path, tmp_path: Path, method: Method
-) -> None:
+def test_ranges_have_headroom_where_little_was_seen(float32: Path, data: Path, tmp_path: Path, method: Method) -> None:
     gathered = gathered_from(float32, data / "images.npz", tmp_path)
     graph, seen = load(float32), observed(float32, gathered)
     counts = count(nothing, float32, gathered.samples, weights(seen, "weighted"))
     spread = dict(zip(seen.tensors, map(histogram, ([one] for one in counts)), strict=True))
     found = {bits: ranges(graph, seen, spread, Span(method, bits, has_headroom=True)) for bits in (8, 16)}
     assert any(one.kept > 1 for one in found[8])
-    assert all(one.kept <= 1 for one in found[16])
+    assert np.mean([one.kept for one in found[16]]) > np.mean([one.kept for one in found[8]])
     assert all(limits(one) == (one.lowest, one.highest) for one in found[8] if one.is_fixed)
-    assert all(one.kept <= 1 for one in ranges(graph, seen, spread, Span("minmax", 8)))
+    assert all(one.kept <= 1 for one in ranges(graph, seen, spread, Span(method, 8)))
 
 
 @pytest.mark.parametrize("many", [64, 512, 1 << 20])

@@ -125,13 +125,13 @@ def test_options_that_helped_alone_are_tried_together() -> None:
         replace(base, variant=base.variant.model_copy(update=update))
         for update in (
             {"bias_correction": "on"},
-            {"headroom": "auto"},
+            {"headroom": "expected"},
             {"per_channel": False},
             {"per_channel_dense": False},
         )
     )
     joined = space.together(base, [corrected, wide, dense, plain])
-    changed = {"bias_correction": "on", "headroom": "auto", "per_channel": False}
+    changed = {"bias_correction": "on", "headroom": "expected", "per_channel": False}
     assert joined == replace(base, variant=base.variant.model_copy(update=changed))
 
 

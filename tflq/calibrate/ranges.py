@@ -76,7 +76,7 @@ class Span:
     method: Method
     bits: int
     has_headroom: bool = False
-    """Whether ends that leave nothing out have room for what was not seen; of int8 alone, and by mse always."""
+    """Whether ends that leave nothing out have room for what was not seen."""
 
 
 def ranges(
@@ -87,21 +87,20 @@ def ranges(
     Ranges agree where ops need them to: what passes its values on has the range that it took them with.
     """
     (subgraph, *_), method = graph.subgraphs, span.method
-    has_headroom = span.bits == 8 and (span.has_headroom or method == "mse")
     lowest, highest = observation.minima.min(0), observation.maxima.max(0)
     fixed = {index for op in subgraph.operators if op.type in FIXED for index in op.outputs}
     observed = {
         index: Range(0, index, subgraph.tensors[index].name, low, high, low, high, index in fixed)
         for index, low, high in zip(observation.tensors, lowest.tolist(), highest.tolist(), strict=True)
     }
-    if method == "minmax" and not has_headroom:
+    if method == "minmax" and not span.has_headroom:
         return tuple(observed.values())
     found = observed
     if method != "minmax":
         clip = _clip(method, span.bits)
         found = {i: r if r.is_fixed else clip(r, histograms[i]) for i, r in observed.items()}
-    if has_headroom:
-        found = _with_headroom(found, subgraph, observation)
+    if span.has_headroom:
+        found = _with_headroom(found, subgraph, observation, span.bits)
     return tuple(_agreeing(subgraph, found).values())
 
 
@@ -116,23 +115,25 @@ def _clip(method: Percentile | Literal["mse"], bits: int) -> Callable[[Range, Hi
     return clip
 
 
-def _with_headroom(clipped: Mapping[int, Range], subgraph: Subgraph, observation: Observation) -> dict[int, Range]:
+def _with_headroom(
+    clipped: Mapping[int, Range], subgraph: Subgraph, observation: Observation, bits: int
+) -> dict[int, Range]:
     widened = dict(clipped)
     for place, index in enumerate(observation.tensors):
         minima, maxima = observation.minima[:, place], observation.maxima[:, place]
         if not clipped[index].is_fixed:
             values = len(minima) * prod(subgraph.tensors[index].shape)
-            widened[index] = _widened(clipped[index], (minima, maxima), values)
+            widened[index] = _widened(clipped[index], (minima, maxima), values, bits)
     return widened
 
 
-def _widened(found: Range, extremes: tuple[np.ndarray, np.ndarray], values: float) -> Range:
+def _widened(found: Range, extremes: tuple[np.ndarray, np.ndarray], values: float, bits: int) -> Range:
     (minima, maxima), minimum, maximum = extremes, found.minimum, found.maximum
     for _ in range(2):
         if found.maximum == found.highest > 0:
-            maximum = found.maximum * headroom(maxima, values, max(-minimum, 0.0))
+            maximum = found.maximum * headroom(maxima, values, max(-minimum, 0.0), bits)
         if found.minimum == found.lowest < 0:
-            minimum = found.minimum * headroom(-minima, values, max(maximum, 0.0))
+            minimum = found.minimum * headroom(-minima, values, max(maximum, 0.0), bits)
     return replace(found, minimum=minimum, maximum=maximum)
 
 

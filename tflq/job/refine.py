@@ -43,10 +43,11 @@ class Ranged:
 
     def ranges(self, asked: Asked, rung: Rung, is_held: bool = False) -> tuple[Range, ...]:
         """Of all calls, or, where some are held back that are to decide, of the others."""
-        span = Span("mse" if rung.mse and self.parted else self.method, asked.bits, rung.headroom is None)
+        span = Span("mse" if rung.mse and self.parted else self.method, asked.bits, rung.headroom == "expected")
         if (span, is_held) not in self._known:
             self._known[span, is_held] = self._shown(is_held).ranges(span)
-        return refine.widened(self._known[span, is_held], rung.headroom or 1.0)
+        found = self._known[span, is_held]
+        return found if rung.headroom == "expected" else refine.widened(found, rung.headroom)
 
     def _shown(self, is_held: bool) -> Calibrated:
         if self.parted is None:
@@ -197,14 +198,14 @@ class Refiner:
         return self.calibrator.calibration.method == "minmax"
 
     def _choices(self, asked: Asked) -> tuple[Rung, ...]:
-        return asked.choices(self.calibrator.calibration.ranges == "auto")
+        return asked.rungs(ranges_are_open=self.calibrator.calibration.ranges == "auto")
 
     def _best(self, asked: Asked, contest: Contest) -> Refined | TflqError:
         found, stock = contest.found[asked], contest.stock
         if found and isinstance(found[0], TflqError):
             return self._as_it_is(asked, str(found[0])) or found[0]
         best, attempts = contest.best(asked), tuple(one for one in found if isinstance(one, Attempt))
-        rung = best.rung if best else asked.rungs[0]
+        rung = best.rung if best else asked.least
         corrected = stock.corrected_for(asked, rung)
         held = len(contest.held) if attempts else 0
         refinement = Refinement(rung, attempts, held, corrected.corrections if corrected else ())
@@ -212,7 +213,7 @@ class Refiner:
 
     def _as_it_is(self, asked: Asked, fault: str) -> Refined | None:
         """The float32 file without any change, and why; None where the recipe wants one whatever comes."""
-        rung = asked.rungs[0]
+        rung = asked.least
         if rung.corrections != Corrections() or rung.equalization:
             return None
         candidate = Candidate(self._float32, self._float32, self.base.ranges(asked, rung))

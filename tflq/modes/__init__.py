@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, Discriminator, Tag
 
-from tflq.modes.converter import Choice, Converter
+from tflq.modes.converter import Choice, Converter, Headroom
 from tflq.modes.kinds import (
     Dynamic,
     Float16,
@@ -34,6 +34,7 @@ __all__ = [
     "Dynamic",
     "Float16",
     "Float32",
+    "Headroom",
     "Int8",
     "Int8Only",
     "Int16x8",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from tflq.strict import AsTuple, Strict
+from tflq.strict import AsTuple, Strict, or_words
 
 
 def _as_selector(value: Any) -> Any:
@@ -27,6 +27,7 @@ Selector = Annotated[
 
 
 Choice = Literal["auto", "on", "off"]
+Headroom = Literal["expected"] | Annotated[float, Field(ge=1, le=8)]
 
 
 class Converter(Strict):
@@ -57,9 +58,11 @@ class Converter(Strict):
         description="Bring the channels of an activation nearer in size, the layers around it taking it back; on, off,"
         " or auto as rounding has it, which for int16 is off.",
     )
-    headroom: Literal["auto"] | Annotated[float, Field(ge=1, le=8)] = Field(
+    headroom: Annotated[Literal["auto"] | Headroom, or_words("a number from 1 to 8", "auto", "expected")] = Field(
         "auto",
         description="How many times as wide as calibrated the ranges of activations are made, since other data has"
-        " larger values. auto: 2 for int16, which costs one bit of 16; for int8 from 1 to 2 for each end that leaves"
-        " nothing out, by how much the samples differ there; 1 where bias_correction is off.",
+        " larger values. expected: from 1 to 2 for each end that leaves nothing out, for the least squared error to"
+        " be expected of other samples, by how much those of calibration differ there. auto: expected for int8, where"
+        " samples held back come out nearer so; 2 for int16, which costs one bit of 16; 1 where bias_correction is"
+        " off.",
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tflq.modes import Choice, Mode
+from tflq.modes import Choice, Headroom, Mode
 from tflq.refine.correct import Corrections, Grid
 
 HEADROOM_OF_INT16 = 2.0
@@ -20,8 +20,7 @@ class Rung:
 
     corrections: Corrections = _NOTHING
     equalization: bool = False
-    headroom: float | None = 1.0
-    """By which all ranges are multiplied; None: each as its calls differ."""
+    headroom: Headroom = 1.0
     mse: bool = False
     """Ranges of the least squared error in place of the recipe's."""
 
@@ -31,10 +30,10 @@ class Rung:
             "bias correction": self.corrections.bias,
             "rounding": self.corrections.rounding,
             "equalization": self.equalization,
-            "mse ranges": self.mse,
         }
         if self.headroom != 1:
-            done[f"headroom {self.headroom:g}" if self.headroom else "headroom"] = True
+            done["headroom" if self.headroom == "expected" else f"headroom {self.headroom:g}"] = True
+        done["mse ranges"] = self.mse
         return " + ".join(name for name, is_done in done.items() if is_done) or "as it is"
 
     @property
@@ -47,7 +46,7 @@ class Rung:
             "equalization": self.equalization,
         }
         switches = {key: "on" if is_done else "off" for key, is_done in said.items()}
-        return switches | {"headroom": self.headroom or "auto"}
+        return switches | {"headroom": self.headroom}
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Asked:
     bias: Choice
     rounding: Choice
     equalization: Choice
-    headroom: Literal["auto"] | float
+    headroom: Literal["auto"] | Headroom
     keep_float: tuple[str, ...]
     """What is in float counts where it is to be seen what helps."""
 
@@ -80,31 +79,34 @@ class Asked:
     @property
     def is_plain(self) -> bool:
         """Whether nothing is asked for."""
-        return self.rungs == (Rung(),)
+        return self.rungs(ranges_are_open=False) == (Rung(),)
 
     @property
-    def rungs(self) -> tuple[Rung, ...]:
-        """What must be done, and then one thing more each time."""
-        return tuple(self._rungs())
+    def least(self) -> Rung:
+        """What must be done."""
+        headroom = 1.0 if self.headroom == "auto" else self.headroom
+        return Rung(Corrections(self.bias == "on", self.rounding == "on"), self.equalization == "on", headroom)
 
-    def _rungs(self) -> Iterator[Rung]:
-        least = None if self.headroom == "auto" else self.headroom
-        rung = Rung(Corrections(self.bias == "on", self.rounding == "on"), self.equalization == "on", least)
-        yield rung
+    def rungs(self, ranges_are_open: bool) -> tuple[Rung, ...]:
+        """What must be done, and then one thing more each time; other ranges last.
+
+        Where the method of these is left open, too, they are tried with nothing else as well: what a poisoned sample
+        does to layers that are fitted to it is no reason to have its ranges.
+        """
+        corrected = tuple(self._corrected())
+        if self.headroom != "auto":
+            return corrected
+        ends = dict.fromkeys((corrected[0], corrected[-1])) if ranges_are_open else corrected[-1:]
+        return (*corrected, *(replace(end, headroom="expected", mse=ranges_are_open) for end in ends))
+
+    def _corrected(self) -> Iterator[Rung]:
+        yield (rung := self.least)
         if self.bias == "auto":
             yield (rung := replace(rung, corrections=replace(rung.corrections, bias=True)))
         if self.rounding == "auto":
             yield (rung := replace(rung, corrections=replace(rung.corrections, rounding=True)))
         if self.equalization == "auto":
             yield replace(rung, equalization=True)
-
-    def choices(self, ranges_are_open: bool) -> tuple[Rung, ...]:
-        """What may be done, from the least to all of it; the ends with other ranges, too, where those are left open."""
-        rungs = self.rungs
-        if not ranges_are_open or self.headroom != "auto":
-            return rungs
-        ends = dict.fromkeys((rungs[0], rungs[-1]))
-        return (*rungs, *(replace(rung, mse=True, headroom=1.0) for rung in ends))
 
 
 def is_demanded(variant: Mode) -> bool:

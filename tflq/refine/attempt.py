@@ -69,31 +69,23 @@ class Attempt:
     def beats(self, other: Attempt) -> bool:
         return self.mean >= other.mean + LEAST_GAIN_DB
 
-    def may_beat(self, other: Attempt) -> bool:
-        """Whether it does, or is farther by no more than chance."""
-        gain, error = self.gain_db(other)
-        return self.beats(other) or (self._calls >= FEWEST and gain > -error)
-
     def is_nearer_by_far(self, other: Attempt) -> bool:
         """Whether it is nearer by so much that more calls would show the same."""
         gain, error = self.gain_db(other)
-        is_certain = self._calls >= FEWEST and gain >= max(SURE_DB, SURE * error)
+        calls = len(next(iter(self.outputs.values())).signal)
+        is_certain = calls >= FEWEST and gain >= max(SURE_DB, SURE * error)
         return gain >= FAR_DB or is_certain
-
-    @property
-    def _calls(self) -> int:
-        return len(next(iter(self.outputs.values())).signal)
 
 
 def best(attempts: Sequence[Attempt]) -> Attempt:
-    """The last, which does most, where it may beat the first; or the nearest where that is nearer by far; or the first.
+    """The last, which does most, where it beats the first; or the nearest where that is nearer by far; or the first.
 
     Small differences are chance where calls are few, and what helps most models is the better guess. No single output
     has a veto: one that is near 0 or 1 on most calls depends on a few of them, whatever its standard error.
     """
     first, most = attempts[0], attempts[-1]
     nearest = max(attempts, key=lambda one: one.mean)
-    if most.may_beat(first) and not nearest.is_nearer_by_far(most):
+    if most.beats(first) and not nearest.is_nearer_by_far(most):
         return most
     return nearest if nearest.beats(first) else first
 

@@ -24,8 +24,8 @@ def refinement(result: Result) -> Iterator[str]:
         tried = list(dict.fromkeys(attempt.rung.in_words for _, one in judged for attempt in one.attempts))
         yield (
             f"What was tried, and the SQNR in dB that it gave on {judged[0][1].calls} calibration samples held back"
-            " from it, the mean of all outputs. All of it is kept where it wins, or loses no more than"
-            " chance would have it, unless less of it wins by far, or for certain."
+            " from it, the mean of all outputs. All of it is kept where it wins, unless less of it wins"
+            " by far, or for certain."
         )
         yield grid(
             ("tried", *(name for name, _ in judged)),
@@ -65,7 +65,7 @@ def to_dict(found: Refinement) -> dict[str, Any]:
         "bias_correction": kept.corrections.bias,
         "rounding": kept.corrections.rounding,
         "equalization": kept.equalization,
-        "headroom": kept.options["headroom"],
+        "headroom": kept.headroom,
         "mse_ranges": kept.mse,
         "held_back_calls": found.calls,
         "attempts": [{"tried": one.rung.in_words, "sqnr_db": dict(one.sqnr_db)} for one in found.attempts],

@@ -37,7 +37,7 @@ TOGGLES: dict[str, tuple[object, ...]] = {
     "bias_correction": ("on", "off"),
     "rounding": ("on", "off"),
     "equalization": ("on", "off"),
-    "headroom": ("auto", 1.0),
+    "headroom": ("expected", 1.0),
     "per_channel": (True, False),
     "per_channel_dense": (True, False),
 }
@@ -89,8 +89,8 @@ class Space:
     def toggled(self, trial: Trial, key: str) -> list[Trial]:
         """The trial with each other value of that option."""
         is_idle = key == "per_channel_dense" and not trial.variant.per_channel
-        if key == "headroom":  # int16 has enough, and clipped ranges are not to be widened
-            is_idle = trial.variant.activation_bits == 16 or trial.ranges != "minmax"
+        if key == "headroom":  # int16 has enough, and percentiles leave out values at both ends
+            is_idle = trial.variant.activation_bits == 16 or isinstance(trial.ranges, Percentile)
         values = () if key in self.fixed or is_idle else TOGGLES[key]
         held = getattr(trial.variant, key)
         return [with_option(trial, key, value) for value in values if value != held]

@@ -40,7 +40,7 @@ class Trial:
         variant, words = self.variant, [str(self.variant.mode)]
         if variant.needs_ranges:
             words += [f"percentile {self.ranges.percentile:g}" if isinstance(self.ranges, Percentile) else self.ranges]
-            refined = Asked.by(variant).rungs[0]
+            refined = Asked.by(variant).least
             words += [refined.in_words] if refined != Rung() else []
         words += ["per tensor"] if not variant.per_channel else []
         words += ["dense per tensor"] if variant.per_channel and not variant.per_channel_dense else []
