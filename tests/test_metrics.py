@@ -118,6 +118,13 @@ def rows(hits: np.ndarray) -> np.ndarray:
     return np.stack([hits, np.ones_like(hits)], axis=1).astype(np.float64)
 
 
+def test_a_drop_that_is_as_large_as_a_bar_is_not_larger() -> None:
+    for right in range(15, 3001):
+        base, other = np.zeros((2, 3000))
+        base[:right], other[: right - 15] = 1, 1
+        assert paired_drop(TopK(1), rows(base), rows(other)).value == 0.005
+
+
 def test_the_interval_of_a_paired_drop_is_that_of_mcnemars_table() -> None:
     base, other = RANDOM.random((2, 400)) < 0.8
     drop = paired_drop(TopK(1), rows(base), rows(other))

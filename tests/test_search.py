@@ -247,6 +247,22 @@ def test_what_seems_to_meet_the_bar_is_refuted_by_other_samples(searches: Search
         )
 
 
+def test_a_mode_that_was_refuted_leaves_looks_for_others(searches: Searches, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tflq.search.hunt.OF_ONE_MODE", 1)
+    modes = ["--modes", "int16x8", "--modes", "float16"]
+    easy = searches.find("unlike", [*modes, "--min-sqnr", "1"]).report["found"]
+    deciding, confirming = (
+        easy[side]["figures"]["outputs"]["y"]["sqnr_db"]["value"] for side in ("deciding", "confirming")
+    )
+    assert deciding > confirming
+    bar = f"{(deciding + confirming) / 2:.3f}"
+    searched = searches.find("unlike", [*modes, "--min-sqnr", bar])
+    assert [one["mode"] for one in searched.report["refuted"]] == ["int16x8"]
+    assert searched.report["found"]["confirming"]["mode"] == "float16"
+    alone = searches.search(searches.write("unlike"), *modes[:2], "--min-sqnr", bar)
+    assert {one["mode"] for one in alone.report["refuted"]} == {"int16x8"}
+
+
 def test_limits_end_a_search_which_tells_so(searches: Searches) -> None:
     searched = searches.search(searches.write("unlike"), "--max-trials", "3")
     assert searched.ran.exit_code == 1

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,17 +29,20 @@ KEYS = (
 )
 
 
-class _Modes(click.ParamType[tuple[str, ...]]):
-    """Modes with commas between."""
+class _Some(click.ParamType[tuple[str, ...]]):
+    """Some of those words, with commas between."""
 
-    name = "MODE,MODE"
+    name = "words"
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self.words = words
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> tuple[str, ...]:
-        modes = value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(","))
-        for mode in modes:
-            if mode not in MODES:
-                self.fail(f"{mode!r} is not one of {', '.join(MODES)}", parameter, context)
-        return modes
+        given = value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(","))
+        for word in given:
+            if word not in self.words:
+                self.fail(f"{word!r} is not one of {', '.join(self.words)}", parameter, context)
+        return given
 
 
 WIDE = 160
@@ -51,8 +55,9 @@ class Asking:
 
     goal: Goal = "size"
     variant: str | None = None
-    modes: tuple[str, ...] | None = None
-    fixed: tuple[str, ...] = ()
+    modes: tuple[tuple[str, ...], ...] = ()
+    """What was said each time."""
+    fixed: tuple[tuple[str, ...], ...] = ()
     max_trials: int = 250
     time: float | None = None
     gates: list[str] = field(default_factory=list)
@@ -94,12 +99,17 @@ def _bar(name: str, gate: str, type_: click.ParamType[float], help_: str) -> Cal
     metavar="NAME",
     help="Search within this variant of RECIPE: its mode, and its options to begin with.",
 )
-@_option("--modes", type=_Modes(), help="Search within these modes, such as int8,int16x8.")
+@_option(
+    "--modes",
+    metavar="MODE",
+    type=_Some(MODES),
+    help="Search within this mode; may be repeated, or be several with commas between, such as int8,int16x8.",
+)
 @_option(
     "--fixed",
     metavar="KEY",
-    type=click.Choice(KEYS),
-    help=f"Leave it as RECIPE has it: {', '.join(KEYS)}; may be repeated.",
+    type=_Some(KEYS),
+    help=f"Leave it as RECIPE has it: {', '.join(KEYS)}; may be repeated, or be several with commas between.",
 )
 @_option("--max-trials", metavar="N", type=click.IntRange(min=1), help="Make no more trials than that.")
 @_option("--time", metavar="SECONDS", type=Seconds, help="Begin no trial after that time.")
@@ -126,7 +136,7 @@ def search(said: Asking, options: Options, recipe: Path) -> None:
     with boundary(options.as_json):
         loaded = load(recipe, [*options.overrides, *said.gates])
         loaded = loaded if options.output is None else loaded.model_copy(update={"output": options.output})
-        asked = searching.Asked(said.goal, said.variant, said.modes or (), frozenset(said.fixed))
+        asked = searching.Asked(said.goal, said.variant, (*chain(*said.modes),), frozenset(chain(*said.fixed)))
         with display(options) as listen:
             settings = Settings(timeout=options.timeout, listen=listen, store=default_store())
             outcome = searching.search(loaded, asked, settings, Limits(said.max_trials, said.time))

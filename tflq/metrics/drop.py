@@ -10,6 +10,10 @@ import numpy as np
 from tflq.metrics.kinds import BinaryAccuracy, Metric, TopK
 
 
+DIGITS = 12
+"""Of a drop: what the difference of two fractions leaves beyond is no reason to fail a bar that is just met."""
+
+
 @dataclass(frozen=True)
 class Drop:
     """How much worse than the base line a metric is on the same samples; negative where it is better."""
@@ -42,7 +46,7 @@ def paired_drop(metric: Metric, base: np.ndarray, other: np.ndarray) -> Drop:
     """
     sign = 1.0 if metric.higher_is_better else -1.0
     with np.errstate(invalid="ignore"):  # a file that answers Inf has no interval
-        drop = sign * float(metric.value(base.sum(0)) - metric.value(other.sum(0)))
+        drop = sign * round(float(metric.value(base.sum(0)) - metric.value(other.sum(0))), DIGITS)
         deviation = _deviation(metric, base, other)
     reach = 1.96 * deviation / math.sqrt(len(base))
     return Drop(drop, drop - reach, drop + reach, len(base), deviation)

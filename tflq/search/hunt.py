@@ -15,6 +15,8 @@ from tflq.worker import Finished, Progress, Started
 STAGE = "search"
 LOOKS = 5
 """At most so many candidates are held against the confirming samples."""
+OF_ONE_MODE = 3
+"""And so many of one mode, where there are others: these are to have a look, too."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,17 @@ class Hunt:
         What keeps an op in float that it could do without is not taken, though it may be a few bytes smaller.
         """
         refuted = {one.trial for one in self.refuted}
-        met = [tried for tried in self.tried.values() if tried.trial not in refuted and self.meets(tried)]
+        left = [one for one in self.tried.values() if not self._is_given_up(one.trial.variant)]
+        met = [tried for tried in left if tried.trial not in refuted and self.meets(tried)]
         least = [one for one in met if not any(self._keeps_less(other, one) for other in met)]
         ranked = sorted(least, key=lambda one: (self.cost(one), len(self.space.changes(one.trial)), -self.quality(one)))
         return ranked[0] if ranked else None
+
+    def _is_given_up(self, variant: Mode) -> bool:
+        """Whether so much of its mode was refuted that the looks which are left are for others."""
+        others = (*self.space.families, *self.space.last)
+        count = sum(one.trial.variant.mode == variant.mode for one in self.refuted)
+        return count >= OF_ONE_MODE and any(one.mode != variant.mode for one in others)
 
     def _keeps_less(self, one: Tried, other: Tried) -> bool:
         """Whether it is the same but for ops that only the other one keeps in float."""
@@ -157,7 +166,7 @@ class Hunt:
     def _bases(self) -> list[Trial]:
         """The best plain trial of each family, up to the first that meets the bars."""
         bases = []
-        for family in self.space.families:
+        for family in (one for one in self.space.families if not self._is_given_up(one)):
             base = self._plain(family)
             bases += [base] if base else []
             if self.best() is not None:
