@@ -9,7 +9,6 @@ import numpy as np
 
 from tflq.metrics.kinds import BinaryAccuracy, Metric, TopK
 
-
 DIGITS = 12
 """Of a drop: what the difference of two fractions leaves beyond is no reason to fail a bar that is just met."""
 

@@ -25,7 +25,7 @@ def refinement(result: Result) -> Iterator[str]:
         yield (
             f"What was tried, and the SQNR in dB that it gave on {judged[0][1].calls} calibration samples held back"
             " from it, the mean of all outputs. All of it is kept where it wins, unless less of it wins"
-            " by far, or for certain."
+            " by far, or for certain: on so few samples small differences are chance."
         )
         yield grid(
             ("tried", *(name for name, _ in judged)),
