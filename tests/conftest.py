@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in FOREIGN:
         patch.delenv(name, raising=False)
     config.add_cleanup(patch.undo)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in what a script runs in the background
+        config.add_cleanup(partial(signal.signal, signal.SIGINT, signal.SIG_IGN))
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
