@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -102,4 +104,21 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
         pytest.raises(RecipeError, match="out: cannot be made to write into: File exists"),
         cache.workspace(tmp_path / "out"),
     ):
+        pass
+
+
+def test_files_that_belong_together_are_renamed_without_an_interrupt() -> None:
+    with cache.uninterrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_thread_may_rename_too() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(_rename).result()
+
+
+def _rename() -> None:
+    with cache.uninterrupted():
         pass

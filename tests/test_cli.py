@@ -320,7 +320,7 @@ def test_interrupt_amid_an_import_is_not_lost(tmp_path: Path) -> None:
     command = [sys.executable, "-c", INTERRUPTED_AMID_AN_IMPORT]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stdout) == (130, "")
-    assert ran.stderr == "interrupted; the files of the last run are as they were\n"
+    assert ran.stderr == "interrupted; the files are as the last finished run left them\n"
 
 
 def test_interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,4 +330,4 @@ def test_interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "run", run)
     said = tflq("convert", "good.yaml", "other.yaml")
     assert (said.exit_code, said.stdout) == (130, "")
-    assert said.stderr == "interrupted; the files of the last run are as they were\n"
+    assert said.stderr == "interrupted; the files are as the last finished run left them\n"

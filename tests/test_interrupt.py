@@ -69,8 +69,8 @@ def made(output: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def recipe(recipes: Recipes) -> Path:
-    """One that was run before, so that there is something to spoil."""
-    file = recipes.write("tiny_conv", MODES)
+    """One that was run before, so that there is something to spoil, and that is not done as soon as it measures."""
+    file = recipes.write("tiny_conv", MODES, latency={"runs": 5_000})
     run_recipe(file)
     return file
 
@@ -98,7 +98,7 @@ def test_ctrl_c(recipe: Path, output: Path, moment: str) -> None:
         os.killpg(process.pid, signal.SIGINT)
         shown, said = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert (shown, said.splitlines()[-1]) == ("", "interrupted; the files of the last run are as they were")
+    assert (shown, said.splitlines()[-1]) == ("", "interrupted; the files are as the last finished run left them")
     assert "Traceback" not in said
     assert made(output) == before
     assert not list(output.glob(".work-*"))

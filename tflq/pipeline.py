@@ -72,7 +72,8 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         evidence = Evidence(recipe, plan, begun, base, original, calibrations, (*_notes(source), *shelf.notes), trained)
         result = conclude(evidence, drafts, Run(clock.seconds, workers.peak_rss_bytes, tuple(clock.stages)))
         if file is None:
-            install(result, recipe, {draft.name: draft.path for draft in drafts}, folder)
+            with cache.uninterrupted():
+                install(result, recipe, {draft.name: draft.path for draft in drafts}, folder)
             _forget_checkpoint(recipe, drafts)
     return result
 

@@ -1,7 +1,7 @@
 """Files and folders: content hashes, whole writes, and a store of what was made once; the versions that decide it."""
 
 from tflq.cache.content import contents, digest, identity, sha256, tree_bytes
-from tflq.cache.files import workspace, write
+from tflq.cache.files import uninterrupted, workspace, write
 from tflq.cache.store import Entry, Store, default_store
 from tflq.cache.versions import versions
 
@@ -14,6 +14,7 @@ __all__ = [
     "identity",
     "sha256",
     "tree_bytes",
+    "uninterrupted",
     "versions",
     "workspace",
     "write",

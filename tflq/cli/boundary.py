@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tflq.result import Result
 
 INTERRUPTED = 130
-SAID = "interrupted; the files of the last run are as they were"
+SAID = "interrupted; the files are as the last finished run left them"
 
 
 def heed_interrupts() -> None:
