@@ -377,6 +377,28 @@ def tiny_conv_layers(path: Path) -> None:
     save(path, serve, image(batch=1), held=[first, *kernels, slopes, dense, last, *biases])
 
 
+def tiny_conv_functions(path: Path) -> None:
+    """Convolutions with all manner of functions behind them, a gate, and one that is read beside its function."""
+    kernels = [weights(3, 3, 3, 16), *(weights(3, 3, 16, 16) for _ in range(7))]
+    slopes = tf.Variable(np.linspace(-0.3, 0.4, 16, dtype=np.float32).reshape(1, 1, 16))
+
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        x = tf.nn.leaky_relu(tf.nn.conv2d(image, kernels[0], 1, "SAME", name="leaky") + 2, 0.1)
+        x = tf.nn.conv2d(x, kernels[1], 1, "SAME", name="prelu")
+        x = tf.nn.relu(x) + -slopes * tf.nn.relu(-x)
+        x = tf.nn.conv2d(x, kernels[2], 1, "SAME", name="hard_swish")
+        x = x * tf.nn.relu6(x + 3)
+        x = tf.nn.conv2d(x, kernels[3], 1, "SAME", name="swish")
+        x = x * tf.sigmoid(x)
+        x = tf.nn.gelu(tf.nn.conv2d(x, kernels[4], 1, "SAME", name="gelu"), approximate=True)
+        x = tf.nn.elu(tf.nn.conv2d(x, kernels[5], 1, "SAME", name="elu"))
+        gate = tf.sigmoid(tf.nn.conv2d(x, kernels[6], 1, "SAME", name="gate"))
+        x = tf.nn.conv2d(x, kernels[7], 1, "SAME", name="read_twice")
+        return {"maps": tf.tanh(x), "gated": x * gate}
+
+    save(path, serve, image(batch=1), held=[*kernels, slopes])
+
+
 MAKERS: tuple[Maker, ...] = (
     tiny_conv,
     two_outputs,
@@ -414,6 +436,7 @@ MAKERS: tuple[Maker, ...] = (
     *models_training.MAKERS,
     tiny_conv_layers,
     empty_output,
+    tiny_conv_functions,
 )
 
 

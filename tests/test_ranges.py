@@ -24,7 +24,7 @@ from tflq.calibrate import (
     weights,
 )
 from tflq.calibrate.headroom import headroom
-from tflq.calibrate.histogram import Counts, _bins
+from tflq.calibrate.histogram import Counts, SquaredError, _bins
 from tflq.calibrate.ranges import Range, Span, ranges
 from tflq.flatbuffer import load
 from tflq.job.ranges import Calibrator
@@ -66,21 +66,21 @@ def test_infinities_and_nan_are_left_out() -> None:
 
 @pytest.mark.parametrize("values", [NORMAL, np.maximum(NORMAL, 0), RNG.laplace(0, 1, 100_000).astype(np.float32)])
 def test_least_error_is_near_the_best_of_all_clips(values: np.ndarray) -> None:
-    low, high = counted(values).least_error(float(values.min()), float(values.max()), 8)
+    low, high = SquaredError(counted(values), 8).least(float(values.min()), float(values.max()))
     least = min(squared_error(values, values.min() * part, values.max() * part) for part in np.arange(0.3, 1.01, 0.02))
     assert squared_error(values, low, high) < 1.05 * least
     assert squared_error(values, low, high) < 0.95 * squared_error(values, min(values.min(), 0), values.max())
 
 
 def test_least_error_of_16_bits_keeps_nearly_all() -> None:
-    low, high = counted(NORMAL).least_error(float(NORMAL.min()), float(NORMAL.max()), 16)
+    low, high = SquaredError(counted(NORMAL), 16).least(float(NORMAL.min()), float(NORMAL.max()))
     assert (low, high) == pytest.approx((NORMAL.min(), NORMAL.max()), rel=0.01)
 
 
 def test_least_error_keeps_what_it_cannot_improve() -> None:
     values = RNG.uniform(-1, 1, 10_000).astype(np.float32)
-    assert counted(values).least_error(-1.0, 1.0, 8) == pytest.approx((-1, 1))
-    assert counted(np.zeros(5)).least_error(0.0, 0.0, 8) == (0, 0)
+    assert SquaredError(counted(values), 8).least(-1.0, 1.0) == pytest.approx((-1, 1))
+    assert SquaredError(counted(np.zeros(5)), 8).least(0.0, 0.0) == (0, 0)
 
 
 def observation(maxima: np.ndarray) -> Observation:

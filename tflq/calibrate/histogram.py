@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tflq.calibrate.functions import Function, same
 from tflq.calibrate.observe import exposed
 from tflq.calibrate.samples import Samples
 from tflq.interpreter import Runner
@@ -43,35 +44,57 @@ class Histogram:
         last = int(np.searchsorted(share, percent / 100 - 1e-12))
         return float(self.lows[min(first, len(share) - 1)]), float(self.highs[min(last, len(share) - 1)])
 
-    def least_error(self, minimum: float, maximum: float, bits: int) -> tuple[float, float]:
-        """The part of that range whose integers of so many bits have the least mean squared error.
+    @property
+    def negative(self) -> Histogram:
+        """Of the values below 0."""
+        held = self.highs <= 0
+        return Histogram(self.lows[held], self.highs[held], self.counts[held])
+
+
+@dataclass(frozen=True)
+class SquaredError:
+    """Of all values as integers of so many bits, that of rounding and of clipping, as a function leaves it."""
+
+    histogram: Histogram
+    bits: int
+    function: Function = same
+
+    def of(self, low: float, high: float) -> float:
+        """Within that range, which 0 belongs to, since integers always have it."""
+        return float(self._of(np.array([min(low, 0.0)]), np.array([max(high, 0.0)])).item())
+
+    def least(self, minimum: float, maximum: float) -> tuple[float, float]:
+        """The part of that range for which it is least.
 
         Of 16 bits the range is symmetric, as their quantizer makes it. Each end is chosen for the other in turn.
         """
         minimum, maximum = min(minimum, 0.0), max(maximum, 0.0)
-        if bits == 16:
+        if self.bits == 16:
             widest = max(-minimum, maximum)
-            best = widest * self._best([(-widest * part, widest * part) for part in CANDIDATES], bits)
+            best = widest * self._best([(-widest * part, widest * part) for part in CANDIDATES])
             return max(minimum, -best), min(maximum, best)
         low, high = minimum, maximum
         for _ in range(2):
-            high = maximum * self._best([(low, maximum * part) for part in CANDIDATES], bits) if maximum else high
-            low = minimum * self._best([(minimum * part, high) for part in CANDIDATES], bits) if minimum else low
+            high = maximum * self._best([(low, maximum * part) for part in CANDIDATES]) if maximum else high
+            low = minimum * self._best([(minimum * part, high) for part in CANDIDATES]) if minimum else low
         return low, high
 
-    def _best(self, ranges: Sequence[tuple[float, float]], bits: int) -> float:
-        lows, highs = np.array(ranges).T[:, :, np.newaxis]
-        return float(CANDIDATES[int(np.argmin(self._squared_errors(lows, highs, bits)))])
+    def _best(self, ranges: Sequence[tuple[float, float]]) -> float:
+        lows, highs = np.array(ranges).T
+        return float(CANDIDATES[int(np.argmin(self._of(lows, highs)))])
 
-    def _squared_errors(self, lows: np.ndarray, highs: np.ndarray, bits: int) -> np.ndarray:
-        """Of all values, [ranges]: those of rounding, and of clipping what lies outside; both ends are [ranges, 1]."""
-        centres = (self.lows + self.highs) / 2
-        steps = (highs - lows) / (2**bits - 1)
-        clipped = np.clip(centres, lows, highs)
+    def _of(self, lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
+        """[ranges], as both ends are."""
+        held, function = self.histogram, self.function
+        centres, widths = (held.lows + held.highs) / 2, held.highs - held.lows
+        steps = (highs - lows)[:, np.newaxis] / (2**self.bits - 1)
+        clipped = np.clip(centres, lows[:, np.newaxis], highs[:, np.newaxis])
         rounded = np.rint(clipped / np.where(steps > 0, steps, 1)) * steps
-        rounding = np.where(self.highs - self.lows < steps, np.square(clipped - rounded), np.square(steps) / 12)
-        errors = np.where(clipped == centres, rounding, np.square(centres - clipped))
-        summed: np.ndarray = errors @ self.counts.astype(np.float64)
+        slopes = (function(held.highs) - function(held.lows)) / np.where(widths > 0, widths, 1)
+        made = function(clipped)
+        rounding = np.where(widths < steps, np.square(made - function(rounded)), np.square(slopes * steps) / 12)
+        errors = np.where(clipped == centres, rounding, np.square(function(centres) - made))
+        summed: np.ndarray = errors @ held.counts.astype(np.float64)
         return summed
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tflq.calibrate.calibrated import Observed
+from tflq.calibrate.histogram import Histogram, SquaredError
 from tflq.calibrate.observe import Observation, exposed
 from tflq.calibrate.ranges import Range
 from tflq.calibrate.samples import Gathered
@@ -140,13 +141,14 @@ def clips(observed: Observed, chosen: Sequence[Range]) -> tuple[Clip, ...]:
         low, high = histogram.percentile(MOST) if len(histogram.counts) else (one.lowest, one.highest)
         found.append((one.part(max(low, one.lowest), min(high, one.highest)), one, histogram))
     found.sort(key=lambda clip: clip[0])
+    wide = [clip for clip in found[:LISTED] if clip[0] < 1 / WASTED or clip[1].kept < 1 / WASTED]
     return tuple(
-        Clip(
-            one.name, one.lowest, one.highest, one.kept, part, one.part(*spread.least_error(one.lowest, one.highest, 8))
-        )
-        for part, one, spread in found[:LISTED]
-        if part < 1 / WASTED or one.kept < 1 / WASTED
+        Clip(one.name, one.lowest, one.highest, one.kept, part, _mse(one, spread)) for part, one, spread in wide
     )
+
+
+def _mse(one: Range, histogram: Histogram) -> float:
+    return one.part(*SquaredError(histogram, 8).least(one.lowest, one.highest))
 
 
 def wide_ranges(clips: Sequence[Clip]) -> Iterator[str]:

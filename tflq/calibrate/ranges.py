@@ -9,8 +9,9 @@ from typing import Literal
 
 import numpy as np
 
+from tflq.calibrate.functions import functions, keeping_positive, same
 from tflq.calibrate.headroom import headroom
-from tflq.calibrate.histogram import Histogram
+from tflq.calibrate.histogram import Histogram, SquaredError
 from tflq.calibrate.observe import Observation
 from tflq.calibrate.section import Method, Percentile
 from tflq.flatbuffer import Graph, Subgraph
@@ -97,22 +98,46 @@ def ranges(
         return tuple(observed.values())
     found = observed
     if method != "minmax":
-        clip = _clip(method, span.bits)
-        found = {i: r if r.is_fixed else clip(r, histograms[i]) for i, r in observed.items()}
+        clip = _clip(method, subgraph, histograms, span.bits)
+        found = {index: one if one.is_fixed else clip(one) for index, one in observed.items()}
     if span.has_headroom:
         found = _with_headroom(found, subgraph, observation, span.bits)
+    if method == "mse":
+        found = _rounded_once(found, subgraph, histograms, span.bits)
     return tuple(_agreeing(subgraph, found).values())
 
 
-def _clip(method: Percentile | Literal["mse"], bits: int) -> Callable[[Range, Histogram], Range]:
-    def clip(found: Range, histogram: Histogram) -> Range:
+def _clip(
+    method: Percentile | Literal["mse"], subgraph: Subgraph, histograms: Mapping[int, Histogram], bits: int
+) -> Callable[[Range], Range]:
+    behind = functions(subgraph)
+
+    def clip(found: Range) -> Range:
+        histogram = histograms[found.tensor]
         if method == "mse":
-            low, high = histogram.least_error(found.lowest, found.highest, bits)
+            error = SquaredError(histogram, bits, behind.get(found.tensor, same))
+            low, high = error.least(found.lowest, found.highest)
         else:
             low, high = histogram.percentile(method.percentile)
         return replace(found, minimum=max(found.lowest, low), maximum=min(found.highest, high))
 
     return clip
+
+
+def _rounded_once(
+    clipped: Mapping[int, Range], subgraph: Subgraph, histograms: Mapping[int, Histogram], bits: int
+) -> dict[int, Range]:
+    """With one range at both ends of the ops that then do nothing to positive values, where that has less error."""
+    behind, found = functions(subgraph), dict(clipped)
+    for operator in keeping_positive(subgraph, behind.keys() & found.keys()):
+        ends = (found[operator.inputs[0]], found[operator.outputs[0]])
+        low, high = min(0.0, *(one.minimum for one in ends)), max(0.0, *(one.maximum for one in ends))
+        read, made = (SquaredError(histograms[one.tensor], bits, behind.get(one.tensor, same)) for one in ends)
+        of_negative = replace(read, histogram=read.histogram.negative)
+        apart = sum(error.of(one.minimum, one.maximum) for error, one in zip((read, made), ends, strict=True))
+        if of_negative.of(low, high) + made.of(low, high) < apart:
+            found |= {one.tensor: replace(one, minimum=low, maximum=high) for one in ends}
+    return found
 
 
 def _with_headroom(
@@ -137,7 +162,7 @@ def _widened(found: Range, extremes: tuple[np.ndarray, np.ndarray], values: floa
     return replace(found, minimum=minimum, maximum=maximum)
 
 
-def _agreeing(subgraph: Subgraph, clipped: dict[int, Range]) -> dict[int, Range]:
+def _agreeing(subgraph: Subgraph, clipped: Mapping[int, Range]) -> dict[int, Range]:
     agreed = dict(clipped)
     for operator in subgraph.operators:
         inputs = [agreed[index] for index in operator.inputs if index in agreed]

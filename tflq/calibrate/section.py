@@ -37,9 +37,9 @@ class Calibration(Strict):
     ranges: Annotated[Ranges, or_words("{percentile: 99.99}", "auto", "minmax", "mse")] = Field(
         "auto",
         description="What of an activation's values its integers span: minmax, all of them; or all but the rarest at"
-        " either end; or mse, what has the least mean squared error of quantization. auto: mse for int8 activations,"
-        " where calibration samples that are held back come out nearer to the float model so, and neither headroom is"
-        " given nor bias_correction off; else minmax.",
+        " either end; or mse, what has the least mean squared error of quantization, as the activation function behind"
+        " it leaves that. auto: mse for int8 activations, where calibration samples that are held back come out nearer"
+        " to the float model so, and neither headroom is given nor bias_correction off; else minmax.",
     )
     cache: bool = Field(True, description="Keep the float model and its ranges for the next run; see tflq cache.")
 

@@ -114,6 +114,10 @@ class Operator:
     outputs: tuple[int, ...]
     is_custom: bool = False
     intermediates: tuple[int, ...] = ()
+    fused: str = "NONE"
+    """Of ADD, SUB and MUL: the activation function of their result, such as RELU6."""
+    slope: float = 0.0
+    """Of LEAKY_RELU: the factor of what is negative."""
     variable: str = ""
     """Of VAR_HANDLE: the variable's name, which is one for all subgraphs."""
 

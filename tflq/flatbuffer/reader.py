@@ -29,6 +29,11 @@ _DTYPES: dict[int, str] = {
 _OPERATORS: dict[int, str] = {
     code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
 }
+_FUSED: dict[int, str] = {
+    code: name for name, code in vars(schema.ActivationFunctionType).items() if isinstance(code, int)
+}
+_ARITHMETIC = {"ADD": schema.AddOptions, "SUB": schema.SubOptions, "MUL": schema.MulOptions}
+_OPTIONS = {**_ARITHMETIC, "LEAKY_RELU": schema.LeakyReluOptions, "VAR_HANDLE": schema.VarHandleOptions}
 _ASTRAY = (IndexError, OverflowError, TypeError, ValueError, struct.error)
 """What the flatbuffer accessors raise when an offset or a count in the file leads out of it."""
 _T = TypeVar("_T")
@@ -139,6 +144,7 @@ def _subgraph(index: int, packed: Any, codes: tuple[Any, ...], buffers: _Buffers
 
 def _operator(index: int, packed: Any, code: Any, tensors: int) -> Operator:
     type_, is_custom = _type(code)
+    options = _options(packed, type_)
     return Operator(
         index=index,
         type=type_,
@@ -147,16 +153,20 @@ def _operator(index: int, packed: Any, code: Any, tensors: int) -> Operator:
         outputs=_indices(packed.OutputsAsNumpy(), tensors, lowest=ABSENT),
         is_custom=is_custom,
         intermediates=_indices(packed.IntermediatesAsNumpy(), tensors, lowest=ABSENT),
-        variable=_variable(packed.BuiltinOptions()) if type_ == "VAR_HANDLE" else "",
+        fused=_FUSED[options.FusedActivationFunction()] if type_ in _ARITHMETIC and options else "NONE",
+        slope=options.Alpha() if type_ == "LEAKY_RELU" and options else 0.0,
+        variable=_text(options.SharedName()) if type_ == "VAR_HANDLE" and options else "",
     )
 
 
-def _variable(options: Any) -> str:
-    if options is None:
-        return ""
-    handle = schema.VarHandleOptions()
-    handle.Init(options.Bytes, options.Pos)
-    return _text(handle.SharedName())
+def _options(packed: Any, type_: str) -> Any:
+    """The options of an op of which something is asked; None where there are none."""
+    table = packed.BuiltinOptions()
+    if table is None or type_ not in _OPTIONS:
+        return None
+    options = _OPTIONS[type_]()
+    options.Init(table.Bytes, table.Pos)
+    return options
 
 
 def _type(code: Any) -> tuple[str, bool]:
