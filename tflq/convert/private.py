@@ -108,7 +108,8 @@ def _quantized(content: bytes, ranges: Sequence[Range], variant: Mode) -> tuple[
         is_empty = found.minimum == found.maximum == 0 and variant.activations == "int16"
         low, high = (-ALWAYS_ZERO, ALWAYS_ZERO) if is_empty else (found.minimum, found.maximum)
         edit.set_range(model, (found.subgraph, found.tensor), low, high)
-    hidden = kept.hide(model, select(read(content), variant.keep_float), _sides_in_int16(variant))
+    chosen = select(read(content), variant.keep_float) if variant.keep_float else ()
+    hidden = kept.hide(model, chosen, _sides_in_int16(variant))
     make = _to_int16 if variant.activations == "int16" else _to_int8
     made, places = kept.restored(make(model, variant), hidden)
     return _with_metadata(inner.deduplicate_readonly_buffers(made), variant), places

@@ -14,7 +14,8 @@ def errors(reference: np.ndarray, output: np.ndarray) -> np.ndarray:
     Σf², Σ(f − q)², Σfq, Σq², max|f − q| and the number of elements, float64 [6].
     """
     f, q = reference.astype(np.float64).reshape(-1), output.astype(np.float64).reshape(-1)
-    return np.array([f @ f, (f - q) @ (f - q), f @ q, q @ q, np.abs(f - q).max(initial=0), f.size])
+    d = f - q
+    return np.array([f @ f, d @ d, f @ q, q @ q, np.abs(d).max(initial=0), f.size])
 
 
 @dataclass(frozen=True)
