@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from tflq.calibrate import Calibration, Gathered, Observation, activations, gather, merge, observe, shards
+from tflq.calibrate.functions import same
+from tflq.calibrate.histogram import Counts, Histogram, _bins, histogram
 from tflq.datasets import TensorSpec
 from tflq.flatbuffer import load
 from tflq.sources import Prepared, SavedModel
@@ -53,3 +56,17 @@ def preserved(float32: Path, gathered: Gathered) -> list[dict[int, np.ndarray]]:
         run(**arrays)
         answers.append({number: interpreter.get_tensor(number) for number in numbers})
     return answers
+
+
+def counted(values: np.ndarray) -> Histogram:
+    return histogram([Counts(*np.unique(_bins(np.asarray(values, np.float32)), return_counts=True))])
+
+
+def squared_error(
+    values: np.ndarray, low: float, high: float, bits: int = 8, function: Callable[[np.ndarray], np.ndarray] = same
+) -> float:
+    """The mean, of integers of so many bits, as quantizers make them, once the function was applied."""
+    step = (high - low) / (2**bits - 1)
+    zero = np.rint(-low / step)
+    integers = np.clip(np.rint(values.astype(np.float64) / step) + zero, 0, 2**bits - 1)
+    return float(np.square(function((integers - zero) * step) - function(values)).mean())

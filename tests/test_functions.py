@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from observing import counted, squared_error
 from running import Ran, Recipes
 
 from tflq.calibrate.functions import functions, keeping_positive
-from tflq.calibrate.histogram import Counts, SquaredError, _bins, histogram
-from tflq.flatbuffer import Subgraph
+from tflq.calibrate.histogram import SquaredError
+from tflq.flatbuffer import Operator, Subgraph, Tensor
 
 VALUES = np.linspace(-8, 8, 161)
 SLOPE = float(np.sqrt(np.square(np.linspace(-0.3, 0.4, 16)).mean()))
@@ -55,6 +56,46 @@ def test_what_is_no_function_of_it_alone(subgraph: Subgraph, name: str) -> None:
     assert tensor(subgraph, name) not in functions(subgraph)
 
 
+def graph_of(*operators: Operator) -> Subgraph:
+    """Tensor 0 is the input, and tensor 9 what is left at the end."""
+    half = np.array([0.5], np.float32).view(np.uint8)
+    tensors = [Tensor(index, "", "float32", (1, 4), (1, 4), 0) for index in range(10)]
+    tensors[8] = Tensor(8, "half", "float32", (1,), (1,), 1, stored=half)
+    return Subgraph(0, "main", tuple(tensors), operators, (0,), (9,))
+
+
+@pytest.mark.parametrize(
+    ("type_", "fused", "expected"),
+    [
+        ("RELU", "NONE", lambda x: np.maximum(x, 0)),
+        ("RELU6", "NONE", lambda x: np.clip(x, 0, 6)),
+        ("RELU_N1_TO_1", "NONE", lambda x: np.clip(x, -1, 1)),
+        ("TANH", "NONE", np.tanh),
+        ("HARD_SWISH", "NONE", lambda x: x * np.clip(x + 3, 0, 6) / 6),
+        ("SUB", "RELU", lambda x: np.maximum(x - 0.5, 0)),
+        ("MUL", "RELU6", lambda x: np.clip(x * 0.5, 0, 6)),
+    ],
+)
+def test_function_of_one_op(type_: str, fused: str, expected: Callable[[np.ndarray], np.ndarray]) -> None:
+    inputs = (0, 8) if type_ in ("SUB", "MUL") else (0,)
+    subgraph = graph_of(Operator(0, type_, 1, inputs, (9,), fused=fused))
+    np.testing.assert_allclose(functions(subgraph)[0](VALUES), expected(VALUES))
+
+
+@pytest.mark.parametrize(
+    "operators",
+    [
+        [Operator(0, "ADD", 1, (0, 8), (9,), fused="SIGN_BIT")],
+        [Operator(0, "ADD", 1, (0, 7), (9,))],
+        [Operator(0, "RELU", 1, (0,), (9,)), Operator(1, "ASSIGN_VARIABLE", 1, (8, 0), ())],
+        [Operator(0, "RELU", 1, (0,), (9,)), Operator(1, "TANH", 1, (0,), (7,)), Operator(2, "ABS", 1, (7,), (6,))],
+    ],
+    ids=["a function that is not known", "another activation", "read beside it", "two functions"],
+)
+def test_what_cannot_be_told_is_no_function(operators: list[Operator]) -> None:
+    assert functions(graph_of(*operators)) == {}
+
+
 def test_values_far_out_are_no_trouble(subgraph: Subgraph) -> None:
     far = np.array([-1e38, 1e38])
     with np.errstate(all="raise", under="ignore"):
@@ -62,27 +103,18 @@ def test_values_far_out_are_no_trouble(subgraph: Subgraph) -> None:
             assert np.isfinite(function(far)).all()
 
 
-def squared_error(values: np.ndarray, ends: tuple[float, float], function: Callable[[np.ndarray], np.ndarray]) -> float:
-    """Of integers of 8 bits in that range, once the function was applied to them."""
-    low, high = ends
-    step = (high - low) / 255
-    integers = np.rint(np.clip(values, low, high) / step)
-    return float(np.square(function(integers * step) - function(values)).sum())
-
-
 @pytest.mark.parametrize("name", EXPECTED)
 def test_the_range_is_that_of_least_error_behind_the_function(name: str) -> None:
     values = np.random.default_rng(0).normal(0, 3, 100_000).astype(np.float32)
-    held, function = histogram([Counts(*np.unique(_bins(values), return_counts=True))]), EXPECTED[name]
+    held, function = counted(values), EXPECTED[name]
     before, behind = (
         SquaredError(held, 8, *functions).least(float(values.min()), float(values.max()))
         for functions in ((), (function,))
     )
     assert before[0] < behind[0] < 0
-    assert squared_error(values, behind, function) < 0.95 * squared_error(values, before, function)
-    assert SquaredError(held, 8, function).of(*behind) == pytest.approx(
-        squared_error(values, behind, function), rel=0.1
-    )
+    assert squared_error(values, *behind, function=function) < 0.95 * squared_error(values, *before, function=function)
+    told = SquaredError(held, 8, function).of(*behind) / len(values)
+    assert told == pytest.approx(squared_error(values, *behind, function=function), rel=0.1)
 
 
 def scales(ran: Ran, type_: str) -> tuple[float, float]:
@@ -100,7 +132,8 @@ def test_positive_values_are_rounded_once_where_most_are(
     ran: Ran, subgraph: Subgraph, type_: str, is_shared: bool
 ) -> None:
     """The PRELU reads as many negative values, which finer steps of their own serve better."""
-    assert type_ in {operator.type for operator in keeping_positive(subgraph, functions(subgraph))}
+    made_by = {operator.outputs[0]: operator.type for operator in subgraph.operators}
+    assert type_ in {made_by[made] for _, made in keeping_positive(subgraph)}
     read, made = scales(ran, type_)
     assert (read == made) is is_shared
 

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from observing import gathered_from, nothing, observed
+from observing import counted, gathered_from, nothing, observed, squared_error
 from running import Ran, Recipes
 
 from tflq import refine
 from tflq.calibrate import (
     Calibrated,
     Calibration,
-    Histogram,
     Method,
     Observation,
     Observed,
@@ -24,7 +23,7 @@ from tflq.calibrate import (
     weights,
 )
 from tflq.calibrate.headroom import headroom
-from tflq.calibrate.histogram import Counts, SquaredError, _bins
+from tflq.calibrate.histogram import SquaredError
 from tflq.calibrate.ranges import Range, Span, ranges
 from tflq.flatbuffer import load
 from tflq.job.ranges import Calibrator
@@ -33,18 +32,6 @@ from tflq.worker import Workers
 RNG = np.random.default_rng(0)
 NORMAL = RNG.normal(0, 1, 200_000).astype(np.float32)
 OUTLIER = np.append(np.maximum(NORMAL, 0), np.float32(1000))
-
-
-def counted(values: np.ndarray) -> Histogram:
-    return histogram([Counts(*np.unique(_bins(np.asarray(values, np.float32)), return_counts=True))])
-
-
-def squared_error(values: np.ndarray, low: float, high: float, bits: int = 8) -> float:
-    """Of integers of so many bits, as quantizers make them."""
-    step = (high - low) / (2**bits - 1)
-    zero = np.rint(-low / step)
-    integers = np.clip(np.rint(values.astype(np.float64) / step) + zero, 0, 2**bits - 1)
-    return float(np.square((integers - zero) * step - values).mean())
 
 
 @pytest.mark.parametrize("percent", [90.0, 99.0, 99.9, 99.99, 100.0])

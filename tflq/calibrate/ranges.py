@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Literal
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from tflq.calibrate.functions import functions, keeping_positive, same
 from tflq.calibrate.headroom import headroom
 from tflq.calibrate.histogram import Histogram, SquaredError
 from tflq.calibrate.observe import Observation
-from tflq.calibrate.section import Method, Percentile
+from tflq.calibrate.section import Method
 from tflq.flatbuffer import Graph, Subgraph
 
 FIXED = {"SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION", "LOG_SOFTMAX"}
@@ -96,45 +95,43 @@ def ranges(
     }
     if method == "minmax" and not span.has_headroom:
         return tuple(observed.values())
-    found = observed
-    if method != "minmax":
-        clip = _clip(method, subgraph, histograms, span.bits)
-        found = {index: one if one.is_fixed else clip(one) for index, one in observed.items()}
+    found, errors = observed, dict[int, SquaredError]()
+    if method == "mse":
+        behind = functions(subgraph)
+        errors = {index: SquaredError(histograms[index], span.bits, behind.get(index, same)) for index in observed}
+        found = _clipped(observed, lambda one: errors[one.tensor].least(one.lowest, one.highest))
+    elif method != "minmax":
+        percent = method.percentile
+        found = _clipped(observed, lambda one: histograms[one.tensor].percentile(percent))
     if span.has_headroom:
         found = _with_headroom(found, subgraph, observation, span.bits)
-    if method == "mse":
-        found = _rounded_once(found, subgraph, histograms, span.bits)
+    if errors:
+        found = _rounded_once(found, subgraph, errors)
     return tuple(_agreeing(subgraph, found).values())
 
 
-def _clip(
-    method: Percentile | Literal["mse"], subgraph: Subgraph, histograms: Mapping[int, Histogram], bits: int
-) -> Callable[[Range], Range]:
-    behind = functions(subgraph)
-
-    def clip(found: Range) -> Range:
-        histogram = histograms[found.tensor]
-        if method == "mse":
-            error = SquaredError(histogram, bits, behind.get(found.tensor, same))
-            low, high = error.least(found.lowest, found.highest)
-        else:
-            low, high = histogram.percentile(method.percentile)
-        return replace(found, minimum=max(found.lowest, low), maximum=min(found.highest, high))
-
-    return clip
+def _clipped(observed: Mapping[int, Range], ends: Callable[[Range], tuple[float, float]]) -> dict[int, Range]:
+    found = dict(observed)
+    for index, one in observed.items():
+        if not one.is_fixed:
+            low, high = ends(one)
+            found[index] = replace(one, minimum=max(one.lowest, low), maximum=min(one.highest, high))
+    return found
 
 
 def _rounded_once(
-    clipped: Mapping[int, Range], subgraph: Subgraph, histograms: Mapping[int, Histogram], bits: int
+    clipped: Mapping[int, Range], subgraph: Subgraph, errors: Mapping[int, SquaredError]
 ) -> dict[int, Range]:
     """With one range at both ends of the ops that then do nothing to positive values, where that has less error."""
-    behind, found = functions(subgraph), dict(clipped)
-    for operator in keeping_positive(subgraph, behind.keys() & found.keys()):
-        ends = (found[operator.inputs[0]], found[operator.outputs[0]])
-        low, high = min(0.0, *(one.minimum for one in ends)), max(0.0, *(one.maximum for one in ends))
-        read, made = (SquaredError(histograms[one.tensor], bits, behind.get(one.tensor, same)) for one in ends)
+    found = dict(clipped)
+    for indices in keeping_positive(subgraph):
+        if not found.keys() >= {*indices}:  # no float, or empty
+            continue
+        ends = [found[index] for index in indices]
+        low, high = min(one.minimum for one in ends), max(one.maximum for one in ends)
+        read, made = (errors[one.tensor] for one in ends)
         of_negative = replace(read, histogram=read.histogram.negative)
-        apart = sum(error.of(one.minimum, one.maximum) for error, one in zip((read, made), ends, strict=True))
+        apart = read.of(ends[0].minimum, ends[0].maximum) + made.of(ends[1].minimum, ends[1].maximum)
         if of_negative.of(low, high) + made.of(low, high) < apart:
             found |= {one.tensor: replace(one, minimum=low, maximum=high) for one in ends}
     return found

@@ -115,7 +115,7 @@ class Operator:
     is_custom: bool = False
     intermediates: tuple[int, ...] = ()
     fused: str = "NONE"
-    """Of ADD, SUB and MUL: the activation function of their result, such as RELU6."""
+    """The activation function that it applies to its own result, such as RELU6; of recurrent ops it is not told."""
     slope: float = 0.0
     """Of LEAKY_RELU: the factor of what is negative."""
     variable: str = ""

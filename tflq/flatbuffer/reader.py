@@ -29,11 +29,25 @@ _DTYPES: dict[int, str] = {
 _OPERATORS: dict[int, str] = {
     code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
 }
-_FUSED: dict[int, str] = {
+_FUNCTIONS: dict[int, str] = {
     code: name for name, code in vars(schema.ActivationFunctionType).items() if isinstance(code, int)
 }
-_ARITHMETIC = {"ADD": schema.AddOptions, "SUB": schema.SubOptions, "MUL": schema.MulOptions}
-_OPTIONS = {**_ARITHMETIC, "LEAKY_RELU": schema.LeakyReluOptions, "VAR_HANDLE": schema.VarHandleOptions}
+_WITH_FUNCTION = {
+    "ADD": schema.AddOptions,
+    "SUB": schema.SubOptions,
+    "MUL": schema.MulOptions,
+    "DIV": schema.DivOptions,
+    "CONV_2D": schema.Conv2DOptions,
+    "DEPTHWISE_CONV_2D": schema.DepthwiseConv2DOptions,
+    "TRANSPOSE_CONV": schema.TransposeConvOptions,
+    "CONV_3D": schema.Conv3DOptions,
+    "CONV_3D_TRANSPOSE": schema.Conv3DOptions,
+    "FULLY_CONNECTED": schema.FullyConnectedOptions,
+    "CONCATENATION": schema.ConcatenationOptions,
+    "L2_NORMALIZATION": schema.L2NormOptions,
+    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"), schema.Pool2DOptions),
+}
+_OPTIONS = {**_WITH_FUNCTION, "LEAKY_RELU": schema.LeakyReluOptions, "VAR_HANDLE": schema.VarHandleOptions}
 _ASTRAY = (IndexError, OverflowError, TypeError, ValueError, struct.error)
 """What the flatbuffer accessors raise when an offset or a count in the file leads out of it."""
 _T = TypeVar("_T")
@@ -153,10 +167,14 @@ def _operator(index: int, packed: Any, code: Any, tensors: int) -> Operator:
         outputs=_indices(packed.OutputsAsNumpy(), tensors, lowest=ABSENT),
         is_custom=is_custom,
         intermediates=_indices(packed.IntermediatesAsNumpy(), tensors, lowest=ABSENT),
-        fused=_FUSED[options.FusedActivationFunction()] if type_ in _ARITHMETIC and options else "NONE",
+        fused=_function(options.FusedActivationFunction()) if type_ in _WITH_FUNCTION and options else "NONE",
         slope=options.Alpha() if type_ == "LEAKY_RELU" and options else 0.0,
         variable=_text(options.SharedName()) if type_ == "VAR_HANDLE" and options else "",
     )
+
+
+def _function(code: int) -> str:
+    return _FUNCTIONS.get(code, f"activation function {code}")  # of a newer LiteRT, which nothing here depends on
 
 
 def _options(packed: Any, type_: str) -> Any:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from tflq.calibrate import Samples, activations
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, edit, read
@@ -36,8 +35,7 @@ PASSING = {
 }
 """Ops that pass a positive factor of a channel on, from their first input to their output."""
 ADDING = {"ADD", "SUB"}
-_ACTIVATIONS = schema.ActivationFunctionType
-_FUSED = {_ACTIVATIONS.NONE, _ACTIVATIONS.RELU, _ACTIVATIONS.RELU6}
+_FUSED = {"NONE", "RELU", "RELU6"}
 
 
 @dataclass
@@ -74,7 +72,7 @@ def equalize(report: Report, float32: Path, data: tuple[Samples, Sequence[int]],
     content = float32.read_bytes()
     graph, model = read(content), edit.unpack(content)
     found = {layer.operator.index: layer for layer in layers(graph, edit.unpack(content))}
-    classes = [one for one in _classes(graph, model, found) if one.is_free]
+    classes = [one for one in _classes(graph, found) if one.is_free]
     shown = _show(content, graph, [index for one in classes for index in one.tensors], target.with_suffix(".channels"))
     channels = _channels(Runner(shown), data, graph)
     shown.unlink()
@@ -86,12 +84,11 @@ def equalize(report: Report, float32: Path, data: tuple[Samples, Sequence[int]],
     return Equalized(target, len(factors))
 
 
-def _classes(graph: Graph, model: Any, found: dict[int, Layer]) -> list[_Class]:
+def _classes(graph: Graph, found: dict[int, Layer]) -> list[_Class]:
     subgraph = graph.subgraphs[0]
     by_tensor = {index: _Class({index}) for index in activations(graph)}
-    for operator, packed in zip(subgraph.operators, model.subgraphs[0].operators, strict=True):
+    for operator in subgraph.operators:
         touched = [index for index in (*operator.inputs, *operator.outputs) if index in by_tensor]
-        activation = getattr(packed.builtinOptions, "fusedActivationFunction", _ACTIVATIONS.NONE)
         layer = found.get(operator.index)
         if layer is None and _passes(subgraph, operator):
             by_tensor |= dict.fromkeys((merged := _merged([by_tensor[index] for index in touched])).tensors, merged)
@@ -99,8 +96,8 @@ def _classes(graph: Graph, model: Any, found: dict[int, Layer]) -> list[_Class]:
             for index in touched:
                 by_tensor[index].is_free &= layer is not None and index in operator.outputs
         for made in (by_tensor[index] for index in operator.outputs if index in by_tensor):
-            made.is_free &= activation in _FUSED
-            made.has_ceiling |= activation == _ACTIVATIONS.RELU6 or operator.type == "RELU6"
+            made.is_free &= operator.fused in _FUSED
+            made.has_ceiling |= "RELU6" in (operator.fused, operator.type)
     for index in (*subgraph.inputs, *subgraph.outputs):
         if index in by_tensor:
             by_tensor[index].is_free = False
