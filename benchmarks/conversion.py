@@ -46,7 +46,7 @@ model(np.random.default_rng(0).random((16, size, size, 3), np.float32), training
 inputs = keras.Input((size, size, 3), name="image")
 keras.Model(inputs, model(inputs)).export(sys.argv[1], verbose=False)
 """
-IMPORT = "import tensorflow as tf; tf.lite.TFLiteConverter; import tflq.job"
+IMPORT = "import tensorflow as tf; tf.lite.TFLiteConverter; import tflq.stages"
 
 
 def report(runs: int, samples: int) -> list[str]:

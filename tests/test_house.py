@@ -41,7 +41,7 @@ ROOMS = [
     "verify",
     "scores",
     "trainer",
-    "job",
+    "stages",
     "findings",
     "report",
     "advise",

@@ -17,7 +17,7 @@ from running import Recipes
 from tflq.calibrate import Gathered, Observation, activations, obstacle, shards
 from tflq.errors import EvaluationError
 from tflq.flatbuffer import load
-from tflq.job import ranges
+from tflq.stages import ranges
 
 
 @pytest.fixture(scope="module")

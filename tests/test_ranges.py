@@ -26,7 +26,7 @@ from tflq.calibrate.headroom import headroom
 from tflq.calibrate.histogram import SquaredError
 from tflq.calibrate.ranges import Range, Span, ranges
 from tflq.flatbuffer import load
-from tflq.job.ranges import Calibrator
+from tflq.stages.activation_ranges import Calibrator
 from tflq.worker import Workers
 
 RNG = np.random.default_rng(0)
@@ -262,8 +262,8 @@ def test_ranges_have_headroom_where_little_was_seen(float32: Path, data: Path, t
 def test_of_large_activations_some_calls_stand_for_others(
     many: int, float32: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tflq.job.ranges.MANY", many)
-    monkeypatch.setattr("tflq.job.ranges.FEWEST_COUNTED", 4)
+    monkeypatch.setattr("tflq.stages.activation_ranges.MANY", many)
+    monkeypatch.setattr("tflq.stages.activation_ranges.FEWEST_COUNTED", 4)
     gathered, graph = gathered_from(float32, data / "images.npz", tmp_path), load(float32)
     seen = observed(float32, gathered)
     parts = refine.held_back(gathered.samples.number_of_calls)

@@ -12,11 +12,11 @@ from tflq.calibrate import Calibration, Gathered, Percentile
 from tflq.errors import TflqError
 from tflq.evaluate import Evaluation, Plan, Record
 from tflq.inputs import oddities
-from tflq.job import Begun, Calibrations, Draft
 from tflq.recipe import Recipe
 from tflq.result import Baseline, Data, Measured, Ranging, Result, Run, Training, Variant
 from tflq.rules import Violation
 from tflq.scores import with_gains
+from tflq.stages import Begun, Calibrations, Draft
 from tflq.trainer import Pupil
 from tflq.worker import Done, Failed
 

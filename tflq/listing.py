@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tflq import flatbuffer
 from tflq.flatbuffer import Graph
-from tflq.job import FLOAT32, Maker, Shelf
 from tflq.pipeline import LOG, Settings
 from tflq.recipe import Recipe, check_source
+from tflq.stages import FLOAT32, Maker, Shelf
 from tflq.worker import Workers, preload_tensorflow
 
 

@@ -12,11 +12,11 @@ from tflq import cache, trainer
 from tflq.cache import Store
 from tflq.errors import RecipeError
 from tflq.findings import Evidence, conclude
-from tflq.job import Draft, Judge, Maker, Shelf, Source, file_name, make, with_trained
 from tflq.recipe import Recipe, check_source, dump
 from tflq.report.machine import to_json
 from tflq.report.page import to_markdown
 from tflq.result import Result, Run, Stage
+from tflq.stages import Draft, Judge, Maker, Shelf, Source, file_name, make, with_trained
 from tflq.worker import Budget, Event, Finished, Listener, Workers, preload_tensorflow, processors
 
 LOG = "tflq.log"

@@ -12,5 +12,5 @@ os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not i
 import ai_edge_litert.interpreter  # noqa: E402, F401
 import tensorflow  # noqa: E402, F401
 
-import tflq.job  # noqa: E402
+import tflq.stages  # noqa: E402
 import tflq.trials  # noqa: E402, F401

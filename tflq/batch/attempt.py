@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from tflq.cache import default_store
 from tflq.errors import ConversionError, EvaluationError, TflqError
-from tflq.job import file_name
 from tflq.pipeline import LOG, Settings, run
 from tflq.recipe import Recipe
 from tflq.result import Result, Variant
+from tflq.stages import file_name
 from tflq.worker import Budget, Event
 
 UNEXPECTED = 70

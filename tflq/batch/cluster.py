@@ -25,10 +25,10 @@ from tflq.batch import local
 from tflq.batch.attempt import Attempt, Limits, attempt, unexpected
 from tflq.batch.plan import Work
 from tflq.errors import ConversionError, RecipeError, TflqError
-from tflq.job import file_name
 from tflq.pipeline import LOG, install
 from tflq.recipe import Recipe, dump
 from tflq.result import Result
+from tflq.stages import file_name
 from tflq.worker import Event, Finished, Progress, Said, Started
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from tflq import cache
 from tflq.calibrate import Observed, Percentile
 from tflq.errors import ConversionError, EvaluationError, RecipeError
 from tflq.evaluate import stack
-from tflq.job import Calibrations, Draft
 from tflq.modes import Int8, Int16x8, Mode
 from tflq.pipeline import Settings
 from tflq.recipe import Recipe
@@ -23,6 +22,7 @@ from tflq.sensitivity.outcome import Outcome
 from tflq.sensitivity.split import Split, split
 from tflq.sensitivity.sweep import Effect, Sweep
 from tflq.sensitivity.tensors import Activation, Loss, compare, first_bad, losses
+from tflq.stages import Calibrations, Draft
 from tflq.strict import did_you_mean
 from tflq.trials import DECIDING, Bench, Figures, Limits, Spent, Trial, opened
 from tflq.worker import Task

@@ -16,13 +16,13 @@ from tflq.calibrate import Calibrated, Gathered, Method, Percentile, Ranges
 from tflq.errors import ConversionError, DatasetError, RecipeError, TflqError
 from tflq.evaluate import Plan
 from tflq.flatbuffer import Graph, load
-from tflq.job import Calibrations, Draft, Judge, Maker, Shelf, Source
-from tflq.job.shelf import versions
 from tflq.modes import Int8, Int16x8, Mode
 from tflq.pipeline import Settings
 from tflq.recipe import Gates, Recipe, check_source
 from tflq.refine import Asked as Refining
 from tflq.refine import Rung
+from tflq.stages import Calibrations, Draft, Judge, Maker, Shelf, Source
+from tflq.stages.recipe_cache import versions
 from tflq.trials.bars import Bar, bars
 from tflq.trials.figures import Figures
 from tflq.trials.held import hold

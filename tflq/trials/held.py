@@ -16,7 +16,7 @@ from tflq.datasets import Sample
 from tflq.errors import DatasetError
 from tflq.evaluate import Book, Plan, Record, batches, split, stack
 from tflq.interpreter import Runner
-from tflq.job.answers import load, save
+from tflq.stages.record_file import load, save
 from tflq.worker import Report
 
 RECORD = "float32.npz"

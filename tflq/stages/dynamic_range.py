@@ -10,11 +10,11 @@ from pathlib import Path
 from tflq import refine
 from tflq.calibrate import Gathered
 from tflq.errors import ConversionError, TflqError
-from tflq.job.draft import Draft
-from tflq.job.known import Begun
-from tflq.job.refine import FIT
-from tflq.job.shelf import Shelf
 from tflq.refine import Refinement, Rung
+from tflq.stages.recipe_cache import Shelf
+from tflq.stages.refine import FIT
+from tflq.stages.state import Begun
+from tflq.stages.variant_build import Draft
 from tflq.worker import Failed, Task, Workers
 
 

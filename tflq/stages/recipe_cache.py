@@ -16,12 +16,12 @@ from tflq.cache import Store, digest
 from tflq.calibrate import Calibrated, Calibration, Gathered, restored
 from tflq.datasets import TensorSpec
 from tflq.evaluate import Evaluation, Record
-from tflq.job.answers import load, save
 from tflq.metrics import Custom
 from tflq.modes import Mode
 from tflq.recipe import Recipe
 from tflq.refine import Asked, Refined, Refinement
 from tflq.sources import Prepared, SavedModel, refuse_strangers
+from tflq.stages.record_file import load, save
 
 FLOAT32, PREPARED, GATHERED, ANSWERS = "float32.tflite", "prepared.json", "gathered.json", "answers.npz"
 HYBRID, REFINEMENT = "hybrid.tflite", "refinement.json"

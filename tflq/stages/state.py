@@ -9,11 +9,11 @@ from pathlib import Path
 from tflq.calibrate import Calibrated, Chosen, Gathered
 from tflq.errors import TflqError
 from tflq.evaluate import Probe
-from tflq.job.draft import Base, Draft
 from tflq.modes import Mode
 from tflq.refine import Asked, Candidate, Refined
 from tflq.result import FoundBy
 from tflq.sources import Prepared
+from tflq.stages.variant_build import Base, Draft
 
 
 @dataclass(frozen=True)

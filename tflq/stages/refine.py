@@ -11,10 +11,10 @@ from typing import Any
 from tflq import refine
 from tflq.calibrate import Calibrated, Counting, Gathered, Method, Range, Span
 from tflq.errors import ConversionError, TflqError
-from tflq.job.ranges import Calibrator, Parted, Parts, parted
-from tflq.job.shelf import Shelf
 from tflq.modes import Mode
 from tflq.refine import Asked, Attempt, Candidate, Corrected, Corrections, Energies, Grid, Refined, Refinement, Rung
+from tflq.stages.activation_ranges import Calibrator, Parted, Parts, parted
+from tflq.stages.recipe_cache import Shelf
 from tflq.worker import Failed, Task
 
 FIT = 64

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tflq.job.draft import Base, Draft, file_name
-from tflq.job.known import Begun, Calibrations, Source
-from tflq.job.make import Maker, make
-from tflq.job.measure import Judge
-from tflq.job.shelf import FLOAT32, Shelf
-from tflq.job.trained import with_trained
+from tflq.stages.build import Maker, make
+from tflq.stages.measure import Judge
+from tflq.stages.recipe_cache import FLOAT32, Shelf
+from tflq.stages.state import Begun, Calibrations, Source
+from tflq.stages.trained import with_trained
+from tflq.stages.variant_build import Base, Draft, file_name
 
 __all__ = [
     "FLOAT32",

@@ -14,17 +14,17 @@ from tflq import calibrate, convert, evaluate, flatbuffer, refine, sources, veri
 from tflq.calibrate import Calibrated, Gathered
 from tflq.contract import quantized_activations
 from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeError, SourceError, TflqError
-from tflq.job.draft import Base, Draft, each, file_name
-from tflq.job.hybrid import Hybrids, reads_samples
-from tflq.job.known import Begun, Calibrations, Source
-from tflq.job.ranges import CRASH_REMEDY, Calibrator, refuse_clipping
-from tflq.job.refine import Made, Ranged, Refiner
-from tflq.job.shelf import FLOAT32, Shelf
 from tflq.modes import Mode
 from tflq.recipe import Recipe
 from tflq.refine import Asked, is_demanded
 from tflq.result import FoundBy
 from tflq.selection import select
+from tflq.stages.activation_ranges import CRASH_REMEDY, Calibrator, refuse_clipping
+from tflq.stages.dynamic_range import Hybrids, reads_samples
+from tflq.stages.recipe_cache import FLOAT32, Shelf
+from tflq.stages.refine import Made, Ranged, Refiner
+from tflq.stages.state import Begun, Calibrations, Source
+from tflq.stages.variant_build import Base, Draft, each, file_name
 from tflq.worker import Done, Failed, Task, Workers
 
 BASE = "float32, the base line"

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from tflq import convert
 from tflq.errors import ConversionError, TflqError
-from tflq.job.draft import Draft, each
-from tflq.job.known import Source
-from tflq.job.make import Maker, make
-from tflq.job.shelf import Shelf
 from tflq.modes import LEARNED
 from tflq.sources import Prepared
+from tflq.stages.build import Maker, make
+from tflq.stages.recipe_cache import Shelf
+from tflq.stages.state import Source
+from tflq.stages.variant_build import Draft, each
 from tflq.trainer import Pupil
 from tflq.worker import Done, Failed, Task
 

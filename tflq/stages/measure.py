@@ -11,12 +11,12 @@ from tflq.calibrate import Gathered
 from tflq.errors import EvaluationError, TflqError
 from tflq.evaluate import FLOAT32, SOURCE, Plan, Probe, Record
 from tflq.interpreter import Latency
-from tflq.job.draft import Draft, each
-from tflq.job.known import Begun
-from tflq.job.shelf import Shelf
 from tflq.recipe import Recipe
 from tflq.result import Weighed
 from tflq.sources import Prepared
+from tflq.stages.recipe_cache import Shelf
+from tflq.stages.state import Begun
+from tflq.stages.variant_build import Draft, each
 from tflq.verify import Verified
 from tflq.worker import Done, Failed, Task, Workers
 
