@@ -9,7 +9,7 @@ from tflq import flatbuffer
 from tflq.flatbuffer import Graph
 from tflq.pipeline import LOG, Settings
 from tflq.recipe import Recipe, check_source
-from tflq.stages import FLOAT32, Maker, Shelf
+from tflq.stages import FLOAT32, Maker, RecipeCache
 from tflq.worker import Workers, preload_tensorflow
 
 
@@ -19,12 +19,12 @@ def float_graph(recipe: Recipe, settings: Settings) -> Graph:
     Raises SourceError or ConversionError.
     """
     check_source(recipe)
-    shelf = Shelf(recipe, settings.store if recipe.keeps else None)
+    recipe_cache = RecipeCache(recipe, settings.store if recipe.keeps else None)
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
-        if shelf.float_model(folder / "kept"):
+        if recipe_cache.load_float_model(folder / "kept"):
             return flatbuffer.load(folder / "kept" / FLOAT32)
         preload_tensorflow()
         with Workers(folder / LOG, settings.timeout, settings.listen, settings.budget) as workers:
-            maker = Maker(recipe, folder, workers, settings.jobs, shelf)
+            maker = Maker(recipe, folder, workers, settings.jobs, recipe_cache)
             return flatbuffer.load(maker.float_model(maker.prepare()))

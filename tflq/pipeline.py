@@ -16,7 +16,7 @@ from tflq.recipe import Recipe, check_source, dump
 from tflq.report.machine import to_json
 from tflq.report.page import to_markdown
 from tflq.result import Result, Run, Stage
-from tflq.stages import Draft, Judge, Maker, Shelf, Source, file_name, make, with_trained
+from tflq.stages import Draft, Judge, Maker, RecipeCache, Source, file_name, make, with_trained
 from tflq.worker import Budget, Event, Finished, Listener, Workers, preload_tensorflow, processors
 
 LOG = "tflq.log"
@@ -54,22 +54,26 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
     preload_tensorflow()
     clock = _Clock(settings.listen)
     with cache.workspace(recipe.output) as folder, _workers(recipe, settings, clock) as workers:
-        shelf = Shelf(recipe, settings.store if recipe.keeps else None)
-        means = (recipe, folder, workers, settings.jobs, shelf)
+        recipe_cache = RecipeCache(recipe, settings.store if recipe.keeps else None)
+        means = (recipe, folder, workers, settings.jobs, recipe_cache)
         maker, judge = Maker(*means), Judge(*means)
         source = maker.prepare()
         begun = maker.begin(source, makes_variants=file is None)
         calibrations = maker.calibrate(source, begun)
         drafts = [Draft(None, file.name, file)] if file else maker.convert(source, begun, calibrations)
         if settings.verifies_reproducible:
-            drafts = _made_again(drafts, Maker(recipe, folder / "again", workers, 2 * settings.jobs, Shelf(recipe)))
+            drafts = _made_again(
+                drafts, Maker(recipe, folder / "again", workers, 2 * settings.jobs, RecipeCache(recipe))
+            )
         trained = None if file else trainer.train(recipe, source.prepared, folder, workers)
         drafts = judge.verify(with_trained(drafts, maker, source, trained), source.prepared)
         drafts = judge.weigh(judge.try_out(drafts, begun.probe, source.prepared))
         plan = judge.plan(source.prepared, begun)
         drafts, base, original = judge.measure(drafts, begun.probe, plan)
         drafts = judge.time(drafts, begun.probe)
-        evidence = Evidence(recipe, plan, begun, base, original, calibrations, (*_notes(source), *shelf.notes), trained)
+        evidence = Evidence(
+            recipe, plan, begun, base, original, calibrations, (*_notes(source), *recipe_cache.notes), trained
+        )
         result = conclude(evidence, drafts, Run(clock.seconds, workers.peak_rss_bytes, tuple(clock.stages)))
         if file is None:
             with cache.uninterrupted():

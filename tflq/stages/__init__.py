@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tflq.stages.build import Maker, make
 from tflq.stages.measure import Judge
-from tflq.stages.recipe_cache import FLOAT32, Shelf
+from tflq.stages.recipe_cache import FLOAT32, RecipeCache
 from tflq.stages.state import Begun, Calibrations, Source
 from tflq.stages.trained import with_trained
 from tflq.stages.variant_build import Base, Draft, file_name
@@ -17,7 +17,7 @@ __all__ = [
     "Draft",
     "Judge",
     "Maker",
-    "Shelf",
+    "RecipeCache",
     "Source",
     "file_name",
     "make",

@@ -21,7 +21,7 @@ from tflq.result import FoundBy
 from tflq.selection import select
 from tflq.stages.activation_ranges import CRASH_REMEDY, Calibrator, refuse_clipping
 from tflq.stages.dynamic_range import Hybrids, reads_samples
-from tflq.stages.recipe_cache import FLOAT32, Shelf
+from tflq.stages.recipe_cache import FLOAT32, RecipeCache
 from tflq.stages.refine import Made, Ranged, Refiner
 from tflq.stages.state import Begun, Calibrations, Source
 from tflq.stages.variant_build import Base, Draft, each, file_name
@@ -37,7 +37,7 @@ class Maker:
     folder: Path
     workers: Workers
     jobs: int
-    shelf: Shelf
+    recipe_cache: RecipeCache
     made: Made = field(default_factory=Made)
 
     def prepare(self) -> Source:
@@ -45,7 +45,7 @@ class Maker:
         look: Task[Any] = Task("look at the converter", convert.missing, (), ConversionError)
         arguments = (self.recipe.model, self.recipe.inputs, self.folder / "source")
         read: Task[Any] = Task("read the source", sources.prepare, arguments, SourceError)
-        kept = self.shelf.float_model(self.folder / "source")
+        kept = self.recipe_cache.load_float_model(self.folder / "source")
         looked, *done = self.workers.run_all([look] if kept else [look, read], self.jobs)
         lacking = str(looked.error) if isinstance(looked, Failed) else looked.value
         return Source(kept or done[0].get(), lacking)
@@ -54,7 +54,7 @@ class Maker:
         """The float32 file alone."""
         if not self._float32.exists():
             self.workers.run(self._conversion(Draft(self.recipe.base, BASE), source, self._float32))
-            self.shelf.keep_float_model(source.prepared, self.folder / "source")
+            self.recipe_cache.save_float_model(source.prepared, self.folder / "source")
         return self._float32
 
     def begin(self, source: Source, makes_variants: bool) -> Begun:
@@ -68,7 +68,7 @@ class Maker:
         probe = done[ROWS].get()
         if (base := done.get(_stage(BASE))) is not None:
             base.get()
-            self.shelf.keep_float_model(source.prepared, self.folder / "source")
+            self.recipe_cache.save_float_model(source.prepared, self.folder / "source")
         return Begun(
             float32=self._checked_base(source),
             probe=probe,
@@ -121,8 +121,10 @@ class Maker:
         """What the samples were, and the ranges that they showed, where nothing has to read them again."""
         if source.lacking or not self._float32.exists():
             return None
-        gathered = self.shelf.samples(source.prepared, self.folder / "kept samples")
-        calibrated = self.shelf.ranges(self._float32, gathered, self.folder / "kept ranges") if gathered else None
+        gathered = self.recipe_cache.load_samples(source.prepared, self.folder / "kept samples")
+        calibrated = (
+            self.recipe_cache.load_ranges(self._float32, gathered, self.folder / "kept ranges") if gathered else None
+        )
         if gathered is None or calibrated is None:
             return None
         if not all(self._hybrids.is_kept(draft, self._float32, gathered) for draft in drafts):
@@ -134,12 +136,12 @@ class Maker:
     def _is_refined(self, asked: Asked, gathered: Gathered) -> bool:
         """Whether what is to be quantized for that was kept, so that the samples themselves are not needed."""
         folder = self.folder / f"looked up {uuid.uuid4().hex}"
-        return self.shelf.refined((self._float32, gathered, asked), folder) is not None
+        return self.recipe_cache.load_refined((self._float32, gathered, asked), folder) is not None
 
     def _gathered(self, outcome: Done[Gathered] | Failed, source: Source) -> Gathered | TflqError:
         if isinstance(outcome, Failed):
             return outcome.error
-        self.shelf.keep_samples(outcome.value, source.prepared, self.folder / "new samples")
+        self.recipe_cache.save_samples(outcome.value, source.prepared, self.folder / "new samples")
         return outcome.value
 
     def calibrate(self, source: Source, begun: Begun) -> Calibrations | TflqError | None:
@@ -176,11 +178,11 @@ class Maker:
         """What the samples show of the activations, as it was kept or found anew."""
         assert self.recipe.calibration is not None
         counting = self.recipe.calibration.counting
-        kept = self.shelf.ranges(self._float32, gathered, self.folder / f"found ranges, {counting}")
+        kept = self.recipe_cache.load_ranges(self._float32, gathered, self.folder / f"found ranges, {counting}")
         if kept is not None:
             return kept
         found = Calibrator(self.recipe.calibration, self.folder, self.workers, self.jobs).find(self._float32, gathered)
-        self.shelf.keep_ranges(found, (self._float32, gathered), self.folder / f"new ranges, {counting}")
+        self.recipe_cache.save_ranges(found, (self._float32, gathered), self.folder / f"new ranges, {counting}")
         return found
 
     def choose(self, calibrated: Calibrated, gathered: Gathered) -> Calibrations:
@@ -229,7 +231,7 @@ class Maker:
             return replace(calibrations, refined={Asked.by(one): refused for one in variants if is_demanded(one)})
         calibrator = Calibrator(self.recipe.calibration, self.folder / "refined", self.workers, self.jobs)
         base = Ranged(calibrations.calibrated, self.recipe.calibration.method)
-        found = Refiner(base, calibrations.gathered, calibrator, self.shelf, self.made).find(variants)
+        found = Refiner(base, calibrations.gathered, calibrator, self.recipe_cache, self.made).find(variants)
         return replace(calibrations, refined={**calibrations.refined, **found})
 
     def making(self, draft: Draft, source: Source, calibrations: Calibrations | None) -> Task[Any]:
@@ -255,7 +257,7 @@ class Maker:
 
     @property
     def _hybrids(self) -> Hybrids:
-        return Hybrids(self.folder, self.workers, self.jobs, self.shelf)
+        return Hybrids(self.folder, self.workers, self.jobs, self.recipe_cache)
 
     def path(self, draft: Draft) -> Path:
         return self.folder / file_name(self.recipe, draft.name)

@@ -11,7 +11,7 @@ from tflq import refine
 from tflq.calibrate import Gathered
 from tflq.errors import ConversionError, TflqError
 from tflq.refine import Refinement, Rung
-from tflq.stages.recipe_cache import Shelf
+from tflq.stages.recipe_cache import RecipeCache
 from tflq.stages.refine import FIT
 from tflq.stages.state import Begun
 from tflq.stages.variant_build import Draft
@@ -29,7 +29,7 @@ class Hybrids:
     folder: Path
     workers: Workers
     jobs: int
-    shelf: Shelf
+    recipe_cache: RecipeCache
 
     def is_kept(self, draft: Draft, float32: Path, gathered: Gathered) -> bool:
         """Whether no samples are needed for the draft's file, or what they make of it was kept."""
@@ -65,12 +65,12 @@ class Hybrids:
             elif draft.path and draft.variant:
                 done[draft.name] = replace(after, refinement=outcome.value)
                 key = float32, gathered, draft.variant
-                self.shelf.keep_corrected((draft.path, outcome.value), key, self._new())
+                self.recipe_cache.save_corrected((draft.path, outcome.value), key, self._new())
         return done
 
     def _found(self, draft: Draft, float32: Path, gathered: Gathered) -> tuple[Path, Refinement] | None:
         assert draft.variant is not None
-        return self.shelf.corrected((float32, gathered, draft.variant), self._new())
+        return self.recipe_cache.load_corrected((float32, gathered, draft.variant), self._new())
 
     def _new(self) -> Path:
         return self.folder / uuid.uuid4().hex

@@ -14,7 +14,7 @@ from tflq.interpreter import Latency
 from tflq.recipe import Recipe
 from tflq.result import Weighed
 from tflq.sources import Prepared
-from tflq.stages.recipe_cache import Shelf
+from tflq.stages.recipe_cache import RecipeCache
 from tflq.stages.state import Begun
 from tflq.stages.variant_build import Draft, each
 from tflq.verify import Verified
@@ -30,7 +30,7 @@ class Judge:
     folder: Path
     workers: Workers
     jobs: int
-    shelf: Shelf
+    recipe_cache: RecipeCache
 
     def plan(self, source: Prepared, begun: Begun) -> Plan:
         """What is measured on what, the files apart."""
@@ -83,7 +83,7 @@ class Judge:
         that of all, since nothing can be compared then.
         """
         able = [draft for draft in drafts if not draft.error]
-        original: Record | TflqError | None = self.shelf.answers(
+        original: Record | TflqError | None = self.recipe_cache.load_answers(
             plan.float32, plan.source, self.folder / "kept answers"
         )
         plans = {"measure": replace(plan, files=_files(able)), "measure the source": replace(plan, runs_source=True)}
@@ -100,7 +100,7 @@ class Judge:
     def _original(self, records: dict[str, Record] | TflqError, plan: Plan) -> Record | TflqError:
         if isinstance(records, TflqError):
             return records
-        self.shelf.keep_answers(records[SOURCE], (plan.float32, plan.source), self.folder / "new answers")
+        self.recipe_cache.save_answers(records[SOURCE], (plan.float32, plan.source), self.folder / "new answers")
         return records[SOURCE]
 
     def _alone(self, draft: Draft, probe: Probe, plan: Plan) -> Draft:

@@ -40,21 +40,21 @@ class _Signature:
 _SIGNATURE, _GATHERED, _REFINEMENT = TypeAdapter(_Signature), TypeAdapter(Gathered), TypeAdapter(Refinement)
 
 
-class Shelf:
+class RecipeCache:
     """The store as one recipe uses it; without a store nothing is found and nothing kept."""
 
     def __init__(self, recipe: Recipe, store: Store | None = None) -> None:
         self.recipe, self._store = recipe, store
 
-    def of(self, recipe: Recipe) -> Shelf:
+    def for_recipe(self, recipe: Recipe) -> RecipeCache:
         """The same store as another recipe uses it."""
-        return Shelf(recipe, self._store)
+        return RecipeCache(recipe, self._store)
 
     @property
     def notes(self) -> tuple[str, ...]:
         return tuple(self._store.notes) if self._store else ()
 
-    def float_model(self, folder: Path) -> Prepared | None:
+    def load_float_model(self, folder: Path) -> Prepared | None:
         """The source as it was prepared before, with its float32 file, put into a new folder."""
         if not self._fetch("model", self._model_key, folder):
             return None
@@ -65,10 +65,10 @@ class Shelf:
         sizes = held.size_bytes, held.weight_bytes
         return Prepared(original, folder / "model", held.inputs, held.outputs, *sizes)
 
-    def keep_float_model(self, source: Prepared, folder: Path) -> None:
+    def save_float_model(self, source: Prepared, folder: Path) -> None:
         held = _Signature(source.inputs, source.outputs, source.size_bytes, source.weight_bytes)
         (folder / PREPARED).write_bytes(_SIGNATURE.dump_json(held))
-        self._keep("model", self._model_key, folder)
+        self._save("model", self._model_key, folder)
 
     @cached_property
     def _model_key(self) -> str:
@@ -82,19 +82,19 @@ class Shelf:
         model = recipe.model.model_dump(mode="json", exclude={"saved_model", "keras"})
         return digest(versions(), cache.contents(recipe.model.path), json.dumps([model, shapes, ops]))
 
-    def samples(self, source: Prepared, folder: Path) -> Gathered | None:
+    def load_samples(self, source: Prepared, folder: Path) -> Gathered | None:
         """What the calibration samples were, where the files that they come from have not changed since."""
         key = self._samples_key(source)
         if key is None or not self._fetch("samples", key, folder):
             return None
         return _GATHERED.validate_json((folder / GATHERED).read_bytes())
 
-    def keep_samples(self, gathered: Gathered, source: Prepared, folder: Path) -> None:
+    def save_samples(self, gathered: Gathered, source: Prepared, folder: Path) -> None:
         key = self._samples_key(source)
         if key is not None:
             folder.mkdir()
             (folder / GATHERED).write_bytes(_GATHERED.dump_json(gathered))
-            self._keep("samples", key, folder)
+            self._save("samples", key, folder)
 
     def _samples_key(self, source: Prepared) -> str | None:
         return self._rows_key(self._calibration, source)
@@ -109,54 +109,54 @@ class Shelf:
         chosen = section.model_dump(mode="json", include={"dataset", "samples", "seed"})
         return digest(versions(), cache.identity(files), json.dumps([chosen, inputs, specs]))
 
-    def ranges(self, float32: Path, gathered: Gathered, folder: Path) -> Calibrated | None:
+    def load_ranges(self, float32: Path, gathered: Gathered, folder: Path) -> Calibrated | None:
         """What calibration found of that float32 file with those samples."""
         if not self._fetch("ranges", self._ranges_key(float32, gathered), folder):
             return None
         return restored(folder, float32)
 
-    def keep_ranges(self, calibrated: Calibrated, key: tuple[Path, Gathered], folder: Path) -> None:
+    def save_ranges(self, calibrated: Calibrated, key: tuple[Path, Gathered], folder: Path) -> None:
         calibrated.save(folder)
-        self._keep("ranges", self._ranges_key(*key), folder)
+        self._save("ranges", self._ranges_key(*key), folder)
 
     def _ranges_key(self, float32: Path, gathered: Gathered) -> str:
         return digest(versions(), cache.sha256(float32), gathered.digest, self._calibration.counting)
 
-    def refined(self, key: tuple[Path, Gathered, Asked], folder: Path) -> Refined | None:
+    def load_refined(self, key: tuple[Path, Gathered, Asked], folder: Path) -> Refined | None:
         """What variants that ask for that are quantized from, by what was found of the float32 file before."""
         return refine.restored(folder) if self._fetch("refined", self._refined_key(*key), folder) else None
 
-    def keep_refined(self, refined: Refined, key: tuple[Path, Gathered, Asked], folder: Path) -> None:
+    def save_refined(self, refined: Refined, key: tuple[Path, Gathered, Asked], folder: Path) -> None:
         refined.save(folder)
-        self._keep("refined", self._refined_key(*key), folder)
+        self._save("refined", self._refined_key(*key), folder)
 
     def _refined_key(self, float32: Path, gathered: Gathered, asked: Asked) -> str:
         method = self._calibration.model_dump_json(include={"ranges"})
         return digest(versions(), cache.sha256(float32), gathered.digest, method, repr(asked))
 
-    def corrected(self, key: tuple[Path, Gathered, Mode], folder: Path) -> tuple[Path, Refinement] | None:
+    def load_corrected(self, key: tuple[Path, Gathered, Mode], folder: Path) -> tuple[Path, Refinement] | None:
         """What that variant's file became by those samples, and what was done."""
         if not self._fetch("corrected", _corrected_key(*key), folder):
             return None
         return folder / HYBRID, _REFINEMENT.validate_json((folder / REFINEMENT).read_bytes())
 
-    def keep_corrected(self, made: tuple[Path, Refinement], key: tuple[Path, Gathered, Mode], folder: Path) -> None:
+    def save_corrected(self, made: tuple[Path, Refinement], key: tuple[Path, Gathered, Mode], folder: Path) -> None:
         folder.mkdir()
         shutil.copyfile(made[0], folder / HYBRID)
         (folder / REFINEMENT).write_bytes(_REFINEMENT.dump_json(made[1]))
-        self._keep("corrected", _corrected_key(*key), folder)
+        self._save("corrected", _corrected_key(*key), folder)
 
-    def answers(self, float32: Path, source: Prepared, folder: Path) -> Record | None:
+    def load_answers(self, float32: Path, source: Prepared, folder: Path) -> Record | None:
         """What the source answered on the evaluation samples, where none of them can have changed since."""
         key = self._answers_key(float32, source)
         return load(folder / ANSWERS) if key is not None and self._fetch("answers", key, folder) else None
 
-    def keep_answers(self, answers: Record, key: tuple[Path, Prepared], folder: Path) -> None:
+    def save_answers(self, answers: Record, key: tuple[Path, Prepared], folder: Path) -> None:
         found = self._answers_key(*key)
         if found is not None:
             folder.mkdir()
             save(answers, folder / ANSWERS)
-            self._keep("answers", found, folder)
+            self._save("answers", found, folder)
 
     def _answers_key(self, float32: Path, source: Prepared) -> str | None:
         evaluation = self.recipe.measured_on
@@ -174,7 +174,7 @@ class Shelf:
     def _fetch(self, kind: str, key: str, folder: Path) -> bool:
         return self._store is not None and self._store.fetch(kind, key, folder)
 
-    def _keep(self, kind: str, key: str, folder: Path) -> None:
+    def _save(self, kind: str, key: str, folder: Path) -> None:
         if self._store is not None:
             self._store.keep(kind, key, folder)
 

@@ -14,7 +14,7 @@ from tflq.errors import ConversionError, TflqError
 from tflq.modes import Mode
 from tflq.refine import Asked, Attempt, Candidate, Corrected, Corrections, Energies, Grid, Refined, Refinement, Rung
 from tflq.stages.activation_ranges import Calibrator, Parted, Parts, parted
-from tflq.stages.recipe_cache import Shelf
+from tflq.stages.recipe_cache import RecipeCache
 from tflq.worker import Failed, Task
 
 FIT = 64
@@ -97,17 +97,19 @@ class Refiner:
     base: Ranged
     gathered: Gathered
     calibrator: Calibrator
-    shelf: Shelf
+    recipe_cache: RecipeCache
     made: Made
 
     def find(self, variants: Iterable[Mode]) -> dict[Asked, Refined | TflqError]:
         """For all that variants ask for, where they ask for anything, what they are quantized from."""
         wanted = {asked: variant for variant in variants if not (asked := Asked.by(variant)).is_plain}
-        kept = {asked: found for asked in wanted if (found := self.shelf.refined(self._key(asked), self._new()))}
+        kept = {
+            asked: found for asked in wanted if (found := self.recipe_cache.load_refined(self._key(asked), self._new()))
+        }
         made = self._made({asked: variant for asked, variant in wanted.items() if asked not in kept})
         for asked, refined in made.items():
             if isinstance(refined, Refined):
-                self.shelf.keep_refined(refined, self._key(asked), self._new())
+                self.recipe_cache.save_refined(refined, self._key(asked), self._new())
         return {**kept, **made}
 
     def _made(self, wanted: Mapping[Asked, Mode]) -> dict[Asked, Refined | TflqError]:

@@ -10,7 +10,7 @@ from tflq.errors import ConversionError, TflqError
 from tflq.modes import LEARNED
 from tflq.sources import Prepared
 from tflq.stages.build import Maker, make
-from tflq.stages.recipe_cache import Shelf
+from tflq.stages.recipe_cache import RecipeCache
 from tflq.stages.state import Source
 from tflq.stages.variant_build import Draft, each
 from tflq.trainer import Pupil
@@ -54,7 +54,7 @@ def _others(maker: Maker, source: Source, drafts: Sequence[Draft], floating: Pre
     folder = maker.folder / "floating"
     (folder / "source").mkdir(parents=True)
     recipe = maker.recipe.model_copy(update={"variants": variants})
-    own = Maker(recipe, folder, maker.workers, maker.jobs, Shelf(recipe))
+    own = Maker(recipe, folder, maker.workers, maker.jobs, RecipeCache(recipe))
     try:
         made = make(own, Source(floating, source.lacking))
     except TflqError as error:

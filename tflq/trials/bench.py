@@ -21,7 +21,7 @@ from tflq.pipeline import Settings
 from tflq.recipe import Gates, Recipe, check_source
 from tflq.refine import Asked as Refining
 from tflq.refine import Rung
-from tflq.stages import Calibrations, Draft, Judge, Maker, Shelf, Source
+from tflq.stages import Calibrations, Draft, Judge, Maker, RecipeCache, Source
 from tflq.stages.recipe_cache import versions
 from tflq.trials.bars import Bar, bars
 from tflq.trials.figures import Figures
@@ -204,7 +204,7 @@ def _calibrated_by(maker: Maker, key: str, value: Ranges | int) -> Maker:
     assert maker.recipe.calibration is not None
     calibration = maker.recipe.calibration.model_copy(update={key: value})
     recipe = maker.recipe.model_copy(update={"calibration": calibration})
-    return replace(maker, recipe=recipe, shelf=maker.shelf.of(recipe))
+    return replace(maker, recipe=recipe, recipe_cache=maker.recipe_cache.for_recipe(recipe))
 
 
 def is_trial(event: Event) -> bool:
@@ -226,8 +226,8 @@ def opened(recipe: Recipe, settings: Settings, limits: Limits = Limits()) -> Ite
         log = recipe.output / LOG
         log.unlink(missing_ok=True)
         with Workers(log, settings.timeout, settings.listen, settings.budget) as workers:
-            shelf = Shelf(recipe, settings.store if recipe.keeps else None)
-            yield _prepared(Maker(_bare(recipe), folder, workers, settings.jobs, shelf), limits)
+            recipe_cache = RecipeCache(recipe, settings.store if recipe.keeps else None)
+            yield _prepared(Maker(_bare(recipe), folder, workers, settings.jobs, recipe_cache), limits)
 
 
 def _bare(recipe: Recipe) -> Recipe:
@@ -248,7 +248,7 @@ def _prepared(maker: Maker, limits: Limits) -> Bench:
     recipe = maker.recipe
     arguments = (recipe.calibration, recipe.inputs, source.prepared, maker.folder / "calibration")
     gathered = run(Task("read the calibration data", calibrate.gather, arguments, DatasetError)).value
-    plan = Judge(recipe, maker.folder, maker.workers, maker.jobs, maker.shelf).plan(source.prepared, begun)
+    plan = Judge(recipe, maker.folder, maker.workers, maker.jobs, maker.recipe_cache).plan(source.prepared, begun)
     wanted = bars(limits.gates, load(float32).size_bytes) if limits.gates else ()
     scoring = recipe.measured_on.model_dump_json(include={"label", "output", "metric"})
     return Bench(
