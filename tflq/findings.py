@@ -1,4 +1,4 @@
-"""What the stages found, put together: drafts and records to the Result of the report."""
+"""What the stages found, put together: builds and records to the Result of the report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tflq.recipe import Recipe
 from tflq.result import Baseline, Data, Measured, Ranging, Result, Run, Training, Variant
 from tflq.rules import Violation
 from tflq.scores import with_gains
-from tflq.stages import Begun, Calibrations, Draft
+from tflq.stages import Begun, Calibrations, VariantBuild
 from tflq.trainer import Pupil
 from tflq.worker import Done, Failed
 
@@ -36,20 +36,20 @@ class Evidence:
     trained: Done[Pupil] | Failed | None
 
 
-def conclude(evidence: Evidence, drafts: Sequence[Draft], run: Run) -> Result:
+def conclude(evidence: Evidence, builds: Sequence[VariantBuild], run: Run) -> Result:
     """The result of a run."""
     recipe = evidence.recipe
     return Result(
         name=recipe.name,
         recipe=recipes.dump(recipe, recipe.output),
         environment=cache.versions(trains=recipe.training is not None) | {"python": platform.python_version()},
-        warnings=(*_warnings(evidence), *_advice(evidence, drafts), *_unrefined(drafts)),
+        warnings=(*_warnings(evidence), *_advice(evidence, builds), *_unrefined(builds)),
         calibration=_calibration(evidence),
         ranging=_ranging(evidence),
         evaluation=_evaluation(evidence),
         metric=recipe.measured_on.scoring.name if recipe.measured_on.scoring else None,
         baseline=_baseline(evidence),
-        variants=with_gains([_variant(evidence, draft) for draft in drafts]),
+        variants=with_gains([_variant(evidence, build) for build in builds]),
         run=run,
         training=_training(evidence),
     )
@@ -77,16 +77,16 @@ def _warnings(evidence: Evidence) -> Iterator[str]:
             yield f"{familiar} of {measured} evaluation samples are calibration samples too, which flatters the figures"
 
 
-def _unrefined(drafts: Sequence[Draft]) -> Iterator[str]:
-    faults = {draft.refinement.fault: draft.name for draft in drafts if draft.refinement and draft.refinement.fault}
+def _unrefined(builds: Sequence[VariantBuild]) -> Iterator[str]:
+    faults = {build.refinement.fault: build.name for build in builds if build.refinement and build.refinement.fault}
     for fault, name in faults.items():
         yield f"{name}: bias correction and what else might help could not be tried, so nothing of it was done: {fault}"
 
 
-def _advice(evidence: Evidence, drafts: Sequence[Draft]) -> Iterator[str]:
+def _advice(evidence: Evidence, builds: Sequence[VariantBuild]) -> Iterator[str]:
     """What is worth a trial, unless it was tried and kept."""
     calibrations = evidence.calibrations
-    is_taken = any(draft.refinement is not None and draft.refinement.kept.mse for draft in drafts)
+    is_taken = any(build.refinement is not None and build.refinement.kept.mse for build in builds)
     if isinstance(calibrations, Calibrations) and calibrations.chosen and not is_taken:
         yield from calibrations.chosen.advice
 
@@ -142,24 +142,24 @@ def _baseline(evidence: Evidence) -> Baseline:
     )
 
 
-def _variant(evidence: Evidence, draft: Draft) -> Variant:
-    file = draft.verified.file if draft.verified else None
+def _variant(evidence: Evidence, build: VariantBuild) -> Variant:
+    file = build.verified.file if build.verified else None
     ratio = file.size_bytes / evidence.plan.float32.stat().st_size if file else None
-    measured = _measured(evidence, draft)
+    measured = _measured(evidence, build)
     return Variant(
-        name=draft.name,
-        mode=draft.variant.mode if draft.variant else None,
+        name=build.name,
+        mode=build.variant.mode if build.variant else None,
         file=file,
         size_ratio=ratio,
         measured=measured,
         gates=scores.gates(evidence.recipe.gates, file, ratio, measured) if file and ratio else (),
-        violations=tuple(_violations(evidence, draft)),
-        error=draft.error,
-        is_reproduced=draft.is_reproduced,
-        seconds=draft.seconds,
-        is_trained=draft.variant is not None and draft.variant.trained,
-        weighed=draft.weighed,
-        refinement=draft.refinement,
+        violations=tuple(_violations(evidence, build)),
+        error=build.error,
+        is_reproduced=build.is_reproduced,
+        seconds=build.seconds,
+        is_trained=build.variant is not None and build.variant.trained,
+        weighed=build.compression,
+        refinement=build.refinement,
     )
 
 
@@ -181,22 +181,22 @@ def _training(evidence: Evidence) -> Training | None:
     )
 
 
-def _measured(evidence: Evidence, draft: Draft) -> Measured | None:
-    if draft.record is None or isinstance(evidence.base, TflqError):
+def _measured(evidence: Evidence, build: VariantBuild) -> Measured | None:
+    if build.record is None or isinstance(evidence.base, TflqError):
         return None
     metric, bar = evidence.recipe.measured_on.scoring, evidence.recipe.gates.max_metric_drop
-    score = scores.score(metric, evidence.base, draft.record, bar) if metric else None
-    return Measured(score, scores.outputs(draft.record), draft.latency)
+    score = scores.score(metric, evidence.base, build.record, bar) if metric else None
+    return Measured(score, scores.outputs(build.record), build.latency)
 
 
-def _violations(evidence: Evidence, draft: Draft) -> Iterator[Violation]:
-    if draft.is_reproduced is False:
+def _violations(evidence: Evidence, build: VariantBuild) -> Iterator[Violation]:
+    if build.is_reproduced is False:
         yield Violation("V0", "the file", "came out with other bytes when it was made again", "error")
-    if draft.verified:
-        yield from draft.verified.violations
-    if draft.record and isinstance(evidence.base, Record):
-        is_trained = draft.variant is not None and draft.variant.trained
-        for violation in scores.suspicions(draft.record, evidence.base):
+    if build.verified:
+        yield from build.verified.violations
+    if build.record and isinstance(evidence.base, Record):
+        is_trained = build.variant is not None and build.variant.trained
+        for violation in scores.suspicions(build.record, evidence.base):
             if violation.severity == "error" or not is_trained:  # which may answer otherwise, and as well
                 yield violation
         if isinstance(evidence.source, Record):

@@ -16,7 +16,7 @@ from tflq.recipe import Recipe, check_source, dump
 from tflq.report.machine import to_json
 from tflq.report.page import to_markdown
 from tflq.result import Result, Run, Stage
-from tflq.stages import Draft, Judge, Maker, RecipeCache, Source, file_name, make, with_trained
+from tflq.stages import Judge, Maker, RecipeCache, Source, VariantBuild, file_name, make, with_trained
 from tflq.worker import Budget, Event, Finished, Listener, Workers, preload_tensorflow, processors
 
 LOG = "tflq.log"
@@ -60,35 +60,35 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         source = maker.prepare()
         begun = maker.begin(source, makes_variants=file is None)
         calibrations = maker.calibrate(source, begun)
-        drafts = [Draft(None, file.name, file)] if file else maker.convert(source, begun, calibrations)
+        builds = [VariantBuild(None, file.name, file)] if file else maker.convert(source, begun, calibrations)
         if settings.verifies_reproducible:
-            drafts = _made_again(
-                drafts, Maker(recipe, folder / "again", workers, 2 * settings.jobs, RecipeCache(recipe))
+            builds = _made_again(
+                builds, Maker(recipe, folder / "again", workers, 2 * settings.jobs, RecipeCache(recipe))
             )
         trained = None if file else trainer.train(recipe, source.prepared, folder, workers)
-        drafts = judge.verify(with_trained(drafts, maker, source, trained), source.prepared)
-        drafts = judge.weigh(judge.try_out(drafts, begun.probe, source.prepared))
+        builds = judge.verify(with_trained(builds, maker, source, trained), source.prepared)
+        builds = judge.weigh(judge.try_out(builds, begun.probe, source.prepared))
         plan = judge.plan(source.prepared, begun)
-        drafts, base, original = judge.measure(drafts, begun.probe, plan)
-        drafts = judge.time(drafts, begun.probe)
+        builds, base, original = judge.measure(builds, begun.probe, plan)
+        builds = judge.time(builds, begun.probe)
         evidence = Evidence(
             recipe, plan, begun, base, original, calibrations, (*_notes(source), *recipe_cache.notes), trained
         )
-        result = conclude(evidence, drafts, Run(clock.seconds, workers.peak_rss_bytes, tuple(clock.stages)))
+        result = conclude(evidence, builds, Run(clock.seconds, workers.peak_rss_bytes, tuple(clock.stages)))
         if file is None:
             with cache.uninterrupted():
-                install(result, recipe, {draft.name: draft.path for draft in drafts}, folder)
-            _forget_checkpoint(recipe, drafts)
+                install(result, recipe, {build.name: build.path for build in builds}, folder)
+            _forget_checkpoint(recipe, builds)
     return result
 
 
-def _made_again(drafts: Sequence[Draft], maker: Maker) -> list[Draft]:
-    """The drafts, each told whether its file comes out the same from nothing kept and with other shards."""
+def _made_again(builds: Sequence[VariantBuild], maker: Maker) -> list[VariantBuild]:
+    """The builds, each told whether its file comes out the same from nothing kept and with other shards."""
     maker.folder.mkdir()
-    again = {draft.name: cache.sha256(draft.path) for draft in make(maker, maker.prepare()) if draft.path}
+    again = {build.name: cache.sha256(build.path) for build in make(maker, maker.prepare()) if build.path}
     return [
-        replace(draft, is_reproduced=again.get(draft.name) == cache.sha256(draft.path)) if draft.path else draft
-        for draft in drafts
+        replace(build, is_reproduced=again.get(build.name) == cache.sha256(build.path)) if build.path else build
+        for build in builds
     ]
 
 
@@ -142,8 +142,8 @@ def install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], fo
         (folder / name).replace(recipe.output / name)
 
 
-def _forget_checkpoint(recipe: Recipe, drafts: Sequence[Draft]) -> None:
+def _forget_checkpoint(recipe: Recipe, builds: Sequence[VariantBuild]) -> None:
     """Remove it once it is of no more use: there is no training, or all that it led to was made."""
-    trained = [draft.path for draft in drafts if draft.variant and draft.variant.trained]
+    trained = [build.path for build in builds if build.variant and build.variant.trained]
     if recipe.training is None or (trained and all(trained)):
         shutil.rmtree(recipe.output / trainer.CHECKPOINT, ignore_errors=True)

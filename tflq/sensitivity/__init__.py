@@ -22,7 +22,7 @@ from tflq.sensitivity.outcome import Outcome
 from tflq.sensitivity.split import Split, split
 from tflq.sensitivity.sweep import Effect, Sweep
 from tflq.sensitivity.tensors import Activation, Loss, compare, first_bad, losses
-from tflq.stages import Calibrations, Draft
+from tflq.stages import Calibrations, VariantBuild
 from tflq.strict import did_you_mean
 from tflq.trials import DECIDING, Bench, Figures, Limits, Spent, Trial, opened
 from tflq.worker import Task
@@ -115,9 +115,9 @@ def _base(bench: Bench, trial: Trial, name: str) -> Figures:
 
 
 def _file(bench: Bench, trial: Trial, calibrations: Calibrations) -> Path:
-    draft = Draft(trial.variant, "quantized")
-    bench.maker.workers.run(bench.maker.making(draft, bench.source, calibrations))
-    return bench.maker.path(draft)
+    build = VariantBuild(trial.variant, "quantized")
+    bench.maker.workers.run(bench.maker.making(build, bench.source, calibrations))
+    return bench.maker.path(build)
 
 
 def _origin(calibrations: Calibrations, trial: Trial, bench: Bench) -> Path:

@@ -7,18 +7,18 @@ from tflq.stages.measure import Judge
 from tflq.stages.recipe_cache import FLOAT32, RecipeCache
 from tflq.stages.state import Begun, Calibrations, Source
 from tflq.stages.trained import with_trained
-from tflq.stages.variant_build import Base, Draft, file_name
+from tflq.stages.variant_build import Float32Baseline, VariantBuild, file_name
 
 __all__ = [
     "FLOAT32",
-    "Base",
     "Begun",
     "Calibrations",
-    "Draft",
+    "Float32Baseline",
     "Judge",
     "Maker",
     "RecipeCache",
     "Source",
+    "VariantBuild",
     "file_name",
     "make",
     "with_trained",

@@ -24,7 +24,7 @@ from tflq.stages.dynamic_range import Hybrids, reads_samples
 from tflq.stages.recipe_cache import FLOAT32, RecipeCache
 from tflq.stages.refine import Made, Ranged, Refiner
 from tflq.stages.state import Begun, Calibrations, Source
-from tflq.stages.variant_build import Base, Draft, each, file_name
+from tflq.stages.variant_build import Float32Baseline, VariantBuild, file_name, run_for_each
 from tflq.worker import Done, Failed, Task, Workers
 
 BASE = "float32, the base line"
@@ -53,17 +53,17 @@ class Maker:
     def float_model(self, source: Source) -> Path:
         """The float32 file alone."""
         if not self._float32.exists():
-            self.workers.run(self._conversion(Draft(self.recipe.base, BASE), source, self._float32))
+            self.workers.run(self._conversion(VariantBuild(self.recipe.base, BASE), source, self._float32))
             self.recipe_cache.save_float_model(source.prepared, self.folder / "source")
         return self._float32
 
     def begin(self, source: Source, makes_variants: bool) -> Begun:
         """All that needs nothing but the source, side by side; raises where nothing can be compared or measured."""
-        drafts = [Draft(one, one.name) for one in self.recipe.variants if makes_variants and not one.trained]
-        calibrates = any(_needs_ranges(draft) for draft in drafts)
-        looks = self.recipe.calibration is not None and (calibrates or any(reads_samples(draft) for draft in drafts))
-        kept = self._kept(source, drafts) if looks else None
-        tasks = list(self._first_tasks(source, drafts, looks and kept is None))
+        builds = [VariantBuild(one, one.name) for one in self.recipe.variants if makes_variants and not one.trained]
+        calibrates = any(_needs_ranges(build) for build in builds)
+        looks = self.recipe.calibration is not None and (calibrates or any(reads_samples(build) for build in builds))
+        kept = self._kept(source, builds) if looks else None
+        tasks = list(self._first_tasks(source, builds, looks and kept is None))
         done = dict(zip([task.stage for task in tasks], self.workers.run_all(tasks, self.jobs), strict=True))
         probe = done[ROWS].get()
         if (base := done.get(_stage(BASE))) is not None:
@@ -72,52 +72,52 @@ class Maker:
         return Begun(
             float32=self._checked_base(source),
             probe=probe,
-            drafts=tuple(self._selected(self._begun(draft, done.get(_stage(draft.name)))) for draft in drafts),
+            builds=tuple(self._selected(self._begun(build, done.get(_stage(build.name)))) for build in builds),
             gathered=self._gathered(done[SAMPLES], source) if SAMPLES in done else kept and kept[0],
             calibrated=kept and kept[1],
         )
 
-    def _first_tasks(self, source: Source, drafts: Sequence[Draft], reads_samples: bool) -> Iterator[Task[Any]]:
+    def _first_tasks(self, source: Source, builds: Sequence[VariantBuild], reads_samples: bool) -> Iterator[Task[Any]]:
         if not self._float32.exists():
-            yield self._conversion(Draft(self.recipe.base, BASE), source, self._float32)
+            yield self._conversion(VariantBuild(self.recipe.base, BASE), source, self._float32)
         inputs, prepared = self.recipe.inputs, source.prepared
         yield Task(ROWS, evaluate.probe, (self.recipe.measured_on, inputs, prepared), DatasetError)
         if reads_samples:
             target = self.folder / "calibration"
             yield Task(SAMPLES, calibrate.gather, (self.recipe.calibration, inputs, prepared, target), DatasetError)
-        for draft in drafts:
-            if not _needs_ranges(draft) and not self._is_base(draft):
-                yield self._conversion(draft, source, self.path(draft))
+        for build in builds:
+            if not _needs_ranges(build) and not self._is_base(build):
+                yield self._conversion(build, source, self.path(build))
 
-    def _conversion(self, draft: Draft, source: Source, target: Path) -> Task[Any]:
+    def _conversion(self, build: VariantBuild, source: Source, target: Path) -> Task[Any]:
         function = convert.convert_publicly if source.lacking else convert.convert
-        arguments = (source.prepared, draft.variant, target)
-        return Task(_stage(draft.name), function, arguments, ConversionError)
+        arguments = (source.prepared, build.variant, target)
+        return Task(_stage(build.name), function, arguments, ConversionError)
 
-    def _begun(self, draft: Draft, outcome: Done[Any] | Failed | None) -> Draft:
+    def _begun(self, build: VariantBuild, outcome: Done[Any] | Failed | None) -> VariantBuild:
         if outcome is not None:
-            return replace(draft.after(outcome), path=self.path(draft) if isinstance(outcome, Done) else None)
-        if self._is_base(draft):
-            return replace(draft, path=Path(shutil.copyfile(self._float32, self.path(draft))))
-        return draft
+            return replace(build.with_outcome(outcome), path=self.path(build) if isinstance(outcome, Done) else None)
+        if self._is_base(build):
+            return replace(build, path=Path(shutil.copyfile(self._float32, self.path(build))))
+        return build
 
-    def _selected(self, draft: Draft) -> Draft:
-        """The draft, with its error before anything is calibrated if what it would keep in float is not there."""
-        if draft.error or draft.variant is None or not draft.variant.keep_float:
-            return draft
+    def _selected(self, build: VariantBuild) -> VariantBuild:
+        """The build, with its error before anything is calibrated if what it would keep in float is not there."""
+        if build.error or build.variant is None or not build.variant.keep_float:
+            return build
         try:
-            select(flatbuffer.load(self._float32), draft.variant.keep_float)
+            select(flatbuffer.load(self._float32), build.variant.keep_float)
         except RecipeError as error:
-            return replace(draft, error=error)
-        return draft
+            return replace(build, error=error)
+        return build
 
-    def _checked_base(self, source: Source) -> Base:
+    def _checked_base(self, source: Source) -> Float32Baseline:
         check = Task(
             f"check {BASE}", verify.verify, (self._float32, self.recipe.base, source.prepared), EvaluationError
         )
-        return Base(self._float32, self.workers.run(check).value.violations)
+        return Float32Baseline(self._float32, self.workers.run(check).value.violations)
 
-    def _kept(self, source: Source, drafts: Sequence[Draft]) -> tuple[Gathered, Calibrated] | None:
+    def _kept(self, source: Source, builds: Sequence[VariantBuild]) -> tuple[Gathered, Calibrated] | None:
         """What the samples were, and the ranges that they showed, where nothing has to read them again."""
         if source.lacking or not self._float32.exists():
             return None
@@ -127,9 +127,9 @@ class Maker:
         )
         if gathered is None or calibrated is None:
             return None
-        if not all(self._hybrids.is_kept(draft, self._float32, gathered) for draft in drafts):
+        if not all(self._hybrids.is_kept(build, self._float32, gathered) for build in builds):
             return None
-        asked = {Asked.by(draft.variant) for draft in drafts if draft.variant and _needs_ranges(draft)}
+        asked = {Asked.by(build.variant) for build in builds if build.variant and _needs_ranges(build)}
         is_done = calibrated.reason or all(one.is_plain or self._is_refined(one, gathered) for one in asked)
         return (gathered, calibrated) if is_done else None
 
@@ -149,7 +149,7 @@ class Maker:
         gathered = begun.gathered
         if gathered is None or isinstance(gathered, TflqError):
             return gathered
-        if all(draft.error for draft in begun.drafts if _needs_ranges(draft)):
+        if all(build.error for build in begun.builds if _needs_ranges(build)):
             return None
         try:
             if (elsewhere := self._found_elsewhere(source)) is not None:
@@ -200,24 +200,26 @@ class Maker:
         found_by: FoundBy = "TensorFlow's calibrator" if chosen.reason else "observation"
         return Calibrations(gathered, calibrated.model, chosen, found_by, calibrated)
 
-    def convert(self, source: Source, begun: Begun, calibrations: Calibrations | TflqError | None) -> list[Draft]:
+    def convert(
+        self, source: Source, begun: Begun, calibrations: Calibrations | TflqError | None
+    ) -> list[VariantBuild]:
         """A file for every variant that can be made."""
-        begun = replace(begun, drafts=self._hybrids.corrected(begun))
-        waiting = [draft for draft in begun.drafts if _needs_ranges(draft)]
+        begun = replace(begun, builds=self._hybrids.corrected(begun))
+        waiting = [build for build in begun.builds if _needs_ranges(build)]
         if isinstance(calibrations, TflqError):
-            return [replace(draft, error=calibrations) if draft in waiting else draft for draft in begun.drafts]
+            return [replace(build, error=calibrations) if build in waiting else build for build in begun.builds]
         if calibrations is not None:
-            calibrations = self.refine(calibrations, [draft.variant for draft in waiting if draft.variant])
-            waiting = [_with_refinement(draft, calibrations) for draft in waiting]
+            calibrations = self.refine(calibrations, [build.variant for build in waiting if build.variant])
+            waiting = [_with_refinement(build, calibrations) for build in waiting]
 
-        def task(draft: Draft) -> Task[Any]:
-            return self.making(draft, source, calibrations)
+        def task(build: VariantBuild) -> Task[Any]:
+            return self.making(build, source, calibrations)
 
         made = {
-            draft.name: draft if draft.error else replace(draft, path=self.path(draft), kept=kept or ())
-            for draft, kept in each(self.workers, waiting, task, self.jobs)
+            build.name: build if build.error else replace(build, path=self.path(build), kept_in_float=kept or ())
+            for build, kept in run_for_each(self.workers, waiting, task, self.jobs)
         }
-        return [made.get(draft.name, draft) for draft in begun.drafts]
+        return [made.get(build.name, build) for build in begun.builds]
 
     def refine(self, calibrations: Calibrations, variants: Sequence[Mode]) -> Calibrations:
         """With what those variants are quantized from, where they ask for more than the float32 file as it is."""
@@ -234,16 +236,16 @@ class Maker:
         found = Refiner(base, calibrations.gathered, calibrator, self.recipe_cache, self.made).find(variants)
         return replace(calibrations, refined={**calibrations.refined, **found})
 
-    def making(self, draft: Draft, source: Source, calibrations: Calibrations | None) -> Task[Any]:
-        """What makes the draft's file, from ranges where its mode takes any; some tell which ops were kept in float."""
-        assert draft.variant is not None
-        stage, path = _stage(draft.name), self.path(draft)
-        if calibrations is None or not draft.variant.needs_ranges or self.has_ranges_of_its_own:
-            return self._conversion(draft, source, path)
+    def making(self, build: VariantBuild, source: Source, calibrations: Calibrations | None) -> Task[Any]:
+        """What makes the build's file, from ranges where its mode takes any; some tell which ops were kept in float."""
+        assert build.variant is not None
+        stage, path = _stage(build.name), self.path(build)
+        if calibrations is None or not build.variant.needs_ranges or self.has_ranges_of_its_own:
+            return self._conversion(build, source, path)
         if calibrations.chosen:
-            arguments = (calibrations.candidate(draft.variant), draft.variant, path)
+            arguments = (calibrations.candidate(build.variant), build.variant, path)
             return Task(stage, refine.quantize, arguments, ConversionError)
-        public = (source.prepared, draft.variant, path, calibrations.gathered.samples)
+        public = (source.prepared, build.variant, path, calibrations.gathered.samples)
         return Task(stage, convert.convert_publicly, public, ConversionError, remedy=CRASH_REMEDY)
 
     @cached_property
@@ -259,33 +261,33 @@ class Maker:
     def _hybrids(self) -> Hybrids:
         return Hybrids(self.folder, self.workers, self.jobs, self.recipe_cache)
 
-    def path(self, draft: Draft) -> Path:
-        return self.folder / file_name(self.recipe, draft.name)
+    def path(self, build: VariantBuild) -> Path:
+        return self.folder / file_name(self.recipe, build.name)
 
-    def _is_base(self, draft: Draft) -> bool:
-        base, variant = self.recipe.base, draft.variant
+    def _is_base(self, build: VariantBuild) -> bool:
+        base, variant = self.recipe.base, build.variant
         asked = ("mode", "allow_custom_ops", "select_tf_ops")
         return all(getattr(variant, key) == getattr(base, key) for key in asked)
 
 
-def make(maker: Maker, source: Source) -> list[Draft]:
+def make(maker: Maker, source: Source) -> list[VariantBuild]:
     """All files of that source, where the maker works."""
     begun = maker.begin(source, makes_variants=True)
     return maker.convert(source, begun, maker.calibrate(source, begun))
 
 
-def _with_refinement(draft: Draft, calibrations: Calibrations) -> Draft:
-    """The draft with what its variant asks for, or with the error that this ended in."""
-    assert draft.variant is not None
-    refined = calibrations.refined.get(Asked.by(draft.variant))
+def _with_refinement(build: VariantBuild, calibrations: Calibrations) -> VariantBuild:
+    """The build with what its variant asks for, or with the error that this ended in."""
+    assert build.variant is not None
+    refined = calibrations.refined.get(Asked.by(build.variant))
     if isinstance(refined, TflqError):
-        return replace(draft, error=draft.error or refined)
-    return replace(draft, refinement=refined.refinement) if refined else draft
+        return replace(build, error=build.error or refined)
+    return replace(build, refinement=refined.refinement) if refined else build
 
 
 def _stage(name: str) -> str:
     return f"convert {name}"
 
 
-def _needs_ranges(draft: Draft) -> bool:
-    return draft.variant is not None and draft.variant.needs_ranges
+def _needs_ranges(build: VariantBuild) -> bool:
+    return build.variant is not None and build.variant.needs_ranges

@@ -14,13 +14,13 @@ from tflq.refine import Refinement, Rung
 from tflq.stages.recipe_cache import RecipeCache
 from tflq.stages.refine import FIT
 from tflq.stages.state import Begun
-from tflq.stages.variant_build import Draft
+from tflq.stages.variant_build import VariantBuild
 from tflq.worker import Failed, Task, Workers
 
 
-def reads_samples(draft: Draft) -> bool:
+def reads_samples(build: VariantBuild) -> bool:
     """Whether its file is made without samples, and may be corrected by them."""
-    variant = draft.variant
+    variant = build.variant
     return variant is not None and variant.reads_samples and not variant.needs_ranges
 
 
@@ -31,63 +31,63 @@ class Hybrids:
     jobs: int
     recipe_cache: RecipeCache
 
-    def is_kept(self, draft: Draft, float32: Path, gathered: Gathered) -> bool:
-        """Whether no samples are needed for the draft's file, or what they make of it was kept."""
-        return not reads_samples(draft) or self._found(draft, float32, gathered) is not None
+    def is_kept(self, build: VariantBuild, float32: Path, gathered: Gathered) -> bool:
+        """Whether no samples are needed for the build's file, or what they make of it was kept."""
+        return not reads_samples(build) or self._found(build, float32, gathered) is not None
 
-    def corrected(self, begun: Begun) -> tuple[Draft, ...]:
-        """All drafts, the files of those that ask for it corrected in place; as they are where there are no samples.
+    def corrected(self, begun: Begun) -> tuple[VariantBuild, ...]:
+        """All builds, the files of those that ask for it corrected in place; as they are where there are no samples.
 
-        What cannot be tried is an error of a draft that demands it, and is told of any other.
+        What cannot be tried is an error of a build that demands it, and is told of any other.
         """
         gathered = begun.gathered
-        asking = [draft for draft in begun.drafts if reads_samples(draft) and draft.path]
+        asking = [build for build in begun.builds if reads_samples(build) and build.path]
         if gathered is None:
-            return begun.drafts
+            return begun.builds
         if isinstance(gathered, TflqError):
-            new = {draft.name: _unchanged(draft, gathered) for draft in asking}
+            new = {build.name: _unchanged(build, gathered) for build in asking}
         else:
             new = self._corrected(asking, begun.float32.path, gathered)
-        return tuple(new.get(draft.name, draft) for draft in begun.drafts)
+        return tuple(new.get(build.name, build) for build in begun.builds)
 
-    def _corrected(self, drafts: Sequence[Draft], float32: Path, gathered: Gathered) -> dict[str, Draft]:
-        done: dict[str, Draft] = {}
-        for draft in drafts:
-            if draft.path and (found := self._found(draft, float32, gathered)):
-                found[0].replace(draft.path)
-                done[draft.name] = replace(draft, refinement=found[1])
-        rest = [draft for draft in drafts if draft.name not in done]
-        outcomes = self.workers.run_all([_correcting(draft, float32, gathered) for draft in rest], self.jobs)
-        for draft, outcome in zip(rest, outcomes, strict=True):
-            after = replace(draft, seconds=draft.seconds + outcome.seconds)
+    def _corrected(self, builds: Sequence[VariantBuild], float32: Path, gathered: Gathered) -> dict[str, VariantBuild]:
+        done: dict[str, VariantBuild] = {}
+        for build in builds:
+            if build.path and (found := self._found(build, float32, gathered)):
+                found[0].replace(build.path)
+                done[build.name] = replace(build, refinement=found[1])
+        rest = [build for build in builds if build.name not in done]
+        outcomes = self.workers.run_all([_correcting(build, float32, gathered) for build in rest], self.jobs)
+        for build, outcome in zip(rest, outcomes, strict=True):
+            after = replace(build, seconds=build.seconds + outcome.seconds)
             if isinstance(outcome, Failed):
-                done[draft.name] = _unchanged(after, outcome.error)
-            elif draft.path and draft.variant:
-                done[draft.name] = replace(after, refinement=outcome.value)
-                key = float32, gathered, draft.variant
-                self.recipe_cache.save_corrected((draft.path, outcome.value), key, self._new())
+                done[build.name] = _unchanged(after, outcome.error)
+            elif build.path and build.variant:
+                done[build.name] = replace(after, refinement=outcome.value)
+                key = float32, gathered, build.variant
+                self.recipe_cache.save_corrected((build.path, outcome.value), key, self._new())
         return done
 
-    def _found(self, draft: Draft, float32: Path, gathered: Gathered) -> tuple[Path, Refinement] | None:
-        assert draft.variant is not None
-        return self.recipe_cache.load_corrected((float32, gathered, draft.variant), self._new())
+    def _found(self, build: VariantBuild, float32: Path, gathered: Gathered) -> tuple[Path, Refinement] | None:
+        assert build.variant is not None
+        return self.recipe_cache.load_corrected((float32, gathered, build.variant), self._new())
 
     def _new(self) -> Path:
         return self.folder / uuid.uuid4().hex
 
 
-def _correcting(draft: Draft, float32: Path, gathered: Gathered) -> Task[Refinement]:
+def _correcting(build: VariantBuild, float32: Path, gathered: Gathered) -> Task[Refinement]:
     fitted, held = refine.held_back(gathered.samples.number_of_calls)
     data = gathered.samples, fitted[:: -(-len(fitted) // FIT)], held
-    arguments = (float32, draft.path, data, _demands(draft))
-    return Task(f"correct the biases of {draft.name}", refine.correct_biases, arguments, ConversionError)
+    arguments = (float32, build.path, data, _demands(build))
+    return Task(f"correct the biases of {build.name}", refine.correct_biases, arguments, ConversionError)
 
 
-def _demands(draft: Draft) -> bool:
-    return draft.variant is not None and draft.variant.bias_correction == "on"
+def _demands(build: VariantBuild) -> bool:
+    return build.variant is not None and build.variant.bias_correction == "on"
 
 
-def _unchanged(draft: Draft, error: TflqError) -> Draft:
-    if _demands(draft):
-        return replace(draft, error=error, path=None)
-    return replace(draft, refinement=Refinement(Rung(), (), 0, (), str(error)))
+def _unchanged(build: VariantBuild, error: TflqError) -> VariantBuild:
+    if _demands(build):
+        return replace(build, error=error, path=None)
+    return replace(build, refinement=Refinement(Rung(), (), 0, (), str(error)))

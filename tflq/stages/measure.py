@@ -16,7 +16,7 @@ from tflq.result import Weighed
 from tflq.sources import Prepared
 from tflq.stages.recipe_cache import RecipeCache
 from tflq.stages.state import Begun
-from tflq.stages.variant_build import Draft, each
+from tflq.stages.variant_build import VariantBuild, run_for_each
 from tflq.verify import Verified
 from tflq.worker import Done, Failed, Task, Workers
 
@@ -44,45 +44,48 @@ class Judge:
             calibrated_with=frozenset(begun.gathered.hashes if isinstance(begun.gathered, Gathered) else ()),
         )
 
-    def verify(self, drafts: Sequence[Draft], source: Prepared) -> list[Draft]:
+    def verify(self, builds: Sequence[VariantBuild], source: Prepared) -> list[VariantBuild]:
         """Each file read back and held to its contract."""
 
-        def task(draft: Draft) -> Task[Verified]:
-            arguments = (draft.path, draft.variant, source, draft.kept)
-            return Task(f"check {draft.name}", verify.verify, arguments, EvaluationError)
+        def task(build: VariantBuild) -> Task[Verified]:
+            arguments = (build.path, build.variant, source, build.kept_in_float)
+            return Task(f"check {build.name}", verify.verify, arguments, EvaluationError)
 
         return [
-            replace(d, verified=d.verified or verified) for d, verified in each(self.workers, drafts, task, self.jobs)
+            replace(d, verified=d.verified or verified)
+            for d, verified in run_for_each(self.workers, builds, task, self.jobs)
         ]
 
-    def weigh(self, drafts: Sequence[Draft]) -> list[Draft]:
+    def weigh(self, builds: Sequence[VariantBuild]) -> list[VariantBuild]:
         """What pruning and clustering are for: zeros and distinct values of each file, and its size over the wire."""
         if not {"prune", "cluster"} & set(self.recipe.techniques):
-            return list(drafts)
+            return list(builds)
 
-        def task(draft: Draft) -> Task[Weighed]:
-            return Task(f"weigh {draft.name}", verify.weigh, (draft.path,), EvaluationError)
+        def task(build: VariantBuild) -> Task[Weighed]:
+            return Task(f"weigh {build.name}", verify.weigh, (build.path,), EvaluationError)
 
-        return [replace(draft, weighed=weighed) for draft, weighed in each(self.workers, drafts, task, self.jobs)]
+        return [
+            replace(build, compression=weighed) for build, weighed in run_for_each(self.workers, builds, task, self.jobs)
+        ]
 
-    def try_out(self, drafts: Sequence[Draft], probe: Probe, source: Prepared) -> list[Draft]:
+    def try_out(self, builds: Sequence[VariantBuild], probe: Probe, source: Prepared) -> list[VariantBuild]:
         """Each file run once, in a process of its own, since a bad file can kill it."""
 
-        def task(draft: Draft) -> Task[None]:
-            arguments = (draft.path, probe.arrays, source.batch is None)
-            return Task(f"try {draft.name}", verify.try_out, arguments, EvaluationError)
+        def task(build: VariantBuild) -> Task[None]:
+            arguments = (build.path, probe.arrays, source.batch is None)
+            return Task(f"try {build.name}", verify.try_out, arguments, EvaluationError)
 
-        return [draft for draft, _ in each(self.workers, drafts, task, self.jobs)]
+        return [build for build, _ in run_for_each(self.workers, builds, task, self.jobs)]
 
     def measure(
-        self, drafts: Sequence[Draft], probe: Probe, plan: Plan
-    ) -> tuple[list[Draft], Record | TflqError, Record | TflqError]:
+        self, builds: Sequence[VariantBuild], probe: Probe, plan: Plan
+    ) -> tuple[list[VariantBuild], Record | TflqError, Record | TflqError]:
         """Each file over all samples, the float32 file, and the source itself as TensorFlow runs it.
 
         The files are measured in one pass together, or one by one where that fails. An error of the float32 file is
         that of all, since nothing can be compared then.
         """
-        able = [draft for draft in drafts if not draft.error]
+        able = [build for build in builds if not build.error]
         original: Record | TflqError | None = self.recipe_cache.load_answers(
             plan.float32, plan.source, self.folder / "kept answers"
         )
@@ -90,12 +93,12 @@ class Judge:
         together, *source = self._records(probe, plans if original is None else {"measure": plans["measure"]})
         original = original or self._original(source[0], plan)
         if not isinstance(together, TflqError):
-            measured = [_with_record(d, together[d.name]) if d in able else d for d in drafts]
+            measured = [_with_record(d, together[d.name]) if d in able else d for d in builds]
             return measured, together[FLOAT32], original
         (base,) = self._records(probe, {"measure float32, the base line": plan})
         if isinstance(base, TflqError):
-            return [_with_record(d, base) if d in able else d for d in drafts], base, base
-        return [self._alone(d, probe, plan) if d in able else d for d in drafts], base[FLOAT32], original
+            return [_with_record(d, base) if d in able else d for d in builds], base, base
+        return [self._alone(d, probe, plan) if d in able else d for d in builds], base[FLOAT32], original
 
     def _original(self, records: dict[str, Record] | TflqError, plan: Plan) -> Record | TflqError:
         if isinstance(records, TflqError):
@@ -103,9 +106,9 @@ class Judge:
         self.recipe_cache.save_answers(records[SOURCE], (plan.float32, plan.source), self.folder / "new answers")
         return records[SOURCE]
 
-    def _alone(self, draft: Draft, probe: Probe, plan: Plan) -> Draft:
-        (records,) = self._records(probe, {f"measure {draft.name}": replace(plan, files=_files([draft]))})
-        return _with_record(draft, records if isinstance(records, TflqError) else records[draft.name])
+    def _alone(self, build: VariantBuild, probe: Probe, plan: Plan) -> VariantBuild:
+        (records,) = self._records(probe, {f"measure {build.name}": replace(plan, files=_files([build]))})
+        return _with_record(build, records if isinstance(records, TflqError) else records[build.name])
 
     def _records(self, probe: Probe, plans: Mapping[str, Plan]) -> list[dict[str, Record] | TflqError]:
         """For each stage and its plan what was measured, sharded over workers; the stages run side by side."""
@@ -121,17 +124,17 @@ class Judge:
             name = stage if count == 1 else f"{stage}, part {first + 1}"
             yield Task(name, evaluate.measure, (plan, probe.indices[first::count]), EvaluationError)
 
-    def time(self, drafts: Sequence[Draft], probe: Probe) -> list[Draft]:
+    def time(self, builds: Sequence[VariantBuild], probe: Probe) -> list[VariantBuild]:
         """The latency of each file, one after the other, so that none is disturbed by another."""
         settings = self.recipe.latency
         if settings == "off":
-            return list(drafts)
+            return list(builds)
 
-        def task(draft: Draft) -> Task[Latency]:
-            arguments = (draft.path, probe.arrays, (settings.runs, settings.warmup, settings.threads))
-            return Task(f"time {draft.name}", evaluate.time, arguments, EvaluationError)
+        def task(build: VariantBuild) -> Task[Latency]:
+            arguments = (build.path, probe.arrays, (settings.runs, settings.warmup, settings.threads))
+            return Task(f"time {build.name}", evaluate.time, arguments, EvaluationError)
 
-        return [replace(draft, latency=latency) for draft, latency in each(self.workers, drafts, task, 1)]
+        return [replace(build, latency=latency) for build, latency in run_for_each(self.workers, builds, task, 1)]
 
 
 def _merged(outcomes: Sequence[Done[dict[str, Record]] | Failed]) -> dict[str, Record] | TflqError:
@@ -139,9 +142,9 @@ def _merged(outcomes: Sequence[Done[dict[str, Record]] | Failed]) -> dict[str, R
     return failed[0] if failed else evaluate.merge([outcome.get() for outcome in outcomes])
 
 
-def _files(drafts: Sequence[Draft]) -> dict[str, Path]:
-    return {draft.name: draft.path for draft in drafts if draft.path}
+def _files(builds: Sequence[VariantBuild]) -> dict[str, Path]:
+    return {build.name: build.path for build in builds if build.path}
 
 
-def _with_record(draft: Draft, record: Record | TflqError) -> Draft:
-    return replace(draft, error=record) if isinstance(record, TflqError) else replace(draft, record=record)
+def _with_record(build: VariantBuild, record: Record | TflqError) -> VariantBuild:
+    return replace(build, error=record) if isinstance(record, TflqError) else replace(build, record=record)

@@ -13,7 +13,7 @@ from tflq.modes import Mode
 from tflq.refine import Asked, Candidate, Refined
 from tflq.result import FoundBy
 from tflq.sources import Prepared
-from tflq.stages.variant_build import Base, Draft
+from tflq.stages.variant_build import Float32Baseline, VariantBuild
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Source:
 class Begun:
     """The float32 file, the variants that need no ranges, and the samples to go on with."""
 
-    float32: Base
+    float32: Float32Baseline
     probe: Probe
-    drafts: tuple[Draft, ...]
+    builds: tuple[VariantBuild, ...]
     gathered: Gathered | TflqError | None
     """None where no variant takes ranges."""
     calibrated: Calibrated | None

@@ -12,45 +12,47 @@ from tflq.sources import Prepared
 from tflq.stages.build import Maker, make
 from tflq.stages.recipe_cache import RecipeCache
 from tflq.stages.state import Source
-from tflq.stages.variant_build import Draft, each
+from tflq.stages.variant_build import VariantBuild, run_for_each
 from tflq.trainer import Pupil
 from tflq.worker import Done, Failed, Task
 
 
 def with_trained(
-    drafts: Sequence[Draft], maker: Maker, source: Source, outcome: Done[Pupil] | Failed | None
-) -> list[Draft]:
-    """The drafts, and in the recipe's order a file for every trained variant that can be made."""
-    waiting = [Draft(variant, variant.name) for variant in maker.recipe.variants if variant.trained]
+    builds: Sequence[VariantBuild], maker: Maker, source: Source, outcome: Done[Pupil] | Failed | None
+) -> list[VariantBuild]:
+    """The builds, and in the recipe's order a file for every trained variant that can be made."""
+    waiting = [VariantBuild(variant, variant.name) for variant in maker.recipe.variants if variant.trained]
     if outcome is None or not waiting:
-        return list(drafts)
+        return list(builds)
     if isinstance(outcome, Failed):
-        made = [replace(draft, error=outcome.error) for draft in waiting]
+        made = [replace(build, error=outcome.error) for build in waiting]
     else:
-        learned = [draft for draft in waiting if draft.variant and draft.variant.mode in LEARNED]
-        others = [draft for draft in waiting if draft not in learned]
+        learned = [build for build in waiting if build.variant and build.variant.mode in LEARNED]
+        others = [build for build in waiting if build not in learned]
         pupil = outcome.value
         made = [*_learned(maker, learned, pupil.quantized), *_others(maker, source, others, pupil.floating)]
     names = [variant.name for variant in maker.recipe.variants]
-    return sorted([*drafts, *made], key=lambda draft: names.index(draft.name))
+    return sorted([*builds, *made], key=lambda build: names.index(build.name))
 
 
-def _learned(maker: Maker, drafts: Sequence[Draft], quantized: Prepared | None) -> list[Draft]:
+def _learned(maker: Maker, builds: Sequence[VariantBuild], quantized: Prepared | None) -> list[VariantBuild]:
     """Those whose ranges were learned, so that no samples are needed."""
 
-    def task(draft: Draft) -> Task[None]:
-        arguments = (quantized, draft.variant, maker.path(draft))
-        return Task(f"convert {draft.name}", convert.convert, arguments, ConversionError)
+    def task(build: VariantBuild) -> Task[None]:
+        arguments = (quantized, build.variant, maker.path(build))
+        return Task(f"convert {build.name}", convert.convert, arguments, ConversionError)
 
-    made = each(maker.workers, drafts, task, maker.jobs)
-    return [replace(draft, path=None if draft.error else maker.path(draft)) for draft, _ in made]
+    made = run_for_each(maker.workers, builds, task, maker.jobs)
+    return [replace(build, path=None if build.error else maker.path(build)) for build, _ in made]
 
 
-def _others(maker: Maker, source: Source, drafts: Sequence[Draft], floating: Prepared | None) -> list[Draft]:
+def _others(
+    maker: Maker, source: Source, builds: Sequence[VariantBuild], floating: Prepared | None
+) -> list[VariantBuild]:
     """Those of the model as pruning or clustering left it, with ranges of its own."""
-    if not drafts or floating is None:
+    if not builds or floating is None:
         return []
-    variants = tuple(draft.variant.model_copy(update={"trained": False}) for draft in drafts if draft.variant)
+    variants = tuple(build.variant.model_copy(update={"trained": False}) for build in builds if build.variant)
     folder = maker.folder / "floating"
     (folder / "source").mkdir(parents=True)
     recipe = maker.recipe.model_copy(update={"variants": variants})
@@ -58,5 +60,5 @@ def _others(maker: Maker, source: Source, drafts: Sequence[Draft], floating: Pre
     try:
         made = make(own, Source(floating, source.lacking))
     except TflqError as error:
-        return [replace(draft, error=error) for draft in drafts]
-    return [replace(new, variant=old.variant) for new, old in zip(made, drafts, strict=True)]
+        return [replace(build, error=error) for build in builds]
+    return [replace(new, variant=old.variant) for new, old in zip(made, builds, strict=True)]

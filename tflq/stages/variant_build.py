@@ -22,19 +22,19 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Draft:
+class VariantBuild:
     """A variant on its way: what it has become so far, or the error that ended it."""
 
     variant: Mode | None
     """None for a file that was made elsewhere."""
     name: str
     path: Path | None = None
-    kept: tuple[int, ...] = ()
+    kept_in_float: tuple[int, ...] = ()
     """The ops of the file that are in float because keep_float names them."""
     refinement: Refinement | None = None
     """What was done before it was quantized; None where nothing was asked for."""
     verified: Verified | None = None
-    weighed: Weighed | None = None
+    compression: Weighed | None = None
     record: Record | None = None
     latency: Latency | None = None
     error: TflqError | None = None
@@ -42,32 +42,32 @@ class Draft:
     is_reproduced: bool | None = None
     """Whether it came out the same when it was made again; None where it was not."""
 
-    def after(self, outcome: Done[T] | Failed) -> Draft:
-        """The draft, with the time that a stage took, and its error if it failed."""
+    def with_outcome(self, outcome: Done[T] | Failed) -> VariantBuild:
+        """The build, with the time that a stage took, and its error if it failed."""
         seconds = self.seconds + outcome.seconds
         return replace(self, seconds=seconds, error=outcome.error if isinstance(outcome, Failed) else None)
 
 
 @dataclass(frozen=True)
-class Base:
+class Float32Baseline:
     """The float32 file that all others are compared with, which is not among the variants unless asked for."""
 
     path: Path
     violations: tuple[Violation, ...]
 
 
-def each(
-    workers: Workers, drafts: Sequence[Draft], task: Callable[[Draft], Task[T]], jobs: int
-) -> list[tuple[Draft, T | None]]:
-    """Run a task for every draft that has no error yet: the drafts, with its error or its time, and results."""
-    able = [draft for draft in drafts if not draft.error]
-    made = workers.run_all([task(draft) for draft in able], jobs)
-    outcomes = dict(zip([draft.name for draft in able], made, strict=True))
-    after: list[tuple[Draft, T | None]] = []
-    for draft in drafts:
-        outcome = outcomes.get(draft.name)
+def run_for_each(
+    workers: Workers, builds: Sequence[VariantBuild], task: Callable[[VariantBuild], Task[T]], jobs: int
+) -> list[tuple[VariantBuild, T | None]]:
+    """Run a task for every build that has no error yet: the builds, with its error or its time, and results."""
+    able = [build for build in builds if not build.error]
+    made = workers.run_all([task(build) for build in able], jobs)
+    outcomes = dict(zip([build.name for build in able], made, strict=True))
+    after: list[tuple[VariantBuild, T | None]] = []
+    for build in builds:
+        outcome = outcomes.get(build.name)
         value = outcome.value if isinstance(outcome, Done) else None
-        after.append((draft.after(outcome) if outcome else draft, value))
+        after.append((build.with_outcome(outcome) if outcome else build, value))
     return after
 
 

@@ -21,7 +21,7 @@ from tflq.pipeline import Settings
 from tflq.recipe import Gates, Recipe, check_source
 from tflq.refine import Asked as Refining
 from tflq.refine import Rung
-from tflq.stages import Calibrations, Draft, Judge, Maker, RecipeCache, Source
+from tflq.stages import Calibrations, Judge, Maker, RecipeCache, Source, VariantBuild
 from tflq.stages.recipe_cache import versions
 from tflq.trials.bars import Bar, bars
 from tflq.trials.figures import Figures
@@ -157,10 +157,10 @@ class Bench:
         return self.limits.seconds is not None and time.monotonic() - self._started > self.limits.seconds
 
     def _task(self, key: str, trial: Trial, on: Set) -> Task[Figures]:
-        draft = Draft(trial.variant, key[:16])
+        build = VariantBuild(trial.variant, key[:16])
         calibrations = self.calibrations(trial.ranges) if trial.variant.needs_ranges else None
-        make = self.maker.making(draft, self.source, calibrations)
-        arguments = (make, trial.variant, self.maker.path(draft), self.judging[on])
+        make = self.maker.making(build, self.source, calibrations)
+        arguments = (make, trial.variant, self.maker.path(build), self.judging[on])
         verb = "confirm" if on == CONFIRMING else TRY
         return Task(f"{verb} {trial.in_words} ({key[:6]})", attempt, arguments, make.error, make.remedy)
 
