@@ -33,8 +33,8 @@ import numpy as np
 
 def rows():
     here = pathlib.Path(__file__).parent
-    if not (here / "begun").exists():
-        (here / "begun").touch()
+    if not (here / "prepared_run").exists():
+        (here / "prepared_run").touch()
         time.sleep(3600)  # until the worker of the cluster is killed; nobody else comes here
     for row in np.random.default_rng(0).normal(0, 1, (12, 16)):
         yield {"x": row.astype(np.float32)}
@@ -118,7 +118,7 @@ def all_are_up_to_date(zoo: Path) -> bool:
 def wait_for_the_slow_one(zoo: Path, workers: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
     """The worker of the cluster whose process opened the dataset that never ends."""
     for _ in range(1200):
-        if (zoo.parent / "begun").exists():
+        if (zoo.parent / "prepared_run").exists():
             time.sleep(0.5)
             return next(worker for worker in workers if holds(worker.pid, zoo.parent / "build/slow/tflq.log"))
         time.sleep(0.1)

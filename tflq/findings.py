@@ -16,7 +16,7 @@ from tflq.recipe import Recipe
 from tflq.result import Baseline, Data, Measured, Ranging, Result, Run, Training, Variant
 from tflq.rules import Violation
 from tflq.scores import with_gains
-from tflq.stages import Begun, Calibrations, VariantBuild
+from tflq.stages import CalibrationResult, PreparedRun, VariantBuild
 from tflq.trainer import Pupil
 from tflq.worker import Done, Failed
 
@@ -27,11 +27,11 @@ class Evidence:
 
     recipe: Recipe
     plan: Plan
-    begun: Begun
+    prepared_run: PreparedRun
     base: Record | TflqError
     """The float32 file's answers."""
     source: Record | TflqError
-    calibrations: Calibrations | TflqError | None
+    calibration_result: CalibrationResult | TflqError | None
     notes: tuple[str, ...]
     trained: Done[Pupil] | Failed | None
 
@@ -56,10 +56,10 @@ def conclude(evidence: Evidence, builds: Sequence[VariantBuild], run: Run) -> Re
 
 
 def _warnings(evidence: Evidence) -> Iterator[str]:
-    recipe, calibrations = evidence.recipe, evidence.calibrations
+    recipe, calibration_result = evidence.recipe, evidence.calibration_result
     yield from recipes.warnings(recipe)
     yield from evidence.notes
-    for violation in evidence.begun.float32.violations:
+    for violation in evidence.prepared_run.float32.violations:
         if violation.severity == "error":
             yield f"the float32 base line: {violation.where} {violation.message}"
     if isinstance(evidence.source, TflqError) and evidence.source is not evidence.base:
@@ -68,8 +68,8 @@ def _warnings(evidence: Evidence) -> Iterator[str]:
     if recipe.calibration and gathered:
         yield from _fewer("calibration", recipe.calibration, len(gathered.rows))
         yield from oddities(gathered.summaries, recipe.inputs)
-    if isinstance(calibrations, Calibrations) and calibrations.chosen:
-        yield from calibrations.chosen.warnings
+    if isinstance(calibration_result, CalibrationResult) and calibration_result.chosen:
+        yield from calibration_result.chosen.warnings
     if recipe.evaluation and isinstance(evidence.base, Record):
         measured, familiar = len(evidence.base.is_finite), int(evidence.base.is_familiar.sum())
         yield from _fewer("evaluation", recipe.evaluation, measured)
@@ -85,10 +85,10 @@ def _unrefined(builds: Sequence[VariantBuild]) -> Iterator[str]:
 
 def _advice(evidence: Evidence, builds: Sequence[VariantBuild]) -> Iterator[str]:
     """What is worth a trial, unless it was tried and kept."""
-    calibrations = evidence.calibrations
+    calibration_result = evidence.calibration_result
     is_taken = any(build.refinement is not None and build.refinement.kept.mse for build in builds)
-    if isinstance(calibrations, Calibrations) and calibrations.chosen and not is_taken:
-        yield from calibrations.chosen.advice
+    if isinstance(calibration_result, CalibrationResult) and calibration_result.chosen and not is_taken:
+        yield from calibration_result.chosen.advice
 
 
 def _fewer(name: str, section: Calibration | Evaluation, used: int) -> Iterator[str]:
@@ -106,18 +106,18 @@ def _calibration(evidence: Evidence) -> Data | None:
 
 def _gathered(evidence: Evidence) -> Gathered | None:
     """The calibration samples, where they were of use."""
-    if isinstance(evidence.calibrations, Calibrations):
-        return evidence.calibrations.gathered
-    found = evidence.begun.gathered if evidence.calibrations is None else None
+    if isinstance(evidence.calibration_result, CalibrationResult):
+        return evidence.calibration_result.gathered
+    found = evidence.prepared_run.gathered if evidence.calibration_result is None else None
     return found if isinstance(found, Gathered) else None
 
 
 def _ranging(evidence: Evidence) -> Ranging | None:
-    calibrations, asked = evidence.calibrations, evidence.recipe.calibration
-    if not isinstance(calibrations, Calibrations) or asked is None:
+    calibration_result, asked = evidence.calibration_result, evidence.recipe.calibration
+    if not isinstance(calibration_result, CalibrationResult) or asked is None:
         return None
     method = f"percentile {asked.ranges.percentile:g}" if isinstance(asked.ranges, Percentile) else asked.ranges
-    found_by, chosen = calibrations.found_by, calibrations.chosen
+    found_by, chosen = calibration_result.found_by, calibration_result.chosen
     if chosen is None:
         return Ranging(method, found_by, None, None, ())
     activations = len(next(iter(chosen.by_bits.values())))
@@ -126,7 +126,7 @@ def _ranging(evidence: Evidence) -> Ranging | None:
 
 def _evaluation(evidence: Evidence) -> Data:
     measured = len(evidence.base.is_finite) if isinstance(evidence.base, Record) else 0
-    return Data(str(evidence.recipe.measured_on.dataset), measured, evidence.begun.probe.total, ())
+    return Data(str(evidence.recipe.measured_on.dataset), measured, evidence.prepared_run.probe.total, ())
 
 
 def _baseline(evidence: Evidence) -> Baseline:

@@ -104,7 +104,7 @@ class Runner:
         return Latency(float(median), float(p90), len(milliseconds), self.threads, self.kernels())
 
     def _timed(self, fed: Arrays, count: int, seconds: float) -> list[float]:
-        """Milliseconds of each call; no new one is begun after that time, once there are three."""
+        """Milliseconds of each call; no new one is prepared_run after that time, once there are three."""
         milliseconds: list[float] = []
         while len(milliseconds) < count and (len(milliseconds) < 3 or sum(milliseconds) < seconds * 1000):
             start = time.perf_counter()

@@ -16,7 +16,7 @@ from tflq.recipe import Recipe, check_source, dump
 from tflq.report.machine import to_json
 from tflq.report.page import to_markdown
 from tflq.result import Result, Run, Stage
-from tflq.stages import Judge, Maker, RecipeCache, Source, VariantBuild, file_name, make, with_trained
+from tflq.stages import ConvertibleSource, Judge, Maker, RecipeCache, VariantBuild, file_name, make, with_trained
 from tflq.worker import Budget, Event, Finished, Listener, Workers, preload_tensorflow, processors
 
 LOG = "tflq.log"
@@ -58,21 +58,30 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         means = (recipe, folder, workers, settings.jobs, recipe_cache)
         maker, judge = Maker(*means), Judge(*means)
         source = maker.prepare()
-        begun = maker.begin(source, makes_variants=file is None)
-        calibrations = maker.calibrate(source, begun)
-        builds = [VariantBuild(None, file.name, file)] if file else maker.convert(source, begun, calibrations)
+        prepared_run = maker.begin(source, makes_variants=file is None)
+        calibration_result = maker.calibrate(source, prepared_run)
+        builds = (
+            [VariantBuild(None, file.name, file)] if file else maker.convert(source, prepared_run, calibration_result)
+        )
         if settings.verifies_reproducible:
             builds = _made_again(
                 builds, Maker(recipe, folder / "again", workers, 2 * settings.jobs, RecipeCache(recipe))
             )
         trained = None if file else trainer.train(recipe, source.prepared, folder, workers)
         builds = judge.verify(with_trained(builds, maker, source, trained), source.prepared)
-        builds = judge.weigh(judge.try_out(builds, begun.probe, source.prepared))
-        plan = judge.plan(source.prepared, begun)
-        builds, base, original = judge.measure(builds, begun.probe, plan)
-        builds = judge.time(builds, begun.probe)
+        builds = judge.weigh(judge.try_out(builds, prepared_run.probe, source.prepared))
+        plan = judge.plan(source.prepared, prepared_run)
+        builds, base, original = judge.measure(builds, prepared_run.probe, plan)
+        builds = judge.time(builds, prepared_run.probe)
         evidence = Evidence(
-            recipe, plan, begun, base, original, calibrations, (*_notes(source), *recipe_cache.notes), trained
+            recipe,
+            plan,
+            prepared_run,
+            base,
+            original,
+            calibration_result,
+            (*_notes(source), *recipe_cache.notes),
+            trained,
         )
         result = conclude(evidence, builds, Run(clock.seconds, workers.peak_rss_bytes, tuple(clock.stages)))
         if file is None:
@@ -92,11 +101,11 @@ def _made_again(builds: Sequence[VariantBuild], maker: Maker) -> list[VariantBui
     ]
 
 
-def _notes(source: Source) -> Iterator[str]:
-    if source.lacking:
+def _notes(source: ConvertibleSource) -> Iterator[str]:
+    if source.missing_api:
         yield (
             "this TensorFlow lacks what the fast path uses, so the public converter made every file, each with a"
-            f" calibration of its own: {source.lacking}"
+            f" calibration of its own: {source.missing_api}"
         )
 
 

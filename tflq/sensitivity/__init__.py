@@ -22,7 +22,7 @@ from tflq.sensitivity.outcome import Outcome
 from tflq.sensitivity.split import Split, split
 from tflq.sensitivity.sweep import Effect, Sweep
 from tflq.sensitivity.tensors import Activation, Loss, compare, first_bad, losses
-from tflq.stages import Calibrations, VariantBuild
+from tflq.stages import CalibrationResult, VariantBuild
 from tflq.strict import did_you_mean
 from tflq.trials import DECIDING, Bench, Figures, Limits, Spent, Trial, opened
 from tflq.worker import Task
@@ -76,10 +76,10 @@ def _studied(bench: Bench, variant: Mode, by: By) -> Outcome:
     trial = bench.decided(_relaxed(variant))
     select(bench.graph, variant.keep_float)  # which refuses what is not there, before anything is tried
     base = _base(bench, trial, variant.name)
-    graph, calibrations = bench.graph, bench.calibrations(trial.ranges, [trial.variant])
-    file = _file(bench, trial, calibrations)
-    tensors, halves = _measured(bench, _origin(calibrations, trial, bench), file)
-    evidence = _evidence(bench, trial, calibrations, tensors)
+    graph, calibration_result = bench.graph, bench.calibration_result(trial.ranges, [trial.variant])
+    file = _file(bench, trial, calibration_result)
+    tensors, halves = _measured(bench, _origin(calibration_result, trial, bench), file)
+    evidence = _evidence(bench, trial, calibration_result, tensors)
     sweep = Sweep(bench, trial, base)
     lost = tuple(losses(bench.float32, tensors))
     effects = sweep.run(_by_suspicion(_effects(evidence, by, tensors), lost), _leaky(evidence))
@@ -97,7 +97,9 @@ def _studied(bench: Bench, variant: Mode, by: By) -> Outcome:
         split=halves,
         effects=tuple(effects),
         remedies=tuple(sweep.others(list(_remedies(bench, trial)))),
-        notes=(*calibrations.chosen.warnings, *calibrations.chosen.advice) if calibrations.chosen else (),
+        notes=(*calibration_result.chosen.warnings, *calibration_result.chosen.advice)
+        if calibration_result.chosen
+        else (),
         types={operator.index: operator.type for operator in graph.subgraphs[0].operators},
         is_spent=sweep.is_spent,
     )
@@ -114,15 +116,15 @@ def _base(bench: Bench, trial: Trial, name: str) -> Figures:
     return whole.figures
 
 
-def _file(bench: Bench, trial: Trial, calibrations: Calibrations) -> Path:
+def _file(bench: Bench, trial: Trial, calibration_result: CalibrationResult) -> Path:
     build = VariantBuild(trial.variant, "quantized")
-    bench.maker.workers.run(bench.maker.making(build, bench.source, calibrations))
+    bench.maker.workers.run(bench.maker.making(build, bench.source, calibration_result))
     return bench.maker.path(build)
 
 
-def _origin(calibrations: Calibrations, trial: Trial, bench: Bench) -> Path:
+def _origin(calibration_result: CalibrationResult, trial: Trial, bench: Bench) -> Path:
     """The float32 file whose activations the variant's are: equalized where that one is."""
-    return calibrations.candidate(trial.variant).original if calibrations.chosen else bench.float32
+    return calibration_result.candidate(trial.variant).original if calibration_result.chosen else bench.float32
 
 
 def _measured(bench: Bench, float32: Path, file: Path) -> tuple[tuple[Activation, ...], Split]:
@@ -136,8 +138,10 @@ def _measured(bench: Bench, float32: Path, file: Path) -> tuple[tuple[Activation
     return one.get(), other.get()
 
 
-def _evidence(bench: Bench, trial: Trial, calibrations: Calibrations, tensors: tuple[Activation, ...]) -> Evidence:
-    chosen = calibrations.chosen
+def _evidence(
+    bench: Bench, trial: Trial, calibration_result: CalibrationResult, tensors: tuple[Activation, ...]
+) -> Evidence:
+    chosen = calibration_result.chosen
     ranges = chosen.by_bits[trial.variant.activation_bits] if chosen else ()
     found = bench.observed(trial.ranges).found
     return Evidence(

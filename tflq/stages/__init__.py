@@ -5,19 +5,19 @@ from __future__ import annotations
 from tflq.stages.build import Maker, make
 from tflq.stages.measure import Judge
 from tflq.stages.recipe_cache import FLOAT32, RecipeCache
-from tflq.stages.state import Begun, Calibrations, Source
+from tflq.stages.state import CalibrationResult, ConvertibleSource, PreparedRun
 from tflq.stages.trained import with_trained
 from tflq.stages.variant_build import Float32Baseline, VariantBuild, file_name
 
 __all__ = [
     "FLOAT32",
-    "Begun",
-    "Calibrations",
+    "CalibrationResult",
+    "ConvertibleSource",
     "Float32Baseline",
     "Judge",
     "Maker",
+    "PreparedRun",
     "RecipeCache",
-    "Source",
     "VariantBuild",
     "file_name",
     "make",

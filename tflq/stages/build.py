@@ -23,7 +23,7 @@ from tflq.stages.activation_ranges import CRASH_REMEDY, Calibrator, refuse_clipp
 from tflq.stages.dynamic_range import Hybrids, reads_samples
 from tflq.stages.recipe_cache import FLOAT32, RecipeCache
 from tflq.stages.refine import Made, Ranged, Refiner
-from tflq.stages.state import Begun, Calibrations, Source
+from tflq.stages.state import CalibrationResult, ConvertibleSource, PreparedRun
 from tflq.stages.variant_build import Float32Baseline, VariantBuild, file_name, run_for_each
 from tflq.worker import Done, Failed, Task, Workers
 
@@ -40,7 +40,7 @@ class Maker:
     recipe_cache: RecipeCache
     made: Made = field(default_factory=Made)
 
-    def prepare(self) -> Source:
+    def prepare(self) -> ConvertibleSource:
         """The float model with its one signature, as it was kept or read anew."""
         look: Task[Any] = Task("look at the converter", convert.missing, (), ConversionError)
         arguments = (self.recipe.model, self.recipe.inputs, self.folder / "source")
@@ -48,16 +48,16 @@ class Maker:
         kept = self.recipe_cache.load_float_model(self.folder / "source")
         looked, *done = self.workers.run_all([look] if kept else [look, read], self.jobs)
         lacking = str(looked.error) if isinstance(looked, Failed) else looked.value
-        return Source(kept or done[0].get(), lacking)
+        return ConvertibleSource(kept or done[0].get(), lacking)
 
-    def float_model(self, source: Source) -> Path:
+    def float_model(self, source: ConvertibleSource) -> Path:
         """The float32 file alone."""
         if not self._float32.exists():
             self.workers.run(self._conversion(VariantBuild(self.recipe.base, BASE), source, self._float32))
             self.recipe_cache.save_float_model(source.prepared, self.folder / "source")
         return self._float32
 
-    def begin(self, source: Source, makes_variants: bool) -> Begun:
+    def begin(self, source: ConvertibleSource, makes_variants: bool) -> PreparedRun:
         """All that needs nothing but the source, side by side; raises where nothing can be compared or measured."""
         builds = [VariantBuild(one, one.name) for one in self.recipe.variants if makes_variants and not one.trained]
         calibrates = any(_needs_ranges(build) for build in builds)
@@ -69,7 +69,7 @@ class Maker:
         if (base := done.get(_stage(BASE))) is not None:
             base.get()
             self.recipe_cache.save_float_model(source.prepared, self.folder / "source")
-        return Begun(
+        return PreparedRun(
             float32=self._checked_base(source),
             probe=probe,
             builds=tuple(self._selected(self._begun(build, done.get(_stage(build.name)))) for build in builds),
@@ -77,7 +77,9 @@ class Maker:
             calibrated=kept and kept[1],
         )
 
-    def _first_tasks(self, source: Source, builds: Sequence[VariantBuild], reads_samples: bool) -> Iterator[Task[Any]]:
+    def _first_tasks(
+        self, source: ConvertibleSource, builds: Sequence[VariantBuild], reads_samples: bool
+    ) -> Iterator[Task[Any]]:
         if not self._float32.exists():
             yield self._conversion(VariantBuild(self.recipe.base, BASE), source, self._float32)
         inputs, prepared = self.recipe.inputs, source.prepared
@@ -89,8 +91,8 @@ class Maker:
             if not _needs_ranges(build) and not self._is_base(build):
                 yield self._conversion(build, source, self.path(build))
 
-    def _conversion(self, build: VariantBuild, source: Source, target: Path) -> Task[Any]:
-        function = convert.convert_publicly if source.lacking else convert.convert
+    def _conversion(self, build: VariantBuild, source: ConvertibleSource, target: Path) -> Task[Any]:
+        function = convert.convert_publicly if source.missing_api else convert.convert
         arguments = (source.prepared, build.variant, target)
         return Task(_stage(build.name), function, arguments, ConversionError)
 
@@ -111,15 +113,15 @@ class Maker:
             return replace(build, error=error)
         return build
 
-    def _checked_base(self, source: Source) -> Float32Baseline:
+    def _checked_base(self, source: ConvertibleSource) -> Float32Baseline:
         check = Task(
             f"check {BASE}", verify.verify, (self._float32, self.recipe.base, source.prepared), EvaluationError
         )
         return Float32Baseline(self._float32, self.workers.run(check).value.violations)
 
-    def _kept(self, source: Source, builds: Sequence[VariantBuild]) -> tuple[Gathered, Calibrated] | None:
+    def _kept(self, source: ConvertibleSource, builds: Sequence[VariantBuild]) -> tuple[Gathered, Calibrated] | None:
         """What the samples were, and the ranges that they showed, where nothing has to read them again."""
-        if source.lacking or not self._float32.exists():
+        if source.missing_api or not self._float32.exists():
             return None
         gathered = self.recipe_cache.load_samples(source.prepared, self.folder / "kept samples")
         calibrated = (
@@ -138,37 +140,37 @@ class Maker:
         folder = self.folder / f"looked up {uuid.uuid4().hex}"
         return self.recipe_cache.load_refined((self._float32, gathered, asked), folder) is not None
 
-    def _gathered(self, outcome: Done[Gathered] | Failed, source: Source) -> Gathered | TflqError:
+    def _gathered(self, outcome: Done[Gathered] | Failed, source: ConvertibleSource) -> Gathered | TflqError:
         if isinstance(outcome, Failed):
             return outcome.error
         self.recipe_cache.save_samples(outcome.value, source.prepared, self.folder / "new samples")
         return outcome.value
 
-    def calibrate(self, source: Source, begun: Begun) -> Calibrations | TflqError | None:
+    def calibrate(self, source: ConvertibleSource, prepared_run: PreparedRun) -> CalibrationResult | TflqError | None:
         """The range of every activation, taken once for all variants; None where no variant takes any."""
-        gathered = begun.gathered
+        gathered = prepared_run.gathered
         if gathered is None or isinstance(gathered, TflqError):
             return gathered
-        if all(build.error for build in begun.builds if _needs_ranges(build)):
+        if all(build.error for build in prepared_run.builds if _needs_ranges(build)):
             return None
         try:
             if (elsewhere := self._found_elsewhere(source)) is not None:
-                return Calibrations(gathered, self._float32, None, elsewhere)
-            return self.choose(begun.calibrated or self.observe(gathered), gathered)
+                return CalibrationResult(gathered, self._float32, None, elsewhere)
+            return self.choose(prepared_run.calibrated or self.observe(gathered), gathered)
         except TflqError as error:
             return error
 
-    def _found_elsewhere(self, source: Source) -> FoundBy | None:
+    def _found_elsewhere(self, source: ConvertibleSource) -> FoundBy | None:
         """What else finds the ranges of this source, if anything; ConversionError where it has not the method asked."""
         assert self.recipe.calibration is not None
         method = self.recipe.calibration.method
         if self.has_ranges_of_its_own:
             refuse_clipping(method, "it holds fake quantization, so that it brings its ranges with it; write minmax")
             return "quantization-aware training"
-        if source.lacking:
+        if source.missing_api:
             refuse_clipping(
                 method,
-                f"this TensorFlow lacks what it takes to observe activations ({source.lacking}), so that the public"
+                f"this TensorFlow lacks what it takes to observe activations ({source.missing_api}), so that the public"
                 " converter has to find its ranges; write minmax, or install a TensorFlow that tflq knows",
             )
             return "the public converter"
@@ -185,7 +187,7 @@ class Maker:
         self.recipe_cache.save_ranges(found, (self._float32, gathered), self.folder / f"new ranges, {counting}")
         return found
 
-    def choose(self, calibrated: Calibrated, gathered: Gathered) -> Calibrations:
+    def choose(self, calibrated: Calibrated, gathered: Gathered) -> CalibrationResult:
         """The ranges by the recipe's method."""
         assert self.recipe.calibration is not None
         bits = sorted(
@@ -198,54 +200,66 @@ class Maker:
         arguments = (calibrated, gathered, self.recipe.calibration.method, bits)
         chosen = self.workers.run(Task("choose the ranges", calibrate.choose, arguments, ConversionError)).value
         found_by: FoundBy = "TensorFlow's calibrator" if chosen.reason else "observation"
-        return Calibrations(gathered, calibrated.model, chosen, found_by, calibrated)
+        return CalibrationResult(gathered, calibrated.model, chosen, found_by, calibrated)
 
     def convert(
-        self, source: Source, begun: Begun, calibrations: Calibrations | TflqError | None
+        self,
+        source: ConvertibleSource,
+        prepared_run: PreparedRun,
+        calibration_result: CalibrationResult | TflqError | None,
     ) -> list[VariantBuild]:
         """A file for every variant that can be made."""
-        begun = replace(begun, builds=self._hybrids.corrected(begun))
-        waiting = [build for build in begun.builds if _needs_ranges(build)]
-        if isinstance(calibrations, TflqError):
-            return [replace(build, error=calibrations) if build in waiting else build for build in begun.builds]
-        if calibrations is not None:
-            calibrations = self.refine(calibrations, [build.variant for build in waiting if build.variant])
-            waiting = [_with_refinement(build, calibrations) for build in waiting]
+        prepared_run = replace(prepared_run, builds=self._hybrids.corrected(prepared_run))
+        waiting = [build for build in prepared_run.builds if _needs_ranges(build)]
+        if isinstance(calibration_result, TflqError):
+            return [
+                replace(build, error=calibration_result) if build in waiting else build for build in prepared_run.builds
+            ]
+        if calibration_result is not None:
+            calibration_result = self.refine(calibration_result, [build.variant for build in waiting if build.variant])
+            waiting = [_with_refinement(build, calibration_result) for build in waiting]
 
         def task(build: VariantBuild) -> Task[Any]:
-            return self.making(build, source, calibrations)
+            return self.making(build, source, calibration_result)
 
         made = {
             build.name: build if build.error else replace(build, path=self.path(build), kept_in_float=kept or ())
             for build, kept in run_for_each(self.workers, waiting, task, self.jobs)
         }
-        return [made.get(build.name, build) for build in begun.builds]
+        return [made.get(build.name, build) for build in prepared_run.builds]
 
-    def refine(self, calibrations: Calibrations, variants: Sequence[Mode]) -> Calibrations:
+    def refine(self, calibration_result: CalibrationResult, variants: Sequence[Mode]) -> CalibrationResult:
         """With what those variants are quantized from, where they ask for more than the float32 file as it is."""
         assert self.recipe.calibration is not None
-        if calibrations.calibrated is None or calibrations.chosen is None or calibrations.chosen.reason:
-            why = calibrations.chosen.reason if calibrations.chosen else None
+        if (
+            calibration_result.calibrated is None
+            or calibration_result.chosen is None
+            or calibration_result.chosen.reason
+        ):
+            why = calibration_result.chosen.reason if calibration_result.chosen else None
             refused = ConversionError(
-                "bias_correction, rounding, equalization and headroom look at activations of the float32 file, which"
-                f" they cannot here, since {why or f'its ranges are those of {calibrations.found_by}'}: leave them out"
+                "bias_correction, rounding, equalization and headroom need the activations of the float32 model, which are"
+                f" not available: {why or f'its ranges come from {calibration_result.found_by}'}. Remove these keys or set"
+                " them to auto."
             )
-            return replace(calibrations, refined={Asked.by(one): refused for one in variants if is_demanded(one)})
+            return replace(calibration_result, refined={Asked.by(one): refused for one in variants if is_demanded(one)})
         calibrator = Calibrator(self.recipe.calibration, self.folder / "refined", self.workers, self.jobs)
-        base = Ranged(calibrations.calibrated, self.recipe.calibration.method)
-        found = Refiner(base, calibrations.gathered, calibrator, self.recipe_cache, self.made).find(variants)
-        return replace(calibrations, refined={**calibrations.refined, **found})
+        base = Ranged(calibration_result.calibrated, self.recipe.calibration.method)
+        found = Refiner(base, calibration_result.gathered, calibrator, self.recipe_cache, self.made).find(variants)
+        return replace(calibration_result, refined={**calibration_result.refined, **found})
 
-    def making(self, build: VariantBuild, source: Source, calibrations: Calibrations | None) -> Task[Any]:
+    def making(
+        self, build: VariantBuild, source: ConvertibleSource, calibration_result: CalibrationResult | None
+    ) -> Task[Any]:
         """What makes the build's file, from ranges where its mode takes any; some tell which ops were kept in float."""
         assert build.variant is not None
         stage, path = _stage(build.name), self.path(build)
-        if calibrations is None or not build.variant.needs_ranges or self.has_ranges_of_its_own:
+        if calibration_result is None or not build.variant.needs_ranges or self.has_ranges_of_its_own:
             return self._conversion(build, source, path)
-        if calibrations.chosen:
-            arguments = (calibrations.candidate(build.variant), build.variant, path)
+        if calibration_result.chosen:
+            arguments = (calibration_result.candidate(build.variant), build.variant, path)
             return Task(stage, refine.quantize, arguments, ConversionError)
-        public = (source.prepared, build.variant, path, calibrations.gathered.samples)
+        public = (source.prepared, build.variant, path, calibration_result.gathered.samples)
         return Task(stage, convert.convert_publicly, public, ConversionError, remedy=CRASH_REMEDY)
 
     @cached_property
@@ -270,16 +284,16 @@ class Maker:
         return all(getattr(variant, key) == getattr(base, key) for key in asked)
 
 
-def make(maker: Maker, source: Source) -> list[VariantBuild]:
+def make(maker: Maker, source: ConvertibleSource) -> list[VariantBuild]:
     """All files of that source, where the maker works."""
-    begun = maker.begin(source, makes_variants=True)
-    return maker.convert(source, begun, maker.calibrate(source, begun))
+    prepared_run = maker.begin(source, makes_variants=True)
+    return maker.convert(source, prepared_run, maker.calibrate(source, prepared_run))
 
 
-def _with_refinement(build: VariantBuild, calibrations: Calibrations) -> VariantBuild:
+def _with_refinement(build: VariantBuild, calibration_result: CalibrationResult) -> VariantBuild:
     """The build with what its variant asks for, or with the error that this ended in."""
     assert build.variant is not None
-    refined = calibrations.refined.get(Asked.by(build.variant))
+    refined = calibration_result.refined.get(Asked.by(build.variant))
     if isinstance(refined, TflqError):
         return replace(build, error=build.error or refined)
     return replace(build, refinement=refined.refinement) if refined else build

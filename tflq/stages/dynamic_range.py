@@ -13,7 +13,7 @@ from tflq.errors import ConversionError, TflqError
 from tflq.refine import Refinement, Rung
 from tflq.stages.recipe_cache import RecipeCache
 from tflq.stages.refine import FIT
-from tflq.stages.state import Begun
+from tflq.stages.state import PreparedRun
 from tflq.stages.variant_build import VariantBuild
 from tflq.worker import Failed, Task, Workers
 
@@ -35,20 +35,20 @@ class Hybrids:
         """Whether no samples are needed for the build's file, or what they make of it was kept."""
         return not reads_samples(build) or self._found(build, float32, gathered) is not None
 
-    def corrected(self, begun: Begun) -> tuple[VariantBuild, ...]:
+    def corrected(self, prepared_run: PreparedRun) -> tuple[VariantBuild, ...]:
         """All builds, the files of those that ask for it corrected in place; as they are where there are no samples.
 
         What cannot be tried is an error of a build that demands it, and is told of any other.
         """
-        gathered = begun.gathered
-        asking = [build for build in begun.builds if reads_samples(build) and build.path]
+        gathered = prepared_run.gathered
+        asking = [build for build in prepared_run.builds if reads_samples(build) and build.path]
         if gathered is None:
-            return begun.builds
+            return prepared_run.builds
         if isinstance(gathered, TflqError):
             new = {build.name: _unchanged(build, gathered) for build in asking}
         else:
-            new = self._corrected(asking, begun.float32.path, gathered)
-        return tuple(new.get(build.name, build) for build in begun.builds)
+            new = self._corrected(asking, prepared_run.float32.path, gathered)
+        return tuple(new.get(build.name, build) for build in prepared_run.builds)
 
     def _corrected(self, builds: Sequence[VariantBuild], float32: Path, gathered: Gathered) -> dict[str, VariantBuild]:
         done: dict[str, VariantBuild] = {}

@@ -15,7 +15,7 @@ from tflq.recipe import Recipe
 from tflq.result import Weighed
 from tflq.sources import Prepared
 from tflq.stages.recipe_cache import RecipeCache
-from tflq.stages.state import Begun
+from tflq.stages.state import PreparedRun
 from tflq.stages.variant_build import VariantBuild, run_for_each
 from tflq.verify import Verified
 from tflq.worker import Done, Failed, Task, Workers
@@ -32,16 +32,18 @@ class Judge:
     jobs: int
     recipe_cache: RecipeCache
 
-    def plan(self, source: Prepared, begun: Begun) -> Plan:
+    def plan(self, source: Prepared, prepared_run: PreparedRun) -> Plan:
         """What is measured on what, the files apart."""
         return Plan(
             evaluation=self.recipe.measured_on,
             inputs=self.recipe.inputs,
             source=source,
-            float32=begun.float32.path,
-            first=begun.probe.arrays,
+            float32=prepared_run.float32.path,
+            first=prepared_run.probe.arrays,
             files={},
-            calibrated_with=frozenset(begun.gathered.hashes if isinstance(begun.gathered, Gathered) else ()),
+            calibrated_with=frozenset(
+                prepared_run.gathered.hashes if isinstance(prepared_run.gathered, Gathered) else ()
+            ),
         )
 
     def verify(self, builds: Sequence[VariantBuild], source: Prepared) -> list[VariantBuild]:
@@ -65,7 +67,8 @@ class Judge:
             return Task(f"weigh {build.name}", verify.weigh, (build.path,), EvaluationError)
 
         return [
-            replace(build, compression=weighed) for build, weighed in run_for_each(self.workers, builds, task, self.jobs)
+            replace(build, compression=weighed)
+            for build, weighed in run_for_each(self.workers, builds, task, self.jobs)
         ]
 
     def try_out(self, builds: Sequence[VariantBuild], probe: Probe, source: Prepared) -> list[VariantBuild]:

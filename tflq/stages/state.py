@@ -17,16 +17,16 @@ from tflq.stages.variant_build import Float32Baseline, VariantBuild
 
 
 @dataclass(frozen=True)
-class Source:
+class ConvertibleSource:
     """The float model, and how it can be converted."""
 
     prepared: Prepared
-    lacking: str | None
+    missing_api: str | None
     """What the converter lacks of the inner parts that are used, if anything: then the public converter is."""
 
 
 @dataclass(frozen=True)
-class Begun:
+class PreparedRun:
     """The float32 file, the variants that need no ranges, and the samples to go on with."""
 
     float32: Float32Baseline
@@ -39,7 +39,7 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Calibrations:
+class CalibrationResult:
     """The samples, and what they showed."""
 
     gathered: Gathered

@@ -11,14 +11,14 @@ from tflq.modes import LEARNED
 from tflq.sources import Prepared
 from tflq.stages.build import Maker, make
 from tflq.stages.recipe_cache import RecipeCache
-from tflq.stages.state import Source
+from tflq.stages.state import ConvertibleSource
 from tflq.stages.variant_build import VariantBuild, run_for_each
 from tflq.trainer import Pupil
 from tflq.worker import Done, Failed, Task
 
 
 def with_trained(
-    builds: Sequence[VariantBuild], maker: Maker, source: Source, outcome: Done[Pupil] | Failed | None
+    builds: Sequence[VariantBuild], maker: Maker, source: ConvertibleSource, outcome: Done[Pupil] | Failed | None
 ) -> list[VariantBuild]:
     """The builds, and in the recipe's order a file for every trained variant that can be made."""
     waiting = [VariantBuild(variant, variant.name) for variant in maker.recipe.variants if variant.trained]
@@ -47,7 +47,7 @@ def _learned(maker: Maker, builds: Sequence[VariantBuild], quantized: Prepared |
 
 
 def _others(
-    maker: Maker, source: Source, builds: Sequence[VariantBuild], floating: Prepared | None
+    maker: Maker, source: ConvertibleSource, builds: Sequence[VariantBuild], floating: Prepared | None
 ) -> list[VariantBuild]:
     """Those of the model as pruning or clustering left it, with ranges of its own."""
     if not builds or floating is None:
@@ -58,7 +58,7 @@ def _others(
     recipe = maker.recipe.model_copy(update={"variants": variants})
     own = Maker(recipe, folder, maker.workers, maker.jobs, RecipeCache(recipe))
     try:
-        made = make(own, Source(floating, source.lacking))
+        made = make(own, ConvertibleSource(floating, source.missing_api))
     except TflqError as error:
         return [replace(build, error=error) for build in builds]
     return [replace(new, variant=old.variant) for new, old in zip(made, builds, strict=True)]

@@ -21,7 +21,7 @@ from tflq.pipeline import Settings
 from tflq.recipe import Gates, Recipe, check_source
 from tflq.refine import Asked as Refining
 from tflq.refine import Rung
-from tflq.stages import Calibrations, Judge, Maker, RecipeCache, Source, VariantBuild
+from tflq.stages import CalibrationResult, ConvertibleSource, Judge, Maker, RecipeCache, VariantBuild
 from tflq.stages.recipe_cache import versions
 from tflq.trials.bars import Bar, bars
 from tflq.trials.figures import Figures
@@ -62,7 +62,7 @@ class Bench:
     sets: Sets
     float32: Path
     maker: Maker
-    source: Source
+    source: ConvertibleSource
     judging: dict[Set, Judging]
     limits: Limits
     bars: tuple[Bar, ...]
@@ -74,7 +74,7 @@ class Bench:
     tried: dict[Set, dict[str, Tried]] = field(default_factory=lambda: {RANKING: {}, DECIDING: {}, CONFIRMING: {}})
     """What was asked for since this bench stands, in that order."""
     _observed: dict[str, Calibrated] = field(default_factory=dict)
-    _chosen: dict[str, Calibrations] = field(default_factory=dict)
+    _chosen: dict[str, CalibrationResult] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic)
 
     @property
@@ -86,7 +86,7 @@ class Bench:
     def is_observed(self) -> bool:
         """Whether the activations were observed from within, so that other ranges than minmax can be had."""
         assert self.recipe.calibration is not None
-        chosen = self.calibrations(self.recipe.calibration.ranges).chosen
+        chosen = self.calibration_result(self.recipe.calibration.ranges).chosen
         return chosen is not None and chosen.reason is None
 
     def run(self, trials: Sequence[Trial], on: Set = DECIDING) -> list[Tried]:
@@ -120,7 +120,7 @@ class Bench:
         missing = [key for key in trials if key not in found]
         ranged = [one for key in missing if (one := trials[key]).variant.needs_ranges]
         for method in {_told(one.ranges): one.ranges for one in ranged}.values():
-            self.calibrations(method, [one.variant for one in ranged if one.ranges == method])
+            self.calibration_result(method, [one.variant for one in ranged if one.ranges == method])
         refused = {key: error for key in missing if (error := self._refusal(trials[key]))}
         found.update({key: Tried(trials[key], None, error) for key, error in refused.items()})
         missing = [key for key in missing if key not in refused]
@@ -136,7 +136,7 @@ class Bench:
         """Why there is nothing to quantize for it, if so."""
         if not trial.variant.needs_ranges:
             return ""
-        refined = self.calibrations(trial.ranges).refined.get(Refining.by(trial.variant))
+        refined = self.calibration_result(trial.ranges).refined.get(Refining.by(trial.variant))
         return str(refined) if isinstance(refined, TflqError) else ""
 
     def decided(self, variant: Mode) -> Trial:
@@ -146,7 +146,7 @@ class Bench:
         trial = Trial(variant, asked.method)
         if not variant.needs_ranges:
             return trial
-        refined = self.calibrations(asked.ranges, [variant]).refined.get(Refining.by(variant))
+        refined = self.calibration_result(asked.ranges, [variant]).refined.get(Refining.by(variant))
         if isinstance(refined, TflqError):
             return trial
         kept = refined.refinement.kept if refined else Rung()
@@ -158,8 +158,8 @@ class Bench:
 
     def _task(self, key: str, trial: Trial, on: Set) -> Task[Figures]:
         build = VariantBuild(trial.variant, key[:16])
-        calibrations = self.calibrations(trial.ranges) if trial.variant.needs_ranges else None
-        make = self.maker.making(build, self.source, calibrations)
+        calibration_result = self.calibration_result(trial.ranges) if trial.variant.needs_ranges else None
+        make = self.maker.making(build, self.source, calibration_result)
         arguments = (make, trial.variant, self.maker.path(build), self.judging[on])
         verb = "confirm" if on == CONFIRMING else TRY
         return Task(f"{verb} {trial.in_words} ({key[:6]})", attempt, arguments, make.error, make.remedy)
@@ -170,7 +170,7 @@ class Bench:
         bars = [str(bar) for bar in self.judging[on].bars]
         return digest(self.identity, on, self.judging[on].held.digest, variant, *of_ranges, *bars)
 
-    def calibrations(self, ranges: Ranges, variants: Sequence[Mode] = ()) -> Calibrations:
+    def calibration_result(self, ranges: Ranges, variants: Sequence[Mode] = ()) -> CalibrationResult:
         """The ranges by what the recipe may ask for, and what those variants are quantized from; made once."""
         told, maker = _told(ranges), _calibrated_by(self.maker, "ranges", ranges)
         if told not in self._chosen:
@@ -185,7 +185,7 @@ class Bench:
 
     def observed(self, method: Method) -> Calibrated:
         """What those ranges are taken from."""
-        self.calibrations(method)
+        self.calibration_result(method)
         maker = _calibrated_by(self.maker, "ranges", method)
         assert maker.recipe.calibration is not None
         return self._observed[maker.recipe.calibration.counting]
@@ -238,8 +238,8 @@ def _bare(recipe: Recipe) -> Recipe:
 
 def _prepared(maker: Maker, limits: Limits) -> Bench:
     source, run = maker.prepare(), maker.workers.run
-    begun = maker.begin(source, makes_variants=False)
-    float32 = begun.float32.path
+    prepared_run = maker.begin(source, makes_variants=False)
+    float32 = prepared_run.float32.path
     _refuse(maker, source)
     most = len(spread(MOST, AFFORDED / multiply_adds(load(float32))))
     sets = run(Task("choose the samples", choose, (maker.recipe, most), DatasetError)).value
@@ -248,7 +248,9 @@ def _prepared(maker: Maker, limits: Limits) -> Bench:
     recipe = maker.recipe
     arguments = (recipe.calibration, recipe.inputs, source.prepared, maker.folder / "calibration")
     gathered = run(Task("read the calibration data", calibrate.gather, arguments, DatasetError)).value
-    plan = Judge(recipe, maker.folder, maker.workers, maker.jobs, maker.recipe_cache).plan(source.prepared, begun)
+    plan = Judge(recipe, maker.folder, maker.workers, maker.jobs, maker.recipe_cache).plan(
+        source.prepared, prepared_run
+    )
     wanted = bars(limits.gates, load(float32).size_bytes) if limits.gates else ()
     scoring = recipe.measured_on.model_dump_json(include={"label", "output", "metric"})
     return Bench(
@@ -266,9 +268,9 @@ def _prepared(maker: Maker, limits: Limits) -> Bench:
     )
 
 
-def _refuse(maker: Maker, source: Source) -> None:
-    if source.lacking:
-        raise ConversionError(f"trials quantize by what this TensorFlow lacks: {source.lacking}")
+def _refuse(maker: Maker, source: ConvertibleSource) -> None:
+    if source.missing_api:
+        raise ConversionError(f"trials quantize by what this TensorFlow lacks: {source.missing_api}")
     if maker.has_ranges_of_its_own:
         raise ConversionError(
             f"{maker.recipe.model.path}: holds fake quantization, and with it ranges of its own, so there is nothing to"
