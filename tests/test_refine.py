@@ -18,7 +18,7 @@ from tflq.calibrate import Gathered
 from tflq.flatbuffer import edit, load, read
 from tflq.interpreter import Runner
 from tflq.modes import Int8, Int16x8
-from tflq.refine import Asked, Attempt, Corrections, Energies, Grid, Rung
+from tflq.refine import Attempt, Corrections, Energies, Grid, RefinementConfig, RefinementRequest
 from tflq.refine.equalize import POWER, SHOWN, _Channels, _channels, _Class, _factors, _show
 from tflq.refine.layers import Layer, layers
 from tflq.refine.moments import MEMORY, moments
@@ -280,7 +280,7 @@ def test_channels_that_were_hardly_ever_seen_are_not_enlarged(
 
 
 @pytest.mark.parametrize(
-    ("variant", "rungs"),
+    ("variant", "configs"),
     [
         (
             Int8(),
@@ -318,10 +318,10 @@ def test_channels_that_were_hardly_ever_seen_are_not_enlarged(
         ),
     ],
 )
-def test_what_is_tried(variant: Int8 | Int16x8, rungs: list[str]) -> None:
-    asked = Asked.by(variant)
-    assert [rung.in_words for rung in asked.rungs(ranges_are_open=False)] == rungs
-    assert asked.is_plain == (rungs == ["as it is"])
+def test_what_is_tried(variant: Int8 | Int16x8, configs: list[str]) -> None:
+    asked = RefinementRequest.by(variant)
+    assert [config.in_words for config in asked.configs_to_compare(ranges_are_open=False)] == configs
+    assert asked.is_noop == (configs == ["as it is"])
 
 
 def near(*decibels: float) -> Energies:
@@ -329,8 +329,8 @@ def near(*decibels: float) -> Energies:
     return Energies((1.0,) * len(decibels), tuple(10 ** (-one / 10) for one in decibels))
 
 
-def attempt(rung: Rung, *decibels: float) -> Attempt:
-    return Attempt(rung, {str(place): near(*[value] * 4) for place, value in enumerate(decibels)})
+def attempt(config: RefinementConfig, *decibels: float) -> Attempt:
+    return Attempt(config, {str(place): near(*[value] * 4) for place, value in enumerate(decibels)})
 
 
 @pytest.mark.parametrize(
@@ -353,9 +353,9 @@ def attempt(rung: Rung, *decibels: float) -> Attempt:
     ],
 )
 def test_what_is_kept(second: tuple[float, float], third: tuple[float, float], kept: int) -> None:
-    rungs = Rung(), Rung(BIAS), Rung(BOTH)
-    attempts = [attempt(rungs[0], 30, 20), attempt(rungs[1], *second), attempt(rungs[2], *third)]
-    assert refine.best(attempts).rung == rungs[kept]
+    configs = RefinementConfig(), RefinementConfig(BIAS), RefinementConfig(BOTH)
+    attempts = [attempt(configs[0], 30, 20), attempt(configs[1], *second), attempt(configs[2], *third)]
+    assert refine.best(attempts).config == configs[kept]
 
 
 @pytest.mark.parametrize(
@@ -366,8 +366,8 @@ def test_what_is_kept(second: tuple[float, float], third: tuple[float, float], k
 def test_less_is_kept_where_more_calls_would_show_it_nearer(decibels: tuple[float, ...], kept: Corrections) -> None:
     calls = len(decibels)
     tried = [(Corrections(), (20,) * calls), (BIAS, decibels), (BOTH, (32,) * calls)]
-    attempts = [Attempt(Rung(one), {"a": near(*each)}) for one, each in tried]
-    assert refine.best(attempts).rung.corrections == kept
+    attempts = [Attempt(RefinementConfig(one), {"a": near(*each)}) for one, each in tried]
+    assert refine.best(attempts).config.corrections == kept
 
 
 @pytest.mark.parametrize(
@@ -376,7 +376,7 @@ def test_less_is_kept_where_more_calls_would_show_it_nearer(decibels: tuple[floa
 def test_energies_are_always_told_in_decibels(noise: tuple[float, float], decibels: float) -> None:
     found = Energies.of(np.array([[1.0, one, 0, 0, 0, 0] for one in noise]))
     assert found.sqnr_db == decibels
-    attempt = Attempt(Rung(), {"a": found})
+    attempt = Attempt(RefinementConfig(), {"a": found})
     assert np.isfinite(attempt.gain_db(attempt)).all()
 
 
@@ -384,9 +384,9 @@ def test_energies_are_always_told_in_decibels(noise: tuple[float, float], decibe
     ("variant", "count"), [(Int8(), 6), (Int8(headroom=1.0), 4), (Int8(bias_correction="off"), 1), (Int16x8(), 3)]
 )
 def test_where_values_may_be_left_out(variant: Int8 | Int16x8, count: int) -> None:
-    asked = Asked.by(variant)
-    assert len(asked.rungs(ranges_are_open=True)) == count
-    assert all(not rung.mse for rung in asked.rungs(ranges_are_open=False))
+    asked = RefinementRequest.by(variant)
+    assert len(asked.configs_to_compare(ranges_are_open=True)) == count
+    assert all(not config.mse for config in asked.configs_to_compare(ranges_are_open=False))
 
 
 @pytest.mark.parametrize(("ranges", "is_kept"), [("auto", True), ("minmax", False)])

@@ -1,6 +1,5 @@
 """The float32 file changed before it is quantized, so that less is lost; what comes out is an ordinary file."""
 
-from tflq.refine.asked import Asked, Rung, is_demanded
 from tflq.refine.attempt import Attempt, Energies, best
 from tflq.refine.candidates import (
     Candidate,
@@ -15,9 +14,9 @@ from tflq.refine.candidates import (
 from tflq.refine.correct import Corrected, Correction, Corrections, Grid, correct, on_grid
 from tflq.refine.equalize import Equalized, equalize
 from tflq.refine.hybrid import correct_biases
+from tflq.refine.request import RefinementConfig, RefinementRequest, is_demanded
 
 __all__ = [
-    "Asked",
     "Attempt",
     "Candidate",
     "Corrected",
@@ -28,7 +27,8 @@ __all__ = [
     "Grid",
     "Refined",
     "Refinement",
-    "Rung",
+    "RefinementConfig",
+    "RefinementRequest",
     "best",
     "correct",
     "correct_biases",

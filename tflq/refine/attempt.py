@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tflq.refine.asked import Rung
+from tflq.refine.request import RefinementConfig
 
 LEAST_GAIN_DB = 0.1
 """What has to be won, in the mean of all outputs."""
@@ -50,7 +50,7 @@ class Energies:
 class Attempt:
     """One thing that was tried, and how near each output came."""
 
-    rung: Rung
+    config: RefinementConfig
     outputs: Mapping[str, Energies]
 
     @property

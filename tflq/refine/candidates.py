@@ -16,9 +16,9 @@ from tflq.flatbuffer import read
 from tflq.interpreter import Runner
 from tflq.metrics import errors
 from tflq.modes import Mode
-from tflq.refine.asked import Asked, Rung
 from tflq.refine.attempt import Attempt, Energies
 from tflq.refine.correct import Correction, on_grid, with_originals
+from tflq.refine.request import RefinementConfig, RefinementRequest
 from tflq.selection import select
 from tflq.worker import Report
 
@@ -41,7 +41,7 @@ class Candidate:
 class Refinement:
     """What was done before quantizing, and why."""
 
-    kept: Rung
+    kept: RefinementConfig
     attempts: tuple[Attempt, ...]
     """On samples held back; none where the recipe left nothing to decide."""
     calls: int
@@ -113,7 +113,7 @@ def nearness(
     """
     samples, calls, path = data
     if variant.activation_bits == 16:
-        path.write_bytes(on_grid(candidate.model.read_bytes(), Asked.by(variant).grid))
+        path.write_bytes(on_grid(candidate.model.read_bytes(), RefinementRequest.by(variant).granularity))
     else:
         quantize(report, candidate, variant, path)
     found = distances(report, path, float32, (samples, calls))

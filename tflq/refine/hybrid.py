@@ -10,15 +10,15 @@ import numpy as np
 from tflq.calibrate import Samples
 from tflq.errors import ConversionError
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, read
-from tflq.refine.asked import Rung
 from tflq.refine.attempt import Attempt, best
 from tflq.refine.candidates import Refinement, distances
 from tflq.refine.correct import Correction, Corrections
 from tflq.refine.layers import Layer, layers
 from tflq.refine.moments import Moments, moments
+from tflq.refine.request import RefinementConfig
 from tflq.worker import Report
 
-CORRECTED = Rung(Corrections(bias=True))
+CORRECTED = RefinementConfig(Corrections(bias=True))
 UNPACKS = "DEQUANTIZE"
 """The op before one that has no kernel for int8 weights."""
 
@@ -35,10 +35,10 @@ def correct_biases(
     corrections = _correct(report, (float32, path), (samples, fitted), target)
     attempts: tuple[Attempt, ...] = ()
     if held and corrections and not is_demanded:
-        files = {Rung(): path, CORRECTED: target}
+        files = {RefinementConfig(): path, CORRECTED: target}
         attempts = tuple(Attempt(one, distances(report, file, float32, (samples, held))) for one, file in files.items())
-    kept = CORRECTED if is_demanded else best(attempts).rung if attempts else Rung()
-    if kept == Rung():
+    kept = CORRECTED if is_demanded else best(attempts).config if attempts else RefinementConfig()
+    if kept == RefinementConfig():
         target.unlink()
         return Refinement(kept, attempts, len(held) if attempts else 0, ())
     target.replace(path)

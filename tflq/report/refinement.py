@@ -21,7 +21,7 @@ def refinement(result: Result) -> Iterator[str]:
     yield "## Before quantizing"
     judged = [(name, one) for name, one in found if one.attempts]
     if judged:
-        tried = list(dict.fromkeys(attempt.rung.in_words for _, one in judged for attempt in one.attempts))
+        tried = list(dict.fromkeys(attempt.config.in_words for _, one in judged for attempt in one.attempts))
         yield (
             f"What was tried, and the SQNR in dB that it gave on {judged[0][1].calls} calibration samples held back"
             " from it, the mean of all outputs. All of it is kept where it wins, unless less of it wins"
@@ -50,7 +50,7 @@ def _alike(found: Sequence[tuple[str, Refinement]]) -> list[tuple[str, tuple[Cor
 
 def _figure(found: Refinement, tried: str) -> str:
     is_kept = ", kept" if found.kept.in_words == tried else ""
-    return next((f"{one.mean:.1f}{is_kept}" for one in found.attempts if one.rung.in_words == tried), "")
+    return next((f"{one.mean:.1f}{is_kept}" for one in found.attempts if one.config.in_words == tried), "")
 
 
 def _layers(corrections: Sequence[Correction]) -> Iterator[tuple[str, ...]]:
@@ -68,7 +68,7 @@ def to_dict(found: Refinement) -> dict[str, Any]:
         "headroom": kept.headroom,
         "mse_ranges": kept.mse,
         "held_back_calls": found.calls,
-        "attempts": [{"tried": one.rung.in_words, "sqnr_db": dict(one.sqnr_db)} for one in found.attempts],
+        "attempts": [{"tried": one.config.in_words, "sqnr_db": dict(one.sqnr_db)} for one in found.attempts],
         "layers": [
             {"op": one.op, "index": one.operator, "tensor": one.tensor, "shift": one.shift, "error": one.error}
             for one in found.corrections

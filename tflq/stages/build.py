@@ -16,7 +16,7 @@ from tflq.contract import quantized_activations
 from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeError, SourceError, TflqError
 from tflq.modes import Mode
 from tflq.recipe import Recipe
-from tflq.refine import Asked, is_demanded
+from tflq.refine import RefinementRequest, is_demanded
 from tflq.result import FoundBy
 from tflq.selection import select
 from tflq.stages.activation_ranges import CRASH_REMEDY, Calibrator, refuse_clipping
@@ -131,11 +131,11 @@ class Maker:
             return None
         if not all(self._hybrids.is_kept(build, self._float32, gathered) for build in builds):
             return None
-        asked = {Asked.by(build.variant) for build in builds if build.variant and _needs_ranges(build)}
-        is_done = calibrated.reason or all(one.is_plain or self._is_refined(one, gathered) for one in asked)
+        asked = {RefinementRequest.by(build.variant) for build in builds if build.variant and _needs_ranges(build)}
+        is_done = calibrated.reason or all(one.is_noop or self._is_refined(one, gathered) for one in asked)
         return (gathered, calibrated) if is_done else None
 
-    def _is_refined(self, asked: Asked, gathered: Gathered) -> bool:
+    def _is_refined(self, asked: RefinementRequest, gathered: Gathered) -> bool:
         """Whether what is to be quantized for that was kept, so that the samples themselves are not needed."""
         folder = self.folder / f"looked up {uuid.uuid4().hex}"
         return self.recipe_cache.load_refined((self._float32, gathered, asked), folder) is not None
@@ -242,7 +242,9 @@ class Maker:
                 f" not available: {why or f'its ranges come from {calibration_result.found_by}'}. Remove these keys or set"
                 " them to auto."
             )
-            return replace(calibration_result, refined={Asked.by(one): refused for one in variants if is_demanded(one)})
+            return replace(
+                calibration_result, refined={RefinementRequest.by(one): refused for one in variants if is_demanded(one)}
+            )
         calibrator = Calibrator(self.recipe.calibration, self.folder / "refined", self.workers, self.jobs)
         base = Ranged(calibration_result.calibrated, self.recipe.calibration.method)
         found = Refiner(base, calibration_result.gathered, calibrator, self.recipe_cache, self.made).find(variants)
@@ -293,7 +295,7 @@ def make(maker: Maker, source: ConvertibleSource) -> list[VariantBuild]:
 def _with_refinement(build: VariantBuild, calibration_result: CalibrationResult) -> VariantBuild:
     """The build with what its variant asks for, or with the error that this ended in."""
     assert build.variant is not None
-    refined = calibration_result.refined.get(Asked.by(build.variant))
+    refined = calibration_result.refined.get(RefinementRequest.by(build.variant))
     if isinstance(refined, TflqError):
         return replace(build, error=build.error or refined)
     return replace(build, refinement=refined.refinement) if refined else build

@@ -10,7 +10,7 @@ from pathlib import Path
 from tflq import refine
 from tflq.calibrate import Gathered
 from tflq.errors import ConversionError, TflqError
-from tflq.refine import Refinement, Rung
+from tflq.refine import Refinement, RefinementConfig
 from tflq.stages.recipe_cache import RecipeCache
 from tflq.stages.refine import FIT
 from tflq.stages.state import PreparedRun
@@ -90,4 +90,4 @@ def _demands(build: VariantBuild) -> bool:
 def _unchanged(build: VariantBuild, error: TflqError) -> VariantBuild:
     if _demands(build):
         return replace(build, error=error, path=None)
-    return replace(build, refinement=Refinement(Rung(), (), 0, (), str(error)))
+    return replace(build, refinement=Refinement(RefinementConfig(), (), 0, (), str(error)))

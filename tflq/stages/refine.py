@@ -12,7 +12,18 @@ from tflq import refine
 from tflq.calibrate import Calibrated, Counting, Gathered, Method, Range, Span
 from tflq.errors import ConversionError, TflqError
 from tflq.modes import Mode
-from tflq.refine import Asked, Attempt, Candidate, Corrected, Corrections, Energies, Grid, Refined, Refinement, Rung
+from tflq.refine import (
+    Attempt,
+    Candidate,
+    Corrected,
+    Corrections,
+    Energies,
+    Grid,
+    Refined,
+    Refinement,
+    RefinementConfig,
+    RefinementRequest,
+)
 from tflq.stages.activation_ranges import Calibrator, Parted, Parts, parted
 from tflq.stages.recipe_cache import RecipeCache
 from tflq.worker import Failed, Task
@@ -41,13 +52,13 @@ class Ranged:
     """What the calls show that all is fitted to, where that method spans all values."""
     _known: dict[tuple[Span, bool], tuple[Range, ...]] = field(default_factory=dict, init=False, repr=False)
 
-    def ranges(self, asked: Asked, rung: Rung, is_held: bool = False) -> tuple[Range, ...]:
+    def ranges(self, asked: RefinementRequest, config: RefinementConfig, is_held: bool = False) -> tuple[Range, ...]:
         """Of all calls, or, where some are held back that are to decide, of the others."""
-        span = Span("mse" if rung.mse and self.parted else self.method, asked.bits, rung.headroom == "expected")
+        span = Span("mse" if config.mse and self.parted else self.method, asked.bits, config.headroom == "expected")
         if (span, is_held) not in self._known:
             self._known[span, is_held] = self._shown(is_held).ranges(span)
         found = self._known[span, is_held]
-        return found if rung.headroom == "expected" else refine.widened(found, rung.headroom)
+        return found if config.headroom == "expected" else refine.widened(found, config.headroom)
 
     def _shown(self, is_held: bool) -> Calibrated:
         if self.parted is None:
@@ -64,28 +75,30 @@ class Stock:
     corrected: Mapping[tuple[Path, Grid, Corrections], Corrected]
     """By the file whose layers they are of."""
 
-    def candidate(self, asked: Asked, rung: Rung, is_held: bool = False) -> Candidate:
-        base, corrected = self.bases[rung.equalization], self.corrected_for(asked, rung)
+    def candidate(self, asked: RefinementRequest, config: RefinementConfig, is_held: bool = False) -> Candidate:
+        base, corrected = self.bases[config.equalization], self.corrected_for(asked, config)
         original = base.calibrated.model
-        return Candidate(corrected.path if corrected else original, original, base.ranges(asked, rung, is_held))
+        return Candidate(corrected.path if corrected else original, original, base.ranges(asked, config, is_held))
 
-    def corrected_for(self, asked: Asked, rung: Rung) -> Corrected | None:
-        return self.corrected.get((self.bases[rung.equalization].calibrated.model, asked.grid, rung.corrections))
+    def corrected_for(self, asked: RefinementRequest, config: RefinementConfig) -> Corrected | None:
+        return self.corrected.get(
+            (self.bases[config.equalization].calibrated.model, asked.granularity, config.corrections)
+        )
 
 
 @dataclass(frozen=True)
 class Contest:
     """What is held against each other, for each thing that variants ask for."""
 
-    wanted: Mapping[Asked, Mode]
+    wanted: Mapping[RefinementRequest, Mode]
     stock: Stock
     fitted: Sequence[int]
     """Calls that all is fitted to."""
     held: Sequence[int]
     """Calls that had no part in it, which decide."""
-    found: Mapping[Asked, list[Attempt | TflqError]]
+    found: Mapping[RefinementRequest, list[Attempt | TflqError]]
 
-    def best(self, asked: Asked) -> Attempt | None:
+    def best(self, asked: RefinementRequest) -> Attempt | None:
         """None where nothing was tried, or what all is held against failed."""
         found = self.found[asked]
         attempts = [one for one in found if isinstance(one, Attempt)]
@@ -100,9 +113,9 @@ class Refiner:
     recipe_cache: RecipeCache
     made: Made
 
-    def find(self, variants: Iterable[Mode]) -> dict[Asked, Refined | TflqError]:
+    def find(self, variants: Iterable[Mode]) -> dict[RefinementRequest, Refined | TflqError]:
         """For all that variants ask for, where they ask for anything, what they are quantized from."""
-        wanted = {asked: variant for variant in variants if not (asked := Asked.by(variant)).is_plain}
+        wanted = {asked: variant for variant in variants if not (asked := RefinementRequest.by(variant)).is_noop}
         kept = {
             asked: found for asked in wanted if (found := self.recipe_cache.load_refined(self._key(asked), self._new()))
         }
@@ -112,7 +125,7 @@ class Refiner:
                 self.recipe_cache.save_refined(refined, self._key(asked), self._new())
         return {**kept, **made}
 
-    def _made(self, wanted: Mapping[Asked, Mode]) -> dict[Asked, Refined | TflqError]:
+    def _made(self, wanted: Mapping[RefinementRequest, Mode]) -> dict[RefinementRequest, Refined | TflqError]:
         if not wanted:
             return {}
         fitted, held = refine.held_back(self.gathered.samples.number_of_calls)
@@ -125,12 +138,12 @@ class Refiner:
             self._judge(contest)
         return {asked: self._best(asked, contest) for asked in wanted}
 
-    def _stock(self, wanted: Iterable[Asked], parts: Parts) -> Stock:
-        rungs = [(asked, rung) for asked in wanted for rung in self._choices(asked)]
+    def _stock(self, wanted: Iterable[RefinementRequest], parts: Parts) -> Stock:
+        configs = [(asked, config) for asked in wanted for config in self._choices(asked)]
         bases: dict[bool, Ranged] = {}
-        for is_equalized in sorted({False, *(rung.equalization for _, rung in rungs)}):
+        for is_equalized in sorted({False, *(config.equalization for _, config in configs)}):
             base = self._equalized(_thinned(parts[0])) if is_equalized else self.base
-            some = [(asked, rung) for asked, rung in rungs if rung.equalization == is_equalized]
+            some = [(asked, config) for asked, config in configs if config.equalization == is_equalized]
             bases[is_equalized] = self._fitted(base, some, parts)
         return Stock(bases, self.made.corrected)
 
@@ -145,12 +158,14 @@ class Refiner:
             made[counting] = self.calibrator.find(model, self.gathered, counts_few=False)
         return Ranged(made[counting], self.base.method)
 
-    def _fitted(self, base: Ranged, rungs: Sequence[tuple[Asked, Rung]], parts: Parts) -> Ranged:
+    def _fitted(
+        self, base: Ranged, configs: Sequence[tuple[RefinementRequest, RefinementConfig]], parts: Parts
+    ) -> Ranged:
         """With what some calls show where others are held back; the layers are corrected meanwhile."""
         whole, samples, made = base.calibrated, self.gathered.samples, self.made
         is_parted = self._spans_all and bool(parts[1])
-        targets, counting = self._targets(whole.model, rungs), list[Task[Any]]()
-        if is_parted and any(rung.mse for _, rung in rungs) and whole.model not in made.parted:
+        targets, counting = self._targets(whole.model, configs), list[Task[Any]]()
+        if is_parted and any(config.mse for _, config in configs) and whole.model not in made.parted:
             counting = self.calibrator.counting(whole, samples, parts)
         correcting = [self._correcting(whole.model, grid, some, _thinned(parts[0])) for grid, some in targets.items()]
         done = self._all([*correcting, *counting])
@@ -162,11 +177,13 @@ class Refiner:
             return base
         return replace(base, parted=made.parted.get(whole.model, Parted(whole, whole.of(parts[0]))))
 
-    def _targets(self, model: Path, rungs: Iterable[tuple[Asked, Rung]]) -> dict[Grid, dict[Corrections, Path]]:
+    def _targets(
+        self, model: Path, configs: Iterable[tuple[RefinementRequest, RefinementConfig]]
+    ) -> dict[Grid, dict[Corrections, Path]]:
         """Where the files go that are not made yet."""
         targets: dict[Grid, dict[Corrections, Path]] = {}
-        for asked, rung in rungs:
-            grid, corrections = asked.grid, rung.corrections
+        for asked, config in configs:
+            grid, corrections = asked.granularity, config.corrections
             if corrections != Corrections() and (model, grid, corrections) not in self.made.corrected:
                 targets.setdefault(grid, {}).setdefault(corrections, self._new())
         return targets
@@ -180,46 +197,48 @@ class Refiner:
 
     def _judge(self, contest: Contest) -> None:
         """Find how near to the float model each thing comes that may be done, where there is a choice."""
-        tries = [(one, rung) for one in contest.wanted if len(some := self._choices(one)) > 1 for rung in some]
-        tasks = [self._comparing(asked, rung, contest) for asked, rung in tries]
+        tries = [(one, config) for one in contest.wanted if len(some := self._choices(one)) > 1 for config in some]
+        tasks = [self._comparing(asked, config, contest) for asked, config in tries]
         outcomes = self.calibrator.workers.run_all(tasks, self.calibrator.jobs)
-        for (asked, rung), outcome in zip(tries, outcomes, strict=True):
-            attempt = outcome.error if isinstance(outcome, Failed) else Attempt(rung, outcome.value)
+        for (asked, config), outcome in zip(tries, outcomes, strict=True):
+            attempt = outcome.error if isinstance(outcome, Failed) else Attempt(config, outcome.value)
             contest.found[asked].append(attempt)
 
-    def _comparing(self, asked: Asked, rung: Rung, contest: Contest) -> Task[dict[str, Energies]]:
+    def _comparing(
+        self, asked: RefinementRequest, config: RefinementConfig, contest: Contest
+    ) -> Task[dict[str, Energies]]:
         """Ranges are not of the calls that decide, where that can be had, since they have to do for what is new."""
         variant = contest.wanted[asked]
-        candidate = contest.stock.candidate(asked, rung, is_held=True)
+        candidate = contest.stock.candidate(asked, config, is_held=True)
         arguments = (candidate, variant, self._float32, (self.gathered.samples, contest.held, self._new()))
-        return Task(f"compare {variant.name}, {rung.in_words}", refine.nearness, arguments, ConversionError)
+        return Task(f"compare {variant.name}, {config.in_words}", refine.nearness, arguments, ConversionError)
 
     @property
     def _spans_all(self) -> bool:
         """Whether ranges leave out no value unless that proves itself; those of some calls can be had then."""
         return self.calibrator.calibration.method == "minmax"
 
-    def _choices(self, asked: Asked) -> tuple[Rung, ...]:
-        return asked.rungs(ranges_are_open=self.calibrator.calibration.ranges == "auto")
+    def _choices(self, asked: RefinementRequest) -> tuple[RefinementConfig, ...]:
+        return asked.configs_to_compare(ranges_are_open=self.calibrator.calibration.ranges == "auto")
 
-    def _best(self, asked: Asked, contest: Contest) -> Refined | TflqError:
+    def _best(self, asked: RefinementRequest, contest: Contest) -> Refined | TflqError:
         found, stock = contest.found[asked], contest.stock
         if found and isinstance(found[0], TflqError):
             return self._as_it_is(asked, str(found[0])) or found[0]
         best, attempts = contest.best(asked), tuple(one for one in found if isinstance(one, Attempt))
-        rung = best.rung if best else asked.least
-        corrected = stock.corrected_for(asked, rung)
+        config = best.config if best else asked.required
+        corrected = stock.corrected_for(asked, config)
         held = len(contest.held) if attempts else 0
-        refinement = Refinement(rung, attempts, held, corrected.corrections if corrected else ())
-        return Refined(stock.candidate(asked, rung), refinement)
+        refinement = Refinement(config, attempts, held, corrected.corrections if corrected else ())
+        return Refined(stock.candidate(asked, config), refinement)
 
-    def _as_it_is(self, asked: Asked, fault: str) -> Refined | None:
+    def _as_it_is(self, asked: RefinementRequest, fault: str) -> Refined | None:
         """The float32 file without any change, and why; None where the recipe wants one whatever comes."""
-        rung = asked.least
-        if rung.corrections != Corrections() or rung.equalization:
+        config = asked.required
+        if config.corrections != Corrections() or config.equalization:
             return None
-        candidate = Candidate(self._float32, self._float32, self.base.ranges(asked, rung))
-        return Refined(candidate, Refinement(rung, (), 0, (), fault))
+        candidate = Candidate(self._float32, self._float32, self.base.ranges(asked, config))
+        return Refined(candidate, Refinement(config, (), 0, (), fault))
 
     def _all(self, tasks: Sequence[Task[Any]]) -> list[Any]:
         return [outcome.get() for outcome in self.calibrator.workers.run_all(tasks, self.calibrator.jobs)]
@@ -228,7 +247,7 @@ class Refiner:
     def _float32(self) -> Path:
         return self.base.calibrated.model
 
-    def _key(self, asked: Asked) -> tuple[Path, Gathered, Asked]:
+    def _key(self, asked: RefinementRequest) -> tuple[Path, Gathered, RefinementRequest]:
         return self._float32, self.gathered, asked
 
     def _new(self) -> Path:

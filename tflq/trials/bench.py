@@ -19,8 +19,8 @@ from tflq.flatbuffer import Graph, load
 from tflq.modes import Int8, Int16x8, Mode
 from tflq.pipeline import Settings
 from tflq.recipe import Gates, Recipe, check_source
-from tflq.refine import Asked as Refining
-from tflq.refine import Rung
+from tflq.refine import RefinementConfig
+from tflq.refine import RefinementRequest as RefinementRequest
 from tflq.stages import CalibrationResult, ConvertibleSource, Judge, Maker, RecipeCache, VariantBuild
 from tflq.stages.recipe_cache import versions
 from tflq.trials.bars import Bar, bars
@@ -136,7 +136,7 @@ class Bench:
         """Why there is nothing to quantize for it, if so."""
         if not trial.variant.needs_ranges:
             return ""
-        refined = self.calibration_result(trial.ranges).refined.get(Refining.by(trial.variant))
+        refined = self.calibration_result(trial.ranges).refined.get(RefinementRequest.by(trial.variant))
         return str(refined) if isinstance(refined, TflqError) else ""
 
     def decided(self, variant: Mode) -> Trial:
@@ -146,10 +146,10 @@ class Bench:
         trial = Trial(variant, asked.method)
         if not variant.needs_ranges:
             return trial
-        refined = self.calibration_result(asked.ranges, [variant]).refined.get(Refining.by(variant))
+        refined = self.calibration_result(asked.ranges, [variant]).refined.get(RefinementRequest.by(variant))
         if isinstance(refined, TflqError):
             return trial
-        kept = refined.refinement.kept if refined else Rung()
+        kept = refined.refinement.kept if refined else RefinementConfig()
         return Trial(variant.model_copy(update=kept.options), "mse" if kept.mse else trial.ranges)
 
     @property
@@ -179,7 +179,7 @@ class Bench:
             if counting not in self._observed:
                 self._observed[counting] = maker.observe(self.gathered)
             self._chosen[told] = maker.choose(self._observed[counting], self.gathered)
-        if new := [one for one in variants if Refining.by(one) not in self._chosen[told].refined]:
+        if new := [one for one in variants if RefinementRequest.by(one) not in self._chosen[told].refined]:
             self._chosen[told] = maker.refine(self._chosen[told], new)
         return self._chosen[told]
 

@@ -12,7 +12,7 @@ from tflq.calibrate import Method, Percentile
 from tflq.errors import EvaluationError
 from tflq.evaluate import Plan
 from tflq.modes import Mode
-from tflq.refine import Asked, Rung
+from tflq.refine import RefinementConfig, RefinementRequest
 from tflq.trials.bars import Bar
 from tflq.trials.figures import Figures, figures, made
 from tflq.trials.held import Held, records
@@ -40,8 +40,8 @@ class Trial:
         variant, words = self.variant, [str(self.variant.mode)]
         if variant.needs_ranges:
             words += [f"percentile {self.ranges.percentile:g}" if isinstance(self.ranges, Percentile) else self.ranges]
-            refined = Asked.by(variant).least
-            words += [refined.in_words] if refined != Rung() else []
+            refined = RefinementRequest.by(variant).required
+            words += [refined.in_words] if refined != RefinementConfig() else []
         words += ["per tensor"] if not variant.per_channel else []
         words += ["dense per tensor"] if variant.per_channel and not variant.per_channel_dense else []
         return ", ".join(words)

@@ -15,7 +15,7 @@ _NOTHING = Corrections()
 
 
 @dataclass(frozen=True)
-class Rung:
+class RefinementConfig:
     """One thing that may be done, with all that was asked for before it."""
 
     corrections: Corrections = _NOTHING
@@ -50,11 +50,11 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class Asked:
+class RefinementRequest:
     """Variants that ask for the same are quantized from the same."""
 
     bits: int
-    grid: Grid
+    granularity: Grid
     bias: Choice
     rounding: Choice
     equalization: Choice
@@ -63,7 +63,7 @@ class Asked:
     """What is in float counts where it is to be seen what helps."""
 
     @staticmethod
-    def by(variant: Mode) -> Asked:
+    def by(variant: Mode) -> RefinementRequest:
         bias, rounding, equalization = variant.bias_correction, variant.rounding, variant.equalization
         is_auto = bias != "off"
         rounding = "off" if rounding == "auto" and not is_auto else rounding
@@ -74,20 +74,22 @@ class Asked:
             headroom = HEADROOM_OF_INT16 if is_auto else 1.0
         grid = Grid(variant.per_channel, variant.per_channel_dense)
         keep_float = variant.keep_float if "auto" in (bias, rounding, equalization, headroom) else ()
-        return Asked(variant.activation_bits, grid, bias, rounding, equalization, headroom, keep_float)
+        return RefinementRequest(variant.activation_bits, grid, bias, rounding, equalization, headroom, keep_float)
 
     @property
-    def is_plain(self) -> bool:
+    def is_noop(self) -> bool:
         """Whether nothing is asked for."""
-        return self.rungs(ranges_are_open=False) == (Rung(),)
+        return self.configs_to_compare(ranges_are_open=False) == (RefinementConfig(),)
 
     @property
-    def least(self) -> Rung:
+    def required(self) -> RefinementConfig:
         """What must be done."""
         headroom = 1.0 if self.headroom == "auto" else self.headroom
-        return Rung(Corrections(self.bias == "on", self.rounding == "on"), self.equalization == "on", headroom)
+        return RefinementConfig(
+            Corrections(self.bias == "on", self.rounding == "on"), self.equalization == "on", headroom
+        )
 
-    def rungs(self, ranges_are_open: bool) -> tuple[Rung, ...]:
+    def configs_to_compare(self, ranges_are_open: bool) -> tuple[RefinementConfig, ...]:
         """What must be done, and then one thing more each time; other ranges last.
 
         Where the method of these is left open, too, they are tried with nothing else as well: what a poisoned sample
@@ -99,14 +101,14 @@ class Asked:
         ends = dict.fromkeys((corrected[0], corrected[-1])) if ranges_are_open else corrected[-1:]
         return (*corrected, *(replace(end, headroom="expected", mse=ranges_are_open) for end in ends))
 
-    def _corrected(self) -> Iterator[Rung]:
-        yield (rung := self.least)
+    def _corrected(self) -> Iterator[RefinementConfig]:
+        yield (config := self.required)
         if self.bias == "auto":
-            yield (rung := replace(rung, corrections=replace(rung.corrections, bias=True)))
+            yield (config := replace(config, corrections=replace(config.corrections, bias=True)))
         if self.rounding == "auto":
-            yield (rung := replace(rung, corrections=replace(rung.corrections, rounding=True)))
+            yield (config := replace(config, corrections=replace(config.corrections, rounding=True)))
         if self.equalization == "auto":
-            yield replace(rung, equalization=True)
+            yield replace(config, equalization=True)
 
 
 def is_demanded(variant: Mode) -> bool:
