@@ -20,9 +20,9 @@ from tflq.interpreter import Runner
 from tflq.modes import Int8, Int16x8
 from tflq.refine import Attempt, Corrections, Energies, Grid, RefinementConfig, RefinementRequest
 from tflq.refine.equalize import POWER, SHOWN, _Channels, _channels, _Class, _factors, _show
+from tflq.refine.gptq import gptq_round, round_to_nearest, scales
 from tflq.refine.layers import Layer, layers
 from tflq.refine.moments import MEMORY, moments
-from tflq.refine.rounding import fitted, nearest, scales
 
 BIAS, BOTH = Corrections(bias=True), Corrections(bias=True, rounding=True)
 CALLS = range(0, 20, 2)
@@ -143,25 +143,25 @@ def test_fitted_weights_are_on_the_grid_and_disturb_the_output_less(
     correlated: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     weights, scale, covariance = correlated
-    rounded = fitted(weights, scale, covariance)
+    rounded = gptq_round(weights, scale, covariance)
     steps = rounded / scale[..., np.newaxis]
     np.testing.assert_allclose(steps, np.rint(steps), atol=1e-6)
     np.testing.assert_array_equal(np.abs(np.rint(steps)).max(2), 127)
-    plain = noise(nearest(weights, scale) - weights, covariance).sum()
+    plain = noise(round_to_nearest(weights, scale) - weights, covariance).sum()
     assert noise(rounded - weights, covariance).sum() < 0.2 * plain
 
 
 def test_rounding_again_changes_nothing(correlated: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     """So the converter, which rounds each weight to the nearest integer, finds the integers that were chosen."""
     weights, scale, covariance = correlated
-    rounded = fitted(weights, scale, covariance).astype(np.float32)
-    np.testing.assert_allclose(nearest(rounded, scales(rounded, is_per_channel=True)), rounded, rtol=1e-6)
+    rounded = gptq_round(weights, scale, covariance).astype(np.float32)
+    np.testing.assert_allclose(round_to_nearest(rounded, scales(rounded, is_per_channel=True)), rounded, rtol=1e-6)
 
 
 def test_pruned_weights_stay_zero(correlated: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     weights, _, covariance = correlated
     pruned = np.where(np.abs(weights) < 0.15, 0, weights)
-    assert not fitted(pruned, scales(pruned, is_per_channel=True), covariance)[pruned == 0].any()
+    assert not gptq_round(pruned, scales(pruned, is_per_channel=True), covariance)[pruned == 0].any()
 
 
 @pytest.mark.parametrize("covariance", [np.zeros((2, 40, 40)), np.ones((2, 40, 40))], ids=["nothing", "all alike"])
@@ -169,7 +169,7 @@ def test_inputs_that_tell_nothing_do_no_harm(
     correlated: tuple[np.ndarray, np.ndarray, np.ndarray], covariance: np.ndarray
 ) -> None:
     weights, scale, _ = correlated
-    assert np.isfinite(fitted(weights, scale, covariance)).all()
+    assert np.isfinite(gptq_round(weights, scale, covariance)).all()
 
 
 def test_scales_of_one_tensor_are_all_alike(correlated: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 
 from tflq.calibrate import Samples
 from tflq.flatbuffer import ROLES, Graph, edit, read
+from tflq.refine.gptq import gptq_round, round_to_nearest, scales
 from tflq.refine.layers import DENSE, Layer, layers
 from tflq.refine.moments import Moments, moments
-from tflq.refine.rounding import fitted, nearest, scales
 from tflq.worker import Report
 
 
@@ -94,12 +94,12 @@ class _Seen:
 
     @cached_property
     def nearest(self) -> np.ndarray:
-        return nearest(self.weights, self._scales)
+        return round_to_nearest(self.weights, self._scales)
 
     @cached_property
     def fitted(self) -> np.ndarray | None:
         """None where it is not known what the weights meet."""
-        return None if self.covariance is None else fitted(self.weights, self._scales, self.covariance)
+        return None if self.covariance is None else gptq_round(self.weights, self._scales, self.covariance)
 
     @cached_property
     def error(self) -> float:
@@ -142,7 +142,7 @@ def on_grid(content: bytes, grid: Grid) -> bytes:
     graph, model = read(content), edit.unpack(content)
     for layer in layers(graph, edit.unpack(content)):
         weights = layer.matrices(np.asarray(layer.weights.data, np.float64))
-        rounded = layer.tensor(nearest(weights, grid.scales(layer, weights)))
+        rounded = layer.tensor(round_to_nearest(weights, grid.scales(layer, weights)))
         edit.set_constant(model, (layer.operator.index, ROLES[layer.operator.type].weights), rounded)
     return edit.pack(model)
 

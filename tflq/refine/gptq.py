@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-LARGEST = 127
+QMAX = 127
 """The integer that the largest weight of a channel becomes, or of the whole tensor where it has one scale."""
 DAMPING = 0.01
 """Added to variances as a part of their mean, as in the source of `fitted`."""
@@ -15,18 +15,18 @@ def scales(matrices: np.ndarray, is_per_channel: bool) -> np.ndarray:
     """The scale of each output's weights as the converter has it, [groups, outputs], at least the smallest normal."""
     largest = np.abs(matrices).max(2) if is_per_channel else np.full(matrices.shape[:2], np.abs(matrices).max())
     smallest = float(np.finfo(np.float32).tiny)
-    scale: np.ndarray = np.maximum(largest.astype(np.float64) / LARGEST, smallest)
+    scale: np.ndarray = np.maximum(largest.astype(np.float64) / QMAX, smallest)
     return scale
 
 
-def nearest(matrices: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def round_to_nearest(matrices: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """What the weights are after rounding, as the converter does it."""
     steps = scale[:, :, np.newaxis]
-    rounded: np.ndarray = np.clip(np.rint(matrices / steps), -LARGEST, LARGEST) * steps
+    rounded: np.ndarray = np.clip(np.rint(matrices / steps), -QMAX, QMAX) * steps
     return rounded
 
 
-def fitted(matrices: np.ndarray, scale: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+def gptq_round(matrices: np.ndarray, scale: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """Weights that are multiples of their scale, chosen so that the variance of the output's error is small.
 
     Column after column is rounded, and what that does to the output is made up for in the columns that are left
@@ -37,15 +37,15 @@ def fitted(matrices: np.ndarray, scale: np.ndarray, covariance: np.ndarray) -> n
     """
     order = np.argsort(-np.einsum("gii->gi", covariance), axis=1, kind="stable")
     left = np.take_along_axis(matrices.astype(np.float64), order[:, np.newaxis, :], 2)
-    is_largest = np.abs(left) >= scale[:, :, np.newaxis] * LARGEST * (1 - 1e-6)
-    is_pinned, pinned = is_largest | (left == 0), np.where(is_largest, np.copysign(LARGEST, left), 0)
-    factor, made = _factor(covariance, order), np.zeros_like(left)
+    is_largest = np.abs(left) >= scale[:, :, np.newaxis] * QMAX * (1 - 1e-6)
+    is_pinned, pinned = is_largest | (left == 0), np.where(is_largest, np.copysign(QMAX, left), 0)
+    factor, made = _inverse_cholesky(covariance, order), np.zeros_like(left)
     for start in range(0, left.shape[2], BLOCK):
         block = slice(start, min(start + BLOCK, left.shape[2]))
         errors = np.zeros_like(left[:, :, block])
         for column in range(block.start, block.stop):
             wanted, rest = left[:, :, column], slice(column + 1, block.stop)
-            free = np.clip(np.rint(wanted / scale), -LARGEST, LARGEST)
+            free = np.clip(np.rint(wanted / scale), -QMAX, QMAX)
             made[:, :, column] = np.where(is_pinned[:, :, column], pinned[:, :, column], free) * scale
             error = (wanted - made[:, :, column]) / factor[:, column, column, np.newaxis]
             errors[:, :, column - start] = error
@@ -54,7 +54,7 @@ def fitted(matrices: np.ndarray, scale: np.ndarray, covariance: np.ndarray) -> n
     return np.take_along_axis(made, np.argsort(order, axis=1)[:, np.newaxis, :], 2)
 
 
-def _factor(covariance: np.ndarray, order: np.ndarray) -> np.ndarray:
+def _inverse_cholesky(covariance: np.ndarray, order: np.ndarray) -> np.ndarray:
     """The upper Cholesky factor of the inverse of the damped covariance, its rows and columns in that order."""
     sorted_ = np.take_along_axis(covariance, order[:, :, np.newaxis], 1)
     sorted_ = np.take_along_axis(sorted_, order[:, np.newaxis, :], 2)
