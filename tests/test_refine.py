@@ -19,7 +19,15 @@ from tflq.flatbuffer import edit, load, read
 from tflq.interpreter import Runner
 from tflq.modes import Int8, Int16x8
 from tflq.refine import Attempt, Corrections, Energies, Grid, RefinementConfig, RefinementRequest
-from tflq.refine.equalize import POWER, SHOWN, _Channels, _channels, _Class, _factors, _show
+from tflq.refine.cross_layer_equalization import (
+    EQUALIZATION_STRENGTH,
+    VALUES_PER_GAIN,
+    _channel_ranges,
+    _ChannelRanges,
+    _expose,
+    _factors,
+    _TiedActivations,
+)
 from tflq.refine.gptq import gptq_round, round_to_nearest, scales
 from tflq.refine.layers import Layer, layers
 from tflq.refine.moments import MEMORY, moments
@@ -268,12 +276,12 @@ def test_channels_that_were_hardly_ever_seen_are_not_enlarged(
 ) -> None:
     """Where they are larger on other samples, as they may well be, they would have the range of all."""
     size, shown = np.array([10.0, 0.1, 0.1, 0.1, 0.0]), np.array([100, 1000, 12, 3, 0])
-    (factors,) = _factors(_Class({7}), {7: _Channels(size, shown)}).values()
-    assert factors.tolist() == pytest.approx([1, 100**POWER, 12 / SHOWN, 1, 1])
+    (factors,) = _factors(_TiedActivations({7}), {7: _ChannelRanges(size, shown)}).values()
+    assert factors.tolist() == pytest.approx([1, 100**EQUALIZATION_STRENGTH, 12 / VALUES_PER_GAIN, 1, 1])
     first, content = found[0].operator.outputs[0], float32.read_bytes()
     graph = read(content)
-    run = Runner(_show(content, graph, [first], tmp_path / "shown.tflite"))
-    seen = _channels(run, (gathered.samples, CALLS), graph)[first]
+    run = Runner(_expose(content, graph, [first], tmp_path / "shown.tflite"))
+    seen = _channel_ranges(run, (gathered.samples, CALLS), graph)[first]
     values = np.stack([np.abs(call[str(first)])[0] for call in outputs])  # [calls, height, width, channels]
     np.testing.assert_allclose(seen.size, values.max((0, 1, 2)), rtol=1e-6)
     assert seen.shown.tolist() == (values.any((1, 2)).sum(0) * values[0, ..., 0].size).tolist()

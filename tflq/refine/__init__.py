@@ -12,7 +12,7 @@ from tflq.refine.candidates import (
     widened,
 )
 from tflq.refine.correct import Corrected, Correction, Corrections, Grid, correct, on_grid
-from tflq.refine.equalize import Equalized, equalize
+from tflq.refine.cross_layer_equalization import EqualizedModel, equalize
 from tflq.refine.hybrid import correct_biases
 from tflq.refine.request import RefinementConfig, RefinementRequest, is_demanded
 
@@ -23,7 +23,7 @@ __all__ = [
     "Correction",
     "Corrections",
     "Energies",
-    "Equalized",
+    "EqualizedModel",
     "Grid",
     "Refined",
     "Refinement",

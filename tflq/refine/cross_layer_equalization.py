@@ -21,13 +21,13 @@ from tflq.interpreter import Runner
 from tflq.refine.layers import DENSE, Layer, layers
 from tflq.worker import Report
 
-POWER = 0.75
+EQUALIZATION_STRENGTH = 0.75
 """How far sizes are brought together: 1 would make them equal, and clip what is rarely large."""
-LARGEST = 32.0
-SHOWN = 4
+MAX_FACTOR = 32.0
+VALUES_PER_GAIN = 4
 """Values that must show how large a channel is for each time its own size that it may grow: what was hardly ever seen
 may well be larger elsewhere, and one channel that is has the range of all."""
-SIX, ROOM = 6.0, 1.1
+SIX, RELU6_MARGIN = 6.0, 1.1
 """Where RELU6 ends; a channel may grow until it was that much below it, and what is cut off then was never seen."""
 PASSING = {
     *("RELU", "RELU6", "LEAKY_RELU", "PRELU", "MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "RESHAPE", "MEAN"),
@@ -39,7 +39,7 @@ _FUSED = {"NONE", "RELU", "RELU6"}
 
 
 @dataclass
-class _Class:
+class _TiedActivations:
     """Activations whose channels have to be scaled alike."""
 
     tensors: set[int] = field(default_factory=set)
@@ -50,7 +50,7 @@ class _Class:
 
 
 @dataclass(frozen=True)
-class _Channels:
+class _ChannelRanges:
     """The channels of one activation, [channels]."""
 
     size: np.ndarray
@@ -60,33 +60,35 @@ class _Channels:
 
 
 @dataclass(frozen=True)
-class Equalized:
+class EqualizedModel:
     """The equalized float32 file, and how many activations have their channels nearer together."""
 
     path: Path
     tensors: int
 
 
-def equalize(report: Report, float32: Path, data: tuple[Samples, Sequence[int]], target: Path) -> Equalized:
+def equalize(report: Report, float32: Path, data: tuple[Samples, Sequence[int]], target: Path) -> EqualizedModel:
     """Write the file with its channels equalized; it answers as before, within float rounding."""
     content = float32.read_bytes()
     graph, model = read(content), edit.unpack(content)
     found = {layer.operator.index: layer for layer in layers(graph, edit.unpack(content))}
-    classes = [one for one in _classes(graph, found) if one.is_free]
-    shown = _show(content, graph, [index for one in classes for index in one.tensors], target.with_suffix(".channels"))
-    channels = _channels(Runner(shown), data, graph)
+    classes = [one for one in _tied_activations(graph, found) if one.is_free]
+    shown = _expose(
+        content, graph, [index for one in classes for index in one.tensors], target.with_suffix(".channels")
+    )
+    channels = _channel_ranges(Runner(shown), data, graph)
     shown.unlink()
     factors = {index: factor for one in classes for index, factor in _factors(one, channels).items()}
     for layer in found.values():
         _rescale(model, layer, factors)
     edit.write(model, target)
     report(1, 1)
-    return Equalized(target, len(factors))
+    return EqualizedModel(target, len(factors))
 
 
-def _classes(graph: Graph, found: dict[int, Layer]) -> list[_Class]:
+def _tied_activations(graph: Graph, found: dict[int, Layer]) -> list[_TiedActivations]:
     subgraph = graph.subgraphs[0]
-    by_tensor = {index: _Class({index}) for index in activations(graph)}
+    by_tensor = {index: _TiedActivations({index}) for index in activations(graph)}
     for operator in subgraph.operators:
         touched = [index for index in (*operator.inputs, *operator.outputs) if index in by_tensor]
         layer = found.get(operator.index)
@@ -109,9 +111,9 @@ def _has_channels(layer: Layer) -> bool:
     return layer.operator.type != DENSE or layer.activation.shape[-1] == layer.weights.shape[-1]
 
 
-def _merged(classes: Sequence[_Class]) -> _Class:
+def _merged(classes: Sequence[_TiedActivations]) -> _TiedActivations:
     tensors = {index for one in classes for index in one.tensors}
-    return _Class(tensors, all(one.is_free for one in classes), any(one.has_ceiling for one in classes))
+    return _TiedActivations(tensors, all(one.is_free for one in classes), any(one.has_ceiling for one in classes))
 
 
 def _passes(subgraph: Subgraph, operator: Operator) -> bool:
@@ -128,7 +130,7 @@ def _passes(subgraph: Subgraph, operator: Operator) -> bool:
     return operator.type in PASSING and tensors[0].shape[-1] == tensors[-1].shape[-1]
 
 
-def _show(content: bytes, graph: Graph, tensors: Sequence[int], target: Path) -> Path:
+def _expose(content: bytes, graph: Graph, tensors: Sequence[int], target: Path) -> Path:
     """The model whose outputs are the extremes of each channel of those activations."""
     model, outputs, behind = edit.unpack(content), dict[str, int](), dict[int, list[Any]]()
     for index in tensors:
@@ -144,7 +146,7 @@ def _show(content: bytes, graph: Graph, tensors: Sequence[int], target: Path) ->
     return target
 
 
-def _channels(run: Runner, data: tuple[Samples, Sequence[int]], graph: Graph) -> dict[int, _Channels]:
+def _channel_ranges(run: Runner, data: tuple[Samples, Sequence[int]], graph: Graph) -> dict[int, _ChannelRanges]:
     samples, calls = data
     peaks: dict[int, list[np.ndarray]] = {}
     for answers in map(run, samples.calls(calls)):
@@ -154,21 +156,21 @@ def _channels(run: Runner, data: tuple[Samples, Sequence[int]], graph: Graph) ->
     found = {}
     for index, rows in peaks.items():
         values = prod(graph.subgraphs[0].tensors[index].shape[:-1])
-        found[index] = _Channels(np.max(rows, axis=0), values * np.count_nonzero(rows, axis=0))
+        found[index] = _ChannelRanges(np.max(rows, axis=0), values * np.count_nonzero(rows, axis=0))
     return found
 
 
-def _factors(one: _Class, channels: dict[int, _Channels]) -> dict[int, np.ndarray]:
+def _factors(one: _TiedActivations, channels: dict[int, _ChannelRanges]) -> dict[int, np.ndarray]:
     """By what each channel of each activation of the class is multiplied, at least 1."""
     alike = [channels[index] for index in sorted(one.tensors)]
     size = np.max([each.size for each in alike], axis=0).astype(np.float64)
-    most = np.clip(np.max([each.shown for each in alike], axis=0) / SHOWN, 1, LARGEST)
+    most = np.clip(np.max([each.shown for each in alike], axis=0) / VALUES_PER_GAIN, 1, MAX_FACTOR)
     if not 0 < size.max() < np.inf:
         return {}
     room = np.maximum(size, size.max() * 1e-6)
-    factor = np.minimum((size.max() / room) ** POWER, most)
+    factor = np.minimum((size.max() / room) ** EQUALIZATION_STRENGTH, most)
     if one.has_ceiling:
-        factor = np.minimum(factor, np.maximum(SIX / (room * ROOM), 1))
+        factor = np.minimum(factor, np.maximum(SIX / (room * RELU6_MARGIN), 1))
     return dict.fromkeys(sorted(one.tensors), factor)
 
 
