@@ -238,9 +238,9 @@ class Maker:
         ):
             why = calibration_result.chosen.reason if calibration_result.chosen else None
             refused = ConversionError(
-                "bias_correction, rounding, equalization and headroom need the activations of the float32 model, which are"
-                f" not available: {why or f'its ranges come from {calibration_result.found_by}'}. Remove these keys or set"
-                " them to auto."
+                "bias_correction, rounding, equalization and headroom need the activations of the float32 model,"
+                f" which are not available: {why or f'its ranges come from {calibration_result.found_by}'}."
+                " Remove these keys or set them to auto."
             )
             return replace(
                 calibration_result, refined={RefinementRequest.by(one): refused for one in variants if is_demanded(one)}
