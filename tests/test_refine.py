@@ -18,7 +18,7 @@ from tflq.calibrate import Gathered
 from tflq.flatbuffer import edit, load, read
 from tflq.interpreter import Runner
 from tflq.modes import Int8, Int16x8
-from tflq.refine import Attempt, Corrections, Energies, Grid, RefinementConfig, RefinementRequest
+from tflq.refine import Attempt, CorrectionFlags, Energies, RefinementConfig, RefinementRequest, WeightGranularity
 from tflq.refine.cross_layer_equalization import (
     EQUALIZATION_STRENGTH,
     VALUES_PER_GAIN,
@@ -32,7 +32,7 @@ from tflq.refine.gptq import gptq_round, round_to_nearest, scales
 from tflq.refine.layers import Layer, layers
 from tflq.refine.moments import MEMORY, moments
 
-BIAS, BOTH = Corrections(bias=True), Corrections(bias=True, rounding=True)
+BIAS, BOTH = CorrectionFlags(bias=True), CorrectionFlags(bias=True, rounding=True)
 CALLS = range(0, 20, 2)
 
 
@@ -188,10 +188,10 @@ def test_scales_of_one_tensor_are_all_alike(correlated: tuple[np.ndarray, np.nda
 @pytest.fixture(scope="module")
 def corrected(
     float32: Path, gathered: Gathered, tmp_path_factory: pytest.TempPathFactory
-) -> dict[Corrections, refine.Corrected]:
+) -> dict[CorrectionFlags, refine.CorrectedModel]:
     folder = tmp_path_factory.mktemp("corrected")
     targets = {BIAS: folder / "bias.tflite", BOTH: folder / "both.tflite"}
-    return refine.correct(nothing, float32, (gathered.samples, CALLS), Grid(), targets)
+    return refine.correct(nothing, float32, (gathered.samples, CALLS), WeightGranularity(), targets)
 
 
 def mean_of(tensor: int, content: bytes, gathered: Gathered, scratch: Path) -> np.ndarray:
@@ -206,19 +206,21 @@ def test_bias_correction_takes_out_what_rounded_weights_add_to_the_mean(
     float32: Path,
     gathered: Gathered,
     found: list[Layer],
-    corrected: dict[Corrections, refine.Corrected],
+    corrected: dict[CorrectionFlags, refine.CorrectedModel],
     tmp_path: Path,
 ) -> None:
     dense = found[-2].operator.outputs[0]
     truth, off = mean_of(dense, float32.read_bytes(), gathered, tmp_path / "shown"), {}
     for name, path in {"plain": float32, "bias": corrected[BIAS].path, "both": corrected[BOTH].path}.items():
-        rounded = refine.on_grid(path.read_bytes(), Grid())
+        rounded = refine.fake_quantize_weights(path.read_bytes(), WeightGranularity())
         off[name] = np.abs(mean_of(dense, rounded, gathered, tmp_path / "shown") - truth).max()
     assert off["bias"] < 0.4 * off["plain"]
     assert off["both"] < 0.6 * off["plain"]
 
 
-def test_each_layer_says_what_was_done(found: list[Layer], corrected: dict[Corrections, refine.Corrected]) -> None:
+def test_each_layer_says_what_was_done(
+    found: list[Layer], corrected: dict[CorrectionFlags, refine.CorrectedModel]
+) -> None:
     bias, both = (corrected[one].corrections for one in (BIAS, BOTH))
     assert [one.operator for one in both] == [layer.operator.index for layer in found]
     assert all((one.shift > 0) == (layer.bias is not None) for one, layer in zip(bias, found, strict=True))
@@ -229,7 +231,7 @@ def test_each_layer_says_what_was_done(found: list[Layer], corrected: dict[Corre
 
 
 def test_corrected_file_differs_in_constants_alone(
-    float32: Path, corrected: dict[Corrections, refine.Corrected]
+    float32: Path, corrected: dict[CorrectionFlags, refine.CorrectedModel]
 ) -> None:
     (before,), (after,) = load(float32).subgraphs, load(corrected[BOTH].path).subgraphs
     assert [(op.type, op.outputs) for op in after.operators] == [(op.type, op.outputs) for op in before.operators]
@@ -237,12 +239,12 @@ def test_corrected_file_differs_in_constants_alone(
 
 
 def test_ops_that_stay_in_float_have_their_own_weights(
-    float32: Path, found: list[Layer], corrected: dict[Corrections, refine.Corrected]
+    float32: Path, found: list[Layer], corrected: dict[CorrectionFlags, refine.CorrectedModel]
 ) -> None:
-    from tflq.refine.correct import with_originals
+    from tflq.refine.bias_correction import restore_weights
 
     kept, other = found[0].operator, found[2].operator
-    mixed = read(with_originals(corrected[BOTH].path.read_bytes(), float32.read_bytes(), [kept.index])).subgraphs[0]
+    mixed = read(restore_weights(corrected[BOTH].path.read_bytes(), float32.read_bytes(), [kept.index])).subgraphs[0]
     original = load(float32).subgraphs[0]
     for position in (1, 2):
         values = [np.asarray(one.tensors[one.operators[kept.index].inputs[position]].data) for one in (mixed, original)]
@@ -371,9 +373,9 @@ def test_what_is_kept(second: tuple[float, float], third: tuple[float, float], k
     [((33,) * 8, BIAS), ((33, 34, 29, 31) * 2, BOTH), ((33,) * 7, BOTH)],
     ids=["for certain", "by chance", "of too few"],
 )
-def test_less_is_kept_where_more_calls_would_show_it_nearer(decibels: tuple[float, ...], kept: Corrections) -> None:
+def test_less_is_kept_where_more_calls_would_show_it_nearer(decibels: tuple[float, ...], kept: CorrectionFlags) -> None:
     calls = len(decibels)
-    tried = [(Corrections(), (20,) * calls), (BIAS, decibels), (BOTH, (32,) * calls)]
+    tried = [(CorrectionFlags(), (20,) * calls), (BIAS, decibels), (BOTH, (32,) * calls)]
     attempts = [Attempt(RefinementConfig(one), {"a": near(*each)}) for one, each in tried]
     assert refine.best(attempts).config.corrections == kept
 

@@ -1,6 +1,14 @@
 """The float32 file changed before it is quantized, so that less is lost; what comes out is an ordinary file."""
 
 from tflq.refine.attempt import Attempt, Energies, best
+from tflq.refine.bias_correction import (
+    CorrectedModel,
+    CorrectionFlags,
+    LayerCorrection,
+    WeightGranularity,
+    correct,
+    fake_quantize_weights,
+)
 from tflq.refine.candidates import (
     Candidate,
     Refined,
@@ -11,7 +19,6 @@ from tflq.refine.candidates import (
     restored,
     widened,
 )
-from tflq.refine.correct import Corrected, Correction, Corrections, Grid, correct, on_grid
 from tflq.refine.cross_layer_equalization import EqualizedModel, equalize
 from tflq.refine.hybrid import correct_biases
 from tflq.refine.request import RefinementConfig, RefinementRequest, is_demanded
@@ -19,24 +26,24 @@ from tflq.refine.request import RefinementConfig, RefinementRequest, is_demanded
 __all__ = [
     "Attempt",
     "Candidate",
-    "Corrected",
-    "Correction",
-    "Corrections",
+    "CorrectedModel",
+    "CorrectionFlags",
     "Energies",
     "EqualizedModel",
-    "Grid",
+    "LayerCorrection",
     "Refined",
     "Refinement",
     "RefinementConfig",
     "RefinementRequest",
+    "WeightGranularity",
     "best",
     "correct",
     "correct_biases",
     "equalize",
+    "fake_quantize_weights",
     "held_back",
     "is_demanded",
     "nearness",
-    "on_grid",
     "quantize",
     "restored",
     "widened",

@@ -17,7 +17,7 @@ from tflq.interpreter import Runner
 from tflq.metrics import errors
 from tflq.modes import Mode
 from tflq.refine.attempt import Attempt, Energies
-from tflq.refine.correct import Correction, on_grid, with_originals
+from tflq.refine.bias_correction import LayerCorrection, fake_quantize_weights, restore_weights
 from tflq.refine.request import RefinementConfig, RefinementRequest
 from tflq.selection import select
 from tflq.worker import Report
@@ -46,7 +46,7 @@ class Refinement:
     """On samples held back; none where the recipe left nothing to decide."""
     calls: int
     """How many calls were held back."""
-    corrections: tuple[Correction, ...]
+    corrections: tuple[LayerCorrection, ...]
     fault: str = ""
     """Why nothing could be tried, or seen to help."""
 
@@ -95,7 +95,7 @@ def quantize(report: Report, candidate: Candidate, variant: Mode, target: Path) 
         original = candidate.original.read_bytes()
         kept = select(read(original), variant.keep_float)
         model = target.with_suffix(".float32")
-        model.write_bytes(with_originals(candidate.model.read_bytes(), original, kept))
+        model.write_bytes(restore_weights(candidate.model.read_bytes(), original, kept))
     try:
         return convert.quantize(report, model, candidate.ranges, variant, target)
     finally:
@@ -113,7 +113,7 @@ def nearness(
     """
     samples, calls, path = data
     if variant.activation_bits == 16:
-        path.write_bytes(on_grid(candidate.model.read_bytes(), RefinementRequest.by(variant).granularity))
+        path.write_bytes(fake_quantize_weights(candidate.model.read_bytes(), RefinementRequest.by(variant).granularity))
     else:
         quantize(report, candidate, variant, path)
     found = distances(report, path, float32, (samples, calls))

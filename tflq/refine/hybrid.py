@@ -11,14 +11,14 @@ from tflq.calibrate import Samples
 from tflq.errors import ConversionError
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, read
 from tflq.refine.attempt import Attempt, best
+from tflq.refine.bias_correction import CorrectionFlags, LayerCorrection
 from tflq.refine.candidates import Refinement, distances
-from tflq.refine.correct import Correction, Corrections
 from tflq.refine.layers import Layer, layers
 from tflq.refine.moments import Moments, moments
 from tflq.refine.request import RefinementConfig
 from tflq.worker import Report
 
-CORRECTED = RefinementConfig(Corrections(bias=True))
+CORRECTED = RefinementConfig(CorrectionFlags(bias=True))
 UNPACKS = "DEQUANTIZE"
 """The op before one that has no kernel for int8 weights."""
 
@@ -47,17 +47,17 @@ def correct_biases(
 
 def _correct(
     report: Report, files: tuple[Path, Path], data: tuple[Samples, Sequence[int]], target: Path
-) -> tuple[Correction, ...]:
+) -> tuple[LayerCorrection, ...]:
     content, made = (file.read_bytes() for file in files)
     graph, hybrid, model = read(content), read(made).subgraphs[0], edit.unpack(made)
     found = list(_rounded(graph, content, hybrid))
-    done: list[Correction] = []
+    done: list[LayerCorrection] = []
     met = moments(content, [layer for layer, _, _ in found], data, target.with_suffix(".seen"), with_covariance=False)
     for (layer, operator, weights), seen in zip(found, met, strict=True):
         shift = _shift(layer, weights, seen)
         edit.set_constant(model, (operator.index, ROLES[operator.type].bias), np.asarray(_bias(layer).data) + shift)
         (output, *_) = hybrid.written_by(operator)
-        done.append(Correction(operator.index, operator.type, output.name, float(np.abs(shift).max()), 1.0))
+        done.append(LayerCorrection(operator.index, operator.type, output.name, float(np.abs(shift).max()), 1.0))
         report(len(done), len(found))
     edit.write(model, target)
     return tuple(done)

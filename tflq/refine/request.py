@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from tflq.modes import Choice, Headroom, Mode
-from tflq.refine.correct import Corrections, Grid
+from tflq.refine.bias_correction import CorrectionFlags, WeightGranularity
 
 HEADROOM_OF_INT16 = 2.0
 """That costs one bit of sixteen."""
-_NOTHING = Corrections()
+_NOTHING = CorrectionFlags()
 
 
 @dataclass(frozen=True)
 class RefinementConfig:
     """One thing that may be done, with all that was asked for before it."""
 
-    corrections: Corrections = _NOTHING
+    corrections: CorrectionFlags = _NOTHING
     equalization: bool = False
     headroom: Headroom = 1.0
     mse: bool = False
@@ -54,7 +54,7 @@ class RefinementRequest:
     """Variants that ask for the same are quantized from the same."""
 
     bits: int
-    granularity: Grid
+    granularity: WeightGranularity
     bias: Choice
     rounding: Choice
     equalization: Choice
@@ -72,9 +72,11 @@ class RefinementRequest:
         headroom = variant.headroom
         if headroom == "auto" and not (is_auto and variant.activation_bits == 8):
             headroom = HEADROOM_OF_INT16 if is_auto else 1.0
-        grid = Grid(variant.per_channel, variant.per_channel_dense)
+        granularity = WeightGranularity(variant.per_channel, variant.per_channel_dense)
         keep_float = variant.keep_float if "auto" in (bias, rounding, equalization, headroom) else ()
-        return RefinementRequest(variant.activation_bits, grid, bias, rounding, equalization, headroom, keep_float)
+        return RefinementRequest(
+            variant.activation_bits, granularity, bias, rounding, equalization, headroom, keep_float
+        )
 
     @property
     def is_noop(self) -> bool:
@@ -86,7 +88,7 @@ class RefinementRequest:
         """What must be done."""
         headroom = 1.0 if self.headroom == "auto" else self.headroom
         return RefinementConfig(
-            Corrections(self.bias == "on", self.rounding == "on"), self.equalization == "on", headroom
+            CorrectionFlags(self.bias == "on", self.rounding == "on"), self.equalization == "on", headroom
         )
 
     def configs_to_compare(self, ranges_are_open: bool) -> tuple[RefinementConfig, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tflq.refine import Correction, Refinement
+from tflq.refine import LayerCorrection, Refinement
 from tflq.report.table import grid
 from tflq.result import Result
 
@@ -40,9 +40,9 @@ def refinement(result: Result) -> Iterator[str]:
         yield grid(("file", "op", "tensor", "largest shift", "error"), rows)
 
 
-def _alike(found: Sequence[tuple[str, Refinement]]) -> list[tuple[str, tuple[Correction, ...]]]:
+def _alike(found: Sequence[tuple[str, Refinement]]) -> list[tuple[str, tuple[LayerCorrection, ...]]]:
     """What was corrected, and the files that are made of it."""
-    names: dict[tuple[Correction, ...], list[str]] = {}
+    names: dict[tuple[LayerCorrection, ...], list[str]] = {}
     for name, one in found:
         names.setdefault(one.corrections, []).append(name)
     return [(", ".join(files), corrections) for corrections, files in names.items()]
@@ -53,7 +53,7 @@ def _figure(found: Refinement, tried: str) -> str:
     return next((f"{one.mean:.1f}{is_kept}" for one in found.attempts if one.config.in_words == tried), "")
 
 
-def _layers(corrections: Sequence[Correction]) -> Iterator[tuple[str, ...]]:
+def _layers(corrections: Sequence[LayerCorrection]) -> Iterator[tuple[str, ...]]:
     for one in sorted(corrections, key=lambda one: -one.shift)[:MOST]:
         yield one.op, f"`{one.tensor.partition(';')[0]}`", f"{one.shift:.3g}", f"{one.error:.2f}"
 

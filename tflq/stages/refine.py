@@ -15,14 +15,14 @@ from tflq.modes import Mode
 from tflq.refine import (
     Attempt,
     Candidate,
-    Corrected,
-    Corrections,
+    CorrectedModel,
+    CorrectionFlags,
     Energies,
-    Grid,
     Refined,
     Refinement,
     RefinementConfig,
     RefinementRequest,
+    WeightGranularity,
 )
 from tflq.stages.activation_ranges import Calibrator, Parted, Parts, parted
 from tflq.stages.recipe_cache import RecipeCache
@@ -37,7 +37,7 @@ class Made:
     """What was made of one float32 file and the samples, which serves ranges by every method, and every variant."""
 
     equalized: dict[Counting, Calibrated] = field(default_factory=dict)
-    corrected: dict[tuple[Path, Grid, Corrections], Corrected] = field(default_factory=dict)
+    corrected: dict[tuple[Path, WeightGranularity, CorrectionFlags], CorrectedModel] = field(default_factory=dict)
     parted: dict[Path, Parted] = field(default_factory=dict)
 
 
@@ -72,7 +72,7 @@ class Stock:
 
     bases: Mapping[bool, Ranged]
     """The float32 file as it is, and where that is asked for equalized."""
-    corrected: Mapping[tuple[Path, Grid, Corrections], Corrected]
+    corrected: Mapping[tuple[Path, WeightGranularity, CorrectionFlags], CorrectedModel]
     """By the file whose layers they are of."""
 
     def candidate(self, asked: RefinementRequest, config: RefinementConfig, is_held: bool = False) -> Candidate:
@@ -80,7 +80,7 @@ class Stock:
         original = base.calibrated.model
         return Candidate(corrected.path if corrected else original, original, base.ranges(asked, config, is_held))
 
-    def corrected_for(self, asked: RefinementRequest, config: RefinementConfig) -> Corrected | None:
+    def corrected_for(self, asked: RefinementRequest, config: RefinementConfig) -> CorrectedModel | None:
         return self.corrected.get(
             (self.bases[config.equalization].calibrated.model, asked.granularity, config.corrections)
         )
@@ -167,10 +167,13 @@ class Refiner:
         targets, counting = self._targets(whole.model, configs), list[Task[Any]]()
         if is_parted and any(config.mse for _, config in configs) and whole.model not in made.parted:
             counting = self.calibrator.counting(whole, samples, parts)
-        correcting = [self._correcting(whole.model, grid, some, _thinned(parts[0])) for grid, some in targets.items()]
+        correcting = [
+            self._correcting(whole.model, granularity, some, _thinned(parts[0]))
+            for granularity, some in targets.items()
+        ]
         done = self._all([*correcting, *counting])
-        for grid, files in zip(targets, done, strict=False):
-            made.corrected.update({(whole.model, grid, one): file for one, file in files.items()})
+        for granularity, files in zip(targets, done, strict=False):
+            made.corrected.update({(whole.model, granularity, one): file for one, file in files.items()})
         if counting:
             made.parted[whole.model] = parted(whole, parts[0], done[len(targets) :])
         if not is_parted:
@@ -179,20 +182,24 @@ class Refiner:
 
     def _targets(
         self, model: Path, configs: Iterable[tuple[RefinementRequest, RefinementConfig]]
-    ) -> dict[Grid, dict[Corrections, Path]]:
+    ) -> dict[WeightGranularity, dict[CorrectionFlags, Path]]:
         """Where the files go that are not made yet."""
-        targets: dict[Grid, dict[Corrections, Path]] = {}
+        targets: dict[WeightGranularity, dict[CorrectionFlags, Path]] = {}
         for asked, config in configs:
-            grid, corrections = asked.granularity, config.corrections
-            if corrections != Corrections() and (model, grid, corrections) not in self.made.corrected:
-                targets.setdefault(grid, {}).setdefault(corrections, self._new())
+            granularity, corrections = asked.granularity, config.corrections
+            if corrections != CorrectionFlags() and (model, granularity, corrections) not in self.made.corrected:
+                targets.setdefault(granularity, {}).setdefault(corrections, self._new())
         return targets
 
     def _correcting(
-        self, model: Path, grid: Grid, targets: Mapping[Corrections, Path], fitted: Sequence[int]
-    ) -> Task[dict[Corrections, Corrected]]:
-        stage = f"fit the layers of {'the equalized' if model != self._float32 else 'the float32'} file{grid.in_words}"
-        arguments = (model, (self.gathered.samples, fitted), grid, targets)
+        self,
+        model: Path,
+        granularity: WeightGranularity,
+        targets: Mapping[CorrectionFlags, Path],
+        fitted: Sequence[int],
+    ) -> Task[dict[CorrectionFlags, CorrectedModel]]:
+        stage = f"fit the layers of {'the equalized' if model != self._float32 else 'the float32'} file{granularity.in_words}"
+        arguments = (model, (self.gathered.samples, fitted), granularity, targets)
         return Task(stage, refine.correct, arguments, ConversionError)
 
     def _judge(self, contest: Contest) -> None:
@@ -235,7 +242,7 @@ class Refiner:
     def _as_it_is(self, asked: RefinementRequest, fault: str) -> Refined | None:
         """The float32 file without any change, and why; None where the recipe wants one whatever comes."""
         config = asked.required
-        if config.corrections != Corrections() or config.equalization:
+        if config.corrections != CorrectionFlags() or config.equalization:
             return None
         candidate = Candidate(self._float32, self._float32, self.base.ranges(asked, config))
         return Refined(candidate, Refinement(config, (), 0, (), fault))

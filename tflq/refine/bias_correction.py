@@ -19,7 +19,7 @@ from tflq.worker import Report
 
 
 @dataclass(frozen=True)
-class Grid:
+class WeightGranularity:
     """Which scales weights have in the quantized file."""
 
     per_channel: bool = True
@@ -36,7 +36,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Corrections:
+class CorrectionFlags:
     """What is changed."""
 
     bias: bool = False
@@ -44,7 +44,7 @@ class Corrections:
 
 
 @dataclass(frozen=True)
-class Correction:
+class LayerCorrection:
     """What was done to one layer."""
 
     operator: int
@@ -58,65 +58,71 @@ class Correction:
 
 
 @dataclass(frozen=True)
-class Corrected:
+class CorrectedModel:
     """A float32 file with its layers corrected."""
 
     path: Path
-    corrections: tuple[Correction, ...]
+    corrections: tuple[LayerCorrection, ...]
     """In the file's order."""
 
 
 def correct(
-    report: Report, float32: Path, data: tuple[Samples, Sequence[int]], grid: Grid, asked: Mapping[Corrections, Path]
-) -> dict[Corrections, Corrected]:
+    report: Report,
+    float32: Path,
+    data: tuple[Samples, Sequence[int]],
+    granularity: WeightGranularity,
+    asked: Mapping[CorrectionFlags, Path],
+) -> dict[CorrectionFlags, CorrectedModel]:
     """Write a file for each that is asked for, from one look at what its layers meet on those calls."""
     content = float32.read_bytes()
     graph, models = read(content), {one: edit.unpack(content) for one in asked}
     found = list(layers(graph, edit.unpack(content)))
-    done: dict[Corrections, list[Correction]] = {one: [] for one in asked}
+    done: dict[CorrectionFlags, list[LayerCorrection]] = {one: [] for one in asked}
     met = moments(content, found, data, next(iter(asked.values())).with_suffix(".seen"))
     for number, (layer, seen) in enumerate(zip(found, met, strict=True), 1):
         for one, model in models.items():
-            done[one].append(_correct(model, graph, _Seen(layer, seen, grid), one))
+            done[one].append(_correct(model, graph, _LayerStatistics(layer, seen, granularity), one))
         report(number, len(found))
     for one, path in asked.items():
         edit.write(models[one], path)
-    return {one: Corrected(path, tuple(done[one])) for one, path in asked.items()}
+    return {one: CorrectedModel(path, tuple(done[one])) for one, path in asked.items()}
 
 
-class _Seen:
+class _LayerStatistics:
     """A layer's weights, what they meet, and what they are once they are rounded."""
 
-    def __init__(self, layer: Layer, moments: Moments, grid: Grid) -> None:
+    def __init__(self, layer: Layer, moments: Moments, granularity: WeightGranularity) -> None:
         self.layer, self.mean, self.covariance = layer, moments.mean, _covariance(layer, moments)
         self.weights = layer.matrices(np.asarray(layer.weights.data, np.float64))
-        self._scales = grid.scales(layer, self.weights)
+        self._scales = granularity.scales(layer, self.weights)
 
     @cached_property
-    def nearest(self) -> np.ndarray:
+    def rounded_to_nearest(self) -> np.ndarray:
         return round_to_nearest(self.weights, self._scales)
 
     @cached_property
-    def fitted(self) -> np.ndarray | None:
+    def rounded_by_gptq(self) -> np.ndarray | None:
         """None where it is not known what the weights meet."""
         return None if self.covariance is None else gptq_round(self.weights, self._scales, self.covariance)
 
     @cached_property
     def error(self) -> float:
         """The variance that fitted weights add to all outputs, where that of the nearest ones is 1."""
-        before = self._noise(self.nearest)
-        return 1.0 if self.fitted is None or not before else self._noise(self.fitted) / before
+        before = self._output_variance(self.rounded_to_nearest)
+        return (
+            1.0 if self.rounded_by_gptq is None or not before else self._output_variance(self.rounded_by_gptq) / before
+        )
 
-    def _noise(self, rounded: np.ndarray) -> float:
+    def _output_variance(self, rounded: np.ndarray) -> float:
         change = rounded - self.weights
         return 0.0 if self.covariance is None else float(np.vdot(change @ self.covariance, change))
 
 
-def _correct(model: Any, graph: Graph, seen: _Seen, asked: Corrections) -> Correction:
+def _correct(model: Any, graph: Graph, seen: _LayerStatistics, asked: CorrectionFlags) -> LayerCorrection:
     layer = seen.layer
     operator, roles = layer.operator, ROLES[layer.operator.type]
-    fitting = seen.fitted if asked.rounding else None
-    rounded, shift = seen.nearest if fitting is None else fitting, np.zeros(1)
+    fitting = seen.rounded_by_gptq if asked.rounding else None
+    rounded, shift = seen.rounded_to_nearest if fitting is None else fitting, np.zeros(1)
     if fitting is not None:
         edit.set_constant(model, (operator.index, roles.weights), layer.tensor(fitting))
     if asked.bias and layer.bias is not None and np.isfinite(seen.mean).all():
@@ -124,7 +130,7 @@ def _correct(model: Any, graph: Graph, seen: _Seen, asked: Corrections) -> Corre
         edit.set_constant(model, (operator.index, roles.bias), np.asarray(layer.bias.data) + shift)
     (output, *_) = graph.subgraphs[0].written_by(operator)
     largest, error = float(np.abs(shift).max(initial=0)), 1.0 if fitting is None else seen.error
-    return Correction(operator.index, operator.type, output.name, largest, error)
+    return LayerCorrection(operator.index, operator.type, output.name, largest, error)
 
 
 def _covariance(layer: Layer, seen: Moments) -> np.ndarray | None:
@@ -137,17 +143,17 @@ def _covariance(layer: Layer, seen: Moments) -> np.ndarray | None:
     return about_zero
 
 
-def on_grid(content: bytes, grid: Grid) -> bytes:
+def fake_quantize_weights(content: bytes, granularity: WeightGranularity) -> bytes:
     """The file with the weights of its layers rounded, still in float32: what quantizing does to weights alone."""
     graph, model = read(content), edit.unpack(content)
     for layer in layers(graph, edit.unpack(content)):
         weights = layer.matrices(np.asarray(layer.weights.data, np.float64))
-        rounded = layer.tensor(round_to_nearest(weights, grid.scales(layer, weights)))
+        rounded = layer.tensor(round_to_nearest(weights, granularity.scales(layer, weights)))
         edit.set_constant(model, (layer.operator.index, ROLES[layer.operator.type].weights), rounded)
     return edit.pack(model)
 
 
-def with_originals(content: bytes, original: bytes, operators: Collection[int]) -> bytes:
+def restore_weights(content: bytes, original: bytes, operators: Collection[int]) -> bytes:
     """The corrected file, its ops of those indices with the weights and biases that they had before."""
     model, subgraph = edit.unpack(content), read(original).subgraphs[0]
     for operator in (subgraph.operators[index] for index in sorted(operators) if index < len(subgraph.operators)):
