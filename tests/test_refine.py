@@ -18,7 +18,14 @@ from tflq.calibrate import Gathered
 from tflq.flatbuffer import edit, load, read
 from tflq.interpreter import Runner
 from tflq.modes import Int8, Int16x8
-from tflq.refine import Attempt, CorrectionFlags, Energies, RefinementConfig, RefinementRequest, WeightGranularity
+from tflq.refine import (
+    CorrectionFlags,
+    HoldoutScore,
+    RefinementConfig,
+    RefinementRequest,
+    SignalAndNoise,
+    WeightGranularity,
+)
 from tflq.refine.cross_layer_equalization import (
     EQUALIZATION_STRENGTH,
     VALUES_PER_GAIN,
@@ -334,13 +341,13 @@ def test_what_is_tried(variant: Int8 | Int16x8, configs: list[str]) -> None:
     assert asked.is_noop == (configs == ["as it is"])
 
 
-def near(*decibels: float) -> Energies:
+def near(*decibels: float) -> SignalAndNoise:
     """On one call each."""
-    return Energies((1.0,) * len(decibels), tuple(10 ** (-one / 10) for one in decibels))
+    return SignalAndNoise((1.0,) * len(decibels), tuple(10 ** (-one / 10) for one in decibels))
 
 
-def attempt(config: RefinementConfig, *decibels: float) -> Attempt:
-    return Attempt(config, {str(place): near(*[value] * 4) for place, value in enumerate(decibels)})
+def attempt(config: RefinementConfig, *decibels: float) -> HoldoutScore:
+    return HoldoutScore(config, {str(place): near(*[value] * 4) for place, value in enumerate(decibels)})
 
 
 @pytest.mark.parametrize(
@@ -376,7 +383,7 @@ def test_what_is_kept(second: tuple[float, float], third: tuple[float, float], k
 def test_less_is_kept_where_more_calls_would_show_it_nearer(decibels: tuple[float, ...], kept: CorrectionFlags) -> None:
     calls = len(decibels)
     tried = [(CorrectionFlags(), (20,) * calls), (BIAS, decibels), (BOTH, (32,) * calls)]
-    attempts = [Attempt(RefinementConfig(one), {"a": near(*each)}) for one, each in tried]
+    attempts = [HoldoutScore(RefinementConfig(one), {"a": near(*each)}) for one, each in tried]
     assert refine.best(attempts).config.corrections == kept
 
 
@@ -384,9 +391,9 @@ def test_less_is_kept_where_more_calls_would_show_it_nearer(decibels: tuple[floa
     ("noise", "decibels"), [((0.0, 0.0), 120), ((1e-30, 0.0), 120), ((np.nan, 1.0), -120), ((np.inf, 1.0), -120)]
 )
 def test_energies_are_always_told_in_decibels(noise: tuple[float, float], decibels: float) -> None:
-    found = Energies.of(np.array([[1.0, one, 0, 0, 0, 0] for one in noise]))
+    found = SignalAndNoise.of(np.array([[1.0, one, 0, 0, 0, 0] for one in noise]))
     assert found.sqnr_db == decibels
-    attempt = Attempt(RefinementConfig(), {"a": found})
+    attempt = HoldoutScore(RefinementConfig(), {"a": found})
     assert np.isfinite(attempt.gain_db(attempt)).all()
 
 

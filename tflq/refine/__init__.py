@@ -1,6 +1,5 @@
 """The float32 file changed before it is quantized, so that less is lost; what comes out is an ordinary file."""
 
-from tflq.refine.attempt import Attempt, Energies, best
 from tflq.refine.bias_correction import (
     CorrectedModel,
     CorrectionFlags,
@@ -20,23 +19,24 @@ from tflq.refine.candidates import (
     widened,
 )
 from tflq.refine.cross_layer_equalization import EqualizedModel, equalize
+from tflq.refine.holdout_score import HoldoutScore, SignalAndNoise, best_score
 from tflq.refine.hybrid import correct_biases
 from tflq.refine.request import RefinementConfig, RefinementRequest, is_demanded
 
 __all__ = [
-    "Attempt",
     "Candidate",
     "CorrectedModel",
     "CorrectionFlags",
-    "Energies",
     "EqualizedModel",
+    "HoldoutScore",
     "LayerCorrection",
     "Refined",
     "Refinement",
     "RefinementConfig",
     "RefinementRequest",
+    "SignalAndNoise",
     "WeightGranularity",
-    "best",
+    "best_score",
     "correct",
     "correct_biases",
     "equalize",

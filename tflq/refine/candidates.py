@@ -16,8 +16,8 @@ from tflq.flatbuffer import read
 from tflq.interpreter import Runner
 from tflq.metrics import errors
 from tflq.modes import Mode
-from tflq.refine.attempt import Attempt, Energies
 from tflq.refine.bias_correction import LayerCorrection, fake_quantize_weights, restore_weights
+from tflq.refine.holdout_score import HoldoutScore, SignalAndNoise
 from tflq.refine.request import RefinementConfig, RefinementRequest
 from tflq.selection import select
 from tflq.worker import Report
@@ -42,7 +42,7 @@ class Refinement:
     """What was done before quantizing, and why."""
 
     kept: RefinementConfig
-    attempts: tuple[Attempt, ...]
+    attempts: tuple[HoldoutScore, ...]
     """On samples held back; none where the recipe left nothing to decide."""
     calls: int
     """How many calls were held back."""
@@ -105,7 +105,7 @@ def quantize(report: Report, candidate: Candidate, variant: Mode, target: Path) 
 
 def nearness(
     report: Report, candidate: Candidate, variant: Mode, float32: Path, data: tuple[Samples, Sequence[int], Path]
-) -> dict[str, Energies]:
+) -> dict[str, SignalAndNoise]:
     """How near each output is to the float32 file's on those calls; the path is for a file meanwhile.
 
     For int8 it is that of the quantized file. Activations of int16 lose next to nothing, and LiteRT has no fast kernels
@@ -121,7 +121,9 @@ def nearness(
     return found
 
 
-def distances(report: Report, path: Path, float32: Path, data: tuple[Samples, Sequence[int]]) -> dict[str, Energies]:
+def distances(
+    report: Report, path: Path, float32: Path, data: tuple[Samples, Sequence[int]]
+) -> dict[str, SignalAndNoise]:
     """How near each output of a file is to the float32 file's on those calls."""
     samples, calls = data
     rows: dict[str, list[np.ndarray]] = {}
@@ -131,4 +133,4 @@ def distances(report: Report, path: Path, float32: Path, data: tuple[Samples, Se
         for name, expected in truth(arrays).items():
             rows.setdefault(name, []).append(errors(expected, answers[name]))
         report(number, len(calls))
-    return {name: Energies.of(np.stack(each)) for name, each in rows.items()}
+    return {name: SignalAndNoise.of(np.stack(each)) for name, each in rows.items()}

@@ -10,9 +10,9 @@ import numpy as np
 from tflq.calibrate import Samples
 from tflq.errors import ConversionError
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, read
-from tflq.refine.attempt import Attempt, best
 from tflq.refine.bias_correction import CorrectionFlags, LayerCorrection
 from tflq.refine.candidates import Refinement, distances
+from tflq.refine.holdout_score import HoldoutScore, best_score
 from tflq.refine.layers import Layer, layers
 from tflq.refine.moments import Moments, moments
 from tflq.refine.request import RefinementConfig
@@ -33,11 +33,13 @@ def correct_biases(
     samples, fitted, held = data
     target = path.with_suffix(".corrected")
     corrections = _correct(report, (float32, path), (samples, fitted), target)
-    attempts: tuple[Attempt, ...] = ()
+    attempts: tuple[HoldoutScore, ...] = ()
     if held and corrections and not is_demanded:
         files = {RefinementConfig(): path, CORRECTED: target}
-        attempts = tuple(Attempt(one, distances(report, file, float32, (samples, held))) for one, file in files.items())
-    kept = CORRECTED if is_demanded else best(attempts).config if attempts else RefinementConfig()
+        attempts = tuple(
+            HoldoutScore(one, distances(report, file, float32, (samples, held))) for one, file in files.items()
+        )
+    kept = CORRECTED if is_demanded else best_score(attempts).config if attempts else RefinementConfig()
     if kept == RefinementConfig():
         target.unlink()
         return Refinement(kept, attempts, len(held) if attempts else 0, ())

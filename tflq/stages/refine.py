@@ -13,15 +13,15 @@ from tflq.calibrate import Calibrated, Counting, Gathered, Method, Range, Span
 from tflq.errors import ConversionError, TflqError
 from tflq.modes import Mode
 from tflq.refine import (
-    Attempt,
     Candidate,
     CorrectedModel,
     CorrectionFlags,
-    Energies,
+    HoldoutScore,
     Refined,
     Refinement,
     RefinementConfig,
     RefinementRequest,
+    SignalAndNoise,
     WeightGranularity,
 )
 from tflq.stages.activation_ranges import Calibrator, Parted, Parts, parted
@@ -96,13 +96,13 @@ class Contest:
     """Calls that all is fitted to."""
     held: Sequence[int]
     """Calls that had no part in it, which decide."""
-    found: Mapping[RefinementRequest, list[Attempt | TflqError]]
+    found: Mapping[RefinementRequest, list[HoldoutScore | TflqError]]
 
-    def best(self, asked: RefinementRequest) -> Attempt | None:
+    def best(self, asked: RefinementRequest) -> HoldoutScore | None:
         """None where nothing was tried, or what all is held against failed."""
         found = self.found[asked]
-        attempts = [one for one in found if isinstance(one, Attempt)]
-        return refine.best(attempts) if attempts and attempts[0] is found[0] else None
+        attempts = [one for one in found if isinstance(one, HoldoutScore)]
+        return refine.best_score(attempts) if attempts and attempts[0] is found[0] else None
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,8 @@ class Refiner:
         targets: Mapping[CorrectionFlags, Path],
         fitted: Sequence[int],
     ) -> Task[dict[CorrectionFlags, CorrectedModel]]:
-        stage = f"fit the layers of {'the equalized' if model != self._float32 else 'the float32'} file{granularity.in_words}"
+        file = "the equalized" if model != self._float32 else "the float32"
+        stage = f"fit the layers of {file} file{granularity.in_words}"
         arguments = (model, (self.gathered.samples, fitted), granularity, targets)
         return Task(stage, refine.correct, arguments, ConversionError)
 
@@ -208,12 +209,12 @@ class Refiner:
         tasks = [self._comparing(asked, config, contest) for asked, config in tries]
         outcomes = self.calibrator.workers.run_all(tasks, self.calibrator.jobs)
         for (asked, config), outcome in zip(tries, outcomes, strict=True):
-            attempt = outcome.error if isinstance(outcome, Failed) else Attempt(config, outcome.value)
+            attempt = outcome.error if isinstance(outcome, Failed) else HoldoutScore(config, outcome.value)
             contest.found[asked].append(attempt)
 
     def _comparing(
         self, asked: RefinementRequest, config: RefinementConfig, contest: Contest
-    ) -> Task[dict[str, Energies]]:
+    ) -> Task[dict[str, SignalAndNoise]]:
         """Ranges are not of the calls that decide, where that can be had, since they have to do for what is new."""
         variant = contest.wanted[asked]
         candidate = contest.stock.candidate(asked, config, is_held=True)
@@ -232,7 +233,7 @@ class Refiner:
         found, stock = contest.found[asked], contest.stock
         if found and isinstance(found[0], TflqError):
             return self._as_it_is(asked, str(found[0])) or found[0]
-        best, attempts = contest.best(asked), tuple(one for one in found if isinstance(one, Attempt))
+        best, attempts = contest.best(asked), tuple(one for one in found if isinstance(one, HoldoutScore))
         config = best.config if best else asked.required
         corrected = stock.corrected_for(asked, config)
         held = len(contest.held) if attempts else 0

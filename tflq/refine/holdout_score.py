@@ -9,13 +9,13 @@ import numpy as np
 
 from tflq.refine.request import RefinementConfig
 
-LEAST_GAIN_DB = 0.1
+MIN_GAIN_DB = 0.1
 """What has to be won, in the mean of all outputs."""
-FAR_DB = 3.0
+CLEAR_GAIN_DB = 3.0
 """How much nearer less of it has to come than all of it."""
-SURE, SURE_DB = 3.0, 0.5
+CERTAIN_ERRORS, CERTAIN_GAIN_DB = 3.0, 0.5
 """Or how many standard errors nearer, and by how much then."""
-FEWEST = 8
+MIN_CALLS = 8
 """Calls that tell a standard error."""
 PERFECT_DB = 120.0
 """Float rounding is near it; what is beyond counts as that."""
@@ -24,17 +24,17 @@ _LARGEST = 1e300
 
 
 @dataclass(frozen=True)
-class Energies:
+class SignalAndNoise:
     """Of one output, on each call: the sum of squares of the float model's values, and of the errors."""
 
     signal: tuple[float, ...]
     noise: tuple[float, ...]
 
     @staticmethod
-    def of(rows: np.ndarray) -> Energies:
+    def of(rows: np.ndarray) -> SignalAndNoise:
         """From rows of `metrics.errors`, [calls, 6]."""
         signal, noise = np.nan_to_num(rows[:, :2], nan=_LARGEST, posinf=_LARGEST).T.tolist()
-        return Energies(tuple(signal), tuple(noise))
+        return SignalAndNoise(tuple(signal), tuple(noise))
 
     @property
     def sqnr_db(self) -> float:
@@ -47,11 +47,11 @@ class Energies:
 
 
 @dataclass(frozen=True)
-class Attempt:
+class HoldoutScore:
     """One thing that was tried, and how near each output came."""
 
     config: RefinementConfig
-    outputs: Mapping[str, Energies]
+    outputs: Mapping[str, SignalAndNoise]
 
     @property
     def sqnr_db(self) -> dict[str, float]:
@@ -61,23 +61,23 @@ class Attempt:
     def mean(self) -> float:
         return float(np.mean(list(self.sqnr_db.values())))
 
-    def gain_db(self, other: Attempt) -> tuple[float, float]:
+    def gain_db(self, other: HoldoutScore) -> tuple[float, float]:
         """How much nearer all outputs are here than there, in the mean, and the standard error of that."""
         without_each = [self.outputs[name].without_each() - other.outputs[name].without_each() for name in self.outputs]
         return self.mean - other.mean, _standard_error(np.mean(without_each, axis=0))
 
-    def beats(self, other: Attempt) -> bool:
-        return self.mean >= other.mean + LEAST_GAIN_DB
+    def beats(self, other: HoldoutScore) -> bool:
+        return self.mean >= other.mean + MIN_GAIN_DB
 
-    def is_nearer_by_far(self, other: Attempt) -> bool:
+    def is_clearly_better(self, other: HoldoutScore) -> bool:
         """Whether it is nearer by so much that more calls would show the same."""
         gain, error = self.gain_db(other)
         calls = len(next(iter(self.outputs.values())).signal)
-        is_certain = calls >= FEWEST and gain >= max(SURE_DB, SURE * error)
-        return gain >= FAR_DB or is_certain
+        is_certain = calls >= MIN_CALLS and gain >= max(CERTAIN_GAIN_DB, CERTAIN_ERRORS * error)
+        return gain >= CLEAR_GAIN_DB or is_certain
 
 
-def best(attempts: Sequence[Attempt]) -> Attempt:
+def best_score(attempts: Sequence[HoldoutScore]) -> HoldoutScore:
     """The last, which does most, where it beats the first; or the nearest where that is nearer by far; or the first.
 
     Small differences are chance where calls are few, and what helps most models is the better guess. No single output
@@ -85,7 +85,7 @@ def best(attempts: Sequence[Attempt]) -> Attempt:
     """
     first, most = attempts[0], attempts[-1]
     nearest = max(attempts, key=lambda one: one.mean)
-    if most.beats(first) and not nearest.is_nearer_by_far(most):
+    if most.beats(first) and not nearest.is_clearly_better(most):
         return most
     return nearest if nearest.beats(first) else first
 
