@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from tflq.modes import Mode
 from tflq.search.mend import mend, prune
 from tflq.search.space import TOGGLES, Change, Goal, Space, keeping, kept_by_search
-from tflq.trials import CONFIRMING, RANKING, Bar, Bench, Spent, Trial, Tried, meet
+from tflq.trials import CONFIRMING, RANKING, Bar, Bench, Spent, Trial, Tried, meet, quality
 from tflq.worker import Finished, Progress, Started
 
 STAGE = "search"
@@ -84,14 +84,8 @@ class Hunt:
         return tried.figures.file.size_bytes if self.goal == "size" else tried.figures.file.work
 
     def quality(self, tried: Tried) -> float:
-        """In decibels, of the output that is scored, or the worst of all."""
-        if tried.figures is None:
-            return -float("inf")
-        evaluation = self.bench.recipe.measured_on
-        outputs = tried.figures.outputs
-        scored = evaluation.output or next(iter(outputs))
-        chosen = [scored] if evaluation.metric else list(outputs)
-        return min(outputs[name].sqnr_db.value for name in chosen)
+        """The SQNR in dB that candidates are compared by; -inf for a trial without a file."""
+        return quality(tried.figures, self.bench.recipe.measured_on) if tried.figures else -float("inf")
 
     def best(self) -> Tried | None:
         """Of those that meet the bars, the one to take: of equals the one with the fewest changes, then the best.
