@@ -16,17 +16,12 @@ import click
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary
 from tflq.cli.options import File, Options, Seconds, kept, pass_options, passing, told
+from tflq.search.options import KEYS, SEARCHED, Goal
 
 if TYPE_CHECKING:
     from tflq.recipe import Recipe
-    from tflq.search import Goal, Outcome
+    from tflq.search.outcome import Outcome
     from tflq.worker import Listener
-
-MODES = ("int8", "int16x8", "int8_only", "int16x8_only", "dynamic", "float16")
-KEYS = (
-    *("ranges", "bias_correction", "rounding", "equalization", "headroom"),
-    *("per_channel", "per_channel_dense", "keep_float"),
-)
 
 
 class _Some(click.ParamType[tuple[str, ...]]):
@@ -102,7 +97,7 @@ def _bar(name: str, gate: str, type_: click.ParamType[float], help_: str) -> Cal
 @_option(
     "--modes",
     metavar="MODE",
-    type=_Some(MODES),
+    type=_Some(SEARCHED),
     help="Search within this mode; may be repeated, or be several with commas between, such as int8,int16x8.",
 )
 @_option(
@@ -127,19 +122,20 @@ def search(said: Asking, options: Options, recipe: Path) -> None:
     on others. The bars are the gates of RECIPE. Beside its files, found.yaml is what `tflq convert` makes it from, and
     search.json has all trials. A search that was stopped goes on. Where nothing meets the bars, the exit code is 1.
     """
-    from tflq import search as searching
     from tflq.cache import default_store
     from tflq.pipeline import Settings
     from tflq.recipe import load
+    from tflq.search.run import search as run_search
+    from tflq.search.space import Asked
     from tflq.trials import Limits
 
     with boundary(options.as_json):
         loaded = load(recipe, [*options.overrides, *said.gates])
         loaded = loaded if options.output is None else loaded.model_copy(update={"output": options.output})
-        asked = searching.Asked(said.goal, said.variant, (*chain(*said.modes),), frozenset(chain(*said.fixed)))
+        asked = Asked(said.goal, said.variant, (*chain(*said.modes),), frozenset(chain(*said.fixed)))
         with display(options) as listen:
             settings = Settings(timeout=options.timeout, listen=listen, store=default_store())
-            outcome = searching.search(loaded, asked, settings, Limits(said.max_trials, said.time))
+            outcome = run_search(loaded, asked, settings, Limits(said.max_trials, said.time))
     _show(outcome, loaded, options.as_json)
     sys.exit(outcome.exit_code)
 
@@ -160,7 +156,9 @@ def _show(outcome: Outcome, recipe: Recipe, as_json: bool) -> None:
     from rich.console import Console
 
     from tflq.recipe import warnings
-    from tflq.search import FOUND, machine, sentence, table
+    from tflq.search import machine, table
+    from tflq.search.outcome import sentence
+    from tflq.search.run import FOUND
 
     if as_json:
         click.echo(machine.to_json(outcome), nl=False)
