@@ -20,7 +20,9 @@ import numpy as np
 from tflq import load
 from tflq.calibrate import gather
 from tflq.pipeline import Settings
-from tflq.search import Asked, Outcome, search, sentence
+from tflq.search.outcome import Outcome, sentence
+from tflq.search.run import search
+from tflq.search.space import Asked
 from tflq.sources import prepare
 from tflq.trials import Limits, is_trial
 from tflq.worker import Event, Finished, Started

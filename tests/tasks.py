@@ -45,6 +45,15 @@ def say(report: Report, text: str) -> None:
     os.system(f"echo {text} from a child of it")
 
 
+def say_in_two_parts(report: Report, said: bytes, cut: int, heard: Path) -> None:
+    """Write the first part of that to the log, and the rest only when there is a file `heard`."""
+    os.write(1, said[:cut])
+    while not heard.exists():
+        report(1, 1)
+        time.sleep(0.02)
+    os.write(1, said[cut:])
+
+
 def fail(report: Report, message: str) -> None:
     raise ZeroDivisionError(message)
 

@@ -215,6 +215,29 @@ def test_workers_append_to_a_log_and_tell_only_what_is_new(company: Company) -> 
     assert not [event for event in company.events if isinstance(event, Said) and "another day" in event.text]
 
 
+def said_when_read_twice(company: Company, text: bytes, cut: int) -> str:
+    """What the listener gets of a text of which the first `cut` bytes are read before the others are written."""
+    heard = company.folder / "heard"
+
+    def listen(event: Event) -> None:
+        company.events.append(event)
+        if sum(isinstance(event, Progress) for event in company.events) == 2:  # after the first the log was read
+            heard.touch()
+
+    with Workers(company.log, None, listen) as workers:
+        workers.run(task(tasks.say_in_two_parts, text, cut, heard))
+    return "".join(event.text for event in company.events if isinstance(event, Said)).removeprefix("=== work\n")
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_a_character_that_is_read_in_two_parts_is_whole(company: Company, cut: int) -> None:
+    assert said_when_read_twice(company, "🙂 done\n".encode(), cut) == "🙂 done\n"
+
+
+def test_a_character_that_is_never_finished_is_replaced(company: Company) -> None:
+    assert said_when_read_twice(company, b"done \xf0\x9f", 6) == "done \N{REPLACEMENT CHARACTER}"
+
+
 def test_all_are_run_in_order_whatever_becomes_of_each(workers: Workers) -> None:
     outcomes = workers.run_all(
         [

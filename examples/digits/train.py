@@ -10,28 +10,20 @@ From the root: python -m examples.digits.train
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
-
+from examples.handwritten_digits import Split, digit_images, fit, make_reproducible, scaled, split_off
 from examples.quiet import output_in
 
 if TYPE_CHECKING:
     import keras
 
 BUILD = Path(__file__).parent / "build"
-SEED = 0
 TEST_PICTURES = 500
-EPOCHS = 20
-BATCH = 32
-Split = tuple[np.ndarray, np.ndarray]
 
 
 def main() -> None:
@@ -39,7 +31,7 @@ def main() -> None:
     begin = time.monotonic()
     with output_in(BUILD / "train.log"):
         splits = load_splits()
-        model = train(*splits["train"])
+        model = train(splits["train"])
         accuracy = model.evaluate(scaled(splits["test"][0]), splits["test"][1], verbose=0)[1]
         save(model)
         write_dataset(splits)
@@ -50,33 +42,14 @@ def main() -> None:
 
 
 def load_splits() -> dict[str, Split]:
-    """The 1797 pictures, uint8 [8, 8, 1] from 0 (paper) to 255 (ink), and their labels, in two splits."""
-    digits = load_digits()
-    images = np.rint(digits.images[..., np.newaxis] * (255 / 16)).astype(np.uint8)
-    train_images, test_images, train_labels, test_labels = train_test_split(
-        images, digits.target, test_size=TEST_PICTURES, random_state=SEED, stratify=digits.target
-    )
-    return {"train": (train_images, train_labels), "test": (test_images, test_labels)}
+    train, test = split_off(digit_images(), TEST_PICTURES)
+    return {"train": train, "test": test}
 
 
-def scaled(images: np.ndarray) -> np.ndarray:
-    return images.astype(np.float32) / 255
-
-
-def train(images: np.ndarray, labels: np.ndarray) -> keras.Model:
-    import keras
-    import tensorflow as tf
-
-    keras.utils.set_random_seed(SEED)
-    tf.config.experimental.enable_op_determinism()
+def train(split: Split) -> keras.Model:
+    make_reproducible()
     model = network()
-    steps = EPOCHS * math.ceil(len(images) / BATCH)
-    model.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, steps)),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    model.fit(scaled(images), labels, batch_size=BATCH, epochs=EPOCHS, verbose=0)
+    fit(model, split, rate=3e-3, metrics=["accuracy"])
     return model
 
 

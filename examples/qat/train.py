@@ -17,24 +17,18 @@ numbers. ReLU lets factors through, so in float the network computes what it did
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
+from examples.handwritten_digits import SEED, Split, digit_images, fit, make_reproducible, scaled, split_off
 from examples.quiet import output_in
 
 BUILD = Path(__file__).parent / "build"
-SEED = 0
 SPREAD = 9
-EPOCHS = 20
-BATCH = 32
-Split = tuple[np.ndarray, np.ndarray]
 
 
 def main() -> None:
@@ -44,7 +38,7 @@ def main() -> None:
         splits = load_splits()
         for name, (images, labels) in splits.items():
             np.savez(BUILD / f"{name}.npz", image=images, label=labels)
-        model = train(*splits["train"])
+        model = train(splits["train"])
         before = accuracy(model, *splits["test"])
         spread_channels(model)
         after = accuracy(model, *splits["test"])
@@ -56,20 +50,9 @@ def main() -> None:
 
 
 def load_splits() -> dict[str, Split]:
-    """The 1797 pictures, uint8 [8, 8, 1] from 0 (paper) to 255 (ink), and their labels, in three splits."""
-    digits = load_digits()
-    images = np.rint(digits.images[..., np.newaxis] * (255 / 16)).astype(np.uint8)
-    rest, test, rest_labels, test_labels = train_test_split(
-        images, digits.target, test_size=600, random_state=SEED, stratify=digits.target
-    )
-    train, validation, labels, validation_labels = train_test_split(
-        rest, rest_labels, test_size=200, random_state=SEED, stratify=rest_labels
-    )
-    return {"train": (train, labels), "validation": (validation, validation_labels), "test": (test, test_labels)}
-
-
-def scaled(images: np.ndarray) -> np.ndarray:
-    return images.astype(np.float32) / 255
+    rest, test = split_off(digit_images(), 600)
+    train, validation = split_off(rest, 200)
+    return {"train": train, "validation": validation, "test": test}
 
 
 def network(keras: Any) -> Any:
@@ -101,19 +84,12 @@ def block(layers: Any, number: int, channels: int, strides: int) -> list[Any]:
     ]
 
 
-def train(images: np.ndarray, labels: np.ndarray) -> Any:
+def train(split: Split) -> Any:
     import keras
-    import tensorflow as tf
 
-    keras.utils.set_random_seed(SEED)
-    tf.config.experimental.enable_op_determinism()
+    make_reproducible()
     model = network(keras)
-    steps = EPOCHS * math.ceil(len(images) / BATCH)
-    model.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(5e-3, steps)),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    )
-    model.fit(scaled(images), labels, batch_size=BATCH, epochs=EPOCHS, verbose=0)
+    fit(model, split, rate=5e-3)
     return model
 
 

@@ -59,6 +59,11 @@ def complain(error: TflqError, about: str = "") -> None:
         click.echo(f"{click.style('error:', fg='red')} {about}{line}", err=True)
 
 
+def note(text: str) -> None:
+    """Print a note on standard error: worth knowing, and not an error."""
+    click.echo(f"{click.style('note:', fg='yellow')} {text}", err=True)
+
+
 def print_json(outcomes: Sequence[Result | TflqError]) -> None:
     """One report, or a list of them where several recipes were given."""
     from tflq.report.machine import to_json

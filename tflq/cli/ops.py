@@ -9,14 +9,14 @@ import click
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary
 from tflq.cli.options import File, Options, pass_options
+from tflq.cli.recipes import load_one
+from tflq.cli.running import display_for
 
 
 @click.command()
 @click.argument("recipe", type=File)
 @option.overriding
-@option.json
-@option.verbose
-@option.timeout
+@option.running
 @pass_options
 def ops(options: Options, recipe: Path) -> None:
     """List the ops of RECIPE's model that keep_float can name.
@@ -24,18 +24,13 @@ def ops(options: Options, recipe: Path) -> None:
     A line for each op of the float32 .tflite: its number, type, the shape that it makes, the bytes of its parameters,
     the layers or scopes that it comes from, and the names of its outputs. Nothing is written but to the cache.
     """
-    from rich.console import Console
-
     from tflq.cache import default_store
-    from tflq.cli.display import Display
     from tflq.listing import float_graph
     from tflq.pipeline import Settings
-    from tflq.recipe import load
     from tflq.report import ops as report
 
     with boundary(options.as_json):
-        loaded = load(recipe, options.overrides)
-        display = Display(Console(stderr=True), options.verbose, is_silent=options.as_json)
-        with display:
+        loaded = load_one(recipe, options)
+        with display_for(options) as display:
             graph = float_graph(loaded, Settings(timeout=options.timeout, listen=display, store=default_store()))
     click.echo(report.to_json(graph) if options.as_json else report.to_text(graph))

@@ -84,6 +84,13 @@ output = _option(
 json = _option("--json", "as_json", help="Print the report as JSON to standard output, and nothing else there.")
 verbose = _option("-v", "--verbose", help="Show what TensorFlow says, too.")
 timeout = _option("--timeout", metavar="SECONDS", type=Seconds, help="Stop a stage that takes longer.")
+
+
+def running(command: Any) -> Any:
+    """--json, --verbose and --timeout: the options of every command that runs a recipe."""
+    return json(verbose(timeout(command)))
+
+
 verify_reproducible = _option(
     "--verify-reproducible",
     "verifies_reproducible",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -16,17 +15,13 @@ import click
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary
 from tflq.cli.options import File, Options, Seconds, kept, pass_options, passing, told
+from tflq.cli.recipes import load_one
+from tflq.cli.trials import console_of_outcome, display_of_trials, show_parts
+from tflq.search.options import KEYS, SEARCHED, Goal
 
 if TYPE_CHECKING:
     from tflq.recipe import Recipe
-    from tflq.search import Goal, Outcome
-    from tflq.worker import Listener
-
-MODES = ("int8", "int16x8", "int8_only", "int16x8_only", "dynamic", "float16")
-KEYS = (
-    *("ranges", "bias_correction", "rounding", "equalization", "headroom"),
-    *("per_channel", "per_channel_dense", "keep_float"),
-)
+    from tflq.search.outcome import Outcome
 
 
 class _Some(click.ParamType[tuple[str, ...]]):
@@ -43,10 +38,6 @@ class _Some(click.ParamType[tuple[str, ...]]):
             if word not in self.words:
                 self.fail(f"{word!r} is not one of {', '.join(self.words)}", parameter, context)
         return given
-
-
-WIDE = 160
-"""Columns of a table that goes to a file."""
 
 
 @dataclass
@@ -102,7 +93,7 @@ def _bar(name: str, gate: str, type_: click.ParamType[float], help_: str) -> Cal
 @_option(
     "--modes",
     metavar="MODE",
-    type=_Some(MODES),
+    type=_Some(SEARCHED),
     help="Search within this mode; may be repeated, or be several with commas between, such as int8,int16x8.",
 )
 @_option(
@@ -115,9 +106,7 @@ def _bar(name: str, gate: str, type_: click.ParamType[float], help_: str) -> Cal
 @_option("--time", metavar="SECONDS", type=Seconds, help="Begin no trial after that time.")
 @option.overriding
 @option.output
-@option.json
-@option.verbose
-@option.timeout
+@option.running
 @pass_options
 @passing(Asking)
 def search(said: Asking, options: Options, recipe: Path) -> None:
@@ -127,50 +116,32 @@ def search(said: Asking, options: Options, recipe: Path) -> None:
     on others. The bars are the gates of RECIPE. Beside its files, found.yaml is what `tflq convert` makes it from, and
     search.json has all trials. A search that was stopped goes on. Where nothing meets the bars, the exit code is 1.
     """
-    from tflq import search as searching
     from tflq.cache import default_store
     from tflq.pipeline import Settings
-    from tflq.recipe import load
+    from tflq.search.run import search as run_search
+    from tflq.search.space import Asked
     from tflq.trials import Limits
 
     with boundary(options.as_json):
-        loaded = load(recipe, [*options.overrides, *said.gates])
-        loaded = loaded if options.output is None else loaded.model_copy(update={"output": options.output})
-        asked = searching.Asked(said.goal, said.variant, (*chain(*said.modes),), frozenset(chain(*said.fixed)))
-        with display(options) as listen:
+        loaded = load_one(recipe, options, said.gates)
+        asked = Asked(said.goal, said.variant, (*chain(*said.modes),), frozenset(chain(*said.fixed)))
+        with display_of_trials(options) as listen:
             settings = Settings(timeout=options.timeout, listen=listen, store=default_store())
-            outcome = searching.search(loaded, asked, settings, Limits(said.max_trials, said.time))
+            outcome = run_search(loaded, asked, settings, Limits(said.max_trials, said.time))
     _show(outcome, loaded, options.as_json)
     sys.exit(outcome.exit_code)
 
 
-@contextmanager
-def display(options: Options) -> Iterator[Listener]:
-    """Where nobody looks at bars, single trials are not worth a line each."""
-    from rich.console import Console
-
-    from tflq.cli.display import Display
-    from tflq.trials import is_trial
-
-    with Display(Console(stderr=True), options.verbose, is_silent=options.as_json) as shown:
-        yield shown if shown.console.is_terminal else lambda event: None if is_trial(event) else shown(event)
-
-
 def _show(outcome: Outcome, recipe: Recipe, as_json: bool) -> None:
-    from rich.console import Console
-
-    from tflq.recipe import warnings
-    from tflq.search import FOUND, machine, sentence, table
+    from tflq.search import machine, table
+    from tflq.search.outcome import sentence
+    from tflq.search.run import FOUND
 
     if as_json:
         click.echo(machine.to_json(outcome), nl=False)
         return
-    console = Console()
-    console = console if console.is_terminal else Console(width=WIDE)
-    for warning in warnings(recipe):
-        click.echo(f"{click.style('note:', fg='yellow')} {warning}", err=True)
-    console.print(outcome.samples[0].upper() + outcome.samples[1:] + ".", highlight=False, soft_wrap=True)
-    console.print(table.grid(outcome))
-    console.print(sentence(outcome), highlight=False, markup=False, soft_wrap=True)
+    console = console_of_outcome(recipe)
+    samples = outcome.samples[0].upper() + outcome.samples[1:] + "."
+    show_parts(console, samples, table.grid(outcome), sentence(outcome))
     if outcome.found:
-        console.print(f"recipe: {recipe.output / FOUND}", highlight=False, markup=False, soft_wrap=True)
+        show_parts(console, f"recipe: {recipe.output / FOUND}")

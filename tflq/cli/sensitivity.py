@@ -12,7 +12,8 @@ import click
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary
 from tflq.cli.options import File, Options, Seconds, kept, pass_options, passing
-from tflq.cli.search import WIDE, display
+from tflq.cli.recipes import load_one
+from tflq.cli.trials import console_of_outcome, display_of_trials, show_parts
 
 if TYPE_CHECKING:
     from tflq.recipe import Recipe
@@ -39,9 +40,7 @@ _option = partial(kept, Asking)
 @_option("--time", metavar="SECONDS", type=Seconds, help="Begin no trial after that time.")
 @option.overriding
 @option.output
-@option.json
-@option.verbose
-@option.timeout
+@option.running
 @pass_options
 @passing(Asking)
 def sensitivity(said: Asking, options: Options, recipe: Path) -> None:
@@ -54,13 +53,11 @@ def sensitivity(said: Asking, options: Options, recipe: Path) -> None:
     from tflq import sensitivity as study
     from tflq.cache import default_store
     from tflq.pipeline import Settings
-    from tflq.recipe import load
     from tflq.trials import Limits
 
     with boundary(options.as_json):
-        loaded = load(recipe, options.overrides)
-        loaded = loaded if options.output is None else loaded.model_copy(update={"output": options.output})
-        with display(options) as listen:
+        loaded = load_one(recipe, options)
+        with display_of_trials(options) as listen:
             settings = Settings(timeout=options.timeout, listen=listen, store=default_store())
             limits = Limits(said.max_trials, said.time)
             outcome = study.sensitivity(loaded, study.Asked(said.variant, said.by), settings, limits)
@@ -68,21 +65,11 @@ def sensitivity(said: Asking, options: Options, recipe: Path) -> None:
 
 
 def _show(outcome: Outcome, recipe: Recipe, as_json: bool) -> None:
-    from rich.console import Console
-
-    from tflq.recipe import warnings
     from tflq.sensitivity import REPORT, machine, table
 
     if as_json:
         click.echo(machine.to_json(outcome), nl=False)
         return
-    console = Console()
-    console = console if console.is_terminal else Console(width=WIDE)
-    for warning in warnings(recipe):
-        click.echo(f"{click.style('note:', fg='yellow')} {warning}", err=True)
-    for line in table.lines(outcome):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print(table.grid(outcome, console.width))
-    for line in table.findings(outcome):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"report: {recipe.output / REPORT}", highlight=False, markup=False, soft_wrap=True)
+    console = console_of_outcome(recipe)
+    show_parts(console, *table.lines(outcome), table.grid(outcome, console.width), *table.findings(outcome))
+    show_parts(console, f"report: {recipe.output / REPORT}")

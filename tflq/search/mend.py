@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tflq.flatbuffer import Graph
 from tflq.search.space import keeping, kept_by_search
+from tflq.search.state import SearchState
 from tflq.trials import Trial
-
-if TYPE_CHECKING:
-    from tflq.search.hunt import Hunt
 
 UNITS = 48
 """A graph with more ops is ranked in so many runs of neighbours, which pruning takes apart again."""
@@ -23,17 +20,17 @@ PARTS = 16
 Unit = tuple[int, ...]
 
 
-def mend(hunt: Hunt, base: Trial) -> None:
+def mend(state: SearchState, base: Trial) -> None:
     """Leave among what was tried a mend of the base that meets the bars, where there is one; raises Spent."""
-    mender = _Mender(hunt, base)
-    grown = mender.grown(mender.ranked(units(hunt.bench.graph)))
+    mender = _Mender(state, base)
+    grown = mender.grown(mender.ranked(units(state.bench.graph)))
     if grown:
         mender.pruned(grown)
 
 
-def prune(hunt: Hunt, trial: Trial) -> None:
+def prune(state: SearchState, trial: Trial) -> None:
     """Leave among what was tried the trial with the ops in float that it needs, and no others; raises Spent."""
-    _Mender(hunt, trial).pruned(tuple(kept_by_search(trial, hunt.space.home(trial))))
+    _Mender(state, trial).pruned(tuple(kept_by_search(trial, state.space.home(trial))))
 
 
 def units(graph: Graph) -> list[Unit]:
@@ -59,20 +56,20 @@ def neighbours(graph: Graph, some: Sequence[Unit]) -> list[set[int]]:
 
 @dataclass(frozen=True)
 class _Mender:
-    hunt: Hunt
+    state: SearchState
     base: Trial
 
     def keep(self, ops: Sequence[int]) -> Trial:
-        return keeping(self.base, self.hunt.space.home(self.base), ops)
+        return keeping(self.base, self.state.space.home(self.base), ops)
 
     def ranked(self, some: Sequence[Unit]) -> list[Unit]:
         """The units, what does most harm where it alone is in integers coming first.
 
         What one op in float wins would not tell: a tensor is quantized as long as one of the ops at it is.
         """
-        alone = self.hunt.rank([self.keep(_ops([*some[:place], *some[place + 1 :]])) for place in range(len(some))])
-        known = {place: self.hunt.quality(one) for place, one in enumerate(alone) if one.figures}
-        beside = neighbours(self.hunt.bench.graph, some)
+        alone = self.state.rank([self.keep(_ops([*some[:place], *some[place + 1 :]])) for place in range(len(some))])
+        known = {place: self.state.quality(one) for place, one in enumerate(alone) if one.figures}
+        beside = neighbours(self.state.bench.graph, some)
 
         def harm(place: int) -> tuple[float, bool, int]:
             """Of what is never in integers alone, such as a concatenation, that of what it stands beside."""
@@ -85,16 +82,16 @@ class _Mender:
         """The ops of the fewest first units that meet the bars, found by doubling and bisection."""
         sizes = [2**power for power in range(len(ranked).bit_length()) if 2**power < len(ranked)]
         sizes += [len(ranked) - 1] if len(ranked) > 1 else []
-        tried = self.hunt.run([self.keep(_ops(ranked[:size])) for size in sizes])
-        met = [size for size, one in zip(sizes, tried, strict=True) if self.hunt.meets(one)]
+        tried = self.state.run([self.keep(_ops(ranked[:size])) for size in sizes])
+        met = [size for size, one in zip(sizes, tried, strict=True) if self.state.meets(one)]
         if not met:
             return None
         high = met[0]
         low = max((size for size in sizes if size < high), default=0)
         while high - low > 1:
             middle = (low + high) // 2
-            (one,) = self.hunt.run([self.keep(_ops(ranked[:middle]))])
-            low, high = (low, middle) if self.hunt.meets(one) else (middle, high)
+            (one,) = self.state.run([self.keep(_ops(ranked[:middle]))])
+            low, high = (low, middle) if self.state.meets(one) else (middle, high)
         return _ops(ranked[:high])
 
     def pruned(self, kept: Unit) -> None:
@@ -102,9 +99,9 @@ class _Mender:
         size = math.ceil(len(kept) / PARTS)
         while kept and size:
             parts = [kept[start : start + size] for start in range(0, len(kept), size)]
-            tried = self.hunt.run([self.keep(_without(kept, [part])) for part in parts])
-            spare = [(one, part) for one, part in zip(tried, parts, strict=True) if self.hunt.meets(one)]
-            spare.sort(key=lambda pair: -self.hunt.quality(pair[0]))
+            tried = self.state.run([self.keep(_without(kept, [part])) for part in parts])
+            spare = [(one, part) for one, part in zip(tried, parts, strict=True) if self.state.meets(one)]
+            spare.sort(key=lambda pair: -self.state.quality(pair[0]))
             if spare:
                 kept = self._without_most(kept, [part for _, part in spare])
             else:
@@ -115,8 +112,8 @@ class _Mender:
         low, high = 1, len(spare) + 1
         while high - low > 1:
             middle = (low + high) // 2
-            (one,) = self.hunt.run([self.keep(_without(kept, spare[:middle]))])
-            low, high = (middle, high) if self.hunt.meets(one) else (low, middle)
+            (one,) = self.state.run([self.keep(_without(kept, spare[:middle]))])
+            low, high = (middle, high) if self.state.meets(one) else (low, middle)
         return _without(kept, spare[:low])
 
 

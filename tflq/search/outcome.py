@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 
 from tflq.errors import RecipeError
 from tflq.flatbuffer import Graph
-from tflq.search.hunt import Found, Hunt, Needed
-from tflq.search.space import Goal, Space, kept_by_search
+from tflq.search.hunt import Found, Needed
+from tflq.search.options import Goal
+from tflq.search.space import Space, kept_by_search
+from tflq.search.state import SearchState
 from tflq.selection import ops, scopes, select
 from tflq.trials import Bar, Tried, lack, meet, worst
 
@@ -54,45 +56,45 @@ class Outcome:
         return figures is not None and all(bar.is_certain(figures) for bar in self.bars)
 
 
-def conclude(hunt: Hunt, found: Found | None) -> Outcome:
-    bench, graph = hunt.bench, hunt.bench.graph
+def conclude(state: SearchState, found: Found | None) -> Outcome:
+    bench, graph = state.bench, state.bench.graph
     scoring = bench.recipe.measured_on.scoring
     outcome = Outcome(
         name=bench.recipe.name,
-        goal=hunt.goal,
-        bars=hunt.bars,
+        goal=state.goal,
+        bars=state.bars,
         samples=bench.sets.said,
         metric=scoring.name if scoring else None,
         float32_bytes=graph.size_bytes,
         trials=bench.count,
-        tried=tuple(hunt.tried.values()),
-        front=_front(hunt),
-        refuted=tuple(hunt.refuted),
+        tried=tuple(state.tried.values()),
+        front=_front(state),
+        refuted=tuple(state.refuted),
         found=found,
         names={},
         types={op.index: op.type for op in graph.subgraphs[0].operators},
-        is_spent=hunt.is_spent,
-        space=hunt.space,
+        is_spent=state.is_spent,
+        space=state.space,
     )
-    told = [found.deciding if found else outcome.closest, *hunt.refuted]
+    told = [found.deciding if found else outcome.closest, *state.refuted]
     trials = [one.trial for one in told if one]
-    kept = sorted({op for trial in trials for op in kept_by_search(trial, hunt.space.home(trial))})
+    kept = sorted({op for trial in trials for op in kept_by_search(trial, state.space.home(trial))})
     return replace(outcome, names={op: spelled(graph, op) for op in kept})
 
 
-def _front(hunt: Hunt) -> tuple[Tried, ...]:
+def _front(state: SearchState) -> tuple[Tried, ...]:
     front: list[Tried] = []
-    measured = [one for one in hunt.tried.values() if one.figures]
-    for one in sorted(measured, key=lambda tried: (hunt.cost(tried), _badness(hunt, tried))):
-        if not front or _badness(hunt, one) < _badness(hunt, front[-1]):
+    measured = [one for one in state.tried.values() if one.figures]
+    for one in sorted(measured, key=lambda tried: (state.cost(tried), _badness(state, tried))):
+        if not front or _badness(state, one) < _badness(state, front[-1]):
             front.append(one)
     return tuple(front)
 
 
-def _badness(hunt: Hunt, tried: Tried) -> tuple[float, float]:
+def _badness(state: SearchState, tried: Tried) -> tuple[float, float]:
     """By the first bar, and where that is the same by the SQNR."""
     assert tried.figures
-    return hunt.bars[0].excess(tried.figures), -hunt.quality(tried)
+    return state.bars[0].excess(tried.figures), -state.quality(tried)
 
 
 def spelled(graph: Graph, index: int) -> str:

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 from tflq.calibrate import Method, Percentile
 from tflq.errors import RecipeError
 from tflq.modes import CALIBRATED, Mode, ModeName, named
 from tflq.recipe import Recipe
+from tflq.search.options import DEFAULT, SEARCHED, STRICT, Goal, Key
 from tflq.strict import did_you_mean
 from tflq.trials import Trial
-
-Goal = Literal["size", "latency"]
-Key = Literal[
-    "ranges",
-    "bias_correction",
-    "rounding",
-    "equalization",
-    "headroom",
-    "per_channel",
-    "per_channel_dense",
-    "keep_float",
-]
-KEYS: tuple[str, ...] = get_args(Key)
 
 PERCENTILES = tuple(Percentile(percentile=percent) for percent in (99.999, 99.99, 99.9))
 METHODS: dict[int, tuple[Method, ...]] = {8: ("minmax", "mse", *PERCENTILES), 16: ("minmax", "mse")}
@@ -41,10 +28,6 @@ TOGGLES: dict[str, tuple[object, ...]] = {
     "per_channel": (True, False),
     "per_channel_dense": (True, False),
 }
-LAST_RESORT: tuple[ModeName, ...] = ("dynamic", "float16")
-DEFAULT: tuple[ModeName, ...] = ("int8", "int16x8", *LAST_RESORT)
-STRICT: tuple[ModeName, ...] = ("int8_only", "int16x8_only")
-SEARCHED: tuple[ModeName, ...] = (*DEFAULT[:2], *STRICT, *LAST_RESORT)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from tflq.evaluate import Evaluation
 from tflq.sensitivity.groups import By
 from tflq.sensitivity.split import Split
-from tflq.sensitivity.sweep import Effect, quality
+from tflq.sensitivity.sweep import Effect
 from tflq.sensitivity.tensors import Activation, Loss
-from tflq.trials import Figures, Near, Trial, Tried
+from tflq.trials import Figures, Near, Trial, Tried, quality
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from tflq.evaluate import Evaluation
 from tflq.sensitivity.causes import Cause
 from tflq.sensitivity.groups import Group, readers
-from tflq.trials import Bench, Figures, Spent, Trial, Tried
+from tflq.trials import Bench, Figures, Spent, Trial, Tried, quality
 from tflq.worker import Finished, Progress, Started
 
 WORTH_A_LOOK_DB = 10.0
@@ -167,10 +166,3 @@ class Sweep:
         metric = base.drop.value - figures.drop.value if figures.drop and base.drop else None
         worth = db / max(more, 1) / (1 + max(growth, 0) / base.file.size_bytes)
         return Won(way, db, metric, growth, more, worth)
-
-
-def quality(figures: Figures, evaluation: Evaluation) -> float:
-    """In decibels, of the output that is scored, or of the worst of all."""
-    outputs = figures.outputs
-    scored = [evaluation.output or next(iter(outputs))] if evaluation.metric else list(outputs)
-    return min(outputs[name].sqnr_db.value for name in scored)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tflq.trials.bars import Bar, lack, refuse_none, worst
 from tflq.trials.bench import Bench, Limits, Spent, is_trial, opened
-from tflq.trials.figures import Figure, Figures, Near
+from tflq.trials.figures import Figure, Figures, Near, quality
 from tflq.trials.rows import Sets
 from tflq.trials.trial import CONFIRMING, DECIDING, RANKING, Set, Trial, Tried, meet
 
@@ -27,6 +27,7 @@ __all__ = [
     "lack",
     "meet",
     "opened",
+    "quality",
     "refuse_none",
     "worst",
 ]

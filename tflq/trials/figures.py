@@ -10,7 +10,7 @@ import numpy as np
 
 from tflq import cache, flatbuffer, scores
 from tflq.contract import float_ops
-from tflq.evaluate import Record
+from tflq.evaluate import Evaluation, Record
 from tflq.metrics import Metric, TopK, paired_drop
 from tflq.trials.work import work
 
@@ -85,6 +85,13 @@ def figures(file: Made, base: Record, answers: Record, metric: Metric | None) ->
 def near(answers: Record) -> dict[str, Near]:
     """By output."""
     return {name: Near(_sqnr_db(answers.errors[name]), _agreement(answers, name)) for name in answers.errors}
+
+
+def quality(figures: Figures, evaluation: Evaluation) -> float:
+    """The SQNR in dB of the output that is scored; without a metric the lowest SQNR of all outputs."""
+    outputs = figures.outputs
+    scored = [evaluation.output or next(iter(outputs))] if evaluation.metric else list(outputs)
+    return min(outputs[name].sqnr_db.value for name in scored)
 
 
 def _sqnr_db(rows: np.ndarray) -> Figure:

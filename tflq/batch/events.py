@@ -1,0 +1,40 @@
+"""What a batch tells while it runs: how much there is to do, and what becomes of each model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tflq.batch.summary import Model
+from tflq.worker import Event
+
+
+@dataclass(frozen=True)
+class Planned:
+    """How many models there are, and how many of them must be made."""
+
+    models: int
+    stale: int
+
+
+@dataclass(frozen=True)
+class Began:
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a model's workers tell."""
+
+    name: str
+    event: Event
+
+
+@dataclass(frozen=True)
+class Ended:
+    model: Model
+
+
+Happening = Planned | Began | Heard | Ended
+Listener = Callable[[Happening], None]

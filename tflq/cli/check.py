@@ -1,0 +1,49 @@
+"""`tflq check`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tflq.cli import options as option
+from tflq.cli.boundary import boundary, complain, note
+from tflq.cli.options import File, Options, pass_options
+from tflq.cli.recipes import load_all, refuse_shared_outputs
+from tflq.errors import TflqError
+
+if TYPE_CHECKING:
+    from tflq.recipe import Recipe
+
+
+@click.command()
+@click.argument("recipes", metavar="RECIPE...", nargs=-1, required=True, type=File)
+@option.overriding
+@pass_options
+def check(options: Options, recipes: tuple[Path, ...]) -> None:
+    """Say what is wrong with each RECIPE, in a moment.
+
+    All that can be told without TensorFlow and without reading the data.
+    """
+    with boundary():
+        loaded = load_all(recipes, options.overrides)
+        refuse_shared_outputs(recipes, loaded)
+    sys.exit(max(_check(path, recipe) for path, recipe in zip(recipes, loaded, strict=True)))
+
+
+def _check(path: Path, recipe: Recipe) -> int:
+    """Say what there is to say of it; the exit code."""
+    from tflq.recipe import check_source, warnings
+
+    try:
+        check_source(recipe)
+    except TflqError as error:
+        complain(error, f"{path}: ")
+        return error.exit_code
+    for warning in warnings(recipe):
+        note(f"{path}: {warning}")
+    names = ", ".join(variant.name for variant in recipe.variants)
+    click.echo(f"{path}: ok: {recipe.model.path} to {names} in {recipe.output}")
+    return 0

@@ -1,0 +1,32 @@
+"""`tflq evaluate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from tflq.cli import options as option
+from tflq.cli.boundary import boundary, print_json
+from tflq.cli.options import ExistingFile, File, Options, pass_options
+from tflq.cli.recipes import load_one
+from tflq.cli.running import run_recipe
+
+
+@click.command()
+@click.argument("file", metavar="FILE.tflite", type=ExistingFile)
+@click.argument("recipe", type=File)
+@option.overriding
+@option.running
+@pass_options
+def evaluate(options: Options, file: Path, recipe: Path) -> None:
+    """Measure a FILE on the data of RECIPE.
+
+    The file may be made anywhere; it is held against the float model of the recipe.
+    """
+    with boundary(options.as_json):
+        outcome = run_recipe(load_one(recipe, options), options, file)
+    if options.as_json:
+        print_json([outcome])
+    sys.exit(outcome.exit_code)

@@ -1,0 +1,45 @@
+"""`tflq init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tflq.cli import options as option
+from tflq.cli.boundary import boundary
+from tflq.cli.options import File, Options, pass_options
+from tflq.cli.running import display_for
+from tflq.errors import RecipeError
+
+
+@click.command()
+@click.argument("model", type=File)
+@click.option("-o", "target", metavar="FILE", type=File, help="Write there, not to standard output.")
+@option.verbose
+@pass_options
+def init(options: Options, model: Path, target: Path | None) -> None:
+    """Write a commented recipe for MODEL.
+
+    MODEL is a SavedModel folder, a .keras or a .h5 file. The recipe is made from its signature, and runs as it is,
+    with random numbers for data.
+    """
+    from tflq import cache, starter
+
+    with boundary():
+        if target is not None:
+            _refuse_overwriting(target)
+        with display_for(options) as display:
+            text = starter.recipe_for(model, target.parent if target else Path(), display)
+    if target is None:
+        click.echo(text, nl=False)
+    else:
+        cache.write(target, text)
+        click.echo(f"{target}: written; try it with: tflq convert {target}")
+
+
+def _refuse_overwriting(target: Path) -> None:
+    if target.exists():
+        raise RecipeError(f"{target}: exists already; remove it, or choose another name")
+    if not target.parent.is_dir():
+        raise RecipeError(f"{target}: there is no folder {target.parent}")

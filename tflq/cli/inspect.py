@@ -1,0 +1,28 @@
+"""`tflq inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tflq.cli import options as option
+from tflq.cli.boundary import boundary
+from tflq.cli.options import ExistingFile, Options, pass_options
+
+
+@click.command()
+@click.argument("file", metavar="FILE.tflite", type=ExistingFile)
+@option.json
+@pass_options
+def inspect(options: Options, file: Path) -> None:
+    """Show what a FILE holds.
+
+    Ops and their precision, inputs and outputs with their scales, where the bytes are.
+    """
+    from tflq import flatbuffer
+    from tflq.report import inspect as report
+
+    with boundary(options.as_json):
+        graph = flatbuffer.load(file)
+    click.echo(report.to_json(graph) if options.as_json else report.to_text(graph))

@@ -1,0 +1,47 @@
+"""A recipe is run for a command, its progress displayed and its result shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tflq.cli.boundary import complain
+from tflq.cli.options import Options
+from tflq.cli.outcome import show
+from tflq.errors import TflqError
+
+if TYPE_CHECKING:
+    from tflq.cli.display import Display
+    from tflq.recipe import Recipe
+    from tflq.result import Result
+
+
+def run_recipe(recipe: Recipe, options: Options, file: Path | None) -> Result | TflqError:
+    """The result, which was shown, or the error, which was told; `file`: measure that one and make none."""
+    from tflq.cache import default_store
+    from tflq.pipeline import Settings, run
+
+    try:
+        with display_for(options) as display:
+            settings = Settings(
+                timeout=options.timeout,
+                listen=display,
+                store=default_store(),
+                verifies_reproducible=options.verifies_reproducible,
+            )
+            result = run(recipe, settings, file)
+    except TflqError as error:
+        complain(error, f"{recipe.name}: ")
+        return error
+    if not options.as_json:
+        show(result, recipe, file)
+    return result
+
+
+def display_for(options: Options) -> Display:
+    """The display of progress on standard error."""
+    from rich.console import Console
+
+    from tflq.cli.display import Display
+
+    return Display(Console(stderr=True), options.verbose, is_silent=options.as_json)

@@ -1,0 +1,213 @@
+"""The study of one variant: its groups of ops are tried, and every activation is compared with the float model's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tflq import cache
+from tflq.calibrate import Observed, Percentile
+from tflq.errors import ConversionError, EvaluationError, RecipeError
+from tflq.evaluate import stack
+from tflq.modes import Int8, Int16x8, Mode
+from tflq.pipeline import Settings
+from tflq.recipe import Recipe
+from tflq.selection import select
+from tflq.sensitivity.causes import Evidence, causes, of_activation
+from tflq.sensitivity.groups import By, Group, groups, inputs, quantizable
+from tflq.sensitivity.machine import to_json
+from tflq.sensitivity.outcome import Outcome
+from tflq.sensitivity.split import Split, split
+from tflq.sensitivity.sweep import Effect, Sweep
+from tflq.sensitivity.tensors import Activation, Loss, compare, first_bad, losses
+from tflq.stages import CalibrationResult, VariantBuild
+from tflq.strict import did_you_mean
+from tflq.trials import DECIDING, Bench, Figures, Limits, Spent, Trial, opened
+from tflq.worker import Task
+
+REPORT = "sensitivity.json"
+COMPARED = 32
+"""Samples on which every activation is compared."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    variant: str | None = None
+    """By default the first of the recipe that is calibrated."""
+    by: By = "op"
+
+
+def sensitivity(recipe: Recipe, asked: Asked, settings: Settings, limits: Limits) -> Outcome:
+    """Study one variant, and write what was found into the recipe's output folder.
+
+    Raises RecipeError, SourceError, DatasetError or ConversionError where there is nothing to study.
+    """
+    variant = _chosen(recipe, asked.variant)
+    with opened(recipe, settings, limits) as bench:
+        outcome = _studied(bench, variant, asked.by)
+    cache.write(recipe.output / REPORT, to_json(outcome))
+    return outcome
+
+
+def _chosen(recipe: Recipe, name: str | None) -> Mode:
+    able = {variant.name: variant for variant in recipe.variants if variant.needs_ranges and not variant.trained}
+    if not able:
+        raise RecipeError("sensitivity is of a mode with integer activations, such as int8: the recipe has none")
+    if name is None:
+        return next(iter(able.values()))
+    if name not in able:
+        hint, there = did_you_mean(name, able), ", ".join(able)
+        raise RecipeError(f"--variant {name}: no variant of that name has integer activations{hint}; there are {there}")
+    return able[name]
+
+
+def _relaxed(variant: Mode) -> Mode:
+    """The same in the mode that lets ops stay in float."""
+    kind = Int8 if variant.activations == "int8" else Int16x8
+    return kind.model_validate({**variant.model_dump(exclude={"mode"}), "mode": kind.model_fields["mode"].default})
+
+
+def _studied(bench: Bench, variant: Mode, by: By) -> Outcome:
+    assert bench.recipe.calibration is not None
+    trial = bench.decided(_relaxed(variant))
+    select(bench.graph, variant.keep_float)  # which refuses what is not there, before anything is tried
+    base = _base(bench, trial, variant.name)
+    graph, calibration_result = bench.graph, bench.calibration_result(trial.ranges, [trial.variant])
+    file = _file(bench, trial, calibration_result)
+    tensors, halves = _measured(bench, _origin(calibration_result, trial, bench), file)
+    evidence = _evidence(bench, trial, calibration_result, tensors)
+    sweep = Sweep(bench, trial, base)
+    lost = tuple(losses(bench.float32, tensors))
+    effects = sweep.run(_by_suspicion(_effects(evidence, by, tensors), lost), _leaky(evidence))
+    return Outcome(
+        name=bench.recipe.name,
+        trial=trial,
+        is_relaxed=variant.is_strict,
+        by=by,
+        base=base,
+        samples=bench.sets.said,
+        evaluation=bench.recipe.measured_on,
+        tensors=tensors,
+        losses=lost,
+        first_bad=first_bad(lost),
+        split=halves,
+        effects=tuple(effects),
+        remedies=tuple(sweep.others(list(_remedies(bench, trial)))),
+        notes=(*calibration_result.chosen.warnings, *calibration_result.chosen.advice)
+        if calibration_result.chosen
+        else (),
+        types={operator.index: operator.type for operator in graph.subgraphs[0].operators},
+        is_spent=sweep.is_spent,
+    )
+
+
+def _base(bench: Bench, trial: Trial, name: str) -> Figures:
+    """Of the variant as it is."""
+    try:
+        (whole,) = bench.run([trial])
+    except Spent:
+        raise RecipeError("--time ends this before the variant itself is tried: give it more") from None
+    if whole.figures is None:
+        raise ConversionError(f"{name}: {whole.reason}")
+    return whole.figures
+
+
+def _file(bench: Bench, trial: Trial, calibration_result: CalibrationResult) -> Path:
+    build = VariantBuild(trial.variant, "quantized")
+    bench.maker.workers.run(bench.maker.making(build, bench.source, calibration_result))
+    return bench.maker.path(build)
+
+
+def _origin(calibration_result: CalibrationResult, trial: Trial, bench: Bench) -> Path:
+    """The float32 file whose activations the variant's are: equalized where that one is."""
+    return calibration_result.candidate(trial.variant).original if calibration_result.chosen else bench.float32
+
+
+def _measured(bench: Bench, float32: Path, file: Path) -> tuple[tuple[Activation, ...], Split]:
+    judging, folder, files = bench.judging[DECIDING], bench.maker.folder, (float32, file)
+    source, batch = judging.plan.source, judging.plan.source.batch or 1
+    samples = judging.held.samples()[:COMPARED]
+    calls = [stack(samples[start : start + batch], source) for start in range(0, len(samples), batch)]
+    compared: Task[Any] = Task("compare the activations", compare, (files, calls, folder), EvaluationError)
+    apart: Task[Any] = Task("weights and activations apart", split, (files, judging, folder), EvaluationError)
+    one, other = bench.maker.workers.run_all([compared, apart], bench.maker.jobs)
+    return one.get(), other.get()
+
+
+def _evidence(
+    bench: Bench, trial: Trial, calibration_result: CalibrationResult, tensors: tuple[Activation, ...]
+) -> Evidence:
+    chosen = calibration_result.chosen
+    ranges = chosen.by_bits[trial.variant.activation_bits] if chosen else ()
+    found = bench.observed(trial.ranges).found
+    return Evidence(
+        graph=bench.graph,
+        variant=trial.variant,
+        ranges={one.tensor: one for one in ranges if one.subgraph == 0},
+        observed=found if isinstance(found, Observed) else None,
+        gathered=bench.gathered,
+        peaks={one.tensor: one.peaks for one in tensors},
+    )
+
+
+def _effects(evidence: Evidence, by: By, tensors: tuple[Activation, ...]) -> Iterator[Effect]:
+    """Of all groups, before anything is tried."""
+    graph = evidence.graph
+    (subgraph, *_) = graph.subgraphs
+    able = quantizable(graph, evidence.variant.activations) - select(graph, evidence.variant.keep_float)
+    worst: dict[int | None, float] = {}
+    for one in tensors:
+        worst[one.operator] = min(worst.get(one.operator, one.sqnr_db), one.sqnr_db)
+    for group in inputs(graph):
+        assert group.input is not None
+        known = {one.tensor: one.sqnr_db for one in tensors}.get(group.input)
+        name = subgraph.tensors[group.input].name
+        yield Effect(group, (), name, known, (), tuple(of_activation(evidence, group.input)))
+    for group in groups(graph, by, able):
+        yield _effect(evidence, group, worst)
+
+
+def _by_suspicion(effects: Iterable[Effect], lost: Sequence[Loss]) -> list[Effect]:
+    """Those first that lose most from what they read to what they make, or have a cause to lose much."""
+    by_op = {one.operator: one.lost_db for one in lost}
+
+    def suspicion(effect: Effect) -> tuple[bool, float]:
+        return bool(effect.causes), max((by_op.get(op, 0.0) for op in effect.group.ops), default=0.0)
+
+    return sorted(effects, key=suspicion, reverse=True)
+
+
+def _effect(evidence: Evidence, group: Group, worst: Mapping[int | None, float]) -> Effect:
+    (subgraph, *_) = evidence.graph.subgraphs
+    operators = [subgraph.operators[op] for op in group.ops]
+    named = [tensor.name for operator in operators for tensor in subgraph.written_by(operator)]
+    return Effect(
+        group=group,
+        types=tuple(dict.fromkeys(operator.type for operator in operators)),
+        tensor=named[0] if named else "",
+        sqnr_db=min((worst[op] for op in group.ops if op in worst), default=None),
+        readers=(),
+        causes=tuple(cause for operator in operators for cause in causes(evidence, operator)),
+    )
+
+
+def _leaky(evidence: Evidence) -> frozenset[int]:
+    """Ops whose output has a range that spoils it: what reads it must be in float too for it to be whole."""
+    return frozenset(
+        operator.index
+        for operator in evidence.graph.subgraphs[0].operators
+        if any(of_activation(evidence, index) for index in operator.outputs)
+    )
+
+
+def _remedies(bench: Bench, trial: Trial) -> Iterator[Trial]:
+    """What costs nothing, or next to nothing."""
+    if bench.is_observed:
+        yield from (
+            replace(trial, ranges=m) for m in ("minmax", Percentile(percentile=99.99), "mse") if m != trial.ranges
+        )
+    if not (trial.variant.per_channel and trial.variant.per_channel_dense):
+        apart = {"per_channel": True, "per_channel_dense": True}
+        yield replace(trial, variant=trial.variant.model_copy(update=apart))

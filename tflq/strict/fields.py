@@ -1,0 +1,81 @@
+"""Types of fields that several models share: paths, names of files and functions, tuples."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    PlainSerializer,
+    SerializationInfo,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+
+from tflq.strict.model import Strict
+from tflq.strict.source import PlacedText
+
+FILE_NAME = r"^\w[\w.-]*$"
+FUNCTION_NAME = r"^\w+(\.\w+)*:\w+$"
+
+
+def _from_folder(value: Any, info: ValidationInfo) -> Any:
+    folder = value.folder if isinstance(value, PlacedText) else (info.context or {}).get("folder")
+    if isinstance(value, str) and not value:
+        raise ValueError("this path is empty")
+    if isinstance(value, (str, Path)) and folder is not None:
+        return Path(os.path.normpath(Path(folder) / Path(value).expanduser()))
+    return Path(value) if isinstance(value, str) else value
+
+
+def _to_folder(path: Path, info: SerializationInfo) -> str:
+    folder = (info.context or {}).get("folder")
+    return os.path.relpath(path, folder) if folder else str(path)
+
+
+def _to_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _is_file_name(value: str) -> str:
+    if not re.fullmatch(FILE_NAME, value):
+        raise ValueError(
+            f"{value!r} cannot be part of a file's name: use letters, digits, _, - and ., not - or . first"
+        )
+    return value
+
+
+def _names_a_function(value: str) -> str:
+    module, _, function = value.partition(":")
+    if not all(name.isidentifier() for name in [*module.split("."), function]):
+        raise ValueError(f"{value!r} should read module:function, such as mypackage.data:rows")
+    return value
+
+
+RecipePath = Annotated[Path, BeforeValidator(_from_folder), PlainSerializer(_to_folder)]
+"""A path, taken from the folder of the file that names it, and written as seen from the folder of the context."""
+FileName = Annotated[str, AfterValidator(_is_file_name), WithJsonSchema({"type": "string", "pattern": FILE_NAME})]
+"""A word that files are named by."""
+FunctionName = Annotated[
+    str, AfterValidator(_names_a_function), WithJsonSchema({"type": "string", "pattern": FUNCTION_NAME})
+]
+"""A function of an importable module, as `module:function`."""
+AsTuple = BeforeValidator(_to_tuple)
+"""Marks a tuple field, which YAML writes as a list."""
+
+
+class FunctionOfFolder(Strict):
+    """A kind with the keys `python` and `folder`: a module is found beside the file that names it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _beside_its_file(cls, data: Any) -> Any:
+        named = data.get("python") if isinstance(data, dict) else None
+        if isinstance(named, PlacedText) and "folder" not in data:
+            return {**data, "folder": PlacedText(".", named.folder)}
+        return data

@@ -1,0 +1,132 @@
+"""Workers: tasks run in child processes within their limits, their events handed on to a listener."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import Self
+
+from tflq.worker.budget import Budget, Spending, end, largest
+from tflq.worker.log_reader import LogReader
+from tflq.worker.messages import Done, Failed, Finished, Listener, Progress, Returned, Said, Started, T, Task
+from tflq.worker.process import POLL_SECONDS, RunningTask, cause_of_death, is_alive, start, wait_for
+
+NO_LIMITS = Budget()
+
+
+class Workers:
+    """Child processes with one log, one time limit and one listener; leaving the context ends those that run."""
+
+    def __init__(self, log: Path, timeout: float | None, listen: Listener, budget: Budget = NO_LIMITS) -> None:
+        """`timeout`: seconds that one task may take; `budget`: what all may take together."""
+        self.log, self.timeout, self.listen, self._spending = log, timeout, listen, Spending(budget)
+        self.peak_rss_bytes = 0
+        self._temporary = tempfile.TemporaryDirectory(prefix="tflq-", ignore_cleanup_errors=True)
+        self._running: list[RunningTask] = []
+        self._reader = LogReader(log)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for running in self._running:
+            end(running.process.pid or 0)
+            wait_for(running.process)
+        self._running.clear()
+        self._temporary.cleanup()
+
+    def run(self, task: Task[T]) -> Done[T]:
+        """The task's result; raises its error."""
+        (outcome,) = self.run_all([task], jobs=1)
+        if isinstance(outcome, Failed):
+            raise outcome.error
+        return outcome
+
+    def run_all(self, tasks: Sequence[Task[T]], jobs: int) -> list[Done[T] | Failed]:
+        """An outcome for each task, in their order; at most `jobs` run at a time."""
+        outcomes = dict(self.as_done(tasks, jobs))
+        return [outcomes[position] for position in range(len(tasks))]
+
+    def as_done(self, tasks: Iterable[Task[T]], jobs: int) -> Iterator[tuple[int, Done[T] | Failed]]:
+        """The position of each task and its outcome, as they end; a task is taken when there is room for it."""
+        waiting = enumerate(tasks)
+        while True:
+            while len(self._running) < jobs and (following := next(waiting, None)):
+                self._running.append(self._start(*following))
+            if not self._running:
+                return
+            self._listen()
+            self._hold_to_limits()
+            for running in [running for running in self._running if self._has_ended(running)]:
+                outcome = self._outcome(running)
+                self._running.remove(running)
+                yield running.position, outcome
+
+    def _start(self, position: int, task: Task[Any]) -> RunningTask:
+        self.listen(Started(task.stage))
+        return start(task, position, self.log, self._temporary.name)
+
+    def _listen(self) -> None:
+        inboxes: dict[Any, RunningTask] = {running.inbox: running for running in self._running}
+        ends = [running.process.sentinel for running in self._running]
+        for ready in wait([*inboxes, *ends], POLL_SECONDS):
+            if ready in inboxes:
+                self._receive(inboxes[ready])
+        self._relay()
+
+    def _receive(self, running: RunningTask) -> None:
+        try:
+            message = running.inbox.recv()
+        except (EOFError, OSError):  # OSError: it died while it sent
+            running.is_cut_off = True
+            return
+        if isinstance(message, Progress):
+            self.listen(message)
+        else:
+            running.answer = message
+
+    def _relay(self, is_last: bool = False) -> None:
+        """Hand on what is new in the log; `is_last`: when nothing writes to it any more."""
+        if text := self._reader.read(is_last):
+            self.listen(Said(text))
+
+    def _has_ended(self, running: RunningTask) -> bool:
+        if not running.is_silent:
+            return True
+        return not is_alive(running.process) and not running.inbox.poll()
+
+    def _hold_to_limits(self) -> None:
+        self._spending.refuse_to_go_on()
+        silent = [running for running in self._running if running.is_silent]
+        for running in silent:
+            if why := self._spending.time_is_up() or self._late(running):
+                running.stop(why)
+        processes = [running.process.pid or 0 for running in silent]
+        if why := self._spending.too_large(processes):
+            silent[largest(processes)].stop(why)
+
+    def _late(self, running: RunningTask) -> str:
+        """Why the task may run no longer; empty where it may."""
+        if self.timeout is None or time.monotonic() - running.started <= self.timeout:
+            return ""
+        return f"not done after {self.timeout:g} s, so it was stopped; --timeout raises the limit"
+
+    def _outcome(self, running: RunningTask) -> Done[Any] | Failed:
+        wait_for(running.process)
+        failure = running.stopped or cause_of_death(running.process.exitcode or 0)
+        running.inbox.close()
+        self._relay(is_last=len(self._running) == 1)
+        seconds, task, answer = time.monotonic() - running.started, running.task, running.answer
+        self.listen(Finished(task.stage, seconds, failed=not isinstance(answer, Returned)))
+        if isinstance(answer, Returned):
+            self.peak_rss_bytes = max(self.peak_rss_bytes, answer.peak_rss_bytes)
+            return Done(answer.value, seconds, answer.peak_rss_bytes)
+        remedy = f"; {task.remedy}" if task.remedy and not running.stopped else ""
+        died = task.error(f"{task.stage}: {failure}{remedy} (log: {self.log})")
+        died.may_pass = True
+        return Failed(answer.error if answer else died, seconds)
