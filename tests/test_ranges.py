@@ -266,7 +266,7 @@ def test_of_large_activations_some_calls_stand_for_others(
     monkeypatch.setattr("tflq.stages.activation_ranges.FEWEST_COUNTED", 4)
     gathered, graph = gathered_from(float32, data / "images.npz", tmp_path), load(float32)
     seen = observed(float32, gathered)
-    parts = refine.held_back(gathered.samples.number_of_calls)
+    parts = refine.split_holdout(gathered.samples.number_of_calls)
     with Workers(tmp_path / "log", None, lambda _: None) as workers:
         calibrator = Calibrator(Calibration.model_validate({"dataset": {"npz": "any"}}), tmp_path, workers, jobs=2)
         tasks = calibrator.counting(Calibrated(float32, Observed(seen, {})), gathered.samples, parts)

@@ -438,7 +438,7 @@ def test_auto_is_nearer_on_samples_that_nothing_has_seen(recipes: Recipes, tmp_p
 
 @pytest.mark.parametrize(("calls", "held"), [(3, 0), (4, 1), (20, 5), (500, 32)])
 def test_samples_are_held_back(calls: int, held: int) -> None:
-    fitted_, kept = refine.held_back(calls)
+    fitted_, kept = refine.split_holdout(calls)
     assert len(kept) == held
     assert sorted([*fitted_, *kept]) == list(range(calls))
 

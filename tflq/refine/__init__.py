@@ -8,29 +8,29 @@ from tflq.refine.bias_correction import (
     correct,
     fake_quantize_weights,
 )
-from tflq.refine.candidates import (
-    Candidate,
-    Refined,
-    Refinement,
-    held_back,
-    nearness,
-    quantize,
-    restored,
-    widened,
-)
 from tflq.refine.cross_layer_equalization import EqualizedModel, equalize
 from tflq.refine.holdout_score import HoldoutScore, SignalAndNoise, best_score
 from tflq.refine.hybrid import correct_biases
+from tflq.refine.quantizer_input import (
+    QuantizerInput,
+    RefinedInput,
+    Refinement,
+    holdout_fidelity,
+    load_refined,
+    quantize,
+    scale_ranges,
+    split_holdout,
+)
 from tflq.refine.request import RefinementConfig, RefinementRequest, is_demanded
 
 __all__ = [
-    "Candidate",
     "CorrectedModel",
     "CorrectionFlags",
     "EqualizedModel",
     "HoldoutScore",
     "LayerCorrection",
-    "Refined",
+    "QuantizerInput",
+    "RefinedInput",
     "Refinement",
     "RefinementConfig",
     "RefinementRequest",
@@ -41,10 +41,10 @@ __all__ = [
     "correct_biases",
     "equalize",
     "fake_quantize_weights",
-    "held_back",
+    "holdout_fidelity",
     "is_demanded",
-    "nearness",
+    "load_refined",
     "quantize",
-    "restored",
-    "widened",
+    "scale_ranges",
+    "split_holdout",
 ]

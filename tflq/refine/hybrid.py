@@ -11,10 +11,10 @@ from tflq.calibrate import Samples
 from tflq.errors import ConversionError
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, read
 from tflq.refine.bias_correction import CorrectionFlags, LayerCorrection
-from tflq.refine.candidates import Refinement, distances
 from tflq.refine.holdout_score import HoldoutScore, best_score
 from tflq.refine.layers import Layer, layers
 from tflq.refine.moments import Moments, moments
+from tflq.refine.quantizer_input import Refinement, output_errors
 from tflq.refine.request import RefinementConfig
 from tflq.worker import Report
 
@@ -37,7 +37,7 @@ def correct_biases(
     if held and corrections and not is_demanded:
         files = {RefinementConfig(): path, CORRECTED: target}
         attempts = tuple(
-            HoldoutScore(one, distances(report, file, float32, (samples, held))) for one, file in files.items()
+            HoldoutScore(one, output_errors(report, file, float32, (samples, held))) for one, file in files.items()
         )
     kept = CORRECTED if is_demanded else best_score(attempts).config if attempts else RefinementConfig()
     if kept == RefinementConfig():

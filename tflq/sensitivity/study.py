@@ -122,7 +122,7 @@ def _file(bench: Bench, trial: Trial, calibration_result: CalibrationResult) -> 
 
 def _origin(calibration_result: CalibrationResult, trial: Trial, bench: Bench) -> Path:
     """The float32 file whose activations the variant's are: equalized where that one is."""
-    return calibration_result.candidate(trial.variant).original if calibration_result.chosen else bench.float32
+    return calibration_result.quantizer_input(trial.variant).original if calibration_result.chosen else bench.float32
 
 
 def _measured(bench: Bench, float32: Path, file: Path) -> tuple[tuple[Activation, ...], Split]:

@@ -259,7 +259,7 @@ class Maker:
         if calibration_result is None or not build.variant.needs_ranges or self.has_ranges_of_its_own:
             return self._conversion(build, source, path)
         if calibration_result.chosen:
-            arguments = (calibration_result.candidate(build.variant), build.variant, path)
+            arguments = (calibration_result.quantizer_input(build.variant), build.variant, path)
             return Task(stage, refine.quantize, arguments, ConversionError)
         public = (source.prepared, build.variant, path, calibration_result.gathered.samples)
         return Task(stage, convert.convert_publicly, public, ConversionError, remedy=CRASH_REMEDY)

@@ -77,7 +77,7 @@ class Hybrids:
 
 
 def _correcting(build: VariantBuild, float32: Path, gathered: Gathered) -> Task[Refinement]:
-    fitted, held = refine.held_back(gathered.samples.number_of_calls)
+    fitted, held = refine.split_holdout(gathered.samples.number_of_calls)
     data = gathered.samples, fitted[:: -(-len(fitted) // FIT)], held
     arguments = (float32, build.path, data, _demands(build))
     return Task(f"correct the biases of {build.name}", refine.correct_biases, arguments, ConversionError)

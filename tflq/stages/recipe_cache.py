@@ -19,7 +19,7 @@ from tflq.evaluate import Evaluation, Record
 from tflq.metrics import Custom
 from tflq.modes import Mode
 from tflq.recipe import Recipe
-from tflq.refine import Refined, Refinement, RefinementRequest
+from tflq.refine import RefinedInput, Refinement, RefinementRequest
 from tflq.sources import Prepared, SavedModel, refuse_strangers
 from tflq.stages.record_file import load, save
 
@@ -122,11 +122,11 @@ class RecipeCache:
     def _ranges_key(self, float32: Path, gathered: Gathered) -> str:
         return digest(versions(), cache.sha256(float32), gathered.digest, self._calibration.counting)
 
-    def load_refined(self, key: tuple[Path, Gathered, RefinementRequest], folder: Path) -> Refined | None:
+    def load_refined(self, key: tuple[Path, Gathered, RefinementRequest], folder: Path) -> RefinedInput | None:
         """What variants that ask for that are quantized from, by what was found of the float32 file before."""
-        return refine.restored(folder) if self._fetch("refined", self._refined_key(*key), folder) else None
+        return refine.load_refined(folder) if self._fetch("refined", self._refined_key(*key), folder) else None
 
-    def save_refined(self, refined: Refined, key: tuple[Path, Gathered, RefinementRequest], folder: Path) -> None:
+    def save_refined(self, refined: RefinedInput, key: tuple[Path, Gathered, RefinementRequest], folder: Path) -> None:
         refined.save(folder)
         self._save("refined", self._refined_key(*key), folder)
 

@@ -13,11 +13,11 @@ from tflq.calibrate import Calibrated, Counting, Gathered, Method, Range, Span
 from tflq.errors import ConversionError, TflqError
 from tflq.modes import Mode
 from tflq.refine import (
-    Candidate,
     CorrectedModel,
     CorrectionFlags,
     HoldoutScore,
-    Refined,
+    QuantizerInput,
+    RefinedInput,
     Refinement,
     RefinementConfig,
     RefinementRequest,
@@ -58,7 +58,7 @@ class Ranged:
         if (span, is_held) not in self._known:
             self._known[span, is_held] = self._shown(is_held).ranges(span)
         found = self._known[span, is_held]
-        return found if config.headroom == "expected" else refine.widened(found, config.headroom)
+        return found if config.headroom == "expected" else refine.scale_ranges(found, config.headroom)
 
     def _shown(self, is_held: bool) -> Calibrated:
         if self.parted is None:
@@ -75,10 +75,12 @@ class Stock:
     corrected: Mapping[tuple[Path, WeightGranularity, CorrectionFlags], CorrectedModel]
     """By the file whose layers they are of."""
 
-    def candidate(self, asked: RefinementRequest, config: RefinementConfig, is_held: bool = False) -> Candidate:
+    def quantizer_input(
+        self, asked: RefinementRequest, config: RefinementConfig, is_held: bool = False
+    ) -> QuantizerInput:
         base, corrected = self.bases[config.equalization], self.corrected_for(asked, config)
         original = base.calibrated.model
-        return Candidate(corrected.path if corrected else original, original, base.ranges(asked, config, is_held))
+        return QuantizerInput(corrected.path if corrected else original, original, base.ranges(asked, config, is_held))
 
     def corrected_for(self, asked: RefinementRequest, config: RefinementConfig) -> CorrectedModel | None:
         return self.corrected.get(
@@ -113,7 +115,7 @@ class Refiner:
     recipe_cache: RecipeCache
     made: Made
 
-    def find(self, variants: Iterable[Mode]) -> dict[RefinementRequest, Refined | TflqError]:
+    def find(self, variants: Iterable[Mode]) -> dict[RefinementRequest, RefinedInput | TflqError]:
         """For all that variants ask for, where they ask for anything, what they are quantized from."""
         wanted = {asked: variant for variant in variants if not (asked := RefinementRequest.by(variant)).is_noop}
         kept = {
@@ -121,14 +123,14 @@ class Refiner:
         }
         made = self._made({asked: variant for asked, variant in wanted.items() if asked not in kept})
         for asked, refined in made.items():
-            if isinstance(refined, Refined):
+            if isinstance(refined, RefinedInput):
                 self.recipe_cache.save_refined(refined, self._key(asked), self._new())
         return {**kept, **made}
 
-    def _made(self, wanted: Mapping[RefinementRequest, Mode]) -> dict[RefinementRequest, Refined | TflqError]:
+    def _made(self, wanted: Mapping[RefinementRequest, Mode]) -> dict[RefinementRequest, RefinedInput | TflqError]:
         if not wanted:
             return {}
-        fitted, held = refine.held_back(self.gathered.samples.number_of_calls)
+        fitted, held = refine.split_holdout(self.gathered.samples.number_of_calls)
         try:
             stock = self._stock(wanted, (fitted, held))
         except TflqError as error:
@@ -217,9 +219,9 @@ class Refiner:
     ) -> Task[dict[str, SignalAndNoise]]:
         """Ranges are not of the calls that decide, where that can be had, since they have to do for what is new."""
         variant = contest.wanted[asked]
-        candidate = contest.stock.candidate(asked, config, is_held=True)
-        arguments = (candidate, variant, self._float32, (self.gathered.samples, contest.held, self._new()))
-        return Task(f"compare {variant.name}, {config.in_words}", refine.nearness, arguments, ConversionError)
+        quantizer_input = contest.stock.quantizer_input(asked, config, is_held=True)
+        arguments = (quantizer_input, variant, self._float32, (self.gathered.samples, contest.held, self._new()))
+        return Task(f"compare {variant.name}, {config.in_words}", refine.holdout_fidelity, arguments, ConversionError)
 
     @property
     def _spans_all(self) -> bool:
@@ -229,7 +231,7 @@ class Refiner:
     def _choices(self, asked: RefinementRequest) -> tuple[RefinementConfig, ...]:
         return asked.configs_to_compare(ranges_are_open=self.calibrator.calibration.ranges == "auto")
 
-    def _best(self, asked: RefinementRequest, contest: Contest) -> Refined | TflqError:
+    def _best(self, asked: RefinementRequest, contest: Contest) -> RefinedInput | TflqError:
         found, stock = contest.found[asked], contest.stock
         if found and isinstance(found[0], TflqError):
             return self._as_it_is(asked, str(found[0])) or found[0]
@@ -238,15 +240,15 @@ class Refiner:
         corrected = stock.corrected_for(asked, config)
         held = len(contest.held) if attempts else 0
         refinement = Refinement(config, attempts, held, corrected.corrections if corrected else ())
-        return Refined(stock.candidate(asked, config), refinement)
+        return RefinedInput(stock.quantizer_input(asked, config), refinement)
 
-    def _as_it_is(self, asked: RefinementRequest, fault: str) -> Refined | None:
+    def _as_it_is(self, asked: RefinementRequest, fault: str) -> RefinedInput | None:
         """The float32 file without any change, and why; None where the recipe wants one whatever comes."""
         config = asked.required
         if config.corrections != CorrectionFlags() or config.equalization:
             return None
-        candidate = Candidate(self._float32, self._float32, self.base.ranges(asked, config))
-        return Refined(candidate, Refinement(config, (), 0, (), fault))
+        quantizer_input = QuantizerInput(self._float32, self._float32, self.base.ranges(asked, config))
+        return RefinedInput(quantizer_input, Refinement(config, (), 0, (), fault))
 
     def _all(self, tasks: Sequence[Task[Any]]) -> list[Any]:
         return [outcome.get() for outcome in self.calibrator.workers.run_all(tasks, self.calibrator.jobs)]

@@ -10,7 +10,7 @@ from tflq.calibrate import Calibrated, Chosen, Gathered
 from tflq.errors import TflqError
 from tflq.evaluate import Probe
 from tflq.modes import Mode
-from tflq.refine import Candidate, Refined, RefinementRequest
+from tflq.refine import QuantizerInput, RefinedInput, RefinementRequest
 from tflq.result import FoundBy
 from tflq.sources import Prepared
 from tflq.stages.variant_build import Float32Baseline, VariantBuild
@@ -50,14 +50,14 @@ class CalibrationResult:
     found_by: FoundBy
     calibrated: Calibrated | None = None
     """What the ranges were chosen from."""
-    refined: Mapping[RefinementRequest, Refined | TflqError] = field(default_factory=dict)
+    refined: Mapping[RefinementRequest, RefinedInput | TflqError] = field(default_factory=dict)
     """What is quantized in place of the model, by what variants ask for."""
 
-    def candidate(self, variant: Mode) -> Candidate:
+    def quantizer_input(self, variant: Mode) -> QuantizerInput:
         """What the variant is quantized from; raises what kept that from being made."""
         assert self.chosen is not None
         refined = self.refined.get(RefinementRequest.by(variant))
         if isinstance(refined, TflqError):
             raise refined
-        plain = Candidate(self.model, self.model, self.chosen.by_bits[variant.activation_bits])
-        return refined.candidate if refined else plain
+        plain = QuantizerInput(self.model, self.model, self.chosen.by_bits[variant.activation_bits])
+        return refined.quantizer_input if refined else plain

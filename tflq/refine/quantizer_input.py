@@ -22,12 +22,12 @@ from tflq.refine.request import RefinementConfig, RefinementRequest
 from tflq.selection import select
 from tflq.worker import Report
 
-HELD_BACK = 32
+MAX_HOLDOUT_CALLS = 32
 """Calls to decide on, at most; one in four is."""
 
 
 @dataclass(frozen=True)
-class Candidate:
+class QuantizerInput:
     """What a variant may be quantized from."""
 
     model: Path
@@ -52,35 +52,35 @@ class Refinement:
 
 
 @dataclass(frozen=True)
-class Refined:
-    candidate: Candidate
+class RefinedInput:
+    quantizer_input: QuantizerInput
     refinement: Refinement
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True)
-        shutil.copy(self.candidate.model, folder / "model.tflite")
-        shutil.copy(self.candidate.original, folder / "original.tflite")
-        (folder / "refined.json").write_bytes(_REFINED.dump_json(self))
+        shutil.copy(self.quantizer_input.model, folder / "model.tflite")
+        shutil.copy(self.quantizer_input.original, folder / "original.tflite")
+        (folder / "refined.json").write_bytes(_REFINED_INPUT.dump_json(self))
 
 
-def restored(folder: Path) -> Refined:
+def load_refined(folder: Path) -> RefinedInput:
     """What was saved in the folder."""
-    refined = _REFINED.validate_json((folder / "refined.json").read_bytes())
-    here = replace(refined.candidate, model=folder / "model.tflite", original=folder / "original.tflite")
-    return replace(refined, candidate=here)
+    refined = _REFINED_INPUT.validate_json((folder / "refined.json").read_bytes())
+    here = replace(refined.quantizer_input, model=folder / "model.tflite", original=folder / "original.tflite")
+    return replace(refined, quantizer_input=here)
 
 
-_REFINED = TypeAdapter(Refined)
+_REFINED_INPUT = TypeAdapter(RefinedInput)
 
 
-def held_back(calls: int) -> tuple[list[int], list[int]]:
+def split_holdout(calls: int) -> tuple[list[int], list[int]]:
     """The calls to fit to, and those to decide on, evenly spread."""
-    count = min(HELD_BACK, calls // 4)
+    count = min(MAX_HOLDOUT_CALLS, calls // 4)
     held = [(2 * place + 1) * calls // (2 * count) for place in range(count)]
     return [call for call in range(calls) if call not in held], held
 
 
-def widened(ranges: Sequence[Range], factor: float) -> tuple[Range, ...]:
+def scale_ranges(ranges: Sequence[Range], factor: float) -> tuple[Range, ...]:
     """Ranges with room for what no sample showed; ops with a range of their own keep it."""
     return tuple(
         found if found.is_fixed else replace(found, minimum=found.minimum * factor, maximum=found.maximum * factor)
@@ -88,23 +88,27 @@ def widened(ranges: Sequence[Range], factor: float) -> tuple[Range, ...]:
     )
 
 
-def quantize(report: Report, candidate: Candidate, variant: Mode, target: Path) -> tuple[int, ...]:
+def quantize(report: Report, quantizer_input: QuantizerInput, variant: Mode, target: Path) -> tuple[int, ...]:
     """Make the variant's file as `convert.quantize` does; ops that stay in float are as they were."""
-    model = candidate.model
-    if variant.keep_float and model != candidate.original:
-        original = candidate.original.read_bytes()
+    model = quantizer_input.model
+    if variant.keep_float and model != quantizer_input.original:
+        original = quantizer_input.original.read_bytes()
         kept = select(read(original), variant.keep_float)
         model = target.with_suffix(".float32")
-        model.write_bytes(restore_weights(candidate.model.read_bytes(), original, kept))
+        model.write_bytes(restore_weights(quantizer_input.model.read_bytes(), original, kept))
     try:
-        return convert.quantize(report, model, candidate.ranges, variant, target)
+        return convert.quantize(report, model, quantizer_input.ranges, variant, target)
     finally:
-        if model != candidate.model:
+        if model != quantizer_input.model:
             model.unlink()
 
 
-def nearness(
-    report: Report, candidate: Candidate, variant: Mode, float32: Path, data: tuple[Samples, Sequence[int], Path]
+def holdout_fidelity(
+    report: Report,
+    quantizer_input: QuantizerInput,
+    variant: Mode,
+    float32: Path,
+    data: tuple[Samples, Sequence[int], Path],
 ) -> dict[str, SignalAndNoise]:
     """How near each output is to the float32 file's on those calls; the path is for a file meanwhile.
 
@@ -113,15 +117,17 @@ def nearness(
     """
     samples, calls, path = data
     if variant.activation_bits == 16:
-        path.write_bytes(fake_quantize_weights(candidate.model.read_bytes(), RefinementRequest.by(variant).granularity))
+        path.write_bytes(
+            fake_quantize_weights(quantizer_input.model.read_bytes(), RefinementRequest.by(variant).granularity)
+        )
     else:
-        quantize(report, candidate, variant, path)
-    found = distances(report, path, float32, (samples, calls))
+        quantize(report, quantizer_input, variant, path)
+    found = output_errors(report, path, float32, (samples, calls))
     path.unlink()
     return found
 
 
-def distances(
+def output_errors(
     report: Report, path: Path, float32: Path, data: tuple[Samples, Sequence[int]]
 ) -> dict[str, SignalAndNoise]:
     """How near each output of a file is to the float32 file's on those calls."""
