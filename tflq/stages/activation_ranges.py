@@ -45,12 +45,12 @@ CRASH_REMEDY = (
 
 FEWEST_COUNTED, MANY = 64, 1 << 20
 """Calls, and values of one activation over all calls, that are enough to see whether its range may leave out some."""
-Parts = tuple[Sequence[int], Sequence[int]]
+HoldoutSplit = tuple[Sequence[int], Sequence[int]]
 """The calls that all is fitted to, and those held back."""
 
 
 @dataclass(frozen=True)
-class Parted:
+class SplitCalibration:
     """What all calls show, and what those do that all is fitted to."""
 
     whole: Calibrated
@@ -95,7 +95,7 @@ class Calibrator:
         counts = self._all(self._counting(float32, samples, weight, self._dealt(list(weight))))
         return Observed(observation, _histograms(observation, counts))
 
-    def counting(self, whole: Calibrated, samples: Samples, parts: Parts) -> list[Task[list[Counts]]]:
+    def counting(self, whole: Calibrated, samples: Samples, parts: HoldoutSplit) -> list[Task[list[Counts]]]:
         """What counts the values as mse wants them, the last those of the calls that are held back.
 
         Of large activations not every call is counted where there are many, and one stands for several.
@@ -140,12 +140,12 @@ class Calibrator:
         return [outcome.get() for outcome in self.workers.run_all(tasks, self.jobs)]
 
 
-def parted(whole: Calibrated, fitted: Sequence[int], counts: Sequence[Sequence[Counts]]) -> Parted:
+def split_calibration(whole: Calibrated, fitted: Sequence[int], counts: Sequence[Sequence[Counts]]) -> SplitCalibration:
     """From what was counted of the calls that all is fitted to, and last of those that are held back."""
     assert isinstance(whole.found, Observed)
     seen = whole.found.observation
     all_calls = Observed(seen, _histograms(seen, counts))
-    return Parted(replace(whole, found=all_calls), whole.of(fitted, _histograms(seen, counts[:-1])))
+    return SplitCalibration(replace(whole, found=all_calls), whole.of(fitted, _histograms(seen, counts[:-1])))
 
 
 def _every(graph: Graph, tensors: Sequence[int], calls: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from tflq.selection import select
 from tflq.stages.activation_ranges import CRASH_REMEDY, Calibrator, refuse_clipping
 from tflq.stages.dynamic_range import Hybrids, reads_samples
 from tflq.stages.recipe_cache import FLOAT32, RecipeCache
-from tflq.stages.refine import Made, Ranged, Refiner
+from tflq.stages.refine import ModelWithRanges, RefinementWork, Refiner
 from tflq.stages.state import CalibrationResult, ConvertibleSource, PreparedRun
 from tflq.stages.variant_build import Float32Baseline, VariantBuild, file_name, run_for_each
 from tflq.worker import Done, Failed, Task, Workers
@@ -38,7 +38,7 @@ class Maker:
     workers: Workers
     jobs: int
     recipe_cache: RecipeCache
-    made: Made = field(default_factory=Made)
+    made: RefinementWork = field(default_factory=RefinementWork)
 
     def prepare(self) -> ConvertibleSource:
         """The float model with its one signature, as it was kept or read anew."""
@@ -246,7 +246,7 @@ class Maker:
                 calibration_result, refined={RefinementRequest.by(one): refused for one in variants if is_demanded(one)}
             )
         calibrator = Calibrator(self.recipe.calibration, self.folder / "refined", self.workers, self.jobs)
-        base = Ranged(calibration_result.calibrated, self.recipe.calibration.method)
+        base = ModelWithRanges(calibration_result.calibrated, self.recipe.calibration.method)
         found = Refiner(base, calibration_result.gathered, calibrator, self.recipe_cache, self.made).find(variants)
         return replace(calibration_result, refined={**calibration_result.refined, **found})
 

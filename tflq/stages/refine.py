@@ -24,7 +24,7 @@ from tflq.refine import (
     SignalAndNoise,
     WeightGranularity,
 )
-from tflq.stages.activation_ranges import Calibrator, Parted, Parts, parted
+from tflq.stages.activation_ranges import Calibrator, HoldoutSplit, SplitCalibration, split_calibration
 from tflq.stages.recipe_cache import RecipeCache
 from tflq.worker import Failed, Task
 
@@ -33,44 +33,46 @@ FIT = 64
 
 
 @dataclass(frozen=True)
-class Made:
+class RefinementWork:
     """What was made of one float32 file and the samples, which serves ranges by every method, and every variant."""
 
     equalized: dict[Counting, Calibrated] = field(default_factory=dict)
     corrected: dict[tuple[Path, WeightGranularity, CorrectionFlags], CorrectedModel] = field(default_factory=dict)
-    parted: dict[Path, Parted] = field(default_factory=dict)
+    split_calibration: dict[Path, SplitCalibration] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Ranged:
+class ModelWithRanges:
     """A float32 file with what its activations are."""
 
     calibrated: Calibrated
     method: Method
     """The recipe's, of its ranges."""
-    parted: Parted | None = None
+    split_calibration: SplitCalibration | None = None
     """What the calls show that all is fitted to, where that method spans all values."""
     _known: dict[tuple[Span, bool], tuple[Range, ...]] = field(default_factory=dict, init=False, repr=False)
 
     def ranges(self, asked: RefinementRequest, config: RefinementConfig, is_held: bool = False) -> tuple[Range, ...]:
         """Of all calls, or, where some are held back that are to decide, of the others."""
-        span = Span("mse" if config.mse and self.parted else self.method, asked.bits, config.headroom == "expected")
+        span = Span(
+            "mse" if config.mse and self.split_calibration else self.method, asked.bits, config.headroom == "expected"
+        )
         if (span, is_held) not in self._known:
             self._known[span, is_held] = self._shown(is_held).ranges(span)
         found = self._known[span, is_held]
         return found if config.headroom == "expected" else refine.scale_ranges(found, config.headroom)
 
     def _shown(self, is_held: bool) -> Calibrated:
-        if self.parted is None:
+        if self.split_calibration is None:
             return self.calibrated
-        return self.parted.fitted if is_held else self.parted.whole
+        return self.split_calibration.fitted if is_held else self.split_calibration.whole
 
 
 @dataclass(frozen=True)
-class Stock:
+class CandidateModels:
     """All that may be quantized."""
 
-    bases: Mapping[bool, Ranged]
+    bases: Mapping[bool, ModelWithRanges]
     """The float32 file as it is, and where that is asked for equalized."""
     corrected: Mapping[tuple[Path, WeightGranularity, CorrectionFlags], CorrectedModel]
     """By the file whose layers they are of."""
@@ -89,11 +91,11 @@ class Stock:
 
 
 @dataclass(frozen=True)
-class Contest:
+class HoldoutComparison:
     """What is held against each other, for each thing that variants ask for."""
 
     wanted: Mapping[RefinementRequest, Mode]
-    stock: Stock
+    models: CandidateModels
     fitted: Sequence[int]
     """Calls that all is fitted to."""
     held: Sequence[int]
@@ -109,11 +111,11 @@ class Contest:
 
 @dataclass(frozen=True)
 class Refiner:
-    base: Ranged
+    base: ModelWithRanges
     gathered: Gathered
     calibrator: Calibrator
     recipe_cache: RecipeCache
-    made: Made
+    made: RefinementWork
 
     def find(self, variants: Iterable[Mode]) -> dict[RefinementRequest, RefinedInput | TflqError]:
         """For all that variants ask for, where they ask for anything, what they are quantized from."""
@@ -132,24 +134,24 @@ class Refiner:
             return {}
         fitted, held = refine.split_holdout(self.gathered.samples.number_of_calls)
         try:
-            stock = self._stock(wanted, (fitted, held))
+            models = self._stock(wanted, (fitted, held))
         except TflqError as error:
             return {asked: self._as_it_is(asked, str(error)) or error for asked in wanted}
-        contest = Contest(wanted, stock, fitted, held, {asked: [] for asked in wanted})
+        comparison = HoldoutComparison(wanted, models, fitted, held, {asked: [] for asked in wanted})
         if held:
-            self._judge(contest)
-        return {asked: self._best(asked, contest) for asked in wanted}
+            self._judge(comparison)
+        return {asked: self._best(asked, comparison) for asked in wanted}
 
-    def _stock(self, wanted: Iterable[RefinementRequest], parts: Parts) -> Stock:
+    def _stock(self, wanted: Iterable[RefinementRequest], parts: HoldoutSplit) -> CandidateModels:
         configs = [(asked, config) for asked in wanted for config in self._choices(asked)]
-        bases: dict[bool, Ranged] = {}
+        bases: dict[bool, ModelWithRanges] = {}
         for is_equalized in sorted({False, *(config.equalization for _, config in configs)}):
             base = self._equalized(_thinned(parts[0])) if is_equalized else self.base
             some = [(asked, config) for asked, config in configs if config.equalization == is_equalized]
             bases[is_equalized] = self._fitted(base, some, parts)
-        return Stock(bases, self.made.corrected)
+        return CandidateModels(bases, self.made.corrected)
 
-    def _equalized(self, fitted: Sequence[int]) -> Ranged:
+    def _equalized(self, fitted: Sequence[int]) -> ModelWithRanges:
         made, counting = self.made.equalized, self.calibrator.calibration.counting
         if counting not in made:
             model = next((other.model for other in made.values()), None)
@@ -158,16 +160,16 @@ class Refiner:
                 (found,) = self._all([Task("equalize the channels", refine.equalize, arguments, ConversionError)])
                 model = found.path
             made[counting] = self.calibrator.find(model, self.gathered, counts_few=False)
-        return Ranged(made[counting], self.base.method)
+        return ModelWithRanges(made[counting], self.base.method)
 
     def _fitted(
-        self, base: Ranged, configs: Sequence[tuple[RefinementRequest, RefinementConfig]], parts: Parts
-    ) -> Ranged:
+        self, base: ModelWithRanges, configs: Sequence[tuple[RefinementRequest, RefinementConfig]], parts: HoldoutSplit
+    ) -> ModelWithRanges:
         """With what some calls show where others are held back; the layers are corrected meanwhile."""
         whole, samples, made = base.calibrated, self.gathered.samples, self.made
         is_parted = self._spans_all and bool(parts[1])
         targets, counting = self._targets(whole.model, configs), list[Task[Any]]()
-        if is_parted and any(config.mse for _, config in configs) and whole.model not in made.parted:
+        if is_parted and any(config.mse for _, config in configs) and whole.model not in made.split_calibration:
             counting = self.calibrator.counting(whole, samples, parts)
         correcting = [
             self._correcting(whole.model, granularity, some, _thinned(parts[0]))
@@ -177,10 +179,12 @@ class Refiner:
         for granularity, files in zip(targets, done, strict=False):
             made.corrected.update({(whole.model, granularity, one): file for one, file in files.items()})
         if counting:
-            made.parted[whole.model] = parted(whole, parts[0], done[len(targets) :])
+            made.split_calibration[whole.model] = split_calibration(whole, parts[0], done[len(targets) :])
         if not is_parted:
             return base
-        return replace(base, parted=made.parted.get(whole.model, Parted(whole, whole.of(parts[0]))))
+        return replace(
+            base, split_calibration=made.split_calibration.get(whole.model, SplitCalibration(whole, whole.of(parts[0])))
+        )
 
     def _targets(
         self, model: Path, configs: Iterable[tuple[RefinementRequest, RefinementConfig]]
@@ -205,22 +209,22 @@ class Refiner:
         arguments = (model, (self.gathered.samples, fitted), granularity, targets)
         return Task(stage, refine.correct, arguments, ConversionError)
 
-    def _judge(self, contest: Contest) -> None:
+    def _judge(self, comparison: HoldoutComparison) -> None:
         """Find how near to the float model each thing comes that may be done, where there is a choice."""
-        tries = [(one, config) for one in contest.wanted if len(some := self._choices(one)) > 1 for config in some]
-        tasks = [self._comparing(asked, config, contest) for asked, config in tries]
+        tries = [(one, config) for one in comparison.wanted if len(some := self._choices(one)) > 1 for config in some]
+        tasks = [self._comparing(asked, config, comparison) for asked, config in tries]
         outcomes = self.calibrator.workers.run_all(tasks, self.calibrator.jobs)
         for (asked, config), outcome in zip(tries, outcomes, strict=True):
             attempt = outcome.error if isinstance(outcome, Failed) else HoldoutScore(config, outcome.value)
-            contest.found[asked].append(attempt)
+            comparison.found[asked].append(attempt)
 
     def _comparing(
-        self, asked: RefinementRequest, config: RefinementConfig, contest: Contest
+        self, asked: RefinementRequest, config: RefinementConfig, comparison: HoldoutComparison
     ) -> Task[dict[str, SignalAndNoise]]:
         """Ranges are not of the calls that decide, where that can be had, since they have to do for what is new."""
-        variant = contest.wanted[asked]
-        quantizer_input = contest.stock.quantizer_input(asked, config, is_held=True)
-        arguments = (quantizer_input, variant, self._float32, (self.gathered.samples, contest.held, self._new()))
+        variant = comparison.wanted[asked]
+        quantizer_input = comparison.models.quantizer_input(asked, config, is_held=True)
+        arguments = (quantizer_input, variant, self._float32, (self.gathered.samples, comparison.held, self._new()))
         return Task(f"compare {variant.name}, {config.in_words}", refine.holdout_fidelity, arguments, ConversionError)
 
     @property
@@ -231,16 +235,16 @@ class Refiner:
     def _choices(self, asked: RefinementRequest) -> tuple[RefinementConfig, ...]:
         return asked.configs_to_compare(ranges_are_open=self.calibrator.calibration.ranges == "auto")
 
-    def _best(self, asked: RefinementRequest, contest: Contest) -> RefinedInput | TflqError:
-        found, stock = contest.found[asked], contest.stock
+    def _best(self, asked: RefinementRequest, comparison: HoldoutComparison) -> RefinedInput | TflqError:
+        found, models = comparison.found[asked], comparison.models
         if found and isinstance(found[0], TflqError):
             return self._as_it_is(asked, str(found[0])) or found[0]
-        best, attempts = contest.best(asked), tuple(one for one in found if isinstance(one, HoldoutScore))
+        best, attempts = comparison.best(asked), tuple(one for one in found if isinstance(one, HoldoutScore))
         config = best.config if best else asked.required
-        corrected = stock.corrected_for(asked, config)
-        held = len(contest.held) if attempts else 0
+        corrected = models.corrected_for(asked, config)
+        held = len(comparison.held) if attempts else 0
         refinement = Refinement(config, attempts, held, corrected.corrections if corrected else ())
-        return RefinedInput(stock.quantizer_input(asked, config), refinement)
+        return RefinedInput(models.quantizer_input(asked, config), refinement)
 
     def _as_it_is(self, asked: RefinementRequest, fault: str) -> RefinedInput | None:
         """The float32 file without any change, and why; None where the recipe wants one whatever comes."""
