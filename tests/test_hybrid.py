@@ -16,9 +16,9 @@ from tflq.cache import Store, sha256
 from tflq.calibrate import Gathered
 from tflq.errors import ConversionError
 from tflq.flatbuffer import ROLES, Graph, Tensor, edit, load, read
-from tflq.refine.hybrid import CORRECTED
-from tflq.refine.layers import layers
-from tflq.refine.moments import moments
+from tflq.refine.dynamic_range import CORRECTED
+from tflq.refine.input_statistics import input_statistics
+from tflq.refine.weighted_ops import layers
 
 MODEL = "tiny_conv_layers"
 VARIANTS = [
@@ -136,7 +136,7 @@ def test_shift_is_the_lost_part_of_the_weights_times_the_mean_of_what_they_meet(
     layer = next(
         one for one in layers(read(content), edit.unpack(content)) if one.bias and one.operator.type == corrected.op
     )
-    (seen,) = moments(content, [layer], (gathered.samples, range(15)), tmp_path / "seen")
+    (seen,) = input_statistics(content, [layer], (gathered.samples, range(15)), tmp_path / "seen")
     (made,) = load(path).subgraphs
     operator = made.operators[corrected.operator]
     weights, bias = made.input(operator, 1), made.input(operator, 2)

@@ -36,8 +36,8 @@ from tflq.refine.cross_layer_equalization import (
     _TiedActivations,
 )
 from tflq.refine.gptq import gptq_round, round_to_nearest, scales
-from tflq.refine.layers import Layer, layers
-from tflq.refine.moments import MEMORY, moments
+from tflq.refine.input_statistics import MEMORY, input_statistics
+from tflq.refine.weighted_ops import Layer, layers
 
 BIAS, BOTH = CorrectionFlags(bias=True), CorrectionFlags(bias=True, rounding=True)
 CALLS = range(0, 20, 2)
@@ -103,7 +103,7 @@ def test_what_a_layer_sees_times_its_weights_is_what_it_writes(
 def test_moments_are_those_of_what_is_seen(
     float32: Path, gathered: Gathered, found: list[Layer], outputs: list[dict[str, np.ndarray]], tmp_path: Path
 ) -> None:
-    sums = moments(float32.read_bytes(), found, (gathered.samples, CALLS), tmp_path / "seen.tflite")
+    sums = input_statistics(float32.read_bytes(), found, (gathered.samples, CALLS), tmp_path / "seen.tflite")
     for layer, moment in zip(found, sums, strict=True):
         rows = [layer.seen(call[str(layer.activation.index)], 1024, 0) for call in outputs]
         seen = np.concatenate(rows).astype(np.float64)
@@ -122,9 +122,9 @@ def test_several_runs_find_the_same_moments(
 ) -> None:
     data, scratch = (gathered.samples, CALLS), tmp_path / "seen.tflite"
     assert MEMORY > 1
-    at_once = list(moments(float32.read_bytes(), found, data, scratch))
-    monkeypatch.setattr("tflq.refine.moments.MEMORY", 1)
-    one_by_one = list(moments(float32.read_bytes(), found, data, scratch))
+    at_once = list(input_statistics(float32.read_bytes(), found, data, scratch))
+    monkeypatch.setattr("tflq.refine.input_statistics.MEMORY", 1)
+    one_by_one = list(input_statistics(float32.read_bytes(), found, data, scratch))
     for once, again in zip(at_once, one_by_one, strict=True):
         np.testing.assert_array_equal(once.mean, again.mean)
 

@@ -9,8 +9,8 @@ from tflq.refine.bias_correction import (
     fake_quantize_weights,
 )
 from tflq.refine.cross_layer_equalization import EqualizedModel, equalize
+from tflq.refine.dynamic_range import correct_biases
 from tflq.refine.holdout_score import HoldoutScore, SignalAndNoise, best_score
-from tflq.refine.hybrid import correct_biases
 from tflq.refine.quantizer_input import (
     QuantizerInput,
     RefinedInput,

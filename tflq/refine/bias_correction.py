@@ -13,8 +13,8 @@ import numpy as np
 from tflq.calibrate import Samples
 from tflq.flatbuffer import ROLES, Graph, edit, read
 from tflq.refine.gptq import gptq_round, round_to_nearest, scales
-from tflq.refine.layers import DENSE, Layer, layers
-from tflq.refine.moments import Moments, moments
+from tflq.refine.input_statistics import InputStatistics, input_statistics
+from tflq.refine.weighted_ops import DENSE, Layer, layers
 from tflq.worker import Report
 
 
@@ -78,7 +78,7 @@ def correct(
     graph, models = read(content), {one: edit.unpack(content) for one in asked}
     found = list(layers(graph, edit.unpack(content)))
     done: dict[CorrectionFlags, list[LayerCorrection]] = {one: [] for one in asked}
-    met = moments(content, found, data, next(iter(asked.values())).with_suffix(".seen"))
+    met = input_statistics(content, found, data, next(iter(asked.values())).with_suffix(".seen"))
     for number, (layer, seen) in enumerate(zip(found, met, strict=True), 1):
         for one, model in models.items():
             done[one].append(_correct(model, graph, _LayerStatistics(layer, seen, granularity), one))
@@ -91,9 +91,9 @@ def correct(
 class _LayerStatistics:
     """A layer's weights, what they meet, and what they are once they are rounded."""
 
-    def __init__(self, layer: Layer, moments: Moments, granularity: WeightGranularity) -> None:
-        self.layer, self.mean, self.covariance = layer, moments.mean, _covariance(layer, moments)
-        self.weights = layer.matrices(np.asarray(layer.weights.data, np.float64))
+    def __init__(self, layer: Layer, input_statistics: InputStatistics, granularity: WeightGranularity) -> None:
+        self.layer, self.mean, self.covariance = layer, input_statistics.mean, _covariance(layer, input_statistics)
+        self.weights = layer.as_matrices(np.asarray(layer.weights.data, np.float64))
         self._scales = granularity.scales(layer, self.weights)
 
     @cached_property
@@ -124,7 +124,7 @@ def _correct(model: Any, graph: Graph, seen: _LayerStatistics, asked: Correction
     fitting = seen.rounded_by_gptq if asked.rounding else None
     rounded, shift = seen.rounded_to_nearest if fitting is None else fitting, np.zeros(1)
     if fitting is not None:
-        edit.set_constant(model, (operator.index, roles.weights), layer.tensor(fitting))
+        edit.set_constant(model, (operator.index, roles.weights), layer.as_tensor(fitting))
     if asked.bias and layer.bias is not None and np.isfinite(seen.mean).all():
         shift = layer.products(seen.weights - rounded, seen.mean)
         edit.set_constant(model, (operator.index, roles.bias), np.asarray(layer.bias.data) + shift)
@@ -133,7 +133,7 @@ def _correct(model: Any, graph: Graph, seen: _LayerStatistics, asked: Correction
     return LayerCorrection(operator.index, operator.type, output.name, largest, error)
 
 
-def _covariance(layer: Layer, seen: Moments) -> np.ndarray | None:
+def _covariance(layer: Layer, seen: InputStatistics) -> np.ndarray | None:
     """Of what the weights meet; about 0 where no bias makes up for a mean."""
     if seen.covariance is None or not np.isfinite(seen.covariance).all():
         return None
@@ -147,8 +147,8 @@ def fake_quantize_weights(content: bytes, granularity: WeightGranularity) -> byt
     """The file with the weights of its layers rounded, still in float32: what quantizing does to weights alone."""
     graph, model = read(content), edit.unpack(content)
     for layer in layers(graph, edit.unpack(content)):
-        weights = layer.matrices(np.asarray(layer.weights.data, np.float64))
-        rounded = layer.tensor(round_to_nearest(weights, granularity.scales(layer, weights)))
+        weights = layer.as_matrices(np.asarray(layer.weights.data, np.float64))
+        rounded = layer.as_tensor(round_to_nearest(weights, granularity.scales(layer, weights)))
         edit.set_constant(model, (layer.operator.index, ROLES[layer.operator.type].weights), rounded)
     return edit.pack(model)
 

@@ -18,7 +18,7 @@ import numpy as np
 from tflq.calibrate import Samples, activations
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, edit, read
 from tflq.interpreter import Runner
-from tflq.refine.layers import DENSE, Layer, layers
+from tflq.refine.weighted_ops import DENSE, Layer, layers
 from tflq.worker import Report
 
 EQUALIZATION_STRENGTH = 0.75

@@ -12,10 +12,10 @@ from tflq.errors import ConversionError
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, read
 from tflq.refine.bias_correction import CorrectionFlags, LayerCorrection
 from tflq.refine.holdout_score import HoldoutScore, best_score
-from tflq.refine.layers import Layer, layers
-from tflq.refine.moments import Moments, moments
+from tflq.refine.input_statistics import InputStatistics, input_statistics
 from tflq.refine.quantizer_input import Refinement, output_errors
 from tflq.refine.request import RefinementConfig
+from tflq.refine.weighted_ops import Layer, layers
 from tflq.worker import Report
 
 CORRECTED = RefinementConfig(CorrectionFlags(bias=True))
@@ -54,7 +54,9 @@ def _correct(
     graph, hybrid, model = read(content), read(made).subgraphs[0], edit.unpack(made)
     found = list(_rounded(graph, content, hybrid))
     done: list[LayerCorrection] = []
-    met = moments(content, [layer for layer, _, _ in found], data, target.with_suffix(".seen"), with_covariance=False)
+    met = input_statistics(
+        content, [layer for layer, _, _ in found], data, target.with_suffix(".seen"), with_covariance=False
+    )
     for (layer, operator, weights), seen in zip(found, met, strict=True):
         shift = _shift(layer, weights, seen)
         edit.set_constant(model, (operator.index, ROLES[operator.type].bias), np.asarray(_bias(layer).data) + shift)
@@ -65,10 +67,10 @@ def _correct(
     return tuple(done)
 
 
-def _shift(layer: Layer, weights: np.ndarray, seen: Moments) -> np.ndarray:
+def _shift(layer: Layer, weights: np.ndarray, seen: InputStatistics) -> np.ndarray:
     """What takes the mean out that such weights add; 0 where it is not known what they meet."""
     lost = np.asarray(layer.weights.data, np.float64) - weights
-    shift = layer.products(layer.matrices(lost), seen.mean)
+    shift = layer.products(layer.as_matrices(lost), seen.mean)
     return shift if np.isfinite(shift).all() else np.zeros_like(shift)
 
 

@@ -38,14 +38,14 @@ class Layer:
         shape = self.weights.shape
         return prod(shape[:-1] if self.operator.type == GROUPED else shape[1:])
 
-    def matrices(self, weights: np.ndarray) -> np.ndarray:
+    def as_matrices(self, weights: np.ndarray) -> np.ndarray:
         """Weights of the tensor's shape as [groups, outputs of each, inputs of each]; most ops have one group."""
         if self.operator.type == GROUPED:
             channels = self.activation.shape[-1]
             return np.moveaxis(weights.reshape(-1, channels, weights.shape[-1] // channels), 0, 2)
         return weights.reshape(1, len(weights), -1)
 
-    def tensor(self, matrices: np.ndarray) -> np.ndarray:
+    def as_tensor(self, matrices: np.ndarray) -> np.ndarray:
         """The inverse of `matrices`."""
         shaped = np.moveaxis(matrices, 2, 0) if self.operator.type == GROUPED else matrices
         return shaped.reshape(self.weights.shape)
@@ -53,13 +53,13 @@ class Layer:
     def products(self, matrices: np.ndarray, mean: np.ndarray) -> np.ndarray:
         """The mean of each output channel that such weights make of what has that mean, [groups, inputs]."""
         if self.is_scattered:  # each tap of the kernel meets one of stride² outputs
-            taps = self.tensor(matrices).sum((1, 2)) / (self.options.strideH * self.options.strideW)
+            taps = self.as_tensor(matrices).sum((1, 2)) / (self.options.strideH * self.options.strideW)
             scattered: np.ndarray = taps @ mean[0]
             return scattered
         products: np.ndarray = np.einsum("goi,gi->go", matrices, mean).reshape(-1)
         return products
 
-    def seen(self, data: np.ndarray, rows: int, seed: int) -> np.ndarray:
+    def input_patches(self, data: np.ndarray, rows: int, seed: int) -> np.ndarray:
         """What the weights meet at so many random positions of the output, [positions, groups, inputs].
 
         Of a transposed convolution its input, [positions, 1, channels].

@@ -11,20 +11,20 @@ import numpy as np
 from tflq.calibrate import Samples
 from tflq.flatbuffer import edit
 from tflq.interpreter import Runner
-from tflq.refine.layers import Layer
+from tflq.refine.weighted_ops import Layer
 
-LEAST_ROWS, MOST_ROWS = 128, 1024
+MIN_ROWS, MAX_ROWS = 128, 1024
 """Positions of a layer's output that are looked at in each call."""
 ROWS_PER_INPUT = 4
 """In all calls together, for each input of an output channel, so that the covariance is known."""
-WIDEST = 2400
+MAX_WIDTH = 2400
 """Inputs of an output channel of which there is no covariance, since it would take too long."""
-MEMORY = 192 << 20
+MAX_COVARIANCE_BYTES = 192 << 20
 """Bytes of covariances at a time; what needs more takes several runs."""
 
 
 @dataclass(frozen=True)
-class Moments:
+class InputStatistics:
     """Of what a layer's weights meet."""
 
     mean: np.ndarray
@@ -33,13 +33,13 @@ class Moments:
     """float64 [groups, inputs, inputs]; None where it would be too large, or would tell nothing."""
 
 
-def moments(
+def input_statistics(
     content: bytes,
     layers: Sequence[Layer],
     data: tuple[Samples, Sequence[int]],
     scratch: Path,
     with_covariance: bool = True,
-) -> Iterator[Moments]:
+) -> Iterator[InputStatistics]:
     """Of each layer of the file in turn; the next are found when the last were used. `scratch` is for a file.
 
     Without `with_covariance` there are means alone, which is much faster.
@@ -49,13 +49,13 @@ def moments(
         sums = _sums(Runner(scratch), some, data, with_covariance)
         scratch.unlink()
         for layer in some:
-            yield sums.pop(layer.operator.index).moments()
+            yield sums.pop(layer.operator.index).input_statistics()
 
 
 def _batches(layers: Sequence[Layer], with_covariance: bool) -> Iterator[list[Layer]]:
     some: list[Layer] = []
     for layer in layers:
-        if some and with_covariance and sum(map(_covariance_bytes, [*some, layer])) > MEMORY:
+        if some and with_covariance and sum(map(_covariance_bytes, [*some, layer])) > MAX_COVARIANCE_BYTES:
             yield some
             some = []
         some.append(layer)
@@ -64,11 +64,11 @@ def _batches(layers: Sequence[Layer], with_covariance: bool) -> Iterator[list[La
 
 
 def _covariance_bytes(layer: Layer) -> int:
-    return 8 * layer.width**2 * len(layer.matrices(np.asarray(layer.weights.data))) if _is_covered(layer) else 0
+    return 8 * layer.width**2 * len(layer.as_matrices(np.asarray(layer.weights.data))) if _is_covered(layer) else 0
 
 
 def _is_covered(layer: Layer) -> bool:
-    return layer.width <= WIDEST and not layer.is_scattered
+    return layer.width <= MAX_WIDTH and not layer.is_scattered
 
 
 class _Sum:
@@ -76,24 +76,24 @@ class _Sum:
 
     def __init__(self, layer: Layer, calls: int, with_covariance: bool) -> None:
         self.layer, self.is_covered = layer, with_covariance and _is_covered(layer)
-        self.rows = int(np.clip(ROWS_PER_INPUT * layer.width / calls, LEAST_ROWS, MOST_ROWS))
+        self.rows = int(np.clip(ROWS_PER_INPUT * layer.width / calls, MIN_ROWS, MAX_ROWS))
         self._waiting: list[np.ndarray] = []
         self._count, self._origin = 0, np.zeros(0)
         self._first, self._second = np.zeros(0), np.zeros(0)
 
     def add(self, data: np.ndarray, seed: int) -> None:
-        self._waiting.append(self.layer.seen(data, self.rows, seed))
-        if sum(map(len, self._waiting)) >= LEAST_ROWS:  # a product of few rows takes as long as one of many
+        self._waiting.append(self.layer.input_patches(data, self.rows, seed))
+        if sum(map(len, self._waiting)) >= MIN_ROWS:  # a product of few rows takes as long as one of many
             self._settle()
 
-    def moments(self) -> Moments:
+    def input_statistics(self) -> InputStatistics:
         if self._waiting:
             self._settle()
         offset = self._first / self._count
         covariance = None
         if self.is_covered:
             covariance = self._second / self._count - offset[:, :, np.newaxis] * offset[:, np.newaxis, :]
-        return Moments(self._origin + offset, covariance)
+        return InputStatistics(self._origin + offset, covariance)
 
     def _settle(self) -> None:
         seen = np.concatenate(self._waiting)
