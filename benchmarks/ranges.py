@@ -16,7 +16,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from tflq import calibrate, convert, flatbuffer, sources
-from tflq.calibrate import Calibration, Gathered
+from tflq.calibrate import Calibration, CalibrationSamples
 from tflq.errors import TflqError
 from tflq.inputs import Input
 from tflq.modes import Float32
@@ -64,7 +64,7 @@ def compare(report: Report, model: Path, data: str, folder: Path) -> str:
         return f"not observed: {why} | | | "
     dataset = {"npz": data} if data else {"random": {}}
     asked = Calibration.model_validate({"dataset": dataset, "samples": SAMPLES})
-    gathered: Gathered = calibrate.gather(report, asked, inputs, source, folder / "samples")
+    gathered: CalibrationSamples = calibrate.gather(report, asked, inputs, source, folder / "samples")
     calls = range(gathered.samples.number_of_calls)
     seen = calibrate.merge(graph, [calibrate.observe(report, float32, gathered.samples, calls)])
     lowest, highest = seen.minima.min(0), seen.maxima.max(0)
@@ -76,7 +76,7 @@ def compare(report: Report, model: Path, data: str, folder: Path) -> str:
     return f"{len(observed)} | {near.largest:.1e} | {far.largest:.1e} | {far.tensor[-60:]}"
 
 
-def _truth(float32: Path, gathered: Gathered, kernels: OpResolverType) -> dict[int, tuple[float, float]]:
+def _truth(float32: Path, gathered: CalibrationSamples, kernels: OpResolverType) -> dict[int, tuple[float, float]]:
     interpreter = Interpreter(
         str(float32), num_threads=1, experimental_preserve_all_tensors=True, experimental_op_resolver_type=kernels
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from tflq.calibrate import Calibration, Gathered, Observation, activations, gather, merge, observe, shards
-from tflq.calibrate.functions import same
+from tflq.calibrate import Calibration, CalibrationSamples, Observation, activations, gather, merge, observe, shards
+from tflq.calibrate.following_activation import same
 from tflq.calibrate.histogram import Counts, Histogram, _bins, histogram
 from tflq.datasets import TensorSpec
 from tflq.flatbuffer import load
@@ -34,17 +34,17 @@ def source_of(float32: Path) -> Prepared:
     return Prepared(SavedModel(saved_model=NOWHERE), NOWHERE, specs(signature.inputs), specs(signature.outputs), 0, 0)
 
 
-def gathered_from(float32: Path, rows: Path, folder: Path, samples: int = 20) -> Gathered:
+def gathered_from(float32: Path, rows: Path, folder: Path, samples: int = 20) -> CalibrationSamples:
     asked = Calibration.model_validate({"dataset": {"npz": rows}, "samples": samples})
     return gather(nothing, asked, {}, source_of(float32), folder)
 
 
-def observed(float32: Path, gathered: Gathered, parts: int = 1) -> Observation:
+def observed(float32: Path, gathered: CalibrationSamples, parts: int = 1) -> Observation:
     ranges = shards(gathered.samples.number_of_calls, parts)
     return merge(load(float32), [observe(nothing, float32, gathered.samples, calls) for calls in ranges])
 
 
-def preserved(float32: Path, gathered: Gathered) -> list[dict[int, np.ndarray]]:
+def preserved(float32: Path, gathered: CalibrationSamples) -> list[dict[int, np.ndarray]]:
     """Every activation of every call, read back from an interpreter that overwrites none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says that this is for debugging

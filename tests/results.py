@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tflq.calibrate import Clip
+from tflq.calibrate import RangeComparison
 from tflq.contract import FloatOp
 from tflq.errors import ConversionError
 from tflq.flatbuffer import Weights
@@ -101,7 +101,7 @@ RESULT = Result(
     recipe="name: net\nvariants: [float32]\n",
     environment=ENVIRONMENT,
     warnings=("calibration.samples asks for 200, the dataset has 60: all were used",),
-    ranging=Ranging("minmax", "observation", None, 12, (Clip("conv/Relu", -1.0, 812.5, 1.0, 0.0125, 0.25),)),
+    ranging=Ranging("minmax", "observation", None, 12, (RangeComparison("conv/Relu", -1.0, 812.5, 1.0, 0.0125, 0.25),)),
     calibration=Data("npz images.npz", 60, 60, (Summary("image", "float32", 3, 60, 0.0, 1.0, 0.5, 0.25, False),)),
     evaluation=Data("npz images.npz", 500, 500, ()),
     metric="top1",

@@ -11,7 +11,7 @@ import pytest
 from observing import counted, squared_error
 from running import Ran, Recipes
 
-from tflq.calibrate.functions import functions, keeping_positive
+from tflq.calibrate.following_activation import following_activations, keeping_positive
 from tflq.calibrate.histogram import SquaredError
 from tflq.flatbuffer import Operator, Subgraph, Tensor
 
@@ -47,13 +47,13 @@ def tensor(subgraph: Subgraph, name: str) -> int:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_function(subgraph: Subgraph, name: str) -> None:
-    function = functions(subgraph)[tensor(subgraph, name)]
+    function = following_activations(subgraph)[tensor(subgraph, name)]
     np.testing.assert_allclose(function(VALUES), EXPECTED[name](VALUES), atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["gate", "read_twice"])
 def test_what_is_no_function_of_it_alone(subgraph: Subgraph, name: str) -> None:
-    assert tensor(subgraph, name) not in functions(subgraph)
+    assert tensor(subgraph, name) not in following_activations(subgraph)
 
 
 def graph_of(*operators: Operator) -> Subgraph:
@@ -79,7 +79,7 @@ def graph_of(*operators: Operator) -> Subgraph:
 def test_function_of_one_op(type_: str, fused: str, expected: Callable[[np.ndarray], np.ndarray]) -> None:
     inputs = (0, 8) if type_ in ("SUB", "MUL") else (0,)
     subgraph = graph_of(Operator(0, type_, 1, inputs, (9,), fused=fused))
-    np.testing.assert_allclose(functions(subgraph)[0](VALUES), expected(VALUES))
+    np.testing.assert_allclose(following_activations(subgraph)[0](VALUES), expected(VALUES))
 
 
 @pytest.mark.parametrize(
@@ -93,13 +93,13 @@ def test_function_of_one_op(type_: str, fused: str, expected: Callable[[np.ndarr
     ids=["a function that is not known", "another activation", "read beside it", "two functions"],
 )
 def test_what_cannot_be_told_is_no_function(operators: list[Operator]) -> None:
-    assert functions(graph_of(*operators)) == {}
+    assert following_activations(graph_of(*operators)) == {}
 
 
 def test_values_far_out_are_no_trouble(subgraph: Subgraph) -> None:
     far = np.array([-1e38, 1e38])
     with np.errstate(all="raise", under="ignore"):
-        for function in functions(subgraph).values():
+        for function in following_activations(subgraph).values():
             assert np.isfinite(function(far)).all()
 
 
@@ -108,8 +108,8 @@ def test_the_range_is_that_of_least_error_behind_the_function(name: str) -> None
     values = np.random.default_rng(0).normal(0, 3, 100_000).astype(np.float32)
     held, function = counted(values), EXPECTED[name]
     before, behind = (
-        SquaredError(held, 8, *functions).least(float(values.min()), float(values.max()))
-        for functions in ((), (function,))
+        SquaredError(held, 8, *following_activations).least(float(values.min()), float(values.max()))
+        for following_activations in ((), (function,))
     )
     assert before[0] < behind[0] < 0
     assert squared_error(values, *behind, function=function) < 0.95 * squared_error(values, *before, function=function)

@@ -13,7 +13,7 @@ from running import Ran, Recipes, keeping
 
 from tflq import refine
 from tflq.cache import Store, sha256
-from tflq.calibrate import Gathered
+from tflq.calibrate import CalibrationSamples
 from tflq.errors import ConversionError
 from tflq.flatbuffer import ROLES, Graph, Tensor, edit, load, read
 from tflq.refine.dynamic_range import CORRECTED
@@ -45,7 +45,7 @@ def bare(recipes: Recipes) -> Ran:
 
 
 @pytest.fixture(scope="module")
-def gathered(ran: Ran, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Gathered:
+def gathered(ran: Ran, data: Path, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSamples:
     return gathered_from(ran.file("float32"), data / "images.npz", tmp_path_factory.mktemp("samples"))
 
 
@@ -124,7 +124,7 @@ def rounded(tensor: Tensor) -> np.ndarray:
 
 
 def test_shift_is_the_lost_part_of_the_weights_times_the_mean_of_what_they_meet(
-    ran: Ran, gathered: Gathered, tmp_path: Path
+    ran: Ran, gathered: CalibrationSamples, tmp_path: Path
 ) -> None:
     float32, path = ran.file("float32"), tmp_path / "hybrid.tflite"
     path.write_bytes(ran.file("off").read_bytes())
@@ -149,7 +149,7 @@ def test_shift_is_the_lost_part_of_the_weights_times_the_mean_of_what_they_meet(
     )
 
 
-def test_too_few_samples_decide_nothing(ran: Ran, gathered: Gathered, tmp_path: Path) -> None:
+def test_too_few_samples_decide_nothing(ran: Ran, gathered: CalibrationSamples, tmp_path: Path) -> None:
     path = tmp_path / "hybrid.tflite"
     path.write_bytes(ran.file("off").read_bytes())
     told = refine.correct_biases(nothing, ran.file("float32"), path, (gathered.samples, range(3), ()), False)
@@ -158,7 +158,7 @@ def test_too_few_samples_decide_nothing(ran: Ran, gathered: Gathered, tmp_path: 
     assert [file.name for file in tmp_path.iterdir()] == ["hybrid.tflite"]
 
 
-def test_files_of_other_ops_are_refused(ran: Ran, gathered: Gathered, recipes: Recipes) -> None:
+def test_files_of_other_ops_are_refused(ran: Ran, gathered: CalibrationSamples, recipes: Recipes) -> None:
     other = recipes.run("tiny_conv", ["dynamic"], calibration=None).file("dynamic")
     with pytest.raises(ConversionError, match=r"^bias_correction: the converter made other ops"):
         refine.correct_biases(nothing, ran.file("float32"), other, (gathered.samples, range(4), ()), True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from observing import nothing
 
-from tflq.calibrate import Calibration, gather
+from tflq.calibrate import Calibration, read_samples
 from tflq.datasets import Sample, TensorSpec
 from tflq.errors import DatasetError
 from tflq.inputs import Stored, Writer
@@ -58,4 +58,4 @@ def test_calibration_samples_of_several_shapes_are_refused(tmp_path: Path) -> No
     source = Prepared(SavedModel(saved_model=tmp_path), tmp_path, specs, specs, 0, 0)
     asked = Calibration.model_validate({"dataset": {"python": "uneven:rows"}}, context={"folder": tmp_path})
     with pytest.raises(DatasetError, match=r"calibration: samples of 'x' differ in shape, \[2\] and \[3\], so that"):
-        gather(nothing, asked, {}, source, tmp_path / "samples")
+        read_samples(nothing, asked, {}, source, tmp_path / "samples")

@@ -14,7 +14,7 @@ import pytest
 from observing import gathered_from, observed, preserved
 from running import Recipes
 
-from tflq.calibrate import Gathered, Observation, activations, obstacle, shards
+from tflq.calibrate import CalibrationSamples, Observation, activations, obstacle, shards
 from tflq.errors import EvaluationError
 from tflq.flatbuffer import load
 from tflq.stages import ranges
@@ -26,17 +26,17 @@ def float32(recipes: Recipes) -> Path:
 
 
 @pytest.fixture(scope="module")
-def gathered(float32: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Gathered:
+def gathered(float32: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSamples:
     return gathered_from(float32, data / "images.npz", tmp_path_factory.mktemp("samples"))
 
 
 @pytest.fixture(scope="module")
-def observation(float32: Path, gathered: Gathered) -> Observation:
+def observation(float32: Path, gathered: CalibrationSamples) -> Observation:
     return observed(float32, gathered)
 
 
 @pytest.fixture(scope="module")
-def truth(float32: Path, gathered: Gathered) -> list[dict[int, np.ndarray]]:
+def truth(float32: Path, gathered: CalibrationSamples) -> list[dict[int, np.ndarray]]:
     return preserved(float32, gathered)
 
 
@@ -62,7 +62,7 @@ def test_means_are_per_channel(float32: Path, observation: Observation, truth: l
         assert means == pytest.approx(every.mean((0, 1)), rel=1e-5, abs=1e-6)
 
 
-def test_shards_change_nothing(float32: Path, gathered: Gathered, observation: Observation) -> None:
+def test_shards_change_nothing(float32: Path, gathered: CalibrationSamples, observation: Observation) -> None:
     """Twenty calls are two blocks: no more shards than that."""
     again = observed(float32, gathered, parts=7)
     assert (again.minima == observation.minima).all()

@@ -12,7 +12,7 @@ from observing import gathered_from, observed, preserved
 from running import Recipes
 
 from tflq import convert
-from tflq.calibrate import Calibrated, Observed, Range, Span
+from tflq.calibrate import ActivationStatistics, CalibrationData, Range, RangeMethod
 from tflq.errors import ConversionError, SourceError
 from tflq.flatbuffer import edit, load
 from tflq.modes import Dynamic, Float16, Float32, Int8, Int8Only, Int16x8, Int16x8Only, Mode
@@ -112,7 +112,10 @@ def residual(benches: dict[str, Bench]) -> Bench:
 def test_only_ranges_that_tensorflow_gets_wrong_differ(residual: Bench) -> None:
     """Its calibrator reads the input of an op that computes in place after the op has overwritten it."""
     seen = observed(residual.float32, residual.gathered)
-    ours = {one.tensor: one for one in Calibrated(residual.float32, Observed(seen, {})).ranges(Span("minmax", 8))}
+    ours = {
+        one.tensor: one
+        for one in CalibrationData(residual.float32, ActivationStatistics(seen, {})).ranges(RangeMethod("minmax", 8))
+    }
     true = preserved(residual.float32, residual.gathered)
     wrong = set()
     for one in residual.theirs:

@@ -12,11 +12,11 @@ from running import Ran, Recipes
 
 from tflq import refine
 from tflq.calibrate import (
-    Calibrated,
+    ActivationStatistics,
     Calibration,
+    CalibrationData,
     Method,
     Observation,
-    Observed,
     Percentile,
     count,
     histogram,
@@ -24,7 +24,7 @@ from tflq.calibrate import (
 )
 from tflq.calibrate.headroom import headroom
 from tflq.calibrate.histogram import SquaredError
-from tflq.calibrate.ranges import Range, Span, ranges
+from tflq.calibrate.ranges import Range, RangeMethod, ranges
 from tflq.flatbuffer import load
 from tflq.stages.activation_ranges import Calibrator
 from tflq.worker import Workers
@@ -100,7 +100,7 @@ def test_ops_that_share_a_scale_agree_and_fixed_ones_keep_theirs(
     graph, seen = load(float32), observed(float32, gathered)
     counts = count(nothing, float32, gathered.samples, weights(seen, "weighted"))
     spread = dict(zip(seen.tensors, map(histogram, ([one] for one in counts)), strict=True))
-    found = {one.tensor: one for one in ranges(graph, seen, spread, Span(method, 8))}
+    found = {one.tensor: one for one in ranges(graph, seen, spread, RangeMethod(method, 8))}
     (subgraph,) = graph.subgraphs
     for operator in subgraph.operators:
         output = found[operator.outputs[0]]
@@ -251,11 +251,11 @@ def test_ranges_have_headroom_where_little_was_seen(float32: Path, data: Path, t
     graph, seen = load(float32), observed(float32, gathered)
     counts = count(nothing, float32, gathered.samples, weights(seen, "weighted"))
     spread = dict(zip(seen.tensors, map(histogram, ([one] for one in counts)), strict=True))
-    found = {bits: ranges(graph, seen, spread, Span(method, bits, has_headroom=True)) for bits in (8, 16)}
+    found = {bits: ranges(graph, seen, spread, RangeMethod(method, bits, has_headroom=True)) for bits in (8, 16)}
     assert any(one.kept > 1 for one in found[8])
     assert np.mean([one.kept for one in found[16]]) > np.mean([one.kept for one in found[8]])
     assert all(limits(one) == (one.lowest, one.highest) for one in found[8] if one.is_fixed)
-    assert all(one.kept <= 1 for one in ranges(graph, seen, spread, Span(method, 8)))
+    assert all(one.kept <= 1 for one in ranges(graph, seen, spread, RangeMethod(method, 8)))
 
 
 @pytest.mark.parametrize("many", [64, 512, 1 << 20])
@@ -269,7 +269,7 @@ def test_of_large_activations_some_calls_stand_for_others(
     parts = refine.split_holdout(gathered.samples.number_of_calls)
     with Workers(tmp_path / "log", None, lambda _: None) as workers:
         calibrator = Calibrator(Calibration.model_validate({"dataset": {"npz": "any"}}), tmp_path, workers, jobs=2)
-        tasks = calibrator.counting(Calibrated(float32, Observed(seen, {})), gathered.samples, parts)
+        tasks = calibrator.counting(CalibrationData(float32, ActivationStatistics(seen, {})), gathered.samples, parts)
     *fitted, held = (task.arguments[2] for task in tasks)
     plain = weights(seen, "weighted")
     assert all(np.array_equal(held[call], plain[call]) for call in parts[1])

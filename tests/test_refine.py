@@ -14,7 +14,7 @@ from running import Ran, Recipes, keeping
 
 from tflq import refine
 from tflq.cache import Store
-from tflq.calibrate import Gathered
+from tflq.calibrate import CalibrationSamples
 from tflq.flatbuffer import edit, load, read
 from tflq.interpreter import Runner
 from tflq.modes import Int8, Int16x8
@@ -49,7 +49,7 @@ def float32(recipes: Recipes) -> Path:
 
 
 @pytest.fixture(scope="module")
-def gathered(float32: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Gathered:
+def gathered(float32: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSamples:
     return gathered_from(float32, data / "images.npz", tmp_path_factory.mktemp("samples"))
 
 
@@ -59,7 +59,9 @@ def found(float32: Path) -> list[Layer]:
 
 
 @pytest.fixture(scope="module")
-def outputs(float32: Path, gathered: Gathered, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, np.ndarray]]:
+def outputs(
+    float32: Path, gathered: CalibrationSamples, tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, np.ndarray]]:
     """What every op writes and reads, by the number of the tensor, on each call."""
     model = edit.unpack(float32.read_bytes())
     shown = {i for op in load(float32).subgraphs[0].operators for i in (*op.outputs, *op.inputs)}
@@ -101,7 +103,11 @@ def test_what_a_layer_sees_times_its_weights_is_what_it_writes(
 
 
 def test_moments_are_those_of_what_is_seen(
-    float32: Path, gathered: Gathered, found: list[Layer], outputs: list[dict[str, np.ndarray]], tmp_path: Path
+    float32: Path,
+    gathered: CalibrationSamples,
+    found: list[Layer],
+    outputs: list[dict[str, np.ndarray]],
+    tmp_path: Path,
 ) -> None:
     sums = input_statistics(float32.read_bytes(), found, (gathered.samples, CALLS), tmp_path / "seen.tflite")
     for layer, moment in zip(found, sums, strict=True):
@@ -118,7 +124,7 @@ def test_moments_are_those_of_what_is_seen(
 
 
 def test_several_runs_find_the_same_moments(
-    float32: Path, gathered: Gathered, found: list[Layer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    float32: Path, gathered: CalibrationSamples, found: list[Layer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, scratch = (gathered.samples, CALLS), tmp_path / "seen.tflite"
     assert MEMORY > 1
@@ -194,14 +200,14 @@ def test_scales_of_one_tensor_are_all_alike(correlated: tuple[np.ndarray, np.nda
 
 @pytest.fixture(scope="module")
 def corrected(
-    float32: Path, gathered: Gathered, tmp_path_factory: pytest.TempPathFactory
+    float32: Path, gathered: CalibrationSamples, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[CorrectionFlags, refine.CorrectedModel]:
     folder = tmp_path_factory.mktemp("corrected")
     targets = {BIAS: folder / "bias.tflite", BOTH: folder / "both.tflite"}
     return refine.correct(nothing, float32, (gathered.samples, CALLS), WeightGranularity(), targets)
 
 
-def mean_of(tensor: int, content: bytes, gathered: Gathered, scratch: Path) -> np.ndarray:
+def mean_of(tensor: int, content: bytes, gathered: CalibrationSamples, scratch: Path) -> np.ndarray:
     model = edit.unpack(content)
     edit.set_outputs(model, {"it": tensor})
     edit.write(model, scratch)
@@ -211,7 +217,7 @@ def mean_of(tensor: int, content: bytes, gathered: Gathered, scratch: Path) -> n
 
 def test_bias_correction_takes_out_what_rounded_weights_add_to_the_mean(
     float32: Path,
-    gathered: Gathered,
+    gathered: CalibrationSamples,
     found: list[Layer],
     corrected: dict[CorrectionFlags, refine.CorrectedModel],
     tmp_path: Path,
@@ -261,7 +267,11 @@ def test_ops_that_stay_in_float_have_their_own_weights(
 
 
 def test_equalized_file_answers_the_same_with_channels_nearer_together(
-    float32: Path, gathered: Gathered, tmp_path: Path, found: list[Layer], outputs: list[dict[str, np.ndarray]]
+    float32: Path,
+    gathered: CalibrationSamples,
+    tmp_path: Path,
+    found: list[Layer],
+    outputs: list[dict[str, np.ndarray]],
 ) -> None:
     made = refine.equalize(nothing, float32, (gathered.samples, CALLS), tmp_path / "equalized.tflite")
     assert made.tensors >= 4
@@ -281,7 +291,11 @@ def test_equalized_file_answers_the_same_with_channels_nearer_together(
 
 
 def test_channels_that_were_hardly_ever_seen_are_not_enlarged(
-    float32: Path, gathered: Gathered, tmp_path: Path, found: list[Layer], outputs: list[dict[str, np.ndarray]]
+    float32: Path,
+    gathered: CalibrationSamples,
+    tmp_path: Path,
+    found: list[Layer],
+    outputs: list[dict[str, np.ndarray]],
 ) -> None:
     """Where they are larger on other samples, as they may well be, they would have the range of all."""
     size, shown = np.array([10.0, 0.1, 0.1, 0.1, 0.0]), np.array([100, 1000, 12, 3, 0])

@@ -17,7 +17,7 @@ from rich.console import Console
 from running import Recipes, run_recipe
 from test_selection import graph as named_graph
 
-from tflq.calibrate import Histogram, Observed, Range
+from tflq.calibrate import ActivationStatistics, Histogram, Range
 from tflq.cli import main
 from tflq.flatbuffer import Graph, Operator, Quantization, Subgraph, Tensor, edit, load, read
 from tflq.modes import Int8, Mode
@@ -299,7 +299,7 @@ def evidence(net: Graph, ranges: dict[int, tuple[float, float]], variant: Mode, 
 def test_rare_values_are_a_cause() -> None:
     lows = np.array([0.0, 1.0, 900.0])
     histogram = Histogram(lows, lows + 1, np.array([500_000, 500_000, 3]))
-    seen = Observed(type("Few", (), {"minima": np.zeros((3, 1))})(), {1: histogram})
+    seen = ActivationStatistics(type("Few", (), {"minima": np.zeros((3, 1))})(), {1: histogram})
     (cause,) = of_activation(evidence(chain("CONV_2D"), {1: (0.0, 900.0)}, Int8(), observed=seen), 1)
     assert cause.said == "rare values set its range: 99.99 % of all lie in 0.0022 of it"
 
@@ -338,7 +338,7 @@ def test_lone_sample_is_told_by_its_row(recipes: Recipes, planted: Path, tmp_pat
     float32 = run_recipe(recipes.write("tiny_dense", ["float32"])).file("float32")
     gathered = gathered_from(float32, tmp_path / "rows.npz", file, samples=24)
     none = np.zeros(0)
-    seen = Observed(observed(float32, gathered), {0: Histogram(none, none, none)})
+    seen = ActivationStatistics(observed(float32, gathered), {0: Histogram(none, none, none)})
     lone = evidence(load(float32), {0: (-300.0, 300.0)}, Int8(), observed=seen, gathered=gathered)
     (cause,) = of_activation(lone, 0)
     assert cause.said.startswith("its range is set by calibration row 5 alone: with it ")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tflq import cache, scores
 from tflq import recipe as recipes
-from tflq.calibrate import Calibration, Gathered, Percentile
+from tflq.calibrate import Calibration, CalibrationSamples, Percentile
 from tflq.errors import TflqError
 from tflq.evaluate import Evaluation, Plan, Record
 from tflq.inputs import oddities
@@ -104,12 +104,12 @@ def _calibration(evidence: Evidence) -> Data | None:
     return Data(str(evidence.recipe.calibration.dataset), len(gathered.rows), gathered.total, gathered.summaries)
 
 
-def _gathered(evidence: Evidence) -> Gathered | None:
+def _gathered(evidence: Evidence) -> CalibrationSamples | None:
     """The calibration samples, where they were of use."""
     if isinstance(evidence.calibration_result, CalibrationResult):
         return evidence.calibration_result.gathered
     found = evidence.prepared_run.gathered if evidence.calibration_result is None else None
-    return found if isinstance(found, Gathered) else None
+    return found if isinstance(found, CalibrationSamples) else None
 
 
 def _ranging(evidence: Evidence) -> Ranging | None:
@@ -121,7 +121,7 @@ def _ranging(evidence: Evidence) -> Ranging | None:
     if chosen is None:
         return Ranging(method, found_by, None, None, ())
     activations = len(next(iter(chosen.by_bits.values())))
-    return Ranging(method, found_by, chosen.reason, activations, chosen.clips)
+    return Ranging(method, found_by, chosen.observation_obstacle, activations, chosen.clips)
 
 
 def _evaluation(evidence: Evidence) -> Data:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from tflq.calibrate import Clip
+from tflq.calibrate import RangeComparison
 from tflq.contract import FloatOp
 from tflq.errors import TflqError
 from tflq.flatbuffer import Weights
@@ -221,7 +221,7 @@ class Ranging:
     reason: str | None
     """Why they could not be observed."""
     activations: int | None
-    clips: tuple[Clip, ...]
+    clips: tuple[RangeComparison, ...]
     """Activations with rare values far from the rest, and what each method keeps of their ranges."""
 
 

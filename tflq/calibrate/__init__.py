@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tflq.calibrate.calibrated import Calibrated, Observed, restored
-from tflq.calibrate.choose import Chosen, choose
+from tflq.calibrate.calibration_data import ActivationStatistics, CalibrationData, load_calibration_data
+from tflq.calibrate.data_checks import FEWEST_CALLS, RangeComparison, refuse_infinite, refuse_infinite_ranges, wider_by
 from tflq.calibrate.histogram import Counts, Histogram, count, histogram
-from tflq.calibrate.lint import FEWEST_CALLS, Clip, refuse_infinite, refuse_infinite_ranges, wider_by
 from tflq.calibrate.observe import (
     CONTROL_FLOW,
     Observation,
@@ -17,49 +16,50 @@ from tflq.calibrate.observe import (
     obstacle,
     shards,
 )
-from tflq.calibrate.ranges import JOINING, PASSING, Range, Span
-from tflq.calibrate.samples import Gathered, Samples, fingerprint, gather
+from tflq.calibrate.ranges import JOINING, PASSING, Range, RangeMethod
+from tflq.calibrate.sample_weights import sample_weights
+from tflq.calibrate.samples import CalibrationSamples, Samples, fingerprint, read_samples
 from tflq.calibrate.section import Calibration, Counting, Method, Percentile, Ranges, SampleCount, Seed
-from tflq.calibrate.weights import weights
+from tflq.calibrate.select_ranges import SelectedRanges, select_ranges
 
 __all__ = [
     "CONTROL_FLOW",
     "FEWEST_CALLS",
     "JOINING",
     "PASSING",
-    "Calibrated",
+    "ActivationStatistics",
     "Calibration",
-    "Chosen",
-    "Clip",
+    "CalibrationData",
+    "CalibrationSamples",
     "Counting",
     "Counts",
-    "Gathered",
     "Histogram",
     "Method",
     "Observation",
-    "Observed",
     "Part",
     "Percentile",
     "Range",
+    "RangeComparison",
+    "RangeMethod",
     "Ranges",
     "SampleCount",
     "Samples",
     "Seed",
-    "Span",
+    "SelectedRanges",
     "activations",
-    "choose",
     "count",
     "fingerprint",
-    "gather",
     "histogram",
+    "load_calibration_data",
     "merge",
     "observable",
     "observe",
     "obstacle",
+    "read_samples",
     "refuse_infinite",
     "refuse_infinite_ranges",
-    "restored",
+    "sample_weights",
+    "select_ranges",
     "shards",
-    "weights",
     "wider_by",
 ]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tflq.calibrate.functions import Function, same
+from tflq.calibrate.following_activation import Function, identity
 from tflq.calibrate.observe import exposed
 from tflq.calibrate.samples import Samples
 from tflq.interpreter import Runner
@@ -57,7 +57,7 @@ class SquaredError:
 
     histogram: Histogram
     bits: int
-    function: Function = same
+    function: Function = identity
 
     def of(self, low: float, high: float) -> float:
         """Within that range, which 0 belongs to, since integers always have it."""

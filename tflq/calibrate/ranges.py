@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from tflq.calibrate.functions import functions, keeping_positive, same
+from tflq.calibrate.following_activation import following_activations, identity, keeping_positive
 from tflq.calibrate.headroom import headroom
 from tflq.calibrate.histogram import Histogram, SquaredError
 from tflq.calibrate.observe import Observation
@@ -70,7 +70,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Span:
+class RangeMethod:
     """How ranges are chosen, for activations of so many bits."""
 
     method: Method
@@ -80,7 +80,7 @@ class Span:
 
 
 def ranges(
-    graph: Graph, observation: Observation, histograms: Mapping[int, Histogram], span: Span
+    graph: Graph, observation: Observation, histograms: Mapping[int, Histogram], span: RangeMethod
 ) -> tuple[Range, ...]:
     """The range of every observed activation; minmax needs no histograms.
 
@@ -97,8 +97,8 @@ def ranges(
         return tuple(observed.values())
     found, errors = observed, dict[int, SquaredError]()
     if method == "mse":
-        behind = functions(subgraph)
-        errors = {index: SquaredError(histograms[index], span.bits, behind.get(index, same)) for index in observed}
+        behind = following_activations(subgraph)
+        errors = {index: SquaredError(histograms[index], span.bits, behind.get(index, identity)) for index in observed}
         found = _clipped(observed, lambda one: errors[one.tensor].least(one.lowest, one.highest))
     elif method != "minmax":
         percent = method.percentile

@@ -43,7 +43,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class CalibrationSamples:
     """Calibration samples, and what they are like."""
 
     samples: Samples
@@ -61,9 +61,9 @@ class Gathered:
         return digest(str(self.samples.per_call), *self.hashes)
 
 
-def gather(
+def read_samples(
     report: Report, calibration: Calibration, inputs: Mapping[str, Input], source: Prepared, folder: Path
-) -> Gathered:
+) -> CalibrationSamples:
     """Read the samples into the folder; DatasetError where they cannot calibrate, before TensorFlow sees them."""
     chosen = select(calibration.dataset, calibration.samples, calibration.seed)
     survey, hashes = Survey(calibration.dataset), list[str]()
@@ -79,7 +79,9 @@ def gather(
         raise DatasetError(f"{calibration.dataset}: yields no rows, so there is nothing to calibrate with")
     check_calibration(survey.summaries(), inputs)
     samples = Samples(writer.stored, source.inputs, source.batch or 1)
-    return Gathered(samples, chosen.total, survey.summaries(), tuple(chosen.indices[: len(hashes)]), tuple(hashes))
+    return CalibrationSamples(
+        samples, chosen.total, survey.summaries(), tuple(chosen.indices[: len(hashes)]), tuple(hashes)
+    )
 
 
 def fingerprint(sample: Sample) -> str:

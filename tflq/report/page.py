@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tflq.calibrate import Clip
+from tflq.calibrate import RangeComparison
 from tflq.report.refinement import refinement
 from tflq.report.table import grid, size, table
 from tflq.report.training import training
@@ -102,7 +102,7 @@ def _ranges(result: Result) -> Iterator[str]:
         yield grid(header, [_clip(clip) for clip in found.clips])
 
 
-def _clip(clip: Clip) -> tuple[str, ...]:
+def _clip(clip: RangeComparison) -> tuple[str, ...]:
     kept = (f"{part:.3g}" for part in (clip.chosen, clip.percentile, clip.mse))
     return (f"`{clip.tensor}`", f"{clip.lowest:.5g}", f"{clip.highest:.5g}", *kept)
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from tflq.calibrate import FEWEST_CALLS, Gathered, Observed, Range, wider_by
+from tflq.calibrate import FEWEST_CALLS, ActivationStatistics, CalibrationSamples, Range, wider_by
 from tflq.flatbuffer import ROLES, Graph, Operator, Tensor
 from tflq.modes import Mode
 
@@ -40,9 +40,9 @@ class Evidence:
     variant: Mode
     ranges: Mapping[int, Range]
     """What the integers of each tensor of the main graph span."""
-    observed: Observed | None
+    observed: ActivationStatistics | None
     """None where TensorFlow's calibrator found the ranges."""
-    gathered: Gathered
+    gathered: CalibrationSamples
     peaks: Mapping[int, tuple[float, ...]]
     """The largest magnitude in each channel of each activation."""
 

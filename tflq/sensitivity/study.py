@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tflq import cache
-from tflq.calibrate import Observed, Percentile
+from tflq.calibrate import ActivationStatistics, Percentile
 from tflq.errors import ConversionError, EvaluationError, RecipeError
 from tflq.evaluate import stack
 from tflq.modes import Int8, Int16x8, Mode
@@ -146,7 +146,7 @@ def _evidence(
         graph=bench.graph,
         variant=trial.variant,
         ranges={one.tensor: one for one in ranges if one.subgraph == 0},
-        observed=found if isinstance(found, Observed) else None,
+        observed=found if isinstance(found, ActivationStatistics) else None,
         gathered=bench.gathered,
         peaks={one.tensor: one.peaks for one in tensors},
     )

@@ -12,14 +12,14 @@ import numpy as np
 
 from tflq import convert
 from tflq.calibrate import (
-    Calibrated,
+    ActivationStatistics,
     Calibration,
+    CalibrationData,
+    CalibrationSamples,
     Counts,
-    Gathered,
     Histogram,
     Method,
     Observation,
-    Observed,
     Samples,
     count,
     histogram,
@@ -28,8 +28,8 @@ from tflq.calibrate import (
     obstacle,
     refuse_infinite,
     refuse_infinite_ranges,
+    sample_weights,
     shards,
-    weights,
 )
 from tflq.errors import ConversionError, EvaluationError
 from tflq.flatbuffer import Graph, load
@@ -53,8 +53,8 @@ HoldoutSplit = tuple[Sequence[int], Sequence[int]]
 class SplitCalibration:
     """What all calls show, and what those do that all is fitted to."""
 
-    whole: Calibrated
-    fitted: Calibrated
+    whole: CalibrationData
+    fitted: CalibrationData
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Calibrator:
     workers: Workers
     jobs: int
 
-    def find(self, float32: Path, gathered: Gathered, counts_few: bool = True) -> Calibrated:
+    def find(self, float32: Path, gathered: CalibrationSamples, counts_few: bool = True) -> CalibrationData:
         """Observe the activations; TensorFlow's calibrator finds the ranges of what cannot be observed so.
 
         `counts_few`: whether values are counted, too, where the recipe's ranges need no counts: those of a few calls,
@@ -74,12 +74,14 @@ class Calibrator:
         reason = obstacle(graph)
         if reason is None:
             try:
-                return Calibrated(float32, self._observed(graph, float32, gathered, counts_few))
+                return CalibrationData(float32, self._observed(graph, float32, gathered, counts_few))
             except EvaluationError as error:  # LiteRT's; what else goes wrong in a worker is a ConversionError
                 reason = str(error)
         return self._by_tensorflow(float32, gathered.samples, reason)
 
-    def _observed(self, graph: Graph, float32: Path, gathered: Gathered, counts_few: bool) -> Observed:
+    def _observed(
+        self, graph: Graph, float32: Path, gathered: CalibrationSamples, counts_few: bool
+    ) -> ActivationStatistics:
         samples = gathered.samples
         tasks = [
             Task(f"observe the activations, part {part}", observe, (float32, samples, calls), ConversionError)
@@ -90,19 +92,19 @@ class Calibrator:
             arguments = (float32, gathered, np.flatnonzero(~observation.is_finite).tolist())
             self.workers.run(Task("find what is not finite", refuse_infinite, arguments, ConversionError))
         if self.calibration.counting == "few" and not counts_few:
-            return Observed(observation, {})
-        weight = weights(observation, self.calibration.counting)
+            return ActivationStatistics(observation, {})
+        weight = sample_weights(observation, self.calibration.counting)
         counts = self._all(self._counting(float32, samples, weight, self._dealt(list(weight))))
-        return Observed(observation, _histograms(observation, counts))
+        return ActivationStatistics(observation, _histograms(observation, counts))
 
-    def counting(self, whole: Calibrated, samples: Samples, parts: HoldoutSplit) -> list[Task[list[Counts]]]:
+    def counting(self, whole: CalibrationData, samples: Samples, parts: HoldoutSplit) -> list[Task[list[Counts]]]:
         """What counts the values as mse wants them, the last those of the calls that are held back.
 
         Of large activations not every call is counted where there are many, and one stands for several.
         """
-        assert isinstance(whole.found, Observed)
+        assert isinstance(whole.found, ActivationStatistics)
         (fitted, held), seen = parts, whole.found.observation
-        weight, every = weights(seen, "weighted"), _every(load(whole.model), seen.tensors, len(fitted))
+        weight, every = sample_weights(seen, "weighted"), _every(load(whole.model), seen.tensors, len(fitted))
         turns = np.arange(len(every))
         for place, call in enumerate(fitted):
             weight[call] = np.where((place + turns) % every == 0, every * weight[call], 0)
@@ -125,7 +127,7 @@ class Calibrator:
         """The calls, dealt out to as many workers as there are."""
         return [share for first in range(self.jobs) if (share := calls[first :: self.jobs])]
 
-    def _by_tensorflow(self, float32: Path, samples: Samples, reason: str) -> Calibrated:
+    def _by_tensorflow(self, float32: Path, samples: Samples, reason: str) -> CalibrationData:
         refuse_clipping(
             self.calibration.method, f"{reason}, so that TensorFlow's own calibrator has to find its ranges"
         )
@@ -134,17 +136,19 @@ class Calibrator:
         task = Task("calibrate with TensorFlow", convert.calibrate, arguments, ConversionError, remedy=CRASH_REMEDY)
         found = self.workers.run(task).value
         refuse_infinite_ranges(found)
-        return Calibrated(target, found, reason)
+        return CalibrationData(target, found, reason)
 
     def _all(self, tasks: Sequence[Task[T]]) -> list[T]:
         return [outcome.get() for outcome in self.workers.run_all(tasks, self.jobs)]
 
 
-def split_calibration(whole: Calibrated, fitted: Sequence[int], counts: Sequence[Sequence[Counts]]) -> SplitCalibration:
+def split_calibration(
+    whole: CalibrationData, fitted: Sequence[int], counts: Sequence[Sequence[Counts]]
+) -> SplitCalibration:
     """From what was counted of the calls that all is fitted to, and last of those that are held back."""
-    assert isinstance(whole.found, Observed)
+    assert isinstance(whole.found, ActivationStatistics)
     seen = whole.found.observation
-    all_calls = Observed(seen, _histograms(seen, counts))
+    all_calls = ActivationStatistics(seen, _histograms(seen, counts))
     return SplitCalibration(replace(whole, found=all_calls), whole.of(fitted, _histograms(seen, counts[:-1])))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tflq import calibrate, convert, evaluate, flatbuffer, refine, sources, verify
-from tflq.calibrate import Calibrated, Gathered
+from tflq.calibrate import CalibrationData, CalibrationSamples
 from tflq.contract import quantized_activations
 from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeError, SourceError, TflqError
 from tflq.modes import Mode
@@ -86,7 +86,9 @@ class Maker:
         yield Task(ROWS, evaluate.probe, (self.recipe.measured_on, inputs, prepared), DatasetError)
         if reads_samples:
             target = self.folder / "calibration"
-            yield Task(SAMPLES, calibrate.gather, (self.recipe.calibration, inputs, prepared, target), DatasetError)
+            yield Task(
+                SAMPLES, calibrate.read_samples, (self.recipe.calibration, inputs, prepared, target), DatasetError
+            )
         for build in builds:
             if not _needs_ranges(build) and not self._is_base(build):
                 yield self._conversion(build, source, self.path(build))
@@ -119,7 +121,9 @@ class Maker:
         )
         return Float32Baseline(self._float32, self.workers.run(check).value.violations)
 
-    def _kept(self, source: ConvertibleSource, builds: Sequence[VariantBuild]) -> tuple[Gathered, Calibrated] | None:
+    def _kept(
+        self, source: ConvertibleSource, builds: Sequence[VariantBuild]
+    ) -> tuple[CalibrationSamples, CalibrationData] | None:
         """What the samples were, and the ranges that they showed, where nothing has to read them again."""
         if source.missing_api or not self._float32.exists():
             return None
@@ -132,15 +136,19 @@ class Maker:
         if not all(self._hybrids.is_kept(build, self._float32, gathered) for build in builds):
             return None
         asked = {RefinementRequest.by(build.variant) for build in builds if build.variant and _needs_ranges(build)}
-        is_done = calibrated.reason or all(one.is_noop or self._is_refined(one, gathered) for one in asked)
+        is_done = calibrated.observation_obstacle or all(
+            one.is_noop or self._is_refined(one, gathered) for one in asked
+        )
         return (gathered, calibrated) if is_done else None
 
-    def _is_refined(self, asked: RefinementRequest, gathered: Gathered) -> bool:
+    def _is_refined(self, asked: RefinementRequest, gathered: CalibrationSamples) -> bool:
         """Whether what is to be quantized for that was kept, so that the samples themselves are not needed."""
         folder = self.folder / f"looked up {uuid.uuid4().hex}"
         return self.recipe_cache.load_refined((self._float32, gathered, asked), folder) is not None
 
-    def _gathered(self, outcome: Done[Gathered] | Failed, source: ConvertibleSource) -> Gathered | TflqError:
+    def _gathered(
+        self, outcome: Done[CalibrationSamples] | Failed, source: ConvertibleSource
+    ) -> CalibrationSamples | TflqError:
         if isinstance(outcome, Failed):
             return outcome.error
         self.recipe_cache.save_samples(outcome.value, source.prepared, self.folder / "new samples")
@@ -156,7 +164,7 @@ class Maker:
         try:
             if (elsewhere := self._found_elsewhere(source)) is not None:
                 return CalibrationResult(gathered, self._float32, None, elsewhere)
-            return self.choose(prepared_run.calibrated or self.observe(gathered), gathered)
+            return self.select_ranges(prepared_run.calibrated or self.observe(gathered), gathered)
         except TflqError as error:
             return error
 
@@ -176,7 +184,7 @@ class Maker:
             return "the public converter"
         return None
 
-    def observe(self, gathered: Gathered) -> Calibrated:
+    def observe(self, gathered: CalibrationSamples) -> CalibrationData:
         """What the samples show of the activations, as it was kept or found anew."""
         assert self.recipe.calibration is not None
         counting = self.recipe.calibration.counting
@@ -187,7 +195,7 @@ class Maker:
         self.recipe_cache.save_ranges(found, (self._float32, gathered), self.folder / f"new ranges, {counting}")
         return found
 
-    def choose(self, calibrated: Calibrated, gathered: Gathered) -> CalibrationResult:
+    def select_ranges(self, calibrated: CalibrationData, gathered: CalibrationSamples) -> CalibrationResult:
         """The ranges by the recipe's method."""
         assert self.recipe.calibration is not None
         bits = sorted(
@@ -198,8 +206,8 @@ class Maker:
             }
         )
         arguments = (calibrated, gathered, self.recipe.calibration.method, bits)
-        chosen = self.workers.run(Task("choose the ranges", calibrate.choose, arguments, ConversionError)).value
-        found_by: FoundBy = "TensorFlow's calibrator" if chosen.reason else "observation"
+        chosen = self.workers.run(Task("choose the ranges", calibrate.select_ranges, arguments, ConversionError)).value
+        found_by: FoundBy = "TensorFlow's calibrator" if chosen.observation_obstacle else "observation"
         return CalibrationResult(gathered, calibrated.model, chosen, found_by, calibrated)
 
     def convert(
@@ -234,9 +242,9 @@ class Maker:
         if (
             calibration_result.calibrated is None
             or calibration_result.chosen is None
-            or calibration_result.chosen.reason
+            or calibration_result.chosen.observation_obstacle
         ):
-            why = calibration_result.chosen.reason if calibration_result.chosen else None
+            why = calibration_result.chosen.observation_obstacle if calibration_result.chosen else None
             refused = ConversionError(
                 "bias_correction, rounding, equalization and headroom need the activations of the float32 model,"
                 f" which are not available: {why or f'its ranges come from {calibration_result.found_by}'}."

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tflq import refine
-from tflq.calibrate import Gathered
+from tflq.calibrate import CalibrationSamples
 from tflq.errors import ConversionError, TflqError
 from tflq.refine import Refinement, RefinementConfig
 from tflq.stages.recipe_cache import RecipeCache
@@ -31,7 +31,7 @@ class Hybrids:
     jobs: int
     recipe_cache: RecipeCache
 
-    def is_kept(self, build: VariantBuild, float32: Path, gathered: Gathered) -> bool:
+    def is_kept(self, build: VariantBuild, float32: Path, gathered: CalibrationSamples) -> bool:
         """Whether no samples are needed for the build's file, or what they make of it was kept."""
         return not reads_samples(build) or self._found(build, float32, gathered) is not None
 
@@ -50,7 +50,9 @@ class Hybrids:
             new = self._corrected(asking, prepared_run.float32.path, gathered)
         return tuple(new.get(build.name, build) for build in prepared_run.builds)
 
-    def _corrected(self, builds: Sequence[VariantBuild], float32: Path, gathered: Gathered) -> dict[str, VariantBuild]:
+    def _corrected(
+        self, builds: Sequence[VariantBuild], float32: Path, gathered: CalibrationSamples
+    ) -> dict[str, VariantBuild]:
         done: dict[str, VariantBuild] = {}
         for build in builds:
             if build.path and (found := self._found(build, float32, gathered)):
@@ -68,7 +70,9 @@ class Hybrids:
                 self.recipe_cache.save_corrected((build.path, outcome.value), key, self._new())
         return done
 
-    def _found(self, build: VariantBuild, float32: Path, gathered: Gathered) -> tuple[Path, Refinement] | None:
+    def _found(
+        self, build: VariantBuild, float32: Path, gathered: CalibrationSamples
+    ) -> tuple[Path, Refinement] | None:
         assert build.variant is not None
         return self.recipe_cache.load_corrected((float32, gathered, build.variant), self._new())
 
@@ -76,7 +80,7 @@ class Hybrids:
         return self.folder / uuid.uuid4().hex
 
 
-def _correcting(build: VariantBuild, float32: Path, gathered: Gathered) -> Task[Refinement]:
+def _correcting(build: VariantBuild, float32: Path, gathered: CalibrationSamples) -> Task[Refinement]:
     fitted, held = refine.split_holdout(gathered.samples.number_of_calls)
     data = gathered.samples, fitted[:: -(-len(fitted) // FIT)], held
     arguments = (float32, build.path, data, _demands(build))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tflq import evaluate, verify
-from tflq.calibrate import Gathered
+from tflq.calibrate import CalibrationSamples
 from tflq.errors import EvaluationError, TflqError
 from tflq.evaluate import FLOAT32, SOURCE, Plan, Probe, Record
 from tflq.interpreter import Latency
@@ -42,7 +42,7 @@ class Judge:
             first=prepared_run.probe.arrays,
             files={},
             calibrated_with=frozenset(
-                prepared_run.gathered.hashes if isinstance(prepared_run.gathered, Gathered) else ()
+                prepared_run.gathered.hashes if isinstance(prepared_run.gathered, CalibrationSamples) else ()
             ),
         )
 

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from tflq import cache, refine
 from tflq.cache import Store, digest
-from tflq.calibrate import Calibrated, Calibration, Gathered, restored
+from tflq.calibrate import Calibration, CalibrationData, CalibrationSamples, load_calibration_data
 from tflq.datasets import TensorSpec
 from tflq.evaluate import Evaluation, Record
 from tflq.metrics import Custom
@@ -37,7 +37,7 @@ class _Signature:
     weight_bytes: int
 
 
-_SIGNATURE, _GATHERED, _REFINEMENT = TypeAdapter(_Signature), TypeAdapter(Gathered), TypeAdapter(Refinement)
+_SIGNATURE, _GATHERED, _REFINEMENT = TypeAdapter(_Signature), TypeAdapter(CalibrationSamples), TypeAdapter(Refinement)
 
 
 class RecipeCache:
@@ -82,14 +82,14 @@ class RecipeCache:
         model = recipe.model.model_dump(mode="json", exclude={"saved_model", "keras"})
         return digest(versions(), cache.contents(recipe.model.path), json.dumps([model, shapes, ops]))
 
-    def load_samples(self, source: Prepared, folder: Path) -> Gathered | None:
+    def load_samples(self, source: Prepared, folder: Path) -> CalibrationSamples | None:
         """What the calibration samples were, where the files that they come from have not changed since."""
         key = self._samples_key(source)
         if key is None or not self._fetch("samples", key, folder):
             return None
         return _GATHERED.validate_json((folder / GATHERED).read_bytes())
 
-    def save_samples(self, gathered: Gathered, source: Prepared, folder: Path) -> None:
+    def save_samples(self, gathered: CalibrationSamples, source: Prepared, folder: Path) -> None:
         key = self._samples_key(source)
         if key is not None:
             folder.mkdir()
@@ -109,38 +109,46 @@ class RecipeCache:
         chosen = section.model_dump(mode="json", include={"dataset", "samples", "seed"})
         return digest(versions(), cache.identity(files), json.dumps([chosen, inputs, specs]))
 
-    def load_ranges(self, float32: Path, gathered: Gathered, folder: Path) -> Calibrated | None:
+    def load_ranges(self, float32: Path, gathered: CalibrationSamples, folder: Path) -> CalibrationData | None:
         """What calibration found of that float32 file with those samples."""
         if not self._fetch("ranges", self._ranges_key(float32, gathered), folder):
             return None
-        return restored(folder, float32)
+        return load_calibration_data(folder, float32)
 
-    def save_ranges(self, calibrated: Calibrated, key: tuple[Path, Gathered], folder: Path) -> None:
+    def save_ranges(self, calibrated: CalibrationData, key: tuple[Path, CalibrationSamples], folder: Path) -> None:
         calibrated.save(folder)
         self._save("ranges", self._ranges_key(*key), folder)
 
-    def _ranges_key(self, float32: Path, gathered: Gathered) -> str:
+    def _ranges_key(self, float32: Path, gathered: CalibrationSamples) -> str:
         return digest(versions(), cache.sha256(float32), gathered.digest, self._calibration.counting)
 
-    def load_refined(self, key: tuple[Path, Gathered, RefinementRequest], folder: Path) -> RefinedInput | None:
+    def load_refined(
+        self, key: tuple[Path, CalibrationSamples, RefinementRequest], folder: Path
+    ) -> RefinedInput | None:
         """What variants that ask for that are quantized from, by what was found of the float32 file before."""
         return refine.load_refined(folder) if self._fetch("refined", self._refined_key(*key), folder) else None
 
-    def save_refined(self, refined: RefinedInput, key: tuple[Path, Gathered, RefinementRequest], folder: Path) -> None:
+    def save_refined(
+        self, refined: RefinedInput, key: tuple[Path, CalibrationSamples, RefinementRequest], folder: Path
+    ) -> None:
         refined.save(folder)
         self._save("refined", self._refined_key(*key), folder)
 
-    def _refined_key(self, float32: Path, gathered: Gathered, asked: RefinementRequest) -> str:
+    def _refined_key(self, float32: Path, gathered: CalibrationSamples, asked: RefinementRequest) -> str:
         method = self._calibration.model_dump_json(include={"ranges"})
         return digest(versions(), cache.sha256(float32), gathered.digest, method, repr(asked))
 
-    def load_corrected(self, key: tuple[Path, Gathered, Mode], folder: Path) -> tuple[Path, Refinement] | None:
+    def load_corrected(
+        self, key: tuple[Path, CalibrationSamples, Mode], folder: Path
+    ) -> tuple[Path, Refinement] | None:
         """What that variant's file became by those samples, and what was done."""
         if not self._fetch("corrected", _corrected_key(*key), folder):
             return None
         return folder / HYBRID, _REFINEMENT.validate_json((folder / REFINEMENT).read_bytes())
 
-    def save_corrected(self, made: tuple[Path, Refinement], key: tuple[Path, Gathered, Mode], folder: Path) -> None:
+    def save_corrected(
+        self, made: tuple[Path, Refinement], key: tuple[Path, CalibrationSamples, Mode], folder: Path
+    ) -> None:
         folder.mkdir()
         shutil.copyfile(made[0], folder / HYBRID)
         (folder / REFINEMENT).write_bytes(_REFINEMENT.dump_json(made[1]))
@@ -179,7 +187,7 @@ class RecipeCache:
             self._store.keep(kind, key, folder)
 
 
-def _corrected_key(float32: Path, gathered: Gathered, variant: Mode) -> str:
+def _corrected_key(float32: Path, gathered: CalibrationSamples, variant: Mode) -> str:
     asked = variant.model_dump_json(exclude={"name"})
     return digest(versions(), cache.sha256(float32), gathered.digest, asked)
 

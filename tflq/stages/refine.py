@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tflq import refine
-from tflq.calibrate import Calibrated, Counting, Gathered, Method, Range, Span
+from tflq.calibrate import CalibrationData, CalibrationSamples, Counting, Method, Range, RangeMethod
 from tflq.errors import ConversionError, TflqError
 from tflq.modes import Mode
 from tflq.refine import (
@@ -36,7 +36,7 @@ FIT = 64
 class RefinementWork:
     """What was made of one float32 file and the samples, which serves ranges by every method, and every variant."""
 
-    equalized: dict[Counting, Calibrated] = field(default_factory=dict)
+    equalized: dict[Counting, CalibrationData] = field(default_factory=dict)
     corrected: dict[tuple[Path, WeightGranularity, CorrectionFlags], CorrectedModel] = field(default_factory=dict)
     split_calibration: dict[Path, SplitCalibration] = field(default_factory=dict)
 
@@ -45,16 +45,16 @@ class RefinementWork:
 class ModelWithRanges:
     """A float32 file with what its activations are."""
 
-    calibrated: Calibrated
+    calibrated: CalibrationData
     method: Method
     """The recipe's, of its ranges."""
     split_calibration: SplitCalibration | None = None
     """What the calls show that all is fitted to, where that method spans all values."""
-    _known: dict[tuple[Span, bool], tuple[Range, ...]] = field(default_factory=dict, init=False, repr=False)
+    _known: dict[tuple[RangeMethod, bool], tuple[Range, ...]] = field(default_factory=dict, init=False, repr=False)
 
     def ranges(self, asked: RefinementRequest, config: RefinementConfig, is_held: bool = False) -> tuple[Range, ...]:
         """Of all calls, or, where some are held back that are to decide, of the others."""
-        span = Span(
+        span = RangeMethod(
             "mse" if config.mse and self.split_calibration else self.method, asked.bits, config.headroom == "expected"
         )
         if (span, is_held) not in self._known:
@@ -62,7 +62,7 @@ class ModelWithRanges:
         found = self._known[span, is_held]
         return found if config.headroom == "expected" else refine.scale_ranges(found, config.headroom)
 
-    def _shown(self, is_held: bool) -> Calibrated:
+    def _shown(self, is_held: bool) -> CalibrationData:
         if self.split_calibration is None:
             return self.calibrated
         return self.split_calibration.fitted if is_held else self.split_calibration.whole
@@ -112,7 +112,7 @@ class HoldoutComparison:
 @dataclass(frozen=True)
 class Refiner:
     base: ModelWithRanges
-    gathered: Gathered
+    gathered: CalibrationSamples
     calibrator: Calibrator
     recipe_cache: RecipeCache
     made: RefinementWork
@@ -261,7 +261,7 @@ class Refiner:
     def _float32(self) -> Path:
         return self.base.calibrated.model
 
-    def _key(self, asked: RefinementRequest) -> tuple[Path, Gathered, RefinementRequest]:
+    def _key(self, asked: RefinementRequest) -> tuple[Path, CalibrationSamples, RefinementRequest]:
         return self._float32, self.gathered, asked
 
     def _new(self) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tflq.calibrate import Calibrated, Chosen, Gathered
+from tflq.calibrate import CalibrationData, CalibrationSamples, SelectedRanges
 from tflq.errors import TflqError
 from tflq.evaluate import Probe
 from tflq.modes import Mode
@@ -32,9 +32,9 @@ class PreparedRun:
     float32: Float32Baseline
     probe: Probe
     builds: tuple[VariantBuild, ...]
-    gathered: Gathered | TflqError | None
+    gathered: CalibrationSamples | TflqError | None
     """None where no variant takes ranges."""
-    calibrated: Calibrated | None
+    calibrated: CalibrationData | None
     """What was kept of them."""
 
 
@@ -42,13 +42,13 @@ class PreparedRun:
 class CalibrationResult:
     """The samples, and what they showed."""
 
-    gathered: Gathered
+    gathered: CalibrationSamples
     model: Path
     """What the ranges are of."""
-    chosen: Chosen | None
+    chosen: SelectedRanges | None
     """None where the source has ranges of its own, or the public converter calibrates for every file."""
     found_by: FoundBy
-    calibrated: Calibrated | None = None
+    calibrated: CalibrationData | None = None
     """What the ranges were chosen from."""
     refined: Mapping[RefinementRequest, RefinedInput | TflqError] = field(default_factory=dict)
     """What is quantized in place of the model, by what variants ask for."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tflq import cache, calibrate
 from tflq.cache import digest
-from tflq.calibrate import Calibrated, Gathered, Method, Percentile, Ranges
+from tflq.calibrate import CalibrationData, CalibrationSamples, Method, Percentile, Ranges
 from tflq.errors import ConversionError, DatasetError, RecipeError, TflqError
 from tflq.evaluate import Plan
 from tflq.flatbuffer import Graph, load
@@ -70,10 +70,10 @@ class Bench:
     journal: Journal
     identity: str
     """Of all that decides what trials find, the trials themselves apart."""
-    gathered: Gathered
+    gathered: CalibrationSamples
     tried: dict[Set, dict[str, Tried]] = field(default_factory=lambda: {RANKING: {}, DECIDING: {}, CONFIRMING: {}})
     """What was asked for since this bench stands, in that order."""
-    _observed: dict[str, Calibrated] = field(default_factory=dict)
+    _observed: dict[str, CalibrationData] = field(default_factory=dict)
     _chosen: dict[str, CalibrationResult] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic)
 
@@ -87,7 +87,7 @@ class Bench:
         """Whether the activations were observed from within, so that other ranges than minmax can be had."""
         assert self.recipe.calibration is not None
         chosen = self.calibration_result(self.recipe.calibration.ranges).chosen
-        return chosen is not None and chosen.reason is None
+        return chosen is not None and chosen.observation_obstacle is None
 
     def run(self, trials: Sequence[Trial], on: Set = DECIDING) -> list[Tried]:
         """What each trial yields, in their order; raises Spent where the limits do not let all of them be made.
@@ -178,12 +178,12 @@ class Bench:
             counting = maker.recipe.calibration.counting
             if counting not in self._observed:
                 self._observed[counting] = maker.observe(self.gathered)
-            self._chosen[told] = maker.choose(self._observed[counting], self.gathered)
+            self._chosen[told] = maker.select_ranges(self._observed[counting], self.gathered)
         if new := [one for one in variants if RefinementRequest.by(one) not in self._chosen[told].refined]:
             self._chosen[told] = maker.refine(self._chosen[told], new)
         return self._chosen[told]
 
-    def observed(self, method: Method) -> Calibrated:
+    def observed(self, method: Method) -> CalibrationData:
         """What those ranges are taken from."""
         self.calibration_result(method)
         maker = _calibrated_by(self.maker, "ranges", method)
@@ -247,7 +247,7 @@ def _prepared(maker: Maker, limits: Limits) -> Bench:
         maker = _calibrated_by(maker, "samples", sets.calibration_samples)
     recipe = maker.recipe
     arguments = (recipe.calibration, recipe.inputs, source.prepared, maker.folder / "calibration")
-    gathered = run(Task("read the calibration data", calibrate.gather, arguments, DatasetError)).value
+    gathered = run(Task("read the calibration data", calibrate.read_samples, arguments, DatasetError)).value
     plan = Judge(recipe, maker.folder, maker.workers, maker.jobs, maker.recipe_cache).plan(
         source.prepared, prepared_run
     )

@@ -21,7 +21,7 @@ Function = Callable[[np.ndarray], np.ndarray]
 ROOT_2_OVER_PI = float(np.sqrt(2 / np.pi))
 
 
-def same(values: np.ndarray) -> np.ndarray:
+def identity(values: np.ndarray) -> np.ndarray:
     return values
 
 
@@ -47,7 +47,7 @@ def _hard_swish(values: np.ndarray) -> np.ndarray:
 
 
 _OPS: Mapping[str, Callable[..., np.ndarray]] = {
-    "NONE": same,
+    "NONE": identity,
     "RELU": partial(np.maximum, 0),
     "RELU6": partial(np.clip, a_min=0, a_max=6),
     "RELU_N1_TO_1": partial(np.clip, a_min=-1, a_max=1),
@@ -65,7 +65,7 @@ _OPS: Mapping[str, Callable[..., np.ndarray]] = {
 """Of one value, or of two."""
 
 
-def functions(subgraph: Subgraph) -> dict[int, Function]:
+def following_activations(subgraph: Subgraph) -> dict[int, Function]:
     """For each activation of which nothing but one function of its values is read, that function."""
     readers: dict[int, list[int]] = {}
     for operator in subgraph.operators:
@@ -77,7 +77,7 @@ def functions(subgraph: Subgraph) -> dict[int, Function]:
 
 def _function(subgraph: Subgraph, readers: Mapping[int, Sequence[int]], tensor: int) -> Function | None:
     """None where something reads the activation itself, or two functions of it."""
-    known: dict[int, Function] = {tensor: same}
+    known: dict[int, Function] = {tensor: identity}
     waiting, read = list(readers[tensor]), {tensor} & set(subgraph.outputs)
     while waiting:
         operator = subgraph.operators[heapq.heappop(waiting)]

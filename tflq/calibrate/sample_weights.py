@@ -12,7 +12,7 @@ FEW = 8
 _UNIT, _HEAVIEST = 1 << 20, 1 << 24
 
 
-def weights(observation: Observation, counting: Counting) -> dict[int, np.ndarray]:
+def sample_weights(observation: Observation, counting: Counting) -> dict[int, np.ndarray]:
     """For each call that counts, int64 [tensors].
 
     `weighted` is what minimizes the error beside the peak of each call, as the peak signal-to-noise ratio does: one

@@ -12,15 +12,15 @@ from pydantic import TypeAdapter
 
 from tflq.calibrate.histogram import Histogram
 from tflq.calibrate.observe import Observation
-from tflq.calibrate.ranges import Range, Span, ranges
+from tflq.calibrate.ranges import Range, RangeMethod, ranges
 from tflq.flatbuffer import load
 
 _RANGES: TypeAdapter[tuple[Range, ...]] = TypeAdapter(tuple[Range, ...])
-_OBSERVED, _FOUND, _REASON, _MODEL = "observed.npz", "ranges.json", "reason.txt", "model.tflite"
+_OBSERVED, _FOUND, _REASON, _MODEL = "observed.npz", "ranges.json", "observation_obstacle.txt", "model.tflite"
 
 
 @dataclass(frozen=True)
-class Observed:
+class ActivationStatistics:
     """The activations of the float32 file, observed from within."""
 
     observation: Observation
@@ -29,47 +29,47 @@ class Observed:
 
 
 @dataclass(frozen=True)
-class Calibrated:
+class CalibrationData:
     """Ranges, and the model that they are of."""
 
     model: Path
-    found: Observed | tuple[Range, ...]
+    found: ActivationStatistics | tuple[Range, ...]
     """The ranges themselves where TensorFlow's calibrator found them."""
-    reason: str | None = None
+    observation_obstacle: str | None = None
     """Why the activations could not be observed from within."""
 
-    def ranges(self, span: Span) -> tuple[Range, ...]:
+    def ranges(self, span: RangeMethod) -> tuple[Range, ...]:
         """As TensorFlow's calibrator found them where it did."""
-        if not isinstance(self.found, Observed):
+        if not isinstance(self.found, ActivationStatistics):
             return self.found
         return ranges(load(self.model), self.found.observation, self.found.histograms, span)
 
-    def of(self, calls: Sequence[int], histograms: Mapping[int, Histogram] | None = None) -> Calibrated:
+    def of(self, calls: Sequence[int], histograms: Mapping[int, Histogram] | None = None) -> CalibrationData:
         """What those calls alone show, of which the histograms are; without any there are no ranges but minmax."""
-        assert isinstance(self.found, Observed)
+        assert isinstance(self.found, ActivationStatistics)
         seen = self.found.observation
         part = replace(seen, minima=seen.minima[list(calls)], maxima=seen.maxima[list(calls)])
-        return replace(self, found=Observed(part, histograms or {}))
+        return replace(self, found=ActivationStatistics(part, histograms or {}))
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True)
-        if isinstance(self.found, Observed):
+        if isinstance(self.found, ActivationStatistics):
             _save(self.found, folder / _OBSERVED)
         else:
             (folder / _FOUND).write_bytes(_RANGES.dump_json(self.found))
-            (folder / _REASON).write_text(self.reason or "", encoding="utf-8")
+            (folder / _REASON).write_text(self.observation_obstacle or "", encoding="utf-8")
             shutil.copy(self.model, folder / _MODEL)
 
 
-def restored(folder: Path, float32: Path) -> Calibrated:
+def load_calibration_data(folder: Path, float32: Path) -> CalibrationData:
     """What was saved in the folder, of that float32 file."""
     if (folder / _OBSERVED).exists():
-        return Calibrated(float32, _load(folder / _OBSERVED))
+        return CalibrationData(float32, _load(folder / _OBSERVED))
     found = _RANGES.validate_json((folder / _FOUND).read_bytes())
-    return Calibrated(folder / _MODEL, found, (folder / _REASON).read_text(encoding="utf-8"))
+    return CalibrationData(folder / _MODEL, found, (folder / _REASON).read_text(encoding="utf-8"))
 
 
-def _save(observed: Observed, path: Path) -> None:
+def _save(observed: ActivationStatistics, path: Path) -> None:
     seen, spread = observed.observation, list(observed.histograms.values())
     np.savez(
         path,
@@ -87,13 +87,13 @@ def _save(observed: Observed, path: Path) -> None:
     )
 
 
-def _load(path: Path) -> Observed:
+def _load(path: Path) -> ActivationStatistics:
     with np.load(path, allow_pickle=False) as held:
         tensors = tuple(int(tensor) for tensor in held["tensors"])
         means = np.split(held["means"], np.cumsum(held["channels"])[:-1])
         ends = np.cumsum(held["bins"])[:-1]
         columns = [np.split(held[name], ends) for name in ("lows", "highs", "counts")]
-        return Observed(
+        return ActivationStatistics(
             Observation(
                 tensors,
                 held["minima"],

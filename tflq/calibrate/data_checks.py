@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tflq.calibrate.calibrated import Observed
+from tflq.calibrate.calibration_data import ActivationStatistics
 from tflq.calibrate.histogram import Histogram, SquaredError
 from tflq.calibrate.observe import Observation, exposed
 from tflq.calibrate.ranges import Range
-from tflq.calibrate.samples import Gathered
+from tflq.calibrate.samples import CalibrationSamples
 from tflq.errors import DatasetError
 from tflq.flatbuffer import Graph, load
 from tflq.interpreter import Runner
@@ -35,7 +35,7 @@ NO_INTEGER = (
 )
 
 
-def refuse_infinite(_: Report, float32: Path, gathered: Gathered, calls: Sequence[int]) -> None:
+def refuse_infinite(_: Report, float32: Path, gathered: CalibrationSamples, calls: Sequence[int]) -> None:
     """Raise DatasetError for calls that made an activation NaN or infinite, naming the first such of the first call.
 
     Returns where none did: the sum behind a mean may overflow though every value is finite.
@@ -70,11 +70,11 @@ def _in_order(graph: Graph) -> Iterator[int]:
         yield from operator.outputs
 
 
-def _row(gathered: Gathered, call: int) -> int:
+def _row(gathered: CalibrationSamples, call: int) -> int:
     return gathered.rows[call * gathered.samples.per_call]
 
 
-def repeats(gathered: Gathered) -> Iterator[str]:
+def repeats(gathered: CalibrationSamples) -> Iterator[str]:
     """Samples that are the same as another."""
     rows: dict[str, list[int]] = {}
     for row, contents in zip(gathered.rows, gathered.hashes, strict=True):
@@ -88,7 +88,7 @@ def repeats(gathered: Gathered) -> Iterator[str]:
         )
 
 
-def lone_samples(observation: Observation, gathered: Gathered) -> Iterator[str]:
+def outlier_samples(observation: Observation, gathered: CalibrationSamples) -> Iterator[str]:
     """Samples each of which alone sets the ranges of many activations."""
     calls, tensors = observation.minima.shape
     if calls < FEWEST_CALLS:
@@ -119,7 +119,7 @@ def _width(minima: np.ndarray, maxima: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Clip:
+class RangeComparison:
     """How far an activation's range would be clipped; each part is of the observed range."""
 
     tensor: str
@@ -133,7 +133,7 @@ class Clip:
     """The part with the least mean squared error of 8-bit integers."""
 
 
-def clips(observed: Observed, chosen: Sequence[Range]) -> tuple[Clip, ...]:
+def compare_ranges(observed: ActivationStatistics, chosen: Sequence[Range]) -> tuple[RangeComparison, ...]:
     """The activations whose ranges are widest beside what most of their values need, the widest first."""
     found = []
     for one in (one for one in chosen if not one.is_fixed):
@@ -143,7 +143,8 @@ def clips(observed: Observed, chosen: Sequence[Range]) -> tuple[Clip, ...]:
     found.sort(key=lambda clip: clip[0])
     wide = [clip for clip in found[:LISTED] if clip[0] < 1 / WASTED or clip[1].kept < 1 / WASTED]
     return tuple(
-        Clip(one.name, one.lowest, one.highest, one.kept, part, _mse(one, spread)) for part, one, spread in wide
+        RangeComparison(one.name, one.lowest, one.highest, one.kept, part, _mse(one, spread))
+        for part, one, spread in wide
     )
 
 
@@ -151,9 +152,9 @@ def _mse(one: Range, histogram: Histogram) -> float:
     return one.part(*SquaredError(histogram, 8).least(one.lowest, one.highest))
 
 
-def wide_ranges(clips: Sequence[Clip]) -> Iterator[str]:
+def wide_ranges(compare_ranges: Sequence[RangeComparison]) -> Iterator[str]:
     """Whether another method than minmax is worth a trial."""
-    wasted = [clip for clip in clips if clip.percentile < 1 / WASTED]
+    wasted = [clip for clip in compare_ranges if clip.percentile < 1 / WASTED]
     if wasted:
         many = (
             f"{LISTED} activations or more"
