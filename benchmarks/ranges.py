@@ -64,19 +64,23 @@ def compare(report: Report, model: Path, data: str, folder: Path) -> str:
         return f"not observed: {why} | | | "
     dataset = {"npz": data} if data else {"random": {}}
     asked = Calibration.model_validate({"dataset": dataset, "samples": SAMPLES})
-    gathered: CalibrationSamples = calibrate.gather(report, asked, inputs, source, folder / "samples")
-    calls = range(gathered.samples.number_of_calls)
-    seen = calibrate.merge(graph, [calibrate.observe(report, float32, gathered.samples, calls)])
+    calibration_samples: CalibrationSamples = calibrate.gather(report, asked, inputs, source, folder / "samples")
+    calls = range(calibration_samples.samples.number_of_calls)
+    seen = calibrate.merge(graph, [calibrate.observe(report, float32, calibration_samples.samples, calls)])
     lowest, highest = seen.minima.min(0), seen.maxima.max(0)
     observed = {
         index: (float(low), float(high)) for index, low, high in zip(seen.tensors, lowest, highest, strict=True)
     }
     names = {tensor.index: tensor.name for tensor in graph.subgraphs[0].tensors}
-    near, far = (_deviation(observed, _truth(float32, gathered, kernels), names) for kernels in KERNELS.values())
+    near, far = (
+        _deviation(observed, _truth(float32, calibration_samples, kernels), names) for kernels in KERNELS.values()
+    )
     return f"{len(observed)} | {near.largest:.1e} | {far.largest:.1e} | {far.tensor[-60:]}"
 
 
-def _truth(float32: Path, gathered: CalibrationSamples, kernels: OpResolverType) -> dict[int, tuple[float, float]]:
+def _truth(
+    float32: Path, calibration_samples: CalibrationSamples, kernels: OpResolverType
+) -> dict[int, tuple[float, float]]:
     interpreter = Interpreter(
         str(float32), num_threads=1, experimental_preserve_all_tensors=True, experimental_op_resolver_type=kernels
     )
@@ -84,7 +88,7 @@ def _truth(float32: Path, gathered: CalibrationSamples, kernels: OpResolverType)
     run = interpreter.get_signature_runner()
     graph = flatbuffer.load(float32)
     folded: dict[int, tuple[float, float]] = {}
-    for arrays in gathered.samples.calls(range(gathered.samples.number_of_calls)):
+    for arrays in calibration_samples.samples.calls(range(calibration_samples.samples.number_of_calls)):
         run(**arrays)
         for index in calibrate.activations(graph):
             values = interpreter.get_tensor(index)

@@ -39,12 +39,12 @@ def gathered_from(float32: Path, rows: Path, folder: Path, samples: int = 20) ->
     return gather(nothing, asked, {}, source_of(float32), folder)
 
 
-def observed(float32: Path, gathered: CalibrationSamples, parts: int = 1) -> Observation:
-    ranges = shards(gathered.samples.number_of_calls, parts)
-    return merge(load(float32), [observe(nothing, float32, gathered.samples, calls) for calls in ranges])
+def observed(float32: Path, calibration_samples: CalibrationSamples, parts: int = 1) -> Observation:
+    ranges = shards(calibration_samples.samples.number_of_calls, parts)
+    return merge(load(float32), [observe(nothing, float32, calibration_samples.samples, calls) for calls in ranges])
 
 
-def preserved(float32: Path, gathered: CalibrationSamples) -> list[dict[int, np.ndarray]]:
+def preserved(float32: Path, calibration_samples: CalibrationSamples) -> list[dict[int, np.ndarray]]:
     """Every activation of every call, read back from an interpreter that overwrites none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says that this is for debugging
@@ -52,7 +52,7 @@ def preserved(float32: Path, gathered: CalibrationSamples) -> list[dict[int, np.
     interpreter.allocate_tensors()
     run, numbers = interpreter.get_signature_runner(), activations(load(float32))
     answers = []
-    for arrays in gathered.samples.calls(range(gathered.samples.number_of_calls)):
+    for arrays in calibration_samples.samples.calls(range(calibration_samples.samples.number_of_calls)):
         run(**arrays)
         answers.append({number: interpreter.get_tensor(number) for number in numbers})
     return answers

@@ -45,7 +45,7 @@ def bare(recipes: Recipes) -> Ran:
 
 
 @pytest.fixture(scope="module")
-def gathered(ran: Ran, data: Path, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSamples:
+def calibration_samples(ran: Ran, data: Path, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSamples:
     return gathered_from(ran.file("float32"), data / "images.npz", tmp_path_factory.mktemp("samples"))
 
 
@@ -124,11 +124,11 @@ def rounded(tensor: Tensor) -> np.ndarray:
 
 
 def test_shift_is_the_lost_part_of_the_weights_times_the_mean_of_what_they_meet(
-    ran: Ran, gathered: CalibrationSamples, tmp_path: Path
+    ran: Ran, calibration_samples: CalibrationSamples, tmp_path: Path
 ) -> None:
     float32, path = ran.file("float32"), tmp_path / "hybrid.tflite"
     path.write_bytes(ran.file("off").read_bytes())
-    told = refine.correct_biases(nothing, float32, path, (gathered.samples, range(15), range(15, 20)), True)
+    told = refine.correct_biases(nothing, float32, path, (calibration_samples.samples, range(15), range(15, 20)), True)
     assert (told.kept, told.attempts, told.calls) == (CORRECTED, (), 0)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["hybrid.tflite"]
     content = float32.read_bytes()
@@ -136,7 +136,7 @@ def test_shift_is_the_lost_part_of_the_weights_times_the_mean_of_what_they_meet(
     layer = next(
         one for one in layers(read(content), edit.unpack(content)) if one.bias and one.operator.type == corrected.op
     )
-    (seen,) = input_statistics(content, [layer], (gathered.samples, range(15)), tmp_path / "seen")
+    (seen,) = input_statistics(content, [layer], (calibration_samples.samples, range(15)), tmp_path / "seen")
     (made,) = load(path).subgraphs
     operator = made.operators[corrected.operator]
     weights, bias = made.input(operator, 1), made.input(operator, 2)
@@ -149,19 +149,19 @@ def test_shift_is_the_lost_part_of_the_weights_times_the_mean_of_what_they_meet(
     )
 
 
-def test_too_few_samples_decide_nothing(ran: Ran, gathered: CalibrationSamples, tmp_path: Path) -> None:
+def test_too_few_samples_decide_nothing(ran: Ran, calibration_samples: CalibrationSamples, tmp_path: Path) -> None:
     path = tmp_path / "hybrid.tflite"
     path.write_bytes(ran.file("off").read_bytes())
-    told = refine.correct_biases(nothing, ran.file("float32"), path, (gathered.samples, range(3), ()), False)
+    told = refine.correct_biases(nothing, ran.file("float32"), path, (calibration_samples.samples, range(3), ()), False)
     assert (told.kept.in_words, told.attempts, told.corrections) == ("as it is", (), ())
     assert sha256(path) == sha256(ran.file("off"))
     assert [file.name for file in tmp_path.iterdir()] == ["hybrid.tflite"]
 
 
-def test_files_of_other_ops_are_refused(ran: Ran, gathered: CalibrationSamples, recipes: Recipes) -> None:
+def test_files_of_other_ops_are_refused(ran: Ran, calibration_samples: CalibrationSamples, recipes: Recipes) -> None:
     other = recipes.run("tiny_conv", ["dynamic"], calibration=None).file("dynamic")
     with pytest.raises(ConversionError, match=r"^bias_correction: the converter made other ops"):
-        refine.correct_biases(nothing, ran.file("float32"), other, (gathered.samples, range(4), ()), True)
+        refine.correct_biases(nothing, ran.file("float32"), other, (calibration_samples.samples, range(4), ()), True)
 
 
 def dies(*_: object) -> None:

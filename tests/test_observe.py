@@ -26,18 +26,18 @@ def float32(recipes: Recipes) -> Path:
 
 
 @pytest.fixture(scope="module")
-def gathered(float32: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSamples:
+def calibration_samples(float32: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSamples:
     return gathered_from(float32, data / "images.npz", tmp_path_factory.mktemp("samples"))
 
 
 @pytest.fixture(scope="module")
-def observation(float32: Path, gathered: CalibrationSamples) -> Observation:
-    return observed(float32, gathered)
+def observation(float32: Path, calibration_samples: CalibrationSamples) -> Observation:
+    return observed(float32, calibration_samples)
 
 
 @pytest.fixture(scope="module")
-def truth(float32: Path, gathered: CalibrationSamples) -> list[dict[int, np.ndarray]]:
-    return preserved(float32, gathered)
+def truth(float32: Path, calibration_samples: CalibrationSamples) -> list[dict[int, np.ndarray]]:
+    return preserved(float32, calibration_samples)
 
 
 def test_every_activation_is_observed(float32: Path, observation: Observation) -> None:
@@ -62,9 +62,11 @@ def test_means_are_per_channel(float32: Path, observation: Observation, truth: l
         assert means == pytest.approx(every.mean((0, 1)), rel=1e-5, abs=1e-6)
 
 
-def test_shards_change_nothing(float32: Path, gathered: CalibrationSamples, observation: Observation) -> None:
+def test_shards_change_nothing(
+    float32: Path, calibration_samples: CalibrationSamples, observation: Observation
+) -> None:
     """Twenty calls are two blocks: no more shards than that."""
-    again = observed(float32, gathered, parts=7)
+    again = observed(float32, calibration_samples, parts=7)
     assert (again.minima == observation.minima).all()
     assert (again.maxima == observation.maxima).all()
     assert all((again.means[tensor] == means).all() for tensor, means in observation.means.items())
@@ -81,9 +83,9 @@ def test_shards_are_whole_blocks(calls: int, count: int, bounds: list[tuple[int,
 def test_several_samples_a_call(recipes: Recipes, data: Path, tmp_path: Path) -> None:
     model = {"saved_model": str(recipes.models / "tiny_dense"), "batch_size": 8}
     file = recipes.run("tiny_dense", ["float32"], calibration=None, model=model).file("float32")
-    gathered = gathered_from(file, data / "vectors.npz", tmp_path)
-    seen = observed(file, gathered)
-    rows = np.load(data / "vectors.npz")["x"][list(gathered.rows)]
+    calibration_samples = gathered_from(file, data / "vectors.npz", tmp_path)
+    seen = observed(file, calibration_samples)
+    rows = np.load(data / "vectors.npz")["x"][list(calibration_samples.rows)]
     assert (len(rows), seen.minima.shape[0]) == (20, 3)
     (place,) = [seen.tensors.index(index) for index in load(file).subgraphs[0].inputs]
     assert (seen.minima[:, place].min(), seen.maxima[:, place].max()) == (rows.min(), rows.max())

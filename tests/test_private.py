@@ -41,9 +41,11 @@ class Bench:
         self.workers, self.folder = workers, folder
         self.source: Prepared = self._run(prepare, SavedModel(saved_model=model), {}, folder / "source")
         self.float32 = self.made(convert.convert, Float32())
-        self.gathered = gathered_from(self.float32, rows, folder / "samples")
+        self.calibration_samples = gathered_from(self.float32, rows, folder / "samples")
         self.base = folder / "base.tflite"
-        self.theirs: tuple[Range, ...] = self._run(convert.calibrate, self.float32, self.gathered.samples, self.base)
+        self.theirs: tuple[Range, ...] = self._run(
+            convert.calibrate, self.float32, self.calibration_samples.samples, self.base
+        )
 
     def _run(self, function: Any, *arguments: Any) -> Any:
         return self.workers.run(Task("test", function, arguments, SourceError)).value
@@ -100,7 +102,7 @@ def test_files_of_the_same_ranges_are_the_public_converter_s(
     if model == "tiny_conv_residual" and variant.mode == "int16x8_only":
         pytest.skip("has an op without 16-bit kernel")
     ours = bench.quantized(bench.theirs, variant)
-    theirs = bench.made(convert.convert_publicly, variant, bench.gathered.samples)
+    theirs = bench.made(convert.convert_publicly, variant, bench.calibration_samples.samples)
     assert body(ours) == body(theirs)
 
 
@@ -111,12 +113,12 @@ def residual(benches: dict[str, Bench]) -> Bench:
 
 def test_only_ranges_that_tensorflow_gets_wrong_differ(residual: Bench) -> None:
     """Its calibrator reads the input of an op that computes in place after the op has overwritten it."""
-    seen = observed(residual.float32, residual.gathered)
+    seen = observed(residual.float32, residual.calibration_samples)
     ours = {
         one.tensor: one
         for one in CalibrationData(residual.float32, ActivationStatistics(seen, {})).ranges(RangeMethod("minmax", 8))
     }
-    true = preserved(residual.float32, residual.gathered)
+    true = preserved(residual.float32, residual.calibration_samples)
     wrong = set()
     for one in residual.theirs:
         exact = min(call[one.tensor].min() for call in true), max(call[one.tensor].max() for call in true)

@@ -96,9 +96,9 @@ def float32(recipes: Recipes) -> Path:
 def test_ops_that_share_a_scale_agree_and_fixed_ones_keep_theirs(
     float32: Path, data: Path, tmp_path: Path, method: Any
 ) -> None:
-    gathered = gathered_from(float32, data / "images.npz", tmp_path)
-    graph, seen = load(float32), observed(float32, gathered)
-    counts = count(nothing, float32, gathered.samples, weights(seen, "weighted"))
+    calibration_samples = gathered_from(float32, data / "images.npz", tmp_path)
+    graph, seen = load(float32), observed(float32, calibration_samples)
+    counts = count(nothing, float32, calibration_samples.samples, weights(seen, "weighted"))
     spread = dict(zip(seen.tensors, map(histogram, ([one] for one in counts)), strict=True))
     found = {one.tensor: one for one in ranges(graph, seen, spread, RangeMethod(method, 8))}
     (subgraph,) = graph.subgraphs
@@ -190,7 +190,7 @@ def test_repeated_samples_are_told(recipes: Recipes, tmp_path: Path) -> None:
     np.savez(tmp_path / "rows.npz", x=rows)
     dataset = {"dataset": {"npz": str(tmp_path / "rows.npz")}, "samples": "all"}
     said = recipes.run("tiny_dense", ["int8"], calibration=dataset).result.warnings
-    assert any(one.startswith("2 of 10 calibration samples repeat another, row 8 row 2 for one: ") for one in said)
+    assert any(one.startswith("2 of 10 calibration samples repeat another one, for example row 8 repeats row 2: ") for one in said)
 
 
 def test_samples_outside_their_declared_range_are_refused(recipes: Recipes) -> None:
@@ -247,9 +247,9 @@ def test_headroom_for_what_was_not_seen(extremes: list[float], values: float, fa
 
 @pytest.mark.parametrize("method", ["mse", "minmax"])
 def test_ranges_have_headroom_where_little_was_seen(float32: Path, data: Path, tmp_path: Path, method: Method) -> None:
-    gathered = gathered_from(float32, data / "images.npz", tmp_path)
-    graph, seen = load(float32), observed(float32, gathered)
-    counts = count(nothing, float32, gathered.samples, weights(seen, "weighted"))
+    calibration_samples = gathered_from(float32, data / "images.npz", tmp_path)
+    graph, seen = load(float32), observed(float32, calibration_samples)
+    counts = count(nothing, float32, calibration_samples.samples, weights(seen, "weighted"))
     spread = dict(zip(seen.tensors, map(histogram, ([one] for one in counts)), strict=True))
     found = {bits: ranges(graph, seen, spread, RangeMethod(method, bits, has_headroom=True)) for bits in (8, 16)}
     assert any(one.kept > 1 for one in found[8])
@@ -264,12 +264,14 @@ def test_of_large_activations_some_calls_stand_for_others(
 ) -> None:
     monkeypatch.setattr("tflq.stages.activation_ranges.MANY", many)
     monkeypatch.setattr("tflq.stages.activation_ranges.FEWEST_COUNTED", 4)
-    gathered, graph = gathered_from(float32, data / "images.npz", tmp_path), load(float32)
-    seen = observed(float32, gathered)
-    parts = refine.split_holdout(gathered.samples.number_of_calls)
+    calibration_samples, graph = gathered_from(float32, data / "images.npz", tmp_path), load(float32)
+    seen = observed(float32, calibration_samples)
+    parts = refine.split_holdout(calibration_samples.samples.number_of_calls)
     with Workers(tmp_path / "log", None, lambda _: None) as workers:
         calibrator = Calibrator(Calibration.model_validate({"dataset": {"npz": "any"}}), tmp_path, workers, jobs=2)
-        tasks = calibrator.counting(CalibrationData(float32, ActivationStatistics(seen, {})), gathered.samples, parts)
+        tasks = calibrator.counting(
+            CalibrationData(float32, ActivationStatistics(seen, {})), calibration_samples.samples, parts
+        )
     *fitted, held = (task.arguments[2] for task in tasks)
     plain = weights(seen, "weighted")
     assert all(np.array_equal(held[call], plain[call]) for call in parts[1])

@@ -49,7 +49,7 @@ def float32(recipes: Recipes) -> Path:
 
 
 @pytest.fixture(scope="module")
-def gathered(float32: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSamples:
+def calibration_samples(float32: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSamples:
     return gathered_from(float32, data / "images.npz", tmp_path_factory.mktemp("samples"))
 
 
@@ -60,7 +60,7 @@ def found(float32: Path) -> list[Layer]:
 
 @pytest.fixture(scope="module")
 def outputs(
-    float32: Path, gathered: CalibrationSamples, tmp_path_factory: pytest.TempPathFactory
+    float32: Path, calibration_samples: CalibrationSamples, tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[str, np.ndarray]]:
     """What every op writes and reads, by the number of the tensor, on each call."""
     model = edit.unpack(float32.read_bytes())
@@ -69,7 +69,7 @@ def outputs(
     edit.set_outputs(model, {str(i): i for i in sorted(shown) if i >= 0 and not tensors[i].is_constant})
     edit.write(model, path := tmp_path_factory.mktemp("shown") / "shown.tflite")
     run = Runner(path)
-    return [dict(run(arrays)) for arrays in gathered.samples.calls(CALLS)]
+    return [dict(run(arrays)) for arrays in calibration_samples.samples.calls(CALLS)]
 
 
 def test_layers_are_all_ops_with_weights(found: list[Layer]) -> None:
@@ -104,12 +104,12 @@ def test_what_a_layer_sees_times_its_weights_is_what_it_writes(
 
 def test_moments_are_those_of_what_is_seen(
     float32: Path,
-    gathered: CalibrationSamples,
+    calibration_samples: CalibrationSamples,
     found: list[Layer],
     outputs: list[dict[str, np.ndarray]],
     tmp_path: Path,
 ) -> None:
-    sums = input_statistics(float32.read_bytes(), found, (gathered.samples, CALLS), tmp_path / "seen.tflite")
+    sums = input_statistics(float32.read_bytes(), found, (calibration_samples.samples, CALLS), tmp_path / "seen.tflite")
     for layer, moment in zip(found, sums, strict=True):
         rows = [layer.seen(call[str(layer.activation.index)], 1024, 0) for call in outputs]
         seen = np.concatenate(rows).astype(np.float64)
@@ -124,9 +124,13 @@ def test_moments_are_those_of_what_is_seen(
 
 
 def test_several_runs_find_the_same_moments(
-    float32: Path, gathered: CalibrationSamples, found: list[Layer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    float32: Path,
+    calibration_samples: CalibrationSamples,
+    found: list[Layer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    data, scratch = (gathered.samples, CALLS), tmp_path / "seen.tflite"
+    data, scratch = (calibration_samples.samples, CALLS), tmp_path / "seen.tflite"
     assert MEMORY > 1
     at_once = list(input_statistics(float32.read_bytes(), found, data, scratch))
     monkeypatch.setattr("tflq.refine.input_statistics.MEMORY", 1)
@@ -200,33 +204,33 @@ def test_scales_of_one_tensor_are_all_alike(correlated: tuple[np.ndarray, np.nda
 
 @pytest.fixture(scope="module")
 def corrected(
-    float32: Path, gathered: CalibrationSamples, tmp_path_factory: pytest.TempPathFactory
+    float32: Path, calibration_samples: CalibrationSamples, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[CorrectionFlags, refine.CorrectedModel]:
     folder = tmp_path_factory.mktemp("corrected")
     targets = {BIAS: folder / "bias.tflite", BOTH: folder / "both.tflite"}
-    return refine.correct(nothing, float32, (gathered.samples, CALLS), WeightGranularity(), targets)
+    return refine.correct(nothing, float32, (calibration_samples.samples, CALLS), WeightGranularity(), targets)
 
 
-def mean_of(tensor: int, content: bytes, gathered: CalibrationSamples, scratch: Path) -> np.ndarray:
+def mean_of(tensor: int, content: bytes, calibration_samples: CalibrationSamples, scratch: Path) -> np.ndarray:
     model = edit.unpack(content)
     edit.set_outputs(model, {"it": tensor})
     edit.write(model, scratch)
     run = Runner(scratch)
-    return np.mean([run(arrays)["it"] for arrays in gathered.samples.calls(CALLS)], axis=0)
+    return np.mean([run(arrays)["it"] for arrays in calibration_samples.samples.calls(CALLS)], axis=0)
 
 
 def test_bias_correction_takes_out_what_rounded_weights_add_to_the_mean(
     float32: Path,
-    gathered: CalibrationSamples,
+    calibration_samples: CalibrationSamples,
     found: list[Layer],
     corrected: dict[CorrectionFlags, refine.CorrectedModel],
     tmp_path: Path,
 ) -> None:
     dense = found[-2].operator.outputs[0]
-    truth, off = mean_of(dense, float32.read_bytes(), gathered, tmp_path / "shown"), {}
+    truth, off = mean_of(dense, float32.read_bytes(), calibration_samples, tmp_path / "shown"), {}
     for name, path in {"plain": float32, "bias": corrected[BIAS].path, "both": corrected[BOTH].path}.items():
         rounded = refine.fake_quantize_weights(path.read_bytes(), WeightGranularity())
-        off[name] = np.abs(mean_of(dense, rounded, gathered, tmp_path / "shown") - truth).max()
+        off[name] = np.abs(mean_of(dense, rounded, calibration_samples, tmp_path / "shown") - truth).max()
     assert off["bias"] < 0.4 * off["plain"]
     assert off["both"] < 0.6 * off["plain"]
 
@@ -268,22 +272,24 @@ def test_ops_that_stay_in_float_have_their_own_weights(
 
 def test_equalized_file_answers_the_same_with_channels_nearer_together(
     float32: Path,
-    gathered: CalibrationSamples,
+    calibration_samples: CalibrationSamples,
     tmp_path: Path,
     found: list[Layer],
     outputs: list[dict[str, np.ndarray]],
 ) -> None:
-    made = refine.equalize(nothing, float32, (gathered.samples, CALLS), tmp_path / "equalized.tflite")
+    made = refine.equalize(nothing, float32, (calibration_samples.samples, CALLS), tmp_path / "equalized.tflite")
     assert made.tensors >= 4
     before, after = Runner(float32), Runner(made.path)
-    for arrays in gathered.samples.calls(CALLS):
+    for arrays in calibration_samples.samples.calls(CALLS):
         np.testing.assert_allclose(after(arrays)["scores"], before(arrays)["scores"], rtol=1e-3, atol=2e-4)
     first = found[0].operator.outputs[0]
     model = edit.unpack(made.path.read_bytes())
     edit.set_outputs(model, {"first": first})
     edit.write(model, tmp_path / "first.tflite")
     run = Runner(tmp_path / "first.tflite")
-    sizes = np.max([np.abs(run(arrays)["first"]).max((0, 1, 2)) for arrays in gathered.samples.calls(CALLS)], 0)
+    sizes = np.max(
+        [np.abs(run(arrays)["first"]).max((0, 1, 2)) for arrays in calibration_samples.samples.calls(CALLS)], 0
+    )
     was = np.max([np.abs(call[str(first)]).max((0, 1, 2)) for call in outputs], 0)
     alive = was > 0
     assert was.max() / was[alive].min() > 1.5 * sizes.max() / sizes[alive].min()
@@ -292,7 +298,7 @@ def test_equalized_file_answers_the_same_with_channels_nearer_together(
 
 def test_channels_that_were_hardly_ever_seen_are_not_enlarged(
     float32: Path,
-    gathered: CalibrationSamples,
+    calibration_samples: CalibrationSamples,
     tmp_path: Path,
     found: list[Layer],
     outputs: list[dict[str, np.ndarray]],
@@ -304,7 +310,7 @@ def test_channels_that_were_hardly_ever_seen_are_not_enlarged(
     first, content = found[0].operator.outputs[0], float32.read_bytes()
     graph = read(content)
     run = Runner(_expose(content, graph, [first], tmp_path / "shown.tflite"))
-    seen = _channel_ranges(run, (gathered.samples, CALLS), graph)[first]
+    seen = _channel_ranges(run, (calibration_samples.samples, CALLS), graph)[first]
     values = np.stack([np.abs(call[str(first)])[0] for call in outputs])  # [calls, height, width, channels]
     np.testing.assert_allclose(seen.size, values.max((0, 1, 2)), rtol=1e-6)
     assert seen.shown.tolist() == (values.any((1, 2)).sum(0) * values[0, ..., 0].size).tolist()

@@ -336,10 +336,10 @@ def test_lone_sample_is_told_by_its_row(recipes: Recipes, planted: Path, tmp_pat
     rows[5] *= 100
     np.savez(tmp_path / "rows.npz", x=rows)
     float32 = run_recipe(recipes.write("tiny_dense", ["float32"])).file("float32")
-    gathered = gathered_from(float32, tmp_path / "rows.npz", file, samples=24)
+    calibration_samples = gathered_from(float32, tmp_path / "rows.npz", file, samples=24)
     none = np.zeros(0)
-    seen = ActivationStatistics(observed(float32, gathered), {0: Histogram(none, none, none)})
-    lone = evidence(load(float32), {0: (-300.0, 300.0)}, Int8(), observed=seen, gathered=gathered)
+    seen = ActivationStatistics(observed(float32, calibration_samples), {0: Histogram(none, none, none)})
+    lone = evidence(load(float32), {0: (-300.0, 300.0)}, Int8(), observed=seen, calibration_samples=calibration_samples)
     (cause,) = of_activation(lone, 0)
     assert cause.said.startswith("its range is set by calibration row 5 alone: with it ")
 

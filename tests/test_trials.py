@@ -227,7 +227,7 @@ def test_held_back_rows_are_not_calibrated_with(recipes: Recipes) -> None:
     recipe.write_text(text)
     with bench(recipe) as (made, _):
         assert (made.sets.calibration_samples, made.recipe.calibration.samples) == (16, 16)
-        assert not {*made.gathered.rows} & {*made.sets.deciding, *made.sets.confirming}
+        assert not {*made.calibration_samples.rows} & {*made.sets.deciding, *made.sets.confirming}
         (tried,) = made.run([MINMAX])
     assert tried.figures is not None
     assert tried.figures.samples == 4

@@ -64,12 +64,12 @@ def _warnings(evidence: Evidence) -> Iterator[str]:
             yield f"the float32 base line: {violation.where} {violation.message}"
     if isinstance(evidence.source, TflqError) and evidence.source is not evidence.base:
         yield f"the source could not be run in TensorFlow, so only its float32 file is the base line: {evidence.source}"
-    gathered = _gathered(evidence)
-    if recipe.calibration and gathered:
-        yield from _fewer("calibration", recipe.calibration, len(gathered.rows))
-        yield from oddities(gathered.summaries, recipe.inputs)
-    if isinstance(calibration_result, CalibrationResult) and calibration_result.chosen:
-        yield from calibration_result.chosen.warnings
+    calibration_samples = _gathered(evidence)
+    if recipe.calibration and calibration_samples:
+        yield from _fewer("calibration", recipe.calibration, len(calibration_samples.rows))
+        yield from oddities(calibration_samples.summaries, recipe.inputs)
+    if isinstance(calibration_result, CalibrationResult) and calibration_result.selected_ranges:
+        yield from calibration_result.selected_ranges.warnings
     if recipe.evaluation and isinstance(evidence.base, Record):
         measured, familiar = len(evidence.base.is_finite), int(evidence.base.is_familiar.sum())
         yield from _fewer("evaluation", recipe.evaluation, measured)
@@ -87,8 +87,8 @@ def _advice(evidence: Evidence, builds: Sequence[VariantBuild]) -> Iterator[str]
     """What is worth a trial, unless it was tried and kept."""
     calibration_result = evidence.calibration_result
     is_taken = any(build.refinement is not None and build.refinement.kept.mse for build in builds)
-    if isinstance(calibration_result, CalibrationResult) and calibration_result.chosen and not is_taken:
-        yield from calibration_result.chosen.advice
+    if isinstance(calibration_result, CalibrationResult) and calibration_result.selected_ranges and not is_taken:
+        yield from calibration_result.selected_ranges.advice
 
 
 def _fewer(name: str, section: Calibration | Evaluation, used: int) -> Iterator[str]:
@@ -98,17 +98,22 @@ def _fewer(name: str, section: Calibration | Evaluation, used: int) -> Iterator[
 
 
 def _calibration(evidence: Evidence) -> Data | None:
-    gathered = _gathered(evidence)
-    if gathered is None or evidence.recipe.calibration is None:
+    calibration_samples = _gathered(evidence)
+    if calibration_samples is None or evidence.recipe.calibration is None:
         return None
-    return Data(str(evidence.recipe.calibration.dataset), len(gathered.rows), gathered.total, gathered.summaries)
+    return Data(
+        str(evidence.recipe.calibration.dataset),
+        len(calibration_samples.rows),
+        calibration_samples.total,
+        calibration_samples.summaries,
+    )
 
 
 def _gathered(evidence: Evidence) -> CalibrationSamples | None:
     """The calibration samples, where they were of use."""
     if isinstance(evidence.calibration_result, CalibrationResult):
-        return evidence.calibration_result.gathered
-    found = evidence.prepared_run.gathered if evidence.calibration_result is None else None
+        return evidence.calibration_result.calibration_samples
+    found = evidence.prepared_run.calibration_samples if evidence.calibration_result is None else None
     return found if isinstance(found, CalibrationSamples) else None
 
 
@@ -117,11 +122,11 @@ def _ranging(evidence: Evidence) -> Ranging | None:
     if not isinstance(calibration_result, CalibrationResult) or asked is None:
         return None
     method = f"percentile {asked.ranges.percentile:g}" if isinstance(asked.ranges, Percentile) else asked.ranges
-    found_by, chosen = calibration_result.found_by, calibration_result.chosen
-    if chosen is None:
+    found_by, selected_ranges = calibration_result.found_by, calibration_result.selected_ranges
+    if selected_ranges is None:
         return Ranging(method, found_by, None, None, ())
-    activations = len(next(iter(chosen.by_bits.values())))
-    return Ranging(method, found_by, chosen.observation_obstacle, activations, chosen.clips)
+    activations = len(next(iter(selected_ranges.by_bits.values())))
+    return Ranging(method, found_by, selected_ranges.observation_obstacle, activations, selected_ranges.clips)
 
 
 def _evaluation(evidence: Evidence) -> Data:

@@ -35,14 +35,14 @@ NO_INTEGER = (
 )
 
 
-def refuse_infinite(_: Report, float32: Path, gathered: CalibrationSamples, calls: Sequence[int]) -> None:
+def refuse_infinite(_: Report, float32: Path, calibration_samples: CalibrationSamples, calls: Sequence[int]) -> None:
     """Raise DatasetError for calls that made an activation NaN or infinite, naming the first such of the first call.
 
     Returns where none did: the sum behind a mean may overflow though every value is finite.
     """
-    run, graph = Runner(exposed(float32, gathered.samples.folder / "exposed.tflite")), load(float32)
+    run, graph = Runner(exposed(float32, calibration_samples.samples.folder / "exposed.tflite")), load(float32)
     found: list[tuple[int, str]] = []
-    for call, arrays in zip(calls, gathered.samples.calls(calls), strict=True):
+    for call, arrays in zip(calls, calibration_samples.samples.calls(calls), strict=True):
         answers = {int(name): values for name, values in run(arrays).items()}
         wrong = [index for index in _in_order(graph) if index in answers and not np.isfinite(answers[index]).all()]
         if wrong:
@@ -50,7 +50,9 @@ def refuse_infinite(_: Report, float32: Path, gathered: CalibrationSamples, call
             found.append((call, f"{graph.subgraphs[0].tensors[wrong[0]].name!r} inside the model {value}"))
     if found:
         (call, what), others = found[0], f", as do {len(found) - 1} of the other samples" if len(found) > 1 else ""
-        raise DatasetError(f"calibration row {_row(gathered, call)} makes the activation {what}{others}; {NO_INTEGER}")
+        raise DatasetError(
+            f"calibration row {_row(calibration_samples, call)} makes the activation {what}{others}; {NO_INTEGER}"
+        )
 
 
 def refuse_infinite_ranges(ranges: Sequence[Range]) -> None:
@@ -70,25 +72,25 @@ def _in_order(graph: Graph) -> Iterator[int]:
         yield from operator.outputs
 
 
-def _row(gathered: CalibrationSamples, call: int) -> int:
-    return gathered.rows[call * gathered.samples.per_call]
+def _row(calibration_samples: CalibrationSamples, call: int) -> int:
+    return calibration_samples.rows[call * calibration_samples.samples.per_call]
 
 
-def repeats(gathered: CalibrationSamples) -> Iterator[str]:
+def repeats(calibration_samples: CalibrationSamples) -> Iterator[str]:
     """Samples that are the same as another."""
     rows: dict[str, list[int]] = {}
-    for row, contents in zip(gathered.rows, gathered.hashes, strict=True):
+    for row, contents in zip(calibration_samples.rows, calibration_samples.hashes, strict=True):
         rows.setdefault(contents, []).append(row)
     again = [same for same in rows.values() if len(same) > 1]
     if again:
         extra = sum(len(same) - 1 for same in again)
         yield (
-            f"{extra} of {len(gathered.rows)} calibration samples repeat another, row {again[0][1]} row {again[0][0]}"
-            " for one: they tell nothing new of the ranges"
+            f"{extra} of {len(calibration_samples.rows)} calibration samples repeat another one, for example row"
+            f" {again[0][1]} repeats row {again[0][0]}: they add nothing to the ranges"
         )
 
 
-def outlier_samples(observation: Observation, gathered: CalibrationSamples) -> Iterator[str]:
+def outlier_samples(observation: Observation, calibration_samples: CalibrationSamples) -> Iterator[str]:
     """Samples each of which alone sets the ranges of many activations."""
     calls, tensors = observation.minima.shape
     if calls < FEWEST_CALLS:
@@ -97,11 +99,15 @@ def outlier_samples(observation: Observation, gathered: CalibrationSamples) -> I
         wider = wider_by(observation, call)
         alone = wider[wider > ALONE]
         if len(alone) >= max(2, MANY * tensors):
-            many = f"a call of {gathered.samples.per_call} samples from " if gathered.samples.per_call > 1 else ""
+            many = (
+                f"a call of {calibration_samples.samples.per_call} samples from "
+                if calibration_samples.samples.per_call > 1
+                else ""
+            )
             yield (
-                f"{many}calibration row {_row(gathered, call)} alone sets the ranges of {len(alone)} of {tensors}"
-                f" activations, which are {np.median(alone):.3g} times as wide with it as without: look at that row;"
-                " if it is as it should be, ranges: {percentile: 99.99} or mse leaves such values out"
+                f"{many}calibration row {_row(calibration_samples, call)} alone sets the ranges of {len(alone)} of"
+                f" {tensors} activations, which are {np.median(alone):.3g} times as wide with it as without."
+                " Look at that row; if it is right, ranges: {percentile: 99.99} or mse leaves such values out"
             )
 
 

@@ -28,19 +28,27 @@ class SelectedRanges:
 
 
 def select_ranges(
-    _: Report, calibrated: CalibrationData, gathered: CalibrationSamples, method: Method, bits: Sequence[int]
+    _: Report,
+    calibration_data: CalibrationData,
+    calibration_samples: CalibrationSamples,
+    method: Method,
+    bits: Sequence[int],
 ) -> SelectedRanges:
     """The ranges by that method, for activations of each of so many bits."""
-    by_bits = {width: calibrated.ranges(RangeMethod(method, width)) for width in bits}
-    found = calibrated.found
+    by_bits = {width: calibration_data.ranges(RangeMethod(method, width)) for width in bits}
+    found = calibration_data.found
     clipped = compare_ranges(found, by_bits[bits[0]]) if isinstance(found, ActivationStatistics) else ()
     advice = wide_ranges(clipped) if method == "minmax" else ()
     return SelectedRanges(
-        by_bits, clipped, tuple(_warnings(calibrated, gathered)), tuple(advice), calibrated.observation_obstacle
+        by_bits,
+        clipped,
+        tuple(_warnings(calibration_data, calibration_samples)),
+        tuple(advice),
+        calibration_data.observation_obstacle,
     )
 
 
-def _warnings(calibrated: CalibrationData, gathered: CalibrationSamples) -> Iterator[str]:
-    yield from repeats(gathered)
-    if isinstance(calibrated.found, ActivationStatistics):
-        yield from outlier_samples(calibrated.found.observation, gathered)
+def _warnings(calibration_data: CalibrationData, calibration_samples: CalibrationSamples) -> Iterator[str]:
+    yield from repeats(calibration_samples)
+    if isinstance(calibration_data.found, ActivationStatistics):
+        yield from outlier_samples(calibration_data.found.observation, calibration_samples)

@@ -42,7 +42,7 @@ class Evidence:
     """What the integers of each tensor of the main graph span."""
     observed: ActivationStatistics | None
     """None where TensorFlow's calibrator found the ranges."""
-    gathered: CalibrationSamples
+    calibration_samples: CalibrationSamples
     peaks: Mapping[int, tuple[float, ...]]
     """The largest magnitude in each channel of each activation."""
 
@@ -76,7 +76,7 @@ def _of_sample(evidence: Evidence, index: int) -> Iterator[Cause]:
     wider = {call: float(wider_by(observation, call)[column]) for call in sorted(calls)}
     call, factor = max(wider.items(), key=lambda item: item[1])
     if factor > ALONE:
-        row = evidence.gathered.rows[call * evidence.gathered.samples.per_call]
+        row = evidence.calibration_samples.rows[call * evidence.calibration_samples.samples.per_call]
         said = f"its range is set by calibration row {row} alone: with it {factor:.3g} times as wide"
         yield Cause("sample", f"{said} as without", factor)
 

@@ -95,8 +95,8 @@ def _studied(bench: Bench, variant: Mode, by: By) -> Outcome:
         split=halves,
         effects=tuple(effects),
         remedies=tuple(sweep.others(list(_remedies(bench, trial)))),
-        notes=(*calibration_result.chosen.warnings, *calibration_result.chosen.advice)
-        if calibration_result.chosen
+        notes=(*calibration_result.selected_ranges.warnings, *calibration_result.selected_ranges.advice)
+        if calibration_result.selected_ranges
         else (),
         types={operator.index: operator.type for operator in graph.subgraphs[0].operators},
         is_spent=sweep.is_spent,
@@ -122,7 +122,11 @@ def _file(bench: Bench, trial: Trial, calibration_result: CalibrationResult) -> 
 
 def _origin(calibration_result: CalibrationResult, trial: Trial, bench: Bench) -> Path:
     """The float32 file whose activations the variant's are: equalized where that one is."""
-    return calibration_result.quantizer_input(trial.variant).original if calibration_result.chosen else bench.float32
+    return (
+        calibration_result.quantizer_input(trial.variant).original
+        if calibration_result.selected_ranges
+        else bench.float32
+    )
 
 
 def _measured(bench: Bench, float32: Path, file: Path) -> tuple[tuple[Activation, ...], Split]:
@@ -139,15 +143,15 @@ def _measured(bench: Bench, float32: Path, file: Path) -> tuple[tuple[Activation
 def _evidence(
     bench: Bench, trial: Trial, calibration_result: CalibrationResult, tensors: tuple[Activation, ...]
 ) -> Evidence:
-    chosen = calibration_result.chosen
-    ranges = chosen.by_bits[trial.variant.activation_bits] if chosen else ()
+    selected_ranges = calibration_result.selected_ranges
+    ranges = selected_ranges.by_bits[trial.variant.activation_bits] if selected_ranges else ()
     found = bench.observed(trial.ranges).found
     return Evidence(
         graph=bench.graph,
         variant=trial.variant,
         ranges={one.tensor: one for one in ranges if one.subgraph == 0},
         observed=found if isinstance(found, ActivationStatistics) else None,
-        gathered=bench.gathered,
+        calibration_samples=bench.calibration_samples,
         peaks={one.tensor: one.peaks for one in tensors},
     )
 

@@ -64,7 +64,7 @@ class Calibrator:
     workers: Workers
     jobs: int
 
-    def find(self, float32: Path, gathered: CalibrationSamples, counts_few: bool = True) -> CalibrationData:
+    def find(self, float32: Path, calibration_samples: CalibrationSamples, counts_few: bool = True) -> CalibrationData:
         """Observe the activations; TensorFlow's calibrator finds the ranges of what cannot be observed so.
 
         `counts_few`: whether values are counted, too, where the recipe's ranges need no counts: those of a few calls,
@@ -74,22 +74,22 @@ class Calibrator:
         reason = obstacle(graph)
         if reason is None:
             try:
-                return CalibrationData(float32, self._observed(graph, float32, gathered, counts_few))
+                return CalibrationData(float32, self._observed(graph, float32, calibration_samples, counts_few))
             except EvaluationError as error:  # LiteRT's; what else goes wrong in a worker is a ConversionError
                 reason = str(error)
-        return self._by_tensorflow(float32, gathered.samples, reason)
+        return self._by_tensorflow(float32, calibration_samples.samples, reason)
 
     def _observed(
-        self, graph: Graph, float32: Path, gathered: CalibrationSamples, counts_few: bool
+        self, graph: Graph, float32: Path, calibration_samples: CalibrationSamples, counts_few: bool
     ) -> ActivationStatistics:
-        samples = gathered.samples
+        samples = calibration_samples.samples
         tasks = [
             Task(f"observe the activations, part {part}", observe, (float32, samples, calls), ConversionError)
             for part, calls in enumerate(shards(samples.number_of_calls, self.jobs), 1)
         ]
         observation = merge(graph, self._all(tasks))
         if not observation.is_finite.all():
-            arguments = (float32, gathered, np.flatnonzero(~observation.is_finite).tolist())
+            arguments = (float32, calibration_samples, np.flatnonzero(~observation.is_finite).tolist())
             self.workers.run(Task("find what is not finite", refuse_infinite, arguments, ConversionError))
         if self.calibration.counting == "few" and not counts_few:
             return ActivationStatistics(observation, {})

@@ -73,8 +73,8 @@ class Maker:
             float32=self._checked_base(source),
             probe=probe,
             builds=tuple(self._selected(self._begun(build, done.get(_stage(build.name)))) for build in builds),
-            gathered=self._gathered(done[SAMPLES], source) if SAMPLES in done else kept and kept[0],
-            calibrated=kept and kept[1],
+            calibration_samples=self._gathered(done[SAMPLES], source) if SAMPLES in done else kept and kept[0],
+            calibration_data=kept and kept[1],
         )
 
     def _first_tasks(
@@ -127,24 +127,26 @@ class Maker:
         """What the samples were, and the ranges that they showed, where nothing has to read them again."""
         if source.missing_api or not self._float32.exists():
             return None
-        gathered = self.recipe_cache.load_samples(source.prepared, self.folder / "kept samples")
-        calibrated = (
-            self.recipe_cache.load_ranges(self._float32, gathered, self.folder / "kept ranges") if gathered else None
+        calibration_samples = self.recipe_cache.load_samples(source.prepared, self.folder / "kept samples")
+        calibration_data = (
+            self.recipe_cache.load_ranges(self._float32, calibration_samples, self.folder / "kept ranges")
+            if calibration_samples
+            else None
         )
-        if gathered is None or calibrated is None:
+        if calibration_samples is None or calibration_data is None:
             return None
-        if not all(self._hybrids.is_kept(build, self._float32, gathered) for build in builds):
+        if not all(self._hybrids.is_kept(build, self._float32, calibration_samples) for build in builds):
             return None
         asked = {RefinementRequest.by(build.variant) for build in builds if build.variant and _needs_ranges(build)}
-        is_done = calibrated.observation_obstacle or all(
-            one.is_noop or self._is_refined(one, gathered) for one in asked
+        is_done = calibration_data.observation_obstacle or all(
+            one.is_noop or self._is_refined(one, calibration_samples) for one in asked
         )
-        return (gathered, calibrated) if is_done else None
+        return (calibration_samples, calibration_data) if is_done else None
 
-    def _is_refined(self, asked: RefinementRequest, gathered: CalibrationSamples) -> bool:
+    def _is_refined(self, asked: RefinementRequest, calibration_samples: CalibrationSamples) -> bool:
         """Whether what is to be quantized for that was kept, so that the samples themselves are not needed."""
         folder = self.folder / f"looked up {uuid.uuid4().hex}"
-        return self.recipe_cache.load_refined((self._float32, gathered, asked), folder) is not None
+        return self.recipe_cache.load_refined((self._float32, calibration_samples, asked), folder) is not None
 
     def _gathered(
         self, outcome: Done[CalibrationSamples] | Failed, source: ConvertibleSource
@@ -156,15 +158,17 @@ class Maker:
 
     def calibrate(self, source: ConvertibleSource, prepared_run: PreparedRun) -> CalibrationResult | TflqError | None:
         """The range of every activation, taken once for all variants; None where no variant takes any."""
-        gathered = prepared_run.gathered
-        if gathered is None or isinstance(gathered, TflqError):
-            return gathered
+        calibration_samples = prepared_run.calibration_samples
+        if calibration_samples is None or isinstance(calibration_samples, TflqError):
+            return calibration_samples
         if all(build.error for build in prepared_run.builds if _needs_ranges(build)):
             return None
         try:
             if (elsewhere := self._found_elsewhere(source)) is not None:
-                return CalibrationResult(gathered, self._float32, None, elsewhere)
-            return self.select_ranges(prepared_run.calibrated or self.observe(gathered), gathered)
+                return CalibrationResult(calibration_samples, self._float32, None, elsewhere)
+            return self.select_ranges(
+                prepared_run.calibration_data or self.observe(calibration_samples), calibration_samples
+            )
         except TflqError as error:
             return error
 
@@ -184,18 +188,26 @@ class Maker:
             return "the public converter"
         return None
 
-    def observe(self, gathered: CalibrationSamples) -> CalibrationData:
+    def observe(self, calibration_samples: CalibrationSamples) -> CalibrationData:
         """What the samples show of the activations, as it was kept or found anew."""
         assert self.recipe.calibration is not None
         counting = self.recipe.calibration.counting
-        kept = self.recipe_cache.load_ranges(self._float32, gathered, self.folder / f"found ranges, {counting}")
+        kept = self.recipe_cache.load_ranges(
+            self._float32, calibration_samples, self.folder / f"found ranges, {counting}"
+        )
         if kept is not None:
             return kept
-        found = Calibrator(self.recipe.calibration, self.folder, self.workers, self.jobs).find(self._float32, gathered)
-        self.recipe_cache.save_ranges(found, (self._float32, gathered), self.folder / f"new ranges, {counting}")
+        found = Calibrator(self.recipe.calibration, self.folder, self.workers, self.jobs).find(
+            self._float32, calibration_samples
+        )
+        self.recipe_cache.save_ranges(
+            found, (self._float32, calibration_samples), self.folder / f"new ranges, {counting}"
+        )
         return found
 
-    def select_ranges(self, calibrated: CalibrationData, gathered: CalibrationSamples) -> CalibrationResult:
+    def select_ranges(
+        self, calibration_data: CalibrationData, calibration_samples: CalibrationSamples
+    ) -> CalibrationResult:
         """The ranges by the recipe's method."""
         assert self.recipe.calibration is not None
         bits = sorted(
@@ -205,10 +217,14 @@ class Maker:
                 if variant.needs_ranges and not variant.trained
             }
         )
-        arguments = (calibrated, gathered, self.recipe.calibration.method, bits)
-        chosen = self.workers.run(Task("choose the ranges", calibrate.select_ranges, arguments, ConversionError)).value
-        found_by: FoundBy = "TensorFlow's calibrator" if chosen.observation_obstacle else "observation"
-        return CalibrationResult(gathered, calibrated.model, chosen, found_by, calibrated)
+        arguments = (calibration_data, calibration_samples, self.recipe.calibration.method, bits)
+        selected_ranges = self.workers.run(
+            Task("choose the ranges", calibrate.select_ranges, arguments, ConversionError)
+        ).value
+        found_by: FoundBy = "TensorFlow's calibrator" if selected_ranges.observation_obstacle else "observation"
+        return CalibrationResult(
+            calibration_samples, calibration_data.model, selected_ranges, found_by, calibration_data
+        )
 
     def convert(
         self,
@@ -240,11 +256,13 @@ class Maker:
         """With what those variants are quantized from, where they ask for more than the float32 file as it is."""
         assert self.recipe.calibration is not None
         if (
-            calibration_result.calibrated is None
-            or calibration_result.chosen is None
-            or calibration_result.chosen.observation_obstacle
+            calibration_result.calibration_data is None
+            or calibration_result.selected_ranges is None
+            or calibration_result.selected_ranges.observation_obstacle
         ):
-            why = calibration_result.chosen.observation_obstacle if calibration_result.chosen else None
+            why = (
+                calibration_result.selected_ranges.observation_obstacle if calibration_result.selected_ranges else None
+            )
             refused = ConversionError(
                 "bias_correction, rounding, equalization and headroom need the activations of the float32 model,"
                 f" which are not available: {why or f'its ranges come from {calibration_result.found_by}'}."
@@ -254,8 +272,10 @@ class Maker:
                 calibration_result, refined={RefinementRequest.by(one): refused for one in variants if is_demanded(one)}
             )
         calibrator = Calibrator(self.recipe.calibration, self.folder / "refined", self.workers, self.jobs)
-        base = ModelWithRanges(calibration_result.calibrated, self.recipe.calibration.method)
-        found = Refiner(base, calibration_result.gathered, calibrator, self.recipe_cache, self.made).find(variants)
+        base = ModelWithRanges(calibration_result.calibration_data, self.recipe.calibration.method)
+        found = Refiner(base, calibration_result.calibration_samples, calibrator, self.recipe_cache, self.made).find(
+            variants
+        )
         return replace(calibration_result, refined={**calibration_result.refined, **found})
 
     def making(
@@ -266,10 +286,10 @@ class Maker:
         stage, path = _stage(build.name), self.path(build)
         if calibration_result is None or not build.variant.needs_ranges or self.has_ranges_of_its_own:
             return self._conversion(build, source, path)
-        if calibration_result.chosen:
+        if calibration_result.selected_ranges:
             arguments = (calibration_result.quantizer_input(build.variant), build.variant, path)
             return Task(stage, refine.quantize, arguments, ConversionError)
-        public = (source.prepared, build.variant, path, calibration_result.gathered.samples)
+        public = (source.prepared, build.variant, path, calibration_result.calibration_samples.samples)
         return Task(stage, convert.convert_publicly, public, ConversionError, remedy=CRASH_REMEDY)
 
     @cached_property

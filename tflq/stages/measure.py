@@ -42,7 +42,9 @@ class Judge:
             first=prepared_run.probe.arrays,
             files={},
             calibrated_with=frozenset(
-                prepared_run.gathered.hashes if isinstance(prepared_run.gathered, CalibrationSamples) else ()
+                prepared_run.calibration_samples.hashes
+                if isinstance(prepared_run.calibration_samples, CalibrationSamples)
+                else ()
             ),
         )
 

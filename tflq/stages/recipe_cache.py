@@ -89,11 +89,11 @@ class RecipeCache:
             return None
         return _GATHERED.validate_json((folder / GATHERED).read_bytes())
 
-    def save_samples(self, gathered: CalibrationSamples, source: Prepared, folder: Path) -> None:
+    def save_samples(self, calibration_samples: CalibrationSamples, source: Prepared, folder: Path) -> None:
         key = self._samples_key(source)
         if key is not None:
             folder.mkdir()
-            (folder / GATHERED).write_bytes(_GATHERED.dump_json(gathered))
+            (folder / GATHERED).write_bytes(_GATHERED.dump_json(calibration_samples))
             self._save("samples", key, folder)
 
     def _samples_key(self, source: Prepared) -> str | None:
@@ -106,21 +106,25 @@ class RecipeCache:
             return None
         inputs = {name: given.model_dump(mode="json") for name, given in self.recipe.inputs.items()}
         specs = [(spec.name, spec.dtype, spec.shape, spec.is_batched) for spec in source.inputs]
-        chosen = section.model_dump(mode="json", include={"dataset", "samples", "seed"})
-        return digest(versions(), cache.identity(files), json.dumps([chosen, inputs, specs]))
+        selected_ranges = section.model_dump(mode="json", include={"dataset", "samples", "seed"})
+        return digest(versions(), cache.identity(files), json.dumps([selected_ranges, inputs, specs]))
 
-    def load_ranges(self, float32: Path, gathered: CalibrationSamples, folder: Path) -> CalibrationData | None:
+    def load_ranges(
+        self, float32: Path, calibration_samples: CalibrationSamples, folder: Path
+    ) -> CalibrationData | None:
         """What calibration found of that float32 file with those samples."""
-        if not self._fetch("ranges", self._ranges_key(float32, gathered), folder):
+        if not self._fetch("ranges", self._ranges_key(float32, calibration_samples), folder):
             return None
         return load_calibration_data(folder, float32)
 
-    def save_ranges(self, calibrated: CalibrationData, key: tuple[Path, CalibrationSamples], folder: Path) -> None:
-        calibrated.save(folder)
+    def save_ranges(
+        self, calibration_data: CalibrationData, key: tuple[Path, CalibrationSamples], folder: Path
+    ) -> None:
+        calibration_data.save(folder)
         self._save("ranges", self._ranges_key(*key), folder)
 
-    def _ranges_key(self, float32: Path, gathered: CalibrationSamples) -> str:
-        return digest(versions(), cache.sha256(float32), gathered.digest, self._calibration.counting)
+    def _ranges_key(self, float32: Path, calibration_samples: CalibrationSamples) -> str:
+        return digest(versions(), cache.sha256(float32), calibration_samples.digest, self._calibration.counting)
 
     def load_refined(
         self, key: tuple[Path, CalibrationSamples, RefinementRequest], folder: Path
@@ -134,9 +138,9 @@ class RecipeCache:
         refined.save(folder)
         self._save("refined", self._refined_key(*key), folder)
 
-    def _refined_key(self, float32: Path, gathered: CalibrationSamples, asked: RefinementRequest) -> str:
+    def _refined_key(self, float32: Path, calibration_samples: CalibrationSamples, asked: RefinementRequest) -> str:
         method = self._calibration.model_dump_json(include={"ranges"})
-        return digest(versions(), cache.sha256(float32), gathered.digest, method, repr(asked))
+        return digest(versions(), cache.sha256(float32), calibration_samples.digest, method, repr(asked))
 
     def load_corrected(
         self, key: tuple[Path, CalibrationSamples, Mode], folder: Path
@@ -187,9 +191,9 @@ class RecipeCache:
             self._store.keep(kind, key, folder)
 
 
-def _corrected_key(float32: Path, gathered: CalibrationSamples, variant: Mode) -> str:
+def _corrected_key(float32: Path, calibration_samples: CalibrationSamples, variant: Mode) -> str:
     asked = variant.model_dump_json(exclude={"name"})
-    return digest(versions(), cache.sha256(float32), gathered.digest, asked)
+    return digest(versions(), cache.sha256(float32), calibration_samples.digest, asked)
 
 
 @memoized

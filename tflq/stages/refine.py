@@ -45,7 +45,7 @@ class RefinementWork:
 class ModelWithRanges:
     """A float32 file with what its activations are."""
 
-    calibrated: CalibrationData
+    calibration_data: CalibrationData
     method: Method
     """The recipe's, of its ranges."""
     split_calibration: SplitCalibration | None = None
@@ -64,7 +64,7 @@ class ModelWithRanges:
 
     def _shown(self, is_held: bool) -> CalibrationData:
         if self.split_calibration is None:
-            return self.calibrated
+            return self.calibration_data
         return self.split_calibration.fitted if is_held else self.split_calibration.whole
 
 
@@ -81,12 +81,12 @@ class CandidateModels:
         self, asked: RefinementRequest, config: RefinementConfig, is_held: bool = False
     ) -> QuantizerInput:
         base, corrected = self.bases[config.equalization], self.corrected_for(asked, config)
-        original = base.calibrated.model
+        original = base.calibration_data.model
         return QuantizerInput(corrected.path if corrected else original, original, base.ranges(asked, config, is_held))
 
     def corrected_for(self, asked: RefinementRequest, config: RefinementConfig) -> CorrectedModel | None:
         return self.corrected.get(
-            (self.bases[config.equalization].calibrated.model, asked.granularity, config.corrections)
+            (self.bases[config.equalization].calibration_data.model, asked.granularity, config.corrections)
         )
 
 
@@ -112,7 +112,7 @@ class HoldoutComparison:
 @dataclass(frozen=True)
 class Refiner:
     base: ModelWithRanges
-    gathered: CalibrationSamples
+    calibration_samples: CalibrationSamples
     calibrator: Calibrator
     recipe_cache: RecipeCache
     made: RefinementWork
@@ -132,7 +132,7 @@ class Refiner:
     def _made(self, wanted: Mapping[RefinementRequest, Mode]) -> dict[RefinementRequest, RefinedInput | TflqError]:
         if not wanted:
             return {}
-        fitted, held = refine.split_holdout(self.gathered.samples.number_of_calls)
+        fitted, held = refine.split_holdout(self.calibration_samples.samples.number_of_calls)
         try:
             models = self._stock(wanted, (fitted, held))
         except TflqError as error:
@@ -156,17 +156,17 @@ class Refiner:
         if counting not in made:
             model = next((other.model for other in made.values()), None)
             if model is None:
-                arguments = (self._float32, (self.gathered.samples, fitted), self._new())
+                arguments = (self._float32, (self.calibration_samples.samples, fitted), self._new())
                 (found,) = self._all([Task("equalize the channels", refine.equalize, arguments, ConversionError)])
                 model = found.path
-            made[counting] = self.calibrator.find(model, self.gathered, counts_few=False)
+            made[counting] = self.calibrator.find(model, self.calibration_samples, counts_few=False)
         return ModelWithRanges(made[counting], self.base.method)
 
     def _fitted(
         self, base: ModelWithRanges, configs: Sequence[tuple[RefinementRequest, RefinementConfig]], parts: HoldoutSplit
     ) -> ModelWithRanges:
         """With what some calls show where others are held back; the layers are corrected meanwhile."""
-        whole, samples, made = base.calibrated, self.gathered.samples, self.made
+        whole, samples, made = base.calibration_data, self.calibration_samples.samples, self.made
         is_parted = self._spans_all and bool(parts[1])
         targets, counting = self._targets(whole.model, configs), list[Task[Any]]()
         if is_parted and any(config.mse for _, config in configs) and whole.model not in made.split_calibration:
@@ -206,7 +206,7 @@ class Refiner:
     ) -> Task[dict[CorrectionFlags, CorrectedModel]]:
         file = "the equalized" if model != self._float32 else "the float32"
         stage = f"fit the layers of {file} file{granularity.in_words}"
-        arguments = (model, (self.gathered.samples, fitted), granularity, targets)
+        arguments = (model, (self.calibration_samples.samples, fitted), granularity, targets)
         return Task(stage, refine.correct, arguments, ConversionError)
 
     def _judge(self, comparison: HoldoutComparison) -> None:
@@ -224,7 +224,12 @@ class Refiner:
         """Ranges are not of the calls that decide, where that can be had, since they have to do for what is new."""
         variant = comparison.wanted[asked]
         quantizer_input = comparison.models.quantizer_input(asked, config, is_held=True)
-        arguments = (quantizer_input, variant, self._float32, (self.gathered.samples, comparison.held, self._new()))
+        arguments = (
+            quantizer_input,
+            variant,
+            self._float32,
+            (self.calibration_samples.samples, comparison.held, self._new()),
+        )
         return Task(f"compare {variant.name}, {config.in_words}", refine.holdout_fidelity, arguments, ConversionError)
 
     @property
@@ -259,10 +264,10 @@ class Refiner:
 
     @property
     def _float32(self) -> Path:
-        return self.base.calibrated.model
+        return self.base.calibration_data.model
 
     def _key(self, asked: RefinementRequest) -> tuple[Path, CalibrationSamples, RefinementRequest]:
-        return self._float32, self.gathered, asked
+        return self._float32, self.calibration_samples, asked
 
     def _new(self) -> Path:
         """A path that nothing has yet."""

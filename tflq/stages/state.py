@@ -32,9 +32,9 @@ class PreparedRun:
     float32: Float32Baseline
     probe: Probe
     builds: tuple[VariantBuild, ...]
-    gathered: CalibrationSamples | TflqError | None
+    calibration_samples: CalibrationSamples | TflqError | None
     """None where no variant takes ranges."""
-    calibrated: CalibrationData | None
+    calibration_data: CalibrationData | None
     """What was kept of them."""
 
 
@@ -42,22 +42,22 @@ class PreparedRun:
 class CalibrationResult:
     """The samples, and what they showed."""
 
-    gathered: CalibrationSamples
+    calibration_samples: CalibrationSamples
     model: Path
     """What the ranges are of."""
-    chosen: SelectedRanges | None
+    selected_ranges: SelectedRanges | None
     """None where the source has ranges of its own, or the public converter calibrates for every file."""
     found_by: FoundBy
-    calibrated: CalibrationData | None = None
+    calibration_data: CalibrationData | None = None
     """What the ranges were chosen from."""
     refined: Mapping[RefinementRequest, RefinedInput | TflqError] = field(default_factory=dict)
     """What is quantized in place of the model, by what variants ask for."""
 
     def quantizer_input(self, variant: Mode) -> QuantizerInput:
         """What the variant is quantized from; raises what kept that from being made."""
-        assert self.chosen is not None
+        assert self.selected_ranges is not None
         refined = self.refined.get(RefinementRequest.by(variant))
         if isinstance(refined, TflqError):
             raise refined
-        plain = QuantizerInput(self.model, self.model, self.chosen.by_bits[variant.activation_bits])
+        plain = QuantizerInput(self.model, self.model, self.selected_ranges.by_bits[variant.activation_bits])
         return refined.quantizer_input if refined else plain

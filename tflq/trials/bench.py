@@ -70,7 +70,7 @@ class Bench:
     journal: Journal
     identity: str
     """Of all that decides what trials find, the trials themselves apart."""
-    gathered: CalibrationSamples
+    calibration_samples: CalibrationSamples
     tried: dict[Set, dict[str, Tried]] = field(default_factory=lambda: {RANKING: {}, DECIDING: {}, CONFIRMING: {}})
     """What was asked for since this bench stands, in that order."""
     _observed: dict[str, CalibrationData] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class Bench:
     def is_observed(self) -> bool:
         """Whether the activations were observed from within, so that other ranges than minmax can be had."""
         assert self.recipe.calibration is not None
-        chosen = self.calibration_result(self.recipe.calibration.ranges).chosen
+        chosen = self.calibration_result(self.recipe.calibration.ranges).selected_ranges
         return chosen is not None and chosen.observation_obstacle is None
 
     def run(self, trials: Sequence[Trial], on: Set = DECIDING) -> list[Tried]:
@@ -166,7 +166,7 @@ class Bench:
 
     def _key(self, trial: Trial, on: Set) -> str:
         variant = trial.variant.model_dump_json(exclude={"name"})
-        of_ranges = [self.gathered.digest, _told(trial.ranges)] if trial.variant.needs_ranges else []
+        of_ranges = [self.calibration_samples.digest, _told(trial.ranges)] if trial.variant.needs_ranges else []
         bars = [str(bar) for bar in self.judging[on].bars]
         return digest(self.identity, on, self.judging[on].held.digest, variant, *of_ranges, *bars)
 
@@ -177,8 +177,8 @@ class Bench:
             assert maker.recipe.calibration is not None
             counting = maker.recipe.calibration.counting
             if counting not in self._observed:
-                self._observed[counting] = maker.observe(self.gathered)
-            self._chosen[told] = maker.select_ranges(self._observed[counting], self.gathered)
+                self._observed[counting] = maker.observe(self.calibration_samples)
+            self._chosen[told] = maker.select_ranges(self._observed[counting], self.calibration_samples)
         if new := [one for one in variants if RefinementRequest.by(one) not in self._chosen[told].refined]:
             self._chosen[told] = maker.refine(self._chosen[told], new)
         return self._chosen[told]
@@ -247,7 +247,7 @@ def _prepared(maker: Maker, limits: Limits) -> Bench:
         maker = _calibrated_by(maker, "samples", sets.calibration_samples)
     recipe = maker.recipe
     arguments = (recipe.calibration, recipe.inputs, source.prepared, maker.folder / "calibration")
-    gathered = run(Task("read the calibration data", calibrate.read_samples, arguments, DatasetError)).value
+    calibration_samples = run(Task("read the calibration data", calibrate.read_samples, arguments, DatasetError)).value
     plan = Judge(recipe, maker.folder, maker.workers, maker.jobs, maker.recipe_cache).plan(
         source.prepared, prepared_run
     )
@@ -264,7 +264,7 @@ def _prepared(maker: Maker, limits: Limits) -> Bench:
         limits=limits,
         journal=Journal(recipe.output / JOURNAL),
         identity=digest(versions(), cache.sha256(float32), scoring),
-        gathered=gathered,
+        calibration_samples=calibration_samples,
     )
 
 
