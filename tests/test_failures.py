@@ -268,7 +268,7 @@ def test_fake_quantized_source_has_no_float_files(recipes: Recipes) -> None:
     assert said.endswith(
         ": the source holds fake quantization, as quantization-aware training leaves it; take int8 or int8_only"
     )
-    assert f"the float32 base line: {said}" in ran.result.warnings
+    assert f"the float32 baseline: {said}" in ran.result.warnings
 
 
 def test_ranges_that_the_source_brings_are_not_clipped(recipes: Recipes, data: Path) -> None:
@@ -487,7 +487,7 @@ class TestKilledWorkers:
         ran = recipes.run("tiny_dense", ["dynamic", "int8"], evaluation=evaluation)
         assert ran.codes == {"dynamic": 7, "int8": 7}
         assert self.KILLED in str(ran.variant("int8").error)
-        assert str(ran.variant("int8").error).startswith("measure float32, the base line, part ")
+        assert str(ran.variant("int8").error).startswith("measure float32 baseline, part ")
         assert ran.file("int8").is_file()
 
     def test_while_the_first_row_is_read(self, recipes: Recipes, tmp_path: Path) -> None:

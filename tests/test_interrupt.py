@@ -17,7 +17,7 @@ from running import MODES, Recipes, run_recipe
 
 pytestmark = pytest.mark.slow
 CODE = "from tflq.cli import main; main(prog_name='tflq')"
-MOMENTS = ["read the source", "convert float32, the base line", "convert int8", "measure"]
+MOMENTS = ["read the source", "convert float32 baseline", "convert int8", "measure"]
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def test_the_whole_is_killed(recipe: Path, output: Path, moment: str) -> None:
 
 def test_the_next_run_clears_what_a_killed_one_left(recipe: Path, output: Path) -> None:
     with converting(recipe) as process:
-        wait_for(output, "convert float32, the base line")
+        wait_for(output, "convert float32 baseline")
         process.kill()
         process.communicate(timeout=20)
     assert list(output.glob(".work-*"))

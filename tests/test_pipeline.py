@@ -116,7 +116,7 @@ def test_metric_is_that_of_the_labels(all_modes: Ran, data: Path) -> None:
 
 def test_log_holds_what_tensorflow_said_by_stage(all_modes: Ran) -> None:
     assert [f"convert {mode}" in all_modes.stages for mode in MODES] == [False] + [True] * 6
-    assert "convert float32, the base line" in all_modes.stages
+    assert "convert float32 baseline" in all_modes.stages
     assert all(f"=== {stage}\n" in all_modes.log for stage in all_modes.stages)
 
 

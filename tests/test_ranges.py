@@ -190,7 +190,10 @@ def test_repeated_samples_are_told(recipes: Recipes, tmp_path: Path) -> None:
     np.savez(tmp_path / "rows.npz", x=rows)
     dataset = {"dataset": {"npz": str(tmp_path / "rows.npz")}, "samples": "all"}
     said = recipes.run("tiny_dense", ["int8"], calibration=dataset).result.warnings
-    assert any(one.startswith("2 of 10 calibration samples repeat another one, for example row 8 repeats row 2: ") for one in said)
+    assert any(
+        one.startswith("2 of 10 calibration samples repeat another one, for example row 8 repeats row 2: ")
+        for one in said
+    )
 
 
 def test_samples_outside_their_declared_range_are_refused(recipes: Recipes) -> None:

@@ -1,4 +1,4 @@
-"""run(recipe) → Result: the straight line from a recipe to checked and measured files."""
+"""run(recipe) → Result: the order of work, from a recipe to checked and measured files."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tflq import cache, trainer
+from tflq import cache, stages
 from tflq.cache import Store
 from tflq.errors import RecipeError
-from tflq.findings import Evidence, conclude
 from tflq.recipe import Recipe, check_source, dump
 from tflq.report.machine import to_json
 from tflq.report.page import to_markdown
 from tflq.result import Result, Run, Stage
-from tflq.stages import ConvertibleSource, Judge, Maker, RecipeCache, VariantBuild, file_name, make, with_trained
+from tflq.stages import ConvertibleSource, RecipeCache, RunContext, RunValues, VariantBuild, file_name
 from tflq.worker import Budget, Event, Finished, Listener, Workers, preload_tensorflow, processors
 
 LOG = "tflq.log"
@@ -24,7 +23,7 @@ LOG = "tflq.log"
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run, where the recipe says what to run."""
+    """How to run, while the recipe says what to run."""
 
     timeout: float | None = None
     """Seconds that one stage may take."""
@@ -34,7 +33,7 @@ class Settings:
     budget: Budget = field(default_factory=Budget)
     """What all stages may take together."""
     verifies_reproducible: bool = False
-    """Make every file twice and compare them."""
+    """Make every file twice and compare them; not the files of trained models, and not a file that was given."""
     store: Store | None = None
     """What is kept between runs; None keeps nothing."""
 
@@ -42,48 +41,35 @@ class Settings:
 def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = None) -> Result:
     """Make, check and measure the recipe's variants, and install them in its output folder.
 
-    With `file`, measure that .tflite instead, and install nothing. Raises SourceError, DatasetError or ConversionError
-    where nothing can be made or measured at all; whatever concerns one variant is in its row of the result.
+    With `file`, measure that .tflite instead, and install nothing. An error of one variant is in its row of the result.
+    Raises SourceError, DatasetError or ConversionError if nothing can be made or measured at all.
     """
-    if file is None:
-        check_source(recipe)
-    else:
-        recipe.model.check()
-    if file is not None and not file.is_file():
-        raise RecipeError(f"{file}: there is no such file")
+    _refuse_missing(recipe, file)
     preload_tensorflow()
     clock = _Clock(settings.listen)
     with cache.workspace(recipe.output) as folder, _workers(recipe, settings, clock) as workers:
         recipe_cache = RecipeCache(recipe, settings.store if recipe.keeps else None)
-        means = (recipe, folder, workers, settings.jobs, recipe_cache)
-        maker, judge = Maker(*means), Judge(*means)
-        source = maker.prepare()
-        prepared_run = maker.begin(source, makes_variants=file is None)
-        calibration_result = maker.calibrate(source, prepared_run)
+        context = RunContext(recipe, folder, workers, settings.jobs, recipe_cache)
+
+        source = stages.prepare_source(context)
+        prepared = stages.prepare_inputs(context, source, makes_variants=file is None)
+        calibration = stages.calibrate(context, source, prepared)
         builds = (
-            [VariantBuild(None, file.name, file)] if file else maker.convert(source, prepared_run, calibration_result)
+            [VariantBuild(None, file.name, file)] if file else stages.convert(context, source, prepared, calibration)
         )
-        if settings.verifies_reproducible:
-            builds = _made_again(
-                builds, Maker(recipe, folder / "again", workers, 2 * settings.jobs, RecipeCache(recipe))
-            )
-        trained = None if file else trainer.train(recipe, source.prepared, folder, workers)
-        builds = judge.verify(with_trained(builds, maker, source, trained), source.prepared)
-        builds = judge.weigh(judge.try_out(builds, prepared_run.probe, source.prepared))
-        plan = judge.plan(source.prepared, prepared_run)
-        builds, base, original = judge.measure(builds, prepared_run.probe, plan)
-        builds = judge.time(builds, prepared_run.probe)
-        evidence = Evidence(
-            recipe,
-            plan,
-            prepared_run,
-            base,
-            original,
-            calibration_result,
-            (*_notes(source), *recipe_cache.notes),
-            trained,
-        )
-        result = conclude(evidence, builds, Run(clock.seconds, workers.peak_rss_bytes, tuple(clock.stages)))
+        if settings.verifies_reproducible and file is None:
+            builds = _compared_with_rebuild(context, builds)
+        trained = None if file else stages.train(context, source)
+        builds = stages.add_trained(context, builds, source, trained)
+        builds = stages.check_contracts(context, builds, source)
+        builds = stages.smoke_test(context, builds, source, prepared)
+        builds = stages.compression_stats(context, builds)
+        measurement = stages.measure(context, builds, source, prepared)
+        builds = stages.time_files(context, measurement.builds, prepared)
+
+        notes = (*_notes(source), *recipe_cache.notes, *_not_checked(builds, settings))
+        values = RunValues(context, source, prepared, calibration, trained, measurement, notes)
+        result = stages.assemble(values, builds, clock.run(workers))
         if file is None:
             with cache.uninterrupted():
                 install(result, recipe, {build.name: build.path for build in builds}, folder)
@@ -91,12 +77,24 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
     return result
 
 
-def _made_again(builds: Sequence[VariantBuild], maker: Maker) -> list[VariantBuild]:
-    """The builds, each told whether its file comes out the same from nothing kept and with other shards."""
-    maker.folder.mkdir()
-    again = {build.name: cache.sha256(build.path) for build in make(maker, maker.prepare()) if build.path}
+def _refuse_missing(recipe: Recipe, file: Path | None) -> None:
+    if file is None:
+        check_source(recipe)
+        return
+    recipe.model.check()
+    if not file.is_file():
+        raise RecipeError(f"{file}: there is no such file")
+
+
+def _compared_with_rebuild(context: RunContext, builds: Sequence[VariantBuild]) -> list[VariantBuild]:
+    """The builds, with whether their files have the same bytes when made again, without cache and in other shards."""
+    recipe = context.recipe
+    again = RunContext(recipe, context.folder / "again", context.workers, 2 * context.jobs, RecipeCache(recipe))
+    again.folder.mkdir()
+    rebuilt = stages.build_variants(again, stages.prepare_source(again))
+    digests = {build.name: cache.sha256(build.path) for build in rebuilt if build.path}
     return [
-        replace(build, is_reproduced=again.get(build.name) == cache.sha256(build.path)) if build.path else build
+        replace(build, is_reproduced=digests.get(build.name) == cache.sha256(build.path)) if build.path else build
         for build in builds
     ]
 
@@ -107,6 +105,14 @@ def _notes(source: ConvertibleSource) -> Iterator[str]:
             "this TensorFlow lacks what the fast path uses, so the public converter made every file, each with a"
             f" calibration of its own: {source.missing_api}"
         )
+
+
+def _not_checked(builds: Sequence[VariantBuild], settings: Settings) -> Iterator[str]:
+    """Tell which files were not made a second time, though that was asked for."""
+    names = [build.name for build in builds if build.path and build.is_reproduced is None]
+    if settings.verifies_reproducible and names:
+        why = "training is not repeated, and a file that was made elsewhere cannot be made again"
+        yield f"not checked whether the same bytes are made again: {', '.join(names)}; {why}"
 
 
 def _workers(recipe: Recipe, settings: Settings, clock: _Clock) -> Workers:
@@ -120,20 +126,20 @@ class _Clock:
 
     def __init__(self, listen: Listener) -> None:
         self._listen, self._started = listen, time.monotonic()
-        self.stages: list[Stage] = []
+        self._stages: list[Stage] = []
 
     def listen(self, event: Event) -> None:
         if isinstance(event, Finished):
-            self.stages.append(Stage(event.stage, event.seconds))
+            self._stages.append(Stage(event.stage, event.seconds))
         self._listen(event)
 
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._started
+    def run(self, workers: Workers) -> Run:
+        """The time and the memory that the run took so far."""
+        return Run(time.monotonic() - self._started, workers.peak_rss_bytes, tuple(self._stages))
 
 
 def install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], folder: Path) -> None:
-    """Put the files and their reports into the output folder, each whole; what could not be made leaves no old file."""
+    """Put the files and their reports into the output folder, each whole; a variant that failed leaves no old file."""
     texts = {
         "recipe.yaml": dump(recipe, recipe.output),
         "report.json": to_json(result),
@@ -152,7 +158,7 @@ def install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], fo
 
 
 def _forget_checkpoint(recipe: Recipe, builds: Sequence[VariantBuild]) -> None:
-    """Remove it once it is of no more use: there is no training, or all that it led to was made."""
+    """Remove the checkpoint of training if there is no training, or if all trained variants were made."""
     trained = [build.path for build in builds if build.variant and build.variant.trained]
     if recipe.training is None or (trained and all(trained)):
-        shutil.rmtree(recipe.output / trainer.CHECKPOINT, ignore_errors=True)
+        shutil.rmtree(recipe.output / stages.CHECKPOINT, ignore_errors=True)

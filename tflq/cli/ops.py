@@ -25,7 +25,7 @@ def ops(options: Options, recipe: Path) -> None:
     the layers or scopes that it comes from, and the names of its outputs. Nothing is written but to the cache.
     """
     from tflq.cache import default_store
-    from tflq.listing import float_graph
+    from tflq.float_graph import float_graph
     from tflq.pipeline import Settings
     from tflq.report import ops as report
 

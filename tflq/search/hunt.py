@@ -44,7 +44,7 @@ class Hunt:
     def find(self) -> Found | None:
         """The best that is confirmed; None where nothing is, or where the limits end the search first."""
         started = time.monotonic()
-        self.state.bench.maker.workers.listen(Started(STAGE))
+        self.state.bench.context.workers.listen(Started(STAGE))
         try:
             for look in range(1, LOOKS + 1):
                 needed = self._pursue()
@@ -57,7 +57,7 @@ class Hunt:
                 self.state.learn(confirming)
             return None
         finally:
-            self.state.bench.maker.workers.listen(Finished(STAGE, time.monotonic() - started, failed=False))
+            self.state.bench.context.workers.listen(Finished(STAGE, time.monotonic() - started, failed=False))
 
     def _pursue(self) -> tuple[Needed, ...]:
         """Try until something meets the bars, and take back what it does without."""

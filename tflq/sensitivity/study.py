@@ -22,7 +22,7 @@ from tflq.sensitivity.outcome import Outcome
 from tflq.sensitivity.split import Split, split
 from tflq.sensitivity.sweep import Effect, Sweep
 from tflq.sensitivity.tensors import Activation, Loss, compare, first_bad, losses
-from tflq.stages import CalibrationResult, VariantBuild
+from tflq.stages import CalibrationResult, VariantBuild, conversion_task
 from tflq.strict import did_you_mean
 from tflq.trials import DECIDING, Bench, Figures, Limits, Spent, Trial, opened
 from tflq.worker import Task
@@ -116,8 +116,8 @@ def _base(bench: Bench, trial: Trial, name: str) -> Figures:
 
 def _file(bench: Bench, trial: Trial, calibration_result: CalibrationResult) -> Path:
     build = VariantBuild(trial.variant, "quantized")
-    bench.maker.workers.run(bench.maker.making(build, bench.source, calibration_result))
-    return bench.maker.path(build)
+    bench.context.workers.run(conversion_task(bench.context, bench.source, calibration_result, build))
+    return bench.context.path(build)
 
 
 def _origin(calibration_result: CalibrationResult, trial: Trial, bench: Bench) -> Path:
@@ -130,13 +130,13 @@ def _origin(calibration_result: CalibrationResult, trial: Trial, bench: Bench) -
 
 
 def _measured(bench: Bench, float32: Path, file: Path) -> tuple[tuple[Activation, ...], Split]:
-    judging, folder, files = bench.judging[DECIDING], bench.maker.folder, (float32, file)
+    judging, folder, files = bench.judging[DECIDING], bench.context.folder, (float32, file)
     source, batch = judging.plan.source, judging.plan.source.batch or 1
     samples = judging.held.samples()[:COMPARED]
     calls = [stack(samples[start : start + batch], source) for start in range(0, len(samples), batch)]
     compared: Task[Any] = Task("compare the activations", compare, (files, calls, folder), EvaluationError)
     apart: Task[Any] = Task("weights and activations apart", split, (files, judging, folder), EvaluationError)
-    one, other = bench.maker.workers.run_all([compared, apart], bench.maker.jobs)
+    one, other = bench.context.workers.run_all([compared, apart], bench.context.jobs)
     return one.get(), other.get()
 
 

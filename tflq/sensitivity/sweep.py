@@ -127,7 +127,7 @@ class Sweep:
         return [self.tried[trial] for trial in trials if trial in self.tried]
 
     def _try(self, stage: str, trials: Sequence[Trial]) -> None:
-        listen, started, at_once = self.bench.maker.workers.listen, time.monotonic(), 4 * self.bench.maker.jobs
+        listen, started, at_once = self.bench.context.workers.listen, time.monotonic(), 4 * self.bench.context.jobs
         listen(Started(stage))
         for start in range(0, len(trials), at_once):
             some = trials[start : start + at_once]

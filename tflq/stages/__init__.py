@@ -1,25 +1,56 @@
-"""The stages of one run, each a call in worker processes: from values to values."""
+"""The stages of one run, in the order of `pipeline.run`; each starts tasks in worker processes and returns values."""
 
-from __future__ import annotations
-
-from tflq.stages.build import Maker, make
-from tflq.stages.measure import Judge
+from tflq.stages.assemble import RunValues, assemble
+from tflq.stages.calibrate import calibrate, observe, select_ranges
+from tflq.stages.context import RunContext
+from tflq.stages.convert import build_variants, conversion_task, convert
+from tflq.stages.measure import (
+    Measurement,
+    check_contracts,
+    compression_stats,
+    evaluation_plan,
+    measure,
+    smoke_test,
+    time_files,
+)
+from tflq.stages.prepare import make_float32, prepare_inputs, prepare_source
 from tflq.stages.recipe_cache import FLOAT32, RecipeCache
+from tflq.stages.refine import refine_models
 from tflq.stages.state import CalibrationResult, ConvertibleSource, PreparedRun
-from tflq.stages.trained import with_trained
+from tflq.stages.train import CHECKPOINT, train
+from tflq.stages.trained import add_trained
 from tflq.stages.variant_build import Float32Baseline, VariantBuild, file_name
 
 __all__ = [
+    "CHECKPOINT",
     "FLOAT32",
     "CalibrationResult",
     "ConvertibleSource",
     "Float32Baseline",
-    "Judge",
-    "Maker",
+    "Measurement",
     "PreparedRun",
     "RecipeCache",
+    "RunContext",
+    "RunValues",
     "VariantBuild",
+    "add_trained",
+    "assemble",
+    "build_variants",
+    "calibrate",
+    "check_contracts",
+    "compression_stats",
+    "conversion_task",
+    "convert",
+    "evaluation_plan",
     "file_name",
-    "make",
-    "with_trained",
+    "make_float32",
+    "measure",
+    "observe",
+    "prepare_inputs",
+    "prepare_source",
+    "refine_models",
+    "select_ranges",
+    "smoke_test",
+    "time_files",
+    "train",
 ]

@@ -1,15 +1,15 @@
-"""What each variant is quantized from: the float32 file as it is, or changed so that less is lost."""
+"""Refinement as a stage: corrections of the float32 model are compared on hold-out samples, and the best are kept."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tflq import refine
-from tflq.calibrate import CalibrationData, CalibrationSamples, Counting, Method, Range, RangeMethod
+from tflq.calibrate import CalibrationSamples
 from tflq.errors import ConversionError, TflqError
 from tflq.modes import Mode
 from tflq.refine import (
@@ -23,257 +23,208 @@ from tflq.refine import (
     RefinementRequest,
     SignalAndNoise,
     WeightGranularity,
+    is_demanded,
 )
 from tflq.stages.activation_ranges import Calibrator, HoldoutSplit, SplitCalibration, split_calibration
-from tflq.stages.recipe_cache import RecipeCache
+from tflq.stages.candidate_models import CandidateModels, HoldoutComparison, ModelWithRanges
+from tflq.stages.context import RunContext
+from tflq.stages.refinement_work import RefinementWork
+from tflq.stages.state import CalibrationResult
 from tflq.worker import Failed, Task
 
-FIT = 64
+MAX_FITTING_CALLS = 64
 """Calls that layers are fitted to, at most; more change little."""
 
 
-@dataclass(frozen=True)
-class RefinementWork:
-    """What was made of one float32 file and the samples, which serves ranges by every method, and every variant."""
-
-    equalized: dict[Counting, CalibrationData] = field(default_factory=dict)
-    corrected: dict[tuple[Path, WeightGranularity, CorrectionFlags], CorrectedModel] = field(default_factory=dict)
-    split_calibration: dict[Path, SplitCalibration] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ModelWithRanges:
-    """A float32 file with what its activations are."""
-
-    calibration_data: CalibrationData
-    method: Method
-    """The recipe's, of its ranges."""
-    split_calibration: SplitCalibration | None = None
-    """What the calls show that all is fitted to, where that method spans all values."""
-    _known: dict[tuple[RangeMethod, bool], tuple[Range, ...]] = field(default_factory=dict, init=False, repr=False)
-
-    def ranges(self, asked: RefinementRequest, config: RefinementConfig, is_held: bool = False) -> tuple[Range, ...]:
-        """Of all calls, or, where some are held back that are to decide, of the others."""
-        span = RangeMethod(
-            "mse" if config.mse and self.split_calibration else self.method, asked.bits, config.headroom == "expected"
-        )
-        if (span, is_held) not in self._known:
-            self._known[span, is_held] = self._shown(is_held).ranges(span)
-        found = self._known[span, is_held]
-        return found if config.headroom == "expected" else refine.scale_ranges(found, config.headroom)
-
-    def _shown(self, is_held: bool) -> CalibrationData:
-        if self.split_calibration is None:
-            return self.calibration_data
-        return self.split_calibration.fitted if is_held else self.split_calibration.whole
+def refine_models(context: RunContext, calibration: CalibrationResult, variants: Sequence[Mode]) -> CalibrationResult:
+    """Return the calibration with the models that these variants are quantized from, if they ask for corrections."""
+    data, selected = calibration.calibration_data, calibration.selected_ranges
+    if data is None or selected is None or selected.observation_obstacle:
+        refused = _activations_missing(calibration)
+        demanded = [RefinementRequest.by(variant) for variant in variants if is_demanded(variant)]
+        return replace(calibration, refined=dict.fromkeys(demanded, refused))
+    calibrator = Calibrator(context.calibration, context.folder / "refined", context.workers, context.jobs)
+    base = ModelWithRanges(data, context.calibration.method)
+    refiner = Refiner(context, calibrator, base, calibration.calibration_samples)
+    return replace(calibration, refined={**calibration.refined, **refiner.refined_inputs(variants)})
 
 
-@dataclass(frozen=True)
-class CandidateModels:
-    """All that may be quantized."""
-
-    bases: Mapping[bool, ModelWithRanges]
-    """The float32 file as it is, and where that is asked for equalized."""
-    corrected: Mapping[tuple[Path, WeightGranularity, CorrectionFlags], CorrectedModel]
-    """By the file whose layers they are of."""
-
-    def quantizer_input(
-        self, asked: RefinementRequest, config: RefinementConfig, is_held: bool = False
-    ) -> QuantizerInput:
-        base, corrected = self.bases[config.equalization], self.corrected_for(asked, config)
-        original = base.calibration_data.model
-        return QuantizerInput(corrected.path if corrected else original, original, base.ranges(asked, config, is_held))
-
-    def corrected_for(self, asked: RefinementRequest, config: RefinementConfig) -> CorrectedModel | None:
-        return self.corrected.get(
-            (self.bases[config.equalization].calibration_data.model, asked.granularity, config.corrections)
-        )
-
-
-@dataclass(frozen=True)
-class HoldoutComparison:
-    """What is held against each other, for each thing that variants ask for."""
-
-    wanted: Mapping[RefinementRequest, Mode]
-    models: CandidateModels
-    fitted: Sequence[int]
-    """Calls that all is fitted to."""
-    held: Sequence[int]
-    """Calls that had no part in it, which decide."""
-    found: Mapping[RefinementRequest, list[HoldoutScore | TflqError]]
-
-    def best(self, asked: RefinementRequest) -> HoldoutScore | None:
-        """None where nothing was tried, or what all is held against failed."""
-        found = self.found[asked]
-        attempts = [one for one in found if isinstance(one, HoldoutScore)]
-        return refine.best_score(attempts) if attempts and attempts[0] is found[0] else None
+def _activations_missing(calibration: CalibrationResult) -> ConversionError:
+    obstacle = calibration.selected_ranges.observation_obstacle if calibration.selected_ranges else None
+    return ConversionError(
+        "bias_correction, rounding, equalization and headroom need the activations of the float32 model, which are not"
+        f" available: {obstacle or f'its ranges come from {calibration.found_by}'}. Remove these keys or set them to"
+        " auto."
+    )
 
 
 @dataclass(frozen=True)
 class Refiner:
-    base: ModelWithRanges
-    calibration_samples: CalibrationSamples
+    context: RunContext
     calibrator: Calibrator
-    recipe_cache: RecipeCache
-    made: RefinementWork
+    base: ModelWithRanges
+    """The float32 file without any correction."""
+    samples: CalibrationSamples
 
-    def find(self, variants: Iterable[Mode]) -> dict[RefinementRequest, RefinedInput | TflqError]:
-        """For all that variants ask for, where they ask for anything, what they are quantized from."""
-        wanted = {asked: variant for variant in variants if not (asked := RefinementRequest.by(variant)).is_noop}
-        kept = {
-            asked: found for asked in wanted if (found := self.recipe_cache.load_refined(self._key(asked), self._new()))
-        }
-        made = self._made({asked: variant for asked, variant in wanted.items() if asked not in kept})
-        for asked, refined in made.items():
+    def refined_inputs(self, variants: Iterable[Mode]) -> dict[RefinementRequest, RefinedInput | TflqError]:
+        """The quantizer input of every request of these variants that asks for corrections, or its error."""
+        requests = {request: variant for variant in variants if not (request := RefinementRequest.by(variant)).is_noop}
+        cache, new = self.context.cache, self._new_path
+        cached = {request: found for request in requests if (found := cache.load_refined(self._key(request), new()))}
+        made = self._refine({request: requests[request] for request in requests if request not in cached})
+        for request, refined in made.items():
             if isinstance(refined, RefinedInput):
-                self.recipe_cache.save_refined(refined, self._key(asked), self._new())
-        return {**kept, **made}
+                cache.save_refined(refined, self._key(request), new())
+        return {**cached, **made}
 
-    def _made(self, wanted: Mapping[RefinementRequest, Mode]) -> dict[RefinementRequest, RefinedInput | TflqError]:
-        if not wanted:
+    def _refine(self, variants: Mapping[RefinementRequest, Mode]) -> dict[RefinementRequest, RefinedInput | TflqError]:
+        if not variants:
             return {}
-        fitted, held = refine.split_holdout(self.calibration_samples.samples.number_of_calls)
+        split = refine.split_holdout(self.samples.samples.number_of_calls)
         try:
-            models = self._stock(wanted, (fitted, held))
+            models = self._candidate_models(variants, split)
         except TflqError as error:
-            return {asked: self._as_it_is(asked, str(error)) or error for asked in wanted}
-        comparison = HoldoutComparison(wanted, models, fitted, held, {asked: [] for asked in wanted})
-        if held:
-            self._judge(comparison)
-        return {asked: self._best(asked, comparison) for asked in wanted}
+            return {request: self._without_refinement(request, str(error)) or error for request in variants}
+        comparison = HoldoutComparison(variants, models, split, {request: [] for request in variants})
+        if split[1]:
+            self._compare(comparison)
+        return {request: self._best(request, comparison) for request in variants}
 
-    def _stock(self, wanted: Iterable[RefinementRequest], parts: HoldoutSplit) -> CandidateModels:
-        configs = [(asked, config) for asked in wanted for config in self._choices(asked)]
+    def _candidate_models(self, requests: Iterable[RefinementRequest], split: HoldoutSplit) -> CandidateModels:
+        wanted = [(request, config) for request in requests for config in self._configs(request)]
         bases: dict[bool, ModelWithRanges] = {}
-        for is_equalized in sorted({False, *(config.equalization for _, config in configs)}):
-            base = self._equalized(_thinned(parts[0])) if is_equalized else self.base
-            some = [(asked, config) for asked, config in configs if config.equalization == is_equalized]
-            bases[is_equalized] = self._fitted(base, some, parts)
-        return CandidateModels(bases, self.made.corrected)
+        for is_equalized in sorted({False, *(config.equalization for _, config in wanted)}):
+            base = self._equalized(_thinned(split[0])) if is_equalized else self.base
+            some = [(request, config) for request, config in wanted if config.equalization == is_equalized]
+            bases[is_equalized] = self._corrected(base, some, split)
+        return CandidateModels(bases, self._work.corrected)
 
-    def _equalized(self, fitted: Sequence[int]) -> ModelWithRanges:
-        made, counting = self.made.equalized, self.calibrator.calibration.counting
-        if counting not in made:
-            model = next((other.model for other in made.values()), None)
+    def _equalized(self, calls: Sequence[int]) -> ModelWithRanges:
+        equalized, counting = self._work.equalized, self.calibrator.calibration.counting
+        if counting not in equalized:
+            model = next((other.model for other in equalized.values()), None)
             if model is None:
-                arguments = (self._float32, (self.calibration_samples.samples, fitted), self._new())
-                (found,) = self._all([Task("equalize the channels", refine.equalize, arguments, ConversionError)])
-                model = found.path
-            made[counting] = self.calibrator.find(model, self.calibration_samples, counts_few=False)
-        return ModelWithRanges(made[counting], self.base.method)
+                arguments = (self._float32, (self.samples.samples, calls), self._new_path())
+                (made,) = self._run_all([Task("equalize the channels", refine.equalize, arguments, ConversionError)])
+                model = made.path
+            equalized[counting] = self.calibrator.find(model, self.samples, counts_few=False)
+        return ModelWithRanges(equalized[counting], self.base.method)
 
-    def _fitted(
-        self, base: ModelWithRanges, configs: Sequence[tuple[RefinementRequest, RefinementConfig]], parts: HoldoutSplit
+    def _corrected(
+        self,
+        base: ModelWithRanges,
+        wanted: Sequence[tuple[RefinementRequest, RefinementConfig]],
+        split: HoldoutSplit,
     ) -> ModelWithRanges:
-        """With what some calls show where others are held back; the layers are corrected meanwhile."""
-        whole, samples, made = base.calibration_data, self.calibration_samples.samples, self.made
-        is_parted = self._spans_all and bool(parts[1])
-        targets, counting = self._targets(whole.model, configs), list[Task[Any]]()
-        if is_parted and any(config.mse for _, config in configs) and whole.model not in made.split_calibration:
-            counting = self.calibrator.counting(whole, samples, parts)
-        correcting = [
-            self._correcting(whole.model, granularity, some, _thinned(parts[0]))
-            for granularity, some in targets.items()
-        ]
-        done = self._all([*correcting, *counting])
-        for granularity, files in zip(targets, done, strict=False):
-            made.corrected.update({(whole.model, granularity, one): file for one, file in files.items()})
-        if counting:
-            made.split_calibration[whole.model] = split_calibration(whole, parts[0], done[len(targets) :])
-        if not is_parted:
-            return base
-        return replace(
-            base, split_calibration=made.split_calibration.get(whole.model, SplitCalibration(whole, whole.of(parts[0])))
-        )
+        """Correct the layers of the base, and meanwhile count the values of its activations for mse ranges.
 
-    def _targets(
-        self, model: Path, configs: Iterable[tuple[RefinementRequest, RefinementConfig]]
+        Returns the base with the statistics of the fitting calls alone, if ranges of some calls can be had.
+        """
+        whole, work = base.calibration_data, self._work
+        is_split = self._is_minmax and bool(split[1])
+        targets, counting = self._correction_targets(whole.model, wanted), list[Task[Any]]()
+        if is_split and any(config.mse for _, config in wanted) and whole.model not in work.split_calibration:
+            counting = self.calibrator.counting(whole, self.samples.samples, split)
+        calls = _thinned(split[0])
+        correcting = [self._correction(whole.model, some, targets[some], calls) for some in targets]
+        done = self._run_all([*correcting, *counting])
+        for granularity, models in zip(targets, done, strict=False):
+            work.corrected.update({(whole.model, granularity, flags): model for flags, model in models.items()})
+        if counting:
+            work.split_calibration[whole.model] = split_calibration(whole, split[0], done[len(targets) :])
+        if not is_split:
+            return base
+        of_minmax = SplitCalibration(whole, whole.of(split[0]))
+        return replace(base, split_calibration=work.split_calibration.get(whole.model, of_minmax))
+
+    def _correction_targets(
+        self, model: Path, wanted: Iterable[tuple[RefinementRequest, RefinementConfig]]
     ) -> dict[WeightGranularity, dict[CorrectionFlags, Path]]:
-        """Where the files go that are not made yet."""
+        """Paths of the corrected models that have not been made yet."""
         targets: dict[WeightGranularity, dict[CorrectionFlags, Path]] = {}
-        for asked, config in configs:
-            granularity, corrections = asked.granularity, config.corrections
-            if corrections != CorrectionFlags() and (model, granularity, corrections) not in self.made.corrected:
-                targets.setdefault(granularity, {}).setdefault(corrections, self._new())
+        for request, config in wanted:
+            granularity, flags = request.granularity, config.corrections
+            if flags != CorrectionFlags() and (model, granularity, flags) not in self._work.corrected:
+                targets.setdefault(granularity, {}).setdefault(flags, self._new_path())
         return targets
 
-    def _correcting(
+    def _correction(
         self,
         model: Path,
         granularity: WeightGranularity,
         targets: Mapping[CorrectionFlags, Path],
-        fitted: Sequence[int],
+        calls: Sequence[int],
     ) -> Task[dict[CorrectionFlags, CorrectedModel]]:
         file = "the equalized" if model != self._float32 else "the float32"
+        arguments = (model, (self.samples.samples, calls), granularity, targets)
         stage = f"fit the layers of {file} file{granularity.in_words}"
-        arguments = (model, (self.calibration_samples.samples, fitted), granularity, targets)
         return Task(stage, refine.correct, arguments, ConversionError)
 
-    def _judge(self, comparison: HoldoutComparison) -> None:
-        """Find how near to the float model each thing comes that may be done, where there is a choice."""
-        tries = [(one, config) for one in comparison.wanted if len(some := self._choices(one)) > 1 for config in some]
-        tasks = [self._comparing(asked, config, comparison) for asked, config in tries]
-        outcomes = self.calibrator.workers.run_all(tasks, self.calibrator.jobs)
-        for (asked, config), outcome in zip(tries, outcomes, strict=True):
-            attempt = outcome.error if isinstance(outcome, Failed) else HoldoutScore(config, outcome.value)
-            comparison.found[asked].append(attempt)
+    def _compare(self, comparison: HoldoutComparison) -> None:
+        """Score every configuration of the requests that leave a choice."""
+        requests = [request for request in comparison.variants if len(self._configs(request)) > 1]
+        trials = [(request, config) for request in requests for config in self._configs(request)]
+        tasks = [self._scoring(request, config, comparison) for request, config in trials]
+        outcomes = self.context.workers.run_all(tasks, self.context.jobs)
+        for (request, config), outcome in zip(trials, outcomes, strict=True):
+            score = outcome.error if isinstance(outcome, Failed) else HoldoutScore(config, outcome.value)
+            comparison.scores[request].append(score)
 
-    def _comparing(
-        self, asked: RefinementRequest, config: RefinementConfig, comparison: HoldoutComparison
+    def _scoring(
+        self, request: RefinementRequest, config: RefinementConfig, comparison: HoldoutComparison
     ) -> Task[dict[str, SignalAndNoise]]:
-        """Ranges are not of the calls that decide, where that can be had, since they have to do for what is new."""
-        variant = comparison.wanted[asked]
-        quantizer_input = comparison.models.quantizer_input(asked, config, is_held=True)
-        arguments = (
-            quantizer_input,
-            variant,
-            self._float32,
-            (self.calibration_samples.samples, comparison.held, self._new()),
-        )
+        """The ranges leave out the hold-out calls if they can, since they must serve samples that are new."""
+        variant = comparison.variants[request]
+        quantizer_input = comparison.models.quantizer_input(request, config, is_holdout=True)
+        data = (self.samples.samples, comparison.split[1], self._new_path())
+        arguments = (quantizer_input, variant, self._float32, data)
         return Task(f"compare {variant.name}, {config.in_words}", refine.holdout_fidelity, arguments, ConversionError)
 
-    @property
-    def _spans_all(self) -> bool:
-        """Whether ranges leave out no value unless that proves itself; those of some calls can be had then."""
-        return self.calibrator.calibration.method == "minmax"
-
-    def _choices(self, asked: RefinementRequest) -> tuple[RefinementConfig, ...]:
-        return asked.configs_to_compare(ranges_are_open=self.calibrator.calibration.ranges == "auto")
-
-    def _best(self, asked: RefinementRequest, comparison: HoldoutComparison) -> RefinedInput | TflqError:
-        found, models = comparison.found[asked], comparison.models
+    def _best(self, request: RefinementRequest, comparison: HoldoutComparison) -> RefinedInput | TflqError:
+        found, models = comparison.scores[request], comparison.models
         if found and isinstance(found[0], TflqError):
-            return self._as_it_is(asked, str(found[0])) or found[0]
-        best, attempts = comparison.best(asked), tuple(one for one in found if isinstance(one, HoldoutScore))
-        config = best.config if best else asked.required
-        corrected = models.corrected_for(asked, config)
-        held = len(comparison.held) if attempts else 0
-        refinement = Refinement(config, attempts, held, corrected.corrections if corrected else ())
-        return RefinedInput(models.quantizer_input(asked, config), refinement)
+            return self._without_refinement(request, str(found[0])) or found[0]
+        best, scores = comparison.best(request), tuple(one for one in found if isinstance(one, HoldoutScore))
+        config = best.config if best else request.required
+        corrected = models.corrected_model(request, config)
+        calls = len(comparison.split[1]) if scores else 0
+        refinement = Refinement(config, scores, calls, corrected.corrections if corrected else ())
+        return RefinedInput(models.quantizer_input(request, config), refinement)
 
-    def _as_it_is(self, asked: RefinementRequest, fault: str) -> RefinedInput | None:
-        """The float32 file without any change, and why; None where the recipe wants one whatever comes."""
-        config = asked.required
+    def _without_refinement(self, request: RefinementRequest, reason: str) -> RefinedInput | None:
+        """The float32 file as it is, with the reason; None if the recipe demands a correction."""
+        config = request.required
         if config.corrections != CorrectionFlags() or config.equalization:
             return None
-        quantizer_input = QuantizerInput(self._float32, self._float32, self.base.ranges(asked, config))
-        return RefinedInput(quantizer_input, Refinement(config, (), 0, (), fault))
+        quantizer_input = QuantizerInput(self._float32, self._float32, self.base.ranges(request, config))
+        return RefinedInput(quantizer_input, Refinement(config, (), 0, (), reason))
 
-    def _all(self, tasks: Sequence[Task[Any]]) -> list[Any]:
-        return [outcome.get() for outcome in self.calibrator.workers.run_all(tasks, self.calibrator.jobs)]
+    @property
+    def _is_minmax(self) -> bool:
+        """Whether the recipe's ranges span all values; only then the ranges of some calls can be computed."""
+        return self.calibrator.calibration.method == "minmax"
+
+    def _configs(self, request: RefinementRequest) -> tuple[RefinementConfig, ...]:
+        return request.configs_to_compare(ranges_are_open=self.calibrator.calibration.ranges == "auto")
+
+    def _run_all(self, tasks: Sequence[Task[Any]]) -> list[Any]:
+        return [outcome.get() for outcome in self.context.workers.run_all(tasks, self.context.jobs)]
+
+    @property
+    def _work(self) -> RefinementWork:
+        return self.context.work
 
     @property
     def _float32(self) -> Path:
         return self.base.calibration_data.model
 
-    def _key(self, asked: RefinementRequest) -> tuple[Path, CalibrationSamples, RefinementRequest]:
-        return self._float32, self.calibration_samples, asked
+    def _key(self, request: RefinementRequest) -> tuple[Path, CalibrationSamples, RefinementRequest]:
+        return self._float32, self.samples, request
 
-    def _new(self) -> Path:
-        """A path that nothing has yet."""
+    def _new_path(self) -> Path:
         self.calibrator.folder.mkdir(parents=True, exist_ok=True)
         return self.calibrator.folder / uuid.uuid4().hex
 
 
 def _thinned(calls: Sequence[int]) -> Sequence[int]:
-    return calls[:: -(-len(calls) // FIT)]
+    return calls[:: -(-len(calls) // MAX_FITTING_CALLS)]

@@ -1,4 +1,4 @@
-"""Files of what training made of the source, each model calibrated on its own."""
+"""Conversion of the models that training made, each calibrated on its own."""
 
 from __future__ import annotations
 
@@ -9,56 +9,71 @@ from tflq import convert
 from tflq.errors import ConversionError, TflqError
 from tflq.modes import LEARNED
 from tflq.sources import Prepared
-from tflq.stages.build import Maker, make
+from tflq.stages.context import RunContext
+from tflq.stages.convert import build_variants
 from tflq.stages.recipe_cache import RecipeCache
 from tflq.stages.state import ConvertibleSource
+from tflq.stages.train import TrainedModels
 from tflq.stages.variant_build import VariantBuild, run_for_each
-from tflq.trainer import Pupil
 from tflq.worker import Done, Failed, Task
 
 
-def with_trained(
-    builds: Sequence[VariantBuild], maker: Maker, source: ConvertibleSource, outcome: Done[Pupil] | Failed | None
+def add_trained(
+    context: RunContext,
+    builds: Sequence[VariantBuild],
+    source: ConvertibleSource,
+    trained: Done[TrainedModels] | Failed | None,
 ) -> list[VariantBuild]:
-    """The builds, and in the recipe's order a file for every trained variant that can be made."""
-    waiting = [VariantBuild(variant, variant.name) for variant in maker.recipe.variants if variant.trained]
-    if outcome is None or not waiting:
+    """The builds with those of the trained variants, in the recipe's order; each of these has its file or its error."""
+    waiting = [VariantBuild(variant, variant.name) for variant in context.recipe.variants if variant.trained]
+    if trained is None or not waiting:
         return list(builds)
-    if isinstance(outcome, Failed):
-        made = [replace(build, error=outcome.error) for build in waiting]
-    else:
-        learned = [build for build in waiting if build.variant and build.variant.mode in LEARNED]
-        others = [build for build in waiting if build not in learned]
-        pupil = outcome.value
-        made = [*_learned(maker, learned, pupil.quantized), *_others(maker, source, others, pupil.floating)]
-    names = [variant.name for variant in maker.recipe.variants]
+    names = [variant.name for variant in context.recipe.variants]
+    made = _converted(context, waiting, source, trained)
     return sorted([*builds, *made], key=lambda build: names.index(build.name))
 
 
-def _learned(maker: Maker, builds: Sequence[VariantBuild], quantized: Prepared | None) -> list[VariantBuild]:
-    """Those whose ranges were learned, so that no samples are needed."""
+def _converted(
+    context: RunContext,
+    builds: Sequence[VariantBuild],
+    source: ConvertibleSource,
+    trained: Done[TrainedModels] | Failed,
+) -> list[VariantBuild]:
+    if isinstance(trained, Failed):
+        return [replace(build, error=trained.error) for build in builds]
+    with_learned_ranges = [build for build in builds if build.variant and build.variant.mode in LEARNED]
+    others = [build for build in builds if build not in with_learned_ranges]
+    models = trained.value
+    return [
+        *_quantized(context, with_learned_ranges, models.quantized),
+        *_floating(context, source, others, models.floating),
+    ]
+
+
+def _quantized(context: RunContext, builds: Sequence[VariantBuild], model: Prepared | None) -> list[VariantBuild]:
+    """Files of the model with learned ranges, which need no samples."""
 
     def task(build: VariantBuild) -> Task[None]:
-        arguments = (quantized, build.variant, maker.path(build))
-        return Task(f"convert {build.name}", convert.convert, arguments, ConversionError)
+        return Task(
+            f"convert {build.name}", convert.convert, (model, build.variant, context.path(build)), ConversionError
+        )
 
-    made = run_for_each(maker.workers, builds, task, maker.jobs)
-    return [replace(build, path=None if build.error else maker.path(build)) for build, _ in made]
+    made = run_for_each(context.workers, builds, task, context.jobs)
+    return [replace(build, path=None if build.error else context.path(build)) for build, _ in made]
 
 
-def _others(
-    maker: Maker, source: ConvertibleSource, builds: Sequence[VariantBuild], floating: Prepared | None
+def _floating(
+    context: RunContext, source: ConvertibleSource, builds: Sequence[VariantBuild], model: Prepared | None
 ) -> list[VariantBuild]:
-    """Those of the model as pruning or clustering left it, with ranges of its own."""
-    if not builds or floating is None:
+    """Files of the pruned or clustered model, whose ranges are calibrated as those of any float model."""
+    if not builds or model is None:
         return []
     variants = tuple(build.variant.model_copy(update={"trained": False}) for build in builds if build.variant)
-    folder = maker.folder / "floating"
-    (folder / "source").mkdir(parents=True)
-    recipe = maker.recipe.model_copy(update={"variants": variants})
-    own = Maker(recipe, folder, maker.workers, maker.jobs, RecipeCache(recipe))
+    recipe = context.recipe.model_copy(update={"variants": variants})
+    own = RunContext(recipe, context.folder / "floating", context.workers, context.jobs, RecipeCache(recipe))
+    own.source_folder.mkdir(parents=True)
     try:
-        made = make(own, ConvertibleSource(floating, source.missing_api))
+        made = build_variants(own, ConvertibleSource(model, source.missing_api))
     except TflqError as error:
         return [replace(build, error=error) for build in builds]
     return [replace(new, variant=old.variant) for new, old in zip(made, builds, strict=True)]

@@ -42,6 +42,10 @@ class VariantBuild:
     is_reproduced: bool | None = None
     """Whether it came out the same when it was made again; None where it was not."""
 
+    @property
+    def needs_ranges(self) -> bool:
+        return self.variant is not None and self.variant.needs_ranges
+
     def with_outcome(self, outcome: Done[T] | Failed) -> VariantBuild:
         """The build, with the time that a stage took, and its error if it failed."""
         seconds = self.seconds + outcome.seconds

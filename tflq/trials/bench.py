@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from tflq import cache, calibrate
+from tflq import cache, calibrate, stages
 from tflq.cache import digest
 from tflq.calibrate import CalibrationData, CalibrationSamples, Method, Percentile, Ranges
 from tflq.errors import ConversionError, DatasetError, RecipeError, TflqError
@@ -21,7 +21,7 @@ from tflq.pipeline import Settings
 from tflq.recipe import Gates, Recipe, check_source
 from tflq.refine import RefinementConfig
 from tflq.refine import RefinementRequest as RefinementRequest
-from tflq.stages import CalibrationResult, ConvertibleSource, Judge, Maker, RecipeCache, VariantBuild
+from tflq.stages import CalibrationResult, ConvertibleSource, RecipeCache, RunContext, VariantBuild, conversion_task
 from tflq.stages.recipe_cache import versions
 from tflq.trials.bars import Bar, bars
 from tflq.trials.figures import Figures
@@ -61,7 +61,7 @@ class Bench:
     """As trials are made of it: with fewer calibration samples than asked for where some were held back."""
     sets: Sets
     float32: Path
-    maker: Maker
+    context: RunContext
     source: ConvertibleSource
     judging: dict[Set, Judging]
     limits: Limits
@@ -125,7 +125,7 @@ class Bench:
         found.update({key: Tried(trials[key], None, error) for key, error in refused.items()})
         missing = [key for key in missing if key not in refused]
         tasks = (self._task(key, trials[key], on) for key in missing if on == CONFIRMING or not self._is_late)
-        for place, outcome in self.maker.workers.as_done(tasks, self.maker.jobs):
+        for place, outcome in self.context.workers.as_done(tasks, self.context.jobs):
             key = missing[place]
             found[key] = _tried(trials[key], outcome)
             if not (isinstance(outcome, Failed) and outcome.error.may_pass):
@@ -159,8 +159,8 @@ class Bench:
     def _task(self, key: str, trial: Trial, on: Set) -> Task[Figures]:
         build = VariantBuild(trial.variant, key[:16])
         calibration_result = self.calibration_result(trial.ranges) if trial.variant.needs_ranges else None
-        make = self.maker.making(build, self.source, calibration_result)
-        arguments = (make, trial.variant, self.maker.path(build), self.judging[on])
+        make = conversion_task(self.context, self.source, calibration_result, build)
+        arguments = (make, trial.variant, self.context.path(build), self.judging[on])
         verb = "confirm" if on == CONFIRMING else TRY
         return Task(f"{verb} {trial.in_words} ({key[:6]})", attempt, arguments, make.error, make.remedy)
 
@@ -172,23 +172,21 @@ class Bench:
 
     def calibration_result(self, ranges: Ranges, variants: Sequence[Mode] = ()) -> CalibrationResult:
         """The ranges by what the recipe may ask for, and what those variants are quantized from; made once."""
-        told, maker = _told(ranges), _calibrated_by(self.maker, "ranges", ranges)
+        told, context = _told(ranges), _calibrated_by(self.context, "ranges", ranges)
         if told not in self._chosen:
-            assert maker.recipe.calibration is not None
-            counting = maker.recipe.calibration.counting
+            counting = context.calibration.counting
             if counting not in self._observed:
-                self._observed[counting] = maker.observe(self.calibration_samples)
-            self._chosen[told] = maker.select_ranges(self._observed[counting], self.calibration_samples)
+                self._observed[counting] = stages.observe(context, self.calibration_samples)
+            self._chosen[told] = stages.select_ranges(context, self._observed[counting], self.calibration_samples)
         if new := [one for one in variants if RefinementRequest.by(one) not in self._chosen[told].refined]:
-            self._chosen[told] = maker.refine(self._chosen[told], new)
+            self._chosen[told] = stages.refine_models(context, self._chosen[told], new)
         return self._chosen[told]
 
     def observed(self, method: Method) -> CalibrationData:
         """What those ranges are taken from."""
         self.calibration_result(method)
-        maker = _calibrated_by(self.maker, "ranges", method)
-        assert maker.recipe.calibration is not None
-        return self._observed[maker.recipe.calibration.counting]
+        context = _calibrated_by(self.context, "ranges", method)
+        return self._observed[context.calibration.counting]
 
 
 def _told(ranges: Ranges) -> str:
@@ -199,12 +197,11 @@ def _tried(trial: Trial, outcome: Done[Figures] | Failed) -> Tried:
     return Tried(trial, None, str(outcome.error)) if isinstance(outcome, Failed) else Tried(trial, outcome.value)
 
 
-def _calibrated_by(maker: Maker, key: str, value: Ranges | int) -> Maker:
+def _calibrated_by(context: RunContext, key: str, value: Ranges | int) -> RunContext:
     """The same, but for that key of the recipe's calibration."""
-    assert maker.recipe.calibration is not None
-    calibration = maker.recipe.calibration.model_copy(update={key: value})
-    recipe = maker.recipe.model_copy(update={"calibration": calibration})
-    return replace(maker, recipe=recipe, recipe_cache=maker.recipe_cache.for_recipe(recipe))
+    calibration = context.calibration.model_copy(update={key: value})
+    recipe = context.recipe.model_copy(update={"calibration": calibration})
+    return replace(context, recipe=recipe, cache=context.cache.for_recipe(recipe))
 
 
 def is_trial(event: Event) -> bool:
@@ -227,7 +224,7 @@ def opened(recipe: Recipe, settings: Settings, limits: Limits = Limits()) -> Ite
         log.unlink(missing_ok=True)
         with Workers(log, settings.timeout, settings.listen, settings.budget) as workers:
             recipe_cache = RecipeCache(recipe, settings.store if recipe.keeps else None)
-            yield _prepared(Maker(_bare(recipe), folder, workers, settings.jobs, recipe_cache), limits)
+            yield _prepared(RunContext(_bare(recipe), folder, workers, settings.jobs, recipe_cache), limits)
 
 
 def _bare(recipe: Recipe) -> Recipe:
@@ -236,30 +233,28 @@ def _bare(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"variants": (Int8(**ops), Int16x8(**ops))})
 
 
-def _prepared(maker: Maker, limits: Limits) -> Bench:
-    source, run = maker.prepare(), maker.workers.run
-    prepared_run = maker.begin(source, makes_variants=False)
+def _prepared(context: RunContext, limits: Limits) -> Bench:
+    source, run = stages.prepare_source(context), context.workers.run
+    prepared_run = stages.prepare_inputs(context, source, makes_variants=False)
     float32 = prepared_run.float32.path
-    _refuse(maker, source)
+    _refuse(context, source)
     most = len(spread(MOST, AFFORDED / multiply_adds(load(float32))))
-    sets = run(Task("choose the samples", choose, (maker.recipe, most), DatasetError)).value
+    sets = run(Task("choose the samples", choose, (context.recipe, most), DatasetError)).value
     if sets.calibration_samples is not None:
-        maker = _calibrated_by(maker, "samples", sets.calibration_samples)
-    recipe = maker.recipe
-    arguments = (recipe.calibration, recipe.inputs, source.prepared, maker.folder / "calibration")
+        context = _calibrated_by(context, "samples", sets.calibration_samples)
+    recipe = context.recipe
+    arguments = (recipe.calibration, recipe.inputs, source.prepared, context.folder / "calibration")
     calibration_samples = run(Task("read the calibration data", calibrate.read_samples, arguments, DatasetError)).value
-    plan = Judge(recipe, maker.folder, maker.workers, maker.jobs, maker.recipe_cache).plan(
-        source.prepared, prepared_run
-    )
+    plan = stages.evaluation_plan(context, source.prepared, prepared_run)
     wanted = bars(limits.gates, load(float32).size_bytes) if limits.gates else ()
     scoring = recipe.measured_on.model_dump_json(include={"label", "output", "metric"})
     return Bench(
         recipe=recipe,
         sets=sets,
         float32=float32,
-        maker=maker,
+        context=context,
         source=source,
-        judging=_judging(maker, plan, sets, wanted),
+        judging=_judging(context, plan, sets, wanted),
         bars=wanted,
         limits=limits,
         journal=Journal(recipe.output / JOURNAL),
@@ -268,23 +263,23 @@ def _prepared(maker: Maker, limits: Limits) -> Bench:
     )
 
 
-def _refuse(maker: Maker, source: ConvertibleSource) -> None:
+def _refuse(context: RunContext, source: ConvertibleSource) -> None:
     if source.missing_api:
         raise ConversionError(f"trials quantize by what this TensorFlow lacks: {source.missing_api}")
-    if maker.has_ranges_of_its_own:
+    if context.has_own_ranges:
         raise ConversionError(
-            f"{maker.recipe.model.path}: holds fake quantization, and with it ranges of its own, so there is nothing to"
-            " try; tflq convert makes its files"
+            f"{context.recipe.model.path}: holds fake quantization, and with it its own ranges. There is nothing to"
+            " try: tflq convert makes its files"
         )
 
 
-def _judging(maker: Maker, plan: Plan, sets: Sets, bars: tuple[Bar, ...]) -> dict[Set, Judging]:
+def _judging(context: RunContext, plan: Plan, sets: Sets, bars: tuple[Bar, ...]) -> dict[Set, Judging]:
     rows = {DECIDING: sets.deciding, CONFIRMING: sets.confirming}
     tasks = [
-        Task(f"hold the {name} samples", hold, (plan, indices, maker.folder / name), DatasetError)
+        Task(f"hold the {name} samples", hold, (plan, indices, context.folder / name), DatasetError)
         for name, indices in rows.items()
     ]
-    held = [outcome.get() for outcome in maker.workers.run_all(tasks, maker.jobs)]
+    held = [outcome.get() for outcome in context.workers.run_all(tasks, context.jobs)]
     deciding, confirming = held
     return {
         RANKING: Judging(plan, deciding.at(spread(deciding.count, LEAST)), 0.0, ()),

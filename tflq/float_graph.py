@@ -1,20 +1,20 @@
-"""The float32 file of a recipe's source, read back: what its variants can be told to keep in float."""
+"""The float32 model of a recipe's source as a graph: the ops that its variants can keep in float."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
 
-from tflq import flatbuffer
+from tflq import flatbuffer, stages
 from tflq.flatbuffer import Graph
 from tflq.pipeline import LOG, Settings
 from tflq.recipe import Recipe, check_source
-from tflq.stages import FLOAT32, Maker, RecipeCache
+from tflq.stages import FLOAT32, RecipeCache, RunContext
 from tflq.worker import Workers, preload_tensorflow
 
 
 def float_graph(recipe: Recipe, settings: Settings) -> Graph:
-    """Made in a worker, or taken from what was kept; leaves nothing behind but that.
+    """Read the float32 file of the recipe's source, which is taken from the cache or made in a worker process.
 
     Raises SourceError or ConversionError.
     """
@@ -26,5 +26,5 @@ def float_graph(recipe: Recipe, settings: Settings) -> Graph:
             return flatbuffer.load(folder / "kept" / FLOAT32)
         preload_tensorflow()
         with Workers(folder / LOG, settings.timeout, settings.listen, settings.budget) as workers:
-            maker = Maker(recipe, folder, workers, settings.jobs, recipe_cache)
-            return flatbuffer.load(maker.float_model(maker.prepare()))
+            context = RunContext(recipe, folder, workers, settings.jobs, recipe_cache)
+            return flatbuffer.load(stages.make_float32(context, stages.prepare_source(context)))

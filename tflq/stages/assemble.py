@@ -1,0 +1,224 @@
+"""What the stages found, put together: builds and records to the Result of the report."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tflq import cache, scores
+from tflq import recipe as recipes
+from tflq.calibrate import Calibration, CalibrationSamples, Percentile
+from tflq.errors import TflqError
+from tflq.evaluate import Evaluation, Record
+from tflq.inputs import oddities
+from tflq.recipe import Recipe
+from tflq.result import Baseline, Data, Measured, Ranging, Result, Run, Training, Variant
+from tflq.rules import Violation
+from tflq.scores import with_gains
+from tflq.stages.context import RunContext
+from tflq.stages.measure import Measurement
+from tflq.stages.state import CalibrationResult, ConvertibleSource, PreparedRun
+from tflq.stages.train import TrainedModels
+from tflq.stages.variant_build import VariantBuild
+from tflq.worker import Done, Failed
+
+
+@dataclass(frozen=True)
+class RunValues:
+    """The values that the stages of one run returned."""
+
+    context: RunContext
+    source: ConvertibleSource
+    prepared: PreparedRun
+    calibration: CalibrationResult | TflqError | None
+    trained: Done[TrainedModels] | Failed | None
+    measurement: Measurement
+    notes: tuple[str, ...]
+    """Sentences for the warnings of the report."""
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.context.recipe
+
+    @property
+    def float32(self) -> Record | TflqError:
+        return self.measurement.float32
+
+
+def assemble(values: RunValues, builds: Sequence[VariantBuild], run: Run) -> Result:
+    """The result of a run."""
+    recipe = values.recipe
+    return Result(
+        name=recipe.name,
+        recipe=recipes.dump(recipe, recipe.output),
+        environment=cache.versions(trains=recipe.training is not None) | {"python": platform.python_version()},
+        warnings=(*_warnings(values), *_advice(values, builds), *_unrefined(builds)),
+        calibration=_calibration(values),
+        ranging=_ranging(values),
+        evaluation=_evaluation(values),
+        metric=recipe.measured_on.scoring.name if recipe.measured_on.scoring else None,
+        baseline=_baseline(values),
+        variants=with_gains([_variant(values, build) for build in builds]),
+        run=run,
+        training=_training(values),
+    )
+
+
+def _warnings(values: RunValues) -> Iterator[str]:
+    recipe, calibration = values.recipe, values.calibration
+    yield from recipes.warnings(recipe)
+    yield from values.notes
+    for violation in values.prepared.float32.violations:
+        if violation.severity == "error":
+            yield f"the float32 baseline: {violation.where} {violation.message}"
+    if isinstance(values.measurement.source, TflqError) and values.measurement.source is not values.float32:
+        yield (
+            "TensorFlow could not run the source, so files are compared with the float32 file alone:"
+            f" {values.measurement.source}"
+        )
+    calibration_samples = _samples_of(values)
+    if recipe.calibration and calibration_samples:
+        yield from _fewer("calibration", recipe.calibration, len(calibration_samples.rows))
+        yield from oddities(calibration_samples.summaries, recipe.inputs)
+    if isinstance(calibration, CalibrationResult) and calibration.selected_ranges:
+        yield from calibration.selected_ranges.warnings
+    if recipe.evaluation and isinstance(values.float32, Record):
+        measured, familiar = (
+            len(values.float32.is_finite),
+            int(values.float32.is_familiar.sum()),
+        )
+        yield from _fewer("evaluation", recipe.evaluation, measured)
+        if familiar:
+            yield f"{familiar} of {measured} evaluation samples are calibration samples too, which flatters the figures"
+
+
+def _unrefined(builds: Sequence[VariantBuild]) -> Iterator[str]:
+    faults = {build.refinement.fault: build.name for build in builds if build.refinement and build.refinement.fault}
+    for fault, name in faults.items():
+        yield f"{name}: bias correction and what else might help could not be tried, so nothing of it was done: {fault}"
+
+
+def _advice(values: RunValues, builds: Sequence[VariantBuild]) -> Iterator[str]:
+    """What is worth a trial, unless it was tried and kept."""
+    calibration = values.calibration
+    is_taken = any(build.refinement is not None and build.refinement.kept.mse for build in builds)
+    if isinstance(calibration, CalibrationResult) and calibration.selected_ranges and not is_taken:
+        yield from calibration.selected_ranges.advice
+
+
+def _fewer(name: str, section: Calibration | Evaluation, used: int) -> Iterator[str]:
+    asked = section.samples if "samples" in section.model_fields_set else "all"
+    if isinstance(asked, int) and used < asked:
+        yield f"{name}.samples asks for {asked}, the dataset has {used}: all were used"
+
+
+def _calibration(values: RunValues) -> Data | None:
+    calibration_samples = _samples_of(values)
+    if calibration_samples is None or values.recipe.calibration is None:
+        return None
+    return Data(
+        str(values.recipe.calibration.dataset),
+        len(calibration_samples.rows),
+        calibration_samples.total,
+        calibration_samples.summaries,
+    )
+
+
+def _samples_of(values: RunValues) -> CalibrationSamples | None:
+    """The calibration samples, where they were of use."""
+    if isinstance(values.calibration, CalibrationResult):
+        return values.calibration.calibration_samples
+    found = values.prepared.calibration_samples if values.calibration is None else None
+    return found if isinstance(found, CalibrationSamples) else None
+
+
+def _ranging(values: RunValues) -> Ranging | None:
+    calibration, asked = values.calibration, values.recipe.calibration
+    if not isinstance(calibration, CalibrationResult) or asked is None:
+        return None
+    method = f"percentile {asked.ranges.percentile:g}" if isinstance(asked.ranges, Percentile) else asked.ranges
+    found_by, selected_ranges = calibration.found_by, calibration.selected_ranges
+    if selected_ranges is None:
+        return Ranging(method, found_by, None, None, ())
+    activations = len(next(iter(selected_ranges.by_bits.values())))
+    return Ranging(method, found_by, selected_ranges.observation_obstacle, activations, selected_ranges.clips)
+
+
+def _evaluation(values: RunValues) -> Data:
+    measured = len(values.float32.is_finite) if isinstance(values.float32, Record) else 0
+    return Data(str(values.recipe.measured_on.dataset), measured, values.prepared.probe.total, ())
+
+
+def _baseline(values: RunValues) -> Baseline:
+    metric, source = values.recipe.measured_on.scoring, values.measurement.source
+    ran = None if isinstance(source, TflqError) else source
+    return Baseline(
+        source_bytes=values.source.prepared.size_bytes,
+        source_metric=scores.metric_value(metric, ran) if ran else None,
+        source_error=str(source) if isinstance(source, TflqError) else None,
+        float32_bytes=values.context.float32.stat().st_size,
+        float32_metric=scores.metric_value(metric, values.float32) if isinstance(values.float32, Record) else None,
+        fidelity=scores.outputs(ran) if ran else {},
+    )
+
+
+def _variant(values: RunValues, build: VariantBuild) -> Variant:
+    file = build.verified.file if build.verified else None
+    ratio = file.size_bytes / values.context.float32.stat().st_size if file else None
+    measured = _measured(values, build)
+    return Variant(
+        name=build.name,
+        mode=build.variant.mode if build.variant else None,
+        file=file,
+        size_ratio=ratio,
+        measured=measured,
+        gates=scores.gates(values.recipe.gates, file, ratio, measured) if file and ratio else (),
+        violations=tuple(_violations(values, build)),
+        error=build.error,
+        is_reproduced=build.is_reproduced,
+        seconds=build.seconds,
+        is_trained=build.variant is not None and build.variant.trained,
+        weighed=build.compression,
+        refinement=build.refinement,
+    )
+
+
+def _training(values: RunValues) -> Training | None:
+    given, trained = values.recipe.training, values.trained
+    if given is None or not isinstance(trained, Done):
+        return None
+    made = trained.value.trained
+    return Training(
+        dataset=str(given.dataset),
+        samples=made.samples,
+        of=made.total,
+        loss=given.loss,
+        from_logits=made.from_logits,
+        metric=made.metric,
+        phases=made.phases,
+        skipped_layers=made.skipped,
+        seconds=trained.seconds,
+    )
+
+
+def _measured(values: RunValues, build: VariantBuild) -> Measured | None:
+    if build.record is None or isinstance(values.float32, TflqError):
+        return None
+    metric, bar = values.recipe.measured_on.scoring, values.recipe.gates.max_metric_drop
+    score = scores.score(metric, values.float32, build.record, bar) if metric else None
+    return Measured(score, scores.outputs(build.record), build.latency)
+
+
+def _violations(values: RunValues, build: VariantBuild) -> Iterator[Violation]:
+    if build.is_reproduced is False:
+        yield Violation("V0", "the file", "came out with other bytes when it was made again", "error")
+    if build.verified:
+        yield from build.verified.violations
+    if build.record and isinstance(values.float32, Record):
+        is_trained = build.variant is not None and build.variant.trained
+        for violation in scores.suspicions(build.record, values.float32):
+            if violation.severity == "error" or not is_trained:  # which may answer otherwise, and as well
+                yield violation
+        if isinstance(values.measurement.source, Record):
+            yield from scores.strays(values.measurement.source)

@@ -1,0 +1,53 @@
+"""What every stage of a run uses: the recipe, the folder of the run, its worker processes and the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from tflq import flatbuffer
+from tflq.calibrate import Calibration
+from tflq.contract import quantized_activations
+from tflq.recipe import Recipe
+from tflq.stages.recipe_cache import FLOAT32, RecipeCache
+from tflq.stages.refinement_work import RefinementWork
+from tflq.stages.variant_build import VariantBuild, file_name
+from tflq.worker import Workers
+
+
+@dataclass(frozen=True)
+class RunContext:
+    recipe: Recipe
+    folder: Path
+    """The folder in which files are made before they are installed."""
+    workers: Workers
+    jobs: int
+    """Worker processes at a time."""
+    cache: RecipeCache
+    work: RefinementWork = field(default_factory=RefinementWork)
+
+    @property
+    def source_folder(self) -> Path:
+        """The folder of the prepared source and of its float32 file."""
+        return self.folder / "source"
+
+    @property
+    def float32(self) -> Path:
+        """The path of the float32 file, which may not exist yet."""
+        return self.source_folder / FLOAT32
+
+    @property
+    def calibration(self) -> Calibration:
+        """The recipe's section; only for stages that run when the recipe has one."""
+        assert self.recipe.calibration is not None
+        return self.recipe.calibration
+
+    @cached_property
+    def has_own_ranges(self) -> bool:
+        """Whether the source holds fake quantization, as quantization-aware training leaves it."""
+        return any(True for _ in quantized_activations(flatbuffer.load(self.float32)))
+
+    def path(self, build: VariantBuild) -> Path:
+        """The path of the variant's file before it is installed."""
+        return self.folder / file_name(self.recipe, build.name)

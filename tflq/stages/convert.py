@@ -1,0 +1,78 @@
+"""Conversion as a stage: a file for every variant that needs ranges, quantized from the refined float32 model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from tflq import convert as converter
+from tflq import refine
+from tflq.errors import ConversionError, TflqError
+from tflq.refine import RefinementRequest
+from tflq.stages.activation_ranges import CRASH_REMEDY
+from tflq.stages.calibrate import calibrate
+from tflq.stages.context import RunContext
+from tflq.stages.dynamic_range import correct_dynamic_range
+from tflq.stages.prepare import conversion_from_source, conversion_stage, prepare_inputs
+from tflq.stages.refine import refine_models
+from tflq.stages.state import CalibrationResult, ConvertibleSource, PreparedRun
+from tflq.stages.variant_build import VariantBuild, run_for_each
+from tflq.worker import Task
+
+
+def convert(
+    context: RunContext,
+    source: ConvertibleSource,
+    prepared: PreparedRun,
+    calibration: CalibrationResult | TflqError | None,
+) -> list[VariantBuild]:
+    """Make a file for every variant; each build has its file or its error."""
+    builds = correct_dynamic_range(context, prepared)
+    waiting = [build for build in builds if build.needs_ranges]
+    if isinstance(calibration, TflqError):
+        return [replace(build, error=calibration) if build in waiting else build for build in builds]
+    if calibration is not None:
+        calibration = refine_models(context, calibration, [build.variant for build in waiting if build.variant])
+        waiting = [_with_refinement(build, calibration) for build in waiting]
+
+    def task(build: VariantBuild) -> Task[Any]:
+        return conversion_task(context, source, calibration, build)
+
+    made = {
+        build.name: build if build.error else replace(build, path=context.path(build), kept_in_float=kept or ())
+        for build, kept in run_for_each(context.workers, waiting, task, context.jobs)
+    }
+    return [made.get(build.name, build) for build in builds]
+
+
+def build_variants(context: RunContext, source: ConvertibleSource) -> list[VariantBuild]:
+    """Prepare, calibrate and convert: all files of that source that need no training."""
+    prepared = prepare_inputs(context, source, makes_variants=True)
+    return convert(context, source, prepared, calibrate(context, source, prepared))
+
+
+def conversion_task(
+    context: RunContext, source: ConvertibleSource, calibration: CalibrationResult | None, build: VariantBuild
+) -> Task[Any]:
+    """The task that makes the file of one variant, from ranges if its mode needs them.
+
+    A task that quantizes returns the indices of the ops that it kept in float.
+    """
+    assert build.variant is not None
+    stage, path = conversion_stage(build.name), context.path(build)
+    if calibration is None or not build.needs_ranges or context.has_own_ranges:
+        return conversion_from_source(context, source, build)
+    if calibration.selected_ranges:
+        arguments = (calibration.quantizer_input(build.variant), build.variant, path)
+        return Task(stage, refine.quantize, arguments, ConversionError)
+    public = (source.prepared, build.variant, path, calibration.calibration_samples.samples)
+    return Task(stage, converter.convert_publicly, public, ConversionError, remedy=CRASH_REMEDY)
+
+
+def _with_refinement(build: VariantBuild, calibration: CalibrationResult) -> VariantBuild:
+    """The build with the refinement that its variant asks for, or with the error of it."""
+    assert build.variant is not None
+    refined = calibration.refined.get(RefinementRequest.by(build.variant))
+    if isinstance(refined, TflqError):
+        return replace(build, error=build.error or refined)
+    return replace(build, refinement=refined.refinement) if refined else build

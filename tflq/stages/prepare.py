@@ -1,0 +1,170 @@
+"""The first stages: the source is read, and everything is made that needs nothing but the source."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tflq import calibrate, convert, evaluate, flatbuffer, sources, verify
+from tflq.calibrate import CalibrationData, CalibrationSamples
+from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeError, SourceError, TflqError
+from tflq.refine import RefinementRequest
+from tflq.selection import select
+from tflq.stages.context import RunContext
+from tflq.stages.dynamic_range import corrects_biases, is_correction_cached
+from tflq.stages.state import ConvertibleSource, PreparedRun
+from tflq.stages.variant_build import Float32Baseline, VariantBuild
+from tflq.worker import Done, Failed, Task
+
+BASELINE = "float32 baseline"
+ROWS, SAMPLES = "open the evaluation data", "read the calibration data"
+
+
+def prepare_source(context: RunContext) -> ConvertibleSource:
+    """Return the float model with its one signature, from the cache or read anew.
+
+    Raises SourceError.
+    """
+    recipe, folder = context.recipe, context.source_folder
+    look: Task[Any] = Task("look at the converter", convert.missing, (), ConversionError)
+    read: Task[Any] = Task("read the source", sources.prepare, (recipe.model, recipe.inputs, folder), SourceError)
+    cached = context.cache.load_float_model(folder)
+    looked, *done = context.workers.run_all([look] if cached else [look, read], context.jobs)
+    missing_api = str(looked.error) if isinstance(looked, Failed) else looked.value
+    return ConvertibleSource(cached or done[0].get(), missing_api)
+
+
+def make_float32(context: RunContext, source: ConvertibleSource) -> Path:
+    """Make the float32 file alone, unless it exists. Raises ConversionError."""
+    if not context.float32.exists():
+        context.workers.run(_baseline_conversion(context, source))
+        context.cache.save_float_model(source.prepared, context.source_folder)
+    return context.float32
+
+
+def prepare_inputs(context: RunContext, source: ConvertibleSource, makes_variants: bool) -> PreparedRun:
+    """Make the float32 file and the files without calibration, and read the samples, side by side.
+
+    Raises SourceError, DatasetError or ConversionError when no variant could be compared or measured.
+    """
+    variants = [one for one in context.recipe.variants if makes_variants and not one.trained]
+    builds = [VariantBuild(variant, variant.name) for variant in variants]
+    uses_samples = context.recipe.calibration is not None and any(
+        build.needs_ranges or corrects_biases(build) for build in builds
+    )
+    cached = _cached_calibration(context, source, builds) if uses_samples else None
+    tasks = list(_tasks(context, source, builds, uses_samples and cached is None))
+    done = dict(zip([task.stage for task in tasks], context.workers.run_all(tasks, context.jobs), strict=True))
+    rows = done[ROWS].get()
+    if (baseline := done.get(conversion_stage(BASELINE))) is not None:
+        baseline.get()
+        context.cache.save_float_model(source.prepared, context.source_folder)
+    return PreparedRun(
+        float32=_checked_baseline(context, source),
+        probe=rows,
+        builds=tuple(_converted(context, build, done.get(conversion_stage(build.name))) for build in builds),
+        calibration_samples=_samples(context, source, done[SAMPLES]) if SAMPLES in done else cached and cached[0],
+        calibration_data=cached and cached[1],
+    )
+
+
+def conversion_from_source(
+    context: RunContext, source: ConvertibleSource, build: VariantBuild, target: Path | None = None
+) -> Task[Any]:
+    """The task that converts the source itself, without ranges of ours; `target` is by default the variant's path."""
+    function = convert.convert_publicly if source.missing_api else convert.convert
+    arguments = (source.prepared, build.variant, target or context.path(build))
+    return Task(conversion_stage(build.name), function, arguments, ConversionError)
+
+
+def conversion_stage(name: str) -> str:
+    return f"convert {name}"
+
+
+def _tasks(
+    context: RunContext, source: ConvertibleSource, builds: Sequence[VariantBuild], reads_samples: bool
+) -> Iterator[Task[Any]]:
+    recipe, prepared = context.recipe, source.prepared
+    if not context.float32.exists():
+        yield _baseline_conversion(context, source)
+    yield Task(ROWS, evaluate.probe, (recipe.measured_on, recipe.inputs, prepared), DatasetError)
+    if reads_samples:
+        arguments = (recipe.calibration, recipe.inputs, prepared, context.folder / "calibration")
+        yield Task(SAMPLES, calibrate.read_samples, arguments, DatasetError)
+    for build in builds:
+        if not build.needs_ranges and not _is_baseline(context, build):
+            yield conversion_from_source(context, source, build)
+
+
+def _baseline_conversion(context: RunContext, source: ConvertibleSource) -> Task[Any]:
+    return conversion_from_source(context, source, VariantBuild(context.recipe.base, BASELINE), context.float32)
+
+
+def _checked_baseline(context: RunContext, source: ConvertibleSource) -> Float32Baseline:
+    arguments = (context.float32, context.recipe.base, source.prepared)
+    check = Task(f"check {BASELINE}", verify.verify, arguments, EvaluationError)
+    return Float32Baseline(context.float32, context.workers.run(check).value.violations)
+
+
+def _converted(context: RunContext, build: VariantBuild, outcome: Done[Any] | Failed | None) -> VariantBuild:
+    """The build with the file that was converted for it, if it needs no ranges; or with its error."""
+    if outcome is not None:
+        path = context.path(build) if isinstance(outcome, Done) else None
+        build = replace(build.with_outcome(outcome), path=path)
+    elif _is_baseline(context, build):
+        build = replace(build, path=Path(shutil.copyfile(context.float32, context.path(build))))
+    return _with_known_ops(context, build)
+
+
+def _with_known_ops(context: RunContext, build: VariantBuild) -> VariantBuild:
+    """The build, with an error if keep_float names ops that the model does not have; found before calibration."""
+    if build.error or build.variant is None or not build.variant.keep_float:
+        return build
+    try:
+        select(flatbuffer.load(context.float32), build.variant.keep_float)
+    except RecipeError as error:
+        return replace(build, error=error)
+    return build
+
+
+def _samples(
+    context: RunContext, source: ConvertibleSource, outcome: Done[CalibrationSamples] | Failed
+) -> CalibrationSamples | TflqError:
+    if isinstance(outcome, Failed):
+        return outcome.error
+    context.cache.save_samples(outcome.value, source.prepared, context.folder / "new samples")
+    return outcome.value
+
+
+def _cached_calibration(
+    context: RunContext, source: ConvertibleSource, builds: Sequence[VariantBuild]
+) -> tuple[CalibrationSamples, CalibrationData] | None:
+    """Samples and statistics from the cache, if no variant has to read the samples themselves again."""
+    if source.missing_api or not context.float32.exists():
+        return None
+    samples = context.cache.load_samples(source.prepared, context.folder / "kept samples")
+    data = context.cache.load_ranges(context.float32, samples, context.folder / "kept ranges") if samples else None
+    if samples is None or data is None:
+        return None
+    if not all(is_correction_cached(context, build, samples) for build in builds):
+        return None
+    requests = {RefinementRequest.by(build.variant) for build in builds if build.variant and build.needs_ranges}
+    is_complete = data.observation_obstacle or all(
+        request.is_noop or _is_refinement_cached(context, request, samples) for request in requests
+    )
+    return (samples, data) if is_complete else None
+
+
+def _is_refinement_cached(context: RunContext, request: RefinementRequest, samples: CalibrationSamples) -> bool:
+    folder = context.folder / f"looked up {uuid.uuid4().hex}"
+    return context.cache.load_refined((context.float32, samples, request), folder) is not None
+
+
+def _is_baseline(context: RunContext, build: VariantBuild) -> bool:
+    """Whether the variant's file is the float32 baseline itself."""
+    keys = ("mode", "allow_custom_ops", "select_tf_ops")
+    return all(getattr(build.variant, key) == getattr(context.recipe.base, key) for key in keys)

@@ -1,0 +1,64 @@
+"""Training as a stage of a run: from the source to models that convert as it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tflq import sources, training
+from tflq.errors import ConversionError, SourceError, TflqError
+from tflq.sources import Prepared, SavedModel
+from tflq.stages.context import RunContext
+from tflq.stages.state import ConvertibleSource
+from tflq.training import Order, Trained
+from tflq.worker import Done, Failed, Task
+
+CHECKPOINT = "checkpoint"
+"""The folder in the output folder from which an interrupted training goes on."""
+
+
+@dataclass(frozen=True)
+class TrainedModels:
+    """The models that training made of the source."""
+
+    trained: Trained
+    floating: Prepared | None
+    """The pruned or clustered model."""
+    quantized: Prepared | None
+    """The model of quantization-aware training."""
+
+
+def train(context: RunContext, source: ConvertibleSource) -> Done[TrainedModels] | Failed | None:
+    """Train the models that trained variants are made of; None if there are no such variants."""
+    recipe, folder = context.recipe, context.folder
+    if recipe.training is None or not recipe.techniques:
+        return None
+    order = Order(
+        recipe.training,
+        recipe.techniques,
+        recipe.model,
+        recipe.inputs,
+        source.prepared,
+        folder / "trained",
+        recipe.output / CHECKPOINT,
+    )
+    task = Task("train", training.train, (order,), ConversionError, environment=training.ENVIRONMENT)
+    (outcome,) = context.workers.run_all([task], jobs=1)
+    if isinstance(outcome, Failed):
+        return outcome
+    trained = outcome.value
+    try:
+        floating = _prepared(context, trained.floating, folder / "source-trained")
+        quantized = _prepared(context, trained.quantized, folder / "source-quantized")
+    except TflqError as error:
+        return Failed(error, outcome.seconds)
+    return Done(TrainedModels(trained, floating, quantized), outcome.seconds, outcome.peak_rss_bytes)
+
+
+def _prepared(context: RunContext, saved: Path | None, folder: Path) -> Prepared | None:
+    if saved is None:
+        return None
+    model = SavedModel(saved_model=saved, batch_size=context.recipe.model.batch_size)
+    arguments = (model, context.recipe.inputs, folder)
+    task = Task(f"read the model of {saved.name}", sources.prepare, arguments, SourceError)
+    return context.workers.run(task).value
