@@ -24,6 +24,8 @@ class Options:
     verbose: bool = False
     timeout: float | None = None
     verifies_reproducible: bool = False
+    log: Path | None = None
+    """Where the run writes its log; None before a run begins. It is no option of the command line."""
 
 
 Told = TypeVar("Told")
