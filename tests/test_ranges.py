@@ -18,12 +18,14 @@ from tflq.calibrate import (
     Observation,
     Observed,
     Percentile,
+    choose,
     count,
     histogram,
     weights,
 )
 from tflq.calibrate.headroom import headroom
 from tflq.calibrate.histogram import SquaredError
+from tflq.calibrate.lint import _others, repeats
 from tflq.calibrate.ranges import Range, Span, ranges
 from tflq.flatbuffer import load
 from tflq.job.ranges import Calibrator
@@ -279,3 +281,47 @@ def test_of_large_activations_some_calls_stand_for_others(
     assert all((np.abs((share > 0).sum(0) - len(share) / every) <= 1).all() for share in shares)
     stand_for = np.concatenate(shares) / np.stack([plain[call] for share in fitted for call in share])
     assert np.array_equal(np.unique(stand_for), np.unique([0, *every]) if every.max() > 1 else [1])
+
+
+@pytest.fixture(scope="module")
+def dense(recipes: Recipes) -> Path:
+    return recipes.run("tiny_dense", ["float32"], calibration=None).file("float32")
+
+
+def test_methods_are_compared_for_the_fewest_bits_of_a_variant(dense: Path, outliers: Path, tmp_path: Path) -> None:
+    """16 bits leave out less than 8 for the least squared error."""
+    gathered = gathered_from(dense, outliers, tmp_path / "samples", 60)
+    seen = observed(dense, gathered)
+    counts = count(nothing, dense, gathered.samples, weights(seen, "weighted"))
+    spread = dict(zip(seen.tensors, map(histogram, ([one] for one in counts)), strict=True))
+    calibrated = Calibrated(dense, Observed(seen, spread))
+    found = {bits: choose(nothing, calibrated, gathered, "mse", bits).clips for bits in ((8,), (16,), (16, 8))}
+    assert found[16, 8] == found[(8,)]
+    narrow, wide = ({clip.tensor: clip.mse for clip in found[bits,]} for bits in (8, 16))
+    assert narrow
+    assert wide
+    assert all(wide[tensor] > 1.5 * narrow[tensor] for tensor in {*narrow} & {*wide})
+
+
+@pytest.mark.parametrize(
+    ("count", "per_call", "said"),
+    [
+        (0, 1, ""),
+        (1, 1, ", as does one other sample"),
+        (2, 1, ", as do 2 other samples"),
+        (1, 4, ", as does one other call"),
+        (3, 4, ", as do 3 other calls"),
+    ],
+)
+def test_further_samples_or_calls_are_told_in_plain_words(count: int, per_call: int, said: str) -> None:
+    assert _others(count, per_call) == said
+
+
+def test_one_repeated_sample_is_told_in_the_singular(dense: Path, tmp_path: Path) -> None:
+    rows = np.random.default_rng(1).normal(0, 1, (4, 16)).astype(np.float32)
+    rows[3] = rows[1]
+    np.savez(tmp_path / "rows.npz", x=rows)
+    (said,) = repeats(gathered_from(dense, tmp_path / "rows.npz", tmp_path / "samples", 4))
+    assert said == (
+        "1 of 4 calibration samples repeats another, row 3 row 1 for one: it tells nothing new of the ranges"
+    )

@@ -31,7 +31,8 @@ def choose(_: Report, calibrated: Calibrated, gathered: Gathered, method: Method
     """The ranges by that method, for activations of each of so many bits."""
     by_bits = {width: calibrated.ranges(Span(method, width)) for width in bits}
     found = calibrated.found
-    clipped = clips(found, by_bits[bits[0]]) if isinstance(found, Observed) else ()
+    fewest = min(bits)
+    clipped = clips(found, by_bits[fewest], fewest) if isinstance(found, Observed) else ()
     advice = wide_ranges(clipped) if method == "minmax" else ()
     return Chosen(by_bits, clipped, tuple(_warnings(calibrated, gathered)), tuple(advice), calibrated.reason)
 

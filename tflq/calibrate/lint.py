@@ -49,8 +49,22 @@ def refuse_infinite(_: Report, float32: Path, gathered: Gathered, calls: Sequenc
             value = answers[wrong[0]][~np.isfinite(answers[wrong[0]])][0]
             found.append((call, f"{graph.subgraphs[0].tensors[wrong[0]].name!r} inside the model {value}"))
     if found:
-        (call, what), others = found[0], f", as do {len(found) - 1} of the other samples" if len(found) > 1 else ""
-        raise DatasetError(f"calibration row {_row(gathered, call)} makes the activation {what}{others}; {NO_INTEGER}")
+        (call, what), per_call = found[0], gathered.samples.per_call
+        first = f"{_of_a_call(per_call)}calibration row {_row(gathered, call)} makes the activation {what}"
+        raise DatasetError(f"{first}{_others(len(found) - 1, per_call)}; {NO_INTEGER}")
+
+
+def _of_a_call(per_call: int) -> str:
+    """The words before the number of a row that is the first of several samples in one call."""
+    return f"a call of {per_call} samples from " if per_call > 1 else ""
+
+
+def _others(count: int, per_call: int) -> str:
+    """Tell of further calls that do the same: each is of one sample, or of several."""
+    if count == 0:
+        return ""
+    noun = "sample" if per_call == 1 else "call"
+    return f", as does one other {noun}" if count == 1 else f", as do {count} other {noun}s"
 
 
 def refuse_infinite_ranges(ranges: Sequence[Range]) -> None:
@@ -82,9 +96,10 @@ def repeats(gathered: Gathered) -> Iterator[str]:
     again = [same for same in rows.values() if len(same) > 1]
     if again:
         extra = sum(len(same) - 1 for same in again)
+        repeat, tell = ("repeats", "it tells") if extra == 1 else ("repeat", "they tell")
         yield (
-            f"{extra} of {len(gathered.rows)} calibration samples repeat another, row {again[0][1]} row {again[0][0]}"
-            " for one: they tell nothing new of the ranges"
+            f"{extra} of {len(gathered.rows)} calibration samples {repeat} another, row {again[0][1]} row {again[0][0]}"
+            f" for one: {tell} nothing new of the ranges"
         )
 
 
@@ -97,7 +112,7 @@ def lone_samples(observation: Observation, gathered: Gathered) -> Iterator[str]:
         wider = wider_by(observation, call)
         alone = wider[wider > ALONE]
         if len(alone) >= max(2, MANY * tensors):
-            many = f"a call of {gathered.samples.per_call} samples from " if gathered.samples.per_call > 1 else ""
+            many = _of_a_call(gathered.samples.per_call)
             yield (
                 f"{many}calibration row {_row(gathered, call)} alone sets the ranges of {len(alone)} of {tensors}"
                 f" activations, which are {np.median(alone):.3g} times as wide with it as without: look at that row;"
@@ -126,14 +141,14 @@ class Clip:
     lowest: float
     highest: float
     chosen: float
-    """The part that the recipe's method keeps, for 8 bits."""
+    """The part that the recipe's method keeps, for integers of the fewest bits that a variant has: 8 or 16."""
     percentile: float
     """The part that the 99.99th percentile keeps."""
     mse: float
-    """The part with the least mean squared error of 8-bit integers."""
+    """The part with the least mean squared error of integers of so many bits."""
 
 
-def clips(observed: Observed, chosen: Sequence[Range]) -> tuple[Clip, ...]:
+def clips(observed: Observed, chosen: Sequence[Range], bits: int) -> tuple[Clip, ...]:
     """The activations whose ranges are widest beside what most of their values need, the widest first."""
     found = []
     for one in (one for one in chosen if not one.is_fixed):
@@ -143,12 +158,12 @@ def clips(observed: Observed, chosen: Sequence[Range]) -> tuple[Clip, ...]:
     found.sort(key=lambda clip: clip[0])
     wide = [clip for clip in found[:LISTED] if clip[0] < 1 / WASTED or clip[1].kept < 1 / WASTED]
     return tuple(
-        Clip(one.name, one.lowest, one.highest, one.kept, part, _mse(one, spread)) for part, one, spread in wide
+        Clip(one.name, one.lowest, one.highest, one.kept, part, _mse(one, spread, bits)) for part, one, spread in wide
     )
 
 
-def _mse(one: Range, histogram: Histogram) -> float:
-    return one.part(*SquaredError(histogram, 8).least(one.lowest, one.highest))
+def _mse(one: Range, histogram: Histogram, bits: int) -> float:
+    return one.part(*SquaredError(histogram, bits).least(one.lowest, one.highest))
 
 
 def wide_ranges(clips: Sequence[Clip]) -> Iterator[str]:
