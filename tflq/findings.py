@@ -78,9 +78,13 @@ def _warnings(evidence: Evidence) -> Iterator[str]:
 
 
 def _unrefined(drafts: Sequence[Draft]) -> Iterator[str]:
-    faults = {draft.refinement.fault: draft.name for draft in drafts if draft.refinement and draft.refinement.fault}
-    for fault, name in faults.items():
-        yield f"{name}: bias correction and what else might help could not be tried, so nothing of it was done: {fault}"
+    names: dict[str, list[str]] = {}
+    for draft in drafts:
+        if draft.refinement and draft.refinement.fault:
+            names.setdefault(draft.refinement.fault, []).append(draft.name)
+    for fault, of in names.items():
+        said = "bias correction and what else might help could not be tried, so nothing of it was done"
+        yield f"{', '.join(of)}: {said}: {fault}"
 
 
 def _advice(evidence: Evidence, drafts: Sequence[Draft]) -> Iterator[str]:
