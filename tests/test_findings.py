@@ -17,8 +17,8 @@ from tflq.job import Draft
 from tflq.modes import Int8, Int8Only, Int16x8, Mode, QatInt8
 from tflq.pipeline import Settings, _not_checked
 from tflq.refine import Refinement, Rung
-from tflq.search.hunt import Hunt
 from tflq.search.space import Space
+from tflq.search.state import SearchState
 from tflq.trials import Limits
 from tflq.worker.child import _reporter
 from tflq.worker.messages import Progress
@@ -58,7 +58,7 @@ def test_a_search_without_max_trials_has_no_total() -> None:
     heard: list[Any] = []
     workers = SimpleNamespace(listen=heard.append)
     bench: Any = SimpleNamespace(limits=Limits(), maker=SimpleNamespace(workers=workers), count=3)
-    Hunt(bench, Space((), (), "minmax", {}, frozenset()), (), "size")._tell()
+    SearchState(bench, Space((), (), "minmax", {}, frozenset()), (), "size")._tell()
     assert heard == [Progress("search", 3, None)]
 
 

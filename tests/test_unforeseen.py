@@ -19,7 +19,7 @@ CALLS = {
     "init": ("tflq.starter.recipe_for", ["init", "net"]),
     "ops": ("tflq.recipe.load", ["ops", "net.yaml"]),
     "sensitivity": ("tflq.sensitivity.sensitivity", ["sensitivity", "net.yaml"]),
-    "search": ("tflq.search.search", ["search", "net.yaml"]),
+    "search": ("tflq.search.run.search", ["search", "net.yaml"]),
     "advise": ("tflq.advise.read", ["advise", "net.yaml"]),
     "evaluate": ("tflq.pipeline.run", ["evaluate", "net.tflite", "net.yaml"]),
     "inspect": ("tflq.flatbuffer.load", ["inspect", "net.tflite"]),
