@@ -64,7 +64,7 @@ def compare(report: Report, model: Path, data: str, folder: Path) -> str:
         return f"not observed: {why} | | | "
     dataset = {"npz": data} if data else {"random": {}}
     asked = Calibration.model_validate({"dataset": dataset, "samples": SAMPLES})
-    calibration_samples: CalibrationSamples = calibrate.gather(report, asked, inputs, source, folder / "samples")
+    calibration_samples: CalibrationSamples = calibrate.read_samples(report, asked, inputs, source, folder / "samples")
     calls = range(calibration_samples.samples.number_of_calls)
     seen = calibrate.merge(graph, [calibrate.observe(report, float32, calibration_samples.samples, calls)])
     lowest, highest = seen.minima.min(0), seen.maxima.max(0)

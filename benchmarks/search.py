@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from tflq import load
-from tflq.calibrate import gather
+from tflq.calibrate import read_samples
 from tflq.pipeline import Settings
 from tflq.search.outcome import Outcome, sentence
 from tflq.search.run import search
@@ -76,7 +76,7 @@ def stock(recipe: Path) -> None:
     assert loaded.calibration is not None
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare(_silent, loaded.model, loaded.inputs, Path(folder, "source"))
-        held = gather(_silent, loaded.calibration, loaded.inputs, prepared, Path(folder, "samples")).samples
+        held = read_samples(_silent, loaded.calibration, loaded.inputs, prepared, Path(folder, "samples")).samples
         calls = list(held.calls(range(held.number_of_calls)))
 
         def feed() -> Iterator[dict[str, np.ndarray]]:

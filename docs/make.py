@@ -176,7 +176,8 @@ def _type(field: Schema) -> str:
         if choice in field:
             return " or ".join(dict.fromkeys(_type(one) for one in field[choice] if one.get("type") != "null"))
     if "enum" in field or "const" in field:
-        return ", ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
+        values = field.get("enum", [field.get("const")])
+        return ", ".join(f"`{value if isinstance(value, str) else json.dumps(value)}`" for value in values)
     if field.get("type") == "array":
         return f"list of {_type(field['items'])}" if "items" in field else f"list of {len(field['prefixItems'])}"
     if field.get("type") == "object":

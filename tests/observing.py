@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from tflq.calibrate import Calibration, CalibrationSamples, Observation, activations, gather, merge, observe, shards
-from tflq.calibrate.following_activation import same
+from tflq.calibrate import Calibration, CalibrationSamples, Observation, activations, read_samples, merge, observe, shards
+from tflq.calibrate.following_activation import identity
 from tflq.calibrate.histogram import Counts, Histogram, _bins, histogram
 from tflq.datasets import TensorSpec
 from tflq.flatbuffer import load
@@ -36,7 +36,7 @@ def source_of(float32: Path) -> Prepared:
 
 def gathered_from(float32: Path, rows: Path, folder: Path, samples: int = 20) -> CalibrationSamples:
     asked = Calibration.model_validate({"dataset": {"npz": rows}, "samples": samples})
-    return gather(nothing, asked, {}, source_of(float32), folder)
+    return read_samples(nothing, asked, {}, source_of(float32), folder)
 
 
 def observed(float32: Path, calibration_samples: CalibrationSamples, parts: int = 1) -> Observation:
@@ -63,7 +63,7 @@ def counted(values: np.ndarray) -> Histogram:
 
 
 def squared_error(
-    values: np.ndarray, low: float, high: float, bits: int = 8, function: Callable[[np.ndarray], np.ndarray] = same
+    values: np.ndarray, low: float, high: float, bits: int = 8, function: Callable[[np.ndarray], np.ndarray] = identity
 ) -> float:
     """The mean, of integers of so many bits, as quantizers make them, once the function was applied."""
     step = (high - low) / (2**bits - 1)

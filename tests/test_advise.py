@@ -87,6 +87,23 @@ def test_training_that_won_the_loss_back_is_shipped(case: Case) -> None:
     assert training == "was worth it: int8 loses 0.0500 ±0.0020, qat_int8 0.0040 ±0.0020"
 
 
+def test_a_file_that_is_not_the_smallest_is_not_called_so(case: Case) -> None:
+    larger = ("dynamic", "dynamic", 104_000, 0.001)
+    ship, why, _ = case.report(("float32", "float32", 400_000, 0.0), ("int8", "int8", 100_000, 0.009), larger).lines()
+    assert ship.startswith("dynamic:")
+    assert why == (
+        "one of the smallest of 3 for a CPU, at a loss of at most 0.01 in top1 (104,000 bytes, 0.0125 ms, loses 0.0010"
+        " ±0.0020); int8 is only 3.8% smaller (100,000 bytes) and loses 0.0090 ±0.0020"
+    )
+
+
+def test_of_files_that_lose_the_same_the_smallest_is_shipped(case: Case) -> None:
+    larger = ("dynamic", "dynamic", 104_000, 0.009)
+    ship, why, _ = case.report(larger, ("int8", "int8", 100_000, 0.009)).lines()
+    assert ship.startswith("int8:")
+    assert why.startswith("the smallest of 2 for a CPU")
+
+
 def test_where_int8_loses_little_training_is_not_worth_it(case: Case) -> None:
     ship, _, training = case.report(FLOAT32, INT8, LEARNED).lines("--tolerate", "0.05")
     assert ship.startswith(("qat_int8:", "int8:"))

@@ -159,10 +159,10 @@ def test_wrong_command_line(arguments: list[str], message: str, folder: Path) ->
             ],
         ),
         (
-            ["check", "good.yaml", "other.yaml", "--set", "batch=4"],
+            ["check", "good.yaml", "other.yaml", "--set", "wheels=4"],
             2,
             [],
-            ["error: --set batch=4: batch: unknown key"],
+            ["error: --set wheels=4: wheels: unknown key"],
         ),
         (
             ["check", "good.yaml", "--set", "batch"],

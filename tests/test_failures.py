@@ -200,7 +200,7 @@ class TestCrashes:
         for mode in ("int8", "int16x8"):
             said = str(ran.variant(mode).error)
             assert said == (
-                "calibration row 0 makes the activation 'Log' inside the model -inf, as do 19 of the other samples; no"
+                "calibration row 0 makes the activation 'Log' inside the model -inf, as do 19 other samples; no"
                 " integer stands for that: correct the model or the data, or take dynamic or float16, which need no"
                 " ranges"
             )
@@ -251,7 +251,7 @@ class TestRangesThatAreMissing:
     def test_answers_that_are_no_numbers(self, recipes: Recipes) -> None:
         ran = recipes.run("not_a_number", ["float32", "dynamic", "int8"])
         assert ran.codes == {"float32": 6, "dynamic": 6, "int8": 4}
-        assert "inside the model nan, as do 19 of the other samples; no integer stands for that: " in str(
+        assert "inside the model nan, as do 19 other samples; no integer stands for that: " in str(
             ran.variant("int8").error
         )
         assert errors(ran.variant("float32")) == [

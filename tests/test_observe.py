@@ -17,7 +17,7 @@ from running import Recipes
 from tflq.calibrate import CalibrationSamples, Observation, activations, obstacle, shards
 from tflq.errors import EvaluationError
 from tflq.flatbuffer import load
-from tflq.stages import ranges
+from tflq.stages import activation_ranges
 
 
 @pytest.fixture(scope="module")

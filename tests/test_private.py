@@ -20,7 +20,7 @@ from tflq.sources import Prepared, SavedModel, prepare
 from tflq.worker import Task, Workers
 
 MODELS = ["tiny_conv_residual", "two_outputs", "tiny_dense"]
-PLAIN = [Float32(), Dynamic(), Float16(), Float16(per_channel=False)]
+PLAIN = [Float32(), Dynamic(), Float16(), Dynamic(per_channel=False)]
 INTEGER: list[Mode] = [
     Int8(),
     Int8(per_channel=False),

@@ -20,8 +20,10 @@ from tflq.calibrate import (
     Percentile,
     count,
     histogram,
-    weights,
+    sample_weights,
+    select_ranges,
 )
+from tflq.calibrate.data_checks import _others, repeats
 from tflq.calibrate.headroom import headroom
 from tflq.calibrate.histogram import SquaredError
 from tflq.calibrate.ranges import Range, RangeMethod, ranges
@@ -80,9 +82,9 @@ def test_weights() -> None:
     maxima = np.ones((20, 3), np.float32)
     maxima[7] = 1000
     seen = observation(maxima)
-    assert sorted(weights(seen, "few")) == [0, 2, 5, 8, 10, 13, 16, 19]
-    assert len(weights(seen, "all")) == 20
-    weighted = weights(seen, "weighted")
+    assert sorted(sample_weights(seen, "few")) == [0, 2, 5, 8, 10, 13, 16, 19]
+    assert len(sample_weights(seen, "all")) == 20
+    weighted = sample_weights(seen, "weighted")
     assert weighted[0].tolist() == [1 << 20] * 3
     assert weighted[7].tolist() == [1] * 3
 
@@ -98,7 +100,7 @@ def test_ops_that_share_a_scale_agree_and_fixed_ones_keep_theirs(
 ) -> None:
     calibration_samples = gathered_from(float32, data / "images.npz", tmp_path)
     graph, seen = load(float32), observed(float32, calibration_samples)
-    counts = count(nothing, float32, calibration_samples.samples, weights(seen, "weighted"))
+    counts = count(nothing, float32, calibration_samples.samples, sample_weights(seen, "weighted"))
     spread = dict(zip(seen.tensors, map(histogram, ([one] for one in counts)), strict=True))
     found = {one.tensor: one for one in ranges(graph, seen, spread, RangeMethod(method, 8))}
     (subgraph,) = graph.subgraphs
@@ -191,7 +193,7 @@ def test_repeated_samples_are_told(recipes: Recipes, tmp_path: Path) -> None:
     dataset = {"dataset": {"npz": str(tmp_path / "rows.npz")}, "samples": "all"}
     said = recipes.run("tiny_dense", ["int8"], calibration=dataset).result.warnings
     assert any(
-        one.startswith("2 of 10 calibration samples repeat another one, for example row 8 repeats row 2: ")
+        one.startswith("2 of 10 calibration samples repeat another one: row 8 has the values of row 2. ")
         for one in said
     )
 
@@ -252,7 +254,7 @@ def test_headroom_for_what_was_not_seen(extremes: list[float], values: float, fa
 def test_ranges_have_headroom_where_little_was_seen(float32: Path, data: Path, tmp_path: Path, method: Method) -> None:
     calibration_samples = gathered_from(float32, data / "images.npz", tmp_path)
     graph, seen = load(float32), observed(float32, calibration_samples)
-    counts = count(nothing, float32, calibration_samples.samples, weights(seen, "weighted"))
+    counts = count(nothing, float32, calibration_samples.samples, sample_weights(seen, "weighted"))
     spread = dict(zip(seen.tensors, map(histogram, ([one] for one in counts)), strict=True))
     found = {bits: ranges(graph, seen, spread, RangeMethod(method, bits, has_headroom=True)) for bits in (8, 16)}
     assert any(one.kept > 1 for one in found[8])
@@ -276,7 +278,7 @@ def test_of_large_activations_some_calls_stand_for_others(
             CalibrationData(float32, ActivationStatistics(seen, {})), calibration_samples.samples, parts
         )
     *fitted, held = (task.arguments[2] for task in tasks)
-    plain = weights(seen, "weighted")
+    plain = sample_weights(seen, "weighted")
     assert all(np.array_equal(held[call], plain[call]) for call in parts[1])
     shares = [np.stack(list(share.values())) for share in fitted]  # [calls, tensors] each
     sizes = np.array([np.prod(graph.subgraphs[0].tensors[index].shape) for index in seen.tensors])
@@ -284,3 +286,50 @@ def test_of_large_activations_some_calls_stand_for_others(
     assert all((np.abs((share > 0).sum(0) - len(share) / every) <= 1).all() for share in shares)
     stand_for = np.concatenate(shares) / np.stack([plain[call] for share in fitted for call in share])
     assert np.array_equal(np.unique(stand_for), np.unique([0, *every]) if every.max() > 1 else [1])
+
+
+@pytest.fixture(scope="module")
+def dense(recipes: Recipes) -> Path:
+    return recipes.run("tiny_dense", ["float32"], calibration=None).file("float32")
+
+
+def test_methods_are_compared_for_the_fewest_bits_of_a_variant(dense: Path, outliers: Path, tmp_path: Path) -> None:
+    """16 bits leave out less than 8 for the least squared error."""
+    calibration_samples = gathered_from(dense, outliers, tmp_path / "samples", 60)
+    seen = observed(dense, calibration_samples)
+    counts = count(nothing, dense, calibration_samples.samples, sample_weights(seen, "weighted"))
+    spread = dict(zip(seen.tensors, map(histogram, ([one] for one in counts)), strict=True))
+    calibration_data = CalibrationData(dense, ActivationStatistics(seen, spread))
+    found = {
+        bits: select_ranges(nothing, calibration_data, calibration_samples, "mse", bits).clips
+        for bits in ((8,), (16,), (16, 8))
+    }
+    assert found[16, 8] == found[(8,)]
+    narrow, wide = ({clip.tensor: clip.mse for clip in found[bits,]} for bits in (8, 16))
+    assert narrow
+    assert wide
+    assert all(wide[tensor] > 1.5 * narrow[tensor] for tensor in {*narrow} & {*wide})
+
+
+@pytest.mark.parametrize(
+    ("count", "per_call", "said"),
+    [
+        (0, 1, ""),
+        (1, 1, ", as does one other sample"),
+        (2, 1, ", as do 2 other samples"),
+        (1, 4, ", as does one other call"),
+        (3, 4, ", as do 3 other calls"),
+    ],
+)
+def test_further_samples_or_calls_are_told_in_plain_words(count: int, per_call: int, said: str) -> None:
+    assert _others(count, per_call) == said
+
+
+def test_one_repeated_sample_is_told_in_the_singular(dense: Path, tmp_path: Path) -> None:
+    rows = np.random.default_rng(1).normal(0, 1, (4, 16)).astype(np.float32)
+    rows[3] = rows[1]
+    np.savez(tmp_path / "rows.npz", x=rows)
+    (said,) = repeats(gathered_from(dense, tmp_path / "rows.npz", tmp_path / "samples", 4))
+    assert said == (
+        "1 of 4 calibration samples repeats another one: row 3 has the values of row 1. It adds nothing to the ranges"
+    )

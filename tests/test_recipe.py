@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tflq.errors import RecipeError
+from tflq.modes import MODES
 from tflq.recipe import Recipe, dump, json_schema, load, only, warnings
 from tflq.strict import Source, parse
 
@@ -93,9 +94,9 @@ def test_paths_are_taken_from_the_recipes_folder(
 
 
 def test_mode_is_short_for_one_variant(tmp_path: Path) -> None:
-    recipe = load(written(tmp_path, "model: net\nmode: float16\nconverter: {per_channel: false}\n"))
+    recipe = load(written(tmp_path, "model: net\nmode: dynamic\nconverter: {per_channel: false}\n"))
     assert [(variant.name, variant.mode, variant.per_channel) for variant in recipe.variants] == [
-        ("float16", "float16", False)
+        ("dynamic", "dynamic", False)
     ]
 
 
@@ -110,8 +111,8 @@ def test_variant_overrides_the_converter(tmp_path: Path) -> None:
         model: net
         converter: {per_channel: false, select_tf_ops: true}
         variants:
-          - float16
-          - {mode: dynamic, per_channel: true}
+          - dynamic
+          - {mode: dynamic, name: fine, per_channel: true}
     """
     first, second = load(written(tmp_path, text)).variants
     assert (first.per_channel, first.select_tf_ops) == (False, True)
@@ -184,6 +185,8 @@ def complaints(value: Any, schema: dict[str, Any], seen: set[str], here: str = "
             if found.count([]) == 0 or (choice == "oneOf" and found.count([]) > 1):
                 yield f"{here}: {value!r} fits {found.count([])} of {choice}: {found}"
     yield from _complaints_of_type(value, schema, here)
+    if isinstance(value, list) and len(value) > schema.get("maxItems", len(value)):
+        yield f"{here}: {value!r} has more than {schema['maxItems']} items"
     for inner in value if isinstance(value, list) else []:
         yield from complaints(inner, schema.get("items", {}), seen, here)
     if isinstance(value, dict):
@@ -247,10 +250,47 @@ def test_schema_accepts_every_good_recipe(path: Path) -> None:
         "model-of-two-kinds",
         "latency-misspelled-off",
         "calibration-without-dataset",
+        "ignored-by-float-modes",
+        "ignored-by-qat-modes",
     ],
 )
 def test_schema_refuses_what_can_be_seen_key_by_key(name: str) -> None:
     assert list(complaints(data(RECIPES / f"bad/{name}.yaml"), SCHEMA, set()))
+
+
+VALUES: list[tuple[str, object]] = [
+    *((key, value) for key in ("per_channel", "per_channel_dense", "trained") for value in (True, False)),
+    *((key, value) for key in ("bias_correction", "rounding", "equalization") for value in ("auto", "on", "off")),
+    *(("headroom", value) for value in ("auto", "expected", 1, 1.0, 1.5)),
+    *(("keep_float", value) for value in ([], ["SOFTMAX"])),
+    *(("inference_input_type", value) for value in ("float32", "int8", "uint8", "int16")),
+]
+SECTIONS = {
+    "calibration": {"dataset": {"npz": "data.npz"}},
+    "training": {"dataset": {"npz": "data.npz"}, "label": "y", "techniques": ["prune", "quantize"]},
+}
+
+
+@pytest.mark.parametrize("mode", [str(kind.model_fields["mode"].default) for kind in MODES])
+def test_editors_and_tflq_refuse_the_same_values_of_options(mode: str, tmp_path: Path) -> None:
+    """Every option of every mode: no value is refused by only one of the two."""
+    for key, value in VALUES:
+        recipe = {"model": "net", **SECTIONS, "variants": [{"mode": mode, "name": "one", key: value}]}
+        by_editors = list(complaints(recipe, SCHEMA, set()))
+        assert bool(by_editors) == is_refused(written(tmp_path, json.dumps(recipe))), (key, value, by_editors)
+
+
+def is_refused(path: Path) -> bool:
+    try:
+        load(path)
+    except RecipeError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("mode", ["float32", "float16", "dynamic"])
+def test_headroom_of_one_asks_for_nothing(mode: str, tmp_path: Path) -> None:
+    assert load(written(tmp_path, f"model: net\nvariants: [{{mode: {mode}, headroom: 1}}]\n")).variants
 
 
 def test_good_recipes_have_every_key() -> None:

@@ -36,7 +36,7 @@ from tflq.refine.cross_layer_equalization import (
     _TiedActivations,
 )
 from tflq.refine.gptq import gptq_round, round_to_nearest, scales
-from tflq.refine.input_statistics import MEMORY, input_statistics
+from tflq.refine.input_statistics import MAX_COVARIANCE_BYTES, input_statistics
 from tflq.refine.weighted_ops import Layer, layers
 
 BIAS, BOTH = CorrectionFlags(bias=True), CorrectionFlags(bias=True, rounding=True)
@@ -89,11 +89,11 @@ def test_what_a_layer_sees_times_its_weights_is_what_it_writes(
 ) -> None:
     """At all positions: strides, dilation, padding, groups and multipliers are as the kernels have them."""
     for layer in (one for one in found if not one.is_scattered):
-        weights = layer.matrices(np.asarray(layer.weights.data))
-        np.testing.assert_array_equal(layer.tensor(weights), np.asarray(layer.weights.data))
+        weights = layer.as_matrices(np.asarray(layer.weights.data))
+        np.testing.assert_array_equal(layer.as_tensor(weights), np.asarray(layer.weights.data))
         bias = 0 if layer.bias is None else np.asarray(layer.bias.data)
         written = outputs[0][str(layer.operator.outputs[0])]
-        seen = layer.seen(outputs[0][str(layer.activation.index)], written[..., 0].size, seed=0)
+        seen = layer.input_patches(outputs[0][str(layer.activation.index)], written[..., 0].size, seed=0)
         made = np.einsum("goi,pgi->pgo", weights, seen).reshape(len(seen), -1) + bias
         activation = getattr(layer.options, "fusedActivationFunction", 0)
         made = np.clip(made, *{0: (-np.inf, np.inf), 1: (0, np.inf), 3: (0, 6)}[activation])
@@ -111,7 +111,7 @@ def test_moments_are_those_of_what_is_seen(
 ) -> None:
     sums = input_statistics(float32.read_bytes(), found, (calibration_samples.samples, CALLS), tmp_path / "seen.tflite")
     for layer, moment in zip(found, sums, strict=True):
-        rows = [layer.seen(call[str(layer.activation.index)], 1024, 0) for call in outputs]
+        rows = [layer.input_patches(call[str(layer.activation.index)], 1024, 0) for call in outputs]
         seen = np.concatenate(rows).astype(np.float64)
         np.testing.assert_allclose(moment.mean, seen.mean(0), atol=1e-5)
         if layer.is_scattered:
@@ -131,9 +131,9 @@ def test_several_runs_find_the_same_moments(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     data, scratch = (calibration_samples.samples, CALLS), tmp_path / "seen.tflite"
-    assert MEMORY > 1
+    assert MAX_COVARIANCE_BYTES > 1
     at_once = list(input_statistics(float32.read_bytes(), found, data, scratch))
-    monkeypatch.setattr("tflq.refine.input_statistics.MEMORY", 1)
+    monkeypatch.setattr("tflq.refine.input_statistics.MAX_COVARIANCE_BYTES", 1)
     one_by_one = list(input_statistics(float32.read_bytes(), found, data, scratch))
     for once, again in zip(at_once, one_by_one, strict=True):
         np.testing.assert_array_equal(once.mean, again.mean)
@@ -148,7 +148,7 @@ def test_transposed_convolution_of_a_mean(found: list[Layer]) -> None:
         for x in range(16):
             image[2 * y : 2 * y + 3, 2 * x : 2 * x + 3] += np.moveaxis(weights.sum(3), 0, 2)
     mean = np.ones((1, weights.shape[-1]))
-    np.testing.assert_allclose(layer.products(layer.matrices(weights), mean), image[8:24, 8:24].mean((0, 1)), rtol=1e-5)
+    np.testing.assert_allclose(layer.products(layer.as_matrices(weights), mean), image[8:24, 8:24].mean((0, 1)), rtol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -392,7 +392,7 @@ def attempt(config: RefinementConfig, *decibels: float) -> HoldoutScore:
 def test_what_is_kept(second: tuple[float, float], third: tuple[float, float], kept: int) -> None:
     configs = RefinementConfig(), RefinementConfig(BIAS), RefinementConfig(BOTH)
     attempts = [attempt(configs[0], 30, 20), attempt(configs[1], *second), attempt(configs[2], *third)]
-    assert refine.best(attempts).config == configs[kept]
+    assert refine.best_score(attempts).config == configs[kept]
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_less_is_kept_where_more_calls_would_show_it_nearer(decibels: tuple[floa
     calls = len(decibels)
     tried = [(CorrectionFlags(), (20,) * calls), (BIAS, decibels), (BOTH, (32,) * calls)]
     attempts = [HoldoutScore(RefinementConfig(one), {"a": near(*each)}) for one, each in tried]
-    assert refine.best(attempts).config.corrections == kept
+    assert refine.best_score(attempts).config.corrections == kept
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,9 @@ from running import Ran, Recipes, keeping, made_twice
 
 from tflq.cache import Store
 from tflq.errors import DatasetError
+from tflq.pipeline import Settings, run
+from tflq.recipe import load
+from tflq.worker import Event, Started
 
 READ, SAMPLES, OBSERVED = "read the source", "read the calibration data", "observe the activations, part 1"
 SOURCE = "measure the source"
@@ -176,6 +179,16 @@ def test_nothing_is_kept_where_the_recipe_says_so(recipe: Path, store: Store) ->
     assert store.entries() == []
 
 
+def test_a_recipe_without_calibration_can_turn_the_cache_off(recipes: Recipes, store: Store) -> None:
+    recipe = recipes.write("tiny_dense", ["float32"], calibration=None)
+    change(recipe, cache=False)
+    keeping(recipe, store)
+    assert store.entries() == []
+    change(recipe, cache=True)
+    keeping(recipe, store)
+    assert store.entries()
+
+
 def test_what_only_reading_can_tell_is_read_but_not_observed_again(
     recipes: Recipes, store: Store, tmp_path: Path
 ) -> None:
@@ -195,6 +208,21 @@ def test_files_are_the_same_when_made_again_with_other_shards(recipe: Path) -> N
         "dynamic": True,
         "int8": True,
     }
+
+
+def test_a_given_file_is_not_made_again_and_the_report_says_so(recipe: Path) -> None:
+    ran = made_twice(recipe)
+    heard: list[Event] = []
+    settings = Settings(listen=heard.append, verifies_reproducible=True)
+    result = run(load(recipe), settings, ran.file("float32"))
+    stages = [event.stage for event in heard if isinstance(event, Started)]
+    assert not [stage for stage in stages if "int8" in stage or "dynamic" in stage]
+    (variant,) = result.variants
+    assert variant.is_reproduced is None
+    assert any(
+        said.startswith(f"not checked whether the same bytes are made again: {variant.name}; ")
+        for said in result.warnings
+    )
 
 
 def test_missing_data_is_told_where_the_model_is_kept(recipe: Path, store: Store) -> None:

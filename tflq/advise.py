@@ -154,10 +154,10 @@ def _runs_on(variant: Found, target: Target) -> bool:
 
 
 def _smallest(variants: Sequence[Found]) -> Found:
-    """Of those that are about as small as the smallest, the one that loses least."""
+    """Of those that are about as small as the smallest, the one that loses least; of equals the smallest."""
     least = min(variant.size_bytes for variant in variants)
     alike = [variant for variant in variants if variant.size_bytes <= ALIKE * least]
-    return min(alike, key=lambda variant: variant.loss or 0.0)
+    return min(alike, key=lambda variant: (variant.loss or 0.0, variant.size_bytes))
 
 
 def _reason(chosen: Found, passed: Sequence[Found], able: Sequence[Found], asked: str) -> str:
@@ -167,8 +167,20 @@ def _reason(chosen: Found, passed: Sequence[Found], able: Sequence[Found], asked
         return f"for {asked}, nothing passes every gate; this loses least ({figures})"
     smaller = [one for one in able if one.size_bytes < chosen.size_bytes / ALIKE and one not in passed]
     others = ", ".join(f"{one.name} ({'fails a gate' if one.status == 'failed' else one.lost})" for one in smaller)
-    first = "the only one" if len(passed) == 1 else f"the smallest of {len(passed)}"
-    return f"{first} for {asked} ({figures})" + (f"; smaller, but out: {others}" if others else "")
+    first, more = _standing(chosen, passed)
+    return f"{first} for {asked} ({figures}){more}" + (f"; smaller, but out: {others}" if others else "")
+
+
+def _standing(chosen: Found, passed: Sequence[Found]) -> tuple[str, str]:
+    """How the size of the chosen variant compares with the sizes of all that passed, and what is smaller still."""
+    least = min(passed, key=lambda one: one.size_bytes)
+    if len(passed) == 1:
+        return "the only one", ""
+    if chosen.size_bytes == least.size_bytes:
+        return f"the smallest of {len(passed)}", ""
+    part = 1 - least.size_bytes / chosen.size_bytes
+    smaller = f"; {least.name} is only {part:.1%} smaller ({least.size_bytes:,} bytes) and loses {least.lost}"
+    return f"one of the smallest of {len(passed)}", smaller
 
 
 def _untried(recipe: Recipe, measured: Measured, target: Target, passed: Sequence[Found]) -> str:

@@ -83,6 +83,11 @@ class Recipe(Strict):
     )
     converter: Converter = Field(Converter(), description="For every variant; a variant may override each key.")
     gates: Gates = Field(Gates(), description="Bars that every variant must pass.")
+    cache: bool = Field(
+        True,
+        description="false: keep nothing for the next run, and use nothing of an earlier one. `calibration.cache` does"
+        " the same; this key is there for recipes without calibration. See tflq cache.",
+    )
     output: RecipePath = Field(description="By default build/<name>, beside the recipe.")
 
     @property
@@ -97,8 +102,8 @@ class Recipe(Strict):
 
     @property
     def keeps(self) -> bool:
-        """Whether the float model and the ranges are kept for the next run."""
-        return self.calibration is None or self.calibration.cache
+        """Whether the float model and all that is made of it are kept for the next run."""
+        return self.cache and (self.calibration is None or self.calibration.cache)
 
     @property
     def base(self) -> Float32:

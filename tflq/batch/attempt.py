@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tflq import errors
 from tflq.cache import default_store
 from tflq.errors import ConversionError, EvaluationError, TflqError
 from tflq.pipeline import LOG, Settings, run
@@ -17,7 +16,6 @@ from tflq.result import Result, Variant
 from tflq.stages import file_name
 from tflq.worker import Budget, Event
 
-UNEXPECTED = 70
 REPORTS = ("report.json", "report.md", "recipe.yaml")
 Tell = Callable[[Event], None]
 
@@ -86,18 +84,6 @@ def _may_be_mended(variant: Variant) -> bool:
     return error is not None and (error.may_pass or not isinstance(error, (ConversionError, EvaluationError)))
 
 
-class Unexpected(TflqError):
-    """A fault of this program's own, which costs one model and not the batch."""
-
-    exit_code = UNEXPECTED
-
-
 def unexpected(recipe: Recipe, error: BaseException) -> Attempt:
-    """What an exception that nobody foresaw makes of a model; its traceback goes to the model's log."""
-    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    log = recipe.output / LOG
-    if os.access(recipe.output, os.W_OK):
-        with log.open("a", encoding="utf-8") as file:
-            traceback.print_exception(error, file=file)
-    fault = Unexpected(f"a fault of tflq itself, which should be reported: {said} (log: {log})")
-    return Attempt(fault, 0.0)
+    """What an exception that tflq did not foresee makes of a model; its traceback goes to the model's log."""
+    return Attempt(errors.unexpected(error, recipe.output / LOG), 0.0)

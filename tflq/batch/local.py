@@ -10,11 +10,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
-from pathlib import Path
 
 from tflq.batch.attempt import Attempt, Limits, attempt, unexpected
 from tflq.batch.plan import Work
-from tflq.worker import Event, preload_tensorflow
+from tflq.worker import HERE, ControlGroups, Event, preload_tensorflow
 
 LEAST_BYTES = 2 * 10**9
 """What a model of some size takes, so that no more models are prepared_run at a time than memory allows."""
@@ -29,17 +28,12 @@ def share(jobs: int, memory_bytes: int | None) -> tuple[int, int]:
     return able, memory_bytes or free // able
 
 
-def available_bytes() -> int:
+def available_bytes(groups: ControlGroups = HERE) -> int:
     """Memory that new processes can have: the machine's, or what is left to this container."""
     import psutil
 
-    free = int(psutil.virtual_memory().available)
-    try:
-        group = Path("/sys/fs/cgroup")
-        limit, used = ((group / name).read_text(encoding="ascii") for name in ("memory.max", "memory.current"))
-        return min(free, int(limit) - int(used))
-    except (OSError, ValueError):  # not such a container, or one without a limit, which says "max"
-        return free
+    free, left = int(psutil.virtual_memory().available), groups.free_bytes()
+    return free if left is None else min(free, left)
 
 
 def run(works: Sequence[Work], limits: Limits, jobs: int, listen: Listen) -> Iterator[tuple[Work, Attempt]]:

@@ -49,10 +49,22 @@ def refuse_infinite(_: Report, float32: Path, calibration_samples: CalibrationSa
             value = answers[wrong[0]][~np.isfinite(answers[wrong[0]])][0]
             found.append((call, f"{graph.subgraphs[0].tensors[wrong[0]].name!r} inside the model {value}"))
     if found:
-        (call, what), others = found[0], f", as do {len(found) - 1} of the other samples" if len(found) > 1 else ""
-        raise DatasetError(
-            f"calibration row {_row(calibration_samples, call)} makes the activation {what}{others}; {NO_INTEGER}"
-        )
+        (call, what), per_call = found[0], calibration_samples.samples.per_call
+        first = f"{_of_a_call(per_call)}calibration row {_row(calibration_samples, call)} makes the activation {what}"
+        raise DatasetError(f"{first}{_others(len(found) - 1, per_call)}; {NO_INTEGER}")
+
+
+def _of_a_call(per_call: int) -> str:
+    """The words before the number of a row that is the first of several samples in one call."""
+    return f"a call of {per_call} samples from " if per_call > 1 else ""
+
+
+def _others(count: int, per_call: int) -> str:
+    """Tell of further calls that do the same: each is of one sample, or of several."""
+    if count == 0:
+        return ""
+    noun = "sample" if per_call == 1 else "call"
+    return f", as does one other {noun}" if count == 1 else f", as do {count} other {noun}s"
 
 
 def refuse_infinite_ranges(ranges: Sequence[Range]) -> None:
@@ -84,9 +96,10 @@ def repeats(calibration_samples: CalibrationSamples) -> Iterator[str]:
     again = [same for same in rows.values() if len(same) > 1]
     if again:
         extra = sum(len(same) - 1 for same in again)
+        repeat = "repeats" if extra == 1 else "repeat"
         yield (
-            f"{extra} of {len(calibration_samples.rows)} calibration samples repeat another one, for example row"
-            f" {again[0][1]} repeats row {again[0][0]}: they add nothing to the ranges"
+            f"{extra} of {len(calibration_samples.rows)} calibration samples {repeat} another one: row"
+            f" {again[0][1]} has the values of row {again[0][0]}. It adds nothing to the ranges"
         )
 
 
@@ -99,11 +112,7 @@ def outlier_samples(observation: Observation, calibration_samples: CalibrationSa
         wider = wider_by(observation, call)
         alone = wider[wider > ALONE]
         if len(alone) >= max(2, MANY * tensors):
-            many = (
-                f"a call of {calibration_samples.samples.per_call} samples from "
-                if calibration_samples.samples.per_call > 1
-                else ""
-            )
+            many = _of_a_call(calibration_samples.samples.per_call)
             yield (
                 f"{many}calibration row {_row(calibration_samples, call)} alone sets the ranges of {len(alone)} of"
                 f" {tensors} activations, which are {np.median(alone):.3g} times as wide with it as without."
@@ -132,14 +141,14 @@ class RangeComparison:
     lowest: float
     highest: float
     chosen: float
-    """The part that the recipe's method keeps, for 8 bits."""
+    """The part that the recipe's method keeps, for integers of the fewest bits that a variant has: 8 or 16."""
     percentile: float
     """The part that the 99.99th percentile keeps."""
     mse: float
-    """The part with the least mean squared error of 8-bit integers."""
+    """The part with the least mean squared error of integers of so many bits."""
 
 
-def compare_ranges(observed: ActivationStatistics, chosen: Sequence[Range]) -> tuple[RangeComparison, ...]:
+def compare_ranges(observed: ActivationStatistics, chosen: Sequence[Range], bits: int) -> tuple[RangeComparison, ...]:
     """The activations whose ranges are widest beside what most of their values need, the widest first."""
     found = []
     for one in (one for one in chosen if not one.is_fixed):
@@ -149,18 +158,18 @@ def compare_ranges(observed: ActivationStatistics, chosen: Sequence[Range]) -> t
     found.sort(key=lambda clip: clip[0])
     wide = [clip for clip in found[:LISTED] if clip[0] < 1 / WASTED or clip[1].kept < 1 / WASTED]
     return tuple(
-        RangeComparison(one.name, one.lowest, one.highest, one.kept, part, _mse(one, spread))
+        RangeComparison(one.name, one.lowest, one.highest, one.kept, part, _mse(one, spread, bits))
         for part, one, spread in wide
     )
 
 
-def _mse(one: Range, histogram: Histogram) -> float:
-    return one.part(*SquaredError(histogram, 8).least(one.lowest, one.highest))
+def _mse(one: Range, histogram: Histogram, bits: int) -> float:
+    return one.part(*SquaredError(histogram, bits).least(one.lowest, one.highest))
 
 
-def wide_ranges(compare_ranges: Sequence[RangeComparison]) -> Iterator[str]:
+def wide_ranges(comparisons: Sequence[RangeComparison]) -> Iterator[str]:
     """Whether another method than minmax is worth a trial."""
-    wasted = [clip for clip in compare_ranges if clip.percentile < 1 / WASTED]
+    wasted = [clip for clip in comparisons if clip.percentile < 1 / WASTED]
     if wasted:
         many = (
             f"{LISTED} activations or more"

@@ -41,7 +41,7 @@ class Calibration(Strict):
         " it leaves that. auto: mse for int8 activations, where calibration samples that are held back come out nearer"
         " to the float model so, and neither headroom is given nor bias_correction off; else minmax.",
     )
-    cache: bool = Field(True, description="Keep the float model and its ranges for the next run; see tflq cache.")
+    cache: bool = Field(True, description="false: the same as `cache: false` at the top of the recipe.")
 
     @property
     def method(self) -> Method:

@@ -37,7 +37,8 @@ def select_ranges(
     """The ranges by that method, for activations of each of so many bits."""
     by_bits = {width: calibration_data.ranges(RangeMethod(method, width)) for width in bits}
     found = calibration_data.found
-    clipped = compare_ranges(found, by_bits[bits[0]]) if isinstance(found, ActivationStatistics) else ()
+    fewest = min(bits)
+    clipped = compare_ranges(found, by_bits[fewest], fewest) if isinstance(found, ActivationStatistics) else ()
     advice = wide_ranges(clipped) if method == "minmax" else ()
     return SelectedRanges(
         by_bits,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--target", type=click.Choice(["cpu", "gpu", "integer"]), default="cpu", help="Where it is to run.")
 @click.option("--tolerate", metavar="DROP", type=float, help="Of the metric; by default the recipe's gate, or 0.01.")
 @option.overriding
-@option.output
+@option.measured
 @pass_options
 def advise(options: Options, recipe: Path, target: Target, tolerate: float | None) -> None:
     """Recommend one variant of RECIPE, by what was measured.

@@ -7,12 +7,13 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
 import click
 
-from tflq.errors import TflqError
+from tflq.cli.options import Options, told
+from tflq.errors import TflqError, unexpected
 
 if TYPE_CHECKING:
     from tflq.result import Result
@@ -52,6 +53,39 @@ def boundary(as_json: bool = False) -> Iterator[None]:
     except KeyboardInterrupt:
         click.echo(SAID, err=True)
         sys.exit(INTERRUPTED)
+
+
+LEFT_TO_CLICK = (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError)
+"""What click itself turns into a message and an exit code."""
+
+
+class Outermost:
+    """Around every command: what no command foresaw becomes one line and exit code 70, the traceback goes to the log.
+
+    It is a context manager because no handler in this package catches `Exception`: what goes wrong anywhere inside
+    must be caught by its name, and only here, where the process ends with it, is every exception the same.
+    """
+
+    def __init__(self, context: click.Context) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(raised, KeyboardInterrupt):  # click would exit with 1, the code of a gate that failed
+            click.echo(SAID, err=True)
+            sys.exit(INTERRUPTED)
+        if not isinstance(raised, Exception) or isinstance(raised, LEFT_TO_CLICK):
+            return
+        options = told(self._context, Options)
+        error = raised if isinstance(raised, TflqError) else unexpected(raised, options.log)
+        complain(error)
+        if options.as_json:
+            print_json([error])
+        sys.exit(error.exit_code)
 
 
 def complain(error: TflqError, about: str = "") -> None:

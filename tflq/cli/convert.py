@@ -18,7 +18,7 @@ from tflq.cli.running import run_recipe
 @click.argument("recipes", metavar="RECIPE...", nargs=-1, required=True, type=File)
 @option.overriding
 @option.only
-@option.output
+@option.outputs
 @option.running
 @option.verify_reproducible
 @pass_options

@@ -44,10 +44,9 @@ class Display:
             case Started(stage):
                 self.bars[stage] = self.progress.add_task(stage, total=None, count="")
             case worker.Progress(stage, done, total, note):
-                known = total if total < 10**9 else None
-                count = f"{done}/{known} {note}" if known else str(done)
+                count = f"{done}/{total} {note}" if total else f"{done} {note}".rstrip()
                 self._tell(stage, note)
-                self.progress.update(self.bars[stage], completed=done, total=known, count=count)
+                self.progress.update(self.bars[stage], completed=done, total=total, count=count)
             case Finished():
                 self._finish(event)
             case Said(text):

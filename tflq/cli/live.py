@@ -22,8 +22,6 @@ from tflq.batch.page import reasons, totals
 from tflq.batch.summary import Model, Summary
 from tflq.worker import Finished, Progress, Started
 
-ENDLESS = 10**9
-"""A total from which on there is none."""
 STYLES = {"made": "green", "up to date": "green", "failed": "red", "not reached": "yellow"}
 
 
@@ -166,7 +164,7 @@ class Live:
                 line.stage, line.total = stage, 0
             case Heard(name, Progress(_, done, total)):
                 line = self._line(name)
-                line.done, line.total = done, total
+                line.done, line.total = done, total or 0
             case Ended(model):
                 self._end(model)
 
@@ -210,7 +208,7 @@ def _cells(line: _Line) -> tuple[Text, str | ProgressBar, str]:
     if line.model:
         seconds = line.model.seconds
         return Text(outcome(line.model), STYLES[line.model.state]), "", _length(seconds)
-    is_counted = 0 < line.total < ENDLESS
+    is_counted = line.total > 0
     bar = ProgressBar(total=line.total, completed=line.done, width=16) if is_counted else ""
     return Text(line.stage), bar, _clock(line.started)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from tflq.cli.advise import advise
 from tflq.cli.batch import batch
-from tflq.cli.boundary import heed_interrupts
+from tflq.cli.boundary import Outermost, heed_interrupts
 from tflq.cli.cache import show_cache
 from tflq.cli.check import check
 from tflq.cli.convert import convert
@@ -25,6 +27,10 @@ class _InOrder(click.Group):
     def list_commands(self, _: click.Context) -> list[str]:
         return list(self.commands)
 
+    def invoke(self, context: click.Context) -> Any:
+        with Outermost(context):
+            return super().invoke(context)
+
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tflq")
@@ -41,6 +47,7 @@ def main() -> None:
         5  conversion failed or crashed, timed out, ran out of memory
         6  made, but it breaks its mode's contract
         7  made, but it cannot be run or evaluated
+       70  an error in tflq itself, which should be reported
       130  interrupted
     """
     heed_interrupts()

@@ -24,6 +24,8 @@ class Options:
     verbose: bool = False
     timeout: float | None = None
     verifies_reproducible: bool = False
+    log: Path | None = None
+    """Where the run writes its log; None before a run begins. It is no option of the command line."""
 
 
 Told = TypeVar("Told")
@@ -75,12 +77,14 @@ overriding = _option(
     help="Override a key of RECIPE, such as calibration.samples=50 or variants.0.name=edge; may be repeated.",
 )
 only = _option("--only", metavar="NAME", help="Make only the variant of that name; may be repeated.")
-output = _option(
+output = _option("--output", metavar="DIR", type=File, help="Write into DIR, not into the output folder of RECIPE.")
+outputs = _option(
     "--output",
     metavar="DIR",
     type=File,
-    help="Write there, not where RECIPE says; of several recipes, each in a folder of its name.",
+    help="Write into DIR, not into the output folder of RECIPE. Several recipes each get a folder there, by name.",
 )
+measured = _option("--output", metavar="DIR", type=File, help="Read the report in DIR, if convert wrote into DIR.")
 json = _option("--json", "as_json", help="Print the report as JSON to standard output, and nothing else there.")
 verbose = _option("-v", "--verbose", help="Show what TensorFlow says, too.")
 timeout = _option("--timeout", metavar="SECONDS", type=Seconds, help="Stop a stage that takes longer.")
@@ -94,6 +98,6 @@ def running(command: Any) -> Any:
 verify_reproducible = _option(
     "--verify-reproducible",
     "verifies_reproducible",
-    help="Make every file twice, the second time from nothing kept, and compare the bytes.",
+    help="Make every file twice, the second time without the cache, and compare the bytes; not trained ones.",
 )
 pass_options = passing(Options)

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 def run_recipe(recipe: Recipe, options: Options, file: Path | None) -> Result | TflqError:
     """The result, which was shown, or the error, which was told; `file`: measure that one and make none."""
     from tflq.cache import default_store
-    from tflq.pipeline import Settings, run
+    from tflq.pipeline import LOG, Settings, run
 
+    options.log = recipe.output / LOG
     try:
         with display_for(options) as display:
             settings = Settings(

@@ -120,11 +120,12 @@ def search(said: Asking, options: Options, recipe: Path) -> None:
     from tflq.pipeline import Settings
     from tflq.search.run import search as run_search
     from tflq.search.space import Asked
-    from tflq.trials import Limits
+    from tflq.trials import LOG, Limits
 
     with boundary(options.as_json):
         loaded = load_one(recipe, options, said.gates)
         asked = Asked(said.goal, said.variant, (*chain(*said.modes),), frozenset(chain(*said.fixed)))
+        options.log = loaded.output / LOG
         with display_of_trials(options) as listen:
             settings = Settings(timeout=options.timeout, listen=listen, store=default_store())
             outcome = run_search(loaded, asked, settings, Limits(said.max_trials, said.time))

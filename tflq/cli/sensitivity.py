@@ -53,10 +53,11 @@ def sensitivity(said: Asking, options: Options, recipe: Path) -> None:
     from tflq import sensitivity as study
     from tflq.cache import default_store
     from tflq.pipeline import Settings
-    from tflq.trials import Limits
+    from tflq.trials import LOG, Limits
 
     with boundary(options.as_json):
         loaded = load_one(recipe, options)
+        options.log = loaded.output / LOG
         with display_of_trials(options) as listen:
             settings = Settings(timeout=options.timeout, listen=listen, store=default_store())
             limits = Limits(said.max_trials, said.time)

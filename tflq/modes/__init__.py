@@ -5,6 +5,7 @@ file itself.
 """
 
 from tflq.modes.converter import Choice, Converter, Headroom
+from tflq.modes.ignored import asks_for_nothing
 from tflq.modes.kinds import (
     Dynamic,
     Float16,
@@ -37,6 +38,7 @@ __all__ = [
     "ModeName",
     "QatInt8",
     "QatInt8Only",
+    "asks_for_nothing",
     "default_name",
     "named",
 ]

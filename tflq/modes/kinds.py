@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from typing_extensions import Self
 
 from tflq.contract import (
@@ -18,21 +18,18 @@ from tflq.contract import (
     unasked_integers,
     unquantized_weights,
 )
-from tflq.modes.converter import Choice, Converter
+from tflq.modes.converter import Choice, Converter, Headroom
+from tflq.modes.ignored import GRANULARITY, REFINEMENTS, REFINEMENTS_OF_INTEGERS, asks_for_nothing, tell_editors
 from tflq.strict import FileName, did_you_mean
 
 if TYPE_CHECKING:
     from tflq.flatbuffer import Graph
     from tflq.rules import Violation
 
-
+T = TypeVar("T")
 ModeName = Literal[
     "float32", "dynamic", "float16", "int8", "int8_only", "int16x8", "int16x8_only", "qat_int8", "qat_int8_only"
 ]
-REFINEMENTS = ("bias_correction", "rounding", "equalization", "headroom")
-"""What is done to the float model before it is quantized."""
-REFINEMENTS_OF_INTEGERS = REFINEMENTS[1:]
-"""Of it what is there for integer activations alone."""
 REFINED = "int8, int8_only, int16x8 and int16x8_only"
 """The modes that have all of it."""
 TRAINED = "trained_"
@@ -44,10 +41,9 @@ def _tell_editors(schema: dict[str, Any], kind: type[_Variant]) -> None:
     schema["required"] = ["mode"]
     for side in ("inference_input_type", "inference_output_type"):
         schema["properties"][side]["enum"] = list(kind.io_types)
-    if "keep_float" in kind.ignored:
-        schema["properties"]["keep_float"]["maxItems"] = 0
-    for key in set(REFINEMENTS) & set(kind.ignored):
-        schema["properties"][key]["enum"] = ["auto"] if key == "headroom" else ["auto", "off"]
+    tell_editors(schema["properties"], kind.ignored)
+    if kind.model_fields["trained"].default:
+        schema["properties"]["trained"]["enum"] = [True]
 
 
 INPUT_TYPE = "The type of the file's inputs that are float in the source."
@@ -141,29 +137,34 @@ class _Variant(Converter):
         return self.inference_output_type if source == "float32" else source
 
 
-def _refused(value: Choice | float, why: str) -> Choice | float:
-    """The value where it asks for nothing; ValueError where it does."""
-    if value == "on" or isinstance(value, float):
-        raise ValueError(f"{why}; leave it out")
+def _neutral(value: T, info: ValidationInfo, why: str) -> T:
+    """Return the value if it asks for nothing of the option; otherwise raise ValueError."""
+    if not asks_for_nothing(info.field_name or "", value):
+        raise ValueError(why)
     return value
 
 
 class _Floating(_Variant):
     """A mode that makes integers of nothing, and looks at no samples, so that it is not known what would help."""
 
-    ignored: ClassVar[tuple[str, ...]] = ("keep_float", *REFINEMENTS)
+    ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, "keep_float", *REFINEMENTS)
+
+    @field_validator(*GRANULARITY)
+    @classmethod
+    def _has_no_scales(cls, value: bool, info: ValidationInfo) -> bool:
+        return _neutral(value, info, "the weights of this mode have no scales: leave this out")
 
     @field_validator(*REFINEMENTS)
     @classmethod
-    def _needs_samples(cls, value: Choice | float) -> Choice | float:
-        return _refused(value, f"this takes calibration samples, and so a mode that has them: {REFINED}")
+    def _needs_samples(cls, value: Choice | Headroom, info: ValidationInfo) -> Choice | Headroom:
+        why = f"this takes calibration samples, and so a mode that has them: {REFINED}; leave it out"
+        return _neutral(value, info, why)
 
     @field_validator("keep_float")
     @classmethod
-    def _is_of_no_use(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if value:
-            raise ValueError("this mode makes integers of nothing, so nothing can be kept from it: leave this out")
-        return value
+    def _is_of_no_use(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        why = "this mode makes integers of nothing, so nothing can be kept from it: leave this out"
+        return _neutral(value, info, why)
 
 
 class Float32(_Floating):
@@ -194,8 +195,8 @@ class Dynamic(_Variant):
 
     @field_validator(*REFINEMENTS_OF_INTEGERS)
     @classmethod
-    def _is_of_integers(cls, value: Choice | float) -> Choice | float:
-        return _refused(value, f"mode dynamic has bias_correction alone, and {REFINED} have this")
+    def _is_of_integers(cls, value: Choice | Headroom, info: ValidationInfo) -> Choice | Headroom:
+        return _neutral(value, info, f"mode dynamic has bias_correction alone, and {REFINED} have this; leave it out")
 
     def _ask(self, converter: Any, tf: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -6,14 +6,15 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from tflq.modes.kinds import INPUT_TYPE, OUTPUT_TYPE, REFINEMENTS, Integer
+from tflq.modes.ignored import GRANULARITY, REFINEMENTS
+from tflq.modes.kinds import INPUT_TYPE, OUTPUT_TYPE, Integer
 
 
 class _Trained(Integer):
     """A mode whose ranges were learned: they are in the model, and nothing is calibrated."""
 
     needs_ranges: ClassVar[bool] = False
-    ignored: ClassVar[tuple[str, ...]] = ("per_channel", "per_channel_dense", "keep_float", *REFINEMENTS)
+    ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, "keep_float", *REFINEMENTS)
     trained: bool = Field(True, description="Always so.")
 
     @field_validator("trained")

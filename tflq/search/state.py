@@ -51,7 +51,7 @@ class SearchState:
     def _tell(self) -> None:
         best, most = self.best(), self.bench.limits.trials
         note = f"best so far: {in_short(best)}" if best else ""
-        self.bench.context.workers.listen(Progress(STAGE, self.bench.count, most or 10**9, note))
+        self.bench.context.workers.listen(Progress(STAGE, self.bench.count, most, note))
 
     def meets(self, tried: Tried) -> bool:
         """Whether it meets every bar on the deciding samples, with the margin that refuted candidates taught."""

@@ -94,9 +94,15 @@ def _warnings(values: RunValues) -> Iterator[str]:
 
 
 def _unrefined(builds: Sequence[VariantBuild]) -> Iterator[str]:
-    faults = {build.refinement.fault: build.name for build in builds if build.refinement and build.refinement.fault}
-    for fault, name in faults.items():
-        yield f"{name}: bias correction and what else might help could not be tried, so nothing of it was done: {fault}"
+    names: dict[str, list[str]] = {}
+    for build in builds:
+        if build.refinement and build.refinement.fault:
+            names.setdefault(build.refinement.fault, []).append(build.name)
+    for reason, variants in names.items():
+        yield (
+            f"{', '.join(variants)}: quantized without bias correction, rounding or equalization, because they"
+            f" could not be evaluated: {reason}"
+        )
 
 
 def _advice(values: RunValues, builds: Sequence[VariantBuild]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 
 from tflq.calibrate import SampleCount
 from tflq.datasets import Dataset
-from tflq.modes import LEARNED, Converter, QatInt8
+from tflq.modes import LEARNED, QatInt8, asks_for_nothing
 from tflq.strict import AsTuple, Location, Strict, or_words
 
 Technique = Literal["prune", "cluster", "quantize"]
@@ -112,7 +112,7 @@ def conflicts(data: dict[str, Any], variants: dict[Location, dict[str, Any]]) ->
 def _ignored(variant: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if variant.get("mode") in LEARNED:
         for key in QatInt8.ignored:
-            if key in variant and variant[key] not in (Converter.model_fields[key].default, []):
+            if key in variant and not asks_for_nothing(key, variant[key]):
                 yield key, f"does not apply to {variant['mode']}, whose scales come out of training"
 
 

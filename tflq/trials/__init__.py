@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tflq.trials.bars import Bar, lack, refuse_none, worst
-from tflq.trials.bench import Bench, Limits, Spent, is_trial, opened
+from tflq.trials.bench import LOG, Bench, Limits, Spent, is_trial, opened
 from tflq.trials.figures import Figure, Figures, Near, quality
 from tflq.trials.rows import Sets
 from tflq.trials.trial import CONFIRMING, DECIDING, RANKING, Set, Trial, Tried, meet
@@ -11,6 +11,7 @@ from tflq.trials.trial import CONFIRMING, DECIDING, RANKING, Set, Trial, Tried, 
 __all__ = [
     "CONFIRMING",
     "DECIDING",
+    "LOG",
     "RANKING",
     "Bar",
     "Bench",

@@ -6,13 +6,16 @@ talks to the person.
 
 from tflq.worker.budget import Budget, processors
 from tflq.worker.child import ENVIRONMENT
+from tflq.worker.control_groups import HERE, ControlGroups
 from tflq.worker.fork_server import preload_tensorflow
 from tflq.worker.messages import Done, Event, Failed, Finished, Listener, Progress, Report, Said, Started, Task
 from tflq.worker.workers import Workers
 
 __all__ = [
     "ENVIRONMENT",
+    "HERE",
     "Budget",
+    "ControlGroups",
     "Done",
     "Event",
     "Failed",

@@ -11,15 +11,21 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tflq.worker.control_groups import HERE, ControlGroups
+
 if TYPE_CHECKING:
     import psutil
 
 GB = 10**9
 
 
-def processors() -> int:
-    """Those that this process may run on: a container, taskset or a batch system may leave it fewer than there are."""
-    return len(os.sched_getaffinity(0))
+def processors(groups: ControlGroups = HERE) -> int:
+    """How many processors this process may keep busy, at least 1.
+
+    taskset or a batch system leave it some of the machine's, and a container may have a quota of their time.
+    """
+    allowed = len(os.sched_getaffinity(0))
+    return min(allowed, groups.processors() or allowed)
 
 
 @dataclass(frozen=True)

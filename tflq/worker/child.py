@@ -28,6 +28,8 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",  # NumPy's threads wait by spinning, and take the cores from the other workers
 }
 REPORT_SECONDS = 0.2
+ENDLESS = 10**9
+"""A dataset that cannot be counted has as many rows as Python can count: from this total on, none is told."""
 LONGEST = 500
 """Characters of an exception's message that are passed on; the log has it all."""
 
@@ -113,6 +115,6 @@ def _reporter(outbox: Connection, stage: str) -> Report:
         nonlocal last
         if done == total or time.monotonic() - last > REPORT_SECONDS:
             last = time.monotonic()
-            outbox.send(Progress(stage, done, total, note))
+            outbox.send(Progress(stage, done, total if total < ENDLESS else None, note))
 
     return report

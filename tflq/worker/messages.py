@@ -40,7 +40,8 @@ class Started:
 class Progress:
     stage: str
     done: int
-    total: int
+    total: int | None
+    """None if it is not known how much there is."""
     note: str = ""
 
 
