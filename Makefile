@@ -11,7 +11,7 @@ QAT := examples/qat
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo demo-qat format format-check lint types test test-slow schema docs docs-check check bench constraints clean distclean
+.PHONY: help install demo demo-qat format format-check lint types test test-slow schema docs docs-check site check bench constraints clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -72,7 +72,10 @@ docs-check: install
 	@$(BIN)/tflq schema zoo | diff $(ZOO_SCHEMA) - || { echo "$(ZOO_SCHEMA) is stale: run make docs"; exit 1; }
 	@$(BIN)/python docs/make.py --check
 
-check: format-check lint types test test-slow docs-check ## all of the above without changing a file, as CI does
+site: install ## build the documentation in build/site; a broken link is an error
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky --fresh-env -c docs -d build/doctrees . build/site
+
+check: format-check lint types test test-slow docs-check site ## all of the above without changing a file, as CI does
 
 bench: install ## measure tflq against a converter script written by hand
 	@$(BIN)/python -m benchmarks

@@ -5,6 +5,7 @@ docs/zoo.md, keys         every key of a zoo
 docs/zoo.md, help         what `tflq batch --help` prints
 docs/search.md, help      what `tflq search --help` prints
 docs/sensitivity.md, help the same of `tflq sensitivity --help`
+docs/explanation.md       the numbers by which tflq decides
 README.md, help           what `tflq --help` prints
 README.md, modes          the modes and what each promises
 README.md, accuracy       what benchmarks/accuracy.md comes to
@@ -22,6 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from thresholds import numbers
+
 from tflq.batch.schema import json_schema as zoo_schema
 from tflq.modes import MODES
 from tflq.recipe import json_schema
@@ -32,6 +35,7 @@ ACCURACY, SPEED = ROOT / "benchmarks/accuracy.md", ROOT / "benchmarks/results.md
 ZOO = ROOT / "docs/zoo.md"
 SEARCH = ROOT / "docs/search.md"
 SENSITIVITY = ROOT / "docs/sensitivity.md"
+EXPLANATION = ROOT / "docs/explanation.md"
 REPORTS = {
     "results": ROOT / "examples/digits/build/tflite/report.md",
     "training": ROOT / "examples/qat/build/tflite/report.md",
@@ -55,6 +59,7 @@ def main(arguments: list[str]) -> int:
         ZOO: zoo,
         SEARCH: search,
         SENSITIVITY: sensitivity,
+        EXPLANATION: block(EXPLANATION.read_text(), "numbers", numbers()),
     }
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if "--check" in arguments:
