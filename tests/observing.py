@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from ai_edge_litert.interpreter import Interpreter
+from running import Recipes
 
 from tflq.calibrate import Calibration, Gathered, Observation, activations, gather, merge, observe, shards
 from tflq.calibrate.functions import same
@@ -37,6 +39,20 @@ def source_of(float32: Path) -> Prepared:
 def gathered_from(float32: Path, rows: Path, folder: Path, samples: int = 20) -> Gathered:
     asked = Calibration.model_validate({"dataset": {"npz": rows}, "samples": samples})
     return gather(nothing, asked, {}, source_of(float32), folder)
+
+
+def fixtures_for(model: str) -> tuple[object, object]:
+    """Two fixtures of a test module: the float32 file of the model, and samples of images gathered for it."""
+
+    @pytest.fixture(scope="module")
+    def float32(recipes: Recipes) -> Path:
+        return recipes.run(model, ["float32"], calibration=None).file("float32")
+
+    @pytest.fixture(scope="module")
+    def gathered(float32: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Gathered:
+        return gathered_from(float32, data / "images.npz", tmp_path_factory.mktemp("samples"))
+
+    return float32, gathered
 
 
 def observed(float32: Path, gathered: Gathered, parts: int = 1) -> Observation:

@@ -126,7 +126,6 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["make", "-C", folder, *settings, *arguments], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 @pytest.mark.slow
 def test_the_zoo_is_made_by_make(tmp_path: Path) -> None:
     zoo = copy_to(tmp_path, "examples") / "examples/zoo"

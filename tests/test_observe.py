@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import numpy as np
 import pytest
-from observing import gathered_from, observed, preserved
+from observing import fixtures_for, gathered_from, observed, preserved
 from running import Recipes
 
 from tflq.calibrate import Gathered, Observation, activations, obstacle, shards
@@ -19,15 +19,7 @@ from tflq.errors import EvaluationError
 from tflq.flatbuffer import load
 from tflq.job import ranges
 
-
-@pytest.fixture(scope="module")
-def float32(recipes: Recipes) -> Path:
-    return recipes.run("tiny_conv_residual", ["float32"], calibration=None).file("float32")
-
-
-@pytest.fixture(scope="module")
-def gathered(float32: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Gathered:
-    return gathered_from(float32, data / "images.npz", tmp_path_factory.mktemp("samples"))
+float32, gathered = fixtures_for("tiny_conv_residual")
 
 
 @pytest.fixture(scope="module")

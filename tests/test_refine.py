@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from observing import gathered_from, nothing
+from observing import fixtures_for, nothing
 from running import Ran, Recipes, keeping
 
 from tflq import refine
@@ -21,21 +21,14 @@ from tflq.modes import Int8, Int16x8
 from tflq.refine import Asked, Attempt, Corrections, Energies, Grid, Rung
 from tflq.refine.equalize import POWER, SHOWN, _Channels, _channels, _Class, _factors, _show
 from tflq.refine.layers import Layer, layers
-from tflq.refine.moments import MEMORY, moments
+from tflq.refine.moments import moments
 from tflq.refine.rounding import fitted, nearest, scales
 
 BIAS, BOTH = Corrections(bias=True), Corrections(bias=True, rounding=True)
 CALLS = range(0, 20, 2)
 
 
-@pytest.fixture(scope="module")
-def float32(recipes: Recipes) -> Path:
-    return recipes.run("tiny_conv_layers", ["float32"], calibration=None).file("float32")
-
-
-@pytest.fixture(scope="module")
-def gathered(float32: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Gathered:
-    return gathered_from(float32, data / "images.npz", tmp_path_factory.mktemp("samples"))
+float32, gathered = fixtures_for("tiny_conv_layers")
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +99,13 @@ def test_several_runs_find_the_same_moments(
     float32: Path, gathered: Gathered, found: list[Layer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, scratch = (gathered.samples, CALLS), tmp_path / "seen.tflite"
-    assert MEMORY > 1
+    runs: list[Path] = []
+    monkeypatch.setattr("tflq.refine.moments.Runner", lambda path: runs.append(path) or Runner(path))
     at_once = list(moments(float32.read_bytes(), found, data, scratch))
+    assert len(runs) == 1
     monkeypatch.setattr("tflq.refine.moments.MEMORY", 1)
     one_by_one = list(moments(float32.read_bytes(), found, data, scratch))
+    assert len(runs) > 2
     for once, again in zip(at_once, one_by_one, strict=True):
         np.testing.assert_array_equal(once.mean, again.mean)
 
