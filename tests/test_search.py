@@ -232,25 +232,22 @@ def test_where_nothing_meets_the_bar_it_says_what_came_closest(searches: Searche
 
 @pytest.mark.slow
 def test_what_seems_to_meet_the_bar_is_refuted_by_other_samples(searches: Searches) -> None:
-    """With a gate between what the deciding and the confirming samples show, the confirming ones decide."""
+    """The recipe's own gate is met on both sets of samples; a gate just below what deciding ones show is not."""
     rows = np.load(searches.planted / "evaluation.npz")["x"]
-    rows[1::2] *= 0.7  # every second row confirms; the smaller the values, the more the same steps of integers cost
+    rows[1::2] *= 1.2  # every second row confirms, and leaves the ranges of the calibration samples
     np.savez(searches.folder / "rows.npz", x=rows)
     evaluation = {"dataset": {"npz": str(searches.folder / "rows.npz")}}
     first = searches.find("outlier", ["--modes", "int8"], evaluation=evaluation)
     sides = ("deciding", "confirming")
     values = {side: first.report["found"][side]["figures"]["outputs"]["y"]["sqnr_db"]["value"] for side in sides}
-    assert values["confirming"] < values["deciding"] - 1
-    bar = (values["deciding"] + values["confirming"]) / 2
+    bar = values["deciding"] - 1
+    assert values["confirming"] < bar
     recipe = searches.write("outlier", evaluation=evaluation)
     searched = searches.search(recipe, "--modes", "int8", "--min-sqnr", f"{bar:.3f}")
+    assert searched.ran.exit_code == 1
+    assert searched.report["found"] is None
     refuted = searched.report["refuted"]
     assert [one["figures"]["outputs"]["y"]["sqnr_db"]["value"] for one in refuted][:1] == [values["confirming"]]
-    if searched.ran.exit_code == 0:
-        assert searched.report["found"]["confirming"]["figures"]["outputs"]["y"]["sqnr_db"]["value"] >= bar
-        assert (
-            searched.report["found"]["deciding"]["kept_in_float"] != first.report["found"]["deciding"]["kept_in_float"]
-        )
 
 
 def test_a_mode_that_was_refuted_leaves_looks_for_others(searches: Searches, monkeypatch: pytest.MonkeyPatch) -> None:
