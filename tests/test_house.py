@@ -223,3 +223,25 @@ def machine_paths(file: Path) -> list[str]:
     lines = [] if b"\0" in content else content.decode("utf-8").splitlines()
     path = re.compile(r"(?<![\w.])/(work|root|home)/")
     return [f"{file.relative_to(ROOT)}:{number}" for number, line in enumerate(lines, start=1) if path.search(line)]
+
+
+def test_packages_hold_exports_alone() -> None:
+    """But for tflq itself, which imports what it exports on first use."""
+    packages = [file for file in FILES if file.name == "__init__.py" and file.parent != PACKAGE]
+    assert packages
+    none_of(
+        f"{name_of(file)}:{statement.lineno} {ast.unparse(statement).splitlines()[0][:80]}"
+        for file in packages
+        for statement in ast.parse(file.read_text(encoding="utf-8")).body
+        if not is_export(statement)
+    )
+
+
+def is_export(statement: ast.stmt) -> bool:
+    """Whether the statement is a docstring, an import, or `__all__`."""
+    if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING":
+        return all(is_export(one) for one in statement.body) and not statement.orelse
+    if isinstance(statement, ast.Assign):
+        return [ast.unparse(target) for target in statement.targets] == ["__all__"]
+    is_docstring = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    return is_docstring or isinstance(statement, ast.Import | ast.ImportFrom)
