@@ -105,7 +105,7 @@ def test_ctrl_c(recipe: Path, output: Path, moment: str) -> None:
         wait_for(output, moment, process)
         os.killpg(process.pid, signal.SIGINT)
         shown, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert (shown, said.splitlines()[-1]) == ("", "interrupted; the files are as the last finished run left them")
     assert "Traceback" not in said
     assert made(output) == before
