@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,25 @@ def test_leaving_the_context_ends_what_runs(company: Company) -> None:
         workers.run_all([*sleepers, *[task(tasks.add, 1, 1)] * 50], jobs=3)
     assert len(company.sleepers()) == 2
     assert not [process for process in company.sleepers() if is_alive(process)]
+
+
+def test_an_interrupt_while_a_worker_starts_leaves_no_process_behind(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fork server has started the process, and has not told its number yet; on a busy machine that takes long."""
+    told: list[int] = []  # by the fork server: the number of the process, then its exit code
+    read = forkserver.read_signed
+
+    def interrupted(channel: int) -> int:
+        if not told:
+            signal.raise_signal(signal.SIGINT)
+        told.append(read(channel))
+        return told[-1]
+
+    monkeypatch.setattr(forkserver, "read_signed", interrupted)
+    with pytest.raises(KeyboardInterrupt), company.hire() as workers:
+        workers.run(task(tasks.sleep, company.folder))
+    assert not is_alive(told[0])
 
 
 SLEEPING_PARENT = """
