@@ -7,11 +7,13 @@ SCHEMA := configs/tflq.schema.json
 ZOO_SCHEMA := configs/zoo.schema.json
 DIGITS := examples/digits
 QAT := examples/qat
+PARALLEL := -n logical --maxprocesses 4 --dist worksteal
+COVERED := not slow
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo demo-qat format format-check lint types test test-slow schema docs docs-check site check bench constraints clean distclean
+.PHONY: help install demo demo-qat format format-check lint types test test-slow coverage schema docs docs-check site check bench constraints clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -55,10 +57,16 @@ types: install ## check the types
 	@$(BIN)/mypy
 
 test: install ## run the fast tests
-	@$(BIN)/pytest -q -m "not slow"
+	@$(BIN)/pytest -q -m "not slow" $(PARALLEL)
 
 test-slow: install ## run the slow tests: real training and conversions
-	@$(BIN)/pytest -q -m slow
+	@$(BIN)/pytest -q -m slow $(PARALLEL)
+
+coverage: install ## print which lines and branches the fast tests do not reach
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -q -m "$(COVERED)" $(PARALLEL)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
 
 schema: install ## write the JSON Schemas of recipes and zoos
 	@$(BIN)/tflq schema > $(SCHEMA)

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 from results import RESULT
+from waiting import PATIENCE
 
 from tflq.batch.plan import Planner
 from tflq.batch.zoo import collect
@@ -71,7 +72,7 @@ def begin(zoo: Path, *options: str, environment: Mapping[str, str] | None = None
 
 
 def end(process: subprocess.Popen[str], zoo: Path) -> Ended:
-    output, log = process.communicate(timeout=600)
+    output, log = process.communicate(timeout=PATIENCE)
     file = zoo.parent / "build/summary.json"
     summary = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
     return Ended(process.returncode, output, log, summary)

@@ -1,11 +1,16 @@
-"""Small models and data, made once a session, and what all modes make of one of them."""
+"""Small models and data, made once a session, and what all modes make of one of them.
+
+The processes among which pytest-xdist shares out the tests are one session here: they share models.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -49,23 +54,36 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder of that name, which the first process of the session that asks for it makes; others wait."""
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, unfinished = shared / name, shared / f"{name}.unfinished"
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            unfinished.mkdir()
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
+
+
+def run_script(name: str, folder: Path) -> None:
+    made = subprocess.run([sys.executable, HERE / name, folder], capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of all models of models.py; the process that makes them costs seconds, each model little."""
-    folder = tmp_path_factory.mktemp("models")
-    made = subprocess.run([sys.executable, HERE / "models.py", folder], capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stderr
-    return folder
+    return made_once(tmp_path_factory, "models", partial(run_script, "models.py"))
 
 
 @pytest.fixture(scope="session")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of models_planted.py: models, and their data."""
-    folder = tmp_path_factory.mktemp("planted")
     preload_tensorflow()
-    made = subprocess.run([sys.executable, HERE / "models_planted.py", folder], capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
-    return folder
+    return made_once(tmp_path_factory, "planted", partial(run_script, "models_planted.py"))
 
 
 @pytest.fixture(scope="session")

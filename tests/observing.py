@@ -7,9 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from ai_edge_litert.interpreter import Interpreter
+from running import Recipes
 
-from tflq.calibrate import Calibration, CalibrationSamples, Observation, activations, read_samples, merge, observe, shards
+from tflq.calibrate import (
+    Calibration,
+    CalibrationSamples,
+    Observation,
+    activations,
+    merge,
+    observe,
+    read_samples,
+    shards,
+)
 from tflq.calibrate.following_activation import identity
 from tflq.calibrate.histogram import Counts, Histogram, _bins, histogram
 from tflq.datasets import TensorSpec
@@ -37,6 +48,20 @@ def source_of(float32: Path) -> Prepared:
 def gathered_from(float32: Path, rows: Path, folder: Path, samples: int = 20) -> CalibrationSamples:
     asked = Calibration.model_validate({"dataset": {"npz": rows}, "samples": samples})
     return read_samples(nothing, asked, {}, source_of(float32), folder)
+
+
+def fixtures_for(model: str) -> tuple[object, object]:
+    """Two fixtures of a test module: the float32 file of the model, and samples of images gathered for it."""
+
+    @pytest.fixture(scope="module")
+    def float32(recipes: Recipes) -> Path:
+        return recipes.run(model, ["float32"], calibration=None).file("float32")
+
+    @pytest.fixture(scope="module")
+    def calibration_samples(float32: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSamples:
+        return gathered_from(float32, data / "images.npz", tmp_path_factory.mktemp("samples"))
+
+    return float32, calibration_samples
 
 
 def observed(float32: Path, calibration_samples: CalibrationSamples, parts: int = 1) -> Observation:

@@ -33,7 +33,7 @@ class Ran:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """What was prepared_run, in order."""
+        """What was begun, in order."""
         return tuple(event.stage for event in self.events if isinstance(event, Started))
 
     @property

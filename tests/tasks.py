@@ -89,7 +89,7 @@ def die_while_it_sends(report: Report) -> bytes:
 def sleep(report: Report, pids: Path) -> None:
     """Leaves its process's number in the folder and sleeps for long."""
     (pids / str(os.getpid())).touch()
-    time.sleep(60)
+    time.sleep(3600)
 
 
 def allocate(report: Report, megabytes: int) -> None:
@@ -111,10 +111,12 @@ def refuse_for_a_cause(_: Report) -> None:
         raise DatasetError("data.npz: holds no rows") from error
 
 
-def hold(_: Report, megabytes: int, folder: Path) -> None:
-    """Hold that much memory, and sleep in a process that this one starts."""
+def hold(_: Report, megabytes: int, folder: Path, end: Path) -> int:
+    """Hold that much memory until the file `end` exists, beside a sleeping process that this one starts."""
     held = np.ones(megabytes * 10**6 // 8)
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
-    (folder / str(child.pid)).touch()
-    time.sleep(3600)
-    held.sum()
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"]) as child:
+        (folder / str(child.pid)).touch()
+        while not end.exists():
+            time.sleep(0.05)
+        child.kill()
+    return held.nbytes // 10**6

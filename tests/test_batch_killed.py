@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from batching import Ended, batch, begin, end, on, write_zoo
-from test_interrupt import is_gone
+from test_interrupt import wait_until_gone
+from waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 KILLS = 20
@@ -46,7 +47,7 @@ def kill_at(zoo: Path, seconds: float) -> None:
     time.sleep(seconds)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
 
 
 def check_what_is_left(zoo: Path, whole: dict[str, bytes]) -> None:
@@ -97,4 +98,4 @@ def test_ctrl_c_ends_with_a_summary_and_leaves_nobody_behind(models: Path, data:
     assert set(ended.states.values()) == {"not reached"}
     assert "Traceback" not in ended.log
     assert not list(zoo.parent.rglob(".work-*"))
-    assert is_gone(process.pid)
+    wait_until_gone(process.pid)

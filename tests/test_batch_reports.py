@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -202,7 +201,6 @@ def test_a_dependency_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert rest == [f"{file}:" for file in files]
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 def test_make_reads_the_dependency_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("$net: 100% #1").mkdir()

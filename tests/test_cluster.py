@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from batching import Ended, batch, begin, end, on, write_zoo
+from waiting import PATIENCE, until
 
 from tflq.batch import cluster
 from tflq.batch.attempt import Limits
@@ -33,8 +34,8 @@ import numpy as np
 
 def rows():
     here = pathlib.Path(__file__).parent
-    if not (here / "prepared_run").exists():
-        (here / "prepared_run").touch()
+    if not (here / "begun").exists():
+        (here / "begun").touch()
         time.sleep(3600)  # until the worker of the cluster is killed; nobody else comes here
     for row in np.random.default_rng(0).normal(0, 1, (12, 16)):
         yield {"x": row.astype(np.float32)}
@@ -55,16 +56,13 @@ def dask(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 def kill(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait(timeout=30)
+    process.wait(timeout=PATIENCE)
 
 
 def address_of(file: Path) -> str:
     """Where the scheduler listens, once it does."""
-    for _ in range(600):
-        if file.exists() and file.read_text():
-            return str(json.loads(file.read_text())["address"])
-        time.sleep(0.1)
-    raise AssertionError("the scheduler never began")
+    until(lambda: file.exists() and file.read_text())
+    return str(json.loads(file.read_text())["address"])
 
 
 @pytest.fixture
@@ -117,12 +115,9 @@ def all_are_up_to_date(zoo: Path) -> bool:
 
 def wait_for_the_slow_one(zoo: Path, workers: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
     """The worker of the cluster whose process opened the dataset that never ends."""
-    for _ in range(1200):
-        if (zoo.parent / "prepared_run").exists():
-            time.sleep(0.5)
-            return next(worker for worker in workers if holds(worker.pid, zoo.parent / "build/slow/tflq.log"))
-        time.sleep(0.1)
-    raise AssertionError("the slow model never began")
+    until((zoo.parent / "begun").exists)
+    time.sleep(0.5)
+    return next(worker for worker in workers if holds(worker.pid, zoo.parent / "build/slow/tflq.log"))
 
 
 def holds(group: int, file: Path) -> bool:

@@ -1,21 +1,23 @@
-"""How the house is built: what imports what, how large things get, who prints."""
+"""How the package is built: what imports what, how large files get, and what may be where.
+
+Each test reads all files of the package and lists every offender. What `make lint` checks is not repeated here.
+"""
 
 from __future__ import annotations
 
 import ast
-import importlib.util
+import functools
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tflq"
-ROOMS = [
+LAYERS = [
     "errors",
     "strict",
     "worker",
@@ -54,28 +56,42 @@ ROOMS = [
     "cli",
 ]
 """The files and folders of the package: each imports only from those above it."""
-FILES = sorted(PACKAGE.rglob("*.py"))
-Function = ast.FunctionDef | ast.AsyncFunctionDef
+OUTSIDE = {"__init__", "__main__"}
+"""The files of the package that are in no layer."""
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES = 45
 TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tf_keras", "keras"}
 LIGHT = {"tflq.cli": TENSORFLOW | {"pydantic", "numpy"}, "tflq.recipe": TENSORFLOW}
+"""Modules, and what importing one of them must not import."""
+FILES = sorted(PACKAGE.rglob("*.py"))
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 
-every_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+
+def none_of(offenders: Iterable[str]) -> None:
+    """Fail with one line for each offender."""
+    found = sorted(offenders)
+    assert not found, "\n".join([f"{len(found)} found:", *found])
 
 
-def room_of(file: Path) -> str:
+def name_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).as_posix()
+
+
+def layer_of(file: Path) -> str:
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def nodes(file: Path) -> Iterator[ast.AST]:
-    return ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+@functools.cache
+def nodes(file: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
 
 
-def functions(file: Path) -> Iterator[Function]:
-    return (node for node in nodes(file) if isinstance(node, Function))
+def functions() -> Iterator[tuple[Path, Function]]:
+    return ((file, node) for file in FILES for node in nodes(file) if isinstance(node, Function))
 
 
 def imported(file: Path) -> Iterator[str]:
-    """The dotted name of everything that the file imports, wherever in it."""
+    """The dotted name of everything that the file imports: at its top, in a function, or for the types alone."""
     package = (PACKAGE.name, *file.relative_to(PACKAGE).parts[:-1])
     for node in nodes(file):
         if isinstance(node, ast.Import):
@@ -85,59 +101,91 @@ def imported(file: Path) -> Iterator[str]:
             yield from (".".join([*start, *filter(None, [node.module]), alias.name]) for alias in node.names)
 
 
-def rooms_imported(file: Path) -> set[str]:
+def layers_imported(file: Path) -> set[str]:
     names = [name.split(".") for name in imported(file)]
-    return {parts[1] for parts in names if parts[0] == PACKAGE.name and len(parts) > 1} & set(ROOMS) - {room_of(file)}
+    return {parts[1] for parts in names if parts[0] == PACKAGE.name and len(parts) > 1} & set(LAYERS) - {layer_of(file)}
 
 
-@every_file
-def test_file_imports_only_from_rooms_above(file: Path) -> None:
-    room = room_of(file)
-    if file.parent == PACKAGE and room in ("__init__", "__main__"):
-        pytest.skip("stands outside the rooms")
-    assert room in ROOMS, f"{file.name} has no place among the rooms"
-    below = rooms_imported(file) - set(ROOMS[: ROOMS.index(room)])
-    assert not below, f"{room} imports from below: {sorted(below)}"
+def file_of(name: str) -> Path | None:
+    """The file of the package that the dotted name is, or is defined in."""
+    parts = name.split(".")
+    if parts[0] != PACKAGE.name:
+        return None
+    for end in (len(parts), len(parts) - 1):
+        path = ROOT.joinpath(*parts[:end])
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file in FILES:
+                return file
+    return None
+
+
+def files_imported() -> dict[Path, set[Path]]:
+    return {file: {other for name in imported(file) if (other := file_of(name))} - {file} for file in FILES}
+
+
+def reachable(start: Path, imports: Mapping[Path, set[Path]]) -> set[Path]:
+    """The files that are imported when `start` is, and `start` itself."""
+    seen, ahead = set[Path](), [start]
+    while ahead:
+        file = ahead.pop()
+        if file not in seen:
+            seen.add(file)
+            ahead.extend(imports[file])
+    return seen
+
+
+def test_every_file_and_folder_is_a_layer() -> None:
+    """And every layer is a file or a folder."""
+    none_of({layer_of(file) for file in FILES} - OUTSIDE ^ set(LAYERS))
+
+
+def test_files_import_only_from_layers_above() -> None:
+    places = {layer: place for place, layer in enumerate(LAYERS)}
+    none_of(
+        f"{name_of(file)} imports from {other}"
+        for file in FILES
+        if layer_of(file) in places
+        for other in layers_imported(file)
+        if places[other] > places[layer_of(file)]
+    )
+
+
+def test_no_circle_of_imports_between_files() -> None:
+    imports = files_imported()
+    assert sum(map(len, imports.values())) > len(FILES), "imports are not seen"
+    none_of(
+        f"{name_of(file)} imports {name_of(other)}, which leads back to it"
+        for file, others in imports.items()
+        for other in others
+        if file in reachable(other, imports)
+    )
 
 
 @pytest.mark.parametrize("module", LIGHT)
 def test_import_is_light(module: str) -> None:
-    if importlib.util.find_spec(module) is None:
-        pytest.skip("not built yet")
     code = f"import sys, {module}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
-    assert not LIGHT[module] & set(loaded)
+    assert module in loaded
+    none_of(LIGHT[module] & set(loaded))
 
 
-@every_file
-def test_every_exception_is_caught_by_name(file: Path) -> None:
-    handlers = [node for node in nodes(file) if isinstance(node, ast.ExceptHandler)]
-    assert not [handler.lineno for handler in handlers if is_broad(handler)]
+def test_arguments_are_named() -> None:
+    none_of(
+        f"{name_of(file)}:{function.lineno} {function.name}" for file, function in functions() if function.args.kwarg
+    )
 
 
-def is_broad(handler: ast.ExceptHandler) -> bool:
-    if handler.type is None:
-        return True
-    names = {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)}
-    return bool(names & {"Exception", "BaseException"})
+def test_files_are_short() -> None:
+    lengths = {file: len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
+    none_of(f"{name_of(file)} has {length} lines" for file, length in lengths.items() if length > MAX_FILE_LINES)
 
 
-@every_file
-def test_arguments_are_few_and_named(file: Path) -> None:
-    assert not [function.name for function in functions(file) if function.args.kwarg]
-    assert not {function.name: count for function in functions(file) if (count := parameter_count(function)) > 5}
-
-
-def parameter_count(function: Function) -> int:
-    arguments = function.args
-    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-    return sum(argument.arg not in ("self", "cls") for argument in every)
-
-
-@every_file
-def test_file_and_functions_are_short(file: Path) -> None:
-    assert len(file.read_text(encoding="utf-8").splitlines()) <= 300
-    assert not {function.name: length for function in functions(file) if (length := body_length(function)) > 45}
+def test_functions_are_short() -> None:
+    none_of(
+        f"{name_of(file)}:{function.lineno} {function.name} has {length} lines"
+        for file, function in functions()
+        if (length := body_length(function)) > MAX_FUNCTION_LINES
+    )
 
 
 def body_length(function: Function) -> int:
@@ -148,24 +196,23 @@ def body_length(function: Function) -> int:
     return length - (function.body[0].end_lineno - function.body[0].lineno + 1)
 
 
-@every_file
-def test_only_the_command_line_prints(file: Path) -> None:
-    if room_of(file) == "cli":
-        pytest.skip("the command line prints")
-    calls = [node for node in nodes(file) if isinstance(node, ast.Call)]
-    assert not [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
-    assert not [name for name in imported(file) if name.split(".")[0] == "click"]
+def test_only_the_command_line_imports_click() -> None:
+    none_of(
+        f"{name_of(file)} imports {name}"
+        for file in FILES
+        if layer_of(file) != "cli"
+        for name in imported(file)
+        if name.split(".")[0] == "click"
+    )
 
 
 def test_no_file_names_a_path_of_one_machine() -> None:
-    if shutil.which("git") is None:
-        pytest.skip("there is no git")
+    """Reads what git tracks or would track, so it needs a git checkout."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    found = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True)
-    if found.returncode != 0:
-        pytest.skip("not a git checkout")
-    files = [ROOT / name for name in found.stdout.split("\0") if name]
-    assert not [place for file in files if file.is_file() for place in machine_paths(file)]
+    listed = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    files = [ROOT / name for name in listed if (ROOT / name).is_file()]
+    assert Path(__file__) in files
+    none_of(place for file in files for place in machine_paths(file))
 
 
 def machine_paths(file: Path) -> list[str]:
@@ -174,3 +221,25 @@ def machine_paths(file: Path) -> list[str]:
     lines = [] if b"\0" in content else content.decode("utf-8").splitlines()
     path = re.compile(r"(?<![\w.])/(work|root|home)/")
     return [f"{file.relative_to(ROOT)}:{number}" for number, line in enumerate(lines, start=1) if path.search(line)]
+
+
+def test_packages_hold_exports_alone() -> None:
+    """But for tflq itself, which imports what it exports on first use."""
+    packages = [file for file in FILES if file.name == "__init__.py" and file.parent != PACKAGE]
+    assert packages
+    none_of(
+        f"{name_of(file)}:{statement.lineno} {ast.unparse(statement).splitlines()[0][:80]}"
+        for file in packages
+        for statement in ast.parse(file.read_text(encoding="utf-8")).body
+        if not is_export(statement)
+    )
+
+
+def is_export(statement: ast.stmt) -> bool:
+    """Whether the statement is a docstring, an import, or `__all__`."""
+    if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING":
+        return all(is_export(one) for one in statement.body) and not statement.orelse
+    if isinstance(statement, ast.Assign):
+        return [ast.unparse(target) for target in statement.targets] == ["__all__"]
+    is_docstring = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    return is_docstring or isinstance(statement, ast.Import | ast.ImportFrom)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from running import MODES, Recipes, run_recipe
+from waiting import PATIENCE, until
 
 pytestmark = pytest.mark.slow
 CODE = "from tflq.cli import main; main(prog_name='tflq')"
@@ -29,28 +30,35 @@ def converting(recipe: Path) -> Iterator[subprocess.Popen[str]]:
     try:
         yield process
     finally:
-        assert is_gone(process.pid), "processes were left behind"
+        wait_until_gone(process.pid)
+
+
+def wait_until_gone(group: int) -> None:
+    """Return once the process group has no process left; kill those that stay."""
+    try:
+        until(lambda: is_gone(group))
+    except AssertionError:
+        os.killpg(group, signal.SIGKILL)
+        raise
 
 
 def is_gone(group: int) -> bool:
-    for _ in range(100):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.1)
-    os.killpg(group, signal.SIGKILL)
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
     return False
 
 
-def wait_for(output: Path, moment: str) -> None:
-    """Until the log says that a worker does this."""
+def wait_for(output: Path, moment: str, process: subprocess.Popen[str]) -> None:
+    """Return once the log says that a worker does this."""
     log = output / "tflq.log"
-    for _ in range(3000):
-        if log.exists() and f"=== {moment}" in log.read_text(errors="replace"):
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"{moment!r} never began")
+
+    def has_begun() -> bool:
+        assert process.poll() is None, f"ended before {moment!r}"
+        return log.exists() and f"=== {moment}" in log.read_text(errors="replace")
+
+    until(has_begun)
 
 
 def workers(process: subprocess.Popen[str]) -> list[int]:
@@ -94,10 +102,10 @@ def test_ctrl_c(recipe: Path, output: Path, moment: str) -> None:
     before = made(output)
     assert len(before) == len(MODES) + 3
     with converting(recipe) as process:
-        wait_for(output, moment)
+        wait_for(output, moment, process)
         os.killpg(process.pid, signal.SIGINT)
-        shown, said = process.communicate(timeout=20)
-    assert process.returncode == 130
+        shown, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, said
     assert (shown, said.splitlines()[-1]) == ("", "interrupted; the files are as the last finished run left them")
     assert "Traceback" not in said
     assert made(output) == before
@@ -111,7 +119,7 @@ def test_ctrl_c_before_the_first_worker_works(recipe: Path, output: Path, second
     with converting(recipe) as process:
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE)
     assert process.returncode in (130, -signal.SIGINT)
     assert made(output) == before
     assert not list(output.glob(".work-*"))
@@ -121,9 +129,9 @@ def test_ctrl_c_before_the_first_worker_works(recipe: Path, output: Path, second
 def test_the_whole_is_killed(recipe: Path, output: Path, moment: str) -> None:
     before = made(output)
     with converting(recipe) as process:
-        wait_for(output, moment)
+        wait_for(output, moment, process)
         process.kill()
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE)
     assert made(output) == before
     assert {path.name for path in output.iterdir() if path.name.startswith(".")} == {
         path.name for path in output.glob(".work-*")
@@ -132,13 +140,13 @@ def test_the_whole_is_killed(recipe: Path, output: Path, moment: str) -> None:
 
 def test_the_next_run_clears_what_a_killed_one_left(recipe: Path, output: Path) -> None:
     with converting(recipe) as process:
-        wait_for(output, "convert float32 baseline")
+        wait_for(output, "convert float32 baseline", process)
         process.kill()
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE)
     assert list(output.glob(".work-*"))
     before = made(output)
     with converting(recipe) as process:
-        _, said = process.communicate(timeout=180)
+        _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     assert not list(output.glob(".work-*"))
     files = {name: content for name, content in before.items() if name.endswith(".tflite")}
@@ -149,10 +157,10 @@ def test_a_worker_is_killed_while_it_converts(recipes: Recipes) -> None:
     recipe = recipes.write("tiny_conv", ["int16x8_only"])
     output = recipe.parent / "build/recipe"
     with converting(recipe) as process:
-        wait_for(output, "convert int16x8_only")
+        wait_for(output, "convert int16x8_only", process)
         for worker in workers(process):
             os.kill(worker, signal.SIGKILL)
-        shown, said = process.communicate(timeout=120)
+        shown, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 5, said
     assert "the worker process was killed (SIGKILL); the usual cause is that memory ran out" in " ".join(shown.split())
     report = json.loads((output / "report.json").read_text())

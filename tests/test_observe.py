@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import numpy as np
 import pytest
-from observing import gathered_from, observed, preserved
+from observing import fixtures_for, gathered_from, observed, preserved
 from running import Recipes
 
 from tflq.calibrate import CalibrationSamples, Observation, activations, obstacle, shards
@@ -19,15 +19,7 @@ from tflq.errors import EvaluationError
 from tflq.flatbuffer import load
 from tflq.stages import activation_ranges
 
-
-@pytest.fixture(scope="module")
-def float32(recipes: Recipes) -> Path:
-    return recipes.run("tiny_conv_residual", ["float32"], calibration=None).file("float32")
-
-
-@pytest.fixture(scope="module")
-def calibration_samples(float32: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSamples:
-    return gathered_from(float32, data / "images.npz", tmp_path_factory.mktemp("samples"))
+float32, calibration_samples = fixtures_for("tiny_conv_residual")
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +125,7 @@ def test_what_goes_wrong_while_observing_is_told(
     recipes: Recipes, monkeypatch: pytest.MonkeyPatch, function: str, instead: Callable[..., NoReturn], said: str
 ) -> None:
     """Other ranges in place of those that were asked for would hide it."""
-    monkeypatch.setattr(ranges, function, instead)
+    monkeypatch.setattr(activation_ranges, function, instead)
     ran = recipes.run("tiny_dense", ["dynamic", "int8"])
     assert ran.codes == {"dynamic": 0, "int8": 5}
     assert re.match(r"(observe the activations|count their values), part \d: ", str(ran.variant("int8").error))
@@ -144,7 +136,7 @@ def test_what_goes_wrong_while_observing_is_told(
 def test_what_litert_refuses_to_observe_is_left_to_tensorflow_and_told(
     recipes: Recipes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranges, "observe", is_refused)
+    monkeypatch.setattr(activation_ranges, "observe", is_refused)
     ran = recipes.run("tiny_dense", ["int8"])
     assert ran.codes == {"int8": 0}
     assert "found by TensorFlow's calibrator, since observable.tflite: LiteRT cannot run this file: no" in ran.page

@@ -186,12 +186,16 @@ def test_report_tells_how_far_each_method_clips(with_outlier: dict[str, Ran]) ->
     assert "| activation | lowest | highest | minmax, here | percentile 99.99 | mse |" in with_outlier["minmax"].page
 
 
+UNCORRECTED = {"bias_correction": "off"}
+"""For recipes whose samples matter and whose files do not: nothing is refined, which would take most of the time."""
+
+
 def test_repeated_samples_are_told(recipes: Recipes, tmp_path: Path) -> None:
     rows = np.random.default_rng(1).normal(0, 1, (10, 16)).astype(np.float32)
     rows[8:] = rows[2]
     np.savez(tmp_path / "rows.npz", x=rows)
     dataset = {"dataset": {"npz": str(tmp_path / "rows.npz")}, "samples": "all"}
-    said = recipes.run("tiny_dense", ["int8"], calibration=dataset).result.warnings
+    said = recipes.run("tiny_dense", ["int8"], calibration=dataset, converter=UNCORRECTED).result.warnings
     assert any(
         one.startswith("2 of 10 calibration samples repeat another one: row 8 has the values of row 2. ")
         for one in said
@@ -205,18 +209,19 @@ def test_samples_outside_their_declared_range_are_refused(recipes: Recipes) -> N
 
 
 def test_samples_in_a_small_part_of_their_declared_range_are_told(recipes: Recipes) -> None:
-    ran = recipes.run("tiny_dense", ["int8"], inputs={"x": {"range": [-255, 255]}})
+    ran = recipes.run("tiny_dense", ["int8"], inputs={"x": {"range": [-255, 255]}}, converter=UNCORRECTED)
     assert any("a small part of the range declared, -255 to 255: check its" in said for said in ran.result.warnings)
 
 
 def test_raw_pixels_are_told(recipes: Recipes, data: Path) -> None:
     rows = {"dataset": {"npz": str(data / "pixels.npz")}}
-    said = recipes.run("tiny_conv", ["int8"], calibration=rows, evaluation=rows).result.warnings
+    keys = {"calibration": rows, "evaluation": rows, "converter": UNCORRECTED}
+    said = recipes.run("tiny_conv", ["int8"], **keys).result.warnings
     assert any(
         one.startswith("input 'image' is from 0 to 255, as raw pixels are: if the model expects ") for one in said
     )
     declared = {"image": {"range": [0, 255]}}
-    quiet = recipes.run("tiny_conv", ["int8"], calibration=rows, evaluation=rows, inputs=declared).result.warnings
+    quiet = recipes.run("tiny_conv", ["int8"], inputs=declared, **keys).result.warnings
     assert not any("raw pixels" in one for one in quiet)
 
 
@@ -225,7 +230,7 @@ def test_samples_in_both_datasets_are_counted(recipes: Recipes, tmp_path: Path) 
     np.savez(tmp_path / "calibration.npz", x=rows[:12])
     np.savez(tmp_path / "evaluation.npz", x=rows[9:])
     sections = {name: {"dataset": {"npz": str(tmp_path / f"{name}.npz")}} for name in ("calibration", "evaluation")}
-    said = recipes.run("tiny_dense", ["int8"], **sections).result.warnings
+    said = recipes.run("tiny_dense", ["int8"], converter=UNCORRECTED, **sections).result.warnings
     assert "3 of 11 evaluation samples are calibration samples too, which flatters the figures" in said
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from observing import gathered_from, nothing
+from observing import fixtures_for, nothing
 from running import Ran, Recipes, keeping
 
 from tflq import refine
@@ -36,21 +36,14 @@ from tflq.refine.cross_layer_equalization import (
     _TiedActivations,
 )
 from tflq.refine.gptq import gptq_round, round_to_nearest, scales
-from tflq.refine.input_statistics import MAX_COVARIANCE_BYTES, input_statistics
+from tflq.refine.input_statistics import input_statistics
 from tflq.refine.weighted_ops import Layer, layers
 
 BIAS, BOTH = CorrectionFlags(bias=True), CorrectionFlags(bias=True, rounding=True)
 CALLS = range(0, 20, 2)
 
 
-@pytest.fixture(scope="module")
-def float32(recipes: Recipes) -> Path:
-    return recipes.run("tiny_conv_layers", ["float32"], calibration=None).file("float32")
-
-
-@pytest.fixture(scope="module")
-def calibration_samples(float32: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSamples:
-    return gathered_from(float32, data / "images.npz", tmp_path_factory.mktemp("samples"))
+float32, calibration_samples = fixtures_for("tiny_conv_layers")
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +124,13 @@ def test_several_runs_find_the_same_moments(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     data, scratch = (calibration_samples.samples, CALLS), tmp_path / "seen.tflite"
-    assert MAX_COVARIANCE_BYTES > 1
+    runs: list[Path] = []
+    monkeypatch.setattr("tflq.refine.input_statistics.Runner", lambda path: runs.append(path) or Runner(path))
     at_once = list(input_statistics(float32.read_bytes(), found, data, scratch))
+    assert len(runs) == 1
     monkeypatch.setattr("tflq.refine.input_statistics.MAX_COVARIANCE_BYTES", 1)
     one_by_one = list(input_statistics(float32.read_bytes(), found, data, scratch))
+    assert len(runs) > 2
     for once, again in zip(at_once, one_by_one, strict=True):
         np.testing.assert_array_equal(once.mean, again.mean)
 
@@ -148,7 +144,9 @@ def test_transposed_convolution_of_a_mean(found: list[Layer]) -> None:
         for x in range(16):
             image[2 * y : 2 * y + 3, 2 * x : 2 * x + 3] += np.moveaxis(weights.sum(3), 0, 2)
     mean = np.ones((1, weights.shape[-1]))
-    np.testing.assert_allclose(layer.products(layer.as_matrices(weights), mean), image[8:24, 8:24].mean((0, 1)), rtol=1e-5)
+    np.testing.assert_allclose(
+        layer.products(layer.as_matrices(weights), mean), image[8:24, 8:24].mean((0, 1)), rtol=1e-5
+    )
 
 
 @pytest.fixture(scope="module")

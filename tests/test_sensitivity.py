@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from tflq.flatbuffer import Graph, Operator, Quantization, Subgraph, Tensor, edi
 from tflq.modes import Int8, Mode
 from tflq.pipeline import Settings
 from tflq.recipe import load as load_recipe
-from tflq.sensitivity import Asked, table
+from tflq.sensitivity import Asked, Outcome, table
 from tflq.sensitivity import sensitivity as study
 from tflq.sensitivity.align import aligned
 from tflq.sensitivity.causes import Evidence, causes, of_activation
@@ -81,6 +82,19 @@ def studies(tmp_path: Path, planted: Path) -> Studies:
     return Studies(tmp_path, planted)
 
 
+@pytest.fixture(scope="module")
+def studied_once(tmp_path_factory: pytest.TempPathFactory, planted: Path) -> Callable[[str], Studied]:
+    """What a study tells of a model of PLANTED, or of `plain`; each is studied when a test first asks for it."""
+
+    @functools.cache
+    def study_of(model: str) -> Studied:
+        studies = Studies(tmp_path_factory.mktemp(model), planted)
+        keys = PLANTED[model][0] if model in PLANTED else {}
+        return studies.study(studies.write(model, **keys))
+
+    return study_of
+
+
 PLANTED = {
     "outlier": ({}, ["#1", "MUL"], ["#2", "#3"], "channels", "its channels differ "),
     "spread": (
@@ -95,9 +109,9 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("model", PLANTED)
-def test_planted_culprit_ranks_first_with_its_cause(model: str, studies: Studies) -> None:
-    keys, culprit, behind, kind, said = PLANTED[model]
-    studied = studies.study(studies.write(model, **keys))
+def test_planted_culprit_ranks_first_with_its_cause(model: str, studied_once: Callable[[str], Studied]) -> None:
+    _, culprit, behind, kind, said = PLANTED[model]
+    studied = studied_once(model)
     first = studied.first
     assert [first["name"], *first["types"]] == culprit
     assert first["won"]["db"] > 20
@@ -122,12 +136,12 @@ def test_poisoned_sample_is_named_and_what_mends_it(studies: Studies) -> None:
     assert left_open["sqnr_db"] > report["sqnr_db"] + 20
 
 
-def test_weights_and_activations_are_told_apart(studies: Studies) -> None:
-    report = studies.study(studies.write("spread", converter={"per_channel": False})).report
+def test_weights_and_activations_are_told_apart(studied_once: Callable[[str], Studied]) -> None:
+    report = studied_once("spread").report
     assert report["weights_alone"]["sqnr_db"] < 1 < 25 < report["activations_alone"]["sqnr_db"]
     assert report["first_bad"]["operator"] == 1
     assert report["first_bad"]["before_db"] > 30 > 10 > report["first_bad"]["after_db"]
-    plain = studies.study(studies.write("plain")).report
+    plain = studied_once("plain").report
     parts = [10 ** (-plain[part]["sqnr_db"] / 10) for part in ("weights_alone", "activations_alone")]
     assert -10 * np.log10(sum(parts)) == pytest.approx(plain["sqnr_db"], abs=1)
     assert plain["first_bad"] is None
@@ -238,11 +252,14 @@ def test_what_cannot_be_studied_is_refused(
     assert studied.ran.stderr.splitlines()[-1] == f"error: {said}"
 
 
-@pytest.mark.parametrize("width", [80, 120])
-def test_table_keeps_to_its_width(width: int, recipes: Recipes) -> None:
+@pytest.fixture(scope="module")
+def outcome(recipes: Recipes) -> Outcome:
     recipe = load_recipe(recipes.write("tiny_conv_residual", ["int8"]))
-    events: list[Any] = []
-    outcome = study(recipe, Asked(by="layer"), Settings(jobs=2, listen=events.append), Limits(trials=6))
+    return study(recipe, Asked(by="layer"), Settings(jobs=2), Limits(trials=6))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_table_keeps_to_its_width(width: int, outcome: Outcome) -> None:
     console = Console(width=width, color_system=None)
     with console.capture() as capture:
         console.print(table.grid(outcome, width))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,20 +20,45 @@ from tflq.worker import Event, Started
 
 READ, SAMPLES, OBSERVED = "read the source", "read the calibration data", "observe the activations, part 1"
 SOURCE = "measure the source"
+GIGABYTE = 1_000_000_000
 
 
-@pytest.fixture
-def recipe(recipes: Recipes, tmp_path: Path) -> Path:
-    """One with data of its own to change."""
+def write_recipe(recipes: Recipes, folder: Path) -> Path:
+    """One with data of its own to change, which are written into the folder."""
     rows = np.random.default_rng(3).normal(0, 1, (30, 16)).astype(np.float32)
-    np.savez(tmp_path / "rows.npz", x=rows)
-    asked = {"dataset": {"npz": str(tmp_path / "rows.npz")}, "samples": 20}
+    np.savez(folder / "rows.npz", x=rows)
+    asked = {"dataset": {"npz": str(folder / "rows.npz")}, "samples": 20}
     return recipes.write("tiny_dense", ["float32", "dynamic", "int8"], calibration=asked)
 
 
 @pytest.fixture
+def recipe(recipes: Recipes, tmp_path: Path) -> Path:
+    return write_recipe(recipes, tmp_path)
+
+
+@pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store", 1_000_000_000)
+    return Store(tmp_path / "store", GIGABYTE)
+
+
+@pytest.fixture(scope="module")
+def first(recipes: Recipes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe and its data, and a store that has all of its first run."""
+    folder = tmp_path_factory.mktemp("first")
+    recipe = write_recipe(recipes, folder)
+    assert done(keeping(recipe, Store(folder / "store", GIGABYTE))) == {READ, SAMPLES, OBSERVED, SOURCE}
+    (folder / "recipe.yaml").symlink_to(recipe)
+    shutil.copy(recipe, folder / "as_it_was.yaml")
+    return folder
+
+
+@pytest.fixture
+def ran_before(first: Path, store: Store) -> Path:
+    """A recipe as it was in the first run, whose results are in the store."""
+    recipe = (first / "recipe.yaml").resolve()
+    shutil.copytree(first / "store", store.root)
+    shutil.copy(first / "as_it_was.yaml", recipe)
+    return recipe
 
 
 def change(recipe: Path, **keys: Any) -> None:
@@ -67,7 +93,7 @@ def test_second_run_reads_and_observes_nothing_and_makes_the_same(recipe: Path, 
 
 def test_troubles_of_the_store_say_nothing_of_ranges(recipes: Recipes, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    ran = keeping(recipes.write("fake_quantized", ["int8"]), Store(tmp_path / "file", 1_000_000_000))
+    ran = keeping(recipes.write("fake_quantized", ["int8"]), Store(tmp_path / "file", GIGABYTE))
     assert any(said.startswith("nothing could be kept in the cache ") for said in ran.result.warnings)
     assert ran.report["ranges"]["found_by"] == "quantization-aware training"
 
@@ -125,8 +151,6 @@ def another_shape(recipe: Path) -> None:
         (another_mode, {SAMPLES}),
         (another_gate, set()),
         (another_evaluation, {SOURCE}),
-        (another_row, {SAMPLES, OBSERVED}),
-        (an_unused_row, {SAMPLES}),
         (another_scale, {SAMPLES, OBSERVED, SOURCE}),
         (other_samples, {SAMPLES, OBSERVED}),
         (another_method, {OBSERVED, SAMPLES}),
@@ -135,6 +159,18 @@ def another_shape(recipe: Path) -> None:
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_only_what_a_change_reaches_is_done_again(
+    ran_before: Path, store: Store, alter: Callable[[Path], None], expected: set[str]
+) -> None:
+    alter(ran_before)
+    assert done(keeping(ran_before, store)) == expected
+
+
+@pytest.mark.parametrize(
+    ("alter", "expected"),
+    [(another_row, {SAMPLES, OBSERVED}), (an_unused_row, {SAMPLES})],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_only_what_other_data_reach_is_done_again(
     recipe: Path, store: Store, alter: Callable[[Path], None], expected: set[str]
 ) -> None:
     keeping(recipe, store)
@@ -143,8 +179,6 @@ def test_only_what_a_change_reaches_is_done_again(
 
 
 def test_another_source_of_the_same_name_is_read(recipes: Recipes, store: Store, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(recipes.models / "tiny_dense", tmp_path / "model")
     recipe = recipes.write("tiny_dense", ["int8"], model=str(tmp_path / "model"))
     keeping(recipe, store)

@@ -95,15 +95,18 @@ def test_each_combination_keeps_its_promises_in_the_file(
         assert_kept(found[techniques], "quantized" if "quantize" in techniques else "floating", techniques)
 
 
+@pytest.mark.slow
 def test_quantized_training_becomes_a_file_that_is_int8_throughout(learned: dict[str, Lesson]) -> None:
     assert_kept(learned["quantize"], "quantized", "quantize")
 
 
+@pytest.mark.slow
 def test_skipped_layers_are_told(learned: dict[str, Lesson]) -> None:
     assert learned["quantize"].trained.skipped == ("mean", "drop")
     assert learned["nested"].trained.skipped == ()
 
 
+@pytest.mark.slow
 def test_a_keras_3_model_is_taken_apart_down_to_the_model_inside(learned: dict[str, Lesson]) -> None:
     lesson = learned["nested"]
     found = weights(lesson, "floating")["pruned"]
@@ -114,6 +117,7 @@ def test_a_keras_3_model_is_taken_apart_down_to_the_model_inside(learned: dict[s
     assert phase.epochs[0].validation_loss is not None
 
 
+@pytest.mark.slow
 def test_whether_answers_are_logits_is_seen_from_them(learned: dict[str, Lesson]) -> None:
     assert learned["quantize"].trained.from_logits is True
     assert learned["nested"].trained.from_logits is False
@@ -181,6 +185,7 @@ def refused(recipes: Recipes, rows: dict[str, dict[str, str]], tmp_path_factory:
     return taught(recipes, tmp_path_factory.mktemp("refused"), wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_trained_is_refused_in_these_words(refused: Any, models: Path, case: str) -> None:
     assert refused[case] == REFUSED[case].format(models=models)

@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tasks
+from waiting import until
 
 from tflq.errors import ConversionError, DatasetError
 from tflq.worker import Budget, Done, Event, Failed, Finished, Progress, Said, Started, Task, Workers
@@ -45,14 +47,6 @@ def workers(company: Company) -> Iterator[Workers]:
 
 def task(function: Callable[..., Any], *arguments: object, stage: str = "work", remedy: str = "") -> Task[Any]:
     return Task(stage, function, arguments, ConversionError, remedy)
-
-
-def until(condition: Callable[[], object], seconds: float = 10) -> bool:
-    """Whether the condition comes true in time."""
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    return bool(condition())
 
 
 def is_alive(process: int) -> bool:
@@ -174,12 +168,20 @@ def test_a_death_in_the_midst_of_the_answer(company: Company) -> None:
         workers.run(task(tasks.die_while_it_sends))
 
 
+LIMITS = (1.5, 6, 24, 96, 384)
+"""Seconds that a task may take. A busy machine needs the later ones until the task has even begun."""
+
+
 def test_a_task_that_takes_too_long_is_stopped(company: Company) -> None:
-    with company.hire(timeout=1.5) as workers:
-        with pytest.raises(ConversionError, match=r"^work: not done after 1\.5 s, so it was stopped; --timeout raises"):
-            workers.run(task(tasks.sleep, company.folder))
-        (sleeper,) = company.sleepers()
-        assert not is_alive(sleeper)
+    for limit in LIMITS:
+        with company.hire(timeout=limit) as workers:
+            said = rf"^work: not done after {limit:g} s, so it was stopped; --timeout raises"
+            with pytest.raises(ConversionError, match=said):
+                workers.run(task(tasks.sleep, company.folder))
+            assert not any(is_alive(sleeper) for sleeper in company.sleepers())
+        if company.sleepers():
+            break
+    assert len(company.sleepers()) == 1
 
 
 def test_a_worker_that_is_killed_from_outside(workers: Workers, company: Company) -> None:
@@ -281,10 +283,30 @@ def test_leaving_the_context_ends_what_runs(company: Company) -> None:
     assert not [process for process in company.sleepers() if is_alive(process)]
 
 
+def test_an_interrupt_while_a_worker_starts_leaves_no_process_behind(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fork server has started the process, and has not told its number yet; on a busy machine that takes long."""
+    told: list[int] = []  # by the fork server: the number of the process, then its exit code
+    read = forkserver.read_signed
+
+    def interrupted(channel: int) -> int:
+        if not told:
+            signal.raise_signal(signal.SIGINT)
+        told.append(read(channel))
+        return told[-1]
+
+    monkeypatch.setattr(forkserver, "read_signed", interrupted)
+    with pytest.raises(KeyboardInterrupt), company.hire() as workers:
+        workers.run(task(tasks.sleep, company.folder))
+    assert not is_alive(told[0])
+
+
 SLEEPING_PARENT = """
 import sys
 from pathlib import Path
 import tasks
+from waiting import until
 from tflq.errors import ConversionError
 from tflq.worker import Task, Workers
 
@@ -301,11 +323,11 @@ def test_a_worker_ends_with_its_parent(company: Company) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     with subprocess.Popen([sys.executable, script, company.folder], env=environment) as parent:
         try:
-            assert until(company.sleepers)
+            until(company.sleepers)
             assert is_alive(company.sleepers()[0])
         finally:
             parent.kill()
-    assert until(lambda: not is_alive(company.sleepers()[0]))
+    until(lambda: not is_alive(company.sleepers()[0]))
 
 
 def test_the_interrupt_key_is_left_to_the_parent(workers: Workers, company: Company) -> None:
@@ -350,25 +372,37 @@ def test_outcomes_are_values(workers: Workers) -> None:
 
 
 def test_all_tasks_together_may_take_a_time(company: Company) -> None:
-    with Workers(company.log, None, company.events.append, Budget(seconds=1.5)) as workers:
-        assert workers.run(task(tasks.add, 2, 3)).value == 5
-        with pytest.raises(
-            ConversionError, match=r"^work: the 1\.5 s that this model may take in all were over"
-        ) as error:
-            workers.run(task(tasks.sleep, company.folder))
-    assert error.value.may_pass
+    for limit in LIMITS:
+        with Workers(company.log, None, company.events.append, Budget(seconds=limit)) as workers:
+            outcomes = workers.run_all([task(tasks.add, 2, 3), task(tasks.sleep, company.folder)], jobs=1)
+        if isinstance(outcomes[0], Done):
+            break
+    assert isinstance(outcomes[0], Done)
+    assert outcomes[0].value == 5
+    assert isinstance(outcomes[1], Failed)
+    assert str(outcomes[1].error).startswith(f"work: the {limit:g} s that this model may take in all were over")
+    assert outcomes[1].error.may_pass
 
 
 def test_all_processes_together_may_take_memory(company: Company) -> None:
-    both = [task(tasks.hold, megabytes, company.folder, stage=f"hold {megabytes}") for megabytes in (100, 1200)]
-    with Workers(company.log, 10, company.events.append, Budget(memory_bytes=1_200_000_000)) as workers:
+    stopped = company.folder / "stopped"
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Finished) and event.stage == "hold 1200":
+            stopped.touch()
+
+    both = [
+        task(tasks.hold, 100, company.folder, stopped, stage="hold 100"),
+        task(tasks.hold, 1200, company.folder, company.folder / "never", stage="hold 1200"),
+    ]
+    with Workers(company.log, None, listen, Budget(memory_bytes=1_200_000_000)) as workers:
         small, large = workers.run_all(both, jobs=2)
     assert isinstance(large, Failed)
     assert str(large.error).startswith("hold 1200: its processes took 1.")
     assert "more than the 1.20 GB that this model may take, so it was stopped; --memory raises" in str(large.error)
-    assert isinstance(small, Failed)
-    assert "not done after 10 s" in str(small.error)
-    assert until(lambda: not any(is_alive(process) for process in company.sleepers()))
+    assert isinstance(small, Done)
+    assert small.value == 100
+    until(lambda: not any(is_alive(process) for process in company.sleepers()))
 
 
 def test_another_thread_may_stop_it(company: Company) -> None:
@@ -379,7 +413,7 @@ def test_another_thread_may_stop_it(company: Company) -> None:
         Workers(company.log, None, company.events.append, Budget(stop=stop)) as workers,
     ):
         workers.run(task(tasks.sleep, company.folder))
-    assert until(lambda: not any(is_alive(process) for process in company.sleepers()))
+    until(lambda: not any(is_alive(process) for process in company.sleepers()))
 
 
 def test_a_death_may_pass_but_not_a_refusal(workers: Workers) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from typing_extensions import Self
 
 from tflq.worker.budget import Budget, Spending, end, largest
+from tflq.worker.interrupts import interrupts_deferred
 from tflq.worker.log_reader import LogReader
 from tflq.worker.messages import Done, Failed, Finished, Listener, Progress, Returned, Said, Started, T, Task
 from tflq.worker.process import POLL_SECONDS, RunningTask, cause_of_death, is_alive, start, wait_for
@@ -57,7 +58,7 @@ class Workers:
         waiting = enumerate(tasks)
         while True:
             while len(self._running) < jobs and (following := next(waiting, None)):
-                self._running.append(self._start(*following))
+                self._start(*following)
             if not self._running:
                 return
             self._listen()
@@ -67,9 +68,10 @@ class Workers:
                 self._running.remove(running)
                 yield running.position, outcome
 
-    def _start(self, position: int, task: Task[Any]) -> RunningTask:
+    def _start(self, position: int, task: Task[Any]) -> None:
         self.listen(Started(task.stage))
-        return start(task, position, self.log, self._temporary.name)
+        with interrupts_deferred():  # else the process might run and not be among those that are ended
+            self._running.append(start(task, position, self.log, self._temporary.name))
 
     def _listen(self) -> None:
         inboxes: dict[Any, RunningTask] = {running.inbox: running for running in self._running}
