@@ -9,14 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import environment_with_tflq
 
-PROGRAM = """\
-#!{python}
-import sys
-sys.path[:0] = {path}
-from tflq.cli import main
-main(prog_name="tflq")
-"""
 LOADED = """\
 import atexit, sys
 atexit.register(lambda: print(*sys.modules, file=sys.stderr))
@@ -45,12 +39,7 @@ needs_fish = pytest.mark.skipif(shutil.which("fish") is None, reason="there is n
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """An environment whose PATH begins with a folder that holds the command `tflq`."""
-    command = tmp_path / "bin/tflq"
-    command.parent.mkdir()
-    command.write_text(PROGRAM.format(python=sys.executable, path=[path for path in sys.path if path]))
-    command.chmod(0o755)
-    return os.environ | {"PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)}
+    return environment_with_tflq(tmp_path)
 
 
 def said(command: list[str], environment: dict[str, str]) -> list[str]:
