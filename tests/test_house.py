@@ -30,7 +30,7 @@ ROOMS = [
     "contract",
     "selection",
     "modes",
-    "convert",
+    "conversion",
     "metrics",
     "evaluate",
     "refine",

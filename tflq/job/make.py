@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tflq import calibrate, convert, evaluate, flatbuffer, refine, sources, verify
+from tflq import calibrate, conversion, evaluate, flatbuffer, refine, sources, verify
 from tflq.calibrate import Calibrated, Gathered
 from tflq.contract import quantized_activations
 from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeError, SourceError, TflqError
@@ -42,7 +42,7 @@ class Maker:
 
     def prepare(self) -> Source:
         """The float model with its one signature, as it was kept or read anew."""
-        look: Task[Any] = Task("look at the converter", convert.missing, (), ConversionError)
+        look: Task[Any] = Task("look at the converter", conversion.missing, (), ConversionError)
         arguments = (self.recipe.model, self.recipe.inputs, self.folder / "source")
         read: Task[Any] = Task("read the source", sources.prepare, arguments, SourceError)
         kept = self.shelf.float_model(self.folder / "source")
@@ -90,7 +90,7 @@ class Maker:
                 yield self._conversion(draft, source, self.path(draft))
 
     def _conversion(self, draft: Draft, source: Source, target: Path) -> Task[Any]:
-        function = convert.convert_publicly if source.lacking else convert.convert
+        function = conversion.convert_publicly if source.lacking else conversion.convert
         arguments = (source.prepared, draft.variant, target)
         return Task(_stage(draft.name), function, arguments, ConversionError)
 
@@ -242,7 +242,7 @@ class Maker:
             arguments = (calibrations.candidate(draft.variant), draft.variant, path)
             return Task(stage, refine.quantize, arguments, ConversionError)
         public = (source.prepared, draft.variant, path, calibrations.gathered.samples)
-        return Task(stage, convert.convert_publicly, public, ConversionError, remedy=CRASH_REMEDY)
+        return Task(stage, conversion.convert_publicly, public, ConversionError, remedy=CRASH_REMEDY)
 
     @cached_property
     def has_ranges_of_its_own(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tflq import convert
+from tflq import conversion
 from tflq.errors import ConversionError, TflqError
 from tflq.job.draft import Draft, each
 from tflq.job.known import Source
@@ -40,7 +40,7 @@ def _learned(maker: Maker, drafts: Sequence[Draft], quantized: Prepared | None) 
 
     def task(draft: Draft) -> Task[None]:
         arguments = (quantized, draft.variant, maker.path(draft))
-        return Task(f"convert {draft.name}", convert.convert, arguments, ConversionError)
+        return Task(f"convert {draft.name}", conversion.convert, arguments, ConversionError)
 
     made = each(maker.workers, drafts, task, maker.jobs)
     return [replace(draft, path=None if draft.error else maker.path(draft)) for draft, _ in made]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter
 
-from tflq import convert
+from tflq import conversion
 from tflq.calibrate import Range, Samples
 from tflq.flatbuffer import read
 from tflq.interpreter import Runner
@@ -89,7 +89,7 @@ def widened(ranges: Sequence[Range], factor: float) -> tuple[Range, ...]:
 
 
 def quantize(report: Report, candidate: Candidate, variant: Mode, target: Path) -> tuple[int, ...]:
-    """Make the variant's file as `convert.quantize` does; ops that stay in float are as they were."""
+    """Make the variant's file as `conversion.quantize` does; ops that stay in float are as they were."""
     model = candidate.model
     if variant.keep_float and model != candidate.original:
         original = candidate.original.read_bytes()
@@ -97,7 +97,7 @@ def quantize(report: Report, candidate: Candidate, variant: Mode, target: Path) 
         model = target.with_suffix(".float32")
         model.write_bytes(with_originals(candidate.model.read_bytes(), original, kept))
     try:
-        return convert.quantize(report, model, candidate.ranges, variant, target)
+        return conversion.quantize(report, model, candidate.ranges, variant, target)
     finally:
         if model != candidate.model:
             model.unlink()
