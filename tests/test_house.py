@@ -46,6 +46,7 @@ ROOMS = [
     "report",
     "advise",
     "pipeline",
+    "api",
     "listing",
     "starter",
     "trials",
@@ -59,7 +60,11 @@ ROOMS = [
 FILES = sorted(PACKAGE.rglob("*.py"))
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tf_keras", "keras"}
-LIGHT = {"tflq.cli": TENSORFLOW | {"pydantic", "numpy"}, "tflq.recipe": TENSORFLOW}
+LIGHT = {
+    "tflq": TENSORFLOW | {"pydantic", "numpy"},
+    "tflq.cli": TENSORFLOW | {"pydantic", "numpy"},
+    "tflq.recipe": TENSORFLOW,
+}
 
 every_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 
