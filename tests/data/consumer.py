@@ -10,7 +10,7 @@ import tflq
 
 def show(event: tflq.Event) -> None:
     if isinstance(event, tflq.Progress):
-        sys.stdout.write(f"{event.stage}: {event.done / event.total:.0%} {event.note}\n")
+        sys.stdout.write(f"{event.stage}: {event.done} of {event.total or '?'} {event.note}\n")
     elif isinstance(event, tflq.Finished):
         sys.stdout.write(f"{event.stage}: {event.seconds:.1f} s\n")
 
