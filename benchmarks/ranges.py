@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from tflq import calibrate, convert, flatbuffer, sources
+from tflq import calibrate, conversion, flatbuffer, sources
 from tflq.calibrate import Calibration, CalibrationSamples
 from tflq.errors import TflqError
 from tflq.inputs import Input
@@ -58,7 +58,7 @@ def compare(report: Report, model: Path, data: str, folder: Path) -> str:
     inputs = {name: Input(shape=shape) for name, shape in shapes.items()}
     source = sources.prepare(report, SavedModel(saved_model=model), inputs, folder / "source")
     float32 = folder / "float32.tflite"
-    convert.convert(report, source, Float32(), float32)
+    conversion.convert(report, source, Float32(), float32)
     graph = flatbuffer.load(float32)
     if why := calibrate.obstacle(graph):
         return f"not observed: {why} | | | "

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tflq import convert, flatbuffer, sources, verify
+from tflq import conversion, flatbuffer, sources, verify
 from tflq.errors import TflqError
 from tflq.flatbuffer import Weights
 from tflq.modes import Float32, Mode, QatInt8Only
@@ -62,5 +62,5 @@ def _learn(report: Report, path: Path, folder: Path) -> Lesson:
 def _made(report: Report, source: Prepared, saved: Path, variant: Mode) -> Made:
     prepared = sources.prepare(report, SavedModel(saved_model=saved), {}, saved.with_name(f"{saved.name}-prepared"))
     file = saved.with_suffix(".tflite")
-    convert.convert(report, prepared, variant, file)
+    conversion.convert(report, prepared, variant, file)
     return Made(verify.verify(report, file, variant, source), tuple(flatbuffer.weights(flatbuffer.load(file))))

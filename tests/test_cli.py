@@ -35,6 +35,7 @@ COMMANDS = [
     "inspect",
     "schema",
     "cache",
+    "completion",
 ]
 
 MODES = "float32, dynamic, float16, int8, int8_only, int16x8, int16x8_only, qat_int8, qat_int8_only"

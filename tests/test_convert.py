@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from running import Ran, Recipes
 
-from tflq.convert import explained
+from tflq.conversion import explained
 
 SAID = {
     "loop over a list": (

@@ -85,6 +85,15 @@ def test_the_digits_example_is_as_good_in_every_mode(digits: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_example_of_the_python_api(digits: Path) -> None:
+    said = python(digits, "-m", "examples.api").splitlines()
+    assert "convert int8: done" in said
+    assert [line.split()[:2] for line in said[-4:-1]] == [["float32", "ok"], ["dynamic", "ok"], ["int8", "ok"]]
+    assert said[-1].startswith("ship int8, from ")
+    assert (digits / "examples/digits/build/api/digits-int8.tflite").is_file()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["net.keras", "net.h5"])
 def test_training_wins_back_what_int8_loses(spread: Path, model: str) -> None:
     """From a Keras 3 archive, whose layers are rebuilt, and from the file of Keras 2."""

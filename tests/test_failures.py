@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from running import CALIBRATED, Ran, Recipes, run_recipe
 
-from tflq import convert, refine
+from tflq import conversion, refine
 from tflq.errors import ConversionError, DatasetError, RecipeError, SourceError, TflqError
 from tflq.result import Variant
 
@@ -215,7 +215,7 @@ class TestCrashes:
             str(ran.variant("int8").error),
         )
 
-    @pytest.mark.parametrize(("dying", "is_known"), [((refine, "quantize"), False), ((convert, "calibrate"), True)])
+    @pytest.mark.parametrize(("dying", "is_known"), [((refine, "quantize"), False), ((conversion, "calibrate"), True)])
     def test_cause_is_named_where_tensorflow_calibrates(
         self, recipes: Recipes, monkeypatch: pytest.MonkeyPatch, dying: tuple[ModuleType, str], is_known: bool
     ) -> None:
@@ -227,7 +227,7 @@ class TestCrashes:
     def test_no_cause_is_guessed_where_nothing_calibrates(
         self, recipes: Recipes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(convert, "convert", dies)
+        monkeypatch.setattr(conversion, "convert", dies)
         with pytest.raises(ConversionError, match="the worker process was killed") as caught:
             recipes.run("branches", ["float32"])
         assert BY_HAND not in str(caught.value)

@@ -32,7 +32,7 @@ LAYERS = [
     "contract",
     "selection",
     "modes",
-    "convert",
+    "conversion",
     "metrics",
     "evaluate",
     "refine",
@@ -46,6 +46,7 @@ LAYERS = [
     "report",
     "advise",
     "pipeline",
+    "api",
     "float_graph",
     "starter",
     "trials",
@@ -61,7 +62,11 @@ OUTSIDE = {"__init__", "__main__"}
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 45
 TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tf_keras", "keras"}
-LIGHT = {"tflq.cli": TENSORFLOW | {"pydantic", "numpy"}, "tflq.recipe": TENSORFLOW}
+LIGHT = {
+    "tflq": TENSORFLOW | {"pydantic", "numpy"},
+    "tflq.cli": TENSORFLOW | {"pydantic", "numpy"},
+    "tflq.recipe": TENSORFLOW,
+}
 """Modules, and what importing one of them must not import."""
 FILES = sorted(PACKAGE.rglob("*.py"))
 Function = ast.FunctionDef | ast.AsyncFunctionDef

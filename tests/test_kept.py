@@ -167,7 +167,7 @@ def test_source_with_ranges_of_its_own_is_refused_in_words(recipes: Recipes) -> 
 
 
 def test_op_is_known_by_its_number_where_two_have_one_name(ran: Ran, tmp_path: Path) -> None:
-    from tflq import convert
+    from tflq import conversion
     from tflq.calibrate import Range, activations
     from tflq.errors import SourceError
     from tflq.flatbuffer import edit
@@ -181,7 +181,7 @@ def test_op_is_known_by_its_number_where_two_have_one_name(ran: Ran, tmp_path: P
     ranges = tuple(Range(0, i, "", -4.0, 4.0, -4.0, 4.0) for i in activations(load(tmp_path / "same.tflite")))
     arguments = (tmp_path / "same.tflite", ranges, Int8(keep_float=("#6",)), tmp_path / "made.tflite")
     with Workers(tmp_path / "log", None, lambda _: None) as workers:
-        (place,) = workers.run(Task("t", convert.quantize, arguments, SourceError)).value
+        (place,) = workers.run(Task("t", conversion.quantize, arguments, SourceError)).value
     operators = main(load(tmp_path / "made.tflite"))
     convolutions = [op.index for op in operators if op.type == "CONV_2D"]
     assert place == convolutions[3]

@@ -11,7 +11,7 @@ import pytest
 from observing import gathered_from, observed, preserved
 from running import Recipes
 
-from tflq import convert
+from tflq import conversion
 from tflq.calibrate import ActivationStatistics, CalibrationData, Range, RangeMethod
 from tflq.errors import ConversionError, SourceError
 from tflq.flatbuffer import edit, load
@@ -40,11 +40,11 @@ class Bench:
     def __init__(self, workers: Workers, model: Path, rows: Path, folder: Path) -> None:
         self.workers, self.folder = workers, folder
         self.source: Prepared = self._run(prepare, SavedModel(saved_model=model), {}, folder / "source")
-        self.float32 = self.made(convert.convert, Float32())
+        self.float32 = self.made(conversion.convert, Float32())
         self.calibration_samples = gathered_from(self.float32, rows, folder / "samples")
         self.base = folder / "base.tflite"
         self.theirs: tuple[Range, ...] = self._run(
-            convert.calibrate, self.float32, self.calibration_samples.samples, self.base
+            conversion.calibrate, self.float32, self.calibration_samples.samples, self.base
         )
 
     def _run(self, function: Any, *arguments: Any) -> Any:
@@ -57,7 +57,7 @@ class Bench:
 
     def quantized(self, ranges: tuple[Range, ...], variant: Mode, base: Path | None = None) -> Path:
         target = self.folder / f"{len(list(self.folder.iterdir()))}.tflite"
-        self._run(convert.quantize, base or self.base, ranges, variant, target)
+        self._run(conversion.quantize, base or self.base, ranges, variant, target)
         return target
 
 
@@ -89,7 +89,7 @@ def body(path: Path) -> bytes:
 @pytest.mark.parametrize("model", MODELS)
 def test_files_without_ranges_are_the_public_converter_s(benches: dict[str, Bench], model: str, variant: Mode) -> None:
     bench = benches[model]
-    ours, theirs = bench.made(convert.convert, variant), bench.made(convert.convert_publicly, variant)
+    ours, theirs = bench.made(conversion.convert, variant), bench.made(conversion.convert_publicly, variant)
     assert ours.read_bytes() == theirs.read_bytes()
 
 
@@ -107,7 +107,7 @@ def test_files_of_the_same_ranges_are_the_public_converter_s(
 ) -> None:
     bench = benches[model]
     ours = bench.quantized(bench.theirs, variant)
-    theirs = bench.made(convert.convert_publicly, variant, bench.calibration_samples.samples)
+    theirs = bench.made(conversion.convert_publicly, variant, bench.calibration_samples.samples)
     assert body(ours) == body(theirs)
 
 
@@ -176,14 +176,14 @@ def test_file_says_how_it_was_made(residual: Bench) -> None:
 
 
 def test_nothing_is_missing_of_this_tensorflow(residual: Bench) -> None:
-    assert residual._run(convert.missing) is None
+    assert residual._run(conversion.missing) is None
 
 
 def test_public_converter_takes_over_where_something_is_missing(
     recipes: Recipes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where TensorFlow has renamed what is private."""
-    monkeypatch.setattr(convert, "missing", nothing_there)
+    monkeypatch.setattr(conversion, "missing", nothing_there)
     ran = recipes.run("tiny_conv", ["float32", "int8", "int16x8"])
     assert ran.codes == {"float32": 0, "int8": 0, "int16x8": 0}
     assert any(said.endswith("each with a calibration of its own: no such part") for said in ran.result.warnings)
@@ -195,7 +195,7 @@ def test_public_converter_takes_over_where_something_is_missing(
 def test_public_converter_knows_no_method_but_minmax(
     recipes: Recipes, data: Path, monkeypatch: pytest.MonkeyPatch, method: Any
 ) -> None:
-    monkeypatch.setattr(convert, "missing", nothing_there)
+    monkeypatch.setattr(conversion, "missing", nothing_there)
     calibration = {"dataset": {"npz": str(data / "vectors.npz")}, "ranges": method}
     ran = recipes.run("tiny_dense", ["dynamic", "int8"], calibration=calibration)
     assert ran.codes == {"dynamic": 0, "int8": 5}
@@ -213,5 +213,5 @@ def nothing_there(_: object) -> str:
 def test_errors_are_explained(residual: Bench) -> None:
     with pytest.raises(ConversionError, match="calibration never reached the tensor "):
         residual.workers.run(
-            Task("t", convert.quantize, (residual.base, (), Int16x8Only(), residual.folder / "x"), SourceError)
+            Task("t", conversion.quantize, (residual.base, (), Int16x8Only(), residual.folder / "x"), SourceError)
         )

@@ -1,31 +1,63 @@
-"""Turns a float TensorFlow model into the .tflite files that ship: asked, made, checked, measured.
+"""tflq converts a float TensorFlow model into .tflite files, checks each of them, and measures them.
 
-    from tflq import load, run
+    import tflq
 
-    result = run(load("recipe.yaml"))
+    if __name__ == "__main__":
+        result = tflq.convert("recipe.yaml")
 
-Work is done in child processes, so a script that calls `run` needs the usual `if __name__ == "__main__":`.
+docs/python-api.md describes what this package exports.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from tflq.pipeline import Settings, run
-    from tflq.recipe import load
+from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeError, SourceError, TflqError
 
-__all__ = ["Settings", "load", "run"]
+if TYPE_CHECKING:
+    from tflq.api import convert
+    from tflq.pipeline import Settings, run
+    from tflq.recipe import Recipe, load
+    from tflq.result import Gate, Result, Variant
+    from tflq.worker import Event, Finished, Listener, Progress, Said, Started
+
+__all__ = [
+    "ConversionError",
+    "DatasetError",
+    "EvaluationError",
+    "Event",
+    "Finished",
+    "Gate",
+    "Listener",
+    "Progress",
+    "Recipe",
+    "RecipeError",
+    "Result",
+    "Said",
+    "Settings",
+    "SourceError",
+    "Started",
+    "TflqError",
+    "Variant",
+    "convert",
+    "load",
+    "run",
+]
+
+_MODULES = {
+    "tflq.api": ("convert",),
+    "tflq.pipeline": ("Settings", "run"),
+    "tflq.recipe": ("Recipe", "load"),
+    "tflq.result": ("Gate", "Result", "Variant"),
+    "tflq.worker": ("Event", "Finished", "Listener", "Progress", "Said", "Started"),
+}
+"""The names that are imported on first use, since `import tflq` must not import NumPy or pydantic."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import on demand, since the command line answers `--help` without NumPy or pydantic."""
-    if name == "load":
-        from tflq.recipe import load
-
-        return load
-    if name in ("Settings", "run"):
-        from tflq import pipeline
-
-        return {"Settings": pipeline.Settings, "run": pipeline.run}[name]
+    """Import an exported name on its first use."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

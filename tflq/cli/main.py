@@ -11,6 +11,7 @@ from tflq.cli.batch import batch
 from tflq.cli.boundary import Outermost, heed_interrupts
 from tflq.cli.cache import show_cache
 from tflq.cli.check import check
+from tflq.cli.completion import completion
 from tflq.cli.convert import convert
 from tflq.cli.evaluate import evaluate
 from tflq.cli.init import init
@@ -53,5 +54,9 @@ def main() -> None:
     heed_interrupts()
 
 
-for command in (convert, batch, check, init, ops, sensitivity, search, advise, evaluate, inspect, schema, show_cache):
+COMMANDS = (
+    *(convert, batch, check, init, ops, sensitivity, search, advise, evaluate),
+    *(inspect, schema, show_cache, completion),
+)
+for command in COMMANDS:
     main.add_command(command)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter
 
-from tflq import convert
+from tflq import conversion
 from tflq.calibrate import Range, Samples
 from tflq.flatbuffer import read
 from tflq.interpreter import Runner
@@ -89,7 +89,7 @@ def scale_ranges(ranges: Sequence[Range], factor: float) -> tuple[Range, ...]:
 
 
 def quantize(report: Report, quantizer_input: QuantizerInput, variant: Mode, target: Path) -> tuple[int, ...]:
-    """Make the variant's file as `convert.quantize` does; ops that stay in float are as they were."""
+    """Make the variant's file as `conversion.quantize` does; ops that stay in float are as they were."""
     model = quantizer_input.model
     if variant.keep_float and model != quantizer_input.original:
         original = quantizer_input.original.read_bytes()
@@ -97,7 +97,7 @@ def quantize(report: Report, quantizer_input: QuantizerInput, variant: Mode, tar
         model = target.with_suffix(".float32")
         model.write_bytes(restore_weights(quantizer_input.model.read_bytes(), original, kept))
     try:
-        return convert.quantize(report, model, quantizer_input.ranges, variant, target)
+        return conversion.quantize(report, model, quantizer_input.ranges, variant, target)
     finally:
         if model != quantizer_input.model:
             model.unlink()

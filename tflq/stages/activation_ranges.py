@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from tflq import convert
+from tflq import conversion
 from tflq.calibrate import (
     ActivationStatistics,
     Calibration,
@@ -133,7 +133,7 @@ class Calibrator:
         )
         target = self.folder / "calibrated.tflite"
         arguments = (float32, samples, target)
-        task = Task("calibrate with TensorFlow", convert.calibrate, arguments, ConversionError, remedy=CRASH_REMEDY)
+        task = Task("calibrate with TensorFlow", conversion.calibrate, arguments, ConversionError, remedy=CRASH_REMEDY)
         found = self.workers.run(task).value
         refuse_infinite_ranges(found)
         return CalibrationData(target, found, reason)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tflq import convert as converter
-from tflq import refine
+from tflq import conversion, refine
 from tflq.errors import ConversionError, TflqError
 from tflq.refine import RefinementRequest
 from tflq.stages.activation_ranges import CRASH_REMEDY
@@ -66,7 +65,7 @@ def conversion_task(
         arguments = (calibration.quantizer_input(build.variant), build.variant, path)
         return Task(stage, refine.quantize, arguments, ConversionError)
     public = (source.prepared, build.variant, path, calibration.calibration_samples.samples)
-    return Task(stage, converter.convert_publicly, public, ConversionError, remedy=CRASH_REMEDY)
+    return Task(stage, conversion.convert_publicly, public, ConversionError, remedy=CRASH_REMEDY)
 
 
 def _with_refinement(build: VariantBuild, calibration: CalibrationResult) -> VariantBuild:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tflq import calibrate, convert, evaluate, flatbuffer, sources, verify
+from tflq import calibrate, conversion, evaluate, flatbuffer, sources, verify
 from tflq.calibrate import CalibrationData, CalibrationSamples
 from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeError, SourceError, TflqError
 from tflq.refine import RefinementRequest
@@ -30,7 +30,7 @@ def prepare_source(context: RunContext) -> ConvertibleSource:
     Raises SourceError.
     """
     recipe, folder = context.recipe, context.source_folder
-    look: Task[Any] = Task("look at the converter", convert.missing, (), ConversionError)
+    look: Task[Any] = Task("look at the converter", conversion.missing, (), ConversionError)
     read: Task[Any] = Task("read the source", sources.prepare, (recipe.model, recipe.inputs, folder), SourceError)
     cached = context.cache.load_float_model(folder)
     looked, *done = context.workers.run_all([look] if cached else [look, read], context.jobs)
@@ -76,7 +76,7 @@ def conversion_from_source(
     context: RunContext, source: ConvertibleSource, build: VariantBuild, target: Path | None = None
 ) -> Task[Any]:
     """The task that converts the source itself, without ranges of ours; `target` is by default the variant's path."""
-    function = convert.convert_publicly if source.missing_api else convert.convert
+    function = conversion.convert_publicly if source.missing_api else conversion.convert
     arguments = (source.prepared, build.variant, target or context.path(build))
     return Task(conversion_stage(build.name), function, arguments, ConversionError)
 

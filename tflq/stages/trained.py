@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tflq import convert
+from tflq import conversion
 from tflq.errors import ConversionError, TflqError
 from tflq.modes import LEARNED
 from tflq.sources import Prepared
@@ -55,7 +55,7 @@ def _quantized(context: RunContext, builds: Sequence[VariantBuild], model: Prepa
 
     def task(build: VariantBuild) -> Task[None]:
         return Task(
-            f"convert {build.name}", convert.convert, (model, build.variant, context.path(build)), ConversionError
+            f"convert {build.name}", conversion.convert, (model, build.variant, context.path(build)), ConversionError
         )
 
     made = run_for_each(context.workers, builds, task, context.jobs)

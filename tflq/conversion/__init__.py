@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tflq.convert.explained import explained
-from tflq.convert.private import calibrate, convert, missing, quantize
-from tflq.convert.public import convert_publicly
+from tflq.conversion.explained import explained
+from tflq.conversion.private import calibrate, convert, missing, quantize
+from tflq.conversion.public import convert_publicly
 
 __all__ = ["calibrate", "convert", "convert_publicly", "explained", "missing", "quantize"]

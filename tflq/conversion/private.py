@@ -14,9 +14,9 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tflq.calibrate import Range, Samples
-from tflq.convert import ends, kept
-from tflq.convert.explained import explaining
-from tflq.convert.public import feed, set_up
+from tflq.conversion import ends, kept
+from tflq.conversion.explained import explaining
+from tflq.conversion.public import feed, set_up
 from tflq.errors import ConversionError
 from tflq.flatbuffer import Graph, edit, read
 from tflq.modes import Float32, Int8, Int16x8, Mode

@@ -14,7 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tflq.calibrate import CONTROL_FLOW
-from tflq.convert.ends import End, Side, put_back, take
+from tflq.conversion.ends import End, Side, put_back, take
 from tflq.errors import ConversionError
 from tflq.flatbuffer import edit
 
