@@ -1,16 +1,14 @@
-"""Write the generated parts of the documentation; with --check, only say which of them are stale.
+"""Write the generated parts of the documentation; with --check, only name the stale files.
 
-docs/recipe.md            every key of a recipe, from the models that read it
-docs/zoo.md, keys         every key of a zoo
-docs/zoo.md, help         what `tflq batch --help` prints
-docs/search.md, help      what `tflq search --help` prints
-docs/sensitivity.md, help the same of `tflq sensitivity --help`
-docs/explanation.md       the numbers by which tflq decides
-README.md, help           what `tflq --help` prints
-README.md, modes          the modes and what each promises
-README.md, accuracy       what benchmarks/accuracy.md comes to
-README.md, speed          what benchmarks/results.md comes to
-README.md, results         with --results: the tables of reports, which `make demo demo-qat` left on disk
+docs/recipe.md              every key of a recipe, from the models that read it
+docs/zoo.md                 the keys of a zoo, and what `tflq batch --help` prints
+docs/search.md              what `tflq search --help` prints
+docs/explanation.md         the numbers by which tflq decides
+docs/sensitivity.md         what `tflq sensitivity --help` prints
+README.md                   the modes, and what `tflq --help` prints
+benchmarks/README.md        the summaries of benchmarks/accuracy.md and benchmarks/results.md
+README.md, results          with --results: the table of the report that `make demo` left on disk
+docs/howto/training.md      with --results: the table of the report that `make demo-qat` left on disk
 """
 
 from __future__ import annotations
@@ -19,48 +17,27 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import reference
+from reference import calibration_of, cell, section, table
 from thresholds import numbers
 
 from tflq.batch.schema import json_schema as zoo_schema
-from tflq.modes import MODES
-from tflq.recipe import json_schema
+from tflq.modes import LEARNED, MODES
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
 ACCURACY, SPEED = ROOT / "benchmarks/accuracy.md", ROOT / "benchmarks/results.md"
-ZOO = ROOT / "docs/zoo.md"
-SEARCH = ROOT / "docs/search.md"
-SENSITIVITY = ROOT / "docs/sensitivity.md"
-EXPLANATION = ROOT / "docs/explanation.md"
-REPORTS = {
-    "results": ROOT / "examples/digits/build/tflite/report.md",
-    "training": ROOT / "examples/qat/build/tflite/report.md",
-}
-Schema = dict[str, Any]
 
 
 def main(arguments: list[str]) -> int:
-    readme = block(block(README.read_text(), "help", help_text()), "modes", modes())
-    readme = block(readme, "accuracy", accuracy())
-    readme = block(readme, "speed", speed())
+    wanted = {ROOT / page: _filled(ROOT / page, blocks) for page, blocks in BLOCKS.items()}
     if "--results" in arguments:
-        for name, report in REPORTS.items():
-            readme = block(readme, name, results(report))
-    zoo = block(block(ZOO.read_text(), "keys", zoo_keys()), "help", help_text("batch"))
-    search = block(SEARCH.read_text(), "help", help_text("search"))
-    sensitivity = block(SENSITIVITY.read_text(), "help", help_text("sensitivity"))
-    wanted = {
-        ROOT / "docs/recipe.md": reference(),
-        README: readme,
-        ZOO: zoo,
-        SEARCH: search,
-        SENSITIVITY: sensitivity,
-        EXPLANATION: block(EXPLANATION.read_text(), "numbers", numbers()),
-    }
+        for page, (name, report) in REPORTS.items():
+            text = wanted.get(ROOT / page) or (ROOT / page).read_text()
+            wanted[ROOT / page] = block(text, name, results(ROOT / report))
+    wanted[ROOT / "docs/recipe.md"] = reference.page()
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if "--check" in arguments:
         for path in stale:
@@ -71,11 +48,20 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _filled(page: Path, blocks: dict[str, Callable[[], str]]) -> str:
+    text = page.read_text()
+    for name, content in blocks.items():
+        text = block(text, name, content())
+    return text
+
+
 def block(text: str, name: str, content: str) -> str:
-    """The text, with what stands between its markers of that name replaced."""
+    """Return the text with new content between the markers of that name."""
     start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
     before, _, rest = text.partition(start)
-    _, _, after = rest.partition(end)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"the markers of the block {name} are missing")
     return f"{before}{start}{content.rstrip()}\n{end}{after}"
 
 
@@ -87,23 +73,21 @@ def help_text(*command_name: str) -> str:
 
 
 def modes() -> str:
-    rows = [
-        f"| `{kind.model_fields['mode'].default}` | {_cell(kind.__doc__ or '')} | {_data(kind)} |" for kind in MODES
-    ]
-    return "\n".join(["| mode | what it is | calibration data |", "| --- | --- | --- |", *rows])
+    rows = [(f"`{kind.model_fields['mode'].default}`", cell(kind.__doc__ or ""), _data(kind)) for kind in MODES]
+    return table(("mode", "files", "calibration data"), rows)
 
 
 def _data(kind: type) -> str:
-    if kind.needs_ranges:  # type: ignore[attr-defined]
-        return "needed"
-    return "none" if "bias_correction" in kind.ignored else "of use, not needed"  # type: ignore[attr-defined]
+    if kind.model_fields["mode"].default in LEARNED:  # type: ignore[attr-defined]
+        return "none, but training data"
+    return {"–": "none"}.get(calibration_of(kind), calibration_of(kind))
 
 
 def results(report: Path) -> str:
-    table = re.search(r"^\|.*?(?=\n\n)", report.read_text(), re.MULTILINE | re.DOTALL)
-    if table is None:
+    found = re.search(r"^\|.*?(?=\n\n)", report.read_text(), re.MULTILINE | re.DOTALL)
+    if found is None:
         raise SystemExit(f"{report} has no table: run make demo demo-qat")
-    return table.group()
+    return found.group()
 
 
 def accuracy() -> str:
@@ -119,81 +103,29 @@ def speed() -> str:
 
 def _listed(lines: list[str], page: Path) -> str:
     if not lines:
-        raise SystemExit(f"{page} has no summary: print it anew")
+        raise SystemExit(f"{page} has no summary: run its benchmark again")
     return "\n".join(f"- {line}" for line in lines)
 
 
 def zoo_keys() -> str:
-    """Of a zoo's own; those of recipes are on another page."""
-    keys = "\n\n".join(_section(json.loads(zoo_schema())))
-    return re.sub(r"\[(Defaults|Entry)\]\(#\w+\)", "[keys of a recipe](recipe.md#recipe)", keys)
+    """The keys of a zoo. Those of recipes are on another page."""
+    schema = json.loads(zoo_schema())
+    return "\n\n".join(section(schema, schema))
 
 
-def reference() -> str:
-    schema = json.loads(json_schema())
-    parts = [
-        "# The recipe, key by key",
-        "Made from the program's own models by `make docs`. Unknown keys, keys given twice and values of another type"
-        " are refused, with file, line and the nearest spelling. Paths are taken from the folder of the recipe.",
-        "## Recipe",
-        *_section(schema),
-    ]
-    for name, section in _in_order(schema):
-        parts += [f"## {name}", *_section(section)]
-    return "\n\n".join(parts) + "\n"
-
-
-def _in_order(schema: Schema) -> Iterator[tuple[str, Schema]]:
-    """The parts of the schema, in the order in which a reader meets them."""
-    waiting, seen = _references(schema["properties"]), set()
-    while waiting:
-        name = waiting.pop(0)
-        if name not in seen:
-            seen.add(name)
-            yield name, schema["$defs"][name]
-            waiting = _references(schema["$defs"][name]) + waiting
-
-
-def _references(part: Any) -> list[str]:
-    return re.findall(r"#/\$defs/(\w+)", json.dumps(part))
-
-
-def _section(section: Schema) -> Iterator[str]:
-    if "description" in section:
-        yield section["description"]
-    required = [*section.get("required", []), *section.get("anyOf", [{}])[0].get("required", [])]
-    rows = [_row(key, field, required) for key, field in section["properties"].items()]
-    yield "\n".join(["| key | type | default | meaning |", "| --- | --- | --- | --- |", *rows])
-
-
-def _row(key: str, field: Schema, required: list[str]) -> str:
-    default = f"`{json.dumps(field.get('default'))}`"
-    default = "" if default == "`null`" or "$ref" in field or default.startswith("`{") else default
-    default = "**required**" if key in required else default
-    return f"| `{key}` | {_cell(_type(field))} | {_cell(default)} | {_cell(field.get('description', ''))} |"
-
-
-def _type(field: Schema) -> str:
-    if "$ref" in field:
-        name = _references(field)[0]
-        return f"[{name}](#{name.lower()})"
-    for choice in ("anyOf", "oneOf"):
-        if choice in field:
-            return " or ".join(dict.fromkeys(_type(one) for one in field[choice] if one.get("type") != "null"))
-    if "enum" in field or "const" in field:
-        values = field.get("enum", [field.get("const")])
-        return ", ".join(f"`{value if isinstance(value, str) else json.dumps(value)}`" for value in values)
-    if field.get("type") == "array":
-        return f"list of {_type(field['items'])}" if "items" in field else f"list of {len(field['prefixItems'])}"
-    if field.get("type") == "object":
-        return f"mapping to {_type(field['additionalProperties'])}"
-    words = {"string": "text", "integer": "whole number", "boolean": "true or false"}
-    return "path" if field.get("format") == "path" else words.get(field.get("type", ""), field.get("type", ""))
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
-
+BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
+    "docs/explanation.md": {"numbers": numbers},
+    "README.md": {"modes": modes, "help": help_text},
+    "docs/zoo.md": {"keys": zoo_keys, "help": lambda: help_text("batch")},
+    "docs/search.md": {"help": lambda: help_text("search")},
+    "docs/sensitivity.md": {"help": lambda: help_text("sensitivity")},
+    "benchmarks/README.md": {"accuracy": accuracy, "speed": speed},
+}
+"""Page → the names of its generated blocks, and the function that makes each."""
+REPORTS = {
+    "README.md": ("results", "examples/digits/build/tflite/report.md"),
+    "docs/howto/training.md": ("training", "examples/qat/build/tflite/report.md"),
+}
 
 if __name__ == "__main__":
     raise SystemExit(main(sys.argv[1:]))

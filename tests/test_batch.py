@@ -138,7 +138,7 @@ def test_a_hundred_up_to_date_are_read_once_without_tensorflow(folder: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["zoo.yaml", "--only", "none"], "error: --only none: no model's name matches this (did you mean 'one'?)"),
+        (["zoo.yaml", "--only", "none"], "error: --only none: no model has such a name (did you mean 'one'?)"),
         (["nowhere.yaml"], "error: nowhere.yaml: there is no such file or folder"),
         (["zoo.yaml", "--tolerance", "size=0.1"], "error: --tolerance says how much worse than --baseline"),
         (["zoo.yaml", "--memory", "lots"], "'lots' is not a size, such as 500MB or 4GB"),

@@ -62,7 +62,7 @@ BAD = [
     f"error: bad.yaml:2: mode: 'int4' is not one of {MODES} (did you mean 'int8'?)",
     "error: bad.yaml:3: latncy: unknown key (did you mean 'latency'?)",
 ]
-RANDOM = "measured on random numbers, not on real data: these figures say nothing of real accuracy"
+RANDOM = "measured on random numbers, not on real data: the figures do not show real accuracy"
 LOST = "nowhere: there is no such folder"
 
 
@@ -157,7 +157,7 @@ def test_wrong_command_line(arguments: list[str], message: str, folder: Path) ->
             2,
             [],
             [
-                "error: --set variants.1=float61: variants.1: there is no mode 'float61' (did you mean 'float16'?);"
+                "error: --set variants.1=float61: variants.1: 'float61' is not a mode (did you mean 'float16'?);"
                 f" the modes are {MODES}"
             ],
         ),
@@ -171,7 +171,7 @@ def test_wrong_command_line(arguments: list[str], message: str, folder: Path) ->
             ["check", "good.yaml", "--set", "batch"],
             2,
             [],
-            ["error: --set batch: should read KEY=VALUE, such as calibration.samples=50"],
+            ["error: --set batch: should have the form KEY=VALUE, such as calibration.samples=50"],
         ),
         (
             ["check", "good.yaml", "other.yaml", "--set", "output=x"],
@@ -185,7 +185,10 @@ def test_wrong_command_line(arguments: list[str], message: str, folder: Path) ->
             ["convert", "good.yaml", "--only", "float61"],
             2,
             [],
-            ["error: --only float61: there is no such variant (did you mean 'float16'?); there are float32, float16"],
+            [
+                "error: --only float61: no variant has this name (did you mean 'float16'?);"
+                " the variants are float32, float16"
+            ],
         ),
         (
             ["convert", "good.yaml", "./good.yaml", "--output", "x"],

@@ -39,7 +39,7 @@ SAID = {
     ),
     "TensorFlow ops to calibrate": (
         "Select TensorFlow op(s), included in the given model, is(are) not supported by this interpreter. Make sure you"
-        " apply/link the Flex delegate before inference.",
+        " apply/link the Flex runtime before inference.",
         "calibration would have to run TensorFlow ops (select_tf_ops), and Python has no Flex runtime to do it with;"
         " take dynamic or float16, which need no calibration",
     ),

@@ -64,29 +64,32 @@ KINDS = "tfds, npz, images, tfrecord, python, random"
 @pytest.mark.parametrize(
     ("text", "faults"),
     [
-        ("mnist", [f"1: dataset: a dataset is a mapping with one of the keys {KINDS}"]),
-        ("{}", [f"1: dataset: which kind of dataset? Give one of the keys {KINDS}"]),
-        ("{npx: a}", [f"1: dataset: which kind of dataset? Give one of the keys {KINDS} (did you mean 'npz'?)"]),
-        ("{npz: a, images: b}", ["1: dataset: a dataset is of one kind, but both npz and images are given"]),
+        ("mnist", [f"1: dataset: should be a mapping with one of the keys {KINDS}"]),
+        ("{}", [f"1: dataset: the kind of dataset is missing: give one of the keys {KINDS}"]),
+        (
+            "{npx: a}",
+            [f"1: dataset: the kind of dataset is missing: give one of the keys {KINDS} (did you mean 'npz'?)"],
+        ),
+        ("{npz: a, images: b}", ["1: dataset: npz and images are both given: keep the key of one kind of dataset"]),
         ("{tfds: mnist}", ["1: dataset.split: this key is missing"]),
         (
             "{tfds: mnist, splitt: train}",
             ["1: dataset.split: this key is missing", "1: dataset.splitt: unknown key (did you mean 'split'?)"],
         ),
-        ("{images: a, labels: 5}", ["1: dataset.labels: 5 should be folders, none, or the path of a CSV file"]),
-        ("{images: a, labels: ''}", ["1: dataset.labels: '' should be folders, none, or the path of a CSV file"]),
+        ("{images: a, labels: 5}", ["1: dataset.labels: should be folders, none, or the path of a CSV file, not 5"]),
+        ("{images: a, labels: ''}", ["1: dataset.labels: should be folders, none, or the path of a CSV file, not ''"]),
         ("{random: {sed: 1}}", ["1: dataset.random.sed: unknown key (did you mean 'seed'?)"]),
         ("{random: {seed: -1}}", ["1: dataset.random.seed: should be at least 0, not -1"]),
         (
             "{python: mypackage.data}",
-            ["1: dataset.python: 'mypackage.data' should read module:function, such as mypackage.data:rows"],
+            ["1: dataset.python: 'mypackage.data' should have the form module:function, such as mypackage.data:rows"],
         ),
         ("{tfrecord: a}", ["1: dataset.features: this key is missing"]),
         ("{tfrecord: a, features: {}}", ["1: dataset.features: name at least one feature, such as image: image"]),
         (
             "\n  tfrecord: a\n  features:\n    image: {dtype: image, shape: [3]}\n    x: float\n    y: {shape: [0]}",
             [
-                "4: dataset.features.image: the shape of an image is told by the picture itself: leave shape out",
+                "4: dataset.features.image: an encoded image contains its shape: remove shape",
                 "5: dataset.features.x: 'float' is not one of image, int64, float32, string, bytes"
                 " (did you mean 'float32'?)",
                 "6: dataset.features.y.dtype: this key is missing",
@@ -140,7 +143,7 @@ def test_select_all_of_the_uncounted_has_no_end(tmp_path: Path) -> None:
 
 def test_select_all_of_random_is_refused() -> None:
     with pytest.raises(
-        DatasetError, match=r"^random numbers of seed 3: have no end, so samples must be a number, not all"
+        DatasetError, match=r"^random numbers of seed 3: have no end: give samples as a number, not as all"
     ):
         select(Random(random=Seed(seed=3)), "all", 0)
 
@@ -149,7 +152,7 @@ def test_select_of_nothing(tmp_path: Path) -> None:
     np.savez(tmp_path / "empty.npz", x=np.zeros((0, 3)))
     with pytest.raises(DatasetError) as error:
         select(Npz(npz=tmp_path / "empty.npz"), 1, 0)
-    assert str(error.value) == f"{tmp_path}/empty.npz: holds no rows"
+    assert str(error.value) == f"{tmp_path}/empty.npz: has no rows"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +223,7 @@ def test_random_needs_known_shapes(shape: tuple[int | None, ...] | None) -> None
     with pytest.raises(DatasetError) as error:
         list(Random(random=Seed()).rows([0], [TensorSpec("x", "float32", shape)]))
     assert str(error.value) == (
-        "random numbers need the shape of input 'x', which the model leaves open: say inputs.x.shape"
+        "random numbers need the shape of input 'x', which the model leaves open: give inputs.x.shape"
     )
 
 

@@ -73,10 +73,10 @@ def test_decode_of_cmyk_and_of_a_turned_photograph() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "is not a picture of a known kind"),
-        (b"GIF 89", "is not a picture of a known kind"),
-        (encoded(Image.fromarray(PIXELS), "JPEG")[:-30], "is a broken picture: image file is truncated"),
-        (encoded(Image.fromarray(PIXELS))[:60], "is a broken picture: "),
+        (b"", "is not an image in a known format"),
+        (b"GIF 89", "is not an image in a known format"),
+        (encoded(Image.fromarray(PIXELS), "JPEG")[:-30], "is a broken image: image file is truncated"),
+        (encoded(Image.fromarray(PIXELS))[:60], "is a broken image: "),
     ],
 )
 def test_broken_picture_is_named(tmp_path: Path, data: bytes, message: str) -> None:
@@ -108,8 +108,8 @@ def test_picture_without_a_folder_has_no_label(photos: Path) -> None:
     with pytest.raises(DatasetError) as error:
         Images(images=photos, labels="folders").count()
     assert str(error.value) == (
-        f"{photos}/stray.png: has no label: with labels: folders each picture lies in the folder of its class;"
-        " move it, or say labels: none"
+        f"{photos}/stray.png: has no label, because it is not in a sub-folder: move it into the folder of its class,"
+        " or use labels: none"
     )
 
 
@@ -126,17 +126,17 @@ def test_labels_of_a_table(photos: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "{table}:1: the header should name the columns file and label, such as: file,label"),
-        ("a.png,1\n", "{table}:1: the header should name the columns file and label, such as: file,label"),
+        ("", "{table}:1: the header should be: file,label"),
+        ("a.png,1\n", "{table}:1: the header should be: file,label"),
         ("file,label\ncat/2.png,1\ncat/3.png,2\n", "{table}:3: there is no file {photos}/cat/3.png"),
         (
             "file,label\ncat/2.png,cat\n",
-            "{table}:2: the label 'cat' is not a number; give a class by its index, from 0",
+            "{table}:2: the label 'cat' is not a number: give the index of the class, from 0",
         ),
-        ("file,label\ncat/2.png\n", "{table}:2: the label '' is not a number; give a class by its index, from 0"),
+        ("file,label\ncat/2.png\n", "{table}:2: the label '' is not a number: give the index of the class, from 0"),
         (
             "file,label\ncat/2.png,nan\n",
-            "{table}:2: the label 'nan' is not a number; give a class by its index, from 0",
+            "{table}:2: the label 'nan' is not a number: give the index of the class, from 0",
         ),
         (
             b"file,label\n\xff,1\n",
@@ -158,5 +158,5 @@ def test_folders_and_tables_that_are_not_there(tmp_path: Path) -> None:
         Images(images=tmp_path / "absent").count()
     with pytest.raises(DatasetError, match=r"/absent\.csv: cannot be read: No such file or directory$"):
         Images(images=tmp_path, labels=tmp_path / "absent.csv").count()
-    with pytest.raises(DatasetError, match=r": holds no picture: no \.jpg, \.jpeg, \.png file$"):
+    with pytest.raises(DatasetError, match=r": has no image: there is no \.jpg, \.jpeg, \.png file$"):
         Images(images=tmp_path).count()

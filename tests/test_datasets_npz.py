@@ -57,11 +57,11 @@ def test_column_that_nobody_asks_for_is_not_read(tmp_path: Path) -> None:
         ({"a": np.zeros(3), "b": np.zeros((2, 3))}, "the columns differ in their number of rows: a has 3, b has 2"),
         (
             {"a": np.array([{}, {}], object)},
-            "column 'a' holds Python objects, which are not read since they may run code;"
-            " save an array of numbers, all rows of one shape",
+            "column 'a' holds Python objects, which are not read because they may run code:"
+            " save an array of numbers, with all rows of one shape",
         ),
-        ({"a": np.zeros(3), "rate": 0.1}, "column 'rate' is a single value, without rows; leave it out"),
-        ({}, "holds no arrays"),
+        ({"a": np.zeros(3), "rate": 0.1}, "column 'rate' is a single value without rows: remove it from the file"),
+        ({}, "has no arrays"),
     ],
 )
 def test_columns_that_are_no_rows(tmp_path: Path, columns: dict[str, np.ndarray], message: str) -> None:
@@ -78,7 +78,7 @@ def test_other_files(tmp_path: Path) -> None:
     np.savez(tmp_path / "whole.npz", x=np.zeros(100))
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:500])
     for name in ("array.npy", "archive.zip", "cut.npz"):
-        with pytest.raises(DatasetError, match=rf"/{name}: is not a whole \.npz file, as numpy\.savez writes it: "):
+        with pytest.raises(DatasetError, match=rf"/{name}: is not a complete \.npz file, as numpy\.savez writes it: "):
             Npz(npz=tmp_path / name).count()
     with pytest.raises(DatasetError, match=r"/absent\.npz: cannot be read: No such file or directory$"):
         Npz(npz=tmp_path / "absent.npz").count()

@@ -77,15 +77,15 @@ def test_code_finds_its_neighbours_and_leaves_the_path_alone(tmp_path: Path) -> 
         ),
         (
             "def rows():\n    yield 1, 2",
-            "{name}:rows: row 0 is a tuple; a row should be a dict: column name → array or number",
+            "{name}:rows: row 0 is a tuple; it should be a dict that maps column names to arrays or numbers",
         ),
         (
             "def rows():\n    return {'x': [1, 2]}",
-            "{name}:rows: returned a dict; it should yield rows, or return a sequence of them",
+            "{name}:rows: returned a dict; it should yield rows, or return a sequence of rows",
         ),
         (
             "def rows():\n    ...",
-            "{name}:rows: returned a NoneType; it should yield rows, or return a sequence of them",
+            "{name}:rows: returned a NoneType; it should yield rows, or return a sequence of rows",
         ),
         (
             "import json\ndef rows():\n    return [json.loads('?')]",
@@ -115,7 +115,8 @@ def test_module_that_is_another(tmp_path: Path, module: Path) -> None:
     with pytest.raises(DatasetError) as error:
         dataset(namesake).count()
     assert str(error.value) == (
-        f"{module.stem}:rows: Python has another module {module.stem!r} already, {module}, not {namesake}; rename yours"
+        f"{module.stem}:rows: Python already has another module {module.stem!r} ({module}) than {namesake}:"
+        " rename yours"
     )
 
 

@@ -162,7 +162,7 @@ def test_tfds_that_is_unknown(tmp_path: Path, no_network: None) -> None:
     with pytest.raises(DatasetError) as error:
         Tfds(tfds="tflq_photo", split="train", data_dir=tmp_path).count()
     assert str(error.value) == (
-        f"tfds tflq_photo: there is no such dataset, nor any in {tmp_path} (did you mean 'tflq_photos'?)"
+        f"tfds tflq_photo: there is no such dataset, neither in tfds nor in {tmp_path} (did you mean 'tflq_photos'?)"
     )
 
 
@@ -170,8 +170,8 @@ def test_tfds_that_cannot_be_prepared(tmp_path: Path, no_network: None) -> None:
     with pytest.raises(DatasetError) as error:
         Tfds(tfds="tflq_unreachable", split="train", data_dir=tmp_path).count()
     assert str(error.value) == (
-        f"tfds tflq_unreachable: is not prepared in {tmp_path}, and cannot be prepared now (prepare it where there is a"
-        f" network: tfds build tflq_unreachable --data_dir={tmp_path}, or correct data_dir):"
+        f"tfds tflq_unreachable: is not in {tmp_path}, and preparing it failed (with a network, run:"
+        f" tfds build tflq_unreachable --data_dir={tmp_path}; or correct data_dir):"
         " ConnectionError: no route to host"
     )
 
@@ -183,7 +183,7 @@ def test_tfds_is_prepared_where_it_is_not(tmp_path: Path) -> None:
 def test_tfds_names_the_record_of_a_broken_picture(prepared: Path) -> None:
     row, _ = photos(prepared, "broken").rows([0, 1])
     assert row["label"] in (0, 1)
-    with pytest.raises(DatasetError, match=r"(-broken\S*: record 0|broken: row 0): is not a picture of a known kind$"):
+    with pytest.raises(DatasetError, match=r"(-broken\S*: record 0|broken: row 0): is not an image in a known format$"):
         row["image"]
 
 
@@ -244,16 +244,16 @@ def test_tfrecord_rows(tmp_path: Path, suffix: str) -> None:
     [
         (
             {"lable": "int64"},
-            "has no feature 'lable' (did you mean 'label'?); it has label, name, photo, raw, vector",
+            "has no feature 'lable' (did you mean 'label'?); its features are label, name, photo, raw, vector",
         ),
         ({"label": "float32"}, "feature 'label' is in the int64_list, but float32 is read from the float_list"),
         ({"vector": "float32"}, "feature 'vector' holds 2 values; give its shape"),
         (
             {"vector": Feature(dtype="float32", shape=(3, 2))},
-            "feature 'vector' holds 2 values, but its shape [3, 2] asks for 6",
+            "feature 'vector' holds 2 values, but its shape [3, 2] needs 6",
         ),
-        ({"raw": "string"}, "feature 'raw' is not UTF-8 text; read it as bytes"),
-        ({"name": "image"}, "is not a picture of a known kind"),
+        ({"raw": "string"}, "feature 'raw' is not UTF-8 text: give it the dtype bytes"),
+        ({"name": "image"}, "is not an image in a known format"),
     ],
 )
 def test_tfrecord_feature_that_is_not_so(tmp_path: Path, features: dict[str, Any], message: str) -> None:
@@ -266,18 +266,22 @@ def test_tfrecord_feature_that_is_not_so(tmp_path: Path, features: dict[str, Any
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("cut", lambda whole: whole[:-3], "is cut short; copy or write it again"),
+        ("cut", lambda whole: whole[:-3], "is truncated: copy or write it again"),
         (
             "short",
             lambda whole: whole + b"123",
-            "is not a TFRecord file, is damaged, or is packed without .gz in its name",
+            "is not a TFRecord file, is damaged, or is compressed but its name does not end in .gz",
         ),
         (
             "text",
             lambda _: b"file,label\na.png,1\n",
-            "is not a TFRecord file, is damaged, or is packed without .gz in its name",
+            "is not a TFRecord file, is damaged, or is compressed but its name does not end in .gz",
         ),
-        ("packed", gzip.compress, "is not a TFRecord file, is damaged, or is packed without .gz in its name"),
+        (
+            "packed",
+            gzip.compress,
+            "is not a TFRecord file, is damaged, or is compressed but its name does not end in .gz",
+        ),
         ("cut.gz", lambda whole: gzip.compress(whole)[:-20], "cannot be read: Compressed file ended before the end-of"),
         ("plain.gz", lambda whole: whole, "cannot be read: Not a gzipped file"),
     ],

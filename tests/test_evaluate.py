@@ -158,8 +158,7 @@ class TestBatches:
         with pytest.raises(EvaluationError) as caught:
             split({"mean": np.zeros((1, 2))}, 4, four)
         assert str(caught.value) == (
-            "output 'mean' is [1, 2] for 4 samples, so nobody can tell which part belongs to which: leave"
-            " model.batch_size at 1"
+            "output 'mean' is [1, 2] for 4 samples, so it cannot be split into samples: set model.batch_size to 1"
         )
 
 
@@ -179,26 +178,28 @@ class TestProbe:
 
     def test_refuses_a_label_that_is_no_column(self, evaluation: Evaluation) -> None:
         with pytest.raises(
-            DatasetError, match=r"no column 'labels' \(did you mean 'label'\?\); there are image, label"
+            DatasetError, match=r"no column 'labels' \(did you mean 'label'\?\); the columns are image, label"
         ):
             probe(nothing, evaluation.model_copy(update={"label": "labels"}), {}, source(IMAGE))
 
     def test_refuses_an_output_that_the_model_has_not(self, evaluation: Evaluation) -> None:
         with pytest.raises(
-            RecipeError, match=r"there is no output 'score' \(did you mean 'scores'\?\); there are scores"
+            RecipeError, match=r"there is no output 'score' \(did you mean 'scores'\?\); the outputs are scores"
         ):
             probe(nothing, evaluation.model_copy(update={"output": "score"}), {}, source(IMAGE))
 
     def test_needs_the_output_where_there_are_several(self, evaluation: Evaluation) -> None:
         several = source(IMAGE, outputs=("boxes", "scores"))
-        with pytest.raises(RecipeError, match=r"evaluation\.output is needed: the model has the outputs boxes, scores"):
+        with pytest.raises(
+            RecipeError, match=r"evaluation\.output is missing: give one of the model's outputs boxes, scores"
+        ):
             probe(nothing, evaluation, {}, several)
         assert probe(nothing, evaluation.model_copy(update={"output": "scores"}), {}, several).total == ROWS
 
     def test_refuses_a_dataset_without_rows(self, tmp_path: Path) -> None:
         (tmp_path / "none.py").write_text("def rows():\n    return iter([])\n")
         given = {"dataset": {"python": "none:rows"}}
-        with pytest.raises(DatasetError, match="none:rows: yields no rows, so there is nothing to measure on"):
+        with pytest.raises(DatasetError, match="none:rows: yields no rows, so there is nothing to measure"):
             probe(nothing, Evaluation.model_validate(given, context={"folder": tmp_path}), {}, source(IMAGE))
 
 
@@ -214,7 +215,7 @@ class TestRowsThatCannotBeMeasured:
     def test_have_a_label_that_is_no_class(self, tmp_path: Path, all_modes: Ran) -> None:
         np.savez(tmp_path / "rows.npz", image=np.ones((2, 8, 8, 3), np.float32), label=[0, 4])
         whole = plan(evaluation_of(tmp_path / "rows.npz", label="label", metric="top1"), all_modes)
-        with pytest.raises(DatasetError, match=r"the label \[4\] is not a class index from 0 to 3"):
+        with pytest.raises(DatasetError, match=r"the label \[4\] is neither a class index from 0 to 3"):
             measure(nothing, whole, [0, 1])
 
 
@@ -230,5 +231,5 @@ def renamed(file: Path, target: Path, output: str) -> Path:
 
 def test_a_file_without_the_output_is_refused(evaluation: Evaluation, all_modes: Ran, tmp_path: Path) -> None:
     file = renamed(all_modes.file("int8"), tmp_path / "other.tflite", "logits")
-    with pytest.raises(EvaluationError, match="the file has no output 'scores'; it has logits"):
+    with pytest.raises(EvaluationError, match="the file has no output 'scores'; its outputs are logits"):
         measure(nothing, replace(plan(evaluation, all_modes), files={"other": file}), [0])

@@ -107,8 +107,8 @@ class TestFilesThatCannotRun:
         assert ran.result.exit_code == 7
         for mode in ("int16x8", "int16x8_only"):
             assert str(ran.variant(mode).error).startswith(
-                f"recipe-{mode}.tflite: LiteRT fails while it runs this file: LiteRT has no kernel for the"
-                " SQUARED_DIFFERENCE that the converter made; try another mode: "
+                f"recipe-{mode}.tflite: LiteRT failed while running this file: LiteRT has no kernel for this"
+                " SQUARED_DIFFERENCE op, so try another mode: "
             )
             assert ran.file(mode).is_file()
         assert ran.variant("int8_only").measured is not None
@@ -140,8 +140,8 @@ class TestFilesThatCannotRun:
         ran = recipes.run("with_cumprod", ["float32", "float16", "int8"], converter={"select_tf_ops": True})
         assert ran.codes == {"float32": 7, "float16": 7, "int8": 5}
         assert str(ran.variant("float16").error) == (
-            "recipe-float16.tflite: LiteRT cannot run this file: it holds TensorFlow ops (select_tf_ops), which need"
-            " the Flex runtime, and Python has none: measure it where it will run"
+            "recipe-float16.tflite: LiteRT cannot run this file: it has TensorFlow ops (select_tf_ops), which need"
+            " the Flex runtime, and LiteRT for Python has none: measure it on the device"
         )
         assert str(ran.variant("int8").error) == (
             "calibration would have to run TensorFlow ops (select_tf_ops), and Python has no Flex runtime to do it"
@@ -154,7 +154,7 @@ class TestFilesThatCannotRun:
     def test_without_a_kernel_for_a_custom_op(self, recipes: Recipes) -> None:
         ran = recipes.run("with_cumprod", ["float32", "int8"], converter={"allow_custom_ops": True})
         assert ran.codes == {"float32": 7, "int8": 5}
-        assert "it holds custom ops (allow_custom_ops), for which LiteRT has no kernel: " in str(
+        assert "it has custom ops (allow_custom_ops), for which LiteRT has no kernel: " in str(
             ran.variant("float32").error
         )
         assert "the custom op Cumprod" in str(ran.variant("int8").error)
@@ -291,8 +291,8 @@ def test_answers_of_no_fixed_size_cannot_be_compared(recipes: Recipes) -> None:
 @pytest.mark.parametrize(
     ("variant", "said"),
     [
-        ({"mode": "int8"}, "int8 takes its ranges from samples: give calibration with a dataset"),
-        ({"mode": "int16x8"}, "int16x8 takes its ranges from samples: give calibration with a dataset"),
+        ({"mode": "int8"}, "int8 needs calibration samples: add calibration with a dataset"),
+        ({"mode": "int16x8"}, "int16x8 needs calibration samples: add calibration with a dataset"),
     ],
 )
 def test_integers_without_samples_are_refused_before_anything_runs(
@@ -342,7 +342,7 @@ def spoiled(data: Path, tmp_path: Path, what: str) -> dict[str, str]:
 UNFIT = {
     "-inf": "{data}: row 5: input 'x' holds -inf: correct the data, its scale and offset, or leave that row out",
     "nan": "{data}: row 5: input 'x' holds nan: correct the data, its scale and offset, or leave that row out",
-    "empty": "{data}: holds no rows",
+    "empty": "{data}: has no rows",
     "zeros": "input 'x' never varies: it is 0 throughout all 24 calibration samples, which gives it no range; check its"
     " column, scale and offset",
     "shape": "input 'x' takes [16], but column 'x' gives [9]: name another column as inputs.x.column, or give the rows"
@@ -391,21 +391,21 @@ class TestDataThatDoesNotFit:
     def test_damaged(self, recipes: Recipes, data: Path, tmp_path: Path) -> None:
         (tmp_path / "data.npz").write_bytes((data / "vectors.npz").read_bytes()[:500])
         said = refusal(recipes, evaluation={"dataset": {"npz": str(tmp_path / "data.npz")}})
-        assert said.startswith(f"{tmp_path}/data.npz: is not a whole .npz file, as numpy.savez writes it: ")
+        assert said.startswith(f"{tmp_path}/data.npz: is not a complete .npz file, as numpy.savez writes it: ")
 
     def test_without_the_label(self, recipes: Recipes, data: Path) -> None:
         evaluation = {"dataset": {"npz": str(data / "vectors.npz")}, "label": "labels", "metric": "top1"}
         assert refusal(recipes, evaluation=evaluation) == (
-            "evaluation.label: there is no column 'labels' (did you mean 'label'?); there are x, label"
+            "evaluation.label: there is no column 'labels' (did you mean 'label'?); the columns are x, label"
         )
 
     def test_without_the_output(self, recipes: Recipes, data: Path) -> None:
         evaluation = {"dataset": {"npz": str(data / "images.npz")}, "label": "label", "metric": "top1"}
         assert refusal(recipes, "two_outputs", evaluation=evaluation) == (
-            "evaluation.output is needed: the model has the outputs alpha, zeta"
+            "evaluation.output is missing: give one of the model's outputs alpha, zeta"
         )
         assert refusal(recipes, "two_outputs", evaluation=evaluation | {"output": "zetta"}) == (
-            "evaluation.output: there is no output 'zetta' (did you mean 'zeta'?); there are alpha, zeta"
+            "evaluation.output: there is no output 'zetta' (did you mean 'zeta'?); the outputs are alpha, zeta"
         )
 
     def test_of_another_shape(self, recipes: Recipes, tmp_path: Path) -> None:
@@ -443,7 +443,7 @@ class TestDataThatFailsLate:
         evaluation = {"dataset": rows, "label": "label", "metric": "top1", "samples": "all"}
         ran = recipes.run("tiny_dense", ["float32", "int8"], evaluation=evaluation)
         assert ran.codes == {"float32": 4, "int8": 4}
-        assert str(ran.variant("int8").error).startswith("the label [9] is not a class index from 0 to 3")
+        assert str(ran.variant("int8").error).startswith("the label [9] is neither a class index from 0 to 3")
         assert ran.file("float32").is_file()
         assert ran.file("int8").is_file()
         assert ran.report["exit_code"] == 4

@@ -74,15 +74,15 @@ def test_size(given: Input, resizing: Resize | None) -> None:
         ),
         (
             "resize: {size: [2, 4], method: bicubic, antialias: false}",
-            "x.resize: bicubic without antialias is not offered: leave antialias out, or take bilinear",
+            "x.resize: bicubic needs antialias: remove antialias: false, or use bilinear",
         ),
         ("crop: center", "x: crop: center needs resize, the size to crop to"),
         ("{scale: 2, mean: 3}", "x: give scale and offset, or mean and std, not both"),
         ("{offset: 2, std: 3}", "x: give scale and offset, or mean and std, not both"),
-        ("{scale: [1, 2, 3], offset: [1, 2]}", "x: the lists of numbers for each channel are not of one length"),
+        ("{scale: [1, 2, 3], offset: [1, 2]}", "x: the lists of numbers per channel differ in length"),
         (
             "{channels: grayscale, mean: [1, 2, 3]}",
-            "x: channels: grayscale leaves one channel, so give one number, not one for each of several",
+            "x: channels: grayscale gives one channel: give one number, not a list of several",
         ),
         ("scale: 0", "x.scale: must not be 0"),
         ("std: [1, 0, 2]", "x.std: must not be 0"),
@@ -94,11 +94,11 @@ def test_size(given: Input, resizing: Resize | None) -> None:
         ("shape: [1, null, 3]", "x: shape: only the batch, which comes first, may be null"),
         (
             "{shape: [1, 16, 16, 3], resize: [16, 8]}",
-            "x: resize gives [16, 8], which is not what shape [1, 16, 16, 3] says",
+            "x: resize gives [16, 8], but shape is [1, 16, 16, 3]",
         ),
         (
             "{shape: [1, 16, 8, 3], resize: [16, 8], layout: nchw}",
-            "x: resize gives [16, 8], which is not what shape [1, 16, 8, 3] says",
+            "x: resize gives [16, 8], but shape is [1, 16, 8, 3]",
         ),
         (
             "{crop: center, scale: 1, std: 2}",

@@ -123,20 +123,20 @@ def test_a_file_has_one_signature(tmp_path: Path, count: int, has: str) -> None:
     path = tmp_path / "some.tflite"
     path.write_bytes(edit.packed(model))
     assert refusal(path, {"image": IMAGE}) == (
-        f"some.tflite: has {has}; it takes one to know inputs and outputs by name"
+        f"some.tflite: has {has}, but exactly one is needed to name inputs and outputs"
     )
 
 
 def test_an_input_of_another_name_is_refused() -> None:
     said = refusal(edit.DATA / "cnn_int8.tflite", {"picture": IMAGE})
-    assert said == "cnn_int8.tflite: takes an input 'image'; the model has picture"
+    assert said == "cnn_int8.tflite: has an input 'image', but the inputs of the model are picture"
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 16, 3), (2, 8, 8, 3), (8, 8, 3), (1, 8, 8, 3, 1)])
 def test_an_input_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     """LiteRT would make the file one of that shape, and might answer nonsense."""
     said = refusal(edit.DATA / "cnn_int8.tflite", {"image": np.zeros(shape, np.float32)})
-    assert said == (f"cnn_int8.tflite: input 'image' takes [1, 8, 8, 3], and the recipe makes {list(shape)} of it")
+    assert said == (f"cnn_int8.tflite: input 'image' takes [1, 8, 8, 3], but the recipe gives {list(shape)}")
 
 
 def test_calls_do_not_depend_on_each_other() -> None:

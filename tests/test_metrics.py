@@ -86,18 +86,18 @@ def test_mean_iou_of_one_probability_per_pixel() -> None:
 @pytest.mark.parametrize(
     ("name", "output", "label", "message"),
     [
-        ("top1", np.zeros((1, 3)), 3, r"the label \[3\] is not a class index from 0 to 2, nor one-hot"),
-        ("top1", np.zeros((1, 3)), -1, r"the label \[-1\] is not a class index from 0 to 2, nor one-hot"),
-        ("top1", np.zeros((1, 3)), 0.5, r"the label \[0.5\] is not a class index from 0 to 2, nor one-hot"),
-        ("top1", np.zeros((1, 3)), math.nan, r"the label \[nan\] is not a class index from 0 to 2, nor one-hot"),
-        ("top1", np.zeros((1, 3)), "cat", r"the label \['cat'\] should be a number, or several"),
-        ("mae", np.zeros((1, 1)), b"cat", r"the label \[b'cat'\] should be a number, or several"),
-        ("mae", np.zeros((1, 3)), [1, 2], r"the output has 3 elements \(1, 3\), the label 2"),
+        ("top1", np.zeros((1, 3)), 3, r"the label \[3\] is neither a class index from 0 to 2 nor one-hot"),
+        ("top1", np.zeros((1, 3)), -1, r"the label \[-1\] is neither a class index from 0 to 2 nor one-hot"),
+        ("top1", np.zeros((1, 3)), 0.5, r"the label \[0.5\] is neither a class index from 0 to 2 nor one-hot"),
+        ("top1", np.zeros((1, 3)), math.nan, r"the label \[nan\] is neither a class index from 0 to 2 nor one-hot"),
+        ("top1", np.zeros((1, 3)), "cat", r"the label \['cat'\] should be a number or several numbers"),
+        ("mae", np.zeros((1, 1)), b"cat", r"the label \[b'cat'\] should be a number or several numbers"),
+        ("mae", np.zeros((1, 3)), [1, 2], r"the output has 3 elements \(1, 3\), but the label has 2"),
         (
             "mean_iou",
             np.zeros((1, 2, 2)),
             [0, 2],
-            "the label has 2 pixels with classes 0 to 2; the output 2 with 2 classes",
+            "the label has 2 pixels with classes 0 to 2; the output has 2 pixels with 2 classes",
         ),
     ],
 )

@@ -330,7 +330,7 @@ def test_only_some_variants_leave_the_files_of_others(recipes: Recipes) -> None:
 
 def test_unknown_variant_is_refused(recipes: Recipes) -> None:
     recipe = load(recipes.write("tiny_dense", ["float32", "int8"]))
-    with pytest.raises(RecipeError, match=r"--only in8: there is no such variant \(did you mean 'int8'\?\)"):
+    with pytest.raises(RecipeError, match=r"--only in8: no variant has this name \(did you mean 'int8'\?\)"):
         only(recipe, ["in8"])
 
 

@@ -75,7 +75,7 @@ def test_output_follows_the_name(tmp_path: Path) -> None:
 
 def test_name_of_the_file_may_be_no_name(tmp_path: Path) -> None:
     path = written(tmp_path, "model: net\nmode: float32\n", "my recipe (1).yaml")
-    with pytest.raises(RecipeError, match=r"name: 'my recipe \(1\)' cannot be part of a file's name"):
+    with pytest.raises(RecipeError, match=r"name: 'my recipe \(1\)' cannot be part of a file name"):
         load(path)
 
 
@@ -138,7 +138,9 @@ def test_only_keeps_the_order_of_the_recipe() -> None:
 
 
 def test_only_refuses_a_name_that_there_is_not() -> None:
-    with pytest.raises(RecipeError, match=r"--only egde: .* \(did you mean 'edge'\?\); there are float32, small, "):
+    with pytest.raises(
+        RecipeError, match=r"--only egde: .* \(did you mean 'edge'\?\); the variants are float32, small, "
+    ):
         only(everything(), ["egde"])
 
 
@@ -153,8 +155,8 @@ RANDOM = "{dataset: {random: {}}}"
         (f"mode: float32\nevaluation: {REAL}", []),
         (f"mode: int8\ncalibration: {RANDOM}\nevaluation: {REAL}", ["calibrated on random numbers"]),
         (f"mode: int8\ncalibration: {REAL}", ["there is no evaluation"]),
-        (f"mode: float32\ncalibration: {REAL}\nevaluation: {{dataset: {{npz: b}}}}", ["none of the variants reads it"]),
-        (f"mode: int8\ncalibration: {REAL}\nevaluation: {REAL}", ["share a dataset"]),
+        (f"mode: float32\ncalibration: {REAL}\nevaluation: {{dataset: {{npz: b}}}}", ["no variant uses it"]),
+        (f"mode: int8\ncalibration: {REAL}\nevaluation: {REAL}", ["use the same dataset"]),
         (
             f"mode: int8\ncalibration: {RANDOM}",
             ["measured on random numbers", "calibrated on random", "there is no evaluation"],

@@ -226,7 +226,7 @@ class TestDamage:
         said = refusal(SavedModel(saved_model=models), tmp_path)
         assert said == "MODEL: is not a SavedModel: it has no saved_model.pb"
         said = refusal(Keras(keras=models / "tiny_conv"), tmp_path)
-        assert said == "MODEL: is a folder; give it as saved_model"
+        assert said == "MODEL: is a folder: if it is a SavedModel, give it as saved_model"
 
     @pytest.mark.parametrize("lost", ["variables/variables.index", "variables/variables.data-00000-of-00001"])
     def test_saved_model_without_its_variables(self, models: Path, tmp_path: Path, lost: str) -> None:
@@ -248,11 +248,11 @@ class TestDamage:
         path = tmp_path / file
         path.write_bytes((models / file).read_bytes()[:1000])
         said = refusal(Keras(keras=path), tmp_path)
-        assert said == "MODEL: is not a whole Keras model, in a .keras archive or HDF5 file"
+        assert said == "MODEL: is not a complete Keras model: expected a .keras archive or an HDF5 file"
 
     def test_keras_file_of_weights_alone(self, models: Path, tmp_path: Path) -> None:
         said = refusal(Keras(keras=models / "only.weights.h5"), tmp_path)
-        assert said == "MODEL: is not a whole Keras model, in a .keras archive or HDF5 file"
+        assert said == "MODEL: is not a complete Keras model: expected a .keras archive or an HDF5 file"
 
     def test_keras_file_with_a_layer_of_ones_own(self, models: Path, tmp_path: Path) -> None:
         path = tmp_path / "custom.keras"
@@ -267,8 +267,8 @@ class TestDamage:
                 new.writestr(name, content)
         said = refusal(Keras(keras=path), tmp_path)
         assert said.startswith(
-            "MODEL: Keras cannot load or export it (if it needs code of yours, load it there and give its export as"
-            " saved_model): Could not locate class 'Swirl'. "
+            "MODEL: Keras cannot load or export it (if it needs your own Python code, export it there with model.export"
+            " and give that as saved_model): Could not locate class 'Swirl'. "
         )
 
 

@@ -56,7 +56,7 @@ def test_open_sizes_get_a_shape_that_leaves_the_batch_to_batch_size(
 
 def test_only_floats_of_pictures_have_it_all(models: Path, tmp_path: Path) -> None:
     text, _ = started(models / "embedding", tmp_path)
-    assert "  ids:  # int32 [?, 5]\n    column: ids  # of the dataset\n# The kinds of dataset:" in text
+    assert "  ids:  # int32 [?, 5]\n    column: ids  # column of the dataset\n# Kinds of dataset:" in text
 
 
 def test_names_are_quoted_where_yaml_would_take_them_otherwise(models: Path, tmp_path: Path) -> None:

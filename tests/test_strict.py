@@ -144,7 +144,7 @@ def test_endless_nesting_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["a: !!int ten", "a: !!float x", "a: !mine x", "a: !!binary aGk=", "a: !!bool maybe"])
 def test_tags_are_refused(text: str) -> None:
-    with pytest.raises(RecipeError, match=r"^recipe.yaml:1: '\w+=?' has the tag !.*: leave that out$"):
+    with pytest.raises(RecipeError, match=r"^recipe.yaml:1: '\w+=?' has the tag !.*: remove the tag$"):
         data(text)
 
 
@@ -218,17 +218,20 @@ def test_overrides_apply_in_their_order() -> None:
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("model", "should read KEY=VALUE, such as calibration.samples=50"),
-        ("=5", "should read KEY=VALUE, such as calibration.samples=50"),
-        ("a..b=5", "should read KEY=VALUE, such as calibration.samples=50"),
-        ("model.signature=x", "model of recipe.yaml is 'net', not a mapping that could hold 'signature'"),
-        ("latency.runs=5", "latency of recipe.yaml is 'off', not a mapping that could hold 'runs'"),
-        ("variants.0.name=x", "variants.0 of recipe.yaml is 'int8', not a mapping that could hold 'name'"),
-        ("variants.2=x", "variants of recipe.yaml is a list of 2, counted from 0, without an entry '2'"),
-        ("variants.-1=x", "variants of recipe.yaml is a list of 2, counted from 0, without an entry '-1'"),
-        ("variants.edge.name=x", "variants of recipe.yaml is a list of 2, counted from 0, without an entry 'edge'"),
+        ("model", "should have the form KEY=VALUE, such as calibration.samples=50"),
+        ("=5", "should have the form KEY=VALUE, such as calibration.samples=50"),
+        ("a..b=5", "should have the form KEY=VALUE, such as calibration.samples=50"),
+        ("model.signature=x", "model of recipe.yaml is 'net', not a mapping, so it cannot have the key 'signature'"),
+        ("latency.runs=5", "latency of recipe.yaml is 'off', not a mapping, so it cannot have the key 'runs'"),
+        ("variants.0.name=x", "variants.0 of recipe.yaml is 'int8', not a mapping, so it cannot have the key 'name'"),
+        ("variants.2=x", "variants of recipe.yaml is a list with 2 entries, counted from 0, and has no entry '2'"),
+        ("variants.-1=x", "variants of recipe.yaml is a list with 2 entries, counted from 0, and has no entry '-1'"),
+        (
+            "variants.edge.name=x",
+            "variants of recipe.yaml is a list with 2 entries, counted from 0, and has no entry 'edge'",
+        ),
         ("variants=[int8", "this is not YAML: expected ',' or ']', but got '<stream end>'; a bracket is not closed"),
-        ("model=a: b: c", "this is not YAML: mapping values are not allowed here; is the indentation right?"),
+        ("model=a: b: c", "this is not YAML: mapping values are not allowed here; check the indentation"),
     ],
 )
 def test_override_that_cannot_be(assignment: str, message: str) -> None:
@@ -238,7 +241,9 @@ def test_override_that_cannot_be(assignment: str, message: str) -> None:
 
 
 def test_override_of_an_empty_file() -> None:
-    with pytest.raises(RecipeError, match=r"^--set a=1: recipe.yaml is nothing, not a mapping that could hold 'a'$"):
+    with pytest.raises(
+        RecipeError, match=r"^--set a=1: recipe.yaml is nothing, not a mapping, so it cannot have the key 'a'$"
+    ):
         strict.override(strict.parse("", "recipe.yaml"), ["a=1"])
 
 
@@ -271,8 +276,8 @@ def test_every_fault_is_told_in_the_order_of_lines() -> None:
     assert faults(text) == [
         "recipe.yaml:1: kind: 'three' is not one of one, two",
         "recipe.yaml:3: part.size: should be above 0, not 0",
-        "recipe.yaml:4: part.names.1: 'b/c' cannot be part of a file's name:"
-        " use letters, digits, _, - and ., not - or . first",
+        "recipe.yaml:4: part.names.1: 'b/c' cannot be part of a file name:"
+        " use letters, digits, _, - and ., and do not start with - or .",
         "recipe.yaml:5: part.nmaes: unknown key (did you mean 'names'?)",
         "recipe.yaml:7: ratio: this key is given twice",
         "recipe.yaml:7: ratio: should be below 1, not 2",
@@ -317,13 +322,13 @@ def test_names_of_files(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "-a", ".a", "a b", "a/b", "a\n", "a:b"])
 def test_no_names_of_files(name: str) -> None:
-    with pytest.raises(ValueError, match="cannot be part of a file's name"):
+    with pytest.raises(ValueError, match="cannot be part of a file name"):
         Part(size=1, names=(name,))
 
 
 @pytest.mark.parametrize("name", ["data", "data.py", "data:", ":rows", "a b:c", "a.:b", "a:b:c", "a:b.c"])
 def test_no_names_of_functions(name: str) -> None:
-    with pytest.raises(ValueError, match="should read module:function"):
+    with pytest.raises(ValueError, match="should have the form module:function"):
         Whole(function=name)
 
 

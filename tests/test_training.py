@@ -135,7 +135,7 @@ REFUSED = {
     "two heads": "SourceError: {models}/two_heads.keras: has the outputs output_0, output_1, and only a model with one"
     " output can be trained",
     "quantized": "SourceError: {models}/quantized.keras: layer 'scores' was quantized by Keras (int8), which TensorFlow"
-    " Lite cannot express: give the model as it was before quantize()",
+    " Lite does not support: give the model from before quantize()",
     "nested": "SourceError: {models}/vectors_nested.h5: layer 'inner' is a model itself, which cannot be trained inside"
     " of another; call its layers one by one when the model is built, or save it with Keras 3, from which they are"
     " taken apart",

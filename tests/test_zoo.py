@@ -148,9 +148,9 @@ def test_a_fault_of_the_defaults_is_that_of_each_model(folder: Folder) -> None:
             "models:\n- 5\n",
             ["3: models.0: should be a path, a pattern, or a mapping with the key model or recipe, not 5"],
         ),
-        ("models:\n- {name: x}\n", ["3: give either model or recipe, the path or pattern of what is to be made"]),
+        ("models:\n- {name: x}\n", ["3: give either model or recipe, with a path or a pattern"]),
         ("models:\n- {model: a, recipe: b}\n", ["3: give either model or recipe"]),
-        ("models:\n- nothing/*\n- recipe: none/*.yaml\n", ["3: nothing/*: nothing", "4: recipe: none/*.yaml: nothing"]),
+        ("models:\n- nothing/*\n- recipe: none/*.yaml\n", ["3: nothing/*: no file", "4: recipe: none/*.yaml: no file"]),
         ("output: 5\nmodels: [a]\n", ["2: output: should be a path, not 5"]),
         ("models: [a]\nmodels: [b]\n", ["3: models: this key is given twice"]),
     ],
@@ -220,7 +220,7 @@ def test_wrong_ones_of_one_name_have_rows_of_their_own(folder: Folder) -> None:
 
 
 def test_a_folder_without_recipes(folder: Folder) -> None:
-    with pytest.raises(RecipeError, match=r"models: no recipe is there$"):
+    with pytest.raises(RecipeError, match=r"models: there is no recipe$"):
         collect([folder.path / "models"])
 
 
@@ -232,7 +232,7 @@ def test_models_are_chosen_by_pattern(folder: Folder, patterns: list[str], kept:
 
 def test_a_pattern_that_chooses_nothing_is_refused(folder: Folder) -> None:
     batch = folder.zoo("defaults: {mode: float16}\nmodels: ['models/*']\n")
-    with pytest.raises(RecipeError, match=r"^--only smal: no model's name matches this \(did you mean 'small'\?\)$"):
+    with pytest.raises(RecipeError, match=r"^--only smal: no model has such a name \(did you mean 'small'\?\)$"):
         chosen(batch, ["smal"])
 
 

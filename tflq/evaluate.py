@@ -1,4 +1,4 @@
-"""Files over a dataset: per-sample statistics in one pass, sharded over workers; from them scores and fidelity."""
+"""Run files over a dataset. One pass, split over workers, records the statistics of each sample."""
 
 from __future__ import annotations
 
@@ -23,68 +23,72 @@ from tflq.strict import Strict, did_you_mean, or_words
 from tflq.worker import Report
 
 SOURCE, FLOAT32 = "the source", "the base line"
-"""Name the source and the float32 file among the subjects; no variant can be called so."""
+"""Names of the source model and the float32 file among the subjects. No variant can have them."""
 
 
 Subject = Callable[[Sample], Mapping[str, np.ndarray]]
-"""What is measured, as a function of one call's arrays."""
+"""A model to measure, as a function from the input arrays of one call to the output arrays."""
 
 
 class Evaluation(Strict):
-    """The samples that every file is measured on, and how."""
+    """The samples that every file is measured on, and the metric."""
 
     dataset: Dataset
-    label: str | None = Field(None, description="The column of the dataset that holds the truth.")
-    output: str | None = Field(None, description="The output that is scored; needed where the model has several.")
-    metric: Annotated[BuiltIn | Custom, or_words('{python: "module:function"}', *get_args(BuiltIn))] | None = Field(
-        None, description="Without one, fidelity alone is measured."
+    label: str | None = Field(None, description="The column of the dataset that holds the label.")
+    output: str | None = Field(
+        None, description="The model output that the metric uses. Needed if the model has several."
     )
-    samples: SampleCount = Field(2000, description="How many rows, or `all`; fewer where the dataset has fewer.")
-    seed: Seed = Field(0, description="Which rows: a seeded sample, or `first` for the first in order.")
+    metric: Annotated[BuiltIn | Custom, or_words('{python: "module:function"}', *get_args(BuiltIn))] | None = Field(
+        None, description="The metric. Without one, only fidelity to the float32 file is measured."
+    )
+    samples: SampleCount = Field(2000, description="Number of rows, or `all`. A smaller dataset is used whole.")
+    seed: Seed = Field(
+        0, description="Which rows: the seed of a random sample, or `first` for the first rows in order."
+    )
 
     @property
     def scoring(self) -> Metric | None:
-        """The metric that scores the output, if there is one."""
+        """The metric, or None."""
         return built_in(self.metric) if isinstance(self.metric, str) else self.metric
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured, on what: the float32 file is the reference of all others."""
+    """The files to measure and the samples to measure them on. The float32 file is the reference."""
 
     evaluation: Evaluation
     inputs: Mapping[str, Input]
     source: Prepared
     float32: Path
     first: Sample
-    """One call's arrays, whose answer tells whether other answers differ."""
+    """The input arrays of one call. Other outputs are compared with its output, to see whether they vary."""
     files: Mapping[str, Path]
     runs_source: bool = False
     calibrated_with: frozenset[str] = frozenset()
-    """The fingerprints of calibration samples, which should not be measured on."""
+    """Fingerprints of the calibration samples. Evaluation samples should not be among them."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Which rows are measured, and the arrays of one call made from the first of them."""
+    """The rows to measure, and the input arrays of one call made from the first rows."""
 
     indices: Sequence[int]
     total: int | None
-    """Rows that the dataset holds; None where only reading them all would tell."""
+    """Number of rows of the dataset; None if it is known only after reading all of them."""
     arrays: Sample
 
 
 def probe(_: Report, evaluation: Evaluation, inputs: Mapping[str, Input], source: Prepared) -> Probe:
-    """Choose the rows, and make a first call of them; DatasetError where rows and model do not fit."""
+    """Choose the rows and make the arrays of a first call. DatasetError if rows and model do not fit."""
     _refuse_unknown_output(evaluation, source)
     chosen = select(evaluation.dataset, evaluation.samples, evaluation.seed)
     row = next(iter(evaluation.dataset.rows(chosen.indices[:1], source.inputs)), None)
     if row is None:
-        raise DatasetError(f"{evaluation.dataset}: yields no rows, so there is nothing to measure on")
+        raise DatasetError(f"{evaluation.dataset}: yields no rows, so there is nothing to measure")
     if evaluation.label is not None and evaluation.label not in row:
         hint = did_you_mean(evaluation.label, row)
         raise DatasetError(
-            f"evaluation.label: there is no column {evaluation.label!r}{hint}; there are {', '.join(row)}"
+            f"evaluation.label: there is no column {evaluation.label!r}{hint}; the columns are {', '.join(row)}"
         )
     sample = make_sample(row, inputs, source.inputs)
     check_finite(sample, chosen.indices[0], evaluation.dataset)
@@ -94,33 +98,33 @@ def probe(_: Report, evaluation: Evaluation, inputs: Mapping[str, Input], source
 def _refuse_unknown_output(evaluation: Evaluation, source: Prepared) -> None:
     names = [spec.name for spec in source.outputs]
     if evaluation.metric is not None and evaluation.output is None and len(names) > 1:
-        raise RecipeError(f"evaluation.output is needed: the model has the outputs {', '.join(names)}")
+        raise RecipeError(f"evaluation.output is missing: give one of the model's outputs {', '.join(names)}")
     if evaluation.output is not None and evaluation.output not in names:
         hint = did_you_mean(evaluation.output, names)
         raise RecipeError(
-            f"evaluation.output: there is no output {evaluation.output!r}{hint}; there are {', '.join(names)}"
+            f"evaluation.output: there is no output {evaluation.output!r}{hint}; the outputs are {', '.join(names)}"
         )
 
 
 @dataclass(frozen=True)
 class Record:
-    """What one subject answered, sample by sample, in the order of their indices."""
+    """The statistics of one subject for each sample, in the order of the samples' indices."""
 
     statistics: np.ndarray
     """The metric's statistics, [samples, k]; k is 0 without a metric."""
     errors: Mapping[str, np.ndarray]
-    """For each output the sums of `metrics.errors` against the float32 file, [samples, 6]."""
+    """Output name → the sums of `metrics.errors` against the float32 file, [samples, 6]."""
     agreement: Mapping[str, np.ndarray]
-    """For each output that is a row of classes, the odds that the top class is the float32 file's, [samples]."""
+    """Output name → probability that the top class is that of the float32 file, [samples]; only class outputs."""
     spread: Mapping[str, np.ndarray]
-    """For each output the largest difference from the answer to the plan's first call, [samples]."""
+    """Output name → largest difference from the output of the plan's first call, [samples]."""
     is_finite: np.ndarray
-    """Whether every output is, [samples]."""
+    """Whether all outputs are finite, [samples]."""
     is_familiar: np.ndarray
-    """Whether the sample was calibrated with, [samples]."""
+    """Whether the sample is also a calibration sample, [samples]."""
 
     def at(self, places: Sequence[int]) -> Record:
-        """Of the samples at those places alone."""
+        """Return the record of only the samples at those places."""
         chosen = list(places)
         return Record(
             self.statistics[chosen],
@@ -133,7 +137,7 @@ class Record:
 
 
 def measure(report: Report, plan: Plan, indices: Sequence[int]) -> dict[str, Record]:
-    """Run the float32 file, and every other, over the rows of those indices."""
+    """Run the float32 file and all others over the rows with those indices."""
     float32 = Runner(plan.float32)
     subjects: dict[str, Subject] = {FLOAT32: float32}
     subjects |= {name: Runner(path) for name, path in plan.files.items()}
@@ -155,7 +159,7 @@ def measure(report: Report, plan: Plan, indices: Sequence[int]) -> dict[str, Rec
 
 
 def batches(plan: Plan, indices: Sequence[int]) -> Iterator[tuple[list[Row], list[Sample]]]:
-    """The rows of those indices and the samples made of them, as many at a time as one call takes."""
+    """Yield the rows with those indices and their samples, in groups of one call's batch size."""
     rows = plan.evaluation.dataset.rows(indices, plan.source.inputs)
     numbers = iter(indices)
     while some := list(islice(rows, plan.source.batch or 1)):
@@ -166,27 +170,27 @@ def batches(plan: Plan, indices: Sequence[int]) -> Iterator[tuple[list[Row], lis
 
 
 def stack(samples: Sequence[Sample], source: Prepared) -> Sample:
-    """Samples as one call's arrays; the last is repeated where there are too few."""
+    """Stack samples into the arrays of one call. If there are too few, the last one is repeated."""
     padded = [*samples, *[samples[-1]] * ((source.batch or 1) - len(samples))]
     return {spec.name: spec.call(np.stack([sample[spec.name] for sample in padded])) for spec in source.inputs}
 
 
 def split(outputs: Mapping[str, np.ndarray], count: int, source: Prepared) -> list[dict[str, np.ndarray]]:
-    """The outputs of one call for each of its first `count` samples; where a call takes one sample, as they are."""
+    """Split the outputs of one call into those of its first `count` samples."""
     batch = source.batch or 1
     if batch == 1:
         return [dict(outputs)]
     for name, output in outputs.items():
         if output.shape[:1] != (batch,):
             raise EvaluationError(
-                f"output {name!r} is {brackets(output.shape)} for {batch} samples, so nobody can tell which part"
-                " belongs to which: leave model.batch_size at 1"
+                f"output {name!r} is {brackets(output.shape)} for {batch} samples, so it cannot be split into"
+                " samples: set model.batch_size to 1"
             )
     return [{name: output[i : i + 1] for name, output in outputs.items()} for i in range(count)]
 
 
 class Book:
-    """Gathers what one subject answers, sample by sample."""
+    """Records the statistics of one subject, sample by sample."""
 
     def __init__(self, plan: Plan, first: Mapping[str, np.ndarray]) -> None:
         self.metric, self.label = plan.evaluation.scoring, plan.evaluation.label
@@ -200,7 +204,7 @@ class Book:
         self.is_familiar: list[bool] = []
 
     def enter(self, row: Row, truth: Sample, answer: Sample, is_familiar: bool = False) -> None:
-        """One sample: its row, what the float32 file answers, and what the subject does."""
+        """Add one sample: its row, the float32 file's output `truth`, and the subject's output `answer`."""
         self.is_familiar.append(is_familiar)
         self.is_finite.append(all(np.isfinite(output).all() for output in answer.values()))
         for name, f in truth.items():
@@ -225,24 +229,24 @@ class Book:
 
 def _like(reference: np.ndarray, name: str, answer: Mapping[str, np.ndarray]) -> np.ndarray:
     if name not in answer:
-        raise EvaluationError(f"the file has no output {name!r}; it has {', '.join(answer)}")
+        raise EvaluationError(f"the file has no output {name!r}; its outputs are {', '.join(answer)}")
     if answer[name].shape != reference.shape:
         raise EvaluationError(
-            f"output {name!r} is {brackets(answer[name].shape)}, where the float32 file's is"
-            f" {brackets(reference.shape)} for the same sample, so they cannot be compared"
+            f"output {name!r} is {brackets(answer[name].shape)}, but {brackets(reference.shape)} in the float32 file"
+            " for the same sample, so they cannot be compared"
         )
     return answer[name]
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest difference; infinite where the shapes differ."""
+    """Return the largest absolute difference, or infinity if the shapes differ."""
     if one.shape != other.shape:
         return math.inf
     return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max(initial=0))
 
 
 def merge(shards: Sequence[Mapping[str, Record]]) -> dict[str, Record]:
-    """The records of shards, each of which took every n-th sample, as one in the samples' own order."""
+    """Merge the records of shards, each with every n-th sample, in the order of the samples."""
     return {name: _merged([shard[name] for shard in shards]) for name in shards[0]}
 
 
@@ -265,6 +269,6 @@ def _merged(records: Sequence[Record]) -> Record:
 
 
 def time(_: Report, path: Path, arrays: Sample, settings: tuple[int, int, int]) -> Latency:
-    """The latency of the file on these inputs; `settings` are runs, warm-up runs and threads."""
+    """Measure the latency of the file on these inputs. `settings`: runs, warm-up runs and threads."""
     runs, warmup, threads = settings
     return Runner(path, threads).time(arrays, runs, warmup)

@@ -18,12 +18,12 @@ from tflq.errors import EvaluationError
 Arrays = Mapping[str, np.ndarray]
 
 LONGEST_WARMUP_SECONDS, LONGEST_SECONDS = 1.0, 10.0
-"""Where calls take long, fewer tell as much: it is kernels without vector instructions that do."""
+"""Time limits of warm-up and timed calls. Slow calls come from kernels without vector instructions."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one call of the model, on this machine, with these kernels."""
+    """Latency of one call in milliseconds, on this machine, with these kernels."""
 
     median: float
     p90: float
@@ -33,13 +33,14 @@ class Latency:
 
 
 class Runner:
-    """A model in LiteRT's interpreter, called with the arrays of its one signature by name, one thread by default.
+    """A model in LiteRT's interpreter. It is called with the arrays of its one signature, by name.
 
-    Inputs are quantized with rounding and clipping where the model takes integers for a float, outputs dequantized.
+    If an input of the file is a quantized float, the array is quantized with rounding and clipping. Quantized outputs
+    are dequantized. The default is one thread.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        """EvaluationError where the model cannot be loaded or allocated."""
+        """Load the model. EvaluationError if it cannot be loaded or allocated."""
         from ai_edge_litert.interpreter import Interpreter
 
         self.path, self.threads = path, threads
@@ -51,15 +52,15 @@ class Runner:
             raise EvaluationError(f"{path.name}: LiteRT cannot run this file: {_cause(error)}") from error
         if len(keys) != 1:
             has = f"the signatures {', '.join(keys)}" if keys else "no signature"
-            raise EvaluationError(f"{path.name}: has {has}; it takes one to know inputs and outputs by name")
+            raise EvaluationError(f"{path.name}: has {has}, but exactly one is needed to name inputs and outputs")
         self._runner = self._interpreter.get_signature_runner(keys[0])
         self._inputs: Mapping[str, Any] = self._runner.get_input_details()
         self._outputs: Mapping[str, Any] = self._runner.get_output_details()
 
     def __call__(self, arrays: Arrays) -> dict[str, np.ndarray]:
-        """The outputs, float32 where the file holds a quantized float; EvaluationError where a kernel fails.
+        """Return the outputs; quantized floats are float32. EvaluationError if a kernel fails.
 
-        Calls do not depend on each other: the state that fused recurrent ops keep is cleared before each.
+        Calls are independent: the state of fused recurrent ops is cleared before each call.
         """
         raw = self._run(self._fed(arrays))
         return {name: dequantized(output, self._outputs[name]) for name, output in raw.items()}
@@ -72,30 +73,34 @@ class Runner:
             self._interpreter.reset_all_variables()
             raw: Arrays = self._runner(**fed)
         except (ValueError, RuntimeError) as error:
-            raise EvaluationError(f"{self.path.name}: LiteRT fails while it runs this file: {_cause(error)}") from error
+            raise EvaluationError(
+                f"{self.path.name}: LiteRT failed while running this file: {_cause(error)}"
+            ) from error
         return raw
 
     def _fitting(self, arrays: Arrays, name: str) -> np.ndarray:
-        """The array of that input; the interpreter would change the file's shapes to those of any array."""
+        """Return the array of that input. EvaluationError if its shape is wrong: LiteRT would resize the input."""
         if name not in arrays:
-            raise EvaluationError(f"{self.path.name}: takes an input {name!r}; the model has {', '.join(arrays)}")
+            raise EvaluationError(
+                f"{self.path.name}: has an input {name!r}, but the inputs of the model are {', '.join(arrays)}"
+            )
         array, sizes = arrays[name], self._inputs[name]["shape_signature"]
         if array.ndim != len(sizes) or any(size not in (-1, has) for size, has in zip(sizes, array.shape, strict=True)):
             wanted = brackets([None if size == -1 else int(size) for size in sizes])
             raise EvaluationError(
-                f"{self.path.name}: input {name!r} takes {wanted}, and the recipe makes {brackets(array.shape)} of it"
+                f"{self.path.name}: input {name!r} takes {wanted}, but the recipe gives {brackets(array.shape)}"
             )
         return array
 
     def kernels(self) -> str:
-        """Which kernels run the model: `LiteRT 2.3.0, XNNPACK`, or `…, built-in` where XNNPACK takes no op."""
+        """Return the kernels that run the model: `LiteRT 2.3.0, XNNPACK`, or `…, built-in` if XNNPACK runs no op."""
         delegated = any(op["op_name"] == "DELEGATE" for op in self._interpreter._get_ops_details())
         return f"LiteRT {importlib.metadata.version('ai-edge-litert')}, {'XNNPACK' if delegated else 'built-in'}"
 
     def time(self, arrays: Arrays, runs: int, warmup: int) -> Latency:
-        """The time of `runs` calls after `warmup` others, of both fewer where they take long.
+        """Measure `runs` calls after `warmup` untimed ones. Slow calls are stopped at a time limit.
 
-        The inputs are quantized before, once, since on a device they are made in the file's own dtype.
+        Inputs are quantized once before, because on a device they have the file's own dtype.
         """
         fed = self._fed(arrays)
         self._timed(fed, warmup, LONGEST_WARMUP_SECONDS)
@@ -104,7 +109,7 @@ class Runner:
         return Latency(float(median), float(p90), len(milliseconds), self.threads, self.kernels())
 
     def _timed(self, fed: Arrays, count: int, seconds: float) -> list[float]:
-        """Milliseconds of each call; no new one is prepared_run after that time, once there are three."""
+        """Return the milliseconds of each call. After three calls, none is started once that time is over."""
         milliseconds: list[float] = []
         while len(milliseconds) < count and (len(milliseconds) < 3 or sum(milliseconds) < seconds * 1000):
             start = time.perf_counter()
@@ -114,7 +119,7 @@ class Runner:
 
 
 def quantized(array: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
-    """The array in the tensor's dtype: q = clip(round(x / scale) + zero_point) where the tensor is quantized."""
+    """Return the array in the tensor's dtype. If it is quantized: q = clip(round(x / scale) + zero_point)."""
     scale, zero_point = detail["quantization"]
     dtype = np.dtype(detail["dtype"])
     if scale == 0 or array.dtype == dtype:
@@ -126,7 +131,7 @@ def quantized(array: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
 
 
 def dequantized(array: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
-    """The real values, (q − zero_point) · scale, in float32; the array itself where the tensor is not quantized."""
+    """Return (q − zero_point) · scale in float32, or the array unchanged if the tensor is not quantized."""
     scale, zero_point = detail["quantization"]
     if scale == 0 or array.dtype.kind == "f":
         return array
@@ -138,14 +143,14 @@ def _cause(error: Exception) -> str:
     text = " ".join(str(error).split())
     if "Select TensorFlow op" in text:
         return (
-            "it holds TensorFlow ops (select_tf_ops), which need the Flex runtime, and Python has none:"
-            " measure it where it will run"
+            "it has TensorFlow ops (select_tf_ops), which need the Flex runtime, and LiteRT for Python has none:"
+            " measure it on the device"
         )
     if "unresolved custom op" in text:
-        return f"it holds custom ops (allow_custom_ops), for which LiteRT has no kernel: {text[:400]}"
+        return f"it has custom ops (allow_custom_ops), for which LiteRT has no kernel: {text[:400]}"
     node = re.search(r"Node number \d+ \((\w+)\)", text)
     if node and re.search(r"support|->type", text):
-        return f"LiteRT has no kernel for the {node[1]} that the converter made; try another mode: {text[:400]}"
+        return f"LiteRT has no kernel for this {node[1]} op, so try another mode: {text[:400]}"
     if node:
-        return f"its {node[1]} fails; if another mode's file runs, take that mode: {text[:400]}"
+        return f"its {node[1]} op fails, so try another mode: {text[:400]}"
     return text[:400]

@@ -1,4 +1,4 @@
-"""The recipe: one float model, its data, the variants wanted, the bars that they must pass."""
+"""The recipe: one float model, its data, the variants to make, and the gates that each must pass."""
 
 from __future__ import annotations
 
@@ -21,33 +21,37 @@ from tflq.strict import AsTuple, FileName, RecipePath, Strict, or_words
 from tflq.training import Technique, Training
 
 RANDOM_SAMPLES = 16
-"""Random samples that show whether a file runs and how near it is to the float model."""
+"""Number of random samples, if the recipe has no data: they show that a file runs and how close it is."""
 
 
 class Latency(Strict):
-    """How the time of one call is measured, on this machine's CPU."""
+    """How latency is measured on this machine's CPU."""
 
-    runs: PositiveInt = Field(50, description="Calls that are timed; fewer once they took half a minute.")
-    warmup: NonNegativeInt = Field(5, description="Calls before those.")
-    threads: PositiveInt = 1
+    runs: PositiveInt = Field(
+        50, description="Timed calls. Timing ends sooner if these calls take more than 10 seconds together."
+    )
+    warmup: NonNegativeInt = Field(5, description="Untimed calls before the timed ones.")
+    threads: PositiveInt = Field(1, description="Number of CPU threads.")
 
 
 class Gates(Strict):
-    """Bars for every variant; a variant that fails one makes the exit code 1."""
+    """Limits for every variant. If a variant exceeds one, the exit code is 1."""
 
     max_metric_drop: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="Against the float32 .tflite, on the same samples, in the metric's own unit."
+        None, description="Largest drop of the metric from the float32 file, in the metric's unit."
     )
     min_agreement: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="The share of samples with the float32 file's top class."
+        None, description="Smallest share of samples with the same top class as the float32 file, from 0 to 1."
     )
-    min_sqnr_db: float | None = Field(None, description="Of every output, against the float32 .tflite.")
-    max_size_bytes: PositiveInt | None = Field(None, description="Of the file.")
-    max_size_ratio: PositiveFloat | None = Field(None, description="Of the float32 .tflite.")
+    min_sqnr_db: float | None = Field(None, description="Smallest SQNR in dB of any output, against the float32 file.")
+    max_size_bytes: PositiveInt | None = Field(None, description="Largest size of the file in bytes.")
+    max_size_ratio: PositiveFloat | None = Field(
+        None, description="Largest size of the file, divided by the size of the float32 file."
+    )
 
 
 def _homes() -> dict[str, str]:
-    """Where the keys of the sections belong, for those that stand outside of them."""
+    """Map each key of a section to the section's name, for keys that are given outside of it."""
     sections: dict[str, type[Strict]] = {
         "model": SavedModel,
         "calibration": Calibration,
@@ -63,36 +67,41 @@ def _homes() -> dict[str, str]:
 
 
 class Recipe(Strict):
-    """One float model, its data, the variants wanted, the bars that they must pass."""
+    """One float model, its data, the variants to make, and the gates that each must pass."""
 
     homes: ClassVar[Mapping[str, str]] = _homes()
 
-    extends: RecipePath | None = Field(None, description="A file whose keys hold too where this one says nothing else.")
-    name: FileName = Field(description="Starts the names of the files; by default the recipe file's name.")
+    extends: RecipePath | None = Field(None, description="A recipe file. Its keys apply unless this file gives them.")
+    name: FileName = Field(description="Start of the file names. Default: the name of the recipe file.")
     model: Model
-    inputs: dict[str, Input] = Field({}, description="For each input of the model, how it is made from a row.")
-    calibration: Calibration | None = Field(None, description="Needed by integer modes.")
-    evaluation: Evaluation | None = Field(None, description="Without it, fidelity is measured on calibration samples.")
-    training: Training | None = Field(None, description="Needed by qat_int8, qat_int8_only and `trained: true`.")
+    inputs: dict[str, Input] = Field({}, description="For each model input, how a row becomes that input.")
+    calibration: Calibration | None = Field(
+        None, description="Calibration samples. int8, int8_only, int16x8 and int16x8_only need them."
+    )
+    evaluation: Evaluation | None = Field(
+        None,
+        description="Evaluation samples and the metric. Without it, only fidelity on calibration samples is measured.",
+    )
+    training: Training | None = Field(
+        None, description="Training before conversion. qat_int8, qat_int8_only and `trained: true` need it."
+    )
     latency: Annotated[Latency | Literal["off"], or_words("a mapping such as {runs: 50}", "off")] = Field(
-        Latency(), description="How the time of one call is measured, or off."
+        Latency(), description="How latency is measured, or `off`."
     )
     mode: ModeName | None = Field(None, description="Short for `variants` with this one mode.")
     variants: Annotated[tuple[Mode, ...], AsTuple] = Field(
-        (), description="The files to make: modes, or mappings of a mode and its options."
+        (), description="The files to make. Each is a mode, or a mapping of a mode and its options."
     )
-    converter: Converter = Field(Converter(), description="For every variant; a variant may override each key.")
-    gates: Gates = Field(Gates(), description="Bars that every variant must pass.")
+    converter: Converter = Field(Converter(), description="Options of every variant. A variant can override each one.")
+    gates: Gates = Field(Gates(), description="Limits that every variant must meet.")
     cache: bool = Field(
-        True,
-        description="false: keep nothing for the next run, and use nothing of an earlier one. `calibration.cache` does"
-        " the same; this key is there for recipes without calibration. See tflq cache.",
+        True, description="`false`: keep nothing for the next run, and use nothing of an earlier run. See `tflq cache`."
     )
-    output: RecipePath = Field(description="By default build/<name>, beside the recipe.")
+    output: RecipePath = Field(description="Output folder. Default: `build/<name>`, beside the recipe.")
 
     @property
     def measured_on(self) -> Evaluation:
-        """The evaluation; without one, fidelity on the calibration samples, or on random ones."""
+        """The evaluation. Without one, fidelity is measured on the calibration samples, or on random samples."""
         if self.evaluation:
             return self.evaluation
         if self.calibration:
@@ -102,12 +111,12 @@ class Recipe(Strict):
 
     @property
     def keeps(self) -> bool:
-        """Whether the float model and all that is made of it are kept for the next run."""
+        """Whether the float model and everything made from it are cached for the next run."""
         return self.cache and (self.calibration is None or self.calibration.cache)
 
     @property
     def base(self) -> Float32:
-        """The float32 file that all variants are compared with."""
+        """The float32 baseline, which all variants are compared with."""
         return Float32(
             allow_custom_ops=any(variant.allow_custom_ops for variant in self.variants),
             select_tf_ops=any(variant.select_tf_ops for variant in self.variants),
@@ -115,7 +124,7 @@ class Recipe(Strict):
 
     @property
     def techniques(self) -> tuple[Technique, ...]:
-        """Those of training that a variant is made of; none where it is made for nothing."""
+        """The training techniques that some variant needs; empty if no variant uses the trained model."""
         if self.training is None or not any(variant.trained for variant in self.variants):
             return ()
         is_learned = any(variant.mode in LEARNED for variant in self.variants)
@@ -123,17 +132,17 @@ class Recipe(Strict):
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe, with `key.subkey=value` overrides; RecipeError with all its faults, one a line."""
+    """Read a recipe, with `key.subkey=value` overrides. RecipeError lists all errors, one a line."""
     path = Path(path)
     source = layers.read(path)
     if isinstance(source.data, dict) and source.data.get("kind") == "zoo":
-        raise RecipeError(f"{source.places[('kind',)]}: kind: this is a zoo, of many recipes: tflq batch makes them")
+        raise RecipeError(f"{source.places[('kind',)]}: kind: this file is a zoo of many models: run tflq batch on it")
     strict.override(source, overrides)
     return compose(source, path.stem, path.parent)
 
 
 def compose(source: strict.Source, name: str, folder: Path) -> Recipe:
-    """The recipe that the source describes, of that name where it gives none; RecipeError with all its faults."""
+    """Return the recipe in the source; `name` is its default name. RecipeError lists all errors, one a line."""
     if isinstance(source.data, dict):
         source.data.setdefault("name", name)
         source.places.setdefault(("name",), source.name)
@@ -146,12 +155,12 @@ def compose(source: strict.Source, name: str, folder: Path) -> Recipe:
 
 
 def _conflicts(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
-    """Keys that do not go together, seen before the rest is validated, so that they are told with the rest."""
+    """Yield keys that exclude each other. This runs before validation, so that one message lists everything."""
     mode, variants = data.get("mode"), data.get("variants")
     if mode is None and variants is None:
-        yield (), "give mode, for one variant, or variants, for several"
+        yield (), "mode or variants is missing: give mode for one variant, or variants for several"
     elif mode is not None and variants is not None:
-        yield ("variants",), "give mode, for one variant, or variants, for several, not both"
+        yield ("variants",), "mode and variants are both given: remove one of them"
     elif variants == []:
         yield ("variants",), "should list at least one variant"
     listed = variants if isinstance(variants, list) else []
@@ -164,7 +173,7 @@ def _conflicts(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
     yield from training.conflicts(data, every)
     for location, one in every.items():
         if one.get("mode") in CALIBRATED and data.get("calibration") is None:
-            yield location, f"{one['mode']} takes its ranges from samples: give calibration with a dataset"
+            yield location, f"{one['mode']} needs calibration samples: add calibration with a dataset"
     yield from _conflicts_of_dynamic(data, every)
     yield from _conflicts_of_evaluation(data)
 
@@ -172,7 +181,7 @@ def _conflicts(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
 def _conflicts_of_dynamic(
     data: dict[str, Any], variants: Mapping[strict.Location, dict[str, Any]]
 ) -> Iterator[tuple[strict.Location, str]]:
-    """It takes samples where its biases must be corrected, and needs none otherwise."""
+    """Yield an error if mode dynamic must correct biases but the recipe has no calibration samples."""
     given = data.get("converter")
     converter = given if isinstance(given, dict) else {}
     asked = {
@@ -183,7 +192,7 @@ def _conflicts_of_dynamic(
     for location in asked if data.get("calibration") is None else ():
         yield (
             location,
-            "mode dynamic corrects biases by calibration samples: give calibration with a dataset, or write auto",
+            "mode dynamic needs calibration samples to correct biases: add calibration with a dataset, or write auto",
         )
 
 
@@ -196,7 +205,7 @@ def _same_names(names: Mapping[strict.Location, Any]) -> Iterator[tuple[strict.L
     seen: list[Any] = []
     for location, name in names.items():
         if name is not None and name in seen:
-            yield location, f"another variant is called {name!r} already; give this one a name of its own"
+            yield location, f"another variant has the name {name!r}: give this one a different name"
         seen.append(name)
 
 
@@ -204,42 +213,45 @@ def _conflicts_of_evaluation(data: dict[str, Any]) -> Iterator[tuple[strict.Loca
     evaluation, gates = (data[key] if isinstance(data.get(key), dict) else {} for key in ("evaluation", "gates"))
     for given, other in (("metric", "label"), ("label", "metric"), ("output", "metric")):
         if evaluation.get(given) is not None and evaluation.get(other) is None:
-            yield ("evaluation", given), f"needs evaluation.{other} too: a metric compares an output with a label"
+            yield (
+                ("evaluation", given),
+                f"needs evaluation.{other} too, because a metric compares an output with a label",
+            )
     if gates.get("max_metric_drop") is not None and evaluation.get("metric") is None:
         yield ("gates", "max_metric_drop"), "needs evaluation.metric and evaluation.label"
 
 
 def only(recipe: Recipe, names: Sequence[str]) -> Recipe:
-    """The recipe with the variants of those names, or all where there are none; RecipeError for a name it has not."""
+    """Return the recipe with only the variants of those names; no names mean all. RecipeError for an unknown name."""
     known = [variant.name for variant in recipe.variants]
     for name in names:
         if name not in known:
             hint = strict.did_you_mean(name, known)
-            raise RecipeError(f"--only {name}: there is no such variant{hint}; there are {', '.join(known)}")
+            raise RecipeError(f"--only {name}: no variant has this name{hint}; the variants are {', '.join(known)}")
     kept = tuple(variant for variant in recipe.variants if not names or variant.name in names)
     return recipe.model_copy(update={"variants": kept})
 
 
 def check_source(recipe: Recipe) -> None:
-    """SourceError where there is certainly no such model, or none that can be trained; needs no TensorFlow."""
+    """Raise SourceError if the model is missing or cannot be trained. This check does not import TensorFlow."""
     recipe.model.check()
     if recipe.techniques:
         training.check(recipe.model)
 
 
 def warnings(recipe: Recipe) -> Iterator[str]:
-    """What is allowed, but probably not meant."""
+    """Yield a warning for everything that is allowed but probably a mistake."""
     if isinstance(recipe.measured_on.dataset, Random):
-        yield "measured on random numbers, not on real data: these figures say nothing of real accuracy"
+        yield "measured on random numbers, not on real data: the figures do not show real accuracy"
     if recipe.calibration and isinstance(recipe.calibration.dataset, Random):
-        yield "calibrated on random numbers, not on real data: the integer files are of no use but for a trial"
+        yield "calibrated on random numbers, not on real data: use the integer files only for a trial"
     if recipe.evaluation is None and recipe.calibration:
-        yield "there is no evaluation: fidelity is measured on the calibration samples, which flatters it"
+        yield "there is no evaluation: fidelity is measured on the calibration samples, so it looks too good"
     if recipe.calibration and not any(variant.reads_samples for variant in recipe.variants):
-        yield "calibration is given, but none of the variants reads it"
+        yield "calibration is given, but no variant uses it"
     yield from _warnings_of_training(recipe)
     if recipe.calibration and recipe.evaluation and recipe.calibration.dataset == recipe.evaluation.dataset:
-        yield "calibration and evaluation share a dataset, so the quantized models have seen what they are tested on"
+        yield "calibration and evaluation use the same dataset, so the results may look too good"
 
 
 def _warnings_of_training(recipe: Recipe) -> Iterator[str]:
@@ -247,25 +259,25 @@ def _warnings_of_training(recipe: Recipe) -> Iterator[str]:
     if given is None:
         return
     if not recipe.techniques:
-        yield "training is given, but none of the variants is made of what it leaves"
+        yield "training is given, but no variant uses the trained model"
     elif set(recipe.techniques) < set(given.techniques):
-        yield "training.techniques has quantize, but there is no qat_int8 or qat_int8_only to make of it"
+        yield "training.techniques has quantize, but no variant has the mode qat_int8 or qat_int8_only"
     if isinstance(given.dataset, Random):
-        yield "trained on random numbers, not on real data: the trained files are of no use but for a trial"
+        yield "trained on random numbers, not on real data: use the trained files only for a trial"
     if recipe.evaluation and given.dataset == recipe.evaluation.dataset:
-        yield "training and evaluation share a dataset, so the trained models have seen what they are tested on"
+        yield "training and evaluation use the same dataset, so the results of trained variants may look too good"
     if recipe.evaluation and given.validation and given.validation.dataset == recipe.evaluation.dataset:
-        yield "training.validation and evaluation share a dataset, so the best epoch was chosen by the test"
+        yield "training.validation and evaluation use the same dataset, so the epoch was chosen on the test data"
 
 
 def dump(recipe: Recipe, folder: Path) -> str:
-    """The recipe as YAML that runs again as it is from that folder, every default filled in."""
+    """Return the recipe as YAML with every default filled in. Its paths are relative to the folder."""
     plain = recipe.model_dump(mode="json", exclude_none=True, context={"folder": folder})
     return strict.write(plain)
 
 
 def json_schema() -> str:
-    """The JSON Schema of a recipe file: as `Recipe`, with what `load` fills in left out of what is required."""
+    """Return the JSON Schema of a recipe file. Keys that `load` fills in are not required."""
     schema = Recipe.model_json_schema()
     schema["required"] = [key for key in schema["required"] if key not in ("name", "output", "model")]
     schema["anyOf"] = [{"required": ["model"]}, {"required": ["extends"]}]

@@ -1,4 +1,4 @@
-"""A commented recipe, made from a model's signature, that runs as it is with random numbers for data."""
+"""Write a commented recipe from a model's signature. It runs without changes, on random numbers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tflq.worker import Listener, Task, Workers
 
 PICTURE_SIZE = 224
 OTHER_SIZE = 16
-"""Stand in where a signature leaves sizes open; the person knows better."""
+"""Sizes that replace open sizes of a signature. The user should correct them."""
 
 
 def recipe_for(model: Path, folder: Path, listen: Listener) -> str:
-    """The text of a recipe for the model, with paths as seen from the folder; SourceError where it cannot be read."""
+    """Return the text of a recipe for the model. Paths are relative to the folder. SourceError if it cannot be read."""
     keras = model.suffix in (".keras", ".h5", ".hdf5")
     source = Keras(keras=model) if keras else SavedModel(saved_model=model)
     source.check()
@@ -32,20 +32,20 @@ def recipe_for(model: Path, folder: Path, listen: Listener) -> str:
 
 
 def _path(model: Path, folder: Path) -> str:
-    """As seen from the folder, unless they have nothing in common."""
+    """Return the path relative to the folder, or absolute if they share no folder."""
     model, folder = model.resolve(), folder.resolve()
     is_apart = len(Path(os.path.commonpath([model, folder])).parts) == 1
     return str(model) if is_apart else os.path.relpath(model, folder)
 
 
 def _lines(model: str, keras: bool, described: Described) -> Iterator[str]:
-    yield "# Made from the model's signature. It runs as it is, with random numbers for data: put yours in their place."
+    yield "# Written by tflq init from the model's signature. It runs as it is, on random numbers: put in your data."
     yield "model:"
     yield f"  {'keras' if keras else 'saved_model'}: {_scalar(model)}"
     if not keras:
-        yield f"  signature: {_scalar(described.signature)}  # it has: {', '.join(described.signatures)}"
+        yield f"  signature: {_scalar(described.signature)}  # the model has: {', '.join(described.signatures)}"
     is_open = all(not spec.shape or spec.shape[0] is None for spec in described.inputs)
-    yield "  batch_size: 1" + ("  # or dynamic" if is_open else "")
+    yield "  batch_size: 1" + ("  # or dynamic, which leaves the batch size open" if is_open else "")
     yield "inputs:"
     for spec in described.inputs:
         yield from _input(spec)
@@ -55,23 +55,23 @@ def _lines(model: str, keras: bool, described: Described) -> Iterator[str]:
 
 
 def _scalar(text: str) -> str:
-    """As YAML, quoted where it must be."""
+    """Return the text as YAML, in quotes if needed."""
     return yaml.safe_dump(text, width=len(text) + 10, allow_unicode=True).splitlines()[0]
 
 
 def _input(spec: TensorSpec) -> Iterator[str]:
     shape = "any" if spec.shape is None else "[" + ", ".join("?" if d is None else str(d) for d in spec.shape) + "]"
     yield f"  {_scalar(spec.name)}:  # {spec.dtype} {shape}"
-    yield f"    column: {_scalar(spec.name)}  # of the dataset"
+    yield f"    column: {_scalar(spec.name)}  # column of the dataset"
     sizes = _sizes(spec.shape)
     if spec.shape is None or None in spec.shape[1:]:
         batch = "null" if spec.shape is None or spec.shape[0] is None else str(spec.shape[0])
         shown = ", ".join([batch, *map(str, sizes)])
-        yield f"    shape: [{shown}]  # the signature leaves sizes open: put yours; null is the batch"
+        yield f"    shape: [{shown}]  # the signature leaves sizes open: put in your sizes; null is the batch"
     if _is_picture(spec.shape):
         yield f"    # resize: {sizes[:2]}"
     if spec.dtype.startswith("float"):
-        yield "    # scale: 0.00784313725  # value * scale + offset; or mean and std"
+        yield "    # scale: 0.00784313725  # value * scale + offset, or give mean and std"
         yield "    # offset: -1.0"
 
 
@@ -80,13 +80,13 @@ def _is_picture(shape: tuple[int | None, ...] | None) -> bool:
 
 
 def _sizes(shape: tuple[int | None, ...] | None) -> list[int]:
-    """One sample's, made up where they are open."""
+    """Return the sizes of one sample. Open sizes get a default."""
     stand_in = PICTURE_SIZE if _is_picture(shape) else OTHER_SIZE
     return [OTHER_SIZE] if shape is None else [size or stand_in for size in shape[1:]]
 
 
 def _data(described: Described) -> Iterator[str]:
-    yield "# The kinds of dataset:"
+    yield "# Kinds of dataset:"
     for kind in (
         '{tfds: mnist, split: "train[:200]"}',
         "{npz: data.npz}",
@@ -97,11 +97,11 @@ def _data(described: Described) -> Iterator[str]:
         yield f"#   {kind}"
     yield "calibration:"
     yield "  dataset: {random: {seed: 0}}"
-    yield "  samples: 20  # a few hundred, of real data"
+    yield "  samples: 20  # with real data, a few hundred"
     yield "evaluation:"
     yield "  dataset: {random: {seed: 1}}"
     yield "  samples: 20"
     if len(described.outputs) > 1:
-        yield f"  # output: {described.outputs[0].name}  # of {', '.join(spec.name for spec in described.outputs)}"
-    yield "  # label: label"
+        yield f"  # output: {described.outputs[0].name}  # one of {', '.join(spec.name for spec in described.outputs)}"
+    yield "  # label: label  # column of the dataset"
     yield "  # metric: top1  # or top5, mae, mse, rmse, r2, binary_accuracy, mean_iou, {python: module:function}"

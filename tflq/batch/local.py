@@ -16,7 +16,7 @@ from tflq.batch.plan import Work
 from tflq.worker import HERE, ControlGroups, Event, preload_tensorflow
 
 LEAST_BYTES = 2 * 10**9
-"""What a model of some size takes, so that no more models are prepared_run at a time than memory allows."""
+"""What a model of some size takes, so that no more models are started at a time than memory allows."""
 Listen = Callable[[Work, Event | None], None]
 """Hears what happens to a work; nothing stands for its beginning."""
 

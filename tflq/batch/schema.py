@@ -1,4 +1,4 @@
-"""The JSON Schema of a zoo file, for editors: that of the zoo's own keys, and of recipes in parts."""
+"""The JSON Schema of a zoo file, for editors. It has the keys of the zoo and those of recipes, which may be partial."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tflq import recipe
 from tflq.batch.zoo import Zoo
 
 IN_PARTS = ("Calibration", "Evaluation")
-"""Sections of which one file may give a part, and another the rest."""
+"""Sections that one file may give in part, and another file may complete."""
 
 
 def json_schema() -> str:
@@ -18,9 +18,11 @@ def json_schema() -> str:
     for name in IN_PARTS:
         del sections[name]["required"]
     keys = whole["properties"]
-    path = {"type": "string", "description": "A recipe file, or a pattern."}
+    path = {"type": "string", "description": "A recipe file, or a pattern of recipe files."}
     sections["Defaults"] = _part(keys, "Keys of a recipe.")
-    sections["Entry"] = _part({"recipe": path, **keys}, "A model or a recipe, and what it has otherwise.")
+    sections["Entry"] = _part(
+        {"recipe": path, **keys}, "A model or a recipe, and the keys that differ from the defaults."
+    )
     schema = Zoo.model_json_schema()
     schema["properties"]["defaults"] |= {"$ref": "#/$defs/Defaults"}
     schema["properties"]["models"]["items"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Entry"}]}

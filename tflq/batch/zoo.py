@@ -1,4 +1,4 @@
-"""`kind: zoo`: many models, what they share said once; and the recipes that files, folders and zoos hold."""
+"""`kind: zoo`: many models with shared keys. Also finds the recipes in files, folders and zoos."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ Entry = Annotated[str | dict[str, Any], BeforeValidator(_entry)]
 
 
 class Zoo(Strict):
-    """Many models, each made by a recipe of its own, with what they share said once."""
+    """Many models. Each has a recipe of its own, and the keys that they share are given once."""
 
-    kind: Literal["zoo"] = Field(description="Tells a zoo from a recipe.")
-    extends: RecipePath | None = Field(None, description="A zoo whose keys hold too where this one says nothing else.")
-    defaults: dict[str, Any] = Field({}, description="Keys of a recipe, for every model.")
+    kind: Literal["zoo"] = Field(description="Distinguishes a zoo from a recipe.")
+    extends: RecipePath | None = Field(None, description="A zoo file. Its keys apply unless this file gives them.")
+    defaults: dict[str, Any] = Field({}, description="Keys of a recipe that apply to every model.")
     models: Annotated[tuple[Entry, ...], AsTuple, Field(min_length=1)] = Field(
-        description="Paths or patterns of models and of recipe files; or mappings of `model` or `recipe` and whatever"
-        " keys of a recipe this one has otherwise. A path that is given plainly is left out of patterns."
+        description="Paths or patterns of models and recipe files, or mappings with `model` or `recipe` and the keys"
+        " that differ from the defaults. A path that has an entry of its own is skipped in patterns."
     )
     output: RecipePath = Field(
-        FOLDER, validate_default=True, description="Where each model has a folder of its name, and the summary is put."
+        FOLDER, validate_default=True, description="Folder of the summary, and of one sub-folder per model."
     )
 
 
@@ -73,7 +73,7 @@ def collect(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Batch:
     parts = [_collect(path, overrides) for path in paths]
     items = tuple(_apart([item for part in parts for item in part.items]))
     if not items:
-        raise RecipeError(f"{', '.join(map(str, paths))}: no recipe is there")
+        raise RecipeError(f"{', '.join(map(str, paths))}: there is no recipe")
     outputs = [part.output for part in parts]
     common = outputs[0] if len(parts) == 1 else Path(os.path.commonpath([output.absolute() for output in outputs]))
     return Batch(items, common)
@@ -158,7 +158,7 @@ def _matches(entry: Source) -> Iterator[tuple[Path | None, bool, Source]]:
         entry = replace(entry, data={"recipe" if is_recipe else "model": entry.data})
     named = [key for key in ("recipe", "model") if key in entry.data]
     if len(named) != 1:
-        raise RecipeError(entry.fault((), "give either model or recipe, the path or pattern of what is to be made"))
+        raise RecipeError(entry.fault((), "give either model or recipe, with a path or a pattern"))
     key = named[0]
     pattern = _pattern(entry.data[key])
     if pattern is None:
@@ -166,7 +166,7 @@ def _matches(entry: Source) -> Iterator[tuple[Path | None, bool, Source]]:
         return
     paths = _paths(pattern, RECIPE_SUFFIXES if key == "recipe" else sources.KERAS_SUFFIXES, key == "model")
     if not paths:
-        raise RecipeError(entry.fault((key,), f"{pattern}: nothing matches this"))
+        raise RecipeError(entry.fault((key,), f"{pattern}: no file matches this pattern"))
     for path in paths:
         yield path, not glob.has_magic(pattern), _about(entry, key, path)
 
@@ -250,6 +250,6 @@ def chosen(batch: Batch, patterns: Sequence[str]) -> Batch:
     for pattern in patterns:
         if not fnmatch.filter([item.name for item in batch.items], pattern):
             hint = strict.did_you_mean(pattern, [item.name for item in batch.items])
-            raise RecipeError(f"--only {pattern}: no model's name matches this{hint}")
+            raise RecipeError(f"--only {pattern}: no model has such a name{hint}")
     kept = [item for item in batch.items if not patterns or any(fnmatch.fnmatch(item.name, p) for p in patterns)]
     return replace(batch, items=tuple(kept))

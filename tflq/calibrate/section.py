@@ -14,41 +14,49 @@ Seed = Annotated[NonNegativeInt | Literal["first"], or_words("a whole number fro
 
 
 class Percentile(Strict):
-    """Ranges that leave out the rarest values."""
+    """Ranges without the rarest values."""
 
-    percentile: Annotated[float, Field(gt=50, le=100)] = Field(description="Of all values of a tensor, such as 99.99.")
+    percentile: Annotated[float, Field(gt=50, le=100)] = Field(
+        description="Percentile of all values of an activation that is the upper end of its range, such as 99.99. The"
+        " lower end is its mirror image, such as 0.01."
+    )
 
 
 Method = Literal["minmax", "mse"] | Percentile
 Ranges = Literal["auto"] | Method
-"""auto begins with minmax, and leaves it to what is seen on samples held back."""
+"""With auto, ranges are minmax at first. Hold-out samples decide later whether mse is better."""
 
 
 Counting = Literal["few", "all", "weighted"]
-"""A few calls, which show what clipping would do; all; or all, each weighted by how small its values are."""
+"""few: the values of a few calls are counted, which show the effect of clipping. all: the values of all calls are.
+
+weighted: the values of all calls are counted, and a call with small values has more weight.
+"""
 
 
 class Calibration(Strict):
-    """The samples that the ranges of activations are taken from."""
+    """The samples that the ranges of activations are computed from."""
 
     dataset: Dataset
-    samples: SampleCount = Field(200, description="How many rows, or `all`; fewer where the dataset has fewer.")
-    seed: Seed = Field(0, description="Which rows: a seeded sample, or `first` for the first in order.")
+    samples: SampleCount = Field(200, description="Number of rows, or `all`. A smaller dataset is used whole.")
+    seed: Seed = Field(
+        0, description="Which rows: the seed of a random sample, or `first` for the first rows in order."
+    )
     ranges: Annotated[Ranges, or_words("{percentile: 99.99}", "auto", "minmax", "mse")] = Field(
         "auto",
-        description="What of an activation's values its integers span: minmax, all of them; or all but the rarest at"
-        " either end; or mse, what has the least mean squared error of quantization, as the activation function behind"
-        " it leaves that. auto: mse for int8 activations, where calibration samples that are held back come out nearer"
-        " to the float model so, and neither headroom is given nor bias_correction off; else minmax.",
+        description="How the range of an activation is chosen. `minmax`: all values. `{percentile: 99.99}`: without the"
+        " rarest values at either end. `mse`: least squared error after the next activation function. `auto`: for int8,"
+        " minmax or mse, whichever is better on hold-out calibration samples. It is minmax for int16, if `headroom` is"
+        " set, or if `bias_correction` is off.",
     )
-    cache: bool = Field(True, description="false: the same as `cache: false` at the top of the recipe.")
+    cache: bool = Field(True, description="`false`: the same as `cache: false` at the top of the recipe.")
 
     @property
     def method(self) -> Method:
-        """What ranges are found by before anything is tried."""
+        """The method of the first ranges, before anything is compared on hold-out samples."""
         return "minmax" if self.ranges == "auto" else self.ranges
 
     @property
     def counting(self) -> Counting:
-        """Which calls' values are counted for it, and how."""
+        """Which calls' values are counted for that method, and how."""
         return "few" if self.method == "minmax" else "weighted" if self.method == "mse" else "all"

@@ -1,4 +1,4 @@
-"""The dataset kinds: each a model of its YAML keys, with `count()` and `rows()`."""
+"""The kinds of dataset. Each class holds the YAML keys of a kind, and has `count()` and `rows()`."""
 
 from tflq.datasets.dataset import KINDS, Dataset
 from tflq.datasets.python import Python

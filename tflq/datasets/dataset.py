@@ -1,4 +1,4 @@
-"""The section of a recipe that describes a dataset: one of the kinds, named by its first key."""
+"""The section of a recipe that describes a dataset: a mapping of one of the kinds."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def _of_one_kind(value: Any) -> Any:
     if isinstance(value, Strict):
         return value
     if not isinstance(value, dict):
-        raise ValueError(f"a dataset is a mapping with one of the keys {', '.join(KINDS)}")
+        raise ValueError(f"should be a mapping with one of the keys {', '.join(KINDS)}")
     kinds = _kinds_of(value)
     if len(kinds) > 1:
-        raise ValueError(f"a dataset is of one kind, but both {' and '.join(kinds)} are given")
+        raise ValueError(f"{' and '.join(kinds)} are both given: keep the key of one kind of dataset")
     if not kinds:
         hints = filter(None, (did_you_mean(str(key), KINDS) for key in value))
-        raise ValueError(f"which kind of dataset? Give one of the keys {', '.join(KINDS)}{next(hints, '')}")
+        raise ValueError(f"the kind of dataset is missing: give one of the keys {', '.join(KINDS)}{next(hints, '')}")
     return value
 
 
@@ -49,5 +49,5 @@ Dataset = Annotated[
     | Annotated[Random, Tag("<random>")],
     Discriminator(_tag),
     BeforeValidator(_of_one_kind),
-    Field(description="Where rows come from; the first key names the kind."),
+    Field(description="The dataset. One of its keys names the kind."),
 ]

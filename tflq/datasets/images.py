@@ -23,30 +23,30 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 
 def _text(value: Any) -> Any:
     if not value or not isinstance(value, (str, Path)):
-        raise ValueError(f"{value!r} should be folders, none, or the path of a CSV file")
+        raise ValueError(f"should be folders, none, or the path of a CSV file, not {value!r}")
     return value
 
 
 class Images(Strict):
-    """The JPEG and PNG files of a folder and of the folders in it, sorted by name; hidden ones are left out.
+    """The JPEG and PNG files of a folder and its sub-folders, sorted by name. Hidden files are skipped.
 
-    Columns: `image`, uint8 [height, width, 3], or 1 for a gray picture; `file`, its path from the folder; `label`.
+    Columns: `image` is uint8 [height, width, 3], or [height, width, 1] for a grayscale image. `file` is its path from
+    the folder. `label` is there if `labels` is not `none`.
     """
 
-    images: RecipePath = Field(description="A folder of .jpg, .jpeg and .png files.")
+    images: RecipePath = Field(description="The folder with .jpg, .jpeg and .png files.")
     labels: Annotated[Literal["folders", "none"] | RecipePath, BeforeValidator(_text)] = Field(
         "none",
         union_mode="left_to_right",
-        description="`folders`: the place of the picture's sub-folder among all, sorted by name, counted from 0. "
-        "A path: a CSV file whose header names the columns file and label; its rows are the dataset's, in its order, "
-        "with numbers for labels.",
+        description="`folders`: the label is the index of the sub-folder, sorted by name, from 0. A path: a CSV file "
+        "with the columns file and label; its rows are the dataset, and its labels are numbers.",
     )
 
     def __str__(self) -> str:
         return str(self.images)
 
     def files(self) -> list[Path]:
-        """What the rows depend on; a label depends on the folders' names too."""
+        """The files that the rows depend on. A label also depends on the names of the folders."""
         tables = [self.labels] if isinstance(self.labels, Path) else []
         return [*tables, *(self.images / entry.file for entry in self._entries())]
 
@@ -77,7 +77,7 @@ class Images(Strict):
             return list(_listed(self.labels, self.images))
         files = [path.relative_to(self.images) for path in _pictures(self.images)]
         if not files:
-            raise DatasetError(f"{self.images}: holds no picture: no {', '.join(SUFFIXES)} file")
+            raise DatasetError(f"{self.images}: has no image: there is no {', '.join(SUFFIXES)} file")
         if self.labels == "none":
             return [_Entry(file.as_posix()) for file in files]
         return [_Entry(file.as_posix(), label) for file, label in zip(files, self._folders(files), strict=True)]
@@ -87,15 +87,15 @@ class Images(Strict):
         for file in files:
             if len(file.parts) < 2:
                 raise DatasetError(
-                    f"{self.images / file}: has no label: with labels: folders each picture lies in the folder of its"
-                    " class; move it, or say labels: none"
+                    f"{self.images / file}: has no label, because it is not in a sub-folder: move it into the folder"
+                    " of its class, or use labels: none"
                 )
             yield places[file.parts[0]]
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """One picture: its path from the dataset's folder."""
+    """One image: its path from the dataset's folder, and its label."""
 
     file: str
     label: int | float | None = None
@@ -121,7 +121,7 @@ def _listed(table: Path, folder: Path) -> Iterator[_Entry]:
             reader = csv.DictReader(file)
             absent = {"file", "label"} - set(reader.fieldnames or ())
             if absent:
-                raise DatasetError(f"{table}:1: the header should name the columns file and label, such as: file,label")
+                raise DatasetError(f"{table}:1: the header should be: file,label")
             for line in reader:
                 yield _entry(line, f"{table}:{reader.line_num}", folder)
     except OSError as error:
@@ -135,5 +135,5 @@ def _entry(line: dict[str, Any], place: str, folder: Path) -> _Entry:
     if not (folder / file).is_file():
         raise DatasetError(f"{place}: there is no file {folder / file}")
     if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", label):
-        raise DatasetError(f"{place}: the label {label!r} is not a number; give a class by its index, from 0")
+        raise DatasetError(f"{place}: the label {label!r} is not a number: give the index of the class, from 0")
     return _Entry(file, int(label) if label.lstrip("+-").isdecimal() else float(label))

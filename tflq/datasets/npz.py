@@ -21,19 +21,19 @@ from tflq.strict import RecipePath, Strict
 
 
 class Npz(Strict):
-    """Arrays in a NumPy .npz file, one a column, all with as many rows.
+    """Arrays of a NumPy .npz file. Each array is a column, and all have the same number of rows.
 
-    A column that nobody asks for is not read. One that `numpy.savez` wrote is mapped into memory, so it may be of any
-    size; of `numpy.savez_compressed` it is unpacked whole.
+    Columns that are not used are not read. A column of `numpy.savez` is memory-mapped, so it may be larger than memory.
+    A column of `numpy.savez_compressed` is decompressed whole.
     """
 
-    npz: RecipePath = Field(description="A .npz file with one array for each column, rows first.")
+    npz: RecipePath = Field(description="The .npz file, with one array per column. The first dimension is the row.")
 
     def __str__(self) -> str:
         return str(self.npz)
 
     def files(self) -> list[Path]:
-        """What the rows depend on."""
+        """The files that the rows depend on."""
         return [self.npz]
 
     def count(self) -> int:
@@ -49,7 +49,7 @@ class Npz(Strict):
             with zipfile.ZipFile(self.npz) as archive:
                 columns = [_column(archive, self.npz, member) for member in archive.infolist()]
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, struct.error) as error:
-            raise DatasetError(f"{self.npz}: is not a whole .npz file, as numpy.savez writes it: {error}") from error
+            raise DatasetError(f"{self.npz}: is not a complete .npz file, as numpy.savez writes it: {error}") from error
         except OSError as error:
             raise DatasetError(f"{self.npz}: cannot be read: {error.strerror}") from error
         self._refuse_unequal(columns)
@@ -57,15 +57,17 @@ class Npz(Strict):
 
     def _refuse_unequal(self, columns: list[_Column]) -> None:
         if not columns:
-            raise DatasetError(f"{self.npz}: holds no arrays")
+            raise DatasetError(f"{self.npz}: has no arrays")
         for column in columns:
             if column.dtype.hasobject:
                 raise DatasetError(
-                    f"{self.npz}: column {column.name!r} holds Python objects, which are not read since they may run"
-                    " code; save an array of numbers, all rows of one shape"
+                    f"{self.npz}: column {column.name!r} holds Python objects, which are not read because they may run"
+                    " code: save an array of numbers, with all rows of one shape"
                 )
             if not column.shape:
-                raise DatasetError(f"{self.npz}: column {column.name!r} is a single value, without rows; leave it out")
+                raise DatasetError(
+                    f"{self.npz}: column {column.name!r} is a single value without rows: remove it from the file"
+                )
         if len({column.shape[0] for column in columns}) > 1:
             sizes = ", ".join(f"{column.name} has {column.shape[0]}" for column in columns)
             raise DatasetError(f"{self.npz}: the columns differ in their number of rows: {sizes}")

@@ -1,4 +1,4 @@
-"""Encoded pictures → pixels, by Pillow whichever dataset they come from, so that they are the same to the bit."""
+"""Decode images with Pillow, whichever dataset they come from, so that pixels are the same to the bit."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-"""Pillow's name for a picture of so many channels."""
+"""Number of channels → Pillow's name of the image mode."""
 
 
 def decode(encoded: bytes, name: str, channels: int | None = None) -> np.ndarray:
-    """Pixels as uint8 [height, width, channels]; DatasetError with the picture's name where it is broken.
+    """Return the pixels as uint8 [height, width, channels]. DatasetError names the image if it is broken.
 
-    Unless told, a gray picture has one channel and any other three: palettes are looked up, alpha is dropped, of 16
-    bits the upper 8 are kept. The orientation in a photograph's EXIF data is not applied: TensorFlow does not either,
-    so a model that was trained on such pictures has seen them lying.
+    If `channels` is None, a grayscale image has one channel and any other has three. Palettes are resolved, alpha is
+    dropped, and of 16 bits the upper 8 are kept. The orientation in EXIF data is not applied: TensorFlow does not apply
+    it either, so models are trained on such images without it.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -31,9 +31,9 @@ def decode(encoded: bytes, name: str, channels: int | None = None) -> np.ndarray
             picture = _plain(opened)
             pixels = np.asarray(picture.convert(MODES.get(channels or 0, "L" if _is_gray(picture) else "RGB")))
     except UnidentifiedImageError as error:
-        raise DatasetError(f"{name}: is not a picture of a known kind") from error
+        raise DatasetError(f"{name}: is not an image in a known format") from error
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise DatasetError(f"{name}: is a broken picture: {error}") from error
+        raise DatasetError(f"{name}: is a broken image: {error}") from error
     return pixels.reshape(*pixels.shape[:2], -1)
 
 

@@ -1,4 +1,4 @@
-"""`{python: mypackage.data:rows}`: a function of the user's own."""
+"""`{python: mypackage.data:rows}`: a Python function of the user."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ END = object()
 
 
 class Python(FunctionOfFolder):
-    """A function without arguments that yields the rows, or returns a sequence of them, each a dict of columns."""
+    """A Python function without arguments. It yields rows or returns a sequence of them. A row is a dict of columns."""
 
-    python: FunctionName = Field(description="module:function, such as mypackage.data:rows.")
+    python: FunctionName = Field(description="module:function, such as mypackage.data:rows")
     folder: RecipePath = Field(
-        Path(), validate_default=True, description="Where the module is found; by default the recipe's own folder."
+        Path(), validate_default=True, description="Folder of the module. Default: the folder of the recipe."
     )
 
     def __str__(self) -> str:
         return self.python
 
     def files(self) -> None:
-        """What the rows depend on: nobody can tell without calling the function."""
+        """None: the files that the rows depend on are unknown."""
 
     def count(self) -> int | None:
         held = self._call()
@@ -46,7 +46,7 @@ class Python(FunctionOfFolder):
             if not isinstance(row, Mapping):
                 raise DatasetError(
                     f"{self}: row {index} is a {type(row).__name__};"
-                    " a row should be a dict: column name → array or number"
+                    " it should be a dict that maps column names to arrays or numbers"
                 )
             yield row
 
@@ -85,7 +85,7 @@ class Python(FunctionOfFolder):
             held = function()
         if isinstance(held, (Mapping, str, bytes)) or not (_is_indexed(held) or hasattr(held, "__iter__")):
             raise DatasetError(
-                f"{self}: returned a {type(held).__name__}; it should yield rows, or return a sequence of them"
+                f"{self}: returned a {type(held).__name__}; it should yield rows, or return a sequence of rows"
             )
         return held
 
@@ -93,12 +93,12 @@ class Python(FunctionOfFolder):
         return ForeignCode(self.python, self.folder.absolute())
 
     def _refuse_namesake(self, name: str, loaded: str | None) -> None:
-        """A module of that name may be loaded already, from elsewhere."""
+        """Raise DatasetError if a module of that name is already loaded from another place."""
         stem = self.folder.absolute().joinpath(*name.split("."))
         here = [path for path in (stem / "__init__.py", stem.with_suffix(".py")) if path.is_file()]
         if here and (loaded is None or not here[0].samefile(loaded)):
             raise DatasetError(
-                f"{self}: Python has another module {name!r} already, {loaded or 'built into it'}, not {here[0]};"
+                f"{self}: Python already has another module {name!r} ({loaded or 'built in'}) than {here[0]}:"
                 " rename yours"
             )
 

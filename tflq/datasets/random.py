@@ -1,4 +1,4 @@
-"""`{random: {seed: 0}}`: numbers of the model's own shapes, for trying out speed and size without data."""
+"""`{random: {seed: 0}}`: random numbers in the model's input shapes, to try out speed and size without data."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from tflq.strict import Strict
 
 
 class Seed(Strict):
-    seed: NonNegativeInt = Field(0, description="The same numbers come of the same seed.")
+    """The seed of random numbers."""
+
+    seed: NonNegativeInt = Field(0, description="The same seed gives the same numbers.")
 
 
 class Random(Strict):
-    """Without end; a row depends on the seed and its own index alone.
+    """Random rows without end. A row depends only on the seed and its index.
 
-    Floats are uniform in [0, 1), 8-bit integers over all their values. Wider integers are 0 or 1, since they are mostly
-    ids or masks, and larger ids might lie outside of the model's tables. The recipe's `inputs` are not applied.
+    Floats are uniform in [0, 1). 8-bit integers are uniform over all values. Wider integers are 0 or 1, because they
+    are mostly ids or masks and larger ids might be outside of the model's tables. `inputs` is not applied.
     """
 
-    random: Seed = Field(description="{} or, for other numbers, {seed: 1}.")
+    random: Seed = Field(description="{}, or {seed: 1} for other numbers.")
 
     def __str__(self) -> str:
         return f"random numbers of seed {self.random.seed}"
 
     def files(self) -> list[Path]:
-        """What the rows depend on: no file."""
+        """The rows depend on no file."""
         return []
 
     def count(self) -> None:
@@ -62,6 +64,6 @@ def _known(spec: TensorSpec) -> tuple[int, ...]:
     if shape is None or None in shape:
         raise DatasetError(
             f"random numbers need the shape of input {spec.name!r}, which the model leaves open:"
-            f" say inputs.{spec.name}.shape"
+            f" give inputs.{spec.name}.shape"
         )
     return tuple(size for size in shape if size is not None)

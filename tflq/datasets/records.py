@@ -32,7 +32,7 @@ class Segment:
 
 
 def count(path: Path) -> int:
-    """How many records the file holds; DatasetError where it is none of the kind."""
+    """Return the number of records in the file. DatasetError if it is not a TFRecord file."""
     with _opened(path) as file:
         return sum(1 for _ in _lengths(file, path))
 
@@ -66,12 +66,14 @@ def _lengths(file: File, path: Path) -> Iterator[int]:
     while header := file.read(12):
         length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else LONGEST
         if length >= LONGEST:
-            raise DatasetError(f"{path}: is not a TFRecord file, is damaged, or is packed without .gz in its name")
+            raise DatasetError(
+                f"{path}: is not a TFRecord file, is damaged, or is compressed but its name does not end in .gz"
+            )
         start = file.tell()
         yield length
         file.seek(start + length)
         if len(file.read(4)) < 4:
-            raise DatasetError(f"{path}: is cut short; copy or write it again")
+            raise DatasetError(f"{path}: is truncated: copy or write it again")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Which rows of a dataset are read: a seeded sample, the first, or all."""
+"""Select rows of a dataset: a seeded random sample, the first rows, or all."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ class Selection:
     """Which rows of a dataset are read."""
 
     indices: Sequence[int]
-    """In increasing order; without known end where the dataset's is not known and all were asked for."""
+    """In increasing order. If all rows of a dataset of unknown length are wanted, the indices have no end."""
     total: int | None
-    """The rows that the dataset holds; None where only reading them would tell."""
+    """The number of rows; None if it is known only after reading all of them."""
 
 
 def select(dataset: Dataset, samples: int | Literal["all"], seed: int | Literal["first"]) -> Selection:
-    """A seeded sample of the rows without replacement, or the first; all of them where there are not more.
+    """Choose a seeded random sample of the rows without replacement, or the first rows.
 
-    Of a dataset that cannot be counted the first are taken, whatever the seed. DatasetError where it is empty.
+    A dataset with fewer rows is used whole. If the number of rows is unknown, the first rows are used, whatever the
+    seed. DatasetError if there are no rows.
     """
     total = dataset.count()
     if total == 0:
-        raise DatasetError(f"{dataset}: holds no rows")
+        raise DatasetError(f"{dataset}: has no rows")
     if total is None:
         if isinstance(dataset, Random) and samples == "all":
-            raise DatasetError(f"{dataset}: have no end, so samples must be a number, not all")
+            raise DatasetError(f"{dataset}: have no end: give samples as a number, not as all")
         return Selection(range(sys.maxsize if samples == "all" else samples), None)
     taken = total if samples == "all" else min(samples, total)
     if seed == "first" or taken == total:

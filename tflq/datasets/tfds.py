@@ -1,4 +1,4 @@
-"""`{tfds: mnist, split: "train[:200]"}`: TensorFlow Datasets, read without TensorFlow where they are prepared."""
+"""`{tfds: mnist, split: "train[:200]"}`: TensorFlow Datasets. Prepared datasets are read without TensorFlow."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ from tflq.strict import RecipePath, Strict, did_you_mean
 
 
 class Tfds(Strict):
-    """A dataset of TensorFlow Datasets, prepared if it is not yet; nested features are columns such as `a/b`.
+    """A dataset of TensorFlow Datasets. It is downloaded and prepared if needed.
 
-    Rows come in the order of the files on disk.
+    Rows are in the order of the files on disk. Nested features are columns such as `a/b`.
     """
 
-    tfds: str = Field(min_length=1, description="name, name/config, or either with :version.")
-    split: str = Field(min_length=1, description="A split or a part of one, such as train[:200].")
-    data_dir: RecipePath | None = Field(None, description="By default TFDS_DATA_DIR, or ~/tensorflow_datasets.")
+    tfds: str = Field(min_length=1, description="name or name/config, with :version if you like.")
+    split: str = Field(min_length=1, description="A split or a part of a split, such as train[:200].")
+    data_dir: RecipePath | None = Field(
+        None, description="Default: the environment variable TFDS_DATA_DIR, or ~/tensorflow_datasets."
+    )
 
     def __str__(self) -> str:
         return f"tfds {self.tfds} {self.split}"
 
     def files(self) -> list[Path] | None:
-        """What the rows depend on, of any version; None where the dataset is not prepared here. Needs no tfds."""
+        """The files of all prepared versions; None if the dataset is not prepared. This does not import tfds."""
         given = self.data_dir or os.environ.get("TFDS_DATA_DIR") or Path("~/tensorflow_datasets").expanduser()
         files = sorted(path for path in Path(given, self.tfds.split("/")[0].split(":")[0]).rglob("*") if path.is_file())
         return files or None
@@ -85,15 +87,17 @@ class Tfds(Strict):
             if not isinstance(error.__cause__, tfds.core.registered.DatasetNotFoundError):
                 raise
             hint = did_you_mean(self.tfds, tfds.list_builders(with_community_datasets=False))
-            raise DatasetError(f"tfds {self.tfds}: there is no such dataset, nor any in {self._where}{hint}") from None
+            raise DatasetError(
+                f"tfds {self.tfds}: there is no such dataset, neither in tfds nor in {self._where}{hint}"
+            ) from None
         if not builder.is_prepared():
             self._prepare(builder)
         return builder
 
     def _prepare(self, builder: Any) -> None:
         option = f" --data_dir={self.data_dir}" if self.data_dir else ""
-        remedy = f"prepare it where there is a network: tfds build {self.tfds}{option}, or correct data_dir"
-        with ForeignCode(f"tfds {self.tfds}: is not prepared in {self._where}, and cannot be prepared now ({remedy})"):
+        remedy = f"with a network, run: tfds build {self.tfds}{option}; or correct data_dir"
+        with ForeignCode(f"tfds {self.tfds}: is not in {self._where}, and preparing it failed ({remedy})"):
             builder.download_and_prepare()
 
     @property
@@ -102,7 +106,7 @@ class Tfds(Strict):
 
 
 def _images(features: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
-    """The path and the channels of each feature that is a plain picture of bytes."""
+    """Yield the path and the number of channels of each feature that is a uint8 image."""
     import tensorflow_datasets as tfds
 
     for name, feature in features.items():

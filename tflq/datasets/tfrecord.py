@@ -24,22 +24,24 @@ LISTS = {
     "int64": "int64_list",
     "float32": "float_list",
 }
-"""The list of a tf.train.Feature that holds values of that dtype."""
+"""dtype → the list of a tf.train.Feature that holds its values."""
 
 
 Dtype = Literal["image", "int64", "float32", "string", "bytes"]
 
 
 class Feature(Strict):
-    """One feature of a tf.train.Example."""
+    """A feature of a tf.train.Example."""
 
-    dtype: Dtype = Field(description="image: an encoded JPEG or PNG file; string: text in UTF-8.")
-    shape: Annotated[tuple[PositiveInt, ...], AsTuple] = Field((), description="Without one, a single value.")
+    dtype: Dtype = Field(description="`image`: an encoded JPEG or PNG file. `string`: UTF-8 text.")
+    shape: Annotated[tuple[PositiveInt, ...], AsTuple] = Field(
+        (), description="Shape of the values. Default: a single value."
+    )
 
     @model_validator(mode="after")
     def _shape_of_numbers(self) -> Self:
         if self.dtype == "image" and self.shape:
-            raise ValueError("the shape of an image is told by the picture itself: leave shape out")
+            raise ValueError("an encoded image contains its shape: remove shape")
         return self
 
 
@@ -48,16 +50,16 @@ def _form(value: Any) -> str:
 
 
 class TFRecord(Strict):
-    """Files of tf.train.Example messages, sorted by name; those that end in .gz are unpacked."""
+    """Files of tf.train.Example messages, sorted by name. Files that end in .gz are decompressed."""
 
-    tfrecord: RecipePath = Field(description="A file or a pattern, such as shards/*.tfrecord.")
+    tfrecord: RecipePath = Field(description="A file, or a pattern such as `shards/*.tfrecord`.")
     features: dict[
         str,
         Annotated[
             Annotated[Dtype, Tag("<dtype>")] | Annotated[Feature, Tag("<mapping>")],
             Discriminator(_form),
         ],
-    ] = Field(description="Feature name → dtype, or {dtype, shape}; each becomes a column.")
+    ] = Field(description="Maps the name of each feature to its dtype, or to {dtype, shape}. Each feature is a column.")
 
     @field_validator("features")
     @classmethod
@@ -70,7 +72,7 @@ class TFRecord(Strict):
         return str(self.tfrecord)
 
     def files(self) -> list[Path]:
-        """What the rows depend on."""
+        """The files that the rows depend on."""
         return self._files()
 
     def count(self) -> int:
@@ -105,14 +107,14 @@ class TFRecord(Strict):
 def _values(held: Any, name: str, feature: Feature, place: str) -> Any:
     if name not in held:
         has = ", ".join(sorted(held)) or "none at all"
-        raise DatasetError(f"{place}: has no feature {name!r}{did_you_mean(name, held)}; it has {has}")
+        raise DatasetError(f"{place}: has no feature {name!r}{did_you_mean(name, held)}; its features are {has}")
     wanted = LISTS[feature.dtype]
     kind = held[name].WhichOneof("kind") or wanted
     if kind != wanted:
         raise DatasetError(f"{place}: feature {name!r} is in the {kind}, but {feature.dtype} is read from the {wanted}")
     values = list(getattr(held[name], kind).value)
     if len(values) != math.prod(feature.shape):
-        asks = f", but its shape {list(feature.shape)} asks for {math.prod(feature.shape)}"
+        asks = f", but its shape {list(feature.shape)} needs {math.prod(feature.shape)}"
         raise DatasetError(
             f"{place}: feature {name!r} holds {len(values)} values{asks if feature.shape else '; give its shape'}"
         )
@@ -127,4 +129,4 @@ def _text(value: bytes, name: str, place: str) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{place}: feature {name!r} is not UTF-8 text; read it as bytes") from error
+        raise DatasetError(f"{place}: feature {name!r} is not UTF-8 text: give it the dtype bytes") from error

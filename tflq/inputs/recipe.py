@@ -1,4 +1,4 @@
-"""The recipe's `inputs`: how a model input is made of a row."""
+"""The recipe's `inputs`: how a row of the dataset becomes a model input."""
 
 from __future__ import annotations
 
@@ -49,26 +49,30 @@ PerChannel = Annotated[
 
 
 class Resize(Strict):
-    """A new size, and how it is reached; the pixels' centres are at half coordinates, as in tf.image.resize."""
+    """A target size and an interpolation method. Pixel centers are at half coordinates, as in tf.image.resize."""
 
     size: SizeField = Field(description="[height, width]")
-    method: Method = "bilinear"
-    antialias: bool = Field(True, description="tf.image.resize does not unless told; nearest never does.")
+    method: Method = Field("bilinear", description="The interpolation method.")
+    antialias: bool = Field(
+        True,
+        description="Smooth an image before it is made smaller. `nearest` never does. tf.image.resize does not do so by"
+        " default.",
+    )
 
     @model_validator(mode="after")
     def _bicubic_is_antialiased(self) -> Self:
         if self.method == "bicubic" and not self.antialias:
-            raise ValueError("bicubic without antialias is not offered: leave antialias out, or take bilinear")
+            raise ValueError("bicubic needs antialias: remove antialias: false, or use bilinear")
         return self
 
 
 class Input(Strict):
-    """How one input of the model is made of a row: resize and crop, channels, scale, offset, layout, in this order."""
+    """Preprocessing of one model input. Order: resize and crop, channels, scale and offset, layout."""
 
     column: str | None = Field(
         None,
-        description="By default the input's own name, or, where the model has one input, the row's only column of"
-        " numbers besides label.",
+        description="Column of the dataset. Default: the input's name. If the model has one input, the default is the"
+        " only numeric column besides the label.",
     )
     resize: (
         Annotated[
@@ -76,31 +80,36 @@ class Input(Strict):
             Discriminator(lambda value: "<mapping>" if _form(value) == "<mapping>" else "<list>"),
         ]
         | None
-    ) = Field(None, description="[height, width], bilinear and antialiased, or {size, method, antialias}.")
+    ) = Field(None, description="[height, width], which is bilinear with antialiasing, or {size, method, antialias}.")
     crop: Literal["none", "center"] = Field(
-        "none", description="center: resize the picture until it just covers the size, then keep the middle."
+        "none", description="`center`: resize the image until it just covers the size, then keep its center."
     )
-    scale: PerChannel | None = Field(None, description="value * scale + offset, in float32; one number or a list.")
-    offset: PerChannel | None = None
-    mean: PerChannel | None = Field(None, description="(value - mean) / std, instead of scale and offset.")
-    std: PerChannel | None = None
+    scale: PerChannel | None = Field(
+        None, description="value * scale + offset in float32. One number, or one per channel."
+    )
+    offset: PerChannel | None = Field(None, description="See `scale`.")
+    mean: PerChannel | None = Field(
+        None, description="(value - mean) / std in float32, instead of `scale` and `offset`."
+    )
+    std: PerChannel | None = Field(None, description="See `mean`.")
     channels: Literal["rgb", "bgr", "grayscale"] = Field(
         "rgb",
-        description="The model's channels. Pictures are read as RGB; a gray one is repeated for a model that takes 3.",
+        description="Channels that the model expects. Images are read as RGB. A grayscale image is repeated if the"
+        " model takes 3 channels.",
     )
     layout: Literal["nhwc", "nchw"] = Field(
-        "nhwc", description="The model's layout of pictures; those of rows are hwc."
+        "nhwc", description="Layout that the model expects. Images in rows are [height, width, channels]."
     )
     range: Annotated[tuple[FiniteFloat, FiniteFloat], BeforeValidator(_limits)] | None = Field(
-        None, description="[lowest, highest] that the model expects; calibration samples outside are refused."
+        None, description="[lowest, highest] value that the model expects. Calibration samples outside are an error."
     )
     shape: Annotated[tuple[PositiveInt | None, ...], AsTuple] | None = Field(
-        None, description="The whole shape of the input, batch first, where the signature leaves sizes open."
+        None, description="The whole shape, batch first. Needed if the signature leaves sizes open."
     )
 
     @property
     def size(self) -> Size | None:
-        """Height and width that pictures are resized to."""
+        """Height and width that images are resized to."""
         return self.resize.size if isinstance(self.resize, Resize) else self.resize
 
     @property
@@ -128,9 +137,9 @@ class Input(Strict):
             yield "crop: center needs resize, the size to crop to"
         lengths = {len(value) for value in (self.scale, self.offset, self.mean, self.std) if isinstance(value, tuple)}
         if len(lengths) > 1:
-            yield "the lists of numbers for each channel are not of one length"
+            yield "the lists of numbers per channel differ in length"
         if self.channels == "grayscale" and lengths - {1}:
-            yield "channels: grayscale leaves one channel, so give one number, not one for each of several"
+            yield "channels: grayscale gives one channel: give one number, not a list of several"
         if self.range is not None and self.range[0] >= self.range[1]:
             yield "range: should be [lowest, highest], the lower number first"
         if self.shape is not None and None in self.shape[1:]:
@@ -142,4 +151,4 @@ class Input(Strict):
             return
         height_and_width = self.shape[1:3] if self.layout == "nhwc" else self.shape[2:4]
         if len(self.shape) != 4 or height_and_width != self.size:
-            yield f"resize gives {list(self.size)}, which is not what shape {list(self.shape)} says"
+            yield f"resize gives {list(self.size)}, but shape is {list(self.shape)}"

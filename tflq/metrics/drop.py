@@ -1,4 +1,4 @@
-"""How much worse a metric became, and how certain that is."""
+"""The drop of a metric, and its confidence interval."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ import numpy as np
 from tflq.metrics.kinds import BinaryAccuracy, Metric, TopK
 
 DIGITS = 12
-"""Of a drop: what the difference of two fractions leaves beyond is no reason to fail a bar that is just met."""
+"""Decimals of a drop. A rounding error beyond them must not fail a gate that is just met."""
 
 
 @dataclass(frozen=True)
 class Drop:
-    """How much worse than the base line a metric is on the same samples; negative where it is better."""
+    """The drop of a metric from the float32 baseline on the same samples. Negative means better."""
 
     value: float
     low: float
     high: float
     samples: int
     deviation: float
-    """The standard deviation that a single sample adds."""
+    """The standard deviation of the drop of one sample."""
 
     def samples_to_tell_from(self, bar: float) -> int | None:
-        """Samples that would tell the drop from the bar with 80 % power, one-sided 5 %; None where nothing would.
+        """Return the number of samples that separates the drop from the gate, or None if no number would.
 
-        n = (z₀.₉₅ + z₀.₈₀)² · variance / distance², the paired form; for right-or-wrong outcomes the variance is the
-        share of samples on which the two models differ.
+        It is for 80 % power and a one-sided test at 5 %:
+
+        n = (z₀.₉₅ + z₀.₈₀)² · variance / distance². For right-or-wrong outcomes, the variance is the share of samples
+        on which the two models differ.
         """
         distance = abs(self.value - bar)
         is_measurable = 0 < distance < math.inf and math.isfinite(self.deviation)
@@ -36,12 +38,12 @@ class Drop:
 
 
 def paired_drop(metric: Metric, base: np.ndarray, other: np.ndarray) -> Drop:
-    """The drop from `base` to `other`, both statistics [samples, k], with its 95 % interval.
+    """Return the drop from `base` to `other`, both statistics [samples, k], with its 95 % interval.
 
-    For a mean over samples that is the normal interval of paired differences. Right-or-wrong outcomes get two more
-    differences, one lost and one won (Bonett and Price 2012), without which samples that all agree prove too much: with
-    b lost and c won of n, the variance of one is (b + c + 2)/(n + 2) − ((b − c)/(n + 2))². For other metrics it is a
-    paired bootstrap over samples.
+    If the metric is a mean over samples, it is the normal interval of paired differences. Right-or-wrong outcomes get
+    two more differences, one lost and one won (Bonett and Price 2012): without them, samples that all agree would give
+    an interval of width 0. With b lost and c won of n, the variance of one difference is
+    (b + c + 2)/(n + 2) − ((b − c)/(n + 2))². For other metrics, the interval is a paired bootstrap over samples.
     """
     sign = 1.0 if metric.higher_is_better else -1.0
     with np.errstate(invalid="ignore"):  # a file that answers Inf has no interval

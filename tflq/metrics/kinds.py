@@ -75,14 +75,16 @@ def _class_index(label: np.ndarray, classes: int) -> int:
     if flat.size == classes and classes > 1:  # one-hot
         return int(flat.argmax())
     if flat.size != 1 or not 0 <= flat[0] < classes or flat[0] % 1:
-        raise DatasetError(f"the label {flat.tolist()[:8]} is not a class index from 0 to {classes - 1}, nor one-hot")
+        raise DatasetError(
+            f"the label {flat.tolist()[:8]} is neither a class index from 0 to {classes - 1} nor one-hot"
+        )
     return int(flat[0])
 
 
 def _numbers(label: np.ndarray) -> np.ndarray:
     flat = np.asarray(label).reshape(-1)
     if flat.dtype.kind not in "biuf":
-        raise DatasetError(f"the label {flat.tolist()[:8]} should be a number, or several")
+        raise DatasetError(f"the label {flat.tolist()[:8]} should be a number or several numbers")
     return flat
 
 
@@ -109,7 +111,7 @@ class Elementwise:
 def _difference(output: np.ndarray, label: np.ndarray) -> np.ndarray:
     truth = _numbers(label)
     if output.size != truth.size:
-        raise DatasetError(f"the output has {output.size} elements {output.shape}, the label {truth.size}")
+        raise DatasetError(f"the output has {output.size} elements {output.shape}, but the label has {truth.size}")
     return np.asarray(output.astype(np.float64).reshape(-1) - truth.astype(np.float64))
 
 
@@ -167,7 +169,7 @@ class MeanIoU:
         if predicted.size != truth.size or truth.min() < 0 or truth.max() >= classes:
             raise DatasetError(
                 f"the label has {truth.size} pixels with classes {truth.min()} to {truth.max()};"
-                f" the output {predicted.size} with {classes} classes"
+                f" the output has {predicted.size} pixels with {classes} classes"
             )
         hits = np.bincount(truth[truth == predicted], minlength=classes)
         either = np.bincount(truth, minlength=classes) + np.bincount(predicted, minlength=classes) - hits
@@ -180,14 +182,16 @@ class MeanIoU:
 
 
 class Custom(FunctionOfFolder):
-    """A function `fn(output, label) -> float` of one sample, whose mean is the metric."""
+    """A Python function `fn(output, label) -> float` of one sample. The metric is its mean over samples."""
 
-    python: FunctionName = Field(description="module:function, such as mypackage.metrics:dice.")
-    higher_is_better: bool = Field(True, description="false for an error: then a rise of it is what is called a drop.")
+    python: FunctionName = Field(description="module:function, such as mypackage.metrics:dice")
+    higher_is_better: bool = Field(
+        True, description="`false` if lower is better, as for an error. Then a rise counts as a drop."
+    )
     folder: RecipePath = Field(
         default=Path(),
         validate_default=True,
-        description="Where the module is found; by default the recipe's own folder.",
+        description="Folder of the module. Default: the folder of the recipe.",
     )
 
     @property

@@ -1,6 +1,6 @@
-"""The modes: for each, what is asked of the converter, and the contract of the file that comes out.
+"""The modes. Each sets the options of the converter and has a contract for the resulting file.
 
-The converter accepts almost anything and often makes something else in silence, so a mode's contract is checked on the
+TFLiteConverter often makes something else than it was asked for, without an error. So the contract is checked on the
 file itself.
 """
 

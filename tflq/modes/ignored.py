@@ -1,4 +1,4 @@
-"""Options of the converter that some modes have no use for, and the values of them that ask for nothing."""
+"""Converter options that have no effect in some modes, and their values that ask for nothing."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 GRANULARITY = ("per_channel", "per_channel_dense")
-"""How many scales the weights of a layer have."""
+"""Options of weight granularity: one scale per tensor or per channel."""
 REFINEMENTS = ("bias_correction", "rounding", "equalization", "headroom")
-"""What is done to the float model before it is quantized."""
+"""Options that change the float model before it is quantized."""
 REFINEMENTS_OF_INTEGERS = REFINEMENTS[1:]
-"""Of it what is there for integer activations alone."""
+"""The refinements that only modes with integer activations support."""
 
 _NEUTRAL: dict[str, tuple[object, ...]] = {
     "per_channel": (True,),
@@ -24,12 +24,12 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
 
 
 def asks_for_nothing(key: str, value: object) -> bool:
-    """Whether a mode that ignores the option may be given this value of it."""
+    """Return whether a mode that ignores the option accepts this value."""
     return value in _NEUTRAL[key]
 
 
 def tell_editors(properties: dict[str, Any], ignored: Iterable[str]) -> None:
-    """Let the JSON Schema of a mode refuse the values that its validators refuse."""
+    """Make the JSON Schema of a mode refuse the values that its validators refuse."""
     for key in ignored:
         if key == "keep_float":
             properties[key]["maxItems"] = 0

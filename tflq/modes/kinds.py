@@ -1,4 +1,4 @@
-"""The kinds of mode: what is asked of the converter, and the contract of the file that comes out."""
+"""The modes without training: the options of the converter, and the contract of the resulting file."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ T = TypeVar("T")
 ModeName = Literal[
     "float32", "dynamic", "float16", "int8", "int8_only", "int16x8", "int16x8_only", "qat_int8", "qat_int8_only"
 ]
-REFINED = "int8, int8_only, int16x8 and int16x8_only"
-"""The modes that have all of it."""
+REFINED = "int8, int8_only, int16x8 or int16x8_only"
+"""The modes that support every refinement."""
 TRAINED = "trained_"
-"""Begins the name of an ordinary mode's variant that is made of the trained model."""
+"""Prefix of the default name of a variant with `trained: true`."""
 
 
 def _tell_editors(schema: dict[str, Any], kind: type[_Variant]) -> None:
-    """What the validators refuse, so that editors refuse it too."""
+    """Make the JSON Schema refuse what the validators refuse, so that editors show it."""
     schema["required"] = ["mode"]
     for side in ("inference_input_type", "inference_output_type"):
         schema["properties"][side]["enum"] = list(kind.io_types)
@@ -46,34 +46,36 @@ def _tell_editors(schema: dict[str, Any], kind: type[_Variant]) -> None:
         schema["properties"]["trained"]["enum"] = [True]
 
 
-INPUT_TYPE = "The type of the file's inputs that are float in the source."
-OUTPUT_TYPE = "The type of the file's outputs that are float in the source."
+INPUT_TYPE = "Type of the inputs that are float32 in the model."
+OUTPUT_TYPE = "Type of the outputs that are float32 in the model."
 
 
 def default_name(mode: str, is_trained: bool) -> str:
-    """Of a variant that the recipe gives none."""
+    """Return the name of a variant that has none in the recipe."""
     return mode if mode.startswith("qat_") or not is_trained else TRAINED + mode
 
 
 class _Variant(Converter):
-    """What every mode has: a name, the types of its inputs and outputs, the converter's options."""
+    """A variant: a mode with a name, the types of its inputs and outputs, and converter options."""
 
     model_config = ConfigDict(json_schema_extra=_tell_editors)
 
     needs_ranges: ClassVar[bool] = False
-    """Whether the ranges of activations are taken from calibration samples."""
+    """Whether activation ranges are computed from calibration samples."""
     is_integer: ClassVar[bool] = False
-    """Whether it computes in integers, so that an op in float is worth a word."""
+    """Whether activations are integers, so that the report lists ops that stay in float."""
     io_types: ClassVar[tuple[str, ...]] = ("float32",)
     activations: ClassVar[str] = "float32"
     is_strict: ClassVar[bool] = False
-    """Whether an op in float breaks its contract."""
+    """Whether an op in float breaks the contract."""
     ignored: ClassVar[tuple[str, ...]] = ()
-    """Options of the converter that this mode has no use for."""
+    """Converter options that have no effect in this mode."""
 
     mode: ModeName
-    name: FileName = Field("", description="Ends the file's name; by default the mode's name.")
-    trained: bool = Field(False, description="Make it of the model that training pruned or clustered.")
+    name: FileName = Field(
+        "", description="End of the file name. Default: the mode, with `trained_` in front if `trained` is true."
+    )
+    trained: bool = Field(False, description="Convert the pruned or clustered model instead of the given one.")
     inference_input_type: str = Field("float32", description=INPUT_TYPE)
     inference_output_type: str = Field("float32", description=OUTPUT_TYPE)
 
@@ -82,7 +84,9 @@ class _Variant(Converter):
     def _is_possible(cls, value: str) -> str:
         if value not in cls.io_types:
             mode, possible = cls.model_fields["mode"].default, ", ".join(cls.io_types)
-            raise ValueError(f"{value!r} is not what mode {mode} offers: {possible}{did_you_mean(value, cls.io_types)}")
+            raise ValueError(
+                f"mode {mode} does not support {value!r}; it supports {possible}{did_you_mean(value, cls.io_types)}"
+            )
         return value
 
     def model_post_init(self, _: Any) -> None:
@@ -91,21 +95,21 @@ class _Variant(Converter):
 
     @property
     def activation_bits(self) -> int:
-        """Of the integers, where they are."""
+        """Bits of integer activations."""
         return 16 if self.activations == "int16" else 8
 
     @property
     def reads_samples(self) -> bool:
-        """Whether calibration samples are of use to it, if there are any."""
+        """Whether this variant uses calibration samples if there are any."""
         return self.needs_ranges
 
     def with_defaults(self, converter: Converter) -> Self:
-        """The variant, with the converter's options where it has none of its own."""
+        """Return the variant. Options that it does not set are those of `converter`."""
         own = self.model_fields_set | set(self.ignored)
         return self.model_copy(update={k: getattr(converter, k) for k in Converter.model_fields if k not in own})
 
     def configure(self, converter: Any) -> None:
-        """Ask the TFLiteConverter for this mode; calibration data apart."""
+        """Set the options of TFLiteConverter for this mode, except calibration data."""
         import tensorflow as tf
 
         converter.allow_custom_ops = self.allow_custom_ops
@@ -121,7 +125,7 @@ class _Variant(Converter):
         raise NotImplementedError
 
     def violations(self, graph: Graph, kept: Collection[int] = ()) -> Iterator[Violation]:
-        """Where the file is not what this mode promises; `kept` are the ops that keep_float names."""
+        """Yield where the file breaks the contract of this mode. `kept` are the ops that keep_float names."""
         yield from outside_ops(graph, self.allow_custom_ops, self.select_tf_ops)
         yield from self._broken_promises(graph, kept)
 
@@ -129,11 +133,11 @@ class _Variant(Converter):
         raise NotImplementedError
 
     def input_dtype(self, source: str) -> str:
-        """The dtype that the file's input should have, where the source's has this one."""
+        """The dtype that an input of the file should have if the model's input has the dtype `source`."""
         return self.inference_input_type if source == "float32" else source
 
     def output_dtype(self, source: str) -> str:
-        """The dtype that the file's output should have, where the source's has this one."""
+        """The dtype that an output of the file should have if the model's output has the dtype `source`."""
         return self.inference_output_type if source == "float32" else source
 
 
@@ -145,30 +149,30 @@ def _neutral(value: T, info: ValidationInfo, why: str) -> T:
 
 
 class _Floating(_Variant):
-    """A mode that makes integers of nothing, and looks at no samples, so that it is not known what would help."""
+    """A mode without integers and without calibration samples."""
 
     ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, "keep_float", *REFINEMENTS)
 
     @field_validator(*GRANULARITY)
     @classmethod
     def _has_no_scales(cls, value: bool, info: ValidationInfo) -> bool:
-        return _neutral(value, info, "the weights of this mode have no scales: leave this out")
+        return _neutral(value, info, "has no effect in float32 and float16, whose weights have no scales: remove it")
 
     @field_validator(*REFINEMENTS)
     @classmethod
     def _needs_samples(cls, value: Choice | Headroom, info: ValidationInfo) -> Choice | Headroom:
-        why = f"this takes calibration samples, and so a mode that has them: {REFINED}; leave it out"
+        why = f"needs calibration samples: use it with {REFINED}, or remove it"
         return _neutral(value, info, why)
 
     @field_validator("keep_float")
     @classmethod
     def _is_of_no_use(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        why = "this mode makes integers of nothing, so nothing can be kept from it: leave this out"
+        why = "has no effect in float32 and float16, which quantize no ops: remove it"
         return _neutral(value, info, why)
 
 
 class Float32(_Floating):
-    """Everything in float32; the base line of all."""
+    """Weights and activations are float32. Every variant is compared with this float32 baseline."""
 
     mode: Literal["float32"] = "float32"
 
@@ -183,7 +187,7 @@ class Float32(_Floating):
 
 
 class Dynamic(_Variant):
-    """int8 weights; activations stay in float32, and are quantized on the fly by the kernels that can."""
+    """Dynamic-range quantization: int8 weights, float32 activations. Some kernels quantize activations at run time."""
 
     ignored: ClassVar[tuple[str, ...]] = REFINEMENTS_OF_INTEGERS
 
@@ -196,7 +200,7 @@ class Dynamic(_Variant):
     @field_validator(*REFINEMENTS_OF_INTEGERS)
     @classmethod
     def _is_of_integers(cls, value: Choice | Headroom, info: ValidationInfo) -> Choice | Headroom:
-        return _neutral(value, info, f"mode dynamic has bias_correction alone, and {REFINED} have this; leave it out")
+        return _neutral(value, info, f"has no effect in dynamic: use it with {REFINED}, or remove it")
 
     def _ask(self, converter: Any, tf: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -209,7 +213,7 @@ class Dynamic(_Variant):
 
 
 class Float16(_Floating):
-    """float16 weights, half the size; computed in float32 unless a delegate does float16."""
+    """float16 weights, half the size of float32. Computation is float32 unless a delegate supports float16."""
 
     mode: Literal["float16"] = "float16"
 
@@ -224,7 +228,7 @@ class Float16(_Floating):
 
 
 class Integer(_Variant):
-    """A mode with integer activations, whose ranges are taken from calibration samples."""
+    """A mode with integer activations, whose ranges are computed from calibration samples."""
 
     needs_ranges: ClassVar[bool] = True
     is_integer: ClassVar[bool] = True
@@ -238,7 +242,7 @@ class Integer(_Variant):
 
 
 class Int8(Integer):
-    """int8 weights and activations; ops that have no int8 kernel stay in float."""
+    """int8 weights and activations. Ops without an int8 kernel stay in float."""
 
     io_types: ClassVar[tuple[str, ...]] = ("float32", "int8", "uint8")
     mode: Literal["int8"] = "int8"
@@ -248,7 +252,7 @@ class Int8(Integer):
 
 
 class Int8Only(Integer):
-    """int8 throughout, inputs and outputs included; an op in float that keep_float does not name breaks it."""
+    """int8 throughout, also inputs and outputs. An op in float is an error unless `keep_float` names it."""
 
     io_types: ClassVar[tuple[str, ...]] = ("int8", "uint8", "float32")
     is_strict: ClassVar[bool] = True
@@ -262,7 +266,7 @@ class Int8Only(Integer):
 
 
 class Int16x8(Integer):
-    """int8 weights, int16 activations; ops that have no such kernel stay in float."""
+    """int8 weights and int16 activations. Ops without such a kernel stay in float."""
 
     io_types: ClassVar[tuple[str, ...]] = ("float32", "int16")
     activations: ClassVar[str] = "int16"
@@ -278,7 +282,7 @@ class Int16x8(Integer):
 
 
 class Int16x8Only(Integer):
-    """int8 weights, int16 activations throughout, inputs and outputs included."""
+    """int16x8 throughout, also inputs and outputs. An op in float is an error unless `keep_float` names it."""
 
     io_types: ClassVar[tuple[str, ...]] = ("int16", "float32")
     activations: ClassVar[str] = "int16"

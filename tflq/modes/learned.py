@@ -1,4 +1,4 @@
-"""The kinds of mode whose ranges come out of quantization-aware training."""
+"""The modes whose ranges are learned by quantization-aware training."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tflq.modes.kinds import INPUT_TYPE, OUTPUT_TYPE, Integer
 
 
 class _Trained(Integer):
-    """A mode whose ranges were learned: they are in the model, and nothing is calibrated."""
+    """A mode with learned ranges. They are in the trained model, so nothing is calibrated."""
 
     needs_ranges: ClassVar[bool] = False
     ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, "keep_float", *REFINEMENTS)
-    trained: bool = Field(True, description="Always so.")
+    trained: bool = Field(True, description="These modes always convert the trained model.")
 
     @field_validator("trained")
     @classmethod
     def _is_trained(cls, value: bool) -> bool:
         if not value:
-            raise ValueError("what is learned is always of the trained model: leave this out")
+            raise ValueError("qat_int8 and qat_int8_only always use the trained model: remove this key")
         return value
 
     def _ask(self, converter: Any, tf: Any) -> None:
@@ -29,14 +29,14 @@ class _Trained(Integer):
 
 
 class QatInt8(_Trained):
-    """int8, with scales that quantization-aware training learned; layers left out of it stay in float."""
+    """int8 with ranges learned by quantization-aware training. Layers that are not trained stay in float."""
 
     io_types: ClassVar[tuple[str, ...]] = ("float32", "int8", "uint8")
     mode: Literal["qat_int8"] = "qat_int8"
 
 
 class QatInt8Only(_Trained):
-    """int8 throughout by quantization-aware training; a single op in float breaks the contract."""
+    """int8 throughout, also inputs and outputs, with learned ranges. Any op in float is an error."""
 
     io_types: ClassVar[tuple[str, ...]] = ("int8", "uint8", "float32")
     is_strict: ClassVar[bool] = True

@@ -13,7 +13,7 @@ from tflq.strict import did_you_mean
 MODES = (Float32, Dynamic, Float16, Int8, Int8Only, Int16x8, Int16x8Only, QatInt8, QatInt8Only)
 CALIBRATED = tuple(str(kind.model_fields["mode"].default) for kind in MODES if kind.needs_ranges)
 LEARNED = ("qat_int8", "qat_int8_only")
-"""The modes whose ranges come out of quantization-aware training."""
+"""The modes whose ranges are learned by quantization-aware training."""
 
 
 def _as_variant(value: Any) -> Any:
@@ -22,7 +22,7 @@ def _as_variant(value: Any) -> Any:
         return variant
     mode, modes = variant.get("mode"), get_args(ModeName)
     if mode not in modes:
-        said = "a variant needs a mode" if mode is None else f"there is no mode {mode!r}"
+        said = "a variant needs a mode" if mode is None else f"{mode!r} is not a mode"
         raise ValueError(f"{said}{did_you_mean(str(mode), modes)}; the modes are {', '.join(modes)}")
     return variant
 
@@ -44,7 +44,7 @@ Mode = Annotated[
     Discriminator(
         _tag,
         custom_error_type="fault",
-        custom_error_message="a variant is the name of a mode, or a mapping with the key mode",
+        custom_error_message="should be the name of a mode, or a mapping with the key mode",
     ),
     BeforeValidator(
         _as_variant,
@@ -53,10 +53,10 @@ Mode = Annotated[
         ),
     ),
 ]
-"""A variant: a mode's name, or a mapping of `mode`, `name`, its input and output types and the converter's options."""
+"""A variant: the name of a mode, or a mapping with the mode, a name, input and output types and converter options."""
 
 
 def named(mode: ModeName) -> Mode:
-    """The variant of that mode, with its defaults."""
+    """Return the variant of that mode with all defaults."""
     (found,) = [kind for kind in MODES if kind.model_fields["mode"].default == mode]
     return found()

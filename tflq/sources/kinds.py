@@ -1,4 +1,4 @@
-"""The kinds of float model: each a model of its YAML keys, that becomes a SavedModel."""
+"""The kinds of float model. Each class holds the YAML keys of a kind and makes a SavedModel of it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from tflq.strict import AsTuple, RecipePath, Strict, did_you_mean, or_words, sho
 BatchSize = Annotated[
     PositiveInt | Literal["dynamic"],
     or_words("a whole number above 0", "dynamic"),
-    Field(description="Samples that one call takes; `dynamic` leaves it open."),
+    Field(description="Samples per call. `dynamic` leaves the batch dimension open."),
 ]
 
 
 class SavedModel(Strict):
     """A SavedModel folder."""
 
-    saved_model: RecipePath = Field(description="The folder that holds saved_model.pb.")
-    signature: str = Field("serving_default", description="The one that is converted; the file has no other.")
-    tags: Annotated[tuple[str, ...], AsTuple] = Field(("serve",), description="Of the graph, where it has several.")
+    saved_model: RecipePath = Field(description="The folder that contains saved_model.pb.")
+    signature: str = Field("serving_default", description="The signature to convert.")
+    tags: Annotated[tuple[str, ...], AsTuple] = Field(
+        ("serve",), description="Tags of the graph to load, if there are several graphs."
+    )
     batch_size: BatchSize = 1
 
     @property
@@ -39,17 +41,17 @@ class SavedModel(Strict):
             raise SourceError(f"{self.path}: is not a SavedModel: it has no saved_model.pb")
 
     def saved(self, _: Path) -> SavedModel:
-        """The model as a SavedModel: itself."""
+        """Return the model, which is a SavedModel already."""
         return self
 
 
 class Keras(Strict):
-    """A `.keras` or `.h5` file, of Keras 3 or of Keras 2 (loaded by tf-keras)."""
+    """A `.keras` or `.h5` file of Keras 3 or Keras 2. Files of Keras 2 are loaded by tf-keras."""
 
-    keras: RecipePath = Field(description="A .keras or .h5 file.")
+    keras: RecipePath = Field(description="The .keras or .h5 file.")
     batch_size: BatchSize = 1
-    signature: Literal["serving_default"] = Field("serving_default", description="A Keras file has no other.")
-    tags: Annotated[tuple[Literal["serve"]], AsTuple] = Field(("serve",), description="A Keras file has no other.")
+    signature: Literal["serving_default"] = Field("serving_default", description="A Keras file has only this one.")
+    tags: Annotated[tuple[Literal["serve"]], AsTuple] = Field(("serve",), description="A Keras file has only this one.")
 
     @property
     def path(self) -> Path:
@@ -58,12 +60,16 @@ class Keras(Strict):
     def check(self) -> None:
         """SourceError where there is certainly no such model; needs no TensorFlow."""
         if not self.path.is_file():
-            what = "is a folder; give it as saved_model" if self.path.is_dir() else "there is no such file"
+            what = (
+                "is a folder: if it is a SavedModel, give it as saved_model"
+                if self.path.is_dir()
+                else "there is no such file"
+            )
             raise SourceError(f"{self.path}: {what}")
         _ = self.keras_version
 
     def saved(self, folder: Path) -> SavedModel:
-        """The model as a SavedModel, written into the folder; SourceError where Keras cannot load it."""
+        """Write the model as a SavedModel into the folder. SourceError if Keras cannot load or export it."""
         try:
             if self.keras_version < 3:
                 import tf_keras
@@ -76,7 +82,7 @@ class Keras(Strict):
                 self._refuse_quantized(loaded)
                 loaded.export(folder, verbose=False)
         except (ValueError, TypeError, OSError, KeyError, AttributeError, NotImplementedError) as error:
-            remedy = "if it needs code of yours, load it there and give its export as saved_model"
+            remedy = "if it needs your own Python code, export it there with model.export and give that as saved_model"
             raise SourceError(f"{self.path}: Keras cannot load or export it ({remedy}): {_root(error)}") from error
         return SavedModel(saved_model=folder)
 
@@ -84,8 +90,8 @@ class Keras(Strict):
         for layer in getattr(model, "layers", ()):
             if mode := getattr(layer, "quantization_mode", None):
                 raise SourceError(
-                    f"{self.path}: layer {layer.name!r} was quantized by Keras ({mode}), which TensorFlow Lite cannot"
-                    " express: give the model as it was before quantize()"
+                    f"{self.path}: layer {layer.name!r} was quantized by Keras ({mode}), which TensorFlow Lite does not"
+                    " support: give the model from before quantize()"
                 )
             self._refuse_quantized(layer)
 
@@ -95,12 +101,14 @@ class Keras(Strict):
         try:
             version = _archive_version(self.path) if zipfile.is_zipfile(self.path) else _h5_version(self.path)
         except (OSError, KeyError, ValueError) as error:
-            raise SourceError(f"{self.path}: is not a whole Keras model, in a .keras archive or HDF5 file") from error
+            raise SourceError(
+                f"{self.path}: is not a complete Keras model: expected a .keras archive or an HDF5 file"
+            ) from error
         return int(version.split(".")[0])
 
 
 def _root(error: BaseException) -> str:
-    """What went wrong first; what Keras says last is the whole configuration of the model."""
+    """Return the message of the first error. The message of the last error holds the whole configuration."""
     while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = cause
     return " ".join(str(error).split("Full object config")[0].split())[:400]
@@ -125,7 +133,7 @@ KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 
 
 def spelled_out(value: Any) -> Any:
-    """A plain path as the mapping that it stands for; anything else as it is."""
+    """Return the mapping that a plain path stands for; any other value is returned unchanged."""
     if isinstance(value, str):
         return {"keras" if value.endswith(KERAS_SUFFIXES) else "saved_model": value}
     return value
@@ -139,9 +147,9 @@ def _of_one_kind(value: Any) -> Any:
         raise ValueError(f"should be a path, or a mapping with the key saved_model or keras, not {shown(value)}")
     if not _kinds(value):
         hints = filter(None, (did_you_mean(str(key), KINDS) for key in value))
-        raise ValueError(f"which kind of model? Give one of the keys saved_model, keras{next(hints, '')}")
+        raise ValueError(f"the kind of model is missing: give one of the keys saved_model, keras{next(hints, '')}")
     if len(_kinds(value)) > 1:
-        raise ValueError("a model is of one kind, but both saved_model and keras are given")
+        raise ValueError("both saved_model and keras are given: remove one of them")
     return value
 
 

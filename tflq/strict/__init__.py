@@ -1,4 +1,4 @@
-"""YAML to a strict, frozen pydantic model; every fault at once, as `file:line: key: message`."""
+"""YAML to a strict, frozen pydantic model. All errors are reported at once, as `file:line: key: message`."""
 
 from tflq.strict.fields import AsTuple, FileName, FunctionName, FunctionOfFolder, RecipePath
 from tflq.strict.model import Strict, or_words

@@ -1,4 +1,4 @@
-"""Types of fields that several models share: paths, names of files and functions, tuples."""
+"""Field types that several models share: paths, names of files and functions, tuples."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _to_tuple(value: Any) -> Any:
 def _is_file_name(value: str) -> str:
     if not re.fullmatch(FILE_NAME, value):
         raise ValueError(
-            f"{value!r} cannot be part of a file's name: use letters, digits, _, - and ., not - or . first"
+            f"{value!r} cannot be part of a file name: use letters, digits, _, - and ., and do not start with - or ."
         )
     return value
 
@@ -53,24 +53,24 @@ def _is_file_name(value: str) -> str:
 def _names_a_function(value: str) -> str:
     module, _, function = value.partition(":")
     if not all(name.isidentifier() for name in [*module.split("."), function]):
-        raise ValueError(f"{value!r} should read module:function, such as mypackage.data:rows")
+        raise ValueError(f"{value!r} should have the form module:function, such as mypackage.data:rows")
     return value
 
 
 RecipePath = Annotated[Path, BeforeValidator(_from_folder), PlainSerializer(_to_folder)]
-"""A path, taken from the folder of the file that names it, and written as seen from the folder of the context."""
+"""A path, read relative to the folder of the file that names it, and written relative to the context's folder."""
 FileName = Annotated[str, AfterValidator(_is_file_name), WithJsonSchema({"type": "string", "pattern": FILE_NAME})]
-"""A word that files are named by."""
+"""A word that becomes part of file names."""
 FunctionName = Annotated[
     str, AfterValidator(_names_a_function), WithJsonSchema({"type": "string", "pattern": FUNCTION_NAME})
 ]
 """A function of an importable module, as `module:function`."""
 AsTuple = BeforeValidator(_to_tuple)
-"""Marks a tuple field, which YAML writes as a list."""
+"""Marks a tuple field. YAML writes it as a list."""
 
 
 class FunctionOfFolder(Strict):
-    """A kind with the keys `python` and `folder`: a module is found beside the file that names it."""
+    """A kind with the keys `python` and `folder`. The default folder is that of the file that names the function."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""The base of all models of a recipe, whose errors are told in words."""
+"""The base class of all sections of a recipe. Its errors are in plain words."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tflq.strict.words import FAULT, did_you_mean, in_words, shown
 
 
 class Strict(BaseModel):
-    """A frozen model that refuses unknown keys and coerces nothing."""
+    """A frozen model that refuses unknown keys and does not convert types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     homes: ClassVar[Mapping[str, str]] = {}
-    """Keys that are looked for here by mistake, and where they belong."""
+    """Maps keys that are often given here by mistake to the section where they belong."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -38,7 +38,7 @@ class Strict(BaseModel):
 
 
 def or_words(what: str, *words: str) -> WrapValidator:
-    """For a union of something with words: one fault that names all choices, where a value is none of them."""
+    """Validate a union of some type with fixed words. A wrong value gives one error that names all choices."""
 
     def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""YAML text to plain data that knows the file and line of each part; and back."""
+"""Read YAML text as plain data, with the file and line of each part; and write it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tflq.strict.words import MISSING, shown
 Location = tuple[str | int, ...]
 TAG = "tag:yaml.org,2002:"
 DEEPEST = 50
-"""Levels of nesting; only an alias that contains itself has more."""
+"""Most levels of nesting. Only an alias that contains itself has more."""
 
 NUMBER = "[0-9]+(?:_[0-9]+)*"
 SCALARS = (
@@ -32,19 +32,19 @@ SCALARS = (
     ),
     ("merge", "<<", ["<"]),
 )
-"""Of the YAML 1.2 core schema, with `_` between digits: tag, pattern, first characters."""
+"""The scalars of the YAML 1.2 core schema, with `_` between digits: tag, pattern, first characters."""
 
 REMEDIES = {
-    "mapping values are not allowed": "is the indentation right? Text that holds a colon and a space needs quotes",
+    "mapping values are not allowed": "check the indentation, and put text with a colon and a space in quotes",
     r"character '\t'": "indent with spaces, not tabs",
-    "expected alphabetic or numeric": "text that begins with * or & needs quotes",
-    "undefined alias": "text that begins with * needs quotes",
-    "found another document": "only one is read: leave out the line of ---",
+    "expected alphabetic or numeric": "put text that begins with * or & in quotes",
+    "undefined alias": "put text that begins with * in quotes",
+    "found another document": "only one is read: remove the --- line",
     "end of stream": "a quote is not closed",
-    "but got ':'": "is a bracket not closed? Text that holds a colon and a space needs quotes",
+    "but got ':'": "check that brackets are closed, and put text with a colon and a space in quotes",
     "'<stream end>'": "a bracket is not closed",
 }
-"""What to try where PyYAML says so."""
+"""Part of a message of PyYAML → what the user can do."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -52,7 +52,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that either YAML 1.1 or 1.2 would take for something else."""
+    """Quotes text that YAML 1.1 or 1.2 would read as another type."""
 
     def ignore_aliases(self, _: Any) -> bool:
         return True
@@ -80,7 +80,7 @@ _Loader.add_constructor(TAG + "merge", _text)
 
 
 class PlacedText(str):
-    """Text of a file in another folder than the whole's: a path is taken from the folder of the file that says it."""
+    """Text with the folder of its file. If the text is a path, it is relative to that folder."""
 
     folder: Path
 
@@ -92,22 +92,22 @@ class PlacedText(str):
 
 @dataclass
 class Source:
-    """A YAML text as plain data, with the place (`file:line`) of each part of it, and its faults of form."""
+    """A YAML text as plain data, with the place (`file:line`) of each part, and the errors found while reading."""
 
     name: str
     data: Any = None
     has_lines: bool = True
-    """Whether a place is worth a line's number."""
+    """Whether places have a line number."""
     places: dict[Location, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     files: tuple[Path, ...] = ()
-    """Those that it was read from."""
+    """The files that it was read from."""
 
     def place(self, mark: yaml.Mark | None) -> str:
         return f"{self.name}:{mark.line + 1}" if self.has_lines and mark else self.name
 
     def fault(self, location: Location, message: str) -> str:
-        """`file:line: key: message`; parts of the location that the file does not have are left out."""
+        """Return `file:line: key: message`. Parts of the location that the file does not have are left out."""
         known: Location = ()
         for part in location:
             known = (*known, part) if (*known, part) in self.places else known
@@ -117,7 +117,7 @@ class Source:
 
 
 def read(path: Path) -> Source:
-    """The YAML file; RecipeError where it cannot be read at all."""
+    """Read the YAML file. RecipeError if it cannot be read at all."""
     try:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
@@ -127,7 +127,7 @@ def read(path: Path) -> Source:
 
 
 def parse(text: str, name: str, has_lines: bool = True) -> Source:
-    """The YAML text, called by that name in messages; RecipeError where it is not YAML."""
+    """Parse the YAML text; messages call it by `name`. RecipeError if it is not YAML."""
     source = Source(name, has_lines=has_lines)
     try:
         loader = _Loader(text)
@@ -144,18 +144,20 @@ def parse(text: str, name: str, has_lines: bool = True) -> Source:
 
 def _not_yaml(source: Source, error: yaml.MarkedYAMLError) -> str:
     problem, mark, opened = str(error.problem), error.problem_mark, error.context_mark
-    since = f" in what begins on line {opened.line + 1}" if opened and mark and opened.line != mark.line else ""
+    since = (
+        f", in the part that starts on line {opened.line + 1}" if opened and mark and opened.line != mark.line else ""
+    )
     remedy = next((f"; {remedy}" for said, remedy in REMEDIES.items() if said in problem), "")
     return f"{source.place(mark)}: this is not YAML: {problem.removeprefix('but ')}{since}{remedy}"
 
 
 class _Reader:
-    """Turns the nodes of one YAML text into plain data, and notes their places and faults in the source."""
+    """Turns the nodes of one YAML text into plain data. Records their places and errors in the source."""
 
     def __init__(self, loader: _Loader, source: Source) -> None:
         self.loader, self.source = loader, source
         self.flat: set[int] = set()
-        """Mappings whose merge keys are resolved: an alias leads to one again."""
+        """Ids of mappings whose merge keys are resolved. Aliases lead to the same mapping again."""
 
     def plain(self, node: yaml.Node, here: Location) -> Any:
         place = self.source.place(node.start_mark)
@@ -171,7 +173,7 @@ class _Reader:
     def _scalar(self, node: yaml.Node, place: str) -> Any:
         meant = self.loader.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
         if node.tag not in (TAG + "str", meant):
-            raise RecipeError(f"{place}: {node.value!r} has the tag {node.tag.replace(TAG, '!!')}: leave that out")
+            raise RecipeError(f"{place}: {node.value!r} has the tag {node.tag.replace(TAG, '!!')}: remove the tag")
         return self.loader.construct_object(node)
 
     def _entries(self, node: yaml.MappingNode, here: Location) -> Iterator[tuple[str, Any]]:
@@ -197,11 +199,11 @@ class _Reader:
 
 
 def override(source: Source, assignments: Iterable[str]) -> None:
-    """Apply `key.subkey=value` assignments, each value read as YAML; later messages name the assignment."""
+    """Apply `key.subkey=value` assignments. Values are read as YAML; later messages name the assignment."""
     for assignment in assignments:
         dotted, equals, text = assignment.partition("=")
         if not equals or not all(dotted.split(".")):
-            raise RecipeError(f"--set {assignment}: should read KEY=VALUE, such as calibration.samples=50")
+            raise RecipeError(f"--set {assignment}: should have the form KEY=VALUE, such as calibration.samples=50")
         value = parse(text, f"--set {assignment}", has_lines=False)
         location = _assign(source, dotted.split("."), value)
         source.faults += value.faults
@@ -213,7 +215,7 @@ def override(source: Source, assignments: Iterable[str]) -> None:
 
 
 def _assign(source: Source, keys: list[str], value: Source) -> Location:
-    """Put the value there, making mappings on the way where there is nothing yet."""
+    """Put the value at those keys. Mappings that do not exist yet are made."""
     target, location = source.data, ()  # type: Any, Location
     for key in keys:
         if isinstance(target, list) and key.isdecimal() and int(key) < len(target):
@@ -234,10 +236,10 @@ def _assign(source: Source, keys: list[str], value: Source) -> Location:
 def _no_place(source: Source, location: Location, target: Any, key: str) -> str:
     where = f"{'.'.join(map(str, location))} of {source.name}" if location else source.name
     if isinstance(target, list):
-        return f"{where} is a list of {len(target)}, counted from 0, without an entry {key!r}"
-    return f"{where} is {shown(target)}, not a mapping that could hold {key!r}"
+        return f"{where} is a list with {len(target)} entries, counted from 0, and has no entry {key!r}"
+    return f"{where} is {shown(target)}, not a mapping, so it cannot have the key {key!r}"
 
 
 def write(data: Any) -> str:
-    """The data as YAML text that reads as the same data."""
+    """Return the data as YAML text. Reading it gives the same data."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

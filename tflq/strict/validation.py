@@ -1,4 +1,4 @@
-"""A YAML document to the model that it describes."""
+"""Validate a YAML document as a model."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ M = TypeVar("M", bound=Strict)
 
 
 def validate(source: Source, model: type[M], folder: Path) -> M:
-    """The model that the source describes, its paths taken from the folder; RecipeError with every fault."""
+    """Validate the source as that model. Paths are relative to the folder. RecipeError lists every error."""
     faults = list(source.faults)
     if not isinstance(source.data, dict):
-        what = "this is empty" if source.data is None else f"this is {shown(source.data)}"
+        what = "the file is empty" if source.data is None else f"the file contains {shown(source.data)}"
         where = source.places.get((), source.name)
-        message = f"{where}: {what}; it should hold a mapping, one `key: value` a line, with a space after the colon"
+        message = f"{where}: {what}: write one `key: value` per line, with a space after the colon"
         raise RecipeError("\n".join([*faults, message]))
     try:
         value = model.model_validate(source.data, context={"folder": folder})

@@ -1,4 +1,4 @@
-"""Faults in plain words, as a user reads them."""
+"""Validation errors in plain words."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 FAULT = "fault"
-"""The type of a fault that is in plain words already."""
+"""The type of an error whose message is in plain words already."""
 MISSING = "this key is missing"
 LONGEST = 60
-"""Characters of a value that are shown."""
+"""Number of characters of a value that are shown."""
 
 PLAIN = {
     r"a valid dictionary( or instance of \w+)?": "a mapping of keys to values",
@@ -32,7 +32,7 @@ PLAIN = {
 
 
 def in_words(fault: ErrorDetails, keys: Iterable[str], homes: Mapping[str, str]) -> InitErrorDetails:
-    """The fault of a model with those keys; `homes` tells of other keys where they belong."""
+    """Return the error in plain words. `keys` are the model's keys; `homes` maps other keys to their section."""
     text = _text(fault, keys, homes)
     custom = PydanticCustomError(FAULT, "{text}", {"text": text})
     return InitErrorDetails(type=custom, loc=fault["loc"], input=fault["input"])
@@ -77,7 +77,7 @@ def _plain(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """The value as a recipe's author knows it, or what kind of thing it is."""
+    """Return the value as YAML shows it, or its kind if it is a mapping, a list or nothing."""
     if value is None:
         return "nothing"
     if isinstance(value, (dict, list, tuple)):
@@ -87,6 +87,6 @@ def shown(value: object) -> str:
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the nearest of the words, or nothing."""
+    """Return ` (did you mean 'x'?)` with the most similar word, or an empty text if none is similar."""
     near = difflib.get_close_matches(word, list(words), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""

@@ -1,4 +1,4 @@
-"""The recipe's section `training`, and what goes together with it."""
+"""The recipe's section `training`, and the checks that it fits the variants."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tflq.strict import AsTuple, Location, Strict, or_words
 
 Technique = Literal["prune", "cluster", "quantize"]
 TECHNIQUES: tuple[Technique, ...] = ("prune", "cluster", "quantize")
-"""In the order in which they are applied: each keeps what those before it made."""
+"""The techniques in the order in which they run. Each keeps the result of those before it."""
 Loss = Literal[
     "sparse_categorical_crossentropy",
     "categorical_crossentropy",
@@ -28,53 +28,61 @@ PATIENCE = 3
 
 
 class Pruning(Strict):
-    """Weights that are set to zero, the smallest of each layer, and stay there."""
+    """Pruning: the smallest weights of each layer are set to zero and stay zero."""
 
-    target_sparsity: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="The share of zeros at the end.")
+    target_sparsity: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.5, description="Share of weights that are zero at the end."
+    )
     schedule: Literal["polynomial", "constant"] = Field(
-        "polynomial", description="polynomial: from none, over the first half of the steps; constant: from the start."
+        "polynomial",
+        description="`polynomial`: reach the target over the first half of the steps. `constant`: from the start.",
     )
 
 
 class Clustering(Strict):
-    """Weights that share a few values in each layer."""
+    """Clustering: the weights of each layer share a few values."""
 
-    clusters: Annotated[int, Field(ge=3)] = Field(16, description="Values that a layer has left.")
+    clusters: Annotated[int, Field(ge=3)] = Field(16, description="Number of different values per layer.")
 
 
 class Validation(Strict):
-    """Samples that tell when to stop, and which epoch was the best; never the ones to measure on."""
+    """Samples that decide when training stops and which epoch is best. Do not use the evaluation samples."""
 
     dataset: Dataset
-    samples: SampleCount = Field("all", description="How many rows, a seeded sample, or `all`.")
+    samples: SampleCount = Field("all", description="Number of rows of a seeded random sample, or `all`.")
     patience: PositiveInt = Field(
-        PATIENCE, description="Epochs without a lower loss after which a technique is done; its best epoch is kept."
+        PATIENCE, description="A technique stops after so many epochs without a lower loss. Its best epoch is kept."
     )
 
 
 class Training(Strict):
-    """Fine-tuning with TensorFlow Model Optimization, for the variants that are made of the trained model."""
+    """Fine-tuning with TensorFlow Model Optimization, for variants of the trained model."""
 
     techniques: Annotated[tuple[Technique, ...], AsTuple] = Field(
-        description="Any of prune, cluster and quantize; applied in this order, each for so many epochs."
+        description="Any of prune, cluster and quantize. They run in this order, each for all `epochs`."
     )
     dataset: Dataset
-    label: str = Field(description="The column of the dataset that holds the truth.")
-    samples: SampleCount = Field("all", description="How many rows, a seeded sample, or `all`.")
-    loss: Loss = Field("sparse_categorical_crossentropy", description="What is minimized, by Adam.")
+    label: str = Field(description="The column of the dataset that holds the label.")
+    samples: SampleCount = Field("all", description="Number of rows of a seeded random sample, or `all`.")
+    loss: Loss = Field("sparse_categorical_crossentropy", description="Loss function, minimized by Adam.")
     from_logits: Annotated[bool | Literal["auto"], or_words("true or false", "auto")] = Field(
-        "auto", description="Of a cross-entropy; auto: unless the first answers are all probabilities."
+        "auto",
+        description="Whether a cross-entropy gets logits. `auto`: yes, unless the first outputs are probabilities.",
     )
-    epochs: PositiveInt = Field(2, description="Of each technique.")
-    batch_size: PositiveInt = Field(32, description="Samples of one step.")
-    learning_rate: PositiveFloat = Field(1e-4, description="Of Adam; much below that of the first training.")
-    validation: Validation | None = Field(None, description="Without it, every epoch is run and the last is kept.")
-    pruning: Pruning | None = Field(None, description="Of the technique prune.")
-    clustering: Clustering | None = Field(None, description="Of the technique cluster.")
+    epochs: PositiveInt = Field(2, description="Epochs of each technique.")
+    batch_size: PositiveInt = Field(32, description="Samples per step.")
+    learning_rate: PositiveFloat = Field(
+        1e-4, description="Learning rate of Adam. Use much less than in the first training."
+    )
+    validation: Validation | None = Field(
+        None, description="Validation. Without it, every epoch runs and the last is kept."
+    )
+    pruning: Pruning | None = Field(None, description="Options of the technique prune.")
+    clustering: Clustering | None = Field(None, description="Options of the technique cluster.")
     skip_layers: Annotated[tuple[str, ...], AsTuple] = Field(
-        (), description="Names of layers, or globs, that no technique touches; the converter still may quantize them."
+        (), description="Names or patterns of layers that are not trained. The converter may still quantize them."
     )
-    seed: NonNegativeInt = Field(0, description="Of the order of the samples and all other chance.")
+    seed: NonNegativeInt = Field(0, description="Seed of the sample order and of all other random numbers.")
 
     @field_validator("techniques")
     @classmethod
@@ -93,7 +101,7 @@ class Training(Strict):
 
 
 def conflicts(data: dict[str, Any], variants: dict[Location, dict[str, Any]]) -> Iterator[tuple[Location, str]]:
-    """Where the section and the variants do not go together, told of the recipe as it was read."""
+    """Yield errors if the section and the variants do not fit. `data` is the recipe as it was read."""
     given = data.get("training")
     section = given if isinstance(given, dict) else {}
     listed = section.get("techniques")
@@ -113,23 +121,23 @@ def _ignored(variant: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if variant.get("mode") in LEARNED:
         for key in QatInt8.ignored:
             if key in variant and not asks_for_nothing(key, variant[key]):
-                yield key, f"does not apply to {variant['mode']}, whose scales come out of training"
+                yield key, f"has no effect in {variant['mode']}, whose ranges come from training: remove it"
 
 
 def _missing(variant: dict[str, Any], techniques: set[str] | None) -> str | None:
-    """What keeps the variant from being made; None where nothing does. No techniques: there is no training."""
+    """Return what the variant lacks, or None. `techniques` is None if the recipe has no training."""
     mode = variant.get("mode")
     if mode in LEARNED and techniques is None:
-        return f"{mode} comes out of training: give training with the technique quantize"
+        return f"{mode} needs training: add training with the technique quantize"
     if mode in LEARNED and techniques is not None and "quantize" not in techniques:
-        return f"{mode} comes out of quantization-aware training: add quantize to training.techniques"
+        return f"{mode} needs quantization-aware training: add quantize to training.techniques"
     if mode in LEARNED or variant.get("trained") is not True:
         return None
     if techniques is None:
-        return "trained: true takes the model that training left: give training with prune or cluster"
+        return "trained: true needs training: add training with the technique prune or cluster"
     if not techniques & {"prune", "cluster"}:
         return (
-            "trained: true takes the model as pruning or clustering left it, and training.techniques has neither;"
-            " what quantization-aware training makes are the modes qat_int8 and qat_int8_only"
+            "trained: true uses the pruned or clustered model, but training.techniques has neither prune nor cluster."
+            " For quantization-aware training, use the modes qat_int8 and qat_int8_only"
         )
     return None
