@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from running import Ran, Recipes
 
-from tflq.conversion import explained
+from tflq.conversion import converter_errors
 
 SAID = {
     "loop over a list": (
@@ -59,11 +59,11 @@ SAID = {
 @pytest.mark.parametrize("what", SAID)
 def test_message_of_the_converter_is_explained(what: str) -> None:
     said, meaning = SAID[what]
-    assert explained(said) == meaning
+    assert converter_errors.explain(said) == meaning
 
 
 def test_long_message_of_an_unknown_kind_is_cut() -> None:
-    said = explained("word " * 1000)
+    said = converter_errors.explain("word " * 1000)
     assert said.startswith("the converter says: word word ")
     assert said.endswith(" …")
     assert len(said) < 600

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tflq.conversion.explained import explained
-from tflq.conversion.private import calibrate, convert, missing, quantize
-from tflq.conversion.public import convert_publicly
+from tflq.conversion.converter_errors import explain
+from tflq.conversion.tf_internal import calibrate, convert, missing_internals, quantize
+from tflq.conversion.tf_public import convert_publicly
 
-__all__ = ["calibrate", "convert", "convert_publicly", "explained", "missing", "quantize"]
+__all__ = ["calibrate", "convert", "convert_publicly", "explain", "missing_internals", "quantize"]

@@ -30,7 +30,7 @@ def prepare_source(context: RunContext) -> ConvertibleSource:
     Raises SourceError.
     """
     recipe, folder = context.recipe, context.source_folder
-    look: Task[Any] = Task("look at the converter", conversion.missing, (), ConversionError)
+    look: Task[Any] = Task("look at the converter", conversion.missing_internals, (), ConversionError)
     read: Task[Any] = Task("read the source", sources.prepare, (recipe.model, recipe.inputs, folder), SourceError)
     cached = context.cache.load_float_model(folder)
     looked, *done = context.workers.run_all([look] if cached else [look, read], context.jobs)

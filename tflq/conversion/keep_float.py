@@ -14,7 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tflq.calibrate import CONTROL_FLOW
-from tflq.conversion.ends import End, Side, put_back, take
+from tflq.conversion.int16_io import IoTensor, Side, detach_io, reattach_io
 from tflq.errors import ConversionError
 from tflq.flatbuffer import edit
 
@@ -25,17 +25,17 @@ RUNTIME = b"min_runtime_version"
 
 
 @dataclass(frozen=True)
-class Hidden:
+class HiddenOps:
     """What ops were before they were hidden, by the custom code that each got."""
 
     ops: Mapping[bytes, tuple[Any, tuple[Any, ...], tuple[int, ...]]]
     """The operator code, the values of `OPTIONS`, and where it reads a state of its own."""
     runtime: str
     """The oldest runtime that has the ops as they were."""
-    ends: tuple[End, ...]
+    ends: tuple[IoTensor, ...]
 
 
-def hide(model: Any, kept: Collection[int], sides: Sequence[Side] = ()) -> Hidden:
+def hide_ops(model: Any, kept: Collection[int], sides: Sequence[Side] = ()) -> HiddenOps:
     """Turn these ops of the first subgraph into custom ones, each with constants of its own.
 
     What is to be int16 of that which the ops read or write on those sides of the model is taken away meanwhile.
@@ -56,13 +56,13 @@ def hide(model: Any, kept: Collection[int], sides: Sequence[Side] = ()) -> Hidde
         _set_options(operator, (0, None, 0, None, np.frombuffer(name, np.uint8)))
         operator.opcodeIndex = len(model.operatorCodes)
         model.operatorCodes.append(schema.OperatorCodeT(builtinCode=32, deprecatedBuiltinCode=32, customCode=name))
-        _own_constants(model, subgraph, operator)
+        _copy_constants(model, subgraph, operator)
     edit.drop_unused_codes(model)
-    ends = tuple(end for side in sides for end in take(model, side, operators))
-    return Hidden(hidden, _runtime(model), ends)
+    ends = tuple(end for side in sides for end in detach_io(model, side, operators))
+    return HiddenOps(hidden, _runtime(model), ends)
 
 
-def restored(content: bytes, hidden: Hidden) -> tuple[bytes, tuple[int, ...]]:
+def restore_ops(content: bytes, hidden: HiddenOps) -> tuple[bytes, tuple[int, ...]]:
     """The quantized file with the ops as they were, and where in its first subgraph they are."""
     if not hidden.ops:
         return content, ()
@@ -76,7 +76,7 @@ def restored(content: bytes, hidden: Hidden) -> tuple[bytes, tuple[int, ...]]:
         _set_options(operator, options)
         for position in states:
             operator.inputs[position] = edit.add_variable(subgraph, operator.inputs[position])
-    put_back(model, hidden.ends, found)
+    reattach_io(model, hidden.ends, found)
     edit.drop_unused_codes(model)
     _raise_runtime(model, hidden.runtime)
     kept = {id(operator) for operator in found.values()}
@@ -124,7 +124,7 @@ def _set_options(operator: Any, values: tuple[Any, ...]) -> None:
         setattr(operator, option, value)
 
 
-def _own_constants(model: Any, subgraph: Any, operator: Any) -> None:
+def _copy_constants(model: Any, subgraph: Any, operator: Any) -> None:
     """A quantizer that overwrites constants in place would spoil those that another op shares."""
     shared = {index for other in subgraph.operators if other is not operator for index in other.inputs}
     for position, index in enumerate(operator.inputs):

@@ -14,9 +14,9 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tflq.calibrate import Range, Samples
-from tflq.conversion import ends, kept
-from tflq.conversion.explained import explaining
-from tflq.conversion.public import feed, set_up
+from tflq.conversion import int16_io, keep_float
+from tflq.conversion.converter_errors import explaining
+from tflq.conversion.tf_public import feed, set_up
 from tflq.errors import ConversionError
 from tflq.flatbuffer import Graph, edit, read
 from tflq.modes import Float32, Int8, Int16x8, Mode
@@ -43,7 +43,7 @@ def convert(_: Report, prepared: Prepared, variant: Mode, target: Path) -> None:
         if variant.keep_float:
             plain = Float32(allow_custom_ops=variant.allow_custom_ops, select_tf_ops=variant.select_tf_ops)
             float32 = _converted(prepared, plain)
-            made = kept.with_float_weights(made, float32, select(read(float32), variant.keep_float))
+            made = keep_float.with_float_weights(made, float32, select(read(float32), variant.keep_float))
     target.write_bytes(made)
 
 
@@ -109,14 +109,14 @@ def _quantized(content: bytes, ranges: Sequence[Range], variant: Mode) -> tuple[
         low, high = (-ALWAYS_ZERO, ALWAYS_ZERO) if is_empty else (found.minimum, found.maximum)
         edit.set_range(model, (found.subgraph, found.tensor), low, high)
     chosen = select(read(content), variant.keep_float) if variant.keep_float else ()
-    hidden = kept.hide(model, chosen, _sides_in_int16(variant))
+    hidden = keep_float.hide_ops(model, chosen, _sides_in_int16(variant))
     make = _to_int16 if variant.activations == "int16" else _to_int8
-    made, places = kept.restored(make(model, variant), hidden)
+    made, places = keep_float.restore_ops(make(model, variant), hidden)
     return _with_metadata(inner.deduplicate_readonly_buffers(made), variant), places
 
 
-def _sides_in_int16(variant: Mode) -> list[ends.Side]:
-    asked: dict[ends.Side, str] = {"inputs": variant.inference_input_type, "outputs": variant.inference_output_type}
+def _sides_in_int16(variant: Mode) -> list[int16_io.Side]:
+    asked: dict[int16_io.Side, str] = {"inputs": variant.inference_input_type, "outputs": variant.inference_output_type}
     return [side for side, dtype in asked.items() if dtype == "int16"]
 
 
@@ -168,7 +168,7 @@ def _with_metadata(content: bytes, variant: Mode) -> bytes:
     return edit.pack(util.populate_conversion_metadata(model, metadata))
 
 
-def missing(_: Report) -> str | None:
+def missing_internals(_: Report) -> str | None:
     """What is not as this file expects it, found by quantizing a model of one op; None where all is."""
     doubled = Range(0, 1, "y", -2.0, 2.0, -2.0, 2.0), Range(0, 0, "x", -1.0, 1.0, -1.0, 1.0)
     try:

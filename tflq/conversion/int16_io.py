@@ -18,7 +18,7 @@ LARGEST = 2**15 - 1
 
 
 @dataclass(frozen=True)
-class End:
+class IoTensor:
     """An input or output of the first subgraph, by the op in float that has it there too."""
 
     side: Side
@@ -30,13 +30,13 @@ class End:
     """What the signature calls it, and at which place there."""
 
 
-def take(model: Any, side: Side, operators: Mapping[bytes, Any]) -> tuple[End, ...]:
+def detach_io(model: Any, side: Side, operators: Mapping[bytes, Any]) -> tuple[IoTensor, ...]:
     """Take those that one of the operators reads or writes from the model, whose ranges are set."""
     (subgraph, *_) = model.subgraphs
     used = {int(index): (name, i) for name, op in operators.items() for i, index in enumerate(getattr(op, side))}
     indices = list(getattr(subgraph, side))
     ends = tuple(
-        End(side, place, *used[index], _scale(subgraph.tensors[index]), _entries(model, side, index))
+        IoTensor(side, place, *used[index], _scale(subgraph.tensors[index]), _entries(model, side, index))
         for place, index in enumerate(indices)
         if index in used and subgraph.tensors[index].type == schema.TensorType.FLOAT32
     )
@@ -47,7 +47,7 @@ def take(model: Any, side: Side, operators: Mapping[bytes, Any]) -> tuple[End, .
     return ends
 
 
-def put_back(model: Any, ends: Sequence[End], operators: Mapping[bytes, Any]) -> None:
+def reattach_io(model: Any, ends: Sequence[IoTensor], operators: Mapping[bytes, Any]) -> None:
     """Each where it was, as int16, with its conversion from or to what the operator has."""
     (subgraph, *_) = model.subgraphs
     for end in ends:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tflq.calibrate import Samples
-from tflq.conversion.explained import explaining
+from tflq.conversion.converter_errors import explaining
 from tflq.datasets import Sample
 from tflq.errors import ConversionError
 from tflq.modes import Mode

@@ -58,7 +58,7 @@ _OF_KEPT_OPS = (
 """What it remarks of the ops that keep_float hides from it, which is no error."""
 
 
-def explained(said: str) -> str:
+def explain(said: str) -> str:
     """What the converter's message means, and what to do; its own first words where tflq does not know it."""
     said = re.sub(_OF_KEPT_OPS, "", said)
     for pattern, meaning in _EXPLANATIONS:
@@ -78,4 +78,4 @@ def explaining() -> Iterator[None]:
     try:
         yield
     except (ConverterError, ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise ConversionError(explained(str(error))) from error
+        raise ConversionError(explain(str(error))) from error
