@@ -24,7 +24,7 @@ from tflq.search.outcome import Outcome, sentence
 from tflq.search.run import search
 from tflq.search.space import Asked
 from tflq.sources import prepare
-from tflq.trials import Limits, is_trial
+from tflq.trials import TrialLimits, is_trial
 from tflq.worker import Event, Finished, Started
 
 STOCK = "stock"
@@ -60,7 +60,7 @@ def _searched(recipe: Path) -> tuple[float, Outcome, float]:
     with tempfile.TemporaryDirectory() as folder:
         loaded = load(recipe).model_copy(update={"output": Path(folder)})
         start = time.monotonic()
-        outcome = search(loaded, Asked(), Settings(listen=listen), Limits(250))
+        outcome = search(loaded, Asked(), Settings(listen=listen), TrialLimits(250))
         return taken / outcome.trials, outcome, time.monotonic() - start
 
 

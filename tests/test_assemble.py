@@ -19,7 +19,7 @@ from tflq.search.space import Space
 from tflq.search.state import SearchState
 from tflq.stages import VariantBuild
 from tflq.stages.assemble import _unrefined
-from tflq.trials import Limits
+from tflq.trials import TrialLimits
 from tflq.worker.child import _reporter
 from tflq.worker.messages import Progress
 
@@ -57,8 +57,8 @@ def test_a_total_that_is_not_known_is_none() -> None:
 def test_a_search_without_max_trials_has_no_total() -> None:
     heard: list[Any] = []
     workers = SimpleNamespace(listen=heard.append)
-    bench: Any = SimpleNamespace(limits=Limits(), context=SimpleNamespace(workers=workers), count=3)
-    SearchState(bench, Space((), (), "minmax", {}, frozenset()), (), "size")._tell()
+    runner: Any = SimpleNamespace(limits=TrialLimits(), context=SimpleNamespace(workers=workers), count=3)
+    SearchState(runner, Space((), (), "minmax", {}, frozenset()), (), "size")._tell()
     assert heard == [Progress("search", 3, None)]
 
 

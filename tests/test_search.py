@@ -254,11 +254,11 @@ def test_a_mode_that_was_refuted_leaves_looks_for_others(searches: Searches, mon
     monkeypatch.setattr("tflq.search.state.OF_ONE_MODE", 1)
     modes = ["--modes", "int16x8", "--modes", "float16"]
     easy = searches.find("unlike", [*modes, "--min-sqnr", "1"]).report["found"]
-    deciding, confirming = (
+    selection, confirmation = (
         easy[side]["figures"]["outputs"]["y"]["sqnr_db"]["value"] for side in ("deciding", "confirming")
     )
-    assert deciding > confirming
-    bar = f"{(deciding + confirming) / 2:.3f}"
+    assert selection > confirmation
+    bar = f"{(selection + confirmation) / 2:.3f}"
     searched = searches.find("unlike", [*modes, "--min-sqnr", bar])
     assert [one["mode"] for one in searched.report["refuted"]] == ["int16x8"]
     assert searched.report["found"]["confirming"]["mode"] == "float16"

@@ -31,7 +31,7 @@ from tflq.sensitivity.causes import Evidence, causes, of_activation
 from tflq.sensitivity.groups import Group, groups, readers
 from tflq.sensitivity.split import real, with_rounded_activations, with_rounded_weights
 from tflq.sensitivity.tensors import Loss, first_bad
-from tflq.trials import Limits
+from tflq.trials import TrialLimits
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ def test_what_cannot_be_studied_is_refused(
 @pytest.fixture(scope="module")
 def outcome(recipes: Recipes) -> Outcome:
     recipe = load_recipe(recipes.write("tiny_conv_residual", ["int8"]))
-    return study(recipe, Asked(by="layer"), Settings(jobs=2), Limits(trials=6))
+    return study(recipe, Asked(by="layer"), Settings(jobs=2), TrialLimits(trials=6))
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -18,23 +18,23 @@ from tflq.flatbuffer import load as read
 from tflq.modes import Dynamic, Int8, Int8Only, Int16x8
 from tflq.pipeline import Settings
 from tflq.recipe import Recipe, load
-from tflq.trials import CONFIRMING, Bench, Limits, Sets, Spent, Trial, opened
-from tflq.trials.bench import JOURNAL
-from tflq.trials.held import Column, Held, record, records
-from tflq.trials.rows import choose
+from tflq.trials import CONFIRMATION, BudgetExhausted, Splits, Trial, TrialLimits, TrialRunner, open_trials
+from tflq.trials.cost_model import work
+from tflq.trials.runner import JOURNAL
+from tflq.trials.splits import choose_splits
+from tflq.trials.stored_samples import StoredColumn, StoredSamples, record, records
 from tflq.trials.trial import spread
-from tflq.trials.work import work
 from tflq.worker import Event, Started
 
-NO_LIMITS = Limits()
+NO_LIMITS = TrialLimits()
 MINMAX = Trial(Int8(), "minmax")
 THREE = (MINMAX, Trial(Int8(), Percentile(percentile=99.0)), Trial(Int16x8(), "minmax"))
 
 
 @contextmanager
-def bench(recipe: Path, limits: Limits = NO_LIMITS) -> Iterator[tuple[Bench, list[Event]]]:
+def runner(recipe: Path, limits: TrialLimits = NO_LIMITS) -> Iterator[tuple[TrialRunner, list[Event]]]:
     events: list[Event] = []
-    with opened(load(recipe), Settings(jobs=2, listen=events.append), limits) as made:
+    with open_trials(load(recipe), Settings(jobs=2, listen=events.append), limits) as made:
         yield made, events
 
 
@@ -52,7 +52,7 @@ def scored(recipes: Recipes) -> Path:
 
 def test_a_trial_makes_what_convert_makes(scored: Path) -> None:
     ran = run_recipe(scored)
-    with bench(scored) as (made, _):
+    with runner(scored) as (made, _):
         trials = made.run([MINMAX, Trial(Int16x8(), "minmax")])
     for mode, tried in zip(("int8", "int16x8"), trials, strict=True):
         file = ran.variant(mode).file
@@ -64,7 +64,7 @@ def test_a_trial_makes_what_convert_makes(scored: Path) -> None:
 def test_what_is_fitted_to_samples_is_made_once_for_all_methods_of_ranges(scored: Path) -> None:
     corrected = Int8(bias_correction="on", rounding="on", equalization="on", headroom=1.0)
     methods = ("minmax", Percentile(percentile=99.0), Percentile(percentile=90.0))
-    with bench(scored) as (made, events):
+    with runner(scored) as (made, events):
         tried = made.run([Trial(corrected, method) for method in methods])
     stages = [event.stage for event in events if isinstance(event, Started)]
     assert stages.count("equalize the channels") == stages.count("fit the layers of the equalized file") == 1
@@ -79,8 +79,8 @@ def test_a_trial_measures_what_convert_measures(recipes: Recipes) -> None:
     scaled = {"image": {"scale": 0.01}}
     recipe = recipes.write("tiny_conv", ["int8"], calibration=calibration, evaluation=evaluation, inputs=scaled)
     measured = run_recipe(recipe).variant("int8").measured
-    with bench(recipe) as (made, _):
-        (tried,) = made.run([MINMAX], CONFIRMING)
+    with runner(recipe) as (made, _):
+        (tried,) = made.run([MINMAX], CONFIRMATION)
     assert measured is not None
     assert measured.metric is not None
     assert tried.figures is not None
@@ -94,7 +94,7 @@ def test_a_trial_measures_what_convert_measures(recipes: Recipes) -> None:
 
 def test_ranges_and_options_make_a_difference(scored: Path) -> None:
     variants = [MINMAX, Trial(Int8(), Percentile(percentile=90.0)), Trial(Int8(per_channel=False), "minmax")]
-    with bench(scored) as (made, _):
+    with runner(scored) as (made, _):
         found = [tried.figures for tried in made.run([*variants, Trial(Dynamic(), "minmax")])]
     assert all(found)
     assert len({figures.file.sha256 for figures in found}) == 4
@@ -103,7 +103,7 @@ def test_ranges_and_options_make_a_difference(scored: Path) -> None:
 
 
 def test_what_cannot_be_made_or_breaks_its_contract_has_a_reason(recipes: Recipes) -> None:
-    with bench(recipes.write("with_sin", ["int8"])) as (made, _):
+    with runner(recipes.write("with_sin", ["int8"])) as (made, _):
         whole, strict = made.run([MINMAX, Trial(Int8Only(), "minmax")])
     assert whole.figures is not None
     assert whole.figures.file.float_ops == 1
@@ -112,42 +112,42 @@ def test_what_cannot_be_made_or_breaks_its_contract_has_a_reason(recipes: Recipe
 
 
 def test_trials_are_kept_and_go_on_where_they_were(scored: Path) -> None:
-    with bench(scored) as (made, events):
+    with runner(scored) as (made, events):
         first = made.run(THREE)
         made.run(THREE)
         assert attempts(events) == 3
     journal = load(scored).output / JOURNAL
     lines = journal.read_text().splitlines(keepends=True)
     journal.write_text("".join(lines[:-1]) + lines[-1][:50])
-    with bench(scored) as (made, events):
+    with runner(scored) as (made, events):
         assert made.run(THREE) == first
         assert attempts(events) == 1
-        made.run(THREE[:1], CONFIRMING)
+        made.run(THREE[:1], CONFIRMATION)
         assert attempts(events) == 2
-    with bench(scored) as (made, events):
+    with runner(scored) as (made, events):
         assert made.run(THREE) == first
         assert attempts(events) == 0
 
 
 def test_other_samples_are_other_trials(scored: Path, recipes: Recipes) -> None:
-    with bench(scored) as (made, _):
+    with runner(scored) as (made, _):
         made.run([MINMAX])
     changed = scored.read_text().replace("seed: 1", "seed: 3")
     scored.with_name("changed.yaml").write_text(changed)
-    with bench(scored.with_name("changed.yaml")) as (made, events):
+    with runner(scored.with_name("changed.yaml")) as (made, events):
         assert made.recipe.output.name == "changed"
     again = changed + f"output: {load(scored).output}\n"
     scored.with_name("changed.yaml").write_text(again)
-    with bench(scored.with_name("changed.yaml")) as (made, events):
+    with runner(scored.with_name("changed.yaml")) as (made, events):
         made.run([MINMAX])
         assert attempts(events) == 1
 
 
-@pytest.mark.parametrize(("limits", "made_before"), [(Limits(trials=2), 2), (Limits(seconds=0.0), 0)])
-def test_limits_end_the_trials_and_lose_none(recipes: Recipes, limits: Limits, made_before: int) -> None:
+@pytest.mark.parametrize(("limits", "made_before"), [(TrialLimits(trials=2), 2), (TrialLimits(seconds=0.0), 0)])
+def test_limits_end_the_trials_and_lose_none(recipes: Recipes, limits: TrialLimits, made_before: int) -> None:
     recipe = recipes.write("tiny_dense", ["int8"])
-    with bench(recipe, limits) as (made, events):
-        with pytest.raises(Spent):
+    with runner(recipe, limits) as (made, events):
+        with pytest.raises(BudgetExhausted):
             made.run(THREE)
         assert [tried.trial for tried in made.tried["deciding"].values()] == [*THREE[:made_before]]
         assert attempts(events) == made_before
@@ -166,58 +166,58 @@ def test_what_cannot_be_tried_is_told(
 ) -> None:
     recipe = recipes.write(model, ["int8"] if "calibration" not in keys else ["dynamic"], **keys)
     np.savez(recipe.with_name("few.npz"), x=np.zeros((7, 16), np.float32))
-    with pytest.raises(error, match=said), bench(recipe):
+    with pytest.raises(error, match=said), runner(recipe):
         pass
 
 
-def sets(tmp_path: Path, rows: int, most: int = 1000, **keys: Any) -> tuple[Sets, Recipe]:
+def splits(tmp_path: Path, rows: int, most: int = 1000, **keys: Any) -> tuple[Splits, Recipe]:
     np.savez(tmp_path / "data.npz", x=np.zeros((rows, 1), np.float32))
     np.savez(tmp_path / "other.npz", x=np.zeros((rows, 1), np.float32))
     plain = {"model": "net", "mode": "int8", "calibration": {"dataset": {"npz": "data.npz"}, "samples": 20}} | keys
     (tmp_path / "recipe.yaml").write_text(str(plain).replace("'", '"'))
     recipe = load(tmp_path / "recipe.yaml")
-    return choose(lambda *_: None, recipe, most), recipe
+    return choose_splits(lambda *_: None, recipe, most), recipe
 
 
 def test_rows_that_evaluation_does_not_ask_for_decide(tmp_path: Path) -> None:
-    chosen, _ = sets(tmp_path, 100, evaluation={"dataset": {"npz": "other.npz"}, "samples": 30})
-    assert (len(chosen.deciding), len(chosen.confirming)) == (70, 30)
+    chosen, _ = splits(tmp_path, 100, evaluation={"dataset": {"npz": "other.npz"}, "samples": 30})
+    assert (len(chosen.selection), len(chosen.confirmation)) == (70, 30)
     assert "decided on 70 rows of" in chosen.said
     assert chosen.said.endswith("that evaluation does not ask for, confirmed on the 30 that it does")
-    assert not {*chosen.deciding} & {*chosen.confirming}
+    assert not {*chosen.selection} & {*chosen.confirmation}
 
 
 def test_evaluation_rows_are_divided_where_there_are_no_others(tmp_path: Path) -> None:
-    chosen, _ = sets(tmp_path, 100, evaluation={"dataset": {"npz": "other.npz"}})
-    assert (chosen.deciding, chosen.confirming) == (tuple(range(0, 100, 2)), tuple(range(1, 100, 2)))
+    chosen, _ = splits(tmp_path, 100, evaluation={"dataset": {"npz": "other.npz"}})
+    assert (chosen.selection, chosen.confirmation) == (tuple(range(0, 100, 2)), tuple(range(1, 100, 2)))
     assert "evaluation rows" in chosen.said
 
 
 def test_no_row_is_calibrated_with_and_measured_on(tmp_path: Path) -> None:
     same = {"dataset": {"npz": "data.npz"}}
-    chosen, recipe = sets(tmp_path, 60, evaluation=same, calibration=same | {"samples": 20, "seed": "first"})
-    assert {*chosen.deciding} | {*chosen.confirming} == {*range(20, 60)}
+    chosen, recipe = splits(tmp_path, 60, evaluation=same, calibration=same | {"samples": 20, "seed": "first"})
+    assert {*chosen.selection} | {*chosen.confirmation} == {*range(20, 60)}
     assert recipe.calibration is not None
 
 
 def test_rows_that_calibration_has_seen_are_better_than_none(tmp_path: Path) -> None:
     same = {"dataset": {"npz": "data.npz"}}
-    chosen, _ = sets(tmp_path, 24, evaluation=same)
-    assert len({*chosen.deciding} | {*chosen.confirming}) == 24
+    chosen, _ = splits(tmp_path, 24, evaluation=same)
+    assert len({*chosen.selection} | {*chosen.confirmation}) == 24
     assert "which calibration has seen" in chosen.said
 
 
 def test_without_evaluation_rows_that_calibration_leaves_are_measured_on(tmp_path: Path) -> None:
-    chosen, _ = sets(tmp_path, 100, calibration={"dataset": {"npz": "data.npz"}, "samples": 20, "seed": "first"})
-    assert {*chosen.deciding} | {*chosen.confirming} == {*range(20, 100)}
+    chosen, _ = splits(tmp_path, 100, calibration={"dataset": {"npz": "data.npz"}, "samples": 20, "seed": "first"})
+    assert {*chosen.selection} | {*chosen.confirmation} == {*range(20, 100)}
     assert chosen.calibration_samples is None
     assert "that calibration does not ask for" in chosen.said
 
 
 def test_without_other_rows_some_are_held_back_from_calibration(tmp_path: Path) -> None:
-    chosen, _ = sets(tmp_path, 30, calibration={"dataset": {"npz": "data.npz"}, "samples": 30, "seed": "first"})
+    chosen, _ = splits(tmp_path, 30, calibration={"dataset": {"npz": "data.npz"}, "samples": 30, "seed": "first"})
     assert chosen.calibration_samples == 20
-    assert {*chosen.deciding} | {*chosen.confirming} == {*range(20, 30)}
+    assert {*chosen.selection} | {*chosen.confirmation} == {*range(20, 30)}
     assert "held back from calibration, which has 20 now" in chosen.said
 
 
@@ -225,9 +225,9 @@ def test_held_back_rows_are_not_calibrated_with(recipes: Recipes) -> None:
     recipe = recipes.write("tiny_dense", ["int8"], evaluation=None, calibration=None)
     text = recipe.read_text() + f"calibration: {{dataset: {{npz: {recipes.data / 'vectors.npz'}}}}}\n"
     recipe.write_text(text)
-    with bench(recipe) as (made, _):
-        assert (made.sets.calibration_samples, made.recipe.calibration.samples) == (16, 16)
-        assert not {*made.calibration_samples.rows} & {*made.sets.deciding, *made.sets.confirming}
+    with runner(recipe) as (made, _):
+        assert (made.splits.calibration_samples, made.recipe.calibration.samples) == (16, 16)
+        assert not {*made.calibration_samples.rows} & {*made.splits.selection, *made.splits.confirmation}
         (tried,) = made.run([MINMAX])
     assert tried.figures is not None
     assert tried.figures.samples == 4
@@ -235,9 +235,9 @@ def test_held_back_rows_are_not_calibrated_with(recipes: Recipes) -> None:
 
 def test_the_choice_of_rows_is_bounded_and_the_same_each_time(tmp_path: Path) -> None:
     evaluation = {"dataset": {"npz": "other.npz"}, "samples": 30}
-    (once, _), (again, _) = (sets(tmp_path, 100, 16, evaluation=evaluation) for _ in range(2))
+    (once, _), (again, _) = (splits(tmp_path, 100, 16, evaluation=evaluation) for _ in range(2))
     assert once == again
-    assert len(once.deciding) == 16
+    assert len(once.selection) == 16
 
 
 def test_samples_of_a_slow_file_are_spread(tmp_path: Path) -> None:
@@ -247,15 +247,15 @@ def test_samples_of_a_slow_file_are_spread(tmp_path: Path) -> None:
 
 
 def test_some_of_some_samples(tmp_path: Path) -> None:
-    column = Column(tmp_path / "held", ("<i2",) * 4, ((),) * 4)
+    column = StoredColumn(tmp_path / "held", ("<i2",) * 4, ((),) * 4)
     column.file.write_bytes(np.arange(4, dtype=np.int16).tobytes())
-    held = Held(tmp_path, 4, {"number": column}, "")
+    held = StoredSamples(tmp_path, 4, {"number": column}, "")
     assert [int(row["number"]) for row in held.at([1, 2, 3]).at([0, 2]).rows()] == [1, 3]
 
 
 def test_what_was_measured_first_is_a_part_of_the_whole(scored: Path) -> None:
-    with bench(scored) as (made, _):
-        held, plan = made.judging[CONFIRMING].held, made.judging[CONFIRMING].plan
+    with runner(scored) as (made, _):
+        held, plan = made.judging[CONFIRMATION].stored, made.judging[CONFIRMATION].plan
         order = [*range(0, held.count, 2), *range(1, held.count, 2)]
         first = held.at(order[: len(order) // 2])
         parts = list(records(nothing, made.float32, [first, held.at(order[len(order) // 2 :])], plan))
@@ -269,7 +269,7 @@ def test_what_was_measured_first_is_a_part_of_the_whole(scored: Path) -> None:
 def test_arrays_of_any_shapes_are_kept_as_they_are(tmp_path: Path) -> None:
     arrays = [np.arange(6, dtype=np.int16).reshape(2, 3), np.float32(1.5), np.zeros((0, 4)), np.array(True)]
     (tmp_path / "held").write_bytes(b"".join(np.asarray(array).tobytes() for array in arrays))
-    column = Column(tmp_path / "held", tuple(a.dtype.str for a in arrays), tuple(a.shape for a in arrays))
+    column = StoredColumn(tmp_path / "held", tuple(a.dtype.str for a in arrays), tuple(a.shape for a in arrays))
     for array, held in zip(arrays, column.arrays(range(len(arrays))), strict=True):
         np.testing.assert_array_equal(held, array, strict=True)
 

@@ -120,7 +120,7 @@ def search(said: Asking, options: Options, recipe: Path) -> None:
     from tflq.pipeline import Settings
     from tflq.search.run import search as run_search
     from tflq.search.space import Asked
-    from tflq.trials import LOG, Limits
+    from tflq.trials import LOG, TrialLimits
 
     with boundary(options.as_json):
         loaded = load_one(recipe, options, said.gates)
@@ -128,7 +128,7 @@ def search(said: Asking, options: Options, recipe: Path) -> None:
         options.log = loaded.output / LOG
         with display_of_trials(options) as listen:
             settings = Settings(timeout=options.timeout, listen=listen, store=default_store())
-            outcome = run_search(loaded, asked, settings, Limits(said.max_trials, said.time))
+            outcome = run_search(loaded, asked, settings, TrialLimits(said.max_trials, said.time))
     _show(outcome, loaded, options.as_json)
     sys.exit(outcome.exit_code)
 

@@ -53,14 +53,14 @@ def sensitivity(said: Asking, options: Options, recipe: Path) -> None:
     from tflq import sensitivity as study
     from tflq.cache import default_store
     from tflq.pipeline import Settings
-    from tflq.trials import LOG, Limits
+    from tflq.trials import LOG, TrialLimits
 
     with boundary(options.as_json):
         loaded = load_one(recipe, options)
         options.log = loaded.output / LOG
         with display_of_trials(options) as listen:
             settings = Settings(timeout=options.timeout, listen=listen, store=default_store())
-            limits = Limits(said.max_trials, said.time)
+            limits = TrialLimits(said.max_trials, said.time)
             outcome = study.sensitivity(loaded, study.Asked(said.variant, said.by), settings, limits)
     _show(outcome, loaded, options.as_json)
 

@@ -9,7 +9,7 @@ from tflq.modes import Mode
 from tflq.search.mend import mend, prune
 from tflq.search.space import TOGGLES, Change
 from tflq.search.state import STAGE, SearchState
-from tflq.trials import CONFIRMING, Spent, Trial, Tried, meet
+from tflq.trials import CONFIRMATION, BudgetExhausted, Trial, TrialResult, meets_all
 from tflq.worker import Finished, Started
 
 LOOKS = 5
@@ -21,7 +21,7 @@ class Needed:
     """A change that was taken back alone, and what came of it."""
 
     change: Change
-    tried: Tried
+    tried: TrialResult
     is_met: bool
     """Whether the bars are met without it too: then it is there for the goal. Never of an op kept in float."""
 
@@ -30,8 +30,8 @@ class Needed:
 class Found:
     """A trial that meets the bars on both sets of samples."""
 
-    deciding: Tried
-    confirming: Tried
+    selection: TrialResult
+    confirmation: TrialResult
     needed: tuple[Needed, ...]
 
 
@@ -44,20 +44,20 @@ class Hunt:
     def find(self) -> Found | None:
         """The best that is confirmed; None where nothing is, or where the limits end the search first."""
         started = time.monotonic()
-        self.state.bench.context.workers.listen(Started(STAGE))
+        self.state.runner.context.workers.listen(Started(STAGE))
         try:
             for look in range(1, LOOKS + 1):
                 needed = self._pursue()
                 best = self.state.best()
                 if best is None:
                     return None
-                (confirming,) = self.state.bench.run([best.trial], CONFIRMING)
-                if meet(self.state.bars, confirming, look):
-                    return Found(best, confirming, needed)
-                self.state.learn(confirming)
+                (confirmation,) = self.state.runner.run([best.trial], CONFIRMATION)
+                if meets_all(self.state.constraints, confirmation, look):
+                    return Found(best, confirmation, needed)
+                self.state.learn(confirmation)
             return None
         finally:
-            self.state.bench.context.workers.listen(Finished(STAGE, time.monotonic() - started, failed=False))
+            self.state.runner.context.workers.listen(Finished(STAGE, time.monotonic() - started, failed=False))
 
     def _pursue(self) -> tuple[Needed, ...]:
         """Try until something meets the bars, and take back what it does without."""
@@ -69,7 +69,7 @@ class Hunt:
             if self.state.best() is None:
                 self.state.run([Trial(mode, self.state.space.asked) for mode in self.state.space.last])
             return self._settled()
-        except Spent:
+        except BudgetExhausted:
             self.state.is_spent = True
             return ()
 
@@ -115,7 +115,7 @@ class Hunt:
                 return tuple(self._needed(*pair) for pair in zip(changes, without, strict=True))
         return ()
 
-    def _needed(self, change: Change, without: Tried) -> Needed:
+    def _needed(self, change: Change, without: TrialResult) -> Needed:
         """With what the confirming samples showed, where these refuted it."""
         refuted = next((one for one in self.state.refuted if one.trial == without.trial), None)
         return Needed(change, refuted or without, refuted is None and self.state.meets(without))

@@ -12,7 +12,7 @@ from tflq.report.machine import finite
 from tflq.search.hunt import Found, Needed
 from tflq.search.outcome import Outcome, sentence
 from tflq.search.space import kept_by_search
-from tflq.trials import Tried
+from tflq.trials import TrialResult
 
 SCHEMA_VERSION = 1
 
@@ -29,7 +29,7 @@ def to_dict(outcome: Outcome) -> dict[str, Any]:
         "tflq": importlib.metadata.version("tflq"),
         "name": outcome.name,
         "goal": outcome.goal,
-        "bars": {bar.kind: bar.value for bar in outcome.bars},
+        "bars": {constraint.kind: constraint.value for constraint in outcome.constraints},
         "samples": outcome.samples,
         "metric": outcome.metric,
         "float32_bytes": outcome.float32_bytes,
@@ -54,8 +54,8 @@ def _verdict(outcome: Outcome) -> str:
 
 def _found(outcome: Outcome, found: Found) -> dict[str, Any]:
     return {
-        "deciding": _named(outcome, found.deciding),
-        "confirming": _named(outcome, found.confirming),
+        "deciding": _named(outcome, found.selection),
+        "confirming": _named(outcome, found.confirmation),
         "needed": [_needed(outcome, needed) for needed in found.needed],
     }
 
@@ -70,7 +70,7 @@ def _needed(outcome: Outcome, needed: Needed) -> dict[str, Any]:
     }
 
 
-def _named(outcome: Outcome, tried: Tried) -> dict[str, Any]:
+def _named(outcome: Outcome, tried: TrialResult) -> dict[str, Any]:
     """With the names of the ops, not their numbers alone."""
     plain = _tried(outcome, tried)
     return plain | {"kept_in_float": [_op(outcome, op) for op in plain["kept_in_float"]]}
@@ -80,7 +80,7 @@ def _op(outcome: Outcome, op: int) -> dict[str, Any]:
     return {"index": op, "type": outcome.types[op], "name": outcome.names[op]}
 
 
-def _tried(outcome: Outcome, tried: Tried) -> dict[str, Any]:
+def _tried(outcome: Outcome, tried: TrialResult) -> dict[str, Any]:
     trial = tried.trial
     return {
         "trial": trial.in_words,
@@ -89,7 +89,9 @@ def _tried(outcome: Outcome, tried: Tried) -> dict[str, Any]:
         "options": trial.variant.model_dump(mode="json", exclude={"mode", "name", "trained", "keep_float"}),
         "kept_in_float": kept_by_search(trial, outcome.space.home(trial)),
         "figures": asdict(tried.figures) if tried.figures else None,
-        "meets": {bar.kind: bar.excess(tried.figures) <= 0 for bar in outcome.bars} if tried.figures else None,
+        "meets": {constraint.kind: constraint.violation(tried.figures) <= 0 for constraint in outcome.constraints}
+        if tried.figures
+        else None,
         "reason": tried.reason or None,
     }
 

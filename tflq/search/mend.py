@@ -23,7 +23,7 @@ Unit = tuple[int, ...]
 def mend(state: SearchState, base: Trial) -> None:
     """Leave among what was tried a mend of the base that meets the bars, where there is one; raises Spent."""
     mender = _Mender(state, base)
-    grown = mender.grown(mender.ranked(units(state.bench.graph)))
+    grown = mender.grown(mender.ranked(units(state.runner.graph)))
     if grown:
         mender.pruned(grown)
 
@@ -69,7 +69,7 @@ class _Mender:
         """
         alone = self.state.rank([self.keep(_ops([*some[:place], *some[place + 1 :]])) for place in range(len(some))])
         known = {place: self.state.quality(one) for place, one in enumerate(alone) if one.figures}
-        beside = neighbours(self.state.bench.graph, some)
+        beside = neighbours(self.state.runner.graph, some)
 
         def harm(place: int) -> tuple[float, bool, int]:
             """Of what is never in integers alone, such as a concatenation, that of what it stands beside."""

@@ -12,25 +12,25 @@ from tflq.search.options import Goal
 from tflq.search.space import Space, kept_by_search
 from tflq.search.state import SearchState
 from tflq.selection import ops, scopes, select
-from tflq.trials import Bar, Tried, lack, meet, worst
+from tflq.trials import Constraint, TrialResult, meets_all, relative_violation, worst
 
 
 @dataclass(frozen=True)
 class Outcome:
     name: str
     goal: Goal
-    bars: tuple[Bar, ...]
+    constraints: tuple[Constraint, ...]
     samples: str
     """Which were decided on and which confirmed, in words."""
     metric: str | None
     float32_bytes: int
     trials: int
     """In all, those included that only rank ops by a few samples."""
-    tried: tuple[Tried, ...]
+    tried: tuple[TrialResult, ...]
     """On the deciding samples."""
-    front: tuple[Tried, ...]
+    front: tuple[TrialResult, ...]
     """Those that nothing beats in both the goal and the bar, by the goal."""
-    refuted: tuple[Tried, ...]
+    refuted: tuple[TrialResult, ...]
     """What the confirming samples showed of candidates that they refuted."""
     found: Found | None
     names: dict[int, str]
@@ -45,28 +45,30 @@ class Outcome:
         return 0 if self.found else 1
 
     @property
-    def closest(self) -> Tried | None:
+    def closest(self) -> TrialResult | None:
         """What lacks least: of what was refuted, since that seemed to lack nothing, or of all that was tried."""
         measured = [(one, one.figures) for one in self.refuted or self.tried if one.figures]
-        return min(measured, key=lambda pair: lack(worst(self.bars, pair[1]), pair[1]), default=(None,))[0]
+        return min(
+            measured, key=lambda pair: relative_violation(worst(self.constraints, pair[1]), pair[1]), default=(None,)
+        )[0]
 
     @property
     def is_certain(self) -> bool:
-        figures = self.found.confirming.figures if self.found else None
-        return figures is not None and all(bar.is_certain(figures) for bar in self.bars)
+        figures = self.found.confirmation.figures if self.found else None
+        return figures is not None and all(constraint.is_certain(figures) for constraint in self.constraints)
 
 
 def conclude(state: SearchState, found: Found | None) -> Outcome:
-    bench, graph = state.bench, state.bench.graph
-    scoring = bench.recipe.measured_on.scoring
+    runner, graph = state.runner, state.runner.graph
+    scoring = runner.recipe.measured_on.scoring
     outcome = Outcome(
-        name=bench.recipe.name,
+        name=runner.recipe.name,
         goal=state.goal,
-        bars=state.bars,
-        samples=bench.sets.said,
+        constraints=state.constraints,
+        samples=runner.splits.said,
         metric=scoring.name if scoring else None,
         float32_bytes=graph.size_bytes,
-        trials=bench.count,
+        trials=runner.count,
         tried=tuple(state.tried.values()),
         front=_front(state),
         refuted=tuple(state.refuted),
@@ -76,25 +78,25 @@ def conclude(state: SearchState, found: Found | None) -> Outcome:
         is_spent=state.is_spent,
         space=state.space,
     )
-    told = [found.deciding if found else outcome.closest, *state.refuted]
+    told = [found.selection if found else outcome.closest, *state.refuted]
     trials = [one.trial for one in told if one]
     kept = sorted({op for trial in trials for op in kept_by_search(trial, state.space.home(trial))})
     return replace(outcome, names={op: spelled(graph, op) for op in kept})
 
 
-def _front(state: SearchState) -> tuple[Tried, ...]:
-    front: list[Tried] = []
+def _front(state: SearchState) -> tuple[TrialResult, ...]:
+    front: list[TrialResult] = []
     measured = [one for one in state.tried.values() if one.figures]
-    for one in sorted(measured, key=lambda tried: (state.cost(tried), _badness(state, tried))):
-        if not front or _badness(state, one) < _badness(state, front[-1]):
+    for one in sorted(measured, key=lambda tried: (state.cost(tried), _loss(state, tried))):
+        if not front or _loss(state, one) < _loss(state, front[-1]):
             front.append(one)
     return tuple(front)
 
 
-def _badness(state: SearchState, tried: Tried) -> tuple[float, float]:
+def _loss(state: SearchState, tried: TrialResult) -> tuple[float, float]:
     """By the first bar, and where that is the same by the SQNR."""
     assert tried.figures
-    return state.bars[0].excess(tried.figures), -state.quality(tried)
+    return state.constraints[0].violation(tried.figures), -state.quality(tried)
 
 
 def spelled(graph: Graph, index: int) -> str:
@@ -113,24 +115,24 @@ def _names_alone(graph: Graph, name: str, index: int) -> bool:
 
 def sentence(outcome: Outcome) -> str:
     """What was found and why, or that nothing was and what came closest."""
-    asked = " and ".join(map(str, outcome.bars))
+    asked = " and ".join(map(str, outcome.constraints))
     if outcome.found is None:
         return f"nothing that was tried meets {asked}{_closest(outcome)}{_spent(outcome)}"
-    figures = outcome.found.confirming.figures
+    figures = outcome.found.confirmation.figures
     assert figures
     count = figures.file.size_bytes
     size = f"{count:,} bytes, {count / outcome.float32_bytes:.2f} of the float32 file"
-    measured = ", ".join(bar.in_words(figures) for bar in outcome.bars)
+    measured = ", ".join(constraint.in_words(figures) for constraint in outcome.constraints)
     parts = [
-        f"{described(outcome, outcome.found.deciding)} meets {asked}: {size}; on {figures.samples:,} other samples than"
-        f" it was chosen by {measured}",
-        *(_doubt(outcome.bars, outcome.found) if not outcome.is_certain else []),
+        f"{described(outcome, outcome.found.selection)} meets {asked}: {size}; on"
+        f" {figures.samples:,} samples that did not choose it: {measured}",
+        *(_doubt(outcome.constraints, outcome.found) if not outcome.is_certain else []),
         *(_need(outcome, needed) for needed in outcome.found.needed),
     ]
     return "; ".join(parts) + _spent(outcome)
 
 
-def described(outcome: Outcome, tried: Tried) -> str:
+def described(outcome: Outcome, tried: TrialResult) -> str:
     """What it is, with the ops that it keeps in float."""
     kept = kept_by_search(tried.trial, outcome.space.home(tried.trial))
     some = [f"{outcome.types[op]} {outcome.names[op]!r}" for op in kept]
@@ -139,10 +141,10 @@ def described(outcome: Outcome, tried: Tried) -> str:
     return tried.trial.in_words + (f", with {listed} in float" if some else "")
 
 
-def _doubt(bars: Sequence[Bar], found: Found) -> list[str]:
-    assert found.confirming.figures
-    doubtful = [bar for bar in bars if not bar.is_certain(found.confirming.figures)]
-    needed = [bar.samples_needed(found.confirming.figures) for bar in doubtful]
+def _doubt(constraints: Sequence[Constraint], found: Found) -> list[str]:
+    assert found.confirmation.figures
+    doubtful = [constraint for constraint in constraints if not constraint.is_certain(found.confirmation.figures)]
+    needed = [constraint.samples_needed(found.confirmation.figures) for constraint in doubtful]
     enough = f": {max(n for n in needed if n):,} would" if any(needed) else ""
     return [f"so many samples cannot tell that for certain{enough}"]
 
@@ -157,14 +159,14 @@ def _need(outcome: Outcome, needed: Needed) -> str:
         return f"without {what} it is met too, with {figures.file.size_bytes:,} bytes"
     if figures.fault:
         return f"without {what} {figures.fault}"
-    near = ", too near to the bar after what was refuted" if meet(outcome.bars, needed.tried) else ""
-    return f"without {what} {worst(outcome.bars, figures).in_words(figures)}{near}"
+    near = ", too near to the bar after what was refuted" if meets_all(outcome.constraints, needed.tried) else ""
+    return f"without {what} {worst(outcome.constraints, figures).in_words(figures)}{near}"
 
 
 def _option(outcome: Outcome, needed: Needed) -> str:
     """What the change is, as the recipe would say it."""
     assert outcome.found
-    trial, key = outcome.found.deciding.trial, needed.change.key
+    trial, key = outcome.found.selection.trial, needed.change.key
     if key == "ranges":
         return f"ranges: {getattr(trial.ranges, 'percentile', trial.ranges)}"
     return f"{key}: {str(getattr(trial.variant, key)).lower()}"
@@ -175,8 +177,8 @@ def _closest(outcome: Outcome) -> str:
     if closest is None or closest.figures is None:
         reasons = [one.reason for one in outcome.tried]
         return f": no file could be made: {reasons[0]}" if reasons else ""
-    bar = worst(outcome.bars, closest.figures)
-    says = closest.figures.fault or bar.in_words(closest.figures)
+    constraint = worst(outcome.constraints, closest.figures)
+    says = closest.figures.fault or constraint.in_words(closest.figures)
     kind = "confirming" if outcome.refuted else "deciding"
     count = len(outcome.refuted)
     refuted = f"; {count} that seemed to {'were' if count > 1 else 'was'} refuted by other samples" if count else ""

@@ -13,50 +13,50 @@ from tflq.search.machine import to_json
 from tflq.search.outcome import Outcome, conclude
 from tflq.search.space import Asked, kept_by_search, space
 from tflq.search.state import SearchState
-from tflq.trials import DECIDING, Bench, Limits, opened, refuse_none
+from tflq.trials import SELECTION, TrialLimits, TrialRunner, open_trials, refuse_none
 
 FOUND, REPORT = "found.yaml", "search.json"
 OUTPUT = "found"
 """Where what found.yaml describes is made, beside it."""
 
 
-def search(recipe: Recipe, asked: Asked, settings: Settings, limits: Limits) -> Outcome:
+def search(recipe: Recipe, asked: Asked, settings: Settings, limits: TrialLimits) -> Outcome:
     """Search, and write what was found and tried into the recipe's output folder.
 
     Raises RecipeError, SourceError, DatasetError or ConversionError where there is nothing to try.
     """
     refuse_none(recipe.gates)
-    with opened(recipe, settings, replace(limits, gates=recipe.gates)) as bench:
-        _refuse_what_cannot_be_measured(bench)
-        whole = space(recipe, asked, bench.is_observed)
-        decided = replace(whole, families=tuple(bench.decided(one).variant for one in whole.families))
-        state = SearchState(bench, decided, bench.bars, asked.goal)
+    with open_trials(recipe, settings, replace(limits, gates=recipe.gates)) as runner:
+        _refuse_what_cannot_be_measured(runner)
+        whole = space(recipe, asked, runner.is_observed)
+        decided = replace(whole, families=tuple(runner.decided(one).variant for one in whole.families))
+        state = SearchState(runner, decided, runner.constraints, asked.goal)
         outcome = conclude(state, Hunt(state).find())
-        _write(outcome, bench)
+        _write(outcome, runner)
     return outcome
 
 
-def _refuse_what_cannot_be_measured(bench: Bench) -> None:
-    kinds = {bar.kind for bar in bench.bars}
-    if "max_metric_drop" in kinds and bench.recipe.measured_on.metric is None:
+def _refuse_what_cannot_be_measured(runner: TrialRunner) -> None:
+    kinds = {constraint.kind for constraint in runner.constraints}
+    if "max_metric_drop" in kinds and runner.recipe.measured_on.metric is None:
         raise RecipeError("--max-drop: is of a metric, and evaluation gives none: give --min-agreement or --min-sqnr")
-    if "min_agreement" in kinds and not bench.judging[DECIDING].held.base.agreement:
+    if "min_agreement" in kinds and not runner.judging[SELECTION].stored.base.agreement:
         raise RecipeError("--min-agreement: no output is a row of classes: give --min-sqnr")
 
 
-def _write(outcome: Outcome, bench: Bench) -> None:
+def _write(outcome: Outcome, runner: TrialRunner) -> None:
     """Both files, or without a find only the report, and no recipe of an earlier search."""
-    folder = bench.recipe.output
+    folder = runner.recipe.output
     cache.write(folder / REPORT, to_json(outcome))
     if outcome.found is None:
         (folder / FOUND).unlink(missing_ok=True)
     else:
-        cache.write(folder / FOUND, dump(found_recipe(outcome, outcome.found, bench.recipe), folder))
+        cache.write(folder / FOUND, dump(found_recipe(outcome, outcome.found, runner.recipe), folder))
 
 
 def found_recipe(outcome: Outcome, found: Found, recipe: Recipe) -> Recipe:
     """The recipe with the found variant alone, its ops in float by name."""
-    trial = found.deciding.trial
+    trial = found.selection.trial
     home = outcome.space.home(trial)
     names = [outcome.names[op] for op in kept_by_search(trial, home)]
     variant = trial.variant.model_copy(update={"keep_float": (*home.variant.keep_float, *names)})

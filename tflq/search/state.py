@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from tflq.modes import Mode
 from tflq.search.options import Goal
 from tflq.search.space import Space, keeping, kept_by_search
-from tflq.trials import RANKING, Bar, Bench, Trial, Tried, meet, quality
+from tflq.trials import RANKING, Constraint, Trial, TrialResult, TrialRunner, meets_all, quality
 from tflq.worker import Progress
 
 STAGE = "search"
@@ -20,52 +20,58 @@ OF_ONE_MODE = 3
 class SearchState:
     """A search as it goes on: what was tried, what was refuted, and which trial is the best so far."""
 
-    bench: Bench
+    runner: TrialRunner
     space: Space
-    bars: tuple[Bar, ...]
+    constraints: tuple[Constraint, ...]
     goal: Goal
-    tried: dict[Trial, Tried] = field(default_factory=dict)
+    tried: dict[Trial, TrialResult] = field(default_factory=dict)
     """On the deciding samples, in the order in which they were asked for."""
-    refuted: list[Tried] = field(default_factory=list)
+    refuted: list[TrialResult] = field(default_factory=list)
     """Met the bars on the deciding samples, and not on the confirming ones: what these showed."""
     is_spent: bool = False
-    _margins: dict[Bar, float] = field(default_factory=dict)
+    _margins: dict[Constraint, float] = field(default_factory=dict)
 
-    def rank(self, trials: Sequence[Trial]) -> list[Tried]:
+    def rank(self, trials: Sequence[Trial]) -> list[TrialResult]:
         """Try them on a few samples, which makes no candidates of them; raises Spent."""
         try:
-            return self.bench.run(trials, RANKING)
+            return self.runner.run(trials, RANKING)
         finally:
             self._tell()
 
-    def run(self, trials: Sequence[Trial]) -> list[Tried]:
+    def run(self, trials: Sequence[Trial]) -> list[TrialResult]:
         """Try them; raises Spent."""
         try:
-            return self.bench.run(trials)
+            return self.runner.run(trials)
         finally:
             for trial in trials:
-                if (known := self.bench.known(trial)) is not None:
+                if (known := self.runner.known(trial)) is not None:
                     self.tried.setdefault(trial, known)
             self._tell()
 
     def _tell(self) -> None:
-        best, most = self.best(), self.bench.limits.trials
+        best, most = self.best(), self.runner.limits.trials
         note = f"best so far: {in_short(best)}" if best else ""
-        self.bench.context.workers.listen(Progress(STAGE, self.bench.count, most, note))
+        self.runner.context.workers.listen(Progress(STAGE, self.runner.count, most, note))
 
-    def meets(self, tried: Tried) -> bool:
+    def meets(self, tried: TrialResult) -> bool:
         """Whether it meets every bar on the deciding samples, with the margin that refuted candidates taught."""
-        return meet([replace(bar, value=bar.better(self._margins.get(bar, 0))) for bar in self.bars], tried)
+        return meets_all(
+            [
+                replace(constraint, value=constraint.better(self._margins.get(constraint, 0)))
+                for constraint in self.constraints
+            ],
+            tried,
+        )
 
-    def cost(self, tried: Tried) -> float:
+    def cost(self, tried: TrialResult) -> float:
         assert tried.figures is not None
         return tried.figures.file.size_bytes if self.goal == "size" else tried.figures.file.work
 
-    def quality(self, tried: Tried) -> float:
+    def quality(self, tried: TrialResult) -> float:
         """The SQNR in dB that candidates are compared by; -inf for a trial without a file."""
-        return quality(tried.figures, self.bench.recipe.measured_on) if tried.figures else -float("inf")
+        return quality(tried.figures, self.runner.recipe.measured_on) if tried.figures else -float("inf")
 
-    def best(self) -> Tried | None:
+    def best(self) -> TrialResult | None:
         """Of those that meet the bars, the one to take: of equals the one with the fewest changes, then the best.
 
         What keeps an op in float that it could do without is not taken, though it may be a few bytes smaller.
@@ -83,22 +89,24 @@ class SearchState:
         count = sum(one.trial.variant.mode == variant.mode for one in self.refuted)
         return count >= OF_ONE_MODE and any(one.mode != variant.mode for one in others)
 
-    def _keeps_less(self, one: Tried, other: Tried) -> bool:
+    def _keeps_less(self, one: TrialResult, other: TrialResult) -> bool:
         """Whether it is the same but for ops that only the other one keeps in float."""
         home = self.space.home(other.trial)
         kept = kept_by_search(other.trial, home)
         less = [op for op in kept if f"#{op}" in one.trial.variant.keep_float]
         return len(less) < len(kept) and one.trial == keeping(other.trial, home, less)
 
-    def learn(self, confirming: Tried) -> None:
+    def learn(self, confirmation: TrialResult) -> None:
         """From now on candidates must be better by as much as this one fails the bar."""
-        self.refuted.append(confirming)
-        if confirming.figures is not None:
-            for bar in self.bars:
-                self._margins[bar] = self._margins.get(bar, 0) + max(bar.excess(confirming.figures), 0.0)
+        self.refuted.append(confirmation)
+        if confirmation.figures is not None:
+            for constraint in self.constraints:
+                self._margins[constraint] = self._margins.get(constraint, 0) + max(
+                    constraint.violation(confirmation.figures), 0.0
+                )
 
 
-def in_short(tried: Tried) -> str:
+def in_short(tried: TrialResult) -> str:
     """What it is, and how large."""
     kept, figures = len(tried.trial.variant.keep_float), tried.figures
     ops = f" with {kept} op{'s' * (kept > 1)} in float" if kept else ""

@@ -10,7 +10,7 @@ from rich.text import Text
 from tflq.report.table import size
 from tflq.search.outcome import Outcome
 from tflq.search.space import kept_by_search
-from tflq.trials import Figures, Tried, meet
+from tflq.trials import Measurements, TrialResult, meets_all
 
 SHOWN = 16
 
@@ -42,7 +42,7 @@ def header(outcome: Outcome) -> tuple[str, ...]:
 
 def rows(outcome: Outcome) -> list[Row]:
     """What the recipe asks for, the front, and what was found, by size; the deciding samples' figures."""
-    found = outcome.found.deciding if outcome.found else None
+    found = outcome.found.selection if outcome.found else None
     plain = [one for one in outcome.tried if one.trial == outcome.space.home(one.trial)]
     thinned = outcome.front[:: -(-len(outcome.front) // SHOWN) or 1]
     chosen = {id(one): one for one in (*plain, *thinned, *([found] if found else [])) if one.figures}
@@ -50,9 +50,9 @@ def rows(outcome: Outcome) -> list[Row]:
     return [_row(outcome, *pair) for pair in sorted(measured, key=lambda pair: pair[1].file.size_bytes)]
 
 
-def _row(outcome: Outcome, tried: Tried, figures: Figures) -> Row:
-    meets = meet(outcome.bars, tried)
-    is_found = outcome.found is not None and tried is outcome.found.deciding
+def _row(outcome: Outcome, tried: TrialResult, figures: Measurements) -> Row:
+    meets = meets_all(outcome.constraints, tried)
+    is_found = outcome.found is not None and tried is outcome.found.selection
     verdict = "found" if is_found else "meets" if meets else "fails"
     kept = len(kept_by_search(tried.trial, outcome.space.home(tried.trial)))
     cells = (
@@ -67,12 +67,12 @@ def _row(outcome: Outcome, tried: Tried, figures: Figures) -> Row:
     return Row(cells, meets, is_found)
 
 
-def _accuracy(figures: Figures) -> tuple[str, ...]:
+def _accuracy(figures: Measurements) -> tuple[str, ...]:
     if figures.drop is None:
         return ()
     drop = figures.drop
     return f"{figures.metric:.4f}", f"{drop.value:+.4f} ±{(drop.high - drop.low) / 2:.4f}"
 
 
-def _agreement(figures: Figures) -> str:
+def _agreement(figures: Measurements) -> str:
     return min((f"{near.agreement.value:.4f}" for near in figures.outputs.values() if near.agreement), default="")

@@ -9,7 +9,7 @@ from typing import Any
 
 from tflq.sensitivity.outcome import Outcome
 from tflq.sensitivity.sweep import Effect
-from tflq.trials import Tried
+from tflq.trials import TrialResult
 
 SCHEMA_VERSION = 1
 
@@ -75,13 +75,13 @@ def _effect(effect: Effect) -> dict[str, Any]:
     }
 
 
-def _tried(tried: Tried | None) -> dict[str, Any] | None:
+def _tried(tried: TrialResult | None) -> dict[str, Any] | None:
     if tried is None:
         return None
     return {"figures": asdict(tried.figures) if tried.figures else None, "reason": tried.reason}
 
 
-def _remedy(outcome: Outcome, tried: Tried) -> dict[str, Any]:
+def _remedy(outcome: Outcome, tried: TrialResult) -> dict[str, Any]:
     won = outcome.decibels(tried.figures) - outcome.decibels(outcome.base) if tried.figures else None
     return {"what": tried.trial.in_words, "won_db": won, **(_tried(tried) or {})}
 

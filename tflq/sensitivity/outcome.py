@@ -10,7 +10,7 @@ from tflq.sensitivity.groups import By
 from tflq.sensitivity.split import Split
 from tflq.sensitivity.sweep import Effect
 from tflq.sensitivity.tensors import Activation, Loss
-from tflq.trials import Figures, Near, Trial, Tried, quality
+from tflq.trials import Measurements, OutputFidelity, Trial, TrialResult, quality
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Outcome:
     is_relaxed: bool
     """Whether the recipe's is strict, where trials have to leave ops in float."""
     by: By
-    base: Figures
+    base: Measurements
     """With all quantized that can be."""
     samples: str
     """Which they are, for people."""
@@ -32,7 +32,7 @@ class Outcome:
     split: Split
     effects: tuple[Effect, ...]
     """Best first."""
-    remedies: tuple[Tried, ...]
+    remedies: tuple[TrialResult, ...]
     """Other options of the same mode, with nothing more in float."""
     notes: tuple[str, ...]
     types: Mapping[int, str]
@@ -40,10 +40,10 @@ class Outcome:
     is_spent: bool
     """Whether the limits ended it before all was tried."""
 
-    def decibels(self, figures: Figures) -> float:
+    def decibels(self, figures: Measurements) -> float:
         return quality(figures, self.evaluation)
 
-    def of_outputs(self, outputs: Mapping[str, Near]) -> float:
+    def of_outputs(self, outputs: Mapping[str, OutputFidelity]) -> float:
         """The same of figures that are of outputs alone."""
         scored = [self.evaluation.output or next(iter(outputs))] if self.evaluation.metric else list(outputs)
         return min(outputs[name].sqnr_db.value for name in scored)

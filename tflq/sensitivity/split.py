@@ -12,10 +12,10 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tflq.flatbuffer import Tensor, edit, load
 from tflq.sensitivity.align import Aligned, aligned
-from tflq.trials import Near
-from tflq.trials.figures import near
-from tflq.trials.held import record
-from tflq.trials.trial import Judging
+from tflq.trials import OutputFidelity
+from tflq.trials.measurements import output_fidelity
+from tflq.trials.stored_samples import record
+from tflq.trials.trial import TrialEvaluation
 from tflq.worker import Report
 
 
@@ -23,17 +23,19 @@ from tflq.worker import Report
 class Split:
     """For each output how near it is to the float32 file's."""
 
-    weights: Mapping[str, Near]
-    activations: Mapping[str, Near]
+    weights: Mapping[str, OutputFidelity]
+    activations: Mapping[str, OutputFidelity]
 
 
-def split(report: Report, files: tuple[Path, Path], judging: Judging, folder: Path) -> Split:
+def split(report: Report, files: tuple[Path, Path], judging: TrialEvaluation, folder: Path) -> Split:
     """Of the float32 file and the quantized one."""
     found, content = aligned(load(files[0]), load(files[1])), files[0].read_bytes()
     rounded, faked = folder / "weights-rounded.tflite", folder / "activations-rounded.tflite"
     rounded.write_bytes(with_rounded_weights(content, found))
     faked.write_bytes(with_rounded_activations(content, found))
-    weights, activations = (near(record(report, path, judging.held, judging.plan)) for path in (rounded, faked))
+    weights, activations = (
+        output_fidelity(record(report, path, judging.stored, judging.plan)) for path in (rounded, faked)
+    )
     return Split(weights, activations)
 
 

@@ -24,7 +24,7 @@ from tflq.sensitivity.sweep import Effect, Sweep
 from tflq.sensitivity.tensors import Activation, Loss, compare, first_bad, losses
 from tflq.stages import CalibrationResult, VariantBuild, conversion_task
 from tflq.strict import did_you_mean
-from tflq.trials import DECIDING, Bench, Figures, Limits, Spent, Trial, opened
+from tflq.trials import SELECTION, BudgetExhausted, Measurements, Trial, TrialLimits, TrialRunner, open_trials
 from tflq.worker import Task
 
 REPORT = "sensitivity.json"
@@ -39,14 +39,14 @@ class Asked:
     by: By = "op"
 
 
-def sensitivity(recipe: Recipe, asked: Asked, settings: Settings, limits: Limits) -> Outcome:
+def sensitivity(recipe: Recipe, asked: Asked, settings: Settings, limits: TrialLimits) -> Outcome:
     """Study one variant, and write what was found into the recipe's output folder.
 
     Raises RecipeError, SourceError, DatasetError or ConversionError where there is nothing to study.
     """
     variant = _chosen(recipe, asked.variant)
-    with opened(recipe, settings, limits) as bench:
-        outcome = _studied(bench, variant, asked.by)
+    with open_trials(recipe, settings, limits) as runner:
+        outcome = _studied(runner, variant, asked.by)
     cache.write(recipe.output / REPORT, to_json(outcome))
     return outcome
 
@@ -69,32 +69,32 @@ def _relaxed(variant: Mode) -> Mode:
     return kind.model_validate({**variant.model_dump(exclude={"mode"}), "mode": kind.model_fields["mode"].default})
 
 
-def _studied(bench: Bench, variant: Mode, by: By) -> Outcome:
-    assert bench.recipe.calibration is not None
-    trial = bench.decided(_relaxed(variant))
-    select(bench.graph, variant.keep_float)  # which refuses what is not there, before anything is tried
-    base = _base(bench, trial, variant.name)
-    graph, calibration_result = bench.graph, bench.calibration_result(trial.ranges, [trial.variant])
-    file = _file(bench, trial, calibration_result)
-    tensors, halves = _measured(bench, _origin(calibration_result, trial, bench), file)
-    evidence = _evidence(bench, trial, calibration_result, tensors)
-    sweep = Sweep(bench, trial, base)
-    lost = tuple(losses(bench.float32, tensors))
+def _studied(runner: TrialRunner, variant: Mode, by: By) -> Outcome:
+    assert runner.recipe.calibration is not None
+    trial = runner.decided(_relaxed(variant))
+    select(runner.graph, variant.keep_float)  # which refuses what is not there, before anything is tried
+    base = _base(runner, trial, variant.name)
+    graph, calibration_result = runner.graph, runner.calibration_result(trial.ranges, [trial.variant])
+    file = _file(runner, trial, calibration_result)
+    tensors, halves = _measured(runner, _origin(calibration_result, trial, runner), file)
+    evidence = _evidence(runner, trial, calibration_result, tensors)
+    sweep = Sweep(runner, trial, base)
+    lost = tuple(losses(runner.float32, tensors))
     effects = sweep.run(_by_suspicion(_effects(evidence, by, tensors), lost), _leaky(evidence))
     return Outcome(
-        name=bench.recipe.name,
+        name=runner.recipe.name,
         trial=trial,
         is_relaxed=variant.is_strict,
         by=by,
         base=base,
-        samples=bench.sets.said,
-        evaluation=bench.recipe.measured_on,
+        samples=runner.splits.said,
+        evaluation=runner.recipe.measured_on,
         tensors=tensors,
         losses=lost,
         first_bad=first_bad(lost),
         split=halves,
         effects=tuple(effects),
-        remedies=tuple(sweep.others(list(_remedies(bench, trial)))),
+        remedies=tuple(sweep.others(list(_remedies(runner, trial)))),
         notes=(*calibration_result.selected_ranges.warnings, *calibration_result.selected_ranges.advice)
         if calibration_result.selected_ranges
         else (),
@@ -103,55 +103,55 @@ def _studied(bench: Bench, variant: Mode, by: By) -> Outcome:
     )
 
 
-def _base(bench: Bench, trial: Trial, name: str) -> Figures:
+def _base(runner: TrialRunner, trial: Trial, name: str) -> Measurements:
     """Of the variant as it is."""
     try:
-        (whole,) = bench.run([trial])
-    except Spent:
+        (whole,) = runner.run([trial])
+    except BudgetExhausted:
         raise RecipeError("--time ends this before the variant itself is tried: give it more") from None
     if whole.figures is None:
         raise ConversionError(f"{name}: {whole.reason}")
     return whole.figures
 
 
-def _file(bench: Bench, trial: Trial, calibration_result: CalibrationResult) -> Path:
+def _file(runner: TrialRunner, trial: Trial, calibration_result: CalibrationResult) -> Path:
     build = VariantBuild(trial.variant, "quantized")
-    bench.context.workers.run(conversion_task(bench.context, bench.source, calibration_result, build))
-    return bench.context.path(build)
+    runner.context.workers.run(conversion_task(runner.context, runner.source, calibration_result, build))
+    return runner.context.path(build)
 
 
-def _origin(calibration_result: CalibrationResult, trial: Trial, bench: Bench) -> Path:
+def _origin(calibration_result: CalibrationResult, trial: Trial, runner: TrialRunner) -> Path:
     """The float32 file whose activations the variant's are: equalized where that one is."""
     return (
         calibration_result.quantizer_input(trial.variant).original
         if calibration_result.selected_ranges
-        else bench.float32
+        else runner.float32
     )
 
 
-def _measured(bench: Bench, float32: Path, file: Path) -> tuple[tuple[Activation, ...], Split]:
-    judging, folder, files = bench.judging[DECIDING], bench.context.folder, (float32, file)
+def _measured(runner: TrialRunner, float32: Path, file: Path) -> tuple[tuple[Activation, ...], Split]:
+    judging, folder, files = runner.judging[SELECTION], runner.context.folder, (float32, file)
     source, batch = judging.plan.source, judging.plan.source.batch or 1
-    samples = judging.held.samples()[:COMPARED]
+    samples = judging.stored.samples()[:COMPARED]
     calls = [stack(samples[start : start + batch], source) for start in range(0, len(samples), batch)]
     compared: Task[Any] = Task("compare the activations", compare, (files, calls, folder), EvaluationError)
     apart: Task[Any] = Task("weights and activations apart", split, (files, judging, folder), EvaluationError)
-    one, other = bench.context.workers.run_all([compared, apart], bench.context.jobs)
+    one, other = runner.context.workers.run_all([compared, apart], runner.context.jobs)
     return one.get(), other.get()
 
 
 def _evidence(
-    bench: Bench, trial: Trial, calibration_result: CalibrationResult, tensors: tuple[Activation, ...]
+    runner: TrialRunner, trial: Trial, calibration_result: CalibrationResult, tensors: tuple[Activation, ...]
 ) -> Evidence:
     selected_ranges = calibration_result.selected_ranges
     ranges = selected_ranges.by_bits[trial.variant.activation_bits] if selected_ranges else ()
-    found = bench.observed(trial.ranges).found
+    found = runner.observed(trial.ranges).found
     return Evidence(
-        graph=bench.graph,
+        graph=runner.graph,
         variant=trial.variant,
         ranges={one.tensor: one for one in ranges if one.subgraph == 0},
         observed=found if isinstance(found, ActivationStatistics) else None,
-        calibration_samples=bench.calibration_samples,
+        calibration_samples=runner.calibration_samples,
         peaks={one.tensor: one.peaks for one in tensors},
     )
 
@@ -206,9 +206,9 @@ def _leaky(evidence: Evidence) -> frozenset[int]:
     )
 
 
-def _remedies(bench: Bench, trial: Trial) -> Iterator[Trial]:
+def _remedies(runner: TrialRunner, trial: Trial) -> Iterator[Trial]:
     """What costs nothing, or next to nothing."""
-    if bench.is_observed:
+    if runner.is_observed:
         yield from (
             replace(trial, ranges=m) for m in ("minmax", Percentile(percentile=99.99), "mse") if m != trial.ranges
         )

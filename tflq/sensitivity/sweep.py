@@ -9,7 +9,7 @@ from typing import Literal
 
 from tflq.sensitivity.causes import Cause
 from tflq.sensitivity.groups import Group, readers
-from tflq.trials import Bench, Figures, Spent, Trial, Tried, quality
+from tflq.trials import BudgetExhausted, Measurements, Trial, TrialResult, TrialRunner, quality
 from tflq.worker import Finished, Progress, Started
 
 WORTH_A_LOOK_DB = 10.0
@@ -45,10 +45,10 @@ class Effect:
     """Of that tensor, where all is quantized."""
     readers: tuple[int, ...]
     causes: tuple[Cause, ...]
-    in_float: Tried | None = None
-    alone: Tried | None = None
+    in_float: TrialResult | None = None
+    alone: TrialResult | None = None
     """Quantized, with all others in float."""
-    with_readers: Tried | None = None
+    with_readers: TrialResult | None = None
     """In float together with what reads its output, so that this is never an integer."""
     alone_db: float | None = None
     won: Won | None = None
@@ -69,16 +69,16 @@ class Effect:
 class Sweep:
     """Trials of one variant's groups, the most suspicious first, as long as the limits let them be made."""
 
-    bench: Bench
+    runner: TrialRunner
     trial: Trial
-    base: Figures
+    base: Measurements
     is_spent: bool = False
-    tried: dict[Trial, Tried] = field(default_factory=dict)
+    tried: dict[Trial, TrialResult] = field(default_factory=dict)
     _all: frozenset[int] = frozenset()
 
     def run(self, effects: Sequence[Effect], leaky: frozenset[int]) -> list[Effect]:
         """The effects, best first; `leaky` are ops whose output has a range that spoils what is behind it."""
-        graph = self.bench.graph
+        graph = self.runner.graph
         self._all = frozenset(op.index for op in graph.subgraphs[0].operators)
         behind = [replace(one, readers=tuple(sorted(readers(graph, one.group, leaky)))) for one in effects]
         of_ops = [one.group for one in behind if one.group.ops]
@@ -121,13 +121,13 @@ class Sweep:
         named = (*self.trial.variant.keep_float, *(f"#{op}" for op in sorted(ops)))
         return replace(self.trial, variant=self.trial.variant.model_copy(update={"keep_float": named}))
 
-    def others(self, trials: Sequence[Trial]) -> list[Tried]:
+    def others(self, trials: Sequence[Trial]) -> list[TrialResult]:
         """Those of the trials that the limits let be made."""
         self._try("try other options", trials)
         return [self.tried[trial] for trial in trials if trial in self.tried]
 
     def _try(self, stage: str, trials: Sequence[Trial]) -> None:
-        listen, started, at_once = self.bench.context.workers.listen, time.monotonic(), 4 * self.bench.context.jobs
+        listen, started, at_once = self.runner.context.workers.listen, time.monotonic(), 4 * self.runner.context.jobs
         listen(Started(stage))
         for start in range(0, len(trials), at_once):
             some = trials[start : start + at_once]
@@ -138,14 +138,14 @@ class Sweep:
 
     def _run(self, trials: Sequence[Trial]) -> None:
         try:
-            self.bench.run(trials)
-        except Spent:
+            self.runner.run(trials)
+        except BudgetExhausted:
             self.is_spent = True
-        known = {trial: self.bench.known(trial) for trial in trials}
+        known = {trial: self.runner.known(trial) for trial in trials}
         self.tried |= {trial: found for trial, found in known.items() if found is not None}
 
-    def decibels(self, figures: Figures) -> float:
-        return quality(figures, self.bench.recipe.measured_on)
+    def decibels(self, figures: Measurements) -> float:
+        return quality(figures, self.runner.recipe.measured_on)
 
     def _weighed(self, effect: Effect) -> Effect:
         won = [self._won(way, getattr(effect, way)) for way in ("in_float", "with_readers")]
@@ -157,7 +157,7 @@ class Sweep:
             alone_db=self.decibels(alone) if alone else None,
         )
 
-    def _won(self, way: Way, tried: Tried | None) -> Won | None:
+    def _won(self, way: Way, tried: TrialResult | None) -> Won | None:
         figures, base = tried.figures if tried else None, self.base
         if figures is None:
             return None

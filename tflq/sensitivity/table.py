@@ -9,8 +9,8 @@ from rich.text import Text
 
 from tflq.sensitivity.outcome import Outcome
 from tflq.sensitivity.sweep import NOTICEABLE_DB, Effect
-from tflq.trials import Tried
-from tflq.trials.figures import EQUAL_DB
+from tflq.trials import TrialResult
+from tflq.trials.measurements import EQUAL_DB
 
 TITLE = "in float, instead of integers:"
 LEGEND = (
@@ -97,7 +97,7 @@ def findings(outcome: Outcome) -> Iterator[str]:
         yield "The limits ended this before all was tried; run it again with wider ones, and it goes on from here."
 
 
-def _changed(outcome: Outcome, tried: Tried) -> str:
+def _changed(outcome: Outcome, tried: TrialResult) -> str:
     """As the recipe would say it."""
     if tried.trial.ranges == outcome.trial.ranges:
         keys = ("per_channel", "per_channel_dense")

@@ -15,7 +15,7 @@ from tflq.flatbuffer import edit, load
 from tflq.interpreter import Runner
 from tflq.metrics import errors, fidelity
 from tflq.sensitivity.align import aligned
-from tflq.trials.figures import EQUAL_DB
+from tflq.trials.measurements import EQUAL_DB
 from tflq.worker import Report
 
 FAR = 6.0

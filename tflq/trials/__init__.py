@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from tflq.trials.bars import Bar, lack, refuse_none, worst
-from tflq.trials.bench import LOG, Bench, Limits, Spent, is_trial, opened
-from tflq.trials.figures import Figure, Figures, Near, quality
-from tflq.trials.rows import Sets
-from tflq.trials.trial import CONFIRMING, DECIDING, RANKING, Set, Trial, Tried, meet
+from tflq.trials.constraints import Constraint, refuse_none, relative_violation, worst
+from tflq.trials.measurements import Estimate, Measurements, OutputFidelity, quality
+from tflq.trials.runner import LOG, BudgetExhausted, TrialLimits, TrialRunner, is_trial, open_trials
+from tflq.trials.splits import Splits
+from tflq.trials.trial import CONFIRMATION, RANKING, SELECTION, SampleSet, Trial, TrialResult, meets_all
 
 __all__ = [
-    "CONFIRMING",
-    "DECIDING",
+    "CONFIRMATION",
     "LOG",
     "RANKING",
-    "Bar",
-    "Bench",
-    "Figure",
-    "Figures",
-    "Limits",
-    "Near",
-    "Set",
-    "Sets",
-    "Spent",
+    "SELECTION",
+    "BudgetExhausted",
+    "Constraint",
+    "Estimate",
+    "Measurements",
+    "OutputFidelity",
+    "SampleSet",
+    "Splits",
     "Trial",
-    "Tried",
+    "TrialLimits",
+    "TrialResult",
+    "TrialRunner",
     "is_trial",
-    "lack",
-    "meet",
-    "opened",
+    "meets_all",
+    "open_trials",
     "quality",
     "refuse_none",
+    "relative_violation",
     "worst",
 ]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from tflq.trials.trial import Tried
+from tflq.trials.trial import TrialResult
 
-_TRIED = TypeAdapter(Tried)
+_TRIED = TypeAdapter(TrialResult)
 
 
 class Journal:
@@ -17,7 +17,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._held: dict[str, Tried] = {}
+        self._held: dict[str, TrialResult] = {}
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         for line in text.splitlines():
             self._read(line)
@@ -31,10 +31,10 @@ class Journal:
         except (ValueError, KeyError, TypeError, ValidationError):
             return
 
-    def get(self, key: str) -> Tried | None:
+    def get(self, key: str) -> TrialResult | None:
         return self._held.get(key)
 
-    def add(self, key: str, tried: Tried) -> None:
+    def add(self, key: str, tried: TrialResult) -> None:
         self._held[key] = tried
         self._append(json.dumps({"key": key, "tried": _TRIED.dump_python(tried, mode="json")}))
 

@@ -13,17 +13,17 @@ from tflq.errors import EvaluationError
 from tflq.evaluate import Plan
 from tflq.modes import Mode
 from tflq.refine import RefinementConfig, RefinementRequest
-from tflq.trials.bars import Bar
-from tflq.trials.figures import Figures, figures, made
-from tflq.trials.held import Held, records
+from tflq.trials.constraints import Constraint
+from tflq.trials.measurements import Measurements, figures, file_facts
+from tflq.trials.stored_samples import StoredSamples, records
 from tflq.worker import Report, Task
 
-Set = Literal["ranking", "deciding", "confirming"]
-RANKING: Set = "ranking"
+SampleSet = Literal["ranking", "deciding", "confirming"]
+RANKING: SampleSet = "ranking"
 """A few of the deciding samples, which tell what is nearer to the float32 file."""
-DECIDING: Set = "deciding"
-CONFIRMING: Set = "confirming"
-LEAST = 100
+SELECTION: SampleSet = "deciding"
+CONFIRMATION: SampleSet = "confirming"
+MIN_RANKING_SAMPLES = 100
 """Samples that a file is measured on however slow it is, if there are as many."""
 
 
@@ -48,32 +48,36 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Tried:
+class TrialResult:
     trial: Trial
-    figures: Figures | None
+    figures: Measurements | None
     reason: str = ""
     """Why there are no figures: what refused the variant, or its file."""
 
 
-def meet(bars: Sequence[Bar], tried: Tried, look: int = 1) -> bool:
+def meets_all(constraints: Sequence[Constraint], tried: TrialResult, look: int = 1) -> bool:
     """Whether it meets all of them on the samples that it was measured on."""
     figures = tried.figures
-    return figures is not None and not figures.fault and all(bar.excess(figures, look) <= 0 for bar in bars)
+    return (
+        figures is not None
+        and not figures.fault
+        and all(constraint.violation(figures, look) <= 0 for constraint in constraints)
+    )
 
 
 @dataclass(frozen=True)
-class Judging:
+class TrialEvaluation:
     """What every trial's file is measured on and with."""
 
     plan: Plan
-    held: Held
+    stored: StoredSamples
     afforded: float
     """Work, as `work` counts it, that may go into measuring: a slow file is measured on fewer of the samples."""
-    bars: tuple[Bar, ...]
+    constraints: tuple[Constraint, ...]
     """What is hopeless by these after LEAST samples is not measured on more."""
 
 
-def attempt(report: Report, make: Task[Any], variant: Mode, path: Path, judging: Judging) -> Figures:
+def run_trial(report: Report, make: Task[Any], variant: Mode, path: Path, judging: TrialEvaluation) -> Measurements:
     """Make the file, hold it to its contract and measure it; an error that says why where that cannot be done."""
     try:
         kept = make.function(report, *make.arguments) or ()
@@ -86,21 +90,21 @@ def attempt(report: Report, make: Task[Any], variant: Mode, path: Path, judging:
         path.unlink(missing_ok=True)
 
 
-def _figures(report: Report, path: Path, variant: Mode, judging: Judging) -> Figures:
-    file, held, plan = made(path, variant.is_integer), judging.held, judging.plan
-    some = held.at(spread(held.count, judging.afforded / max(file.work, 1)))
-    first = spread(some.count, LEAST if judging.bars else some.count)
+def _figures(report: Report, path: Path, variant: Mode, judging: TrialEvaluation) -> Measurements:
+    file, stored, plan = file_facts(path, variant.is_integer), judging.stored, judging.plan
+    some = stored.at(spread(stored.count, judging.afforded / max(file.work, 1)))
+    first = spread(some.count, MIN_RANKING_SAMPLES if judging.constraints else some.count)
     rest = sorted({*range(some.count)} - {*first})
     parts, seen = [first, rest] if rest else [first], list[int]()
     for part, answers in zip(parts, records(report, path, [some.at(part) for part in parts], plan), strict=True):
         seen += part
         found = figures(file, some.at(seen).base, answers, plan.evaluation.scoring)
-        if any(bar.is_hopeless(found) for bar in judging.bars):
+        if any(constraint.is_hopeless(found) for constraint in judging.constraints):
             break
     return found
 
 
 def spread(count: int, most: float) -> list[int]:
     """At most so many places of that count, or LEAST, evenly spread, since neighbours are often alike."""
-    taken = int(min(count, max(most, LEAST)))
+    taken = int(min(count, max(most, MIN_RANKING_SAMPLES)))
     return [place * count // taken for place in range(taken)]

@@ -10,7 +10,7 @@ from typing import Literal
 from tflq.errors import RecipeError
 from tflq.metrics import Drop
 from tflq.recipe import Gates
-from tflq.trials.figures import Figure, Figures
+from tflq.trials.measurements import Estimate, Measurements
 
 Kind = Literal["max_metric_drop", "min_agreement", "min_sqnr_db", "max_size_bytes"]
 NAMES: Mapping[Kind, str] = {
@@ -28,20 +28,20 @@ NORMAL = 1.96
 
 
 @dataclass(frozen=True)
-class Bar:
+class Constraint:
     """One gate; `badness` is what grows as a file gets worse."""
 
     kind: Kind
     value: float
 
-    def figure(self, figures: Figures) -> Figure | None:
+    def figure(self, figures: Measurements) -> Estimate | None:
         """What it is held against, of the worst output; None where it cannot be measured."""
         match self.kind:
             case "max_metric_drop":
                 return figures.drop
             case "max_size_bytes":
                 size = float(figures.file.size_bytes)
-                return Figure(size, size, size)
+                return Estimate(size, size, size)
             case "min_sqnr_db":
                 return _least(near.sqnr_db for near in figures.outputs.values())
             case "min_agreement":
@@ -53,10 +53,10 @@ class Bar:
             return min(max(self.value - margin, IDEAL.get(self.kind, self.value - margin)), self.value)
         return max(min(self.value + margin, IDEAL.get(self.kind, self.value + margin)), self.value)
 
-    def badness(self, value: float) -> float:
+    def loss(self, value: float) -> float:
         return value if self.kind.startswith("max") else -value
 
-    def excess(self, figures: Figures, look: int = 1) -> float:
+    def violation(self, figures: Measurements, look: int = 1) -> float:
         """By how much the figure is worse than the bar; above 0 it fails.
 
         A later look at the same samples asks for more, so that the k-th lets what is just at the bar pass by luck no
@@ -66,23 +66,23 @@ class Bar:
         if figure is None:
             return float("inf")
         reach = abs(_worse_end(self, figure) - figure.value) / NORMAL * NormalDist().inv_cdf(1 - 0.5**look)
-        is_ideal = self.kind in IDEAL and self.badness(figure.value) <= self.badness(IDEAL[self.kind])
-        return self.badness(figure.value) + (0.0 if is_ideal else reach) - self.badness(self.value)
+        is_ideal = self.kind in IDEAL and self.loss(figure.value) <= self.loss(IDEAL[self.kind])
+        return self.loss(figure.value) + (0.0 if is_ideal else reach) - self.loss(self.value)
 
-    def is_hopeless(self, figures: Figures) -> bool:
+    def is_hopeless(self, figures: Measurements) -> bool:
         """Whether the figure fails by so much that more samples would not help."""
         figure = self.figure(figures)
         if figure is None or self.kind == "max_size_bytes":
             return False
         reach = abs(_worse_end(self, figure) - figure.value) / NORMAL * HOPELESS
-        return self.badness(figure.value) - reach > self.badness(self.value)
+        return self.loss(figure.value) - reach > self.loss(self.value)
 
-    def is_certain(self, figures: Figures) -> bool:
+    def is_certain(self, figures: Measurements) -> bool:
         """Whether all of the figure's interval is on the right side."""
         figure = self.figure(figures)
-        return figure is not None and self.badness(_worse_end(self, figure)) <= self.badness(self.value)
+        return figure is not None and self.loss(_worse_end(self, figure)) <= self.loss(self.value)
 
-    def samples_needed(self, figures: Figures) -> int | None:
+    def samples_needed(self, figures: Measurements) -> int | None:
         """Samples that would tell the figure from the bar; None where nothing would."""
         figure = self.figure(figures)
         if figure is None or figure.low == figure.high:
@@ -91,7 +91,7 @@ class Bar:
         found = Drop(figure.value, figure.low, figure.high, figures.samples, deviation)
         return found.samples_to_tell_from(self.value)
 
-    def in_words(self, figures: Figures) -> str:
+    def in_words(self, figures: Measurements) -> str:
         """The figure with half of its interval, as `the drop is 0.0040 ±0.0031`."""
         figure = self.figure(figures)
         if figure is None:
@@ -111,20 +111,20 @@ class Bar:
         return f"{self.kind} {self.value:g}"
 
 
-def _least(figures: Iterable[Figure]) -> Figure | None:
+def _least(figures: Iterable[Estimate]) -> Estimate | None:
     return min(figures, key=lambda figure: figure.value, default=None)
 
 
-def _worse_end(bar: Bar, figure: Figure) -> float:
-    return max(figure.low, figure.high, key=bar.badness)
+def _worse_end(constraint: Constraint, figure: Estimate) -> float:
+    return max(figure.low, figure.high, key=constraint.loss)
 
 
-def _margin(bar: Bar, figure: Figure) -> str:
+def _margin(constraint: Constraint, figure: Estimate) -> str:
     half = (figure.high - figure.low) / 2
-    return f" ±{bar.shown(half).removesuffix(' dB')}" if half else ""
+    return f" ±{constraint.shown(half).removesuffix(' dB')}" if half else ""
 
 
-def bars(gates: Gates, float32_bytes: int) -> tuple[Bar, ...]:
+def constraints(gates: Gates, float32_bytes: int) -> tuple[Constraint, ...]:
     """The gates that there are; RecipeError where there is none to reach but a size."""
     given: dict[Kind, float | None] = {
         "max_metric_drop": gates.max_metric_drop,
@@ -133,7 +133,7 @@ def bars(gates: Gates, float32_bytes: int) -> tuple[Bar, ...]:
     }
     sizes = [gates.max_size_bytes, gates.max_size_ratio and int(gates.max_size_ratio * float32_bytes)]
     given["max_size_bytes"] = min((float(size) for size in sizes if size), default=None)
-    return tuple(Bar(kind, value) for kind, value in given.items() if value is not None)
+    return tuple(Constraint(kind, value) for kind, value in given.items() if value is not None)
 
 
 def refuse_none(gates: Gates) -> None:
@@ -144,11 +144,11 @@ def refuse_none(gates: Gates) -> None:
         )
 
 
-def worst(bars: Sequence[Bar], figures: Figures) -> Bar:
+def worst(constraints: Sequence[Constraint], figures: Measurements) -> Constraint:
     """The bar that is failed most, or met least."""
-    return max(bars, key=lambda bar: lack(bar, figures))
+    return max(constraints, key=lambda constraint: relative_violation(constraint, figures))
 
 
-def lack(bar: Bar, figures: Figures) -> float:
+def relative_violation(constraint: Constraint, figures: Measurements) -> float:
     """By how much it is failed, as a part of it, so that bars of several kinds compare."""
-    return float("inf") if figures.fault else bar.excess(figures) / max(abs(bar.value), 1e-9)
+    return float("inf") if figures.fault else constraint.violation(figures) / max(abs(constraint.value), 1e-9)

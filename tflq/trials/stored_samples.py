@@ -25,7 +25,7 @@ INPUT, OUTPUT, LABEL = "input ", "output ", "label"
 
 
 @dataclass(frozen=True)
-class Column:
+class StoredColumn:
     """Arrays of any shapes, one after the other in a file."""
 
     file: Path
@@ -34,29 +34,29 @@ class Column:
 
     def arrays(self, places: Sequence[int]) -> list[np.ndarray]:
         """Those at the places."""
-        held = np.asarray(np.memmap(self.file, np.uint8, "r") if self.file.stat().st_size else np.zeros(0, np.uint8))
+        stored = np.asarray(np.memmap(self.file, np.uint8, "r") if self.file.stat().st_size else np.zeros(0, np.uint8))
         sizes = [prod(shape) * np.dtype(dtype).itemsize for dtype, shape in zip(self.dtypes, self.shapes, strict=True)]
         starts = [0, *accumulate(sizes)]
         return [
-            held[starts[place] : starts[place + 1]].view(self.dtypes[place]).reshape(self.shapes[place])
+            stored[starts[place] : starts[place + 1]].view(self.dtypes[place]).reshape(self.shapes[place])
             for place in places
         ]
 
 
 @dataclass(frozen=True)
-class Held:
+class StoredSamples:
     """A set of samples; any number of processes may read it."""
 
     folder: Path
     count: int
-    columns: Mapping[str, Column]
+    columns: Mapping[str, StoredColumn]
     digest: str
     """Of the samples and their labels."""
 
     places: Sequence[int] | None = None
     """Those of its samples that are meant; None for all."""
 
-    def at(self, places: Sequence[int]) -> Held:
+    def at(self, places: Sequence[int]) -> StoredSamples:
         """The samples at those places among these alone."""
         return replace(self, places=[self._places[place] for place in places], count=len(places))
 
@@ -93,14 +93,14 @@ class _Writer:
             with file.open("ab") as stream:
                 stream.write(np.ascontiguousarray(array).tobytes())
 
-    def columns(self) -> dict[str, Column]:
+    def columns(self) -> dict[str, StoredColumn]:
         return {
-            name: Column(self._files[name], tuple(dtype for dtype, _ in seen), tuple(shape for _, shape in seen))
+            name: StoredColumn(self._files[name], tuple(dtype for dtype, _ in seen), tuple(shape for _, shape in seen))
             for name, seen in self._seen.items()
         }
 
 
-def hold(report: Report, plan: Plan, indices: Sequence[int], folder: Path) -> Held:
+def store_samples(report: Report, plan: Plan, indices: Sequence[int], folder: Path) -> StoredSamples:
     """The samples of those rows, put into a new folder; DatasetError where the dataset yields none."""
     run, writer, prints = Runner(plan.float32), _Writer(folder), []
     book, label = Book(plan, run(plan.first)), plan.evaluation.label if plan.evaluation.metric else None
@@ -115,7 +115,7 @@ def hold(report: Report, plan: Plan, indices: Sequence[int], folder: Path) -> He
     if not prints:
         raise DatasetError(f"{plan.evaluation.dataset}: yields none of the rows that trials are to be measured on")
     save(book.record(), folder / RECORD)
-    return Held(folder, len(prints), writer.columns(), digest(*prints))
+    return StoredSamples(folder, len(prints), writer.columns(), digest(*prints))
 
 
 def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> Sample:
@@ -126,13 +126,13 @@ def _of(prefix: str, row: Mapping[str, np.ndarray]) -> Sample:
     return {name.removeprefix(prefix): array for name, array in row.items() if name.startswith(prefix)}
 
 
-def record(report: Report, path: Path, held: Held, plan: Plan) -> Record:
+def record(report: Report, path: Path, stored: StoredSamples, plan: Plan) -> Record:
     """What the file answers on those samples, beside the float32 file's answers."""
-    (answers,) = records(report, path, [held], plan)
+    (answers,) = records(report, path, [stored], plan)
     return answers
 
 
-def records(report: Report, path: Path, parts: Sequence[Held], plan: Plan) -> Iterator[Record]:
+def records(report: Report, path: Path, parts: Sequence[StoredSamples], plan: Plan) -> Iterator[Record]:
     """The same of the first part, then of this and the next, and so on."""
     run = Runner(path)
     book, batch, total = Book(plan, run(plan.first)), plan.source.batch or 1, sum(part.count for part in parts)

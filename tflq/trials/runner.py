@@ -23,30 +23,41 @@ from tflq.refine import RefinementConfig
 from tflq.refine import RefinementRequest as RefinementRequest
 from tflq.stages import CalibrationResult, ConvertibleSource, RecipeCache, RunContext, VariantBuild, conversion_task
 from tflq.stages.recipe_cache import versions
-from tflq.trials.bars import Bar, bars
-from tflq.trials.figures import Figures
-from tflq.trials.held import hold
+from tflq.trials.constraints import Constraint, constraints
+from tflq.trials.cost_model import multiply_adds
 from tflq.trials.journal import Journal
-from tflq.trials.rows import Sets, choose
-from tflq.trials.trial import CONFIRMING, DECIDING, LEAST, RANKING, Judging, Set, Trial, Tried, attempt, spread
-from tflq.trials.work import multiply_adds
+from tflq.trials.measurements import Measurements
+from tflq.trials.splits import Splits, choose_splits
+from tflq.trials.stored_samples import store_samples
+from tflq.trials.trial import (
+    CONFIRMATION,
+    MIN_RANKING_SAMPLES,
+    RANKING,
+    SELECTION,
+    SampleSet,
+    Trial,
+    TrialEvaluation,
+    TrialResult,
+    run_trial,
+    spread,
+)
 from tflq.worker import Done, Event, Failed, Said, Task, Workers, preload_tensorflow
 
 JOURNAL, LOG = "trials.jsonl", "trials.log"
 TRY = "try"
 """Begins the names of the stages that are trials."""
-MOST = 500
+MAX_SAMPLES = 500
 """Samples to decide on."""
-AFFORDED = 15e9
+MAX_WORK = 15e9
 """Multiply-adds of int8 that the samples of one trial may take, in all."""
 
 
-class Spent(Exception):
+class BudgetExhausted(Exception):
     """No further trial may be made."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class TrialLimits:
     """What all trials together may take; None for any number."""
 
     trials: int | None = None
@@ -56,22 +67,24 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Bench:
+class TrialRunner:
     recipe: Recipe
     """As trials are made of it: with fewer calibration samples than asked for where some were held back."""
-    sets: Sets
+    splits: Splits
     float32: Path
     context: RunContext
     source: ConvertibleSource
-    judging: dict[Set, Judging]
-    limits: Limits
-    bars: tuple[Bar, ...]
+    judging: dict[SampleSet, TrialEvaluation]
+    limits: TrialLimits
+    constraints: tuple[Constraint, ...]
     """Those of the limits' gates."""
     journal: Journal
     identity: str
     """Of all that decides what trials find, the trials themselves apart."""
     calibration_samples: CalibrationSamples
-    tried: dict[Set, dict[str, Tried]] = field(default_factory=lambda: {RANKING: {}, DECIDING: {}, CONFIRMING: {}})
+    tried: dict[SampleSet, dict[str, TrialResult]] = field(
+        default_factory=lambda: {RANKING: {}, SELECTION: {}, CONFIRMATION: {}}
+    )
     """What was asked for since this bench stands, in that order."""
     _observed: dict[str, CalibrationData] = field(default_factory=dict)
     _chosen: dict[str, CalibrationResult] = field(default_factory=dict)
@@ -89,7 +102,7 @@ class Bench:
         chosen = self.calibration_result(self.recipe.calibration.ranges).selected_ranges
         return chosen is not None and chosen.observation_obstacle is None
 
-    def run(self, trials: Sequence[Trial], on: Set = DECIDING) -> list[Tried]:
+    def run(self, trials: Sequence[Trial], on: SampleSet = SELECTION) -> list[TrialResult]:
         """What each trial yields, in their order; raises Spent where the limits do not let all of them be made.
 
         None that was made is lost then: each is in `tried`, and in the journal. The limits are those of deciding; what
@@ -97,24 +110,24 @@ class Bench:
         """
         keys, known = [self._key(trial, on) for trial in trials], self.tried[on]
         new = {key: trial for key, trial in zip(keys, trials, strict=True) if key not in known}
-        is_free = on == CONFIRMING or self.limits.trials is None
+        is_free = on == CONFIRMATION or self.limits.trials is None
         left = len(new) if is_free else max((self.limits.trials or 0) - self.count, 0)
         made = self._made(dict(islice(new.items(), left)), on)
         known.update({key: made[key] for key in new if key in made})
         if any(key not in known for key in keys):
-            raise Spent
+            raise BudgetExhausted
         return [known[key] for key in keys]
 
     @property
     def count(self) -> int:
         """Of the trials that the limits are about."""
-        return len(self.tried[RANKING]) + len(self.tried[DECIDING])
+        return len(self.tried[RANKING]) + len(self.tried[SELECTION])
 
-    def known(self, trial: Trial) -> Tried | None:
+    def known(self, trial: Trial) -> TrialResult | None:
         """What the trial yielded on the deciding samples, if it was made since this bench stands."""
-        return self.tried[DECIDING].get(self._key(trial, DECIDING))
+        return self.tried[SELECTION].get(self._key(trial, SELECTION))
 
-    def _made(self, trials: dict[str, Trial], on: Set) -> dict[str, Tried]:
+    def _made(self, trials: dict[str, Trial], on: SampleSet) -> dict[str, TrialResult]:
         """Those that the limits allow."""
         found = {key: tried for key in trials if (tried := self.journal.get(key))}
         missing = [key for key in trials if key not in found]
@@ -122,9 +135,9 @@ class Bench:
         for method in {_told(one.ranges): one.ranges for one in ranged}.values():
             self.calibration_result(method, [one.variant for one in ranged if one.ranges == method])
         refused = {key: error for key in missing if (error := self._refusal(trials[key]))}
-        found.update({key: Tried(trials[key], None, error) for key, error in refused.items()})
+        found.update({key: TrialResult(trials[key], None, error) for key, error in refused.items()})
         missing = [key for key in missing if key not in refused]
-        tasks = (self._task(key, trials[key], on) for key in missing if on == CONFIRMING or not self._is_late)
+        tasks = (self._task(key, trials[key], on) for key in missing if on == CONFIRMATION or not self._is_late)
         for place, outcome in self.context.workers.as_done(tasks, self.context.jobs):
             key = missing[place]
             found[key] = _tried(trials[key], outcome)
@@ -156,19 +169,19 @@ class Bench:
     def _is_late(self) -> bool:
         return self.limits.seconds is not None and time.monotonic() - self._started > self.limits.seconds
 
-    def _task(self, key: str, trial: Trial, on: Set) -> Task[Figures]:
+    def _task(self, key: str, trial: Trial, on: SampleSet) -> Task[Measurements]:
         build = VariantBuild(trial.variant, key[:16])
         calibration_result = self.calibration_result(trial.ranges) if trial.variant.needs_ranges else None
         make = conversion_task(self.context, self.source, calibration_result, build)
         arguments = (make, trial.variant, self.context.path(build), self.judging[on])
-        verb = "confirm" if on == CONFIRMING else TRY
-        return Task(f"{verb} {trial.in_words} ({key[:6]})", attempt, arguments, make.error, make.remedy)
+        verb = "confirm" if on == CONFIRMATION else TRY
+        return Task(f"{verb} {trial.in_words} ({key[:6]})", run_trial, arguments, make.error, make.remedy)
 
-    def _key(self, trial: Trial, on: Set) -> str:
+    def _key(self, trial: Trial, on: SampleSet) -> str:
         variant = trial.variant.model_dump_json(exclude={"name"})
         of_ranges = [self.calibration_samples.digest, _told(trial.ranges)] if trial.variant.needs_ranges else []
-        bars = [str(bar) for bar in self.judging[on].bars]
-        return digest(self.identity, on, self.judging[on].held.digest, variant, *of_ranges, *bars)
+        constraints = [str(constraint) for constraint in self.judging[on].constraints]
+        return digest(self.identity, on, self.judging[on].stored.digest, variant, *of_ranges, *constraints)
 
     def calibration_result(self, ranges: Ranges, variants: Sequence[Mode] = ()) -> CalibrationResult:
         """The ranges by what the recipe may ask for, and what those variants are quantized from; made once."""
@@ -193,8 +206,12 @@ def _told(ranges: Ranges) -> str:
     return f"percentile {ranges.percentile!r}" if isinstance(ranges, Percentile) else ranges
 
 
-def _tried(trial: Trial, outcome: Done[Figures] | Failed) -> Tried:
-    return Tried(trial, None, str(outcome.error)) if isinstance(outcome, Failed) else Tried(trial, outcome.value)
+def _tried(trial: Trial, outcome: Done[Measurements] | Failed) -> TrialResult:
+    return (
+        TrialResult(trial, None, str(outcome.error))
+        if isinstance(outcome, Failed)
+        else TrialResult(trial, outcome.value)
+    )
 
 
 def _calibrated_by(context: RunContext, key: str, value: Ranges | int) -> RunContext:
@@ -210,7 +227,7 @@ def is_trial(event: Event) -> bool:
 
 
 @contextmanager
-def opened(recipe: Recipe, settings: Settings, limits: Limits = Limits()) -> Iterator[Bench]:
+def open_trials(recipe: Recipe, settings: Settings, limits: TrialLimits = TrialLimits()) -> Iterator[TrialRunner]:
     """A bench of that recipe; the journal and the log are kept in its output folder.
 
     Raises SourceError, DatasetError or ConversionError where there is nothing to try or to measure.
@@ -233,29 +250,29 @@ def _bare(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"variants": (Int8(**ops), Int16x8(**ops))})
 
 
-def _prepared(context: RunContext, limits: Limits) -> Bench:
+def _prepared(context: RunContext, limits: TrialLimits) -> TrialRunner:
     source, run = stages.prepare_source(context), context.workers.run
     prepared_run = stages.prepare_inputs(context, source, makes_variants=False)
     float32 = prepared_run.float32.path
     _refuse(context, source)
-    most = len(spread(MOST, AFFORDED / multiply_adds(load(float32))))
-    sets = run(Task("choose the samples", choose, (context.recipe, most), DatasetError)).value
-    if sets.calibration_samples is not None:
-        context = _calibrated_by(context, "samples", sets.calibration_samples)
+    most = len(spread(MAX_SAMPLES, MAX_WORK / multiply_adds(load(float32))))
+    splits = run(Task("choose the samples", choose_splits, (context.recipe, most), DatasetError)).value
+    if splits.calibration_samples is not None:
+        context = _calibrated_by(context, "samples", splits.calibration_samples)
     recipe = context.recipe
     arguments = (recipe.calibration, recipe.inputs, source.prepared, context.folder / "calibration")
     calibration_samples = run(Task("read the calibration data", calibrate.read_samples, arguments, DatasetError)).value
     plan = stages.evaluation_plan(context, source.prepared, prepared_run)
-    wanted = bars(limits.gates, load(float32).size_bytes) if limits.gates else ()
+    wanted = constraints(limits.gates, load(float32).size_bytes) if limits.gates else ()
     scoring = recipe.measured_on.model_dump_json(include={"label", "output", "metric"})
-    return Bench(
+    return TrialRunner(
         recipe=recipe,
-        sets=sets,
+        splits=splits,
         float32=float32,
         context=context,
         source=source,
-        judging=_judging(context, plan, sets, wanted),
-        bars=wanted,
+        judging=_judging(context, plan, splits, wanted),
+        constraints=wanted,
         limits=limits,
         journal=Journal(recipe.output / JOURNAL),
         identity=digest(versions(), cache.sha256(float32), scoring),
@@ -273,16 +290,18 @@ def _refuse(context: RunContext, source: ConvertibleSource) -> None:
         )
 
 
-def _judging(context: RunContext, plan: Plan, sets: Sets, bars: tuple[Bar, ...]) -> dict[Set, Judging]:
-    rows = {DECIDING: sets.deciding, CONFIRMING: sets.confirming}
+def _judging(
+    context: RunContext, plan: Plan, splits: Splits, constraints: tuple[Constraint, ...]
+) -> dict[SampleSet, TrialEvaluation]:
+    rows = {SELECTION: splits.selection, CONFIRMATION: splits.confirmation}
     tasks = [
-        Task(f"hold the {name} samples", hold, (plan, indices, context.folder / name), DatasetError)
+        Task(f"hold the {name} samples", store_samples, (plan, indices, context.folder / name), DatasetError)
         for name, indices in rows.items()
     ]
-    held = [outcome.get() for outcome in context.workers.run_all(tasks, context.jobs)]
-    deciding, confirming = held
+    stored = [outcome.get() for outcome in context.workers.run_all(tasks, context.jobs)]
+    selection, confirmation = stored
     return {
-        RANKING: Judging(plan, deciding.at(spread(deciding.count, LEAST)), 0.0, ()),
-        DECIDING: Judging(plan, deciding, AFFORDED, bars),
-        CONFIRMING: Judging(plan, confirming, math.inf, ()),
+        RANKING: TrialEvaluation(plan, selection.at(spread(selection.count, MIN_RANKING_SAMPLES)), 0.0, ()),
+        SELECTION: TrialEvaluation(plan, selection, MAX_WORK, constraints),
+        CONFIRMATION: TrialEvaluation(plan, confirmation, math.inf, ()),
     }
