@@ -20,9 +20,9 @@ import numpy as np
 from tflq import load
 from tflq.calibrate import read_samples
 from tflq.pipeline import Settings
-from tflq.search.outcome import Outcome, sentence
 from tflq.search.run import search
-from tflq.search.space import Asked
+from tflq.search.search_result import SearchResult, sentence
+from tflq.search.space import SearchRequest
 from tflq.sources import prepare
 from tflq.trials import TrialLimits, is_trial
 from tflq.worker import Event, Finished, Started
@@ -44,7 +44,7 @@ def main(recipes: list[Path]) -> None:
         print(f"| {recipe.stem} | {' | '.join(cells)} | {sentence(outcome).split(';')[0]} |", flush=True)
 
 
-def _searched(recipe: Path) -> tuple[float, Outcome, float]:
+def _searched(recipe: Path) -> tuple[float, SearchResult, float]:
     """Seconds for one trial, as many at a time as there are processors; what was found; seconds of the whole."""
     running, began, taken = set[str](), 0.0, 0.0
 
@@ -60,7 +60,7 @@ def _searched(recipe: Path) -> tuple[float, Outcome, float]:
     with tempfile.TemporaryDirectory() as folder:
         loaded = load(recipe).model_copy(update={"output": Path(folder)})
         start = time.monotonic()
-        outcome = search(loaded, Asked(), Settings(listen=listen), TrialLimits(250))
+        outcome = search(loaded, SearchRequest(), Settings(listen=listen), TrialLimits(250))
         return taken / outcome.trials, outcome, time.monotonic() - start
 
 

@@ -251,7 +251,7 @@ def test_what_seems_to_meet_the_bar_is_refuted_by_other_samples(searches: Search
 
 
 def test_a_mode_that_was_refuted_leaves_looks_for_others(searches: Searches, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tflq.search.state.OF_ONE_MODE", 1)
+    monkeypatch.setattr("tflq.search.state.MAX_CANDIDATES_OF_ONE_MODE", 1)
     modes = ["--modes", "int16x8", "--modes", "float16"]
     easy = searches.find("unlike", [*modes, "--min-sqnr", "1"]).report["found"]
     selection, confirmation = (

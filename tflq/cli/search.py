@@ -21,7 +21,7 @@ from tflq.search.options import KEYS, SEARCHED, Goal
 
 if TYPE_CHECKING:
     from tflq.recipe import Recipe
-    from tflq.search.outcome import Outcome
+    from tflq.search.search_result import SearchResult
 
 
 class _Some(click.ParamType[tuple[str, ...]]):
@@ -119,12 +119,12 @@ def search(said: Asking, options: Options, recipe: Path) -> None:
     from tflq.cache import default_store
     from tflq.pipeline import Settings
     from tflq.search.run import search as run_search
-    from tflq.search.space import Asked
+    from tflq.search.space import SearchRequest
     from tflq.trials import LOG, TrialLimits
 
     with boundary(options.as_json):
         loaded = load_one(recipe, options, said.gates)
-        asked = Asked(said.goal, said.variant, (*chain(*said.modes),), frozenset(chain(*said.fixed)))
+        asked = SearchRequest(said.goal, said.variant, (*chain(*said.modes),), frozenset(chain(*said.fixed)))
         options.log = loaded.output / LOG
         with display_of_trials(options) as listen:
             settings = Settings(timeout=options.timeout, listen=listen, store=default_store())
@@ -133,16 +133,16 @@ def search(said: Asking, options: Options, recipe: Path) -> None:
     sys.exit(outcome.exit_code)
 
 
-def _show(outcome: Outcome, recipe: Recipe, as_json: bool) -> None:
-    from tflq.search import machine, table
-    from tflq.search.outcome import sentence
+def _show(outcome: SearchResult, recipe: Recipe, as_json: bool) -> None:
+    from tflq.search import json_report, table
     from tflq.search.run import FOUND
+    from tflq.search.search_result import sentence
 
     if as_json:
-        click.echo(machine.to_json(outcome), nl=False)
+        click.echo(json_report.to_json(outcome), nl=False)
         return
     console = console_of_outcome(recipe)
     samples = outcome.samples[0].upper() + outcome.samples[1:] + "."
-    show_parts(console, samples, table.grid(outcome), sentence(outcome))
+    show_parts(console, samples, table.rich_table(outcome), sentence(outcome))
     if outcome.found:
         show_parts(console, f"recipe: {recipe.output / FOUND}")

@@ -8,11 +8,11 @@ from tflq import cache
 from tflq.errors import RecipeError
 from tflq.pipeline import Settings
 from tflq.recipe import Recipe, dump
-from tflq.search.hunt import Found, Hunt
-from tflq.search.machine import to_json
-from tflq.search.outcome import Outcome, conclude
-from tflq.search.space import Asked, kept_by_search, space
+from tflq.search.json_report import to_json
+from tflq.search.search_result import SearchResult, conclude
+from tflq.search.space import SearchRequest, kept_by_search, space
 from tflq.search.state import SearchState
+from tflq.search.strategy import FoundTrial, Search
 from tflq.trials import SELECTION, TrialLimits, TrialRunner, open_trials, refuse_none
 
 FOUND, REPORT = "found.yaml", "search.json"
@@ -20,7 +20,7 @@ OUTPUT = "found"
 """Where what found.yaml describes is made, beside it."""
 
 
-def search(recipe: Recipe, asked: Asked, settings: Settings, limits: TrialLimits) -> Outcome:
+def search(recipe: Recipe, request: SearchRequest, settings: Settings, limits: TrialLimits) -> SearchResult:
     """Search, and write what was found and tried into the recipe's output folder.
 
     Raises RecipeError, SourceError, DatasetError or ConversionError where there is nothing to try.
@@ -28,10 +28,10 @@ def search(recipe: Recipe, asked: Asked, settings: Settings, limits: TrialLimits
     refuse_none(recipe.gates)
     with open_trials(recipe, settings, replace(limits, gates=recipe.gates)) as runner:
         _refuse_what_cannot_be_measured(runner)
-        whole = space(recipe, asked, runner.is_observed)
+        whole = space(recipe, request, runner.is_observed)
         decided = replace(whole, families=tuple(runner.decided(one).variant for one in whole.families))
-        state = SearchState(runner, decided, runner.constraints, asked.goal)
-        outcome = conclude(state, Hunt(state).find())
+        state = SearchState(runner, decided, runner.constraints, request.goal)
+        outcome = conclude(state, Search(state).find())
         _write(outcome, runner)
     return outcome
 
@@ -44,7 +44,7 @@ def _refuse_what_cannot_be_measured(runner: TrialRunner) -> None:
         raise RecipeError("--min-agreement: no output is a row of classes: give --min-sqnr")
 
 
-def _write(outcome: Outcome, runner: TrialRunner) -> None:
+def _write(outcome: SearchResult, runner: TrialRunner) -> None:
     """Both files, or without a find only the report, and no recipe of an earlier search."""
     folder = runner.recipe.output
     cache.write(folder / REPORT, to_json(outcome))
@@ -54,12 +54,12 @@ def _write(outcome: Outcome, runner: TrialRunner) -> None:
         cache.write(folder / FOUND, dump(found_recipe(outcome, outcome.found, runner.recipe), folder))
 
 
-def found_recipe(outcome: Outcome, found: Found, recipe: Recipe) -> Recipe:
+def found_recipe(outcome: SearchResult, found: FoundTrial, recipe: Recipe) -> Recipe:
     """The recipe with the found variant alone, its ops in float by name."""
     trial = found.selection.trial
-    home = outcome.space.home(trial)
-    names = [outcome.names[op] for op in kept_by_search(trial, home)]
-    variant = trial.variant.model_copy(update={"keep_float": (*home.variant.keep_float, *names)})
+    recipe_trial = outcome.space.recipe_trial(trial)
+    names = [outcome.names[op] for op in kept_by_search(trial, recipe_trial)]
+    variant = trial.variant.model_copy(update={"keep_float": (*recipe_trial.variant.keep_float, *names)})
     assert recipe.calibration is not None
     calibration = recipe.calibration.model_copy(update={"ranges": trial.ranges})
     update = {"variants": (variant,), "calibration": calibration, "training": None, "output": recipe.output / OUTPUT}

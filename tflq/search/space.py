@@ -31,7 +31,7 @@ TOGGLES: dict[str, tuple[object, ...]] = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class SearchRequest:
     """What the command line says of a search; the bars are the recipe's gates."""
 
     goal: Goal = "size"
@@ -61,7 +61,7 @@ class Space:
     """With integer activations, from the smallest and fastest."""
     last: tuple[Mode, ...]
     """Of what is left where no integers will do."""
-    asked: Method
+    request: Method
     methods: dict[int, tuple[Method, ...]]
     fixed: frozenset[str]
 
@@ -91,53 +91,53 @@ class Space:
         """A mode of integers throughout promises that nothing is in float."""
         return "keep_float" not in self.fixed and not family.is_strict
 
-    def home(self, trial: Trial) -> Trial:
+    def recipe_trial(self, trial: Trial) -> Trial:
         """What the recipe asks for in that mode."""
         (family,) = [one for one in (*self.families, *self.last) if one.mode == trial.variant.mode]
-        return Trial(family, self.asked)
+        return Trial(family, self.request)
 
     def changes(self, trial: Trial) -> list[Change]:
         """All that the trial has otherwise than the recipe asks for."""
-        return list(self._changes(trial, self.home(trial)))
+        return list(self._changes(trial, self.recipe_trial(trial)))
 
-    def _changes(self, trial: Trial, home: Trial) -> Iterator[Change]:
-        if trial.variant.needs_ranges and trial.ranges != home.ranges:
-            yield Change("ranges", None, replace(trial, ranges=home.ranges))
+    def _changes(self, trial: Trial, recipe_trial: Trial) -> Iterator[Change]:
+        if trial.variant.needs_ranges and trial.ranges != recipe_trial.ranges:
+            yield Change("ranges", None, replace(trial, ranges=recipe_trial.ranges))
         for key in OPTIONS:
-            value = getattr(home.variant, key)
+            value = getattr(recipe_trial.variant, key)
             if getattr(trial.variant, key) != value:
                 yield Change(key, None, with_option(trial, key, value))
-        kept = kept_by_search(trial, home)
+        kept = kept_by_search(trial, recipe_trial)
         for op in kept:
-            yield Change("keep_float", op, keeping(trial, home, [other for other in kept if other != op]))
+            yield Change("keep_float", op, keeping(trial, recipe_trial, [other for other in kept if other != op]))
 
 
 def with_option(trial: Trial, key: str, value: object) -> Trial:
     return replace(trial, variant=trial.variant.model_copy(update={key: value}))
 
 
-def keeping(trial: Trial, home: Trial, ops: Sequence[int]) -> Trial:
+def keeping(trial: Trial, recipe_trial: Trial, ops: Sequence[int]) -> Trial:
     """The trial with those ops in float, by their numbers, besides what the recipe keeps."""
     added = (f"#{op}" for op in sorted(ops))
-    return with_option(trial, "keep_float", (*home.variant.keep_float, *added))
+    return with_option(trial, "keep_float", (*recipe_trial.variant.keep_float, *added))
 
 
-def kept_by_search(trial: Trial, home: Trial) -> list[int]:
+def kept_by_search(trial: Trial, recipe_trial: Trial) -> list[int]:
     """The ops that the trial has in float and the recipe has not."""
-    return [int(one[1:]) for one in trial.variant.keep_float[len(home.variant.keep_float) :]]
+    return [int(one[1:]) for one in trial.variant.keep_float[len(recipe_trial.variant.keep_float) :]]
 
 
-def space(recipe: Recipe, asked: Asked, is_observed: bool) -> Space:
+def space(recipe: Recipe, request: SearchRequest, is_observed: bool) -> Space:
     """RecipeError where what is asked for is not there; `is_observed`: whether other methods than minmax can be had."""
     assert recipe.calibration is not None
-    variants = _variants(recipe, asked)
+    variants = _variants(recipe, request)
     own = recipe.calibration.method
     methods = {bits: (own, *(one for one in some if one != own)) for bits, some in METHODS.items()}
-    if "ranges" in asked.fixed or not is_observed:
+    if "ranges" in request.fixed or not is_observed:
         methods = dict.fromkeys(METHODS, (own,))
     families = tuple(one for one in variants if one.needs_ranges)
     last = tuple(_as_it_comes(one) for one in variants if not one.needs_ranges)
-    return Space(families, last, own, methods, asked.fixed)
+    return Space(families, last, own, methods, request.fixed)
 
 
 def _as_it_comes(variant: Mode) -> Mode:
@@ -145,17 +145,17 @@ def _as_it_comes(variant: Mode) -> Mode:
     return variant.model_copy(update={"bias_correction": "off"}) if variant.reads_samples else variant
 
 
-def _variants(recipe: Recipe, asked: Asked) -> list[Mode]:
+def _variants(recipe: Recipe, request: SearchRequest) -> list[Mode]:
     given = [one for one in recipe.variants if not one.trained and one.mode in SEARCHED]
-    if asked.variant is not None:
+    if request.variant is not None:
         names = [one.name for one in given]
-        if asked.variant not in names:
-            hint = did_you_mean(asked.variant, names)
+        if request.variant not in names:
+            hint = did_you_mean(request.variant, names)
             raise RecipeError(
-                f"--variant {asked.variant}: no variant to search within{hint}; there are {_listed(names)}"
+                f"--variant {request.variant}: no variant to search within{hint}; there are {_listed(names)}"
             )
-        return [one for one in given if one.name == asked.variant]
-    modes = asked.modes or _default_modes(given)
+        return [one for one in given if one.name == request.variant]
+    modes = request.modes or _default_modes(given)
     ordered = [mode for mode in SEARCHED if mode in modes]
     return [next((one for one in given if one.mode == mode), _default(mode, recipe)) for mode in ordered]
 

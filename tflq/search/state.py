@@ -12,7 +12,7 @@ from tflq.trials import RANKING, Constraint, Trial, TrialResult, TrialRunner, me
 from tflq.worker import Progress
 
 STAGE = "search"
-OF_ONE_MODE = 3
+MAX_CANDIDATES_OF_ONE_MODE = 3
 """So many candidates of one mode are held against the confirming samples, while there are other modes."""
 
 
@@ -50,7 +50,7 @@ class SearchState:
 
     def _tell(self) -> None:
         best, most = self.best(), self.runner.limits.trials
-        note = f"best so far: {in_short(best)}" if best else ""
+        note = f"best so far: {short_description(best)}" if best else ""
         self.runner.context.workers.listen(Progress(STAGE, self.runner.count, most, note))
 
     def meets(self, tried: TrialResult) -> bool:
@@ -87,14 +87,14 @@ class SearchState:
         """Whether so much of its mode was refuted that the looks which are left are for others."""
         others = (*self.space.families, *self.space.last)
         count = sum(one.trial.variant.mode == variant.mode for one in self.refuted)
-        return count >= OF_ONE_MODE and any(one.mode != variant.mode for one in others)
+        return count >= MAX_CANDIDATES_OF_ONE_MODE and any(one.mode != variant.mode for one in others)
 
     def _keeps_less(self, one: TrialResult, other: TrialResult) -> bool:
         """Whether it is the same but for ops that only the other one keeps in float."""
-        home = self.space.home(other.trial)
-        kept = kept_by_search(other.trial, home)
+        recipe_trial = self.space.recipe_trial(other.trial)
+        kept = kept_by_search(other.trial, recipe_trial)
         less = [op for op in kept if f"#{op}" in one.trial.variant.keep_float]
-        return len(less) < len(kept) and one.trial == keeping(other.trial, home, less)
+        return len(less) < len(kept) and one.trial == keeping(other.trial, recipe_trial, less)
 
     def learn(self, confirmation: TrialResult) -> None:
         """From now on candidates must be better by as much as this one fails the bar."""
@@ -106,7 +106,7 @@ class SearchState:
                 )
 
 
-def in_short(tried: TrialResult) -> str:
+def short_description(tried: TrialResult) -> str:
     """What it is, and how large."""
     kept, figures = len(tried.trial.variant.keep_float), tried.figures
     ops = f" with {kept} op{'s' * (kept > 1)} in float" if kept else ""

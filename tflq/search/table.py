@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tflq.report.table import size
-from tflq.search.outcome import Outcome
+from tflq.search.search_result import SearchResult
 from tflq.search.space import kept_by_search
 from tflq.trials import Measurements, TrialResult, meets_all
 
@@ -16,13 +16,13 @@ SHOWN = 16
 
 
 @dataclass(frozen=True)
-class Row:
+class SearchRow:
     cells: tuple[str, ...]
     meets: bool
     is_found: bool
 
 
-def grid(outcome: Outcome) -> Table:
+def rich_table(outcome: SearchResult) -> Table:
     """The table, as a terminal shows it."""
     shown = Table(title=outcome.name, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     first, *others = header(outcome)
@@ -35,26 +35,26 @@ def grid(outcome: Outcome) -> Table:
     return shown
 
 
-def header(outcome: Outcome) -> tuple[str, ...]:
+def header(outcome: SearchResult) -> tuple[str, ...]:
     metric = (outcome.metric, "drop ±95 %") if outcome.metric else ()
     return ("", "in float", "size", *metric, "SQNR dB", *([] if outcome.metric else ["agree"]), "")
 
 
-def rows(outcome: Outcome) -> list[Row]:
+def rows(outcome: SearchResult) -> list[SearchRow]:
     """What the recipe asks for, the front, and what was found, by size; the deciding samples' figures."""
     found = outcome.found.selection if outcome.found else None
-    plain = [one for one in outcome.tried if one.trial == outcome.space.home(one.trial)]
+    plain = [one for one in outcome.tried if one.trial == outcome.space.recipe_trial(one.trial)]
     thinned = outcome.front[:: -(-len(outcome.front) // SHOWN) or 1]
     chosen = {id(one): one for one in (*plain, *thinned, *([found] if found else [])) if one.figures}
     measured = [(one, one.figures) for one in chosen.values() if one.figures]
     return [_row(outcome, *pair) for pair in sorted(measured, key=lambda pair: pair[1].file.size_bytes)]
 
 
-def _row(outcome: Outcome, tried: TrialResult, figures: Measurements) -> Row:
+def _row(outcome: SearchResult, tried: TrialResult, figures: Measurements) -> SearchRow:
     meets = meets_all(outcome.constraints, tried)
     is_found = outcome.found is not None and tried is outcome.found.selection
     verdict = "found" if is_found else "meets" if meets else "fails"
-    kept = len(kept_by_search(tried.trial, outcome.space.home(tried.trial)))
+    kept = len(kept_by_search(tried.trial, outcome.space.recipe_trial(tried.trial)))
     cells = (
         tried.trial.in_words,
         str(kept or ""),
@@ -64,7 +64,7 @@ def _row(outcome: Outcome, tried: TrialResult, figures: Measurements) -> Row:
         *([] if outcome.metric else [_agreement(figures)]),
         verdict,
     )
-    return Row(cells, meets, is_found)
+    return SearchRow(cells, meets, is_found)
 
 
 def _accuracy(figures: Measurements) -> tuple[str, ...]:

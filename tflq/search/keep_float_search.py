@@ -20,9 +20,9 @@ PARTS = 16
 Unit = tuple[int, ...]
 
 
-def mend(state: SearchState, base: Trial) -> None:
+def search_keep_float(state: SearchState, base: Trial) -> None:
     """Leave among what was tried a mend of the base that meets the bars, where there is one; raises Spent."""
-    mender = _Mender(state, base)
+    mender = _KeepFloatSearch(state, base)
     grown = mender.grown(mender.ranked(units(state.runner.graph)))
     if grown:
         mender.pruned(grown)
@@ -30,7 +30,7 @@ def mend(state: SearchState, base: Trial) -> None:
 
 def prune(state: SearchState, trial: Trial) -> None:
     """Leave among what was tried the trial with the ops in float that it needs, and no others; raises Spent."""
-    _Mender(state, trial).pruned(tuple(kept_by_search(trial, state.space.home(trial))))
+    _KeepFloatSearch(state, trial).pruned(tuple(kept_by_search(trial, state.space.recipe_trial(trial))))
 
 
 def units(graph: Graph) -> list[Unit]:
@@ -55,12 +55,12 @@ def neighbours(graph: Graph, some: Sequence[Unit]) -> list[set[int]]:
 
 
 @dataclass(frozen=True)
-class _Mender:
+class _KeepFloatSearch:
     state: SearchState
     base: Trial
 
     def keep(self, ops: Sequence[int]) -> Trial:
-        return keeping(self.base, self.state.space.home(self.base), ops)
+        return keeping(self.base, self.state.space.recipe_trial(self.base), ops)
 
     def ranked(self, some: Sequence[Unit]) -> list[Unit]:
         """The units, what does most harm where it alone is in integers coming first.

@@ -9,20 +9,20 @@ from typing import Any
 
 from tflq.calibrate import Method, Percentile
 from tflq.report.machine import finite
-from tflq.search.hunt import Found, Needed
-from tflq.search.outcome import Outcome, sentence
+from tflq.search.search_result import SearchResult, sentence
 from tflq.search.space import kept_by_search
+from tflq.search.strategy import AblationResult, FoundTrial
 from tflq.trials import TrialResult
 
 SCHEMA_VERSION = 1
 
 
-def to_json(outcome: Outcome) -> str:
+def to_json(outcome: SearchResult) -> str:
     """search.json; fields are only added within a schema version."""
     return json.dumps(finite(to_dict(outcome)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def to_dict(outcome: Outcome) -> dict[str, Any]:
+def to_dict(outcome: SearchResult) -> dict[str, Any]:
     numbers = {id(tried): number for number, tried in enumerate(outcome.tried)}
     return {
         "schema_version": SCHEMA_VERSION,
@@ -46,13 +46,13 @@ def to_dict(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _verdict(outcome: Outcome) -> str:
+def _verdict(outcome: SearchResult) -> str:
     if outcome.found is None:
         return "not met"
     return "met" if outcome.is_certain else "met, not for certain"
 
 
-def _found(outcome: Outcome, found: Found) -> dict[str, Any]:
+def _found(outcome: SearchResult, found: FoundTrial) -> dict[str, Any]:
     return {
         "deciding": _named(outcome, found.selection),
         "confirming": _named(outcome, found.confirmation),
@@ -60,7 +60,7 @@ def _found(outcome: Outcome, found: Found) -> dict[str, Any]:
     }
 
 
-def _needed(outcome: Outcome, needed: Needed) -> dict[str, Any]:
+def _needed(outcome: SearchResult, needed: AblationResult) -> dict[str, Any]:
     op = needed.change.op
     return {
         "key": needed.change.key,
@@ -70,24 +70,24 @@ def _needed(outcome: Outcome, needed: Needed) -> dict[str, Any]:
     }
 
 
-def _named(outcome: Outcome, tried: TrialResult) -> dict[str, Any]:
+def _named(outcome: SearchResult, tried: TrialResult) -> dict[str, Any]:
     """With the names of the ops, not their numbers alone."""
     plain = _tried(outcome, tried)
     return plain | {"kept_in_float": [_op(outcome, op) for op in plain["kept_in_float"]]}
 
 
-def _op(outcome: Outcome, op: int) -> dict[str, Any]:
+def _op(outcome: SearchResult, op: int) -> dict[str, Any]:
     return {"index": op, "type": outcome.types[op], "name": outcome.names[op]}
 
 
-def _tried(outcome: Outcome, tried: TrialResult) -> dict[str, Any]:
+def _tried(outcome: SearchResult, tried: TrialResult) -> dict[str, Any]:
     trial = tried.trial
     return {
         "trial": trial.in_words,
         "mode": trial.variant.mode,
         "ranges": _method(trial.ranges) if trial.variant.needs_ranges else None,
         "options": trial.variant.model_dump(mode="json", exclude={"mode", "name", "trained", "keep_float"}),
-        "kept_in_float": kept_by_search(trial, outcome.space.home(trial)),
+        "kept_in_float": kept_by_search(trial, outcome.space.recipe_trial(trial)),
         "figures": asdict(tried.figures) if tried.figures else None,
         "meets": {constraint.kind: constraint.violation(tried.figures) <= 0 for constraint in outcome.constraints}
         if tried.figures

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 
 from tflq.errors import RecipeError
 from tflq.flatbuffer import Graph
-from tflq.search.hunt import Found, Needed
 from tflq.search.options import Goal
 from tflq.search.space import Space, kept_by_search
 from tflq.search.state import SearchState
+from tflq.search.strategy import AblationResult, FoundTrial
 from tflq.selection import ops, scopes, select
 from tflq.trials import Constraint, TrialResult, meets_all, relative_violation, worst
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SearchResult:
     name: str
     goal: Goal
     constraints: tuple[Constraint, ...]
@@ -32,7 +32,7 @@ class Outcome:
     """Those that nothing beats in both the goal and the bar, by the goal."""
     refuted: tuple[TrialResult, ...]
     """What the confirming samples showed of candidates that they refuted."""
-    found: Found | None
+    found: FoundTrial | None
     names: dict[int, str]
     """What keep_float can call an op, by its number; of the ops in what is told apart from the other trials."""
     types: dict[int, str]
@@ -58,10 +58,10 @@ class Outcome:
         return figures is not None and all(constraint.is_certain(figures) for constraint in self.constraints)
 
 
-def conclude(state: SearchState, found: Found | None) -> Outcome:
+def conclude(state: SearchState, found: FoundTrial | None) -> SearchResult:
     runner, graph = state.runner, state.runner.graph
     scoring = runner.recipe.measured_on.scoring
-    outcome = Outcome(
+    outcome = SearchResult(
         name=runner.recipe.name,
         goal=state.goal,
         constraints=state.constraints,
@@ -80,7 +80,7 @@ def conclude(state: SearchState, found: Found | None) -> Outcome:
     )
     told = [found.selection if found else outcome.closest, *state.refuted]
     trials = [one.trial for one in told if one]
-    kept = sorted({op for trial in trials for op in kept_by_search(trial, state.space.home(trial))})
+    kept = sorted({op for trial in trials for op in kept_by_search(trial, state.space.recipe_trial(trial))})
     return replace(outcome, names={op: spelled(graph, op) for op in kept})
 
 
@@ -113,18 +113,18 @@ def _names_alone(graph: Graph, name: str, index: int) -> bool:
         return False
 
 
-def sentence(outcome: Outcome) -> str:
+def sentence(outcome: SearchResult) -> str:
     """What was found and why, or that nothing was and what came closest."""
-    asked = " and ".join(map(str, outcome.constraints))
+    request = " and ".join(map(str, outcome.constraints))
     if outcome.found is None:
-        return f"nothing that was tried meets {asked}{_closest(outcome)}{_spent(outcome)}"
+        return f"nothing that was tried meets {request}{_closest(outcome)}{_spent(outcome)}"
     figures = outcome.found.confirmation.figures
     assert figures
     count = figures.file.size_bytes
     size = f"{count:,} bytes, {count / outcome.float32_bytes:.2f} of the float32 file"
     measured = ", ".join(constraint.in_words(figures) for constraint in outcome.constraints)
     parts = [
-        f"{described(outcome, outcome.found.selection)} meets {asked}: {size}; on"
+        f"{described(outcome, outcome.found.selection)} meets {request}: {size}; on"
         f" {figures.samples:,} samples that did not choose it: {measured}",
         *(_doubt(outcome.constraints, outcome.found) if not outcome.is_certain else []),
         *(_need(outcome, needed) for needed in outcome.found.needed),
@@ -132,16 +132,16 @@ def sentence(outcome: Outcome) -> str:
     return "; ".join(parts) + _spent(outcome)
 
 
-def described(outcome: Outcome, tried: TrialResult) -> str:
+def described(outcome: SearchResult, tried: TrialResult) -> str:
     """What it is, with the ops that it keeps in float."""
-    kept = kept_by_search(tried.trial, outcome.space.home(tried.trial))
+    kept = kept_by_search(tried.trial, outcome.space.recipe_trial(tried.trial))
     some = [f"{outcome.types[op]} {outcome.names[op]!r}" for op in kept]
     more = [f"and {len(some) - 3} more"] if len(some) > 4 else []
     listed = ", ".join([*some[: 3 if more else 4], *more])
     return tried.trial.in_words + (f", with {listed} in float" if some else "")
 
 
-def _doubt(constraints: Sequence[Constraint], found: Found) -> list[str]:
+def _doubt(constraints: Sequence[Constraint], found: FoundTrial) -> list[str]:
     assert found.confirmation.figures
     doubtful = [constraint for constraint in constraints if not constraint.is_certain(found.confirmation.figures)]
     needed = [constraint.samples_needed(found.confirmation.figures) for constraint in doubtful]
@@ -149,7 +149,7 @@ def _doubt(constraints: Sequence[Constraint], found: Found) -> list[str]:
     return [f"so many samples cannot tell that for certain{enough}"]
 
 
-def _need(outcome: Outcome, needed: Needed) -> str:
+def _need(outcome: SearchResult, needed: AblationResult) -> str:
     change, figures = needed.change, needed.tried.figures
     op = change.op
     what = f"{outcome.types[op]} {outcome.names[op]!r} in float" if op is not None else _option(outcome, needed)
@@ -163,7 +163,7 @@ def _need(outcome: Outcome, needed: Needed) -> str:
     return f"without {what} {worst(outcome.constraints, figures).in_words(figures)}{near}"
 
 
-def _option(outcome: Outcome, needed: Needed) -> str:
+def _option(outcome: SearchResult, needed: AblationResult) -> str:
     """What the change is, as the recipe would say it."""
     assert outcome.found
     trial, key = outcome.found.selection.trial, needed.change.key
@@ -172,7 +172,7 @@ def _option(outcome: Outcome, needed: Needed) -> str:
     return f"{key}: {str(getattr(trial.variant, key)).lower()}"
 
 
-def _closest(outcome: Outcome) -> str:
+def _closest(outcome: SearchResult) -> str:
     closest = outcome.closest
     if closest is None or closest.figures is None:
         reasons = [one.reason for one in outcome.tried]
@@ -188,7 +188,7 @@ def _closest(outcome: Outcome) -> str:
     )
 
 
-def _spent(outcome: Outcome) -> str:
+def _spent(outcome: SearchResult) -> str:
     if not outcome.is_spent:
         return ""
     return f"; the limits ended the search after {outcome.trials} trials, so there may be better"

@@ -6,18 +6,18 @@ import time
 from dataclasses import dataclass
 
 from tflq.modes import Mode
-from tflq.search.mend import mend, prune
+from tflq.search.keep_float_search import prune, search_keep_float
 from tflq.search.space import TOGGLES, Change
 from tflq.search.state import STAGE, SearchState
 from tflq.trials import CONFIRMATION, BudgetExhausted, Trial, TrialResult, meets_all
 from tflq.worker import Finished, Started
 
-LOOKS = 5
+MAX_CONFIRMATIONS = 5
 """At most so many candidates are held against the confirming samples."""
 
 
 @dataclass(frozen=True)
-class Needed:
+class AblationResult:
     """A change that was taken back alone, and what came of it."""
 
     change: Change
@@ -27,47 +27,47 @@ class Needed:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundTrial:
     """A trial that meets the bars on both sets of samples."""
 
     selection: TrialResult
     confirmation: TrialResult
-    needed: tuple[Needed, ...]
+    needed: tuple[AblationResult, ...]
 
 
 @dataclass(frozen=True)
-class Hunt:
+class Search:
     """The steps of a search, whose state they change."""
 
     state: SearchState
 
-    def find(self) -> Found | None:
+    def find(self) -> FoundTrial | None:
         """The best that is confirmed; None where nothing is, or where the limits end the search first."""
         started = time.monotonic()
         self.state.runner.context.workers.listen(Started(STAGE))
         try:
-            for look in range(1, LOOKS + 1):
+            for look in range(1, MAX_CONFIRMATIONS + 1):
                 needed = self._pursue()
                 best = self.state.best()
                 if best is None:
                     return None
                 (confirmation,) = self.state.runner.run([best.trial], CONFIRMATION)
                 if meets_all(self.state.constraints, confirmation, look):
-                    return Found(best, confirmation, needed)
+                    return FoundTrial(best, confirmation, needed)
                 self.state.learn(confirmation)
             return None
         finally:
             self.state.runner.context.workers.listen(Finished(STAGE, time.monotonic() - started, failed=False))
 
-    def _pursue(self) -> tuple[Needed, ...]:
+    def _pursue(self) -> tuple[AblationResult, ...]:
         """Try until something meets the bars, and take back what it does without."""
         try:
             bases = self._bases()
             for base in bases:
                 if self._is_worth_mending(base):
-                    mend(self.state, base)
+                    search_keep_float(self.state, base)
             if self.state.best() is None:
-                self.state.run([Trial(mode, self.state.space.asked) for mode in self.state.space.last])
+                self.state.run([Trial(mode, self.state.space.request) for mode in self.state.space.last])
             return self._settled()
         except BudgetExhausted:
             self.state.is_spent = True
@@ -100,7 +100,7 @@ class Hunt:
         together = self.state.space.together(best.trial, [one.trial for one in ranked])
         return max([best, *alone, *self.state.run([together])], key=self.state.quality).trial
 
-    def _settled(self) -> tuple[Needed, ...]:
+    def _settled(self) -> tuple[AblationResult, ...]:
         """Take each change of the best back alone, until nothing better is left; what came of the last.
 
         Options go first: with others, other ops may be spared, and many of these can be taken back at once.
@@ -115,7 +115,7 @@ class Hunt:
                 return tuple(self._needed(*pair) for pair in zip(changes, without, strict=True))
         return ()
 
-    def _needed(self, change: Change, without: TrialResult) -> Needed:
+    def _needed(self, change: Change, without: TrialResult) -> AblationResult:
         """With what the confirming samples showed, where these refuted it."""
         refuted = next((one for one in self.state.refuted if one.trial == without.trial), None)
-        return Needed(change, refuted or without, refuted is None and self.state.meets(without))
+        return AblationResult(change, refuted or without, refuted is None and self.state.meets(without))
