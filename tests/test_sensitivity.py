@@ -24,13 +24,13 @@ from tflq.flatbuffer import Graph, Operator, Quantization, Subgraph, Tensor, edi
 from tflq.modes import Int8, Mode
 from tflq.pipeline import Settings
 from tflq.recipe import load as load_recipe
-from tflq.sensitivity import Asked, Outcome, table
+from tflq.sensitivity import SensitivityRequest, SensitivityResult, table
 from tflq.sensitivity import sensitivity as study
 from tflq.sensitivity.align import aligned
-from tflq.sensitivity.causes import Evidence, causes, of_activation
+from tflq.sensitivity.causes import CauseEvidence, causes, of_activation
+from tflq.sensitivity.error_split import real, with_rounded_activations, with_rounded_weights
 from tflq.sensitivity.groups import Group, groups, readers
-from tflq.sensitivity.split import real, with_rounded_activations, with_rounded_weights
-from tflq.sensitivity.tensors import Loss, first_bad
+from tflq.sensitivity.tensors import LocalLoss, first_bad
 from tflq.trials import TrialLimits
 
 
@@ -253,16 +253,16 @@ def test_what_cannot_be_studied_is_refused(
 
 
 @pytest.fixture(scope="module")
-def outcome(recipes: Recipes) -> Outcome:
+def outcome(recipes: Recipes) -> SensitivityResult:
     recipe = load_recipe(recipes.write("tiny_conv_residual", ["int8"]))
-    return study(recipe, Asked(by="layer"), Settings(jobs=2), TrialLimits(trials=6))
+    return study(recipe, SensitivityRequest(by="layer"), Settings(jobs=2), TrialLimits(trials=6))
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_table_keeps_to_its_width(width: int, outcome: Outcome) -> None:
+def test_table_keeps_to_its_width(width: int, outcome: SensitivityResult) -> None:
     console = Console(width=width, color_system=None)
     with console.capture() as capture:
-        console.print(table.grid(outcome, width))
+        console.print(table.rich_table(outcome, width))
     lines = capture.get().splitlines()
     assert max(map(len, lines)) <= width
     assert lines[1].split() == ["here", "alone", "wins", "bytes", "ops"]
@@ -301,16 +301,16 @@ def test_readers_are_those_that_see_the_same_range(types: Sequence[str], leaky: 
 
 
 def test_first_bad_op_loses_much_and_leaves_little() -> None:
-    lost = [Loss(0, 60, 50), Loss(1, 50, 35), Loss(2, 35, 20), Loss(3, 20, 5)]
+    lost = [LocalLoss(0, 60, 50), Loss(1, 50, 35), Loss(2, 35, 20), Loss(3, 20, 5)]
     assert first_bad(lost) == lost[2]
     assert first_bad(lost[:2]) is None
 
 
-def evidence(net: Graph, ranges: dict[int, tuple[float, float]], variant: Mode, **more: Any) -> Evidence:
+def evidence(net: Graph, ranges: dict[int, tuple[float, float]], variant: Mode, **more: Any) -> CauseEvidence:
     found = {
         i: Range(0, i, f"t{i}", low, high, low, high, more.get("is_fixed", False)) for i, (low, high) in ranges.items()
     }
-    return Evidence(net, variant, found, more.get("observed"), more.get("gathered"), more.get("peaks", {}))
+    return CauseEvidence(net, variant, found, more.get("observed"), more.get("gathered"), more.get("peaks", {}))
 
 
 def test_rare_values_are_a_cause() -> None:

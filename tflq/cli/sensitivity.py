@@ -17,7 +17,7 @@ from tflq.cli.trials import console_of_outcome, display_of_trials, show_parts
 
 if TYPE_CHECKING:
     from tflq.recipe import Recipe
-    from tflq.sensitivity import Outcome
+    from tflq.sensitivity import SensitivityResult
     from tflq.sensitivity.groups import By
 
 
@@ -61,16 +61,16 @@ def sensitivity(said: Asking, options: Options, recipe: Path) -> None:
         with display_of_trials(options) as listen:
             settings = Settings(timeout=options.timeout, listen=listen, store=default_store())
             limits = TrialLimits(said.max_trials, said.time)
-            outcome = study.sensitivity(loaded, study.Asked(said.variant, said.by), settings, limits)
+            outcome = study.sensitivity(loaded, study.SensitivityRequest(said.variant, said.by), settings, limits)
     _show(outcome, loaded, options.as_json)
 
 
-def _show(outcome: Outcome, recipe: Recipe, as_json: bool) -> None:
-    from tflq.sensitivity import REPORT, machine, table
+def _show(outcome: SensitivityResult, recipe: Recipe, as_json: bool) -> None:
+    from tflq.sensitivity import REPORT, json_report, table
 
     if as_json:
-        click.echo(machine.to_json(outcome), nl=False)
+        click.echo(json_report.to_json(outcome), nl=False)
         return
     console = console_of_outcome(recipe)
-    show_parts(console, *table.lines(outcome), table.grid(outcome, console.width), *table.findings(outcome))
+    show_parts(console, *table.lines(outcome), table.rich_table(outcome, console.width), *table.findings(outcome))
     show_parts(console, f"report: {recipe.output / REPORT}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tflq.sensitivity.outcome import Outcome
-from tflq.sensitivity.study import REPORT, Asked, sensitivity
+from tflq.sensitivity.sensitivity_result import SensitivityResult
+from tflq.sensitivity.study import REPORT, SensitivityRequest, sensitivity
 
-__all__ = ["REPORT", "Asked", "Outcome", "sensitivity"]
+__all__ = ["REPORT", "SensitivityRequest", "SensitivityResult", "sensitivity"]

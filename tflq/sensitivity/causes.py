@@ -35,7 +35,7 @@ class Cause:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class CauseEvidence:
     graph: Graph
     variant: Mode
     ranges: Mapping[int, Range]
@@ -47,7 +47,7 @@ class Evidence:
     """The largest magnitude in each channel of each activation."""
 
 
-def causes(evidence: Evidence, operator: Operator) -> tuple[Cause, ...]:
+def causes(evidence: CauseEvidence, operator: Operator) -> tuple[Cause, ...]:
     """Of that op of the main graph, the strongest of each kind, the likeliest kind first."""
     found = [*_of_join(evidence, operator), *_of_weights(evidence, operator)]
     for index in operator.outputs:
@@ -55,7 +55,7 @@ def causes(evidence: Evidence, operator: Operator) -> tuple[Cause, ...]:
     return tuple(found)
 
 
-def of_activation(evidence: Evidence, index: int) -> list[Cause]:
+def of_activation(evidence: CauseEvidence, index: int) -> list[Cause]:
     """Of one tensor."""
     given = evidence.ranges.get(index)
     if given is None:
@@ -67,7 +67,7 @@ def of_activation(evidence: Evidence, index: int) -> list[Cause]:
     return [*found, *_of_channels(evidence.peaks.get(index, ()))]
 
 
-def _of_sample(evidence: Evidence, index: int) -> Iterator[Cause]:
+def _of_sample(evidence: CauseEvidence, index: int) -> Iterator[Cause]:
     if evidence.observed is None or len(evidence.observed.observation.minima) < FEWEST_CALLS:
         return
     observation = evidence.observed.observation
@@ -81,7 +81,7 @@ def _of_sample(evidence: Evidence, index: int) -> Iterator[Cause]:
         yield Cause("sample", f"{said} as without", factor)
 
 
-def _of_outliers(evidence: Evidence, given: Range) -> Iterator[Cause]:
+def _of_outliers(evidence: CauseEvidence, given: Range) -> Iterator[Cause]:
     histogram = evidence.observed.histograms[given.tensor] if evidence.observed else None
     if histogram is None or not len(histogram.counts):
         return
@@ -101,7 +101,7 @@ def _of_channels(peaks: tuple[float, ...]) -> Iterator[Cause]:
         yield Cause("channels", said, factor)
 
 
-def _of_steps(evidence: Evidence, given: Range) -> Iterator[Cause]:
+def _of_steps(evidence: CauseEvidence, given: Range) -> Iterator[Cause]:
     bits = evidence.variant.activation_bits
     parts = 2**bits if bits == 8 and given.lowest >= 0 else 2 ** (bits - 1)
     largest = max(given.highest, -given.lowest)
@@ -110,7 +110,7 @@ def _of_steps(evidence: Evidence, given: Range) -> Iterator[Cause]:
         yield Cause("steps", said, STEPS / parts / largest)
 
 
-def _of_join(evidence: Evidence, operator: Operator) -> Iterator[Cause]:
+def _of_join(evidence: CauseEvidence, operator: Operator) -> Iterator[Cause]:
     """What an op joins has one scale: that op, and those that make what it joins."""
     if operator.type in JOINS:
         some = [evidence.ranges[index] for index in dict.fromkeys(operator.inputs) if index in evidence.ranges]
@@ -123,7 +123,7 @@ def _of_join(evidence: Evidence, operator: Operator) -> Iterator[Cause]:
             yield from _of_part(evidence, operator, other)
 
 
-def _of_part(evidence: Evidence, operator: Operator, join: Operator) -> Iterator[Cause]:
+def _of_part(evidence: CauseEvidence, operator: Operator, join: Operator) -> Iterator[Cause]:
     own = [evidence.ranges[index] for index in operator.outputs if index in evidence.ranges and index in join.inputs]
     joined = [evidence.ranges[index] for index in join.outputs if index in evidence.ranges]
     factor = max(map(_width, joined), default=0.0) / max(max(map(_width, own), default=0.0), 1e-30)
@@ -140,7 +140,7 @@ def _told(one: Range) -> str:
     return f"{one.name.split(';')[0]!r} from {one.minimum:.3g} to {one.maximum:.3g}"
 
 
-def _of_weights(evidence: Evidence, operator: Operator) -> Iterator[Cause]:
+def _of_weights(evidence: CauseEvidence, operator: Operator) -> Iterator[Cause]:
     """Where all channels of its weights have one scale."""
     variant, roles = evidence.variant, ROLES.get(operator.type)
     is_apart = variant.per_channel and (variant.per_channel_dense or operator.type != "FULLY_CONNECTED")

@@ -15,13 +15,13 @@ from tflq.modes import Int8, Int16x8, Mode
 from tflq.pipeline import Settings
 from tflq.recipe import Recipe
 from tflq.selection import select
-from tflq.sensitivity.causes import Evidence, causes, of_activation
+from tflq.sensitivity.ablation import AblationSweep, OpEffect
+from tflq.sensitivity.causes import CauseEvidence, causes, of_activation
+from tflq.sensitivity.error_split import ErrorSplit, split
 from tflq.sensitivity.groups import By, Group, groups, inputs, quantizable
-from tflq.sensitivity.machine import to_json
-from tflq.sensitivity.outcome import Outcome
-from tflq.sensitivity.split import Split, split
-from tflq.sensitivity.sweep import Effect, Sweep
-from tflq.sensitivity.tensors import Activation, Loss, compare, first_bad, losses
+from tflq.sensitivity.json_report import to_json
+from tflq.sensitivity.sensitivity_result import SensitivityResult
+from tflq.sensitivity.tensors import Activation, LocalLoss, compare, first_bad, losses
 from tflq.stages import CalibrationResult, VariantBuild, conversion_task
 from tflq.strict import did_you_mean
 from tflq.trials import SELECTION, BudgetExhausted, Measurements, Trial, TrialLimits, TrialRunner, open_trials
@@ -33,20 +33,22 @@ COMPARED = 32
 
 
 @dataclass(frozen=True)
-class Asked:
+class SensitivityRequest:
     variant: str | None = None
     """By default the first of the recipe that is calibrated."""
     by: By = "op"
 
 
-def sensitivity(recipe: Recipe, asked: Asked, settings: Settings, limits: TrialLimits) -> Outcome:
+def sensitivity(
+    recipe: Recipe, request: SensitivityRequest, settings: Settings, limits: TrialLimits
+) -> SensitivityResult:
     """Study one variant, and write what was found into the recipe's output folder.
 
     Raises RecipeError, SourceError, DatasetError or ConversionError where there is nothing to study.
     """
-    variant = _chosen(recipe, asked.variant)
+    variant = _chosen(recipe, request.variant)
     with open_trials(recipe, settings, limits) as runner:
-        outcome = _studied(runner, variant, asked.by)
+        outcome = _studied(runner, variant, request.by)
     cache.write(recipe.output / REPORT, to_json(outcome))
     return outcome
 
@@ -69,7 +71,7 @@ def _relaxed(variant: Mode) -> Mode:
     return kind.model_validate({**variant.model_dump(exclude={"mode"}), "mode": kind.model_fields["mode"].default})
 
 
-def _studied(runner: TrialRunner, variant: Mode, by: By) -> Outcome:
+def _studied(runner: TrialRunner, variant: Mode, by: By) -> SensitivityResult:
     assert runner.recipe.calibration is not None
     trial = runner.decided(_relaxed(variant))
     select(runner.graph, variant.keep_float)  # which refuses what is not there, before anything is tried
@@ -78,10 +80,10 @@ def _studied(runner: TrialRunner, variant: Mode, by: By) -> Outcome:
     file = _file(runner, trial, calibration_result)
     tensors, halves = _measured(runner, _origin(calibration_result, trial, runner), file)
     evidence = _evidence(runner, trial, calibration_result, tensors)
-    sweep = Sweep(runner, trial, base)
+    sweep = AblationSweep(runner, trial, base)
     lost = tuple(losses(runner.float32, tensors))
     effects = sweep.run(_by_suspicion(_effects(evidence, by, tensors), lost), _leaky(evidence))
-    return Outcome(
+    return SensitivityResult(
         name=runner.recipe.name,
         trial=trial,
         is_relaxed=variant.is_strict,
@@ -129,7 +131,7 @@ def _origin(calibration_result: CalibrationResult, trial: Trial, runner: TrialRu
     )
 
 
-def _measured(runner: TrialRunner, float32: Path, file: Path) -> tuple[tuple[Activation, ...], Split]:
+def _measured(runner: TrialRunner, float32: Path, file: Path) -> tuple[tuple[Activation, ...], ErrorSplit]:
     judging, folder, files = runner.judging[SELECTION], runner.context.folder, (float32, file)
     source, batch = judging.plan.source, judging.plan.source.batch or 1
     samples = judging.stored.samples()[:COMPARED]
@@ -142,11 +144,11 @@ def _measured(runner: TrialRunner, float32: Path, file: Path) -> tuple[tuple[Act
 
 def _evidence(
     runner: TrialRunner, trial: Trial, calibration_result: CalibrationResult, tensors: tuple[Activation, ...]
-) -> Evidence:
+) -> CauseEvidence:
     selected_ranges = calibration_result.selected_ranges
     ranges = selected_ranges.by_bits[trial.variant.activation_bits] if selected_ranges else ()
     found = runner.observed(trial.ranges).found
-    return Evidence(
+    return CauseEvidence(
         graph=runner.graph,
         variant=trial.variant,
         ranges={one.tensor: one for one in ranges if one.subgraph == 0},
@@ -156,7 +158,7 @@ def _evidence(
     )
 
 
-def _effects(evidence: Evidence, by: By, tensors: tuple[Activation, ...]) -> Iterator[Effect]:
+def _effects(evidence: CauseEvidence, by: By, tensors: tuple[Activation, ...]) -> Iterator[OpEffect]:
     """Of all groups, before anything is tried."""
     graph = evidence.graph
     (subgraph, *_) = graph.subgraphs
@@ -168,26 +170,26 @@ def _effects(evidence: Evidence, by: By, tensors: tuple[Activation, ...]) -> Ite
         assert group.input is not None
         known = {one.tensor: one.sqnr_db for one in tensors}.get(group.input)
         name = subgraph.tensors[group.input].name
-        yield Effect(group, (), name, known, (), tuple(of_activation(evidence, group.input)))
+        yield OpEffect(group, (), name, known, (), tuple(of_activation(evidence, group.input)))
     for group in groups(graph, by, able):
         yield _effect(evidence, group, worst)
 
 
-def _by_suspicion(effects: Iterable[Effect], lost: Sequence[Loss]) -> list[Effect]:
+def _by_suspicion(effects: Iterable[OpEffect], lost: Sequence[LocalLoss]) -> list[OpEffect]:
     """Those first that lose most from what they read to what they make, or have a cause to lose much."""
     by_op = {one.operator: one.lost_db for one in lost}
 
-    def suspicion(effect: Effect) -> tuple[bool, float]:
+    def suspicion(effect: OpEffect) -> tuple[bool, float]:
         return bool(effect.causes), max((by_op.get(op, 0.0) for op in effect.group.ops), default=0.0)
 
     return sorted(effects, key=suspicion, reverse=True)
 
 
-def _effect(evidence: Evidence, group: Group, worst: Mapping[int | None, float]) -> Effect:
+def _effect(evidence: CauseEvidence, group: Group, worst: Mapping[int | None, float]) -> OpEffect:
     (subgraph, *_) = evidence.graph.subgraphs
     operators = [subgraph.operators[op] for op in group.ops]
     named = [tensor.name for operator in operators for tensor in subgraph.written_by(operator)]
-    return Effect(
+    return OpEffect(
         group=group,
         types=tuple(dict.fromkeys(operator.type for operator in operators)),
         tensor=named[0] if named else "",
@@ -197,7 +199,7 @@ def _effect(evidence: Evidence, group: Group, worst: Mapping[int | None, float])
     )
 
 
-def _leaky(evidence: Evidence) -> frozenset[int]:
+def _leaky(evidence: CauseEvidence) -> frozenset[int]:
     """Ops whose output has a range that spoils it: what reads it must be in float too for it to be whole."""
     return frozenset(
         operator.index

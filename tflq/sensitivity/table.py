@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from tflq.sensitivity.outcome import Outcome
-from tflq.sensitivity.sweep import NOTICEABLE_DB, Effect
+from tflq.sensitivity.ablation import NOTICEABLE_DB, OpEffect
+from tflq.sensitivity.sensitivity_result import SensitivityResult
 from tflq.trials import TrialResult
 from tflq.trials.measurements import EQUAL_DB
 
@@ -22,7 +22,7 @@ NAMED = 5
 """Causes are told of so many."""
 
 
-def lines(outcome: Outcome) -> Iterator[str]:
+def lines(outcome: SensitivityResult) -> Iterator[str]:
     """Sentences that stand above the table."""
     both, split = outcome.decibels(outcome.base), outcome.split
     weights, activations = outcome.of_outputs(split.weights), outcome.of_outputs(split.activations)
@@ -47,7 +47,7 @@ def lines(outcome: Outcome) -> Iterator[str]:
     yield LEGEND
 
 
-def grid(outcome: Outcome, width: int) -> Table:
+def rich_table(outcome: SensitivityResult, width: int) -> Table:
     """The best of the effects, in so many columns, which should be 80 or more; all are in the report."""
     shown = Table(title=TITLE, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     metric = [outcome.evaluation.scoring.name] if outcome.evaluation.scoring else []
@@ -65,7 +65,7 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: max(width, 1) - 1]}…"
 
 
-def _row(effect: Effect, is_scored: bool) -> tuple[str, ...]:
+def _row(effect: OpEffect, is_scored: bool) -> tuple[str, ...]:
     won = effect.won
     what = (effect.group.name, f"{', '.join(effect.types)} {_short(effect.tensor)}".strip())
     seen = (_decibels(effect.sqnr_db), _decibels(effect.alone_db))
@@ -84,7 +84,7 @@ def _row(effect: Effect, is_scored: bool) -> tuple[str, ...]:
     )
 
 
-def findings(outcome: Outcome) -> Iterator[str]:
+def findings(outcome: SensitivityResult) -> Iterator[str]:
     """Sentences that stand below the table: causes of the worst, and what costs nothing."""
     for effect in [one for one in outcome.effects[:NAMED] if one.causes and _matters(one, outcome)]:
         what = f"{effect.group.name} {', '.join(effect.types)} {_short(effect.tensor)}".replace("  ", " ")
@@ -97,7 +97,7 @@ def findings(outcome: Outcome) -> Iterator[str]:
         yield "The limits ended this before all was tried; run it again with wider ones, and it goes on from here."
 
 
-def _changed(outcome: Outcome, tried: TrialResult) -> str:
+def _changed(outcome: SensitivityResult, tried: TrialResult) -> str:
     """As the recipe would say it."""
     if tried.trial.ranges == outcome.trial.ranges:
         keys = ("per_channel", "per_channel_dense")
@@ -106,7 +106,7 @@ def _changed(outcome: Outcome, tried: TrialResult) -> str:
     return f"ranges: {ranges if isinstance(ranges, str) else f'{{percentile: {ranges.percentile:g}}}'}"
 
 
-def _matters(effect: Effect, outcome: Outcome) -> bool:
+def _matters(effect: OpEffect, outcome: SensitivityResult) -> bool:
     if effect.won and effect.won.db >= NOTICEABLE_DB:
         return True
     return effect.alone_db is None or effect.alone_db < outcome.decibels(outcome.base) + 10

@@ -86,7 +86,7 @@ def decibels(row: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
-class Loss:
+class LocalLoss:
     """What an op loses: the worst SQNR among what it reads, and that of what it makes."""
 
     operator: int
@@ -98,7 +98,7 @@ class Loss:
         return self.before_db - self.after_db
 
 
-def losses(float32: Path, found: Sequence[Activation]) -> Iterator[Loss]:
+def losses(float32: Path, found: Sequence[Activation]) -> Iterator[LocalLoss]:
     """Of each op whose output was compared, in the order of the graph."""
     (subgraph, *_) = load(float32).subgraphs
     known = {one.tensor: one.sqnr_db for one in found}
@@ -106,10 +106,10 @@ def losses(float32: Path, found: Sequence[Activation]) -> Iterator[Loss]:
         after = [known[index] for index in operator.outputs if index in known]
         if after:
             before = [known[index] for index in operator.inputs if index in known]
-            yield Loss(operator.index, min(before, default=EQUAL_DB), min(after))
+            yield LocalLoss(operator.index, min(before, default=EQUAL_DB), min(after))
 
 
-def first_bad(found: Sequence[Loss]) -> Loss | None:
+def first_bad(found: Sequence[LocalLoss]) -> LocalLoss | None:
     """The first op that loses much and leaves little; None where none does."""
     return next(
         (one for one in found if one.lost_db >= FAR and one.after_db < GOOD and math.isfinite(one.lost_db)), None

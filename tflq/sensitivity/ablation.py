@@ -19,7 +19,7 @@ Way = Literal["in_float", "with_readers"]
 
 
 @dataclass(frozen=True)
-class Won:
+class KeepFloatGain:
     """What it brings to have ops in float: positive where it is better."""
 
     way: Way
@@ -34,7 +34,7 @@ class Won:
 
 
 @dataclass(frozen=True)
-class Effect:
+class OpEffect:
     """What trials showed of a group; None is a trial that was not made, or not needed."""
 
     group: Group
@@ -51,7 +51,7 @@ class Effect:
     with_readers: TrialResult | None = None
     """In float together with what reads its output, so that this is never an integer."""
     alone_db: float | None = None
-    won: Won | None = None
+    won: KeepFloatGain | None = None
     """The better of what it wins in float alone, and with its readers."""
 
     @property
@@ -66,7 +66,7 @@ class Effect:
 
 
 @dataclass
-class Sweep:
+class AblationSweep:
     """Trials of one variant's groups, the most suspicious first, as long as the limits let them be made."""
 
     runner: TrialRunner
@@ -76,7 +76,7 @@ class Sweep:
     tried: dict[Trial, TrialResult] = field(default_factory=dict)
     _all: frozenset[int] = frozenset()
 
-    def run(self, effects: Sequence[Effect], leaky: frozenset[int]) -> list[Effect]:
+    def run(self, effects: Sequence[OpEffect], leaky: frozenset[int]) -> list[OpEffect]:
         """The effects, best first; `leaky` are ops whose output has a range that spoils what is behind it."""
         graph = self.runner.graph
         self._all = frozenset(op.index for op in graph.subgraphs[0].operators)
@@ -95,10 +95,10 @@ class Sweep:
     def _alone(self, group: Group) -> Trial:
         return self.kept(self._all - {*group.ops})
 
-    def _with_readers(self, effect: Effect) -> Trial:
+    def _with_readers(self, effect: OpEffect) -> Trial:
         return self.kept({*effect.group.ops, *effect.readers})
 
-    def _with_trials(self, effect: Effect) -> Effect:
+    def _with_trials(self, effect: OpEffect) -> OpEffect:
         """The effect with what was tried of it so far."""
         if not effect.group.ops:
             return replace(effect, with_readers=self.tried.get(self._with_readers(effect)))
@@ -109,7 +109,7 @@ class Sweep:
             with_readers=self.tried.get(self._with_readers(effect)) if effect.readers else None,
         )
 
-    def _is_worth_more_trials(self, effect: Effect) -> bool:
+    def _is_worth_more_trials(self, effect: OpEffect) -> bool:
         """Whether it does harm alone, or may, and something would be left to quantize."""
         if not effect.readers or len({*effect.group.ops, *effect.readers}) == len(self._all):
             return False
@@ -147,7 +147,7 @@ class Sweep:
     def decibels(self, figures: Measurements) -> float:
         return quality(figures, self.runner.recipe.measured_on)
 
-    def _weighed(self, effect: Effect) -> Effect:
+    def _weighed(self, effect: OpEffect) -> OpEffect:
         won = [self._won(way, getattr(effect, way)) for way in ("in_float", "with_readers")]
         found = [one for one in won if one is not None]
         alone = effect.alone.figures if effect.alone else None
@@ -157,7 +157,7 @@ class Sweep:
             alone_db=self.decibels(alone) if alone else None,
         )
 
-    def _won(self, way: Way, tried: TrialResult | None) -> Won | None:
+    def _won(self, way: Way, tried: TrialResult | None) -> KeepFloatGain | None:
         figures, base = tried.figures if tried else None, self.base
         if figures is None:
             return None
@@ -165,4 +165,4 @@ class Sweep:
         more = figures.file.float_ops - base.file.float_ops
         metric = base.drop.value - figures.drop.value if figures.drop and base.drop else None
         worth = db / max(more, 1) / (1 + max(growth, 0) / base.file.size_bytes)
-        return Won(way, db, metric, growth, more, worth)
+        return KeepFloatGain(way, db, metric, growth, more, worth)

@@ -7,19 +7,19 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from tflq.sensitivity.outcome import Outcome
-from tflq.sensitivity.sweep import Effect
+from tflq.sensitivity.ablation import OpEffect
+from tflq.sensitivity.sensitivity_result import SensitivityResult
 from tflq.trials import TrialResult
 
 SCHEMA_VERSION = 1
 
 
-def to_json(outcome: Outcome) -> str:
+def to_json(outcome: SensitivityResult) -> str:
     """Fields are only added within a schema version; the effects stand best first."""
     return json.dumps(_finite(to_dict(outcome)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def to_dict(outcome: Outcome) -> dict[str, Any]:
+def to_dict(outcome: SensitivityResult) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "name": outcome.name,
@@ -44,7 +44,7 @@ def to_dict(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _tried_ranges(outcome: Outcome) -> Any:
+def _tried_ranges(outcome: SensitivityResult) -> Any:
     ranges = outcome.trial.ranges
     return ranges if isinstance(ranges, str) else ranges.model_dump()
 
@@ -53,7 +53,7 @@ def _outputs(outputs: Any) -> dict[str, Any]:
     return {"outputs": {name: asdict(near) for name, near in outputs.items()}}
 
 
-def _effect(effect: Effect) -> dict[str, Any]:
+def _effect(effect: OpEffect) -> dict[str, Any]:
     won = effect.won
     return {
         "name": effect.group.name,
@@ -81,7 +81,7 @@ def _tried(tried: TrialResult | None) -> dict[str, Any] | None:
     return {"figures": asdict(tried.figures) if tried.figures else None, "reason": tried.reason}
 
 
-def _remedy(outcome: Outcome, tried: TrialResult) -> dict[str, Any]:
+def _remedy(outcome: SensitivityResult, tried: TrialResult) -> dict[str, Any]:
     won = outcome.decibels(tried.figures) - outcome.decibels(outcome.base) if tried.figures else None
     return {"what": tried.trial.in_words, "won_db": won, **(_tried(tried) or {})}
 

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tflq.evaluate import Evaluation
+from tflq.sensitivity.ablation import OpEffect
+from tflq.sensitivity.error_split import ErrorSplit
 from tflq.sensitivity.groups import By
-from tflq.sensitivity.split import Split
-from tflq.sensitivity.sweep import Effect
-from tflq.sensitivity.tensors import Activation, Loss
+from tflq.sensitivity.tensors import Activation, LocalLoss
 from tflq.trials import Measurements, OutputFidelity, Trial, TrialResult, quality
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SensitivityResult:
     name: str
     trial: Trial
     """The variant that was studied, and its ranges."""
@@ -27,10 +27,10 @@ class Outcome:
     """Which they are, for people."""
     evaluation: Evaluation
     tensors: tuple[Activation, ...]
-    losses: tuple[Loss, ...]
-    first_bad: Loss | None
-    split: Split
-    effects: tuple[Effect, ...]
+    losses: tuple[LocalLoss, ...]
+    first_bad: LocalLoss | None
+    split: ErrorSplit
+    effects: tuple[OpEffect, ...]
     """Best first."""
     remedies: tuple[TrialResult, ...]
     """Other options of the same mode, with nothing more in float."""

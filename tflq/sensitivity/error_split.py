@@ -20,14 +20,14 @@ from tflq.worker import Report
 
 
 @dataclass(frozen=True)
-class Split:
+class ErrorSplit:
     """For each output how near it is to the float32 file's."""
 
     weights: Mapping[str, OutputFidelity]
     activations: Mapping[str, OutputFidelity]
 
 
-def split(report: Report, files: tuple[Path, Path], judging: TrialEvaluation, folder: Path) -> Split:
+def split(report: Report, files: tuple[Path, Path], judging: TrialEvaluation, folder: Path) -> ErrorSplit:
     """Of the float32 file and the quantized one."""
     found, content = aligned(load(files[0]), load(files[1])), files[0].read_bytes()
     rounded, faked = folder / "weights-rounded.tflite", folder / "activations-rounded.tflite"
@@ -36,7 +36,7 @@ def split(report: Report, files: tuple[Path, Path], judging: TrialEvaluation, fo
     weights, activations = (
         output_fidelity(record(report, path, judging.stored, judging.plan)) for path in (rounded, faked)
     )
-    return Split(weights, activations)
+    return ErrorSplit(weights, activations)
 
 
 def with_rounded_weights(content: bytes, found: Aligned) -> bytes:
