@@ -18,9 +18,9 @@ from results import BROKEN, FAILED_GATE, FLOAT32, RESULT
 from waiting import PATIENCE
 
 from tflq import batch as batches
-from tflq.batch import Began, Ended, Heard, Orders, Planned, cluster, local
+from tflq.batch import BatchOptions, BatchPlanned, ModelFinished, ModelProgress, ModelStarted, cluster, local
 from tflq.batch import attempt as attempts
-from tflq.batch.attempt import Attempt, Limits, attempt
+from tflq.batch.attempt import ModelAttempt, ModelLimits, attempt
 from tflq.batch.summary import Model
 from tflq.cli import main
 from tflq.cli.live import Live, outcome
@@ -191,7 +191,7 @@ class Makers:
         monkeypatch.setattr(batches.local, "attempt", self.attempt)
         monkeypatch.setattr(batches.local, "preload_tensorflow", lambda: None)
 
-    def attempt(self, recipe: Recipe, _limits: Limits, _tell: Any, stop: threading.Event) -> Attempt:
+    def attempt(self, recipe: Recipe, _limits: ModelLimits, _tell: Any, stop: threading.Event) -> ModelAttempt:
         self.made.append(recipe.name)
         outcome = self.outcomes.get(recipe.name, FINE)
         if callable(outcome):
@@ -199,7 +199,7 @@ class Makers:
         if isinstance(outcome, Report):
             recipe.output.mkdir(parents=True, exist_ok=True)
             (recipe.output / "report.json").write_text(to_json(outcome))
-        return Attempt(outcome, 1.0)
+        return ModelAttempt(outcome, 1.0)
 
 
 def test_a_failure_does_not_keep_others_from_being_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,14 +246,14 @@ def test_an_interruption_ends_with_a_summary(folder: Path, monkeypatch: pytest.M
 
     def interrupt(happening: Any) -> None:
         heard.append(happening)
-        if isinstance(happening, Ended):
+        if isinstance(happening, ModelFinished):
             raise KeyboardInterrupt
 
     found = batches.collect([Path("zoo.yaml")])
-    made = batches.make(found, Orders(jobs=1), interrupt)
+    made = batches.make(found, BatchOptions(jobs=1), interrupt)
     assert made.exit_code == 130
     assert [model.state for model in made.models].count("not reached") == 2
-    assert isinstance(heard[0], Planned)
+    assert isinstance(heard[0], BatchPlanned)
 
 
 def test_models_share_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +280,7 @@ def test_retries_are_for_what_may_pass(folder: Path, monkeypatch: pytest.MonkeyP
         return FINE
 
     monkeypatch.setattr(attempts, "run", run)
-    limits = Limits(None, None, 1, retries=2)
+    limits = ModelLimits(None, None, 1, retries=2)
     for item in batches.collect([Path("zoo.yaml")]).items:
         attempt(item.recipe, limits, lambda _: None, threading.Event())
     assert tries == ["one", "one", "one", "three", "two"]
@@ -288,14 +288,14 @@ def test_retries_are_for_what_may_pass(folder: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_live_table(monkeypatch: pytest.MonkeyPatch) -> None:
     live = Live()
-    live(Planned(3, 2))
-    live(Ended(Model("zero", "up to date", "", 0)))
-    live(Began("one", "never made by a batch"))
-    live(Heard("one", Started("convert int8")))
-    live(Heard("one", Progress("convert int8", 5, 20)))
-    live(Began("two", "never made by a batch"))
-    live(Heard("two", Finished("read the source", 1.0, failed=False)))
-    live(Ended(Model("two", "failed", "lost", 3)))
+    live(BatchPlanned(3, 2))
+    live(ModelFinished(Model("zero", "up to date", "", 0)))
+    live(ModelStarted("one", "never made by a batch"))
+    live(ModelProgress("one", Started("convert int8")))
+    live(ModelProgress("one", Progress("convert int8", 5, 20)))
+    live(ModelStarted("two", "never made by a batch"))
+    live(ModelProgress("two", Finished("read the source", 1.0, failed=False)))
+    live(ModelFinished(Model("two", "failed", "lost", 3)))
     live.console.width, live.console.height = 100, 20
     with live.console.capture() as captured:
         live.console.print(live.table())

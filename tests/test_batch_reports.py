@@ -15,7 +15,7 @@ from results import FLOAT32, RESULT
 
 from tflq.batch import baseline, depfile, junit
 from tflq.batch.page import to_markdown
-from tflq.batch.summary import Model, Regression, Row, Summary, failed, from_report, to_json
+from tflq.batch.summary import BatchSummary, Model, Regression, VariantRow, failed, from_report, to_json
 from tflq.batch.zoo import collect
 from tflq.errors import DatasetError, RecipeError
 from tflq.report.machine import to_json as report
@@ -32,7 +32,7 @@ def model(folder: Path, name: str = "net", result: Result = RESULT, state: str =
 
 
 @pytest.fixture
-def summary(tmp_path: Path) -> Summary:
+def summary(tmp_path: Path) -> BatchSummary:
     fine = replace(RESULT, variants=(FLOAT32,))
     models = (
         model(tmp_path),
@@ -40,11 +40,11 @@ def summary(tmp_path: Path) -> Summary:
         failed("lost", DatasetError("data.npz: there is no such file\nnor | another"), Path("build/lost"), 1.5),
         Model("last", "not reached", "another model failed, and --fail-fast was given", 0),
     )
-    return Summary(models, 12.25, (Regression("net", "int8", "bigger: 34.3 kB, was 30.0 kB (+14.4%)"),))
+    return BatchSummary(models, 12.25, (Regression("net", "int8", "bigger: 34.3 kB, was 30.0 kB (+14.4%)"),))
 
 
 @pytest.mark.parametrize("name", ["summary.json", "summary.md", "junit.xml"])
-def test_reports_are_as_they_were(name: str, summary: Summary) -> None:
+def test_reports_are_as_they_were(name: str, summary: BatchSummary) -> None:
     """REWRITE=1 writes them anew, to be looked at with git diff."""
     write = {"summary.json": lambda s: to_json(s, "0.1.0"), "summary.md": to_markdown, "junit.xml": junit.to_xml}
     text = write[name](summary)
@@ -53,18 +53,18 @@ def test_reports_are_as_they_were(name: str, summary: Summary) -> None:
     assert text == (GOLDEN / name).read_text(encoding="utf-8")
 
 
-def test_the_gravest_exit_code_counts(summary: Summary) -> None:
+def test_the_gravest_exit_code_counts(summary: BatchSummary) -> None:
     assert summary.exit_code == 6
-    assert Summary(summary.models[1:2], 1.0).exit_code == 0
-    assert Summary(summary.models[1:2], 1.0, summary.regressions).exit_code == 1
-    assert Summary(summary.models, 1.0, was_interrupted=True).exit_code == 130
+    assert BatchSummary(summary.models[1:2], 1.0).exit_code == 0
+    assert BatchSummary(summary.models[1:2], 1.0, summary.regressions).exit_code == 1
+    assert BatchSummary(summary.models, 1.0, was_interrupted=True).exit_code == 130
 
 
-def test_stages_of_earlier_runs_are_not_among_the_slowest(summary: Summary) -> None:
+def test_stages_of_earlier_runs_are_not_among_the_slowest(summary: BatchSummary) -> None:
     assert summary.slowest == [("net", "convert int8", 1.25), ("net", "read the source", 0.75)]
 
 
-def test_junit_counts_what_it_holds(summary: Summary) -> None:
+def test_junit_counts_what_it_holds(summary: BatchSummary) -> None:
     root = ElementTree.fromstring(junit.to_xml(summary))
     assert {key: root.get(key) for key in ("tests", "failures", "errors", "skipped")} == {
         "tests": "10",
@@ -80,14 +80,14 @@ def test_junit_counts_what_it_holds(summary: Summary) -> None:
 
 def test_junit_is_xml_whatever_was_said(tmp_path: Path) -> None:
     said = failed("net", DatasetError("a\x00b\x1b[31m <&> \ud800 é"))
-    root = ElementTree.fromstring(junit.to_xml(Summary((said,), 1.0)))
+    root = ElementTree.fromstring(junit.to_xml(BatchSummary((said,), 1.0)))
     assert (
         root.find(".//error").text
         == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}[31m <&> \N{REPLACEMENT CHARACTER} é"
     )
 
 
-ROW = Row(
+ROW = VariantRow(
     name="int8",
     mode="int8",
     status="ok",
@@ -103,12 +103,12 @@ ROW = Row(
 )
 
 
-def of(row: Row) -> Summary:
-    return Summary((Model("net", "made", "", row.exit_code, rows=(row,)),), 1.0)
+def of(row: VariantRow) -> BatchSummary:
+    return BatchSummary((Model("net", "made", "", row.exit_code, rows=(row,)),), 1.0)
 
 
 def compared(
-    folder: Path, before: Row, now: Summary, *tolerances: tuple[str, float], is_whole: bool = True
+    folder: Path, before: VariantRow, now: BatchSummary, *tolerances: tuple[str, float], is_whole: bool = True
 ) -> list[str]:
     old = folder / "old.json"
     old.write_text(to_json(of(before), "0.1.0"))
@@ -212,7 +212,7 @@ def test_make_reads_the_dependency_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert (said.returncode, said.stdout) == (0, "echo made\n"), said.stderr
 
 
-def test_summary_json_has_a_row_for_each(summary: Summary) -> None:
+def test_summary_json_has_a_row_for_each(summary: BatchSummary) -> None:
     plain = json.loads(to_json(summary, "0.1.0"))
     assert [model["name"] for model in plain["models"]] == ["net", "fine", "lost", "last"]
     assert plain["totals"]["models"] == {"made": 1, "up to date": 1, "failed": 1, "not reached": 1}

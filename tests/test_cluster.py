@@ -20,7 +20,7 @@ from batching import Ended, batch, begin, end, on, write_zoo
 from waiting import PATIENCE, until
 
 from tflq.batch import cluster
-from tflq.batch.attempt import Limits
+from tflq.batch.attempt import ModelLimits
 from tflq.recipe import load
 
 pytestmark = pytest.mark.slow
@@ -171,7 +171,7 @@ def test_files_are_sent_where_the_folder_is_not_shared(models: Path, data: Path,
     text = f"model: {models}/tiny_dense\n{calibration}\nevaluation: {rows}\nlatency: off\nvariants: [float32, int8]\n"
     recipe.write_text(text)
     loaded = load(recipe)
-    parcel = cluster.Parcel("net", loaded, Limits(None, None, 2, 0), "not-there", "topic")
+    parcel = cluster.Parcel("net", loaded, ModelLimits(None, None, 2, 0), "not-there", "topic")
     delivery = cluster.deliver(parcel, lambda _: None)
     assert not loaded.output.exists()
     cluster.unpack(loaded, delivery)

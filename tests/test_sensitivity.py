@@ -301,7 +301,7 @@ def test_readers_are_those_that_see_the_same_range(types: Sequence[str], leaky: 
 
 
 def test_first_bad_op_loses_much_and_leaves_little() -> None:
-    lost = [LocalLoss(0, 60, 50), Loss(1, 50, 35), Loss(2, 35, 20), Loss(3, 20, 5)]
+    lost = [LocalLoss(0, 60, 50), LocalLoss(1, 50, 35), LocalLoss(2, 35, 20), LocalLoss(3, 20, 5)]
     assert first_bad(lost) == lost[2]
     assert first_bad(lost[:2]) is None
 

@@ -14,7 +14,7 @@ import pytest
 from tflq import cache
 from tflq.batch import stamp
 from tflq.batch.plan import Planner, Work
-from tflq.batch.stamp import Prints
+from tflq.batch.stamp import Fingerprints
 from tflq.batch.zoo import collect
 from tflq.training import Training
 
@@ -141,10 +141,10 @@ def test_another_version_makes_it_again(shop: Shop, monkeypatch: pytest.MonkeyPa
 def test_what_trains_models_decides_only_where_there_is_training(shop: Shop) -> None:
     trainer = "tensorflow-model-optimization"
     (item,) = collect([shop.recipe]).items
-    assert trainer not in stamp.ingredients(item.recipe, Prints()).versions
+    assert trainer not in stamp.build_inputs(item.recipe, Fingerprints()).versions
     training = {"dataset": {"npz": "rows.npz"}, "label": "y", "techniques": ["prune"]}
     taught = item.recipe.model_copy(update={"training": Training.model_validate(training)})
-    assert stamp.ingredients(taught, Prints()).versions == cache.versions(trains=True)
+    assert stamp.build_inputs(taught, Fingerprints()).versions == cache.versions(trains=True)
     assert trainer in cache.versions(trains=True)
 
 

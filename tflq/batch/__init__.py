@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from tflq.batch.events import Began, Ended, Happening, Heard, Planned
-from tflq.batch.run import Orders, make, plan
+from tflq.batch.events import BatchEvent, BatchPlanned, ModelFinished, ModelProgress, ModelStarted
+from tflq.batch.run import BatchOptions, make, plan
 from tflq.batch.zoo import Batch, chosen, collect
 
-__all__ = ["Batch", "Began", "Ended", "Happening", "Heard", "Orders", "Planned", "chosen", "collect", "make", "plan"]
+__all__ = [
+    "Batch",
+    "BatchEvent",
+    "BatchOptions",
+    "BatchPlanned",
+    "ModelFinished",
+    "ModelProgress",
+    "ModelStarted",
+    "chosen",
+    "collect",
+    "make",
+    "plan",
+]

@@ -21,7 +21,7 @@ Tell = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
-class Limits:
+class ModelLimits:
     """What one model may take."""
 
     seconds: float | None
@@ -33,7 +33,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Attempt:
+class ModelAttempt:
     """What came of a model: a result, with its files in the output folder, or the error that left none."""
 
     outcome: Result | TflqError
@@ -48,7 +48,7 @@ class Attempt:
         return f"{failed[0].name}: {failed[0].error}" if failed else ""
 
 
-def attempt(recipe: Recipe, limits: Limits, tell: Tell, stop: threading.Event) -> Attempt:
+def attempt(recipe: Recipe, limits: ModelLimits, tell: Tell, stop: threading.Event) -> ModelAttempt:
     """Make the recipe's variants, again where a worker died; ends with a CancelledError once `stop` is set."""
     started = time.monotonic()
     outcome = _try(recipe, limits, tell, stop)
@@ -56,10 +56,10 @@ def attempt(recipe: Recipe, limits: Limits, tell: Tell, stop: threading.Event) -
         if not _may_pass(outcome):
             break
         outcome = _try(recipe, limits, tell, stop)
-    return Attempt(outcome, time.monotonic() - started)
+    return ModelAttempt(outcome, time.monotonic() - started)
 
 
-def _try(recipe: Recipe, limits: Limits, tell: Tell, stop: threading.Event) -> Result | TflqError:
+def _try(recipe: Recipe, limits: ModelLimits, tell: Tell, stop: threading.Event) -> Result | TflqError:
     budget = Budget(limits.seconds, limits.memory_bytes, stop)
     settings = Settings(jobs=limits.jobs, listen=tell, budget=budget, store=default_store())
     try:
@@ -84,6 +84,6 @@ def _may_be_mended(variant: Variant) -> bool:
     return error is not None and (error.may_pass or not isinstance(error, (ConversionError, EvaluationError)))
 
 
-def unexpected(recipe: Recipe, error: BaseException) -> Attempt:
+def unexpected(recipe: Recipe, error: BaseException) -> ModelAttempt:
     """What an exception that tflq did not foresee makes of a model; its traceback goes to the model's log."""
-    return Attempt(errors.unexpected(error, recipe.output / LOG), 0.0)
+    return ModelAttempt(errors.unexpected(error, recipe.output / LOG), 0.0)

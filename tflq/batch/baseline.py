@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tflq import strict
-from tflq.batch.summary import SCHEMA_VERSION, Regression, Row, Summary
+from tflq.batch.summary import SCHEMA_VERSION, BatchSummary, Regression, VariantRow
 from tflq.errors import RecipeError
 from tflq.report.table import size
 
@@ -30,7 +30,7 @@ class Tolerances:
 
 
 @dataclass(frozen=True)
-class Baseline:
+class SummaryBaseline:
     """The variants of an earlier summary, as rows of its JSON, by model and variant."""
 
     variants: Mapping[tuple[str, str], Mapping[str, Any]]
@@ -38,7 +38,7 @@ class Baseline:
     is_whole: bool
     """Whether a variant that is not there any more is missed."""
 
-    def regressions(self, summary: Summary) -> Iterator[Regression]:
+    def regressions(self, summary: BatchSummary) -> Iterator[Regression]:
         """What is worse now, and by how much."""
         now = {(model.name, row.name): row for model in summary.models for row in model.rows}
         for (model, variant), before in self.variants.items():
@@ -49,7 +49,7 @@ class Baseline:
                 yield Regression(model, variant, "is not there any more")
 
 
-def load(path: Path, tolerances: Sequence[tuple[str, float]], is_whole: bool) -> Baseline:
+def load(path: Path, tolerances: Sequence[tuple[str, float]], is_whole: bool) -> SummaryBaseline:
     """The summary.json; RecipeError where it is none, or a tolerance has no such name."""
     known = asdict(Tolerances())
     for key, _ in tolerances:
@@ -63,10 +63,10 @@ def load(path: Path, tolerances: Sequence[tuple[str, float]], is_whole: bool) ->
         rows = {(model["name"], row["name"]): row for model in plain["models"] for row in model["variants"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecipeError(f"{path}: is not a summary.json of tflq batch") from error
-    return Baseline(rows, replace(Tolerances(), **dict(tolerances)), is_whole)
+    return SummaryBaseline(rows, replace(Tolerances(), **dict(tolerances)), is_whole)
 
 
-def _worse(before: Mapping[str, Any], now: Row, tolerances: Tolerances) -> Iterator[str]:
+def _worse(before: Mapping[str, Any], now: VariantRow, tolerances: Tolerances) -> Iterator[str]:
     if now.size_bytes is None:
         if before["size_bytes"] is not None:
             yield "cannot be made any more"
@@ -81,7 +81,7 @@ def _bigger(before: int | None, now: int, tolerance: float) -> Iterator[str]:
         yield f"bigger: {size(now)}, was {size(before)} ({now / before - 1:+.1%})"
 
 
-def _less_accurate(before: Mapping[str, Any], now: Row, tolerances: Tolerances) -> Iterator[str]:
+def _less_accurate(before: Mapping[str, Any], now: VariantRow, tolerances: Tolerances) -> Iterator[str]:
     if before["metric"] == now.metric and before["value"] is not None and now.value is not None:
         lost = (before["value"] - now.value) * (1 if now.higher_is_better else -1)
         if lost > tolerances.metric:
@@ -94,7 +94,7 @@ def _less_accurate(before: Mapping[str, Any], now: Row, tolerances: Tolerances) 
             yield f"less accurate: SQNR {now.sqnr_db:.1f} dB, was {said}"
 
 
-def _less_integer(before: Mapping[str, Any], now: Row, tolerance: float) -> Iterator[str]:
+def _less_integer(before: Mapping[str, Any], now: VariantRow, tolerance: float) -> Iterator[str]:
     was = before["float_ops"]
     if was is not None and now.float_ops is not None and now.float_ops > was + tolerance:
         yield f"less integer: {now.float_ops} ops in float, were {was} ({now.float_ops - was:+d})"

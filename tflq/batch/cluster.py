@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from tflq import cache
 from tflq.batch import local
-from tflq.batch.attempt import Attempt, Limits, attempt, unexpected
+from tflq.batch.attempt import ModelAttempt, ModelLimits, attempt, unexpected
 from tflq.batch.plan import Work
 from tflq.errors import ConversionError, RecipeError, TflqError
 from tflq.pipeline import LOG, install
@@ -45,7 +45,7 @@ class Parcel:
 
     name: str
     recipe: Recipe
-    limits: Limits
+    limits: ModelLimits
     token: str
     """A file in the output folder, which a worker sees where that folder is shared."""
     topic: str
@@ -56,11 +56,13 @@ class Parcel:
 class Delivery:
     """What comes back: where the output folder is not shared, with the files that belong there."""
 
-    attempt: Attempt
+    attempt: ModelAttempt
     files: Mapping[str, bytes] | None
 
 
-def run(works: Sequence[Work], limits: Limits, address: str, listen: local.Listen) -> Iterator[tuple[Work, Attempt]]:
+def run(
+    works: Sequence[Work], limits: ModelLimits, address: str, listen: local.Listen
+) -> Iterator[tuple[Work, ModelAttempt]]:
     """Each work with what came of it, as they end.
 
     When a worker dies, Dask holds all tasks against it that the worker had or was about to have. So a work under which
@@ -85,7 +87,7 @@ def run(works: Sequence[Work], limits: Limits, address: str, listen: local.Liste
 
 
 def _ended(
-    client: distributed.Client, works: Sequence[Work], limits: Limits, token: str
+    client: distributed.Client, works: Sequence[Work], limits: ModelLimits, token: str
 ) -> Iterator[tuple[Work, distributed.Future]]:
     from distributed import as_completed
 
@@ -180,16 +182,16 @@ def _renamed(error: TflqError, folder: str, recipe: Recipe) -> TflqError:
     return error
 
 
-def _received(recipe: Recipe, future: distributed.Future) -> Attempt:
+def _received(recipe: Recipe, future: distributed.Future) -> ModelAttempt:
     """What the worker made, its files installed if it sent them."""
     from distributed import KilledWorker
 
     error = future.exception()
     if isinstance(error, KilledWorker):
         said = f"a worker of the cluster died of it each time, last {error.last_worker.address}, so it was set aside"
-        return Attempt(ConversionError(said), 0.0)
+        return ModelAttempt(ConversionError(said), 0.0)
     if isinstance(error, CancelledError):
-        return Attempt(ConversionError(f"the cluster lost it: {error}"), 0.0)
+        return ModelAttempt(ConversionError(f"the cluster lost it: {error}"), 0.0)
     if error is not None:
         return unexpected(recipe, error)
     delivery: Delivery = future.result()

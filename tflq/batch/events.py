@@ -10,7 +10,7 @@ from tflq.worker import Event
 
 
 @dataclass(frozen=True)
-class Planned:
+class BatchPlanned:
     """How many models there are, and how many of them must be made."""
 
     models: int
@@ -18,13 +18,13 @@ class Planned:
 
 
 @dataclass(frozen=True)
-class Began:
+class ModelStarted:
     name: str
     why: str
 
 
 @dataclass(frozen=True)
-class Heard:
+class ModelProgress:
     """What a model's workers tell."""
 
     name: str
@@ -32,9 +32,9 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Ended:
+class ModelFinished:
     model: Model
 
 
-Happening = Planned | Began | Heard | Ended
-Listener = Callable[[Happening], None]
+BatchEvent = BatchPlanned | ModelStarted | ModelProgress | ModelFinished
+Listener = Callable[[BatchEvent], None]

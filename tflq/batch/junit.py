@@ -6,12 +6,12 @@ import re
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from tflq.batch.summary import Model, Row, Summary
+from tflq.batch.summary import BatchSummary, Model, VariantRow
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def to_xml(summary: Summary) -> str:
+def to_xml(summary: BatchSummary) -> str:
     root = Element("testsuites", name="tflq batch", time=f"{summary.seconds:.3f}")
     for model in summary.models:
         suite = SubElement(root, "testsuite", name=model.name, time=f"{model.seconds:.3f}")
@@ -36,7 +36,7 @@ def _fill(suite: Element, model: Model) -> None:
             _add(suite, model, f"{row.name} {gate.name}", "" if gate.passed else "failure", gate.in_words)
 
 
-def _fault(row: Row) -> tuple[str, str]:
+def _fault(row: VariantRow) -> tuple[str, str]:
     """A gate that failed is a test case of its own, and not a fault of the variant's."""
     if row.status == "error":
         return "error", row.why

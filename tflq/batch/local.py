@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 
-from tflq.batch.attempt import Attempt, Limits, attempt, unexpected
+from tflq.batch.attempt import ModelAttempt, ModelLimits, attempt, unexpected
 from tflq.batch.plan import Work
 from tflq.worker import HERE, ControlGroups, Event, preload_tensorflow
 
@@ -36,11 +36,11 @@ def available_bytes(groups: ControlGroups = HERE) -> int:
     return free if left is None else min(free, left)
 
 
-def run(works: Sequence[Work], limits: Limits, jobs: int, listen: Listen) -> Iterator[tuple[Work, Attempt]]:
+def run(works: Sequence[Work], limits: ModelLimits, jobs: int, listen: Listen) -> Iterator[tuple[Work, ModelAttempt]]:
     """Each work with what came of it, as they end; leaving the iteration ends those that are under way."""
     preload_tensorflow()
     stop, waiting = threading.Event(), deque(works)
-    running: dict[Future[Attempt], Work] = {}
+    running: dict[Future[ModelAttempt], Work] = {}
     with ThreadPoolExecutor(jobs) as pool:
         try:
             while waiting or running:
@@ -54,6 +54,6 @@ def run(works: Sequence[Work], limits: Limits, jobs: int, listen: Listen) -> Ite
             stop.set()
 
 
-def _make(work: Work, limits: Limits, listen: Listen, stop: threading.Event) -> Attempt:
+def _make(work: Work, limits: ModelLimits, listen: Listen, stop: threading.Event) -> ModelAttempt:
     listen(work, None)
     return attempt(work.recipe, limits, partial(listen, work), stop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tflq.batch.summary import Model, Row, Summary
+from tflq.batch.summary import BatchSummary, Model, VariantRow
 from tflq.report.table import grid, size
 
 HEADER = ("model", "variant", "size", "ratio", "metric", "drop", "SQNR dB", "agree", "ms", "verdict")
@@ -12,7 +12,7 @@ LONGEST = 400
 """Characters of a reason that the page shows; the report of the model has it all."""
 
 
-def to_markdown(summary: Summary) -> str:
+def to_markdown(summary: BatchSummary) -> str:
     """One page: the totals, what is worse than before, what failed and why, every variant, the slowest stages."""
     blocks = [f"# {headline(summary)}", totals(summary), *_regressions(summary), *_failures(summary)]
     blocks += [grid(HEADER, [tuple(map(_flat, row)) for row in table(summary)]), LEGEND, *_slowest(summary)]
@@ -25,13 +25,13 @@ LEGEND = (
 )
 
 
-def headline(summary: Summary) -> str:
+def headline(summary: BatchSummary) -> str:
     if summary.was_interrupted:
         return "Interrupted"
     return "All is well" if summary.exit_code == 0 else f"Not all is well: exit code {summary.exit_code}"
 
 
-def totals(summary: Summary) -> str:
+def totals(summary: BatchSummary) -> str:
     models, variants = (
         ", ".join(f"{n} {key}" for key, n in count.items()) for count in (summary.states, summary.verdicts)
     )
@@ -39,7 +39,7 @@ def totals(summary: Summary) -> str:
     return f"Models: {models}.{made} It took {summary.seconds:.1f} s."
 
 
-def table(summary: Summary) -> Iterator[tuple[str, ...]]:
+def table(summary: BatchSummary) -> Iterator[tuple[str, ...]]:
     """A row for every variant; of a model that has none, a row of its own."""
     for model in summary.models:
         yield from (row_of(model, row) for row in model.rows)
@@ -47,7 +47,7 @@ def table(summary: Summary) -> Iterator[tuple[str, ...]]:
             yield (model.name, *[""] * 8, model.state)
 
 
-def row_of(model: Model, row: Row) -> tuple[str, ...]:
+def row_of(model: Model, row: VariantRow) -> tuple[str, ...]:
     return (
         model.name,
         row.name,
@@ -66,13 +66,13 @@ def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def _regressions(summary: Summary) -> Iterator[str]:
+def _regressions(summary: BatchSummary) -> Iterator[str]:
     if summary.regressions:
         yield "## Worse than before"
         yield "\n".join(f"- **{one.model}** {one.variant}: {one.what}" for one in summary.regressions)
 
 
-def _failures(summary: Summary) -> Iterator[str]:
+def _failures(summary: BatchSummary) -> Iterator[str]:
     lines = [line for model in summary.models for line in reasons(model)]
     left = [model for model in summary.models if model.state == "not reached"]
     if left:
@@ -95,7 +95,7 @@ def _flat(text: str) -> str:
     return line if len(line) <= LONGEST else f"{line[:LONGEST]} …"
 
 
-def _slowest(summary: Summary) -> Iterator[str]:
+def _slowest(summary: BatchSummary) -> Iterator[str]:
     if summary.slowest:
         yield "## The slowest stages"
         rows = [(_flat(model), _flat(stage), f"{s:.1f}") for model, stage, s in summary.slowest]

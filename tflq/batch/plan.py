@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tflq.batch import stamp
-from tflq.batch.stamp import Ingredients, Print, Prints, Stamp
+from tflq.batch.stamp import BuildInputs, FileFingerprint, Fingerprints, Stamp
 from tflq.batch.zoo import Item
 from tflq.recipe import Recipe
 
@@ -21,14 +21,14 @@ class Work:
     recipe: Recipe
     files: tuple[Path, ...]
     why: str
-    ingredients: Ingredients
+    build_inputs: BuildInputs
 
 
 class Planner:
     """Compares what is there with what made it; a file that several models read is read once."""
 
     def __init__(self) -> None:
-        self.prints = Prints()
+        self.fingerprints = Fingerprints()
 
     def plan(self, items: Sequence[Item], force: bool = False) -> list[Work]:
         """A work for each item whose recipe is sound, in their order."""
@@ -37,16 +37,16 @@ class Planner:
     def _work(self, item: Item, recipe: Recipe, force: bool) -> Work:
         before = stamp.read(recipe.output)
         if before:
-            self.prints.trust((*before.ingredients.files, *before.outputs), recipe.output)
-        now = stamp.ingredients(recipe, self.prints)
+            self.fingerprints.trust((*before.build_inputs.files, *before.outputs), recipe.output)
+        now = stamp.build_inputs(recipe, self.fingerprints)
         outputs = self._outputs(recipe.output, before.outputs if before else ())
         why = "asked for with --force" if force else stamp.why(before, now, outputs)
         if before and not why:
             self._refresh(recipe.output, before, Stamp(now, outputs, before.again))
         return Work(item.name, recipe, item.files, why, now)
 
-    def _outputs(self, output: Path, wanted: Sequence[Print]) -> tuple[Print, ...]:
-        return self.prints.of_all((output / one.path for one in wanted), output)
+    def _outputs(self, output: Path, wanted: Sequence[FileFingerprint]) -> tuple[FileFingerprint, ...]:
+        return self.fingerprints.of_all((output / one.path for one in wanted), output)
 
     def _refresh(self, output: Path, before: Stamp, now: Stamp) -> None:
         """Keep what the file system says now, where only that changed, so that the next run reads nothing."""
@@ -56,8 +56,8 @@ class Planner:
 
     def settle(self, work: Work, made: Sequence[str], again: str) -> None:
         """Stamp the output folder of a work that is done, with the ingredients as they were before it began."""
-        output, ingredients = work.recipe.output, work.ingredients
-        if ingredients.untold:
-            ingredients = stamp.ingredients(work.recipe, self.prints)
-        outputs = self.prints.of_all((output / name for name in made), output)
-        stamp.write(output, Stamp(ingredients, outputs, again))
+        output, build_inputs = work.recipe.output, work.build_inputs
+        if build_inputs.unknown_reason:
+            build_inputs = stamp.build_inputs(work.recipe, self.fingerprints)
+        outputs = self.fingerprints.of_all((output / name for name in made), output)
+        stamp.write(output, Stamp(build_inputs, outputs, again))

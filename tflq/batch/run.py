@@ -8,17 +8,17 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from tflq.batch import cluster, local
-from tflq.batch.attempt import Attempt, Limits, made
-from tflq.batch.events import Began, Ended, Heard, Listener, Planned
+from tflq.batch.attempt import ModelAttempt, ModelLimits, made
+from tflq.batch.events import BatchPlanned, Listener, ModelFinished, ModelProgress, ModelStarted
 from tflq.batch.plan import Planner, Work
-from tflq.batch.summary import Model, Summary, failed, from_report
+from tflq.batch.summary import BatchSummary, Model, failed, from_report
 from tflq.batch.zoo import Batch
 from tflq.errors import RecipeError, TflqError
 from tflq.worker import Event, processors
 
 
 @dataclass(frozen=True)
-class Orders:
+class BatchOptions:
     """How to make a batch, where its recipes say what."""
 
     jobs: int
@@ -43,50 +43,50 @@ def plan(batch: Batch, force: bool) -> list[Work | Model]:
     ]
 
 
-def make(batch: Batch, orders: Orders, listen: Listener) -> Summary:
+def make(batch: Batch, options: BatchOptions, listen: Listener) -> BatchSummary:
     """Make what is not up to date; a model that fails is a row of the summary, and does not keep others from it."""
     started = time.monotonic()
     done: dict[str, Model] = {}
     was_interrupted = False
     try:
-        with closing(_models(batch, orders, listen)) as models:
+        with closing(_models(batch, options, listen)) as models:
             for model in models:
                 done[model.name] = model
-                listen(Ended(model))
-                if orders.fail_fast and model.exit_code and model.state != "up to date":
+                listen(ModelFinished(model))
+                if options.fail_fast and model.exit_code and model.state != "up to date":
                     break
     except KeyboardInterrupt:
         was_interrupted = True
     not_reached = "the batch was interrupted" if was_interrupted else "another model failed, and --fail-fast was given"
     every = [done.get(item.name) or Model(item.name, "not reached", not_reached, 0) for item in batch.items]
-    return Summary(tuple(every), time.monotonic() - started, was_interrupted=was_interrupted)
+    return BatchSummary(tuple(every), time.monotonic() - started, was_interrupted=was_interrupted)
 
 
-def _models(batch: Batch, orders: Orders, listen: Listener) -> Generator[Model, None, None]:
+def _models(batch: Batch, options: BatchOptions, listen: Listener) -> Generator[Model, None, None]:
     planner = Planner()
-    works = planner.plan(batch.items, orders.force)
+    works = planner.plan(batch.items, options.force)
     stale = [work for work in works if work.why]
-    listen(Planned(len(batch.items), len(stale)))
+    listen(BatchPlanned(len(batch.items), len(stale)))
     yield from (failed(item.name, item.recipe) for item in batch.items if isinstance(item.recipe, RecipeError))
     yield from (from_report(work.name, "up to date", "", work.recipe.output) for work in works if not work.why)
     if stale:
-        for work, attempt in _attempts(stale, orders, listen):
+        for work, attempt in _attempts(stale, options, listen):
             yield _settled(planner, work, attempt)
 
 
-def _attempts(works: Sequence[Work], orders: Orders, listen: Listener) -> Iterator[tuple[Work, Attempt]]:
+def _attempts(works: Sequence[Work], options: BatchOptions, listen: Listener) -> Iterator[tuple[Work, ModelAttempt]]:
     def tell(work: Work, event: Event | None) -> None:
-        listen(Began(work.name, work.why) if event is None else Heard(work.name, event))
+        listen(ModelStarted(work.name, work.why) if event is None else ModelProgress(work.name, event))
 
-    if orders.scheduler:
-        limits = Limits(orders.seconds, orders.memory_bytes, orders.jobs, orders.retries)
-        return cluster.run(works, limits, orders.scheduler, tell)
-    jobs, memory_bytes = local.share(min(orders.jobs, len(works)), orders.memory_bytes)
-    limits = Limits(orders.seconds, memory_bytes, max(1, processors() // jobs), orders.retries)
+    if options.scheduler:
+        limits = ModelLimits(options.seconds, options.memory_bytes, options.jobs, options.retries)
+        return cluster.run(works, limits, options.scheduler, tell)
+    jobs, memory_bytes = local.share(min(options.jobs, len(works)), options.memory_bytes)
+    limits = ModelLimits(options.seconds, memory_bytes, max(1, processors() // jobs), options.retries)
     return local.run(works, limits, jobs, tell)
 
 
-def _settled(planner: Planner, work: Work, attempt: Attempt) -> Model:
+def _settled(planner: Planner, work: Work, attempt: ModelAttempt) -> Model:
     """The model that the attempt yields, its output folder stamped."""
     if isinstance(attempt.outcome, TflqError):
         return failed(work.name, attempt.outcome, work.recipe.output, attempt.seconds)

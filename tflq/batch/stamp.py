@@ -27,7 +27,7 @@ TICK_NS = 100_000_000
 
 
 @dataclass(frozen=True)
-class Print:
+class FileFingerprint:
     """A file's content, and what the file system said of it then; nothing where that is too young to be trusted."""
 
     path: str
@@ -36,14 +36,14 @@ class Print:
 
 
 @dataclass(frozen=True)
-class Ingredients:
+class BuildInputs:
     """All that decides what a run makes."""
 
     versions: dict[str, str]
     recipe: dict[str, Any]
-    files: tuple[Print, ...]
+    files: tuple[FileFingerprint, ...]
     """Paths as seen from the output folder, so that the whole can be moved."""
-    untold: str
+    unknown_reason: str
     """Why nobody can tell whether the data changed; empty where that can be told."""
 
 
@@ -51,24 +51,24 @@ class Ingredients:
 class Stamp:
     """The ingredients of the files that stand in an output folder, and these files."""
 
-    ingredients: Ingredients
-    outputs: tuple[Print, ...]
+    build_inputs: BuildInputs
+    outputs: tuple[FileFingerprint, ...]
     again: str
     """What failed in a way that another run may mend; empty where only other ingredients can change the outcome."""
 
 
-class Prints:
+class Fingerprints:
     """Contents of files; one that the file system knows as unchanged since it was read is not read again."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[tuple[int, ...], str]] = {}
 
-    def trust(self, prints: Iterable[Print], folder: Path) -> None:
-        for one in prints:
+    def trust(self, fingerprints: Iterable[FileFingerprint], folder: Path) -> None:
+        for one in fingerprints:
             if one.known:
                 self._known[os.path.normpath(folder.absolute() / one.path)] = (one.known, one.sha256)
 
-    def of(self, path: Path, folder: Path) -> Print:
+    def of(self, path: Path, folder: Path) -> FileFingerprint:
         """The file's print, its path as seen from the folder."""
         absolute = os.path.normpath(path.absolute())
         now, stat = time.time_ns(), path.stat()
@@ -79,22 +79,22 @@ class Prints:
         is_settled = now - max(stat.st_mtime_ns, stat.st_ctime_ns) > TICK_NS
         if is_settled:
             self._known[absolute] = (seen, sha256)
-        return Print(os.path.relpath(absolute, folder.absolute()), sha256, seen if is_settled else None)
+        return FileFingerprint(os.path.relpath(absolute, folder.absolute()), sha256, seen if is_settled else None)
 
-    def of_all(self, paths: Iterable[Path], folder: Path) -> tuple[Print, ...]:
+    def of_all(self, paths: Iterable[Path], folder: Path) -> tuple[FileFingerprint, ...]:
         return tuple(self.of(path, folder) for path in sorted(set(paths)) if path.is_file())
 
 
-def ingredients(recipe: Recipe, prints: Prints) -> Ingredients:
+def build_inputs(recipe: Recipe, fingerprints: Fingerprints) -> BuildInputs:
     """What goes into the recipe's files now."""
-    files, untold = source_files(recipe), ""
+    files, unknown_reason = source_files(recipe), ""
     try:
         files += data_files(recipe)
     except DatasetError as error:
-        untold = str(error)
+        unknown_reason = str(error)
     plain = recipe.model_dump(mode="json", exclude_none=True, context={"folder": recipe.output})
     versions = cache.versions(trains=recipe.training is not None)
-    return Ingredients(versions, plain, prints.of_all(files, recipe.output), untold)
+    return BuildInputs(versions, plain, fingerprints.of_all(files, recipe.output), unknown_reason)
 
 
 def source_files(recipe: Recipe) -> list[Path]:
@@ -133,39 +133,39 @@ def read(output: Path) -> Stamp | None:
         if plain.pop("schema_version") != SCHEMA_VERSION:
             return None
         given = plain["ingredients"]
-        known = Ingredients(given["versions"], given["recipe"], _prints(given["files"]), given["untold"])
+        known = BuildInputs(given["versions"], given["recipe"], _prints(given["files"]), given["untold"])
         return Stamp(known, _prints(plain["outputs"]), plain["again"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _prints(plain: Sequence[Sequence[Any]]) -> tuple[Print, ...]:
-    return tuple(Print(path, sha256, tuple(known) if known else None) for path, sha256, known in plain)
+def _prints(plain: Sequence[Sequence[Any]]) -> tuple[FileFingerprint, ...]:
+    return tuple(FileFingerprint(path, sha256, tuple(known) if known else None) for path, sha256, known in plain)
 
 
 def write(output: Path, stamp: Stamp) -> None:
-    used = asdict(stamp.ingredients) | {"files": [list(vars(one).values()) for one in stamp.ingredients.files]}
+    used = asdict(stamp.build_inputs) | {"files": [list(vars(one).values()) for one in stamp.build_inputs.files]}
     made = [list(vars(one).values()) for one in stamp.outputs]
     plain = {"schema_version": SCHEMA_VERSION, "ingredients": used, "outputs": made, "again": stamp.again}
     cache.write(output / FILE, json.dumps(plain) + "\n")
 
 
-def why(stamp: Stamp | None, now: Ingredients, outputs: Sequence[Print]) -> str:
+def why(stamp: Stamp | None, now: BuildInputs, outputs: Sequence[FileFingerprint]) -> str:
     """Why the files of the output folder must be made; empty where they need not."""
     if stamp is None:
         return "never made by a batch"
     return next(_reasons(stamp, now, outputs), "")
 
 
-def _reasons(stamp: Stamp, now: Ingredients, outputs: Sequence[Print]) -> Iterator[str]:
-    before = stamp.ingredients
+def _reasons(stamp: Stamp, now: BuildInputs, outputs: Sequence[FileFingerprint]) -> Iterator[str]:
+    before = stamp.build_inputs
     for package, version in now.versions.items():
         if before.versions.get(package) != version:
             yield f"{package} is {version} now, was {before.versions.get(package)}"
     if keys := _unlike(before.recipe, now.recipe):
         yield f"the recipe changed: {', '.join(keys)}"
-    if now.untold:
-        yield f"nobody can tell whether the data changed: {now.untold}"
+    if now.unknown_reason:
+        yield f"nobody can tell whether the data changed: {now.unknown_reason}"
     if names := _unlike(_contents(before.files), _contents(now.files)):
         yield f"the input changed: {_some(names)}"
     if names := _unlike(_contents(stamp.outputs), _contents(outputs)):
@@ -174,8 +174,8 @@ def _reasons(stamp: Stamp, now: Ingredients, outputs: Sequence[Print]) -> Iterat
         yield f"failed last time: {textwrap.shorten(stamp.again, LONGEST, placeholder=' …')}"
 
 
-def _contents(prints: Iterable[Print]) -> dict[str, str]:
-    return {one.path: one.sha256 for one in prints}
+def _contents(fingerprints: Iterable[FileFingerprint]) -> dict[str, str]:
+    return {one.path: one.sha256 for one in fingerprints}
 
 
 def _unlike(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ State = Literal["made", "up to date", "failed", "not reached"]
 
 
 @dataclass(frozen=True)
-class Row:
+class VariantRow:
     """A variant of a model."""
 
     name: str
@@ -57,7 +57,7 @@ class Model:
     exit_code: int
     output: str | None = None
     seconds: float = 0.0
-    rows: tuple[Row, ...] = ()
+    rows: tuple[VariantRow, ...] = ()
     stages: tuple[tuple[str, float], ...] = ()
 
 
@@ -74,7 +74,7 @@ class Regression:
 
 
 @dataclass(frozen=True)
-class Summary:
+class BatchSummary:
     models: tuple[Model, ...]
     seconds: float
     regressions: tuple[Regression, ...] = ()
@@ -130,10 +130,10 @@ def failed(name: str, error: TflqError, output: Path | None = None, seconds: flo
     return Model(name, "failed", str(error), error.exit_code, str(output) if output else None, seconds)
 
 
-def _row(variant: Mapping[str, Any], higher_is_better: bool) -> Row:
+def _row(variant: Mapping[str, Any], higher_is_better: bool) -> VariantRow:
     metric, latency = variant["metric"] or {}, variant["latency_ms"] or {}
     outputs = (variant["fidelity"] or {}).values()
-    return Row(
+    return VariantRow(
         name=variant["name"],
         mode=variant["mode"],
         status=variant["status"],
@@ -160,7 +160,7 @@ def _least(values: Iterable[float | None]) -> float | None:
     return min((value for value in values if value is not None), default=None)
 
 
-def to_json(summary: Summary, version: str) -> str:
+def to_json(summary: BatchSummary, version: str) -> str:
     """summary.json, the contract for machines; fields are only added within a schema version."""
     slowest = [{"model": model, "stage": stage, "seconds": seconds} for model, stage, seconds in summary.slowest]
     plain = {

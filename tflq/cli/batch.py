@@ -16,9 +16,9 @@ from tflq.cli.options import ExistingFile, File, Seconds, kept, passing
 from tflq.errors import RecipeError
 
 if TYPE_CHECKING:
-    from tflq.batch import Batch, Orders
-    from tflq.batch.baseline import Baseline
-    from tflq.batch.summary import Summary
+    from tflq.batch import Batch, BatchOptions
+    from tflq.batch.baseline import SummaryBaseline
+    from tflq.batch.summary import BatchSummary
     from tflq.cli.live import Display
 
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -131,7 +131,7 @@ def batch(options: Options, paths: tuple[Path, ...]) -> None:
     sys.exit(summary.exit_code)
 
 
-def _baseline(options: Options) -> Baseline | None:
+def _baseline(options: Options) -> SummaryBaseline | None:
     """Read before anything is made, since the new summary may take its place."""
     from tflq.batch import baseline
 
@@ -161,7 +161,7 @@ def _dry_run(found: Batch, force: bool) -> int:
     return code
 
 
-def _make(found: Batch, options: Options, old: Baseline | None) -> Summary:
+def _make(found: Batch, options: Options, old: SummaryBaseline | None) -> BatchSummary:
     from dataclasses import replace
 
     from tflq.batch import make
@@ -175,11 +175,11 @@ def _make(found: Batch, options: Options, old: Baseline | None) -> Summary:
     return summary
 
 
-def _orders(options: Options) -> Orders:
-    from tflq.batch import Orders
+def _orders(options: Options) -> BatchOptions:
+    from tflq.batch import BatchOptions
     from tflq.worker import processors
 
-    return Orders(
+    return BatchOptions(
         jobs=options.jobs or processors(),
         seconds=options.timeout,
         memory_bytes=options.memory,
@@ -202,7 +202,7 @@ def _display(format: Format | None) -> Display:
             return Plain()
 
 
-def _write(summary: Summary, found: Batch, options: Options) -> None:
+def _write(summary: BatchSummary, found: Batch, options: Options) -> None:
     """summary.json and summary.md, and what else was asked for."""
     from importlib import metadata
 

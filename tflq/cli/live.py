@@ -17,9 +17,9 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
 
-from tflq.batch import Began, Ended, Happening, Heard, Planned
+from tflq.batch import BatchEvent, BatchPlanned, ModelFinished, ModelProgress, ModelStarted
 from tflq.batch.page import reasons, totals
-from tflq.batch.summary import Model, Summary
+from tflq.batch.summary import BatchSummary, Model
 from tflq.worker import Finished, Progress, Started
 
 STYLES = {"made": "green", "up to date": "green", "failed": "red", "not reached": "yellow"}
@@ -32,9 +32,9 @@ class Display(Protocol):
 
     def __exit__(self, *_: object) -> None: ...
 
-    def __call__(self, happening: Happening) -> None: ...
+    def __call__(self, event: BatchEvent) -> None: ...
 
-    def conclude(self, summary: Summary, page: Path) -> None:
+    def conclude(self, summary: BatchSummary, page: Path) -> None:
         """Say how it ended, and where the page stands."""
 
 
@@ -54,22 +54,22 @@ class Plain:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def __call__(self, happening: Happening) -> None:
-        match happening:
-            case Planned(models, stale):
+    def __call__(self, event: BatchEvent) -> None:
+        match event:
+            case BatchPlanned(models, stale):
                 click.echo(f"{models} model{'s' * (models != 1)}, {stale} to be made", err=True)
-            case Began(name, why):
+            case ModelStarted(name, why):
                 click.echo(f"{name}: begins: {why}", err=True)
-            case Heard(name, Finished(stage, seconds, failed=True)):
+            case ModelProgress(name, Finished(stage, seconds, failed=True)):
                 click.echo(f"{name}: {stage}: failed after {seconds:.1f} s", err=True)
-            case Ended(model):
+            case ModelFinished(model):
                 click.echo(f"{model.name}: {outcome(model)} ({model.seconds:.1f} s)", err=True)
 
-    def conclude(self, summary: Summary, page: Path) -> None:
+    def conclude(self, summary: BatchSummary, page: Path) -> None:
         _conclude(summary, page)
 
 
-def _conclude(summary: Summary, page: Path) -> None:
+def _conclude(summary: BatchSummary, page: Path) -> None:
     """What is not well and how it stands, to standard output."""
     for model in summary.models:
         for name, why in reasons(model):
@@ -92,27 +92,27 @@ class Json:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def __call__(self, happening: Happening) -> None:
-        if said := _plain(happening):
+    def __call__(self, event: BatchEvent) -> None:
+        if said := _plain(event):
             with self._lock:
                 click.echo(json.dumps(said, ensure_ascii=False))
 
-    def conclude(self, summary: Summary, page: Path) -> None:
+    def conclude(self, summary: BatchSummary, page: Path) -> None:
         worse = [str(regression) for regression in summary.regressions]
         said = {"event": "end", "exit_code": summary.exit_code, "seconds": summary.seconds, "regressions": worse}
         click.echo(json.dumps(said | {"summary": str(page.with_suffix(".json"))}, ensure_ascii=False))
 
 
-def _plain(happening: Happening) -> dict[str, Any] | None:
+def _plain(event: BatchEvent) -> dict[str, Any] | None:
     """What a program may want to know of it."""
-    match happening:
-        case Planned(models, stale):
+    match event:
+        case BatchPlanned(models, stale):
             return {"event": "planned", "models": models, "stale": stale}
-        case Began(name, why):
+        case ModelStarted(name, why):
             return {"event": "began", "model": name, "why": why}
-        case Heard(name, Finished(stage, seconds, failed)):
+        case ModelProgress(name, Finished(stage, seconds, failed)):
             return {"event": "stage", "model": name, "stage": stage, "seconds": seconds, "failed": failed}
-        case Ended(model):
+        case ModelFinished(model):
             end = {"state": model.state, "exit_code": model.exit_code, "seconds": model.seconds, "why": model.why}
             return {"event": "ended", "model": model.name, **end}
     return None
@@ -149,23 +149,23 @@ class Live:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def __call__(self, happening: Happening) -> None:
+    def __call__(self, event: BatchEvent) -> None:
         with self._lock:
-            self._note(happening)
+            self._note(event)
 
-    def _note(self, happening: Happening) -> None:
-        match happening:
-            case Planned(models, stale):
+    def _note(self, event: BatchEvent) -> None:
+        match event:
+            case BatchPlanned(models, stale):
                 self._models, self._stale = models, stale
-            case Began(name, _):
+            case ModelStarted(name, _):
                 self._lines[name] = _Line(time.monotonic())
-            case Heard(name, Started(stage)):
+            case ModelProgress(name, Started(stage)):
                 line = self._line(name)
                 line.stage, line.total = stage, 0
-            case Heard(name, Progress(_, done, total)):
+            case ModelProgress(name, Progress(_, done, total)):
                 line = self._line(name)
                 line.done, line.total = done, total or 0
-            case Ended(model):
+            case ModelFinished(model):
                 self._end(model)
 
     def _end(self, model: Model) -> None:
@@ -198,7 +198,7 @@ class Live:
         left = (time.monotonic() - self._started) / self._made * (self._stale - self._made)
         return f"about {_length(left)} left"
 
-    def conclude(self, summary: Summary, page: Path) -> None:
+    def conclude(self, summary: BatchSummary, page: Path) -> None:
         for model in summary.models:
             self.console.print(Text.assemble(f"{model.name}: ", (outcome(model), STYLES[model.state])))
         _conclude(summary, page)
