@@ -23,7 +23,7 @@ from tflq.batch import attempt as attempts
 from tflq.batch.attempt import ModelAttempt, ModelLimits, attempt
 from tflq.batch.summary import Model
 from tflq.cli import main
-from tflq.cli.live import Live, outcome
+from tflq.cli.live import LiveTable, outcome
 from tflq.errors import ConversionError
 from tflq.recipe import Recipe
 from tflq.report.machine import to_json
@@ -287,7 +287,7 @@ def test_retries_are_for_what_may_pass(folder: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_live_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    live = Live()
+    live = LiveTable()
     live(BatchPlanned(3, 2))
     live(ModelFinished(Model("zero", "up to date", "", 0)))
     live(ModelStarted("one", "never made by a batch"))

@@ -9,7 +9,7 @@ import click
 
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary, note
-from tflq.cli.options import File, Options, pass_options
+from tflq.cli.options import CommandOptions, File, pass_options
 from tflq.cli.recipes import load_one
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @option.overriding
 @option.measured
 @pass_options
-def advise(options: Options, recipe: Path, target: Target, tolerate: float | None) -> None:
+def advise(options: CommandOptions, recipe: Path, target: Target, tolerate: float | None) -> None:
     """Recommend one variant of RECIPE, by what was measured.
 
     In three lines: which, why, and whether training is worth it. `tflq convert` must have run before.

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from tflq.cli.boundary import boundary
-from tflq.cli.options import ExistingFile, File, Seconds, kept, passing
+from tflq.cli.options import ExistingFile, File, Seconds, option_of, pass_options_of
 from tflq.errors import RecipeError
 
 if TYPE_CHECKING:
     from tflq.batch import Batch, BatchOptions
     from tflq.batch.baseline import SummaryBaseline
     from tflq.batch.summary import BatchSummary
-    from tflq.cli.live import Display
+    from tflq.cli.live import BatchDisplay
 
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 HOUR = 3600.0
@@ -54,7 +54,7 @@ class _Tolerance(click.ParamType[tuple[str, float]]):
 
 
 @dataclass
-class Options:
+class BatchCommandOptions:
     overrides: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     jobs: int | None = None
@@ -73,7 +73,7 @@ class Options:
     tolerance: tuple[tuple[str, float], ...] = ()
 
 
-_option = partial(kept, Options)
+_option = partial(option_of, BatchCommandOptions)
 Positive = click.IntRange(min=1)
 
 
@@ -112,8 +112,8 @@ Positive = click.IntRange(min=1)
 @_option(
     "--tolerance", type=_Tolerance(), help="How much worse: size, metric, sqnr_db, float_ops; such as metric=0.01."
 )
-@passing(Options)
-def batch(options: Options, paths: tuple[Path, ...]) -> None:
+@pass_options_of(BatchCommandOptions)
+def batch(options: BatchCommandOptions, paths: tuple[Path, ...]) -> None:
     """Make whatever is not up to date, of a zoo or of many recipes.
 
     A model whose source, data, recipe and versions are as they were is skipped. One that fails is reported, and the
@@ -131,7 +131,7 @@ def batch(options: Options, paths: tuple[Path, ...]) -> None:
     sys.exit(summary.exit_code)
 
 
-def _baseline(options: Options) -> SummaryBaseline | None:
+def _baseline(options: BatchCommandOptions) -> SummaryBaseline | None:
     """Read before anything is made, since the new summary may take its place."""
     from tflq.batch import baseline
 
@@ -161,7 +161,7 @@ def _dry_run(found: Batch, force: bool) -> int:
     return code
 
 
-def _make(found: Batch, options: Options, old: SummaryBaseline | None) -> BatchSummary:
+def _make(found: Batch, options: BatchCommandOptions, old: SummaryBaseline | None) -> BatchSummary:
     from dataclasses import replace
 
     from tflq.batch import make
@@ -175,7 +175,7 @@ def _make(found: Batch, options: Options, old: SummaryBaseline | None) -> BatchS
     return summary
 
 
-def _orders(options: Options) -> BatchOptions:
+def _orders(options: BatchCommandOptions) -> BatchOptions:
     from tflq.batch import BatchOptions
     from tflq.worker import processors
 
@@ -190,19 +190,19 @@ def _orders(options: Options) -> BatchOptions:
     )
 
 
-def _display(format: Format | None) -> Display:
-    from tflq.cli.live import Json, Live, Plain
+def _display(format: Format | None) -> BatchDisplay:
+    from tflq.cli.live import JsonLinesDisplay, LiveTable, PlainDisplay
 
     match format or ("rich" if sys.stderr.isatty() else "plain"):
         case "json":
-            return Json()
+            return JsonLinesDisplay()
         case "rich":
-            return Live()
+            return LiveTable()
         case _:
-            return Plain()
+            return PlainDisplay()
 
 
-def _write(summary: BatchSummary, found: Batch, options: Options) -> None:
+def _write(summary: BatchSummary, found: Batch, options: BatchCommandOptions) -> None:
     """summary.json and summary.md, and what else was asked for."""
     from importlib import metadata
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tflq.cli.options import Options, told
+from tflq.cli.options import CommandOptions, stored_options
 from tflq.errors import TflqError, unexpected
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Outermost:
             sys.exit(INTERRUPTED)
         if not isinstance(raised, Exception) or isinstance(raised, LEFT_TO_CLICK):
             return
-        options = told(self._context, Options)
+        options = stored_options(self._context, CommandOptions)
         error = raised if isinstance(raised, TflqError) else unexpected(raised, options.log)
         complain(error)
         if options.as_json:

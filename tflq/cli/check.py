@@ -10,7 +10,7 @@ import click
 
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary, complain, note
-from tflq.cli.options import File, Options, pass_options
+from tflq.cli.options import CommandOptions, File, pass_options
 from tflq.cli.recipes import load_all, refuse_shared_outputs
 from tflq.errors import TflqError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("recipes", metavar="RECIPE...", nargs=-1, required=True, type=File)
 @option.overriding
 @pass_options
-def check(options: Options, recipes: tuple[Path, ...]) -> None:
+def check(options: CommandOptions, recipes: tuple[Path, ...]) -> None:
     """Say what is wrong with each RECIPE, in a moment.
 
     All that can be told without TensorFlow and without reading the data.

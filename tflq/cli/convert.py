@@ -9,7 +9,7 @@ import click
 
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary, print_json
-from tflq.cli.options import File, Options, pass_options
+from tflq.cli.options import CommandOptions, File, pass_options
 from tflq.cli.recipes import adjusted, load_all, refuse_shared_outputs
 from tflq.cli.running import run_recipe
 
@@ -22,7 +22,7 @@ from tflq.cli.running import run_recipe
 @option.running
 @option.verify_reproducible
 @pass_options
-def convert(options: Options, recipes: tuple[Path, ...]) -> None:
+def convert(options: CommandOptions, recipes: tuple[Path, ...]) -> None:
     """Make, check and measure the variants of each RECIPE.
 
     The files, report.md and report.json are written into the output folder that RECIPE names, by default build/NAME

@@ -12,7 +12,7 @@ from tflq import worker
 from tflq.worker import Event, Finished, Said, Started
 
 
-class Display:
+class ProgressDisplay:
     """A listener to a run's events; as a context, it clears its bars away when the work is done."""
 
     def __init__(self, console: Console, is_verbose: bool, is_silent: bool) -> None:

@@ -9,7 +9,7 @@ import click
 
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary, print_json
-from tflq.cli.options import ExistingFile, File, Options, pass_options
+from tflq.cli.options import CommandOptions, ExistingFile, File, pass_options
 from tflq.cli.recipes import load_one
 from tflq.cli.running import run_recipe
 
@@ -20,7 +20,7 @@ from tflq.cli.running import run_recipe
 @option.overriding
 @option.running
 @pass_options
-def evaluate(options: Options, file: Path, recipe: Path) -> None:
+def evaluate(options: CommandOptions, file: Path, recipe: Path) -> None:
     """Measure a FILE on the data of RECIPE.
 
     The file may be made anywhere; it is held against the float model of the recipe.

@@ -8,7 +8,7 @@ import click
 
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary
-from tflq.cli.options import File, Options, pass_options
+from tflq.cli.options import CommandOptions, File, pass_options
 from tflq.cli.running import display_for
 from tflq.errors import RecipeError
 
@@ -18,7 +18,7 @@ from tflq.errors import RecipeError
 @click.option("-o", "target", metavar="FILE", type=File, help="Write there, not to standard output.")
 @option.verbose
 @pass_options
-def init(options: Options, model: Path, target: Path | None) -> None:
+def init(options: CommandOptions, model: Path, target: Path | None) -> None:
     """Write a commented recipe for MODEL.
 
     MODEL is a SavedModel folder, a .keras or a .h5 file. The recipe is made from its signature, and runs as it is,

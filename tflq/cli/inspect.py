@@ -8,14 +8,14 @@ import click
 
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary
-from tflq.cli.options import ExistingFile, Options, pass_options
+from tflq.cli.options import CommandOptions, ExistingFile, pass_options
 
 
 @click.command()
 @click.argument("file", metavar="FILE.tflite", type=ExistingFile)
 @option.json
 @pass_options
-def inspect(options: Options, file: Path) -> None:
+def inspect(options: CommandOptions, file: Path) -> None:
     """Show what a FILE holds.
 
     Ops and their precision, inputs and outputs with their scales, where the bytes are.

@@ -25,7 +25,7 @@ from tflq.worker import Finished, Progress, Started
 STYLES = {"made": "green", "up to date": "green", "failed": "red", "not reached": "yellow"}
 
 
-class Display(Protocol):
+class BatchDisplay(Protocol):
     """Hears what happens to a batch, from several threads."""
 
     def __enter__(self) -> Self: ...
@@ -45,7 +45,7 @@ def outcome(model: Model) -> str:
     return f"{model.state}: {counted}" if counted else model.state
 
 
-class Plain:
+class PlainDisplay:
     """A line for each thing that happens, to standard error; the end to standard output."""
 
     def __enter__(self) -> Self:
@@ -80,7 +80,7 @@ def _conclude(summary: BatchSummary, page: Path) -> None:
     click.echo(f"{totals(summary)}\nsummary: {page}")
 
 
-class Json:
+class JsonLinesDisplay:
     """A JSON object a line, to standard output."""
 
     def __init__(self) -> None:
@@ -130,7 +130,7 @@ class _Line:
     ended: float = 0.0
 
 
-class Live:
+class LiveTable:
     """A table that lives: a row for each model that is being made, those made last, and how far all is."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ import click
 
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary
-from tflq.cli.options import File, Options, pass_options
+from tflq.cli.options import CommandOptions, File, pass_options
 from tflq.cli.recipes import load_one
 from tflq.cli.running import display_for
 
@@ -18,7 +18,7 @@ from tflq.cli.running import display_for
 @option.overriding
 @option.running
 @pass_options
-def ops(options: Options, recipe: Path) -> None:
+def ops(options: CommandOptions, recipe: Path) -> None:
     """List the ops of RECIPE's model that keep_float can name.
 
     A line for each op of the float32 .tflite: its number, type, the shape that it makes, the bytes of its parameters,

@@ -16,7 +16,7 @@ Seconds = click.FloatRange(min=0, min_open=True)
 
 
 @dataclass
-class Options:
+class CommandOptions:
     overrides: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     output: Path | None = None
@@ -28,16 +28,16 @@ class Options:
     """Where the run writes its log; None before a run begins. It is no option of the command line."""
 
 
-Told = TypeVar("Told")
+OptionsType = TypeVar("OptionsType")
 
 
-def told(context: click.Context, options: type[Told]) -> Told:
+def stored_options(context: click.Context, options: type[OptionsType]) -> OptionsType:
     """The call's object of that class, which its options put their values into."""
-    found: Told = context.meta.setdefault(_key(options), options())
+    found: OptionsType = context.meta.setdefault(_key(options), options())
     return found
 
 
-def passing(options: type[Any]) -> Callable[[Any], Any]:
+def pass_options_of(options: type[Any]) -> Callable[[Any], Any]:
     """Hand that object to the command."""
     return click.decorators.pass_meta_key(_key(options))
 
@@ -46,14 +46,14 @@ def _key(options: type[Any]) -> str:
     return f"{options.__module__}.{options.__qualname__}"
 
 
-def kept(
+def option_of(
     options: type[Any], *names: str, help: str, metavar: str | None = None, type: Any = None
 ) -> Callable[[Any], Any]:
     """An option that puts its value into the call's object of that class, whose field of its name has the default."""
     default = getattr(options, names[-1].lstrip("-").replace("-", "_"))
 
     def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-        setattr(told(context, options), str(parameter.name), value)
+        setattr(stored_options(context, options), str(parameter.name), value)
 
     return click.option(
         *names,
@@ -69,7 +69,7 @@ def kept(
     )
 
 
-_option = partial(kept, Options)
+_option = partial(option_of, CommandOptions)
 overriding = _option(
     "--set",
     "overrides",
@@ -100,4 +100,4 @@ verify_reproducible = _option(
     "verifies_reproducible",
     help="Make every file twice, the second time without the cache, and compare the bytes; not trained ones.",
 )
-pass_options = passing(Options)
+pass_options = pass_options_of(CommandOptions)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tflq.cli.options import Options
+from tflq.cli.options import CommandOptions
 from tflq.errors import RecipeError
 
 if TYPE_CHECKING:
     from tflq.recipe import Recipe
 
 
-def load_one(path: Path, options: Options, overrides: Sequence[str] = ()) -> Recipe:
+def load_one(path: Path, options: CommandOptions, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe as the options have it, with more overrides after those of the options."""
     from tflq.recipe import load
 
@@ -35,7 +35,7 @@ def load_all(paths: Sequence[Path], overrides: Sequence[str]) -> list[Recipe]:
     return recipes
 
 
-def adjusted(recipe: Recipe, options: Options, count: int) -> Recipe:
+def adjusted(recipe: Recipe, options: CommandOptions, count: int) -> Recipe:
     """The recipe, its variants and output folder as the options have it; of several recipes, each in its own folder."""
     from tflq.recipe import only
 

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tflq.cli.boundary import complain
-from tflq.cli.options import Options
+from tflq.cli.options import CommandOptions
 from tflq.cli.outcome import show
 from tflq.errors import TflqError
 
 if TYPE_CHECKING:
-    from tflq.cli.display import Display
+    from tflq.cli.display import ProgressDisplay
     from tflq.recipe import Recipe
     from tflq.result import Result
 
 
-def run_recipe(recipe: Recipe, options: Options, file: Path | None) -> Result | TflqError:
+def run_recipe(recipe: Recipe, options: CommandOptions, file: Path | None) -> Result | TflqError:
     """The result, which was shown, or the error, which was told; `file`: measure that one and make none."""
     from tflq.cache import default_store
     from tflq.pipeline import LOG, Settings, run
@@ -39,10 +39,10 @@ def run_recipe(recipe: Recipe, options: Options, file: Path | None) -> Result | 
     return result
 
 
-def display_for(options: Options) -> Display:
+def display_for(options: CommandOptions) -> ProgressDisplay:
     """The display of progress on standard error."""
     from rich.console import Console
 
-    from tflq.cli.display import Display
+    from tflq.cli.display import ProgressDisplay
 
-    return Display(Console(stderr=True), options.verbose, is_silent=options.as_json)
+    return ProgressDisplay(Console(stderr=True), options.verbose, is_silent=options.as_json)

@@ -14,7 +14,7 @@ import click
 
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary
-from tflq.cli.options import File, Options, Seconds, kept, pass_options, passing, told
+from tflq.cli.options import CommandOptions, File, Seconds, option_of, pass_options, pass_options_of, stored_options
 from tflq.cli.recipes import load_one
 from tflq.cli.trials import console_of_outcome, display_of_trials, show_parts
 from tflq.search.options import KEYS, SEARCHED, Goal
@@ -41,7 +41,7 @@ class _Some(click.ParamType[tuple[str, ...]]):
 
 
 @dataclass
-class Asking:
+class SearchOptions:
     """What is said of the search itself."""
 
     goal: Goal = "size"
@@ -55,7 +55,7 @@ class Asking:
     """Overrides of the recipe's."""
 
 
-_option = partial(kept, Asking)
+_option = partial(option_of, SearchOptions)
 
 
 def _bar(name: str, gate: str, type_: click.ParamType[float], help_: str) -> Callable[[Any], Any]:
@@ -64,7 +64,7 @@ def _bar(name: str, gate: str, type_: click.ParamType[float], help_: str) -> Cal
 
     def keep(context: click.Context, _: click.Parameter, value: float | None) -> None:
         if value is not None:
-            told(context, Asking).gates.append(f"gates.{gate}={value!r}")
+            stored_options(context, SearchOptions).gates.append(f"gates.{gate}={value!r}")
 
     return click.option(name, type=type_, metavar=metavar, callback=keep, expose_value=False, help=help_)
 
@@ -108,8 +108,8 @@ def _bar(name: str, gate: str, type_: click.ParamType[float], help_: str) -> Cal
 @option.output
 @option.running
 @pass_options
-@passing(Asking)
-def search(said: Asking, options: Options, recipe: Path) -> None:
+@pass_options_of(SearchOptions)
+def search(said: SearchOptions, options: CommandOptions, recipe: Path) -> None:
     """Find the smallest or fastest file that meets the bars.
 
     Modes, methods of ranges, options, and ops kept in float are tried on some samples, and what was found is confirmed

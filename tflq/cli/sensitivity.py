@@ -11,7 +11,7 @@ import click
 
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary
-from tflq.cli.options import File, Options, Seconds, kept, pass_options, passing
+from tflq.cli.options import CommandOptions, File, Seconds, option_of, pass_options, pass_options_of
 from tflq.cli.recipes import load_one
 from tflq.cli.trials import console_of_outcome, display_of_trials, show_parts
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Asking:
+class SensitivityOptions:
     variant: str | None = None
     by: By = "op"
     max_trials: int | None = None
     time: float | None = None
 
 
-_option = partial(kept, Asking)
+_option = partial(option_of, SensitivityOptions)
 
 
 @click.command()
@@ -42,8 +42,8 @@ _option = partial(kept, Asking)
 @option.output
 @option.running
 @pass_options
-@passing(Asking)
-def sensitivity(said: Asking, options: Options, recipe: Path) -> None:
+@pass_options_of(SensitivityOptions)
+def sensitivity(said: SensitivityOptions, options: CommandOptions, recipe: Path) -> None:
     """Show which ops of a variant lose accuracy as integers, and why.
 
     Each op is tried in float while the others are integers, and as an integer while the others are in float; every

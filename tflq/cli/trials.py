@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tflq.cli.boundary import note
-from tflq.cli.options import Options
+from tflq.cli.options import CommandOptions
 from tflq.cli.running import display_for
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ WIDE = 160
 
 
 @contextmanager
-def display_of_trials(options: Options) -> Iterator[Listener]:
+def display_of_trials(options: CommandOptions) -> Iterator[Listener]:
     """The display of progress; if standard error is no terminal, it leaves out single trials."""
     from tflq.trials import is_trial
 
