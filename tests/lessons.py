@@ -12,7 +12,7 @@ from tflq.flatbuffer import Weights
 from tflq.modes import Float32, Mode, QatInt8Only
 from tflq.recipe import load
 from tflq.sources import Prepared, SavedModel
-from tflq.training import Order, Trained, train
+from tflq.training import Trained, TrainingJob, train
 from tflq.verify import Verified
 from tflq.worker import Report
 
@@ -49,7 +49,9 @@ def _learn(report: Report, path: Path, folder: Path) -> Lesson:
     recipe = load(path)
     assert recipe.training is not None
     source = sources.prepare(report, recipe.model, recipe.inputs, folder / "source")
-    order = Order(recipe.training, recipe.techniques, recipe.model, recipe.inputs, source, folder, folder / "points")
+    order = TrainingJob(
+        recipe.training, recipe.techniques, recipe.model, recipe.inputs, source, folder, folder / "points"
+    )
     trained = train(report, order)
     files: dict[str, Made] = {}
     if trained.quantized:

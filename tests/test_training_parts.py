@@ -16,7 +16,7 @@ from tflq.errors import ConversionError, DatasetError, RecipeError
 from tflq.result import Gain, Weighed
 from tflq.training import Epoch, Training
 from tflq.training.checkpoint import Checkpoint, folder_for
-from tflq.training.data import Examples, Wanted, gather, label
+from tflq.training.data import DataRequest, Examples, gather, label
 from tflq.training.fit import _best, _is_done
 from tflq.training.recipe import Loss
 from tflq.training.techniques import _refuse_too_few_zeros, skipped
@@ -29,8 +29,8 @@ def recipe(**keys: Any) -> Training:
     return Training.model_validate(given, context={"folder": "."})
 
 
-def wanted(loss: Loss, dataset: Any = None, **keys: Any) -> Wanted:
-    return Wanted("training", dataset or recipe().dataset, "all", 0, keys.get("label", "label"), loss, {})
+def wanted(loss: Loss, dataset: Any = None, **keys: Any) -> DataRequest:
+    return DataRequest("training", dataset or recipe().dataset, "all", 0, keys.get("label", "label"), loss, {})
 
 
 def output(*shape: int | None) -> TensorSpec:

@@ -15,14 +15,14 @@ from running import Recipes
 from tflq import sources, training
 from tflq.errors import ConversionError, SourceError
 from tflq.recipe import load
-from tflq.training import Order, Trained
+from tflq.training import Trained, TrainingJob
 from tflq.worker import Event, Failed, Progress, Task, Workers
 
 pytestmark = pytest.mark.slow
 EPOCHS = 8
 
 
-def order_for(recipes: Recipes, folder: Path, techniques: str, **keys: object) -> Order:
+def order_for(recipes: Recipes, folder: Path, techniques: str, **keys: object) -> TrainingJob:
     """Training of the model with Dropout, whose chance must go on where it was."""
     rows = {"npz": str(recipes.data / "images.npz")}
     section = {
@@ -42,12 +42,12 @@ def order_for(recipes: Recipes, folder: Path, techniques: str, **keys: object) -
         task = Task("read", sources.prepare, (recipe.model, {}, folder / "source"), SourceError)
         source = workers.run(task).value
     assert recipe.training is not None
-    return Order(
+    return TrainingJob(
         recipe.training, recipe.training.techniques, recipe.model, {}, source, folder / "a", folder / "checkpoint"
     )
 
 
-def train(order: Order, listen: Callable[[Event], None] = lambda _: None) -> Trained | Failed:
+def train(order: TrainingJob, listen: Callable[[Event], None] = lambda _: None) -> Trained | Failed:
     with Workers(order.folder.parent / "log", None, listen) as workers:
         task = Task("train", training.train, (order,), ConversionError, environment=training.ENVIRONMENT)
         (outcome,) = workers.run_all([task], jobs=1)

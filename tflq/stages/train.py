@@ -10,7 +10,7 @@ from tflq.errors import ConversionError, SourceError, TflqError
 from tflq.sources import Prepared, SavedModel
 from tflq.stages.context import RunContext
 from tflq.stages.state import ConvertibleSource
-from tflq.training import Order, Trained
+from tflq.training import Trained, TrainingJob
 from tflq.worker import Done, Failed, Task
 
 CHECKPOINT = "checkpoint"
@@ -33,7 +33,7 @@ def train(context: RunContext, source: ConvertibleSource) -> Done[TrainedModels]
     recipe, folder = context.recipe, context.folder
     if recipe.training is None or not recipe.techniques:
         return None
-    order = Order(
+    job = TrainingJob(
         recipe.training,
         recipe.techniques,
         recipe.model,
@@ -42,7 +42,7 @@ def train(context: RunContext, source: ConvertibleSource) -> Done[TrainedModels]
         folder / "trained",
         recipe.output / CHECKPOINT,
     )
-    task = Task("train", training.train, (order,), ConversionError, environment=training.ENVIRONMENT)
+    task = Task("train", training.train, (job,), ConversionError, environment=training.ENVIRONMENT)
     (outcome,) = context.workers.run_all([task], jobs=1)
     if isinstance(outcome, Failed):
         return outcome

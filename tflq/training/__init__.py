@@ -3,18 +3,18 @@
 from tflq.training.outcome import Epoch, Phase, Trained
 from tflq.training.recipe import Clustering, Pruning, Technique, Training, Validation, conflicts
 from tflq.training.source import check
-from tflq.training.train import ENVIRONMENT, Order, train
+from tflq.training.train import ENVIRONMENT, TrainingJob, train
 
 __all__ = [
     "ENVIRONMENT",
     "Clustering",
     "Epoch",
-    "Order",
     "Phase",
     "Pruning",
     "Technique",
     "Trained",
     "Training",
+    "TrainingJob",
     "Validation",
     "check",
     "conflicts",

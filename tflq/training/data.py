@@ -21,7 +21,7 @@ LABEL = "label"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DataRequest:
     """Which rows, and what is made of each of them."""
 
     section: str
@@ -54,59 +54,61 @@ class Examples:
         return cache.contents(self.stored.folder)
 
 
-def gather(report: Report, wanted: Wanted, specs: Sequence[TensorSpec], output: TensorSpec, folder: Path) -> Examples:
+def gather(
+    report: Report, request: DataRequest, specs: Sequence[TensorSpec], output: TensorSpec, folder: Path
+) -> Examples:
     """Write the rows' samples and labels into the folder; DatasetError where a row does not fit the model."""
-    chosen = select(wanted.dataset, wanted.samples, wanted.seed)
-    rows = wanted.dataset.rows(chosen.indices, specs)
-    with Writer(folder, wanted.section) as writer:
+    chosen = select(request.dataset, request.samples, request.seed)
+    rows = request.dataset.rows(chosen.indices, specs)
+    with Writer(folder, request.section) as writer:
         for index, row in zip(chosen.indices, rows, strict=False):
-            writer.add(_made(wanted, row, index, specs) | {LABEL: _label_of(wanted, row, output)})
+            writer.add(_made(request, row, index, specs) | {LABEL: _label_of(request, row, output)})
             report(writer.count, len(chosen.indices))
     if not writer.count:
-        raise DatasetError(f"{wanted.dataset}: yields no rows, so there is nothing to train with")
+        raise DatasetError(f"{request.dataset}: yields no rows, so there is nothing to train with")
     return Examples(writer.stored, chosen.total)
 
 
-def _made(wanted: Wanted, row: Row, index: int, specs: Sequence[TensorSpec]) -> Sample:
-    sample = make_sample(row, wanted.inputs, specs)
-    check_finite(sample, index, wanted.dataset)
+def _made(request: DataRequest, row: Row, index: int, specs: Sequence[TensorSpec]) -> Sample:
+    sample = make_sample(row, request.inputs, specs)
+    check_finite(sample, index, request.dataset)
     return sample
 
 
-def _label_of(wanted: Wanted, row: Row, output: TensorSpec) -> np.ndarray:
-    if wanted.label not in row:
-        hint = did_you_mean(wanted.label, row)
+def _label_of(request: DataRequest, row: Row, output: TensorSpec) -> np.ndarray:
+    if request.label not in row:
+        hint = did_you_mean(request.label, row)
         raise DatasetError(
-            f"{wanted.section}: there is no column {wanted.label!r} for the label{hint}; there are {', '.join(row)}"
+            f"{request.section}: there is no column {request.label!r} for the label{hint}; there are {', '.join(row)}"
         )
-    return label(np.asarray(row[wanted.label]), wanted, output)
+    return label(np.asarray(row[request.label]), request, output)
 
 
-def label(value: np.ndarray, wanted: Wanted, output: TensorSpec) -> np.ndarray:
+def label(value: np.ndarray, request: DataRequest, output: TensorSpec) -> np.ndarray:
     """As the loss takes it; DatasetError where it does not fit the model's output."""
     answer = tuple(size for size in (output.sample_shape or ()) if size is not None)
-    if wanted.loss == "sparse_categorical_crossentropy":
-        return _classes(value, wanted, answer)
+    if request.loss == "sparse_categorical_crossentropy":
+        return _classes(value, request, answer)
     if value.size != np.prod(answer):
         hint = "; for class numbers take sparse_categorical_crossentropy" if value.size == 1 else ""
         raise DatasetError(
-            f"{wanted.section}: the label {_shown(value)}, where the model answers"
-            f" {brackets(answer)}; {wanted.loss} takes one for each{hint}"
+            f"{request.section}: the label {_shown(value)}, where the model answers"
+            f" {brackets(answer)}; {request.loss} takes one for each{hint}"
         )
     return value.astype(np.float32).reshape(answer)
 
 
-def _classes(value: np.ndarray, wanted: Wanted, answer: tuple[int, ...]) -> np.ndarray:
+def _classes(value: np.ndarray, request: DataRequest, answer: tuple[int, ...]) -> np.ndarray:
     classes = answer[-1] if answer else 1
     if value.size != np.prod(answer[:-1]):
         hint = "; for one-hot labels take categorical_crossentropy" if value.size == np.prod(answer) else ""
         raise DatasetError(
-            f"{wanted.section}: the label {_shown(value)}, where the model answers"
-            f" {brackets(answer)}; {wanted.loss} takes one class number for each row of classes{hint}"
+            f"{request.section}: the label {_shown(value)}, where the model answers"
+            f" {brackets(answer)}; {request.loss} takes one class number for each row of classes{hint}"
         )
     if value.dtype.kind not in "biuf" or (strange := value[(value < 0) | (value >= classes) | (value % 1 != 0)]).size:
         told = strange if value.dtype.kind in "biuf" else value
-        raise DatasetError(f"{wanted.section}: the label {_shown(told)} is no class number from 0 to {classes - 1}")
+        raise DatasetError(f"{request.section}: the label {_shown(told)} is no class number from 0 to {classes - 1}")
     return value.astype(np.int64).reshape(answer[:-1])
 
 

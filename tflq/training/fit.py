@@ -28,7 +28,7 @@ Tell = Callable[[int, str], None]
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingSetup:
     """What is learned from, and how."""
 
     training: Training
@@ -48,10 +48,10 @@ class Lesson:
         return math.ceil(self.samples.stored.count / self.training.batch_size)
 
 
-def fit(wrapped: Wrapped, technique: Technique, lesson: Lesson, checkpoint: Checkpoint, tell: Tell) -> Phase:
+def fit(wrapped: Wrapped, technique: Technique, setup: TrainingSetup, checkpoint: Checkpoint, tell: Tell) -> Phase:
     """Train the wrapped model from its last whole epoch on; it is left as it was after the best."""
-    model, training = wrapped.model, lesson.training
-    _compile(model, lesson)
+    model, training = wrapped.model, setup.training
+    _compile(model, setup)
     model.optimizer.build(model.trainable_variables)
     variables = [*model.variables, *model.optimizer.variables]
     epochs = checkpoint.epochs()
@@ -60,34 +60,34 @@ def fit(wrapped: Wrapped, technique: Technique, lesson: Lesson, checkpoint: Chec
         checkpoint.restore(len(epochs), variables)
     while not _is_done(epochs, wrapped.settled, training):
         seed(model, [training.seed, len(epochs)])
-        epochs.append(_epoch(wrapped, lesson, epochs, tell))
+        epochs.append(_epoch(wrapped, setup, epochs, tell))
         _refuse_nonsense(epochs, technique)
         checkpoint.save(epochs, _best(epochs, wrapped.settled), variables)
-    tell(training.epochs * lesson.steps, _note(epochs, lesson.metric))
+    tell(training.epochs * setup.steps, _note(epochs, setup.metric))
     kept = _best(epochs, wrapped.settled)
     checkpoint.restore(kept, variables)
     return Phase(technique, tuple(epochs), kept, resumed_after)
 
 
-def _compile(model: Any, lesson: Lesson) -> None:
+def _compile(model: Any, setup: TrainingSetup) -> None:
     import tf_keras
 
-    loss = getattr(tf_keras.losses, "".join(part.title() for part in lesson.training.loss.split("_")))
-    is_cross_entropy = lesson.training.loss in CROSS_ENTROPIES
-    metric = _metric(lesson)
+    loss = getattr(tf_keras.losses, "".join(part.title() for part in setup.training.loss.split("_")))
+    is_cross_entropy = setup.training.loss in CROSS_ENTROPIES
+    metric = _metric(setup)
     model.compile(
-        tf_keras.optimizers.Adam(lesson.training.learning_rate),
-        loss(from_logits=bool(lesson.from_logits)) if is_cross_entropy else loss(),
+        tf_keras.optimizers.Adam(setup.training.learning_rate),
+        loss(from_logits=bool(setup.from_logits)) if is_cross_entropy else loss(),
         metrics=[metric],
     )
 
 
-def _metric(lesson: Lesson) -> Any:
+def _metric(setup: TrainingSetup) -> Any:
     import tf_keras
 
-    if lesson.training.loss == "binary_crossentropy":
-        return tf_keras.metrics.BinaryAccuracy(lesson.metric, threshold=0.0 if lesson.from_logits else 0.5)
-    return lesson.metric
+    if setup.training.loss == "binary_crossentropy":
+        return tf_keras.metrics.BinaryAccuracy(setup.metric, threshold=0.0 if setup.from_logits else 0.5)
+    return setup.metric
 
 
 def _is_done(epochs: Sequence[Epoch], settled: int, training: Training) -> bool:
@@ -117,23 +117,23 @@ def seed(model: Any, seeds: Sequence[int]) -> None:
             layer._random_generator._generator.reset_from_seed(int(state) + place)
 
 
-def _epoch(wrapped: Wrapped, lesson: Lesson, epochs: Sequence[Epoch], tell: Tell) -> Epoch:
+def _epoch(wrapped: Wrapped, setup: TrainingSetup, epochs: Sequence[Epoch], tell: Tell) -> Epoch:
     import tf_keras
 
-    begin, training = time.monotonic(), lesson.training
-    done, note = len(epochs) * lesson.steps, _note(epochs, lesson.metric)
+    begin, training = time.monotonic(), setup.training
+    done, note = len(epochs) * setup.steps, _note(epochs, setup.metric)
     progress = tf_keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, _: tell(done + batch + 1, note))
-    batches = _dataset(lesson.samples, lesson, [training.seed, len(epochs)])
+    batches = _dataset(setup.samples, setup, [training.seed, len(epochs)])
     history = wrapped.model.fit(batches, verbose=0, callbacks=[*wrapped.callbacks, progress]).history
-    validated = _validated(wrapped.model, lesson)
-    return Epoch(history["loss"][0], history[lesson.metric][0], *validated, time.monotonic() - begin)
+    validated = _validated(wrapped.model, setup)
+    return Epoch(history["loss"][0], history[setup.metric][0], *validated, time.monotonic() - begin)
 
 
-def _validated(model: Any, lesson: Lesson) -> tuple[float | None, float | None]:
+def _validated(model: Any, setup: TrainingSetup) -> tuple[float | None, float | None]:
     """The loss and the metric."""
-    if lesson.validation is None:
+    if setup.validation is None:
         return None, None
-    loss, metric = model.evaluate(_dataset(lesson.validation, lesson, None), verbose=0)
+    loss, metric = model.evaluate(_dataset(setup.validation, setup, None), verbose=0)
     return loss, metric
 
 
@@ -153,13 +153,13 @@ def _refuse_nonsense(epochs: Sequence[Epoch], technique: Technique) -> None:
         )
 
 
-def _dataset(examples: Examples, lesson: Lesson, seeds: Sequence[int] | None) -> Any:
+def _dataset(examples: Examples, setup: TrainingSetup, seeds: Sequence[int] | None) -> Any:
     import tensorflow as tf
 
     def batches() -> Iterator[tuple[tuple[np.ndarray, ...], np.ndarray]]:
-        for arrays in examples.batches(lesson.training.batch_size, seeds):
-            yield tuple(arrays[name] for name in lesson.inputs), arrays[LABEL]
+        for arrays in examples.batches(setup.training.batch_size, seeds):
+            yield tuple(arrays[name] for name in setup.inputs), arrays[LABEL]
 
     specs = {name: tf.TensorSpec((None, *shape), dtype) for name, (dtype, shape) in examples.stored.columns.items()}
-    signature = (tuple(specs[name] for name in lesson.inputs), specs[LABEL])
+    signature = (tuple(specs[name] for name in setup.inputs), specs[LABEL])
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(1)

@@ -8,24 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from tflq.training.fit import Lesson
+from tflq.training.fit import TrainingSetup
 
 BATCHES = 20
 RANGES = ("_min:0", "_max:0")
 """End the names of the variables that hold them."""
 
 
-def start_from_data(model: Any, lesson: Lesson) -> None:
+def start_from_data(model: Any, setup: TrainingSetup) -> None:
     """Set the ranges to the mean minimum and maximum of a few batches.
 
     tfmot begins with −6 and 6 and moves by a thousandth of the way with each step, so that a short training would end
     with ranges that have little to do with the data.
     """
     kept = [(variable, variable.numpy()) for variable in model.variables if not variable.name.endswith(RANGES)]
-    batches = lesson.samples.batches(lesson.training.batch_size, [lesson.training.seed])
+    batches = setup.samples.batches(setup.training.batch_size, [setup.training.seed])
     for number, arrays in zip(range(BATCHES), batches, strict=False):
         with _decay(number / (number + 1)):
-            model([arrays[name] for name in lesson.inputs], training=True)
+            model([arrays[name] for name in setup.inputs], training=True)
     for variable, value in kept:  # the means of a batch normalization, and other things that a step changes
         variable.assign(np.asarray(value))
 

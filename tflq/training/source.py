@@ -13,7 +13,7 @@ import numpy as np
 from tflq.datasets import brackets
 from tflq.errors import SourceError
 from tflq.sources import SIGNATURE, Keras, Prepared, SavedModel
-from tflq.training.bridge import TOLERANCE, bridge
+from tflq.training.keras3_to_tf_keras import TOLERANCE, rebuild_in_tf_keras
 
 KERAS_METADATA = "keras_metadata.pb"
 """What Keras 2 adds to a SavedModel, so that its layers can be had again."""
@@ -45,7 +45,11 @@ def load(model: SavedModel | Keras, source: Prepared, samples: Mapping[str, np.n
     if len(source.outputs) > 1:
         names = ", ".join(spec.name for spec in source.outputs)
         raise SourceError(f"{model.path}: has the outputs {names}, and only a model with one output can be trained")
-    keras = bridge(model.path, samples) if isinstance(model, Keras) and model.keras_version >= 3 else _loaded(model)
+    keras = (
+        rebuild_in_tf_keras(model.path, samples)
+        if isinstance(model, Keras) and model.keras_version >= 3
+        else _loaded(model)
+    )
     trainable = Trainable(keras, _names(keras, source, model.path), source.outputs[0].name)
     _prove(trainable, source, samples, model.path)
     return trainable

@@ -16,8 +16,8 @@ from tflq.inputs import Input
 from tflq.sources import SIGNATURE, Keras, Prepared, SavedModel
 from tflq.training import checkpoint, ranges, source, techniques
 from tflq.training.checkpoint import Checkpoint
-from tflq.training.data import LABEL, Examples, Wanted, gather
-from tflq.training.fit import Lesson, fit, seed
+from tflq.training.data import LABEL, DataRequest, Examples, gather
+from tflq.training.fit import TrainingSetup, fit, seed
 from tflq.training.outcome import Phase, Trained
 from tflq.training.recipe import CROSS_ENTROPIES, Technique, Training
 from tflq.training.source import Trainable
@@ -30,7 +30,7 @@ PROBED = 8
 
 
 @dataclass(frozen=True)
-class Order:
+class TrainingJob:
     """What is to be trained."""
 
     training: Training
@@ -45,50 +45,50 @@ class Order:
     """What is left of a run that did not end; kept until somebody removes it."""
 
 
-def train(report: Report, order: Order) -> Trained:
+def train(report: Report, job: TrainingJob) -> Trained:
     """Train with one technique after the other, each on what the one before it left.
 
     Raises SourceError where there are no layers to train, DatasetError where samples or labels do not fit them.
     """
-    _make_repeatable(order.training)
-    samples = _gather(report, order, "training")
-    validation = _gather(report, order, "training.validation") if order.training.validation else None
+    _make_repeatable(job.training)
+    samples = _gather(report, job, "training")
+    validation = _gather(report, job, "training.validation") if job.training.validation else None
     probe = {name: np.array(array[:PROBED]) for name, array in samples.stored.arrays().items() if name != LABEL}
-    trainable = source.load(order.model, order.source, probe)
-    from_logits = _from_logits(order.training, trainable, probe)
-    lesson = Lesson(order.training, samples, validation, trainable.inputs, from_logits)
-    skipped = techniques.skipped(trainable.model, order.training)
-    exported, phases = _phases(report, order, trainable, lesson)
+    trainable = source.load(job.model, job.source, probe)
+    from_logits = _from_logits(job.training, trainable, probe)
+    setup = TrainingSetup(job.training, samples, validation, trainable.inputs, from_logits)
+    skipped = techniques.skipped(trainable.model, job.training)
+    exported, phases = _phases(report, job, trainable, setup)
     return Trained(
         floating=exported.get("cluster", exported.get("prune")),
         quantized=exported.get("quantize"),
         phases=tuple(phases),
         samples=samples.stored.count,
         total=samples.total,
-        metric=lesson.metric,
+        metric=setup.metric,
         from_logits=from_logits,
         skipped=skipped,
     )
 
 
 def _phases(
-    report: Report, order: Order, trainable: Trainable, lesson: Lesson
+    report: Report, job: TrainingJob, trainable: Trainable, setup: TrainingSetup
 ) -> tuple[dict[Technique, Path], list[Phase]]:
     """What each technique left, as a SavedModel, and how it went."""
-    folder = checkpoint.folder_for(order.checkpoints, _key(order, lesson))
-    steps = lesson.steps * order.training.epochs
+    folder = checkpoint.folder_for(job.checkpoints, _key(job, setup))
+    steps = setup.steps * job.training.epochs
     exported: dict[Technique, Path] = {}
     phases: list[Phase] = []
     model = trainable.model
-    for place, technique in enumerate(order.techniques):
-        seed(model, [order.training.seed, place])
-        wrapped = techniques.wrap(technique, model, order.training, steps)
+    for place, technique in enumerate(job.techniques):
+        seed(model, [job.training.seed, place])
+        wrapped = techniques.wrap(technique, model, job.training, steps)
         if technique == "quantize":
-            ranges.start_from_data(wrapped.model, lesson)
-        tell = partial(_tell, report, technique, (place * steps, len(order.techniques) * steps))
-        phases.append(fit(wrapped, technique, lesson, Checkpoint(folder / technique), tell))
+            ranges.start_from_data(wrapped.model, setup)
+        tell = partial(_tell, report, technique, (place * steps, len(job.techniques) * steps))
+        phases.append(fit(wrapped, technique, setup, Checkpoint(folder / technique), tell))
         model = wrapped.finished(wrapped.model)
-        exported[technique] = _export(trainable, model, order, technique)
+        exported[technique] = _export(trainable, model, job, technique)
     return exported, phases
 
 
@@ -106,19 +106,19 @@ def _make_repeatable(training: Training) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def _gather(report: Report, order: Order, section: str) -> Examples:
-    training, validation = order.training, order.training.validation
+def _gather(report: Report, job: TrainingJob, section: str) -> Examples:
+    training, validation = job.training, job.training.validation
     of = training if section == "training" or validation is None else validation
-    wanted = Wanted(section, of.dataset, of.samples, training.seed, training.label, training.loss, order.inputs)
-    return gather(report, wanted, order.source.inputs, order.source.outputs[0], order.folder / section)
+    wanted = DataRequest(section, of.dataset, of.samples, training.seed, training.label, training.loss, job.inputs)
+    return gather(report, wanted, job.source.inputs, job.source.outputs[0], job.folder / section)
 
 
-def _key(order: Order, lesson: Lesson) -> str:
+def _key(job: TrainingJob, setup: TrainingSetup) -> str:
     """Of all that decides how training goes, so that a checkpoint is of use to nothing else."""
-    plain = order.training.model_dump(mode="json", exclude={"dataset": True, "validation": {"dataset"}})
-    data = [one.contents() for one in (lesson.samples, lesson.validation) if one]
-    settings = json.dumps([plain, order.techniques, lesson.inputs])
-    return cache.digest(cache.contents(order.model.path), settings, *data, *cache.versions(trains=True).values())
+    plain = job.training.model_dump(mode="json", exclude={"dataset": True, "validation": {"dataset"}})
+    data = [one.contents() for one in (setup.samples, setup.validation) if one]
+    settings = json.dumps([plain, job.techniques, setup.inputs])
+    return cache.digest(cache.contents(job.model.path), settings, *data, *cache.versions(trains=True).values())
 
 
 def _from_logits(training: Training, trainable: Trainable, probe: Mapping[str, np.ndarray]) -> bool | None:
@@ -133,12 +133,12 @@ def _from_logits(training: Training, trainable: Trainable, probe: Mapping[str, n
     return not (are_shares and (is_binary or np.allclose(answers.sum(-1), 1, atol=1e-3)))
 
 
-def _export(trainable: Trainable, model: Any, order: Order, technique: Technique) -> Path:
+def _export(trainable: Trainable, model: Any, job: TrainingJob, technique: Technique) -> Path:
     """As a SavedModel with the signature of the source."""
     import tensorflow as tf
 
-    folder = order.folder / technique
-    specs = {spec.name: spec for spec in order.source.inputs}
+    folder = job.folder / technique
+    specs = {spec.name: spec for spec in job.source.inputs}
     signature = [tf.TensorSpec(specs[name].shape, specs[name].dtype, name) for name in trainable.inputs]
     module = tf.Module()
     module.model = model

@@ -23,7 +23,7 @@ Call = Callable[..., Any]
 """`call(name, layer, arguments, options)`: what the layer answers to them."""
 
 
-def bridge(path: Path, samples: Mapping[str, np.ndarray]) -> Any:
+def rebuild_in_tf_keras(path: Path, samples: Mapping[str, np.ndarray]) -> Any:
     """The Keras 3 model of the file as a tf-keras model; SourceError with the layer that stands in the way.
 
     Every layer of both must answer the samples alike: input name → [n, ...].
@@ -34,7 +34,7 @@ def bridge(path: Path, samples: Mapping[str, np.ndarray]) -> Any:
     original = keras.models.load_model(path, compile=False)
     if not isinstance(original, keras.Sequential) and not hasattr(original, "_run_through_graph"):
         raise SourceError(f"{path}: is a subclass of Model, whose layers cannot be rebuilt to train; {REMEDY}")
-    twins = _Twins(path)
+    twins = _LayerPairs(path)
     inputs = [tf_keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name) for tensor in original.inputs]
     outputs = _through(original, inputs, twins.rebuild)
     twins.take_weights()
@@ -73,7 +73,7 @@ def _through(model: Any, inputs: Sequence[Any], call: Call, within: str = "") ->
 
 
 @dataclass
-class _Twins:
+class _LayerPairs:
     """Layers of Keras 3, and the layers of tf-keras that stand for them."""
 
     path: Path
