@@ -13,7 +13,7 @@ from tflq.modes import Float32, Mode, QatInt8Only
 from tflq.recipe import load
 from tflq.sources import Prepared, SavedModel
 from tflq.training import Trained, TrainingJob, train
-from tflq.verify import Verified
+from tflq.verify import VerifiedFile
 from tflq.worker import Report
 
 
@@ -21,7 +21,7 @@ from tflq.worker import Report
 class Made:
     """A .tflite of what training left."""
 
-    verified: Verified
+    verified: VerifiedFile
     weights: tuple[Weights, ...]
 
 

@@ -6,10 +6,11 @@ from tflq.calibrate import RangeComparison
 from tflq.contract import FloatOp
 from tflq.errors import ConversionError
 from tflq.flatbuffer import Weights
-from tflq.inputs import Summary
-from tflq.interpreter import Latency
+from tflq.inputs import InputSummary
+from tflq.interpreter import LatencyStats
 from tflq.result import (
     Baseline,
+    CompressionStats,
     Data,
     File,
     Gain,
@@ -17,14 +18,13 @@ from tflq.result import (
     Measured,
     Output,
     Port,
-    Ranging,
+    RangeReport,
     Result,
     Run,
     Score,
     Stage,
-    Training,
+    TrainingReport,
     Variant,
-    Weighed,
 )
 from tflq.rules import Violation
 from tflq.training import Epoch, Phase
@@ -49,7 +49,7 @@ def measured(value: float, sqnr_db: float | None, samples_needed: int | None = N
     drop = 0.98 - value
     score = Score("top1", value, drop, (drop - 0.01, drop + 0.01), 500, samples_needed)
     output = Output(sqnr_db, 0.999, 0.25, 0.0001, 0.99)
-    return Measured(score, {"logits": output}, Latency(0.0125, 0.02, 50, 1, "LiteRT 2.3.0, XNNPACK"))
+    return Measured(score, {"logits": output}, LatencyStats(0.0125, 0.02, 50, 1, "LiteRT 2.3.0, XNNPACK"))
 
 
 FLOAT32 = Variant("float32", "float32", file("float32", 108_064, "float32"), 1.0, measured(0.98, None), seconds=1.5)
@@ -79,7 +79,7 @@ TRAINED = Variant(
     0.306,
     measured(0.97, 8.5),
     is_trained=True,
-    weighed=Weighed(
+    compression=CompressionStats(
         14_600,
         (
             Weights("CONV_2D", "net/a|b/Conv2D;net/fold", "int8", (16, 3, 3, 1), 0.5, 36, 7),
@@ -101,14 +101,16 @@ RESULT = Result(
     recipe="name: net\nvariants: [float32]\n",
     environment=ENVIRONMENT,
     warnings=("calibration.samples asks for 200, the dataset has 60: all were used",),
-    ranging=Ranging("minmax", "observation", None, 12, (RangeComparison("conv/Relu", -1.0, 812.5, 1.0, 0.0125, 0.25),)),
-    calibration=Data("npz images.npz", 60, 60, (Summary("image", "float32", 3, 60, 0.0, 1.0, 0.5, 0.25, False),)),
+    range_report=RangeReport(
+        "minmax", "observation", None, 12, (RangeComparison("conv/Relu", -1.0, 812.5, 1.0, 0.0125, 0.25),)
+    ),
+    calibration=Data("npz images.npz", 60, 60, (InputSummary("image", "float32", 3, 60, 0.0, 1.0, 0.5, 0.25, False),)),
     evaluation=Data("npz images.npz", 500, 500, ()),
     metric="top1",
     baseline=Baseline(319_488, 0.98, None, 108_064, 0.98, {"logits": Output(120.0, 1.0, 1e-6, 1e-14, 1.0)}),
     variants=(FLOAT32, FAILED_GATE, BROKEN, TRAINED, ERROR),
     run=Run(12.25, 400_000_000, (Stage("read the source", 0.75), Stage("convert int8", 1.25))),
-    training=Training(
+    training=TrainingReport(
         dataset="npz train.npz",
         samples=1000,
         of=1200,

@@ -13,7 +13,18 @@ from running import Ran
 
 from tflq.datasets import TensorSpec
 from tflq.errors import DatasetError, EvaluationError, RecipeError
-from tflq.evaluate import FLOAT32, Evaluation, Plan, Probe, Record, measure, merge, probe, split, stack
+from tflq.evaluate import (
+    FLOAT32,
+    Evaluation,
+    EvaluationPlan,
+    EvaluationRows,
+    Record,
+    evaluation_rows,
+    measure,
+    merge,
+    split,
+    stack,
+)
 from tflq.inputs import Input
 from tflq.sources import Prepared, SavedModel
 
@@ -46,11 +57,11 @@ def evaluation_of(npz: Path, **keys: Any) -> Evaluation:
     return Evaluation.model_validate({"dataset": {"npz": str(npz)}} | keys)
 
 
-def plan(evaluation: Evaluation, all_modes: Ran) -> Plan:
+def plan(evaluation: Evaluation, all_modes: Ran) -> EvaluationPlan:
     """int8_only and dynamic against float32."""
-    first = probe(nothing, evaluation, {}, source(IMAGE)).arrays
+    first = evaluation_rows(nothing, evaluation, {}, source(IMAGE)).arrays
     files = {name: all_modes.file(name) for name in ("int8_only", "dynamic")}
-    return Plan(evaluation, {}, source(IMAGE), all_modes.file("float32"), first, files)
+    return EvaluationPlan(evaluation, {}, source(IMAGE), all_modes.file("float32"), first, files)
 
 
 def fields(records: dict[str, Record]) -> dict[str, np.ndarray]:
@@ -164,15 +175,15 @@ class TestBatches:
 
 class TestProbe:
     def test_is_the_first_of_the_chosen_rows(self, evaluation: Evaluation) -> None:
-        chosen = probe(nothing, evaluation.model_copy(update={"samples": 3, "seed": 5}), {}, source(IMAGE))
-        assert isinstance(chosen, Probe)
+        chosen = evaluation_rows(nothing, evaluation.model_copy(update={"samples": 3, "seed": 5}), {}, source(IMAGE))
+        assert isinstance(chosen, EvaluationRows)
         assert (len(chosen.indices), chosen.total) == (3, ROWS)
         images = np.load(evaluation.dataset.npz)["image"]
         assert np.array_equal(chosen.arrays["image"], images[chosen.indices[0]][np.newaxis])
 
     def test_takes_the_inputs_as_the_recipe_says(self, evaluation: Evaluation) -> None:
         plain, scaled = (
-            probe(nothing, evaluation, given, source(IMAGE)) for given in ({}, {"image": Input(scale=2.0)})
+            evaluation_rows(nothing, evaluation, given, source(IMAGE)) for given in ({}, {"image": Input(scale=2.0)})
         )
         np.testing.assert_allclose(scaled.arrays["image"], 2 * plain.arrays["image"])
 
@@ -180,27 +191,27 @@ class TestProbe:
         with pytest.raises(
             DatasetError, match=r"no column 'labels' \(did you mean 'label'\?\); the columns are image, label"
         ):
-            probe(nothing, evaluation.model_copy(update={"label": "labels"}), {}, source(IMAGE))
+            evaluation_rows(nothing, evaluation.model_copy(update={"label": "labels"}), {}, source(IMAGE))
 
     def test_refuses_an_output_that_the_model_has_not(self, evaluation: Evaluation) -> None:
         with pytest.raises(
             RecipeError, match=r"there is no output 'score' \(did you mean 'scores'\?\); the outputs are scores"
         ):
-            probe(nothing, evaluation.model_copy(update={"output": "score"}), {}, source(IMAGE))
+            evaluation_rows(nothing, evaluation.model_copy(update={"output": "score"}), {}, source(IMAGE))
 
     def test_needs_the_output_where_there_are_several(self, evaluation: Evaluation) -> None:
         several = source(IMAGE, outputs=("boxes", "scores"))
         with pytest.raises(
             RecipeError, match=r"evaluation\.output is missing: give one of the model's outputs boxes, scores"
         ):
-            probe(nothing, evaluation, {}, several)
-        assert probe(nothing, evaluation.model_copy(update={"output": "scores"}), {}, several).total == ROWS
+            evaluation_rows(nothing, evaluation, {}, several)
+        assert evaluation_rows(nothing, evaluation.model_copy(update={"output": "scores"}), {}, several).total == ROWS
 
     def test_refuses_a_dataset_without_rows(self, tmp_path: Path) -> None:
         (tmp_path / "none.py").write_text("def rows():\n    return iter([])\n")
         given = {"dataset": {"python": "none:rows"}}
         with pytest.raises(DatasetError, match="none:rows: yields no rows, so there is nothing to measure"):
-            probe(nothing, Evaluation.model_validate(given, context={"folder": tmp_path}), {}, source(IMAGE))
+            evaluation_rows(nothing, Evaluation.model_validate(given, context={"folder": tmp_path}), {}, source(IMAGE))
 
 
 class TestRowsThatCannotBeMeasured:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tflq.errors import DatasetError
-from tflq.inputs import Summary, Survey, check_calibration, check_finite
+from tflq.inputs import InputSummary, SummaryBuilder, check_calibration, check_finite
 
 RNG = np.random.default_rng(0)
 
@@ -18,7 +18,7 @@ def test_what_is_not_finite_is_told_with_its_row(bad: float) -> None:
         f"rows.npz: row 17: input 'image' holds {bad}: correct the data, its scale and offset, or leave that row out"
     )
     with pytest.raises(DatasetError, match=r"^more.npz: row 5: input 'image' holds "):
-        Survey("more.npz").add(sample, 5)
+        SummaryBuilder("more.npz").add(sample, 5)
 
 
 def test_finite_samples_pass() -> None:
@@ -28,7 +28,7 @@ def test_finite_samples_pass() -> None:
 def test_summaries_are_numpy_s() -> None:
     images = [RNG.normal(5, 2, (4, 3)).astype(np.float32) + 1000 for _ in range(9)]
     ids = [RNG.integers(0, 9, (2,), np.int32) for _ in range(9)]
-    survey = Survey("rows.npz")
+    survey = SummaryBuilder("rows.npz")
     for row, (image, some) in enumerate(zip(images, ids, strict=True)):
         survey.add({"image": image, "ids": some}, row)
     for summary, arrays in zip(survey.summaries(), (images, ids), strict=True):
@@ -42,14 +42,14 @@ def test_summaries_are_numpy_s() -> None:
 def test_repeated_samples_are_noticed() -> None:
     image = RNG.random((4, 3))
     for arrays, is_repeated in (([image], False), ([image, image.copy()], True), ([image, image, image + 1], False)):
-        survey = Survey("rows.npz")
+        survey = SummaryBuilder("rows.npz")
         for row, array in enumerate(arrays):
             survey.add({"image": array}, row)
         assert survey.summaries()[0].is_repeated is is_repeated
 
 
-def summary(dtype: str, minimum: float, maximum: float) -> Summary:
-    return Summary("x", dtype, 1, 7, minimum, maximum, minimum, 0.0, True)
+def summary(dtype: str, minimum: float, maximum: float) -> InputSummary:
+    return InputSummary("x", dtype, 1, 7, minimum, maximum, minimum, 0.0, True)
 
 
 @pytest.mark.parametrize(
@@ -65,5 +65,5 @@ def test_input_that_never_varies(dtype: str, value: float, shown: str) -> None:
 
 
 @pytest.mark.parametrize("constant", [summary("int32", 1, 1), summary("bool", 0, 0), summary("float32", 0, 0.1)])
-def test_ids_and_masks_may_be_constant(constant: Summary) -> None:
+def test_ids_and_masks_may_be_constant(constant: InputSummary) -> None:
     check_calibration([constant], {})

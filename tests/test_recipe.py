@@ -14,7 +14,7 @@ import yaml
 from tflq.errors import RecipeError
 from tflq.modes import MODES
 from tflq.recipe import Recipe, dump, json_schema, load, only, warnings
-from tflq.strict import Source, parse
+from tflq.strict import YamlSource, parse
 
 RECIPES = Path(__file__).parent / "recipes"
 GOOD = sorted((RECIPES / "good").glob("*.yaml"))
@@ -219,7 +219,7 @@ def _complaints_of_type(value: Any, schema: dict[str, Any], here: str) -> Iterat
 
 
 def data(path: Path) -> Any:
-    source: Source = parse(path.read_text(encoding="utf-8"), path.name)
+    source: YamlSource = parse(path.read_text(encoding="utf-8"), path.name)
     return source.data
 
 

@@ -176,7 +176,7 @@ empty:
 """
 
 
-def overridden(*assignments: str) -> strict.Source:
+def overridden(*assignments: str) -> strict.YamlSource:
     source = strict.parse(RECIPE, "recipe.yaml")
     strict.override(source, assignments)
     return source

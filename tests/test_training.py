@@ -8,7 +8,7 @@ from typing import Any
 import lessons
 import numpy as np
 import pytest
-from lessons import TrainingSetup
+from lessons import Lesson
 from running import Recipes
 
 from tflq import training
@@ -33,9 +33,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory, data: Path) -> dict[str, dict
     return {"images": {"npz": str(file)}, "vectors": {"npz": str(data / "vectors.npz")}}
 
 
-def taught(
-    recipes: Recipes, folder: Path, wanted: dict[str, tuple[str, dict[str, Any]]]
-) -> dict[str, TrainingSetup | str]:
+def taught(recipes: Recipes, folder: Path, wanted: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Lesson | str]:
     """What training comes to of each (model, section), all in one worker."""
     paths = {}
     for name, (model, section) in wanted.items():
@@ -55,14 +53,14 @@ def section(rows: dict[str, str], techniques: str, **keys: Any) -> dict[str, Any
     return given | ({"clustering": {"clusters": 4}} if "cluster" in techniques else {}) | keys
 
 
-def weights(lesson: TrainingSetup | str, file: str) -> dict[str, list[Weights]]:
-    assert isinstance(lesson, TrainingSetup), lesson
+def weights(lesson: Lesson | str, file: str) -> dict[str, list[Weights]]:
+    assert isinstance(lesson, Lesson), lesson
     pruned = [one for one in lesson.files[file].weights if one.op != UNPRUNED]
     return {"pruned": pruned, "other": [one for one in lesson.files[file].weights if one.op == UNPRUNED]}
 
 
-def assert_kept(lesson: TrainingSetup | str, file: str, techniques: str) -> None:
-    assert isinstance(lesson, TrainingSetup), lesson
+def assert_kept(lesson: Lesson | str, file: str, techniques: str) -> None:
+    assert isinstance(lesson, Lesson), lesson
     assert [fault for fault in lesson.files[file].verified.violations if fault.severity == "error"] == []
     found = weights(lesson, file)
     assert len(found["pruned"]) == 4
@@ -98,18 +96,18 @@ def test_each_combination_keeps_its_promises_in_the_file(
 
 
 @pytest.mark.slow
-def test_quantized_training_becomes_a_file_that_is_int8_throughout(learned: dict[str, TrainingSetup]) -> None:
+def test_quantized_training_becomes_a_file_that_is_int8_throughout(learned: dict[str, Lesson]) -> None:
     assert_kept(learned["quantize"], "quantized", "quantize")
 
 
 @pytest.mark.slow
-def test_skipped_layers_are_told(learned: dict[str, TrainingSetup]) -> None:
+def test_skipped_layers_are_told(learned: dict[str, Lesson]) -> None:
     assert learned["quantize"].trained.skipped == ("mean", "drop")
     assert learned["nested"].trained.skipped == ()
 
 
 @pytest.mark.slow
-def test_a_keras_3_model_is_taken_apart_down_to_the_model_inside(learned: dict[str, TrainingSetup]) -> None:
+def test_a_keras_3_model_is_taken_apart_down_to_the_model_inside(learned: dict[str, Lesson]) -> None:
     lesson = learned["nested"]
     found = weights(lesson, "floating")["pruned"]
     assert len(found) == 5
@@ -120,7 +118,7 @@ def test_a_keras_3_model_is_taken_apart_down_to_the_model_inside(learned: dict[s
 
 
 @pytest.mark.slow
-def test_whether_answers_are_logits_is_seen_from_them(learned: dict[str, TrainingSetup]) -> None:
+def test_whether_answers_are_logits_is_seen_from_them(learned: dict[str, Lesson]) -> None:
     assert learned["quantize"].trained.from_logits is True
     assert learned["nested"].trained.from_logits is False
 

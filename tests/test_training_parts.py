@@ -13,7 +13,7 @@ import pytest
 from tflq import flatbuffer
 from tflq.datasets import TensorSpec
 from tflq.errors import ConversionError, DatasetError, RecipeError
-from tflq.result import Gain, Weighed
+from tflq.result import CompressionStats, Gain
 from tflq.training import Epoch, Training
 from tflq.training.checkpoint import Checkpoint, folder_for
 from tflq.training.data import DataRequest, Examples, gather, label
@@ -188,7 +188,7 @@ def test_weights_are_counted_from_the_file() -> None:
         assert one.dtype == "int8"
     total = sum(values.data.size for name, values in stored.items() if name in found)
     zeros = sum((values.data == 0).sum() for name, values in stored.items() if name in found)
-    assert Weighed(1, tuple(found.values())).zeros == pytest.approx(zeros / total)
+    assert CompressionStats(1, tuple(found.values())).zeros == pytest.approx(zeros / total)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from running import Ran, run_recipe
 
 from tflq import evaluate, flatbuffer, scores, sources, verify
 from tflq.errors import SourceError, TflqError
-from tflq.evaluate import SOURCE, Evaluation, Plan, Record
+from tflq.evaluate import SOURCE, Evaluation, EvaluationPlan, Record
 from tflq.interpreter import Runner
 from tflq.modes import Float32
 from tflq.sources import Prepared, SavedModel
@@ -107,10 +107,10 @@ def test_float32_file_without_weights_would_be_told_from_the_source(
 ) -> None:
     """Were the file all else is compared with made so."""
     evaluation = Evaluation.model_validate({"dataset": {"npz": trap.parent / "rows.npz"}})
-    plan = Plan(evaluation, {}, prepared, plain, first={"x": ROWS[:1]}, files={}, runs_source=True)
+    plan = EvaluationPlan(evaluation, {}, prepared, plain, first={"x": ROWS[:1]}, files={}, runs_source=True)
     task: Task[dict[str, Record]] = Task("measure", evaluate.measure, (plan, range(8)), TflqError)
     records = workers.run(task).value
-    (found,) = scores.strays(records[SOURCE])
+    (found,) = scores.source_mismatches(records[SOURCE])
     assert (found.severity, found.where) == ("error", "output 'y'")
 
 

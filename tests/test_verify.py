@@ -14,7 +14,7 @@ from tflq.datasets import TensorSpec
 from tflq.errors import EvaluationError
 from tflq.modes import named
 from tflq.sources import Prepared, SavedModel
-from tflq.verify import try_out, verify
+from tflq.verify import smoke_test, verify
 
 IMAGE, SCORES = TensorSpec("image", "float32", (1, 8, 8, 3)), TensorSpec("scores", "float32", (1, 4))
 NOWHERE = Path("nowhere")
@@ -120,10 +120,10 @@ def test_file_of_no_mode_has_only_to_keep_the_rules(all_modes: Ran) -> None:
 def test_file_is_tried_with_two_samples_where_any_number_will_do(all_modes: Ran, is_open: bool) -> None:
     arrays = {"image": np.zeros((1, 8, 8, 3), np.float32)}
     if not is_open:
-        try_out(nothing, all_modes.file("int8"), arrays, is_open)
+        smoke_test(nothing, all_modes.file("int8"), arrays, is_open)
         return
     with pytest.raises(EvaluationError) as caught:
-        try_out(nothing, all_modes.file("int8"), arrays, is_open)
+        smoke_test(nothing, all_modes.file("int8"), arrays, is_open)
     assert str(caught.value).startswith(
         "recipe-int8.tflite: runs one sample, but not two at a time, though batch_size: dynamic was asked: "
     )

@@ -23,7 +23,7 @@ REPORT = "report.json"
 
 
 @dataclass(frozen=True)
-class Found:
+class MeasuredVariant:
     """A variant as the report has it."""
 
     name: str
@@ -43,12 +43,12 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredRun:
     """What a run of the recipe left."""
 
     metric: str
     """What a loss is of, in words."""
-    variants: tuple[Found, ...]
+    variants: tuple[MeasuredVariant, ...]
     is_stale: bool
     """Whether the recipe is another one by now."""
 
@@ -62,7 +62,7 @@ class Advice:
     training: str
 
 
-def read(recipe: Recipe) -> Measured:
+def read(recipe: Recipe) -> MeasuredRun:
     """What was measured in the recipe's output folder; RecipeError where nothing was, with what to run."""
     path = recipe.output / REPORT
     remedy = f"run first: tflq convert, with this recipe; it writes {path}"
@@ -86,10 +86,10 @@ def read(recipe: Recipe) -> Measured:
             " convert"
         )
     metric = recipe.measured_on.scoring
-    return Measured(metric.name if metric else "answers like the float32 file's", variants, is_stale)
+    return MeasuredRun(metric.name if metric else "answers like the float32 file's", variants, is_stale)
 
 
-def _found(variant: dict[str, Any]) -> Found:
+def _found(variant: dict[str, Any]) -> MeasuredVariant:
     loss, margin = None, 0.0
     if variant["metric"]:
         loss, (low, high) = variant["metric"]["drop"], variant["metric"]["ci95"]
@@ -97,7 +97,7 @@ def _found(variant: dict[str, Any]) -> Found:
     elif variant["fidelity"]:
         agreed = [output["agreement"] for output in variant["fidelity"].values() if output["agreement"] is not None]
         loss = 1 - min(agreed) if agreed else None
-    return Found(
+    return MeasuredVariant(
         name=variant["name"],
         mode=variant["mode"],
         status=variant["status"],
@@ -109,7 +109,7 @@ def _found(variant: dict[str, Any]) -> Found:
     )
 
 
-def advise(recipe: Recipe, measured: Measured, target: Target, tolerated: float) -> Advice:
+def advise(recipe: Recipe, measured: MeasuredRun, target: Target, tolerated: float) -> Advice:
     """Recommend the smallest of the variants that run on the target and lose no more than is tolerated."""
     able = [one for one in measured.variants if _runs_on(one, target) and one.status in ("ok", "failed")]
     known = [(one.loss, one) for one in able if one.loss is not None]
@@ -149,18 +149,20 @@ def _modes_for(target: Target) -> Sequence[str]:
     }[target]
 
 
-def _runs_on(variant: Found, target: Target) -> bool:
+def _runs_on(variant: MeasuredVariant, target: Target) -> bool:
     return target == "cpu" or variant.mode in _modes_for(target)
 
 
-def _smallest(variants: Sequence[Found]) -> Found:
+def _smallest(variants: Sequence[MeasuredVariant]) -> MeasuredVariant:
     """Of those that are about as small as the smallest, the one that loses least; of equals the smallest."""
     least = min(variant.size_bytes for variant in variants)
     alike = [variant for variant in variants if variant.size_bytes <= ALIKE * least]
     return min(alike, key=lambda variant: (variant.loss or 0.0, variant.size_bytes))
 
 
-def _reason(chosen: Found, passed: Sequence[Found], able: Sequence[Found], asked: str) -> str:
+def _reason(
+    chosen: MeasuredVariant, passed: Sequence[MeasuredVariant], able: Sequence[MeasuredVariant], asked: str
+) -> str:
     time = "" if chosen.milliseconds is None else f", {chosen.milliseconds:.3g} ms"
     figures = f"{chosen.size_bytes:,} bytes{time}, loses {chosen.lost}"
     if not passed:
@@ -171,7 +173,7 @@ def _reason(chosen: Found, passed: Sequence[Found], able: Sequence[Found], asked
     return f"{first} for {asked} ({figures}){more}" + (f"; smaller, but out: {others}" if others else "")
 
 
-def _standing(chosen: Found, passed: Sequence[Found]) -> tuple[str, str]:
+def _standing(chosen: MeasuredVariant, passed: Sequence[MeasuredVariant]) -> tuple[str, str]:
     """How the size of the chosen variant compares with the sizes of all that passed, and what is smaller still."""
     least = min(passed, key=lambda one: one.size_bytes)
     if len(passed) == 1:
@@ -183,7 +185,7 @@ def _standing(chosen: Found, passed: Sequence[Found]) -> tuple[str, str]:
     return f"one of the smallest of {len(passed)}", smaller
 
 
-def _untried(recipe: Recipe, measured: Measured, target: Target, passed: Sequence[Found]) -> str:
+def _untried(recipe: Recipe, measured: MeasuredRun, target: Target, passed: Sequence[MeasuredVariant]) -> str:
     """What would be smaller than float32, and needs no training, where nothing that was measured is."""
     if any(one.mode != "float32" for one in passed):
         return ""
@@ -194,7 +196,7 @@ def _untried(recipe: Recipe, measured: Measured, target: Target, passed: Sequenc
     return f"; not tried yet: {', '.join(modes)}" if modes else ""
 
 
-def _training(recipe: Recipe, measured: Measured, tolerated: float, chosen: Found) -> str:
+def _training(recipe: Recipe, measured: MeasuredRun, tolerated: float, chosen: MeasuredVariant) -> str:
     """Whether it is worth it: where post-training int8 loses too much, and only there."""
     plain = [one for one in measured.variants if one.mode in ("int8", "int8_only") and not one.is_trained]
     known = [(one.loss, one) for one in plain if one.loss is not None]

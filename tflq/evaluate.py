@@ -16,7 +16,7 @@ from tflq.calibrate import SampleCount, Seed, fingerprint
 from tflq.datasets import Dataset, Row, Sample, brackets, select
 from tflq.errors import DatasetError, EvaluationError, RecipeError
 from tflq.inputs import Input, check_finite, make_sample
-from tflq.interpreter import Latency, Runner
+from tflq.interpreter import LatencyStats, Runner
 from tflq.metrics import BuiltIn, Custom, Metric, built_in, errors, top_k_odds
 from tflq.sources import Prepared, reference
 from tflq.strict import Strict, did_you_mean, or_words
@@ -53,7 +53,7 @@ class Evaluation(Strict):
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """The files to measure and the samples to measure them on. The float32 file is the reference."""
 
     evaluation: Evaluation
@@ -69,7 +69,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Probe:
+class EvaluationRows:
     """The rows to measure, and the input arrays of one call made from the first rows."""
 
     indices: Sequence[int]
@@ -78,7 +78,7 @@ class Probe:
     arrays: Sample
 
 
-def probe(_: Report, evaluation: Evaluation, inputs: Mapping[str, Input], source: Prepared) -> Probe:
+def evaluation_rows(_: Report, evaluation: Evaluation, inputs: Mapping[str, Input], source: Prepared) -> EvaluationRows:
     """Choose the rows and make the arrays of a first call. DatasetError if rows and model do not fit."""
     _refuse_unknown_output(evaluation, source)
     chosen = select(evaluation.dataset, evaluation.samples, evaluation.seed)
@@ -92,7 +92,7 @@ def probe(_: Report, evaluation: Evaluation, inputs: Mapping[str, Input], source
         )
     sample = make_sample(row, inputs, source.inputs)
     check_finite(sample, chosen.indices[0], evaluation.dataset)
-    return Probe(chosen.indices, chosen.total, stack([sample], source))
+    return EvaluationRows(chosen.indices, chosen.total, stack([sample], source))
 
 
 def _refuse_unknown_output(evaluation: Evaluation, source: Prepared) -> None:
@@ -120,7 +120,7 @@ class Record:
     """Output name → largest difference from the output of the plan's first call, [samples]."""
     is_finite: np.ndarray
     """Whether all outputs are finite, [samples]."""
-    is_familiar: np.ndarray
+    was_calibrated_on: np.ndarray
     """Whether the sample is also a calibration sample, [samples]."""
 
     def at(self, places: Sequence[int]) -> Record:
@@ -132,18 +132,18 @@ class Record:
             {name: odds[chosen] for name, odds in self.agreement.items()},
             {name: distances[chosen] for name, distances in self.spread.items()},
             self.is_finite[chosen],
-            self.is_familiar[chosen],
+            self.was_calibrated_on[chosen],
         )
 
 
-def measure(report: Report, plan: Plan, indices: Sequence[int]) -> dict[str, Record]:
+def measure(report: Report, plan: EvaluationPlan, indices: Sequence[int]) -> dict[str, Record]:
     """Run the float32 file and all others over the rows with those indices."""
     float32 = Runner(plan.float32)
     subjects: dict[str, Subject] = {FLOAT32: float32}
     subjects |= {name: Runner(path) for name, path in plan.files.items()}
     if plan.runs_source:
         subjects[SOURCE] = reference(plan.source)
-    books = {name: Book(plan, run(plan.first)) for name, run in subjects.items()}
+    books = {name: SampleRecorder(plan, run(plan.first)) for name, run in subjects.items()}
     done = 0
     for rows, samples in batches(plan, indices):
         arrays = stack(samples, plan.source)
@@ -152,13 +152,13 @@ def measure(report: Report, plan: Plan, indices: Sequence[int]) -> dict[str, Rec
         for name, run in subjects.items():
             answers = truths if run is float32 else split(run(arrays), len(samples), plan.source)
             for row, truth, answer, known in zip(rows, truths, answers, familiar, strict=True):
-                books[name].enter(row, truth, answer, known)
+                books[name].add(row, truth, answer, known)
         done += len(samples)
         report(done, len(indices))
     return {name: book.record() for name, book in books.items()}
 
 
-def batches(plan: Plan, indices: Sequence[int]) -> Iterator[tuple[list[Row], list[Sample]]]:
+def batches(plan: EvaluationPlan, indices: Sequence[int]) -> Iterator[tuple[list[Row], list[Sample]]]:
     """Yield the rows with those indices and their samples, in groups of one call's batch size."""
     rows = plan.evaluation.dataset.rows(indices, plan.source.inputs)
     numbers = iter(indices)
@@ -189,10 +189,10 @@ def split(outputs: Mapping[str, np.ndarray], count: int, source: Prepared) -> li
     return [{name: output[i : i + 1] for name, output in outputs.items()} for i in range(count)]
 
 
-class Book:
+class SampleRecorder:
     """Records the statistics of one subject, sample by sample."""
 
-    def __init__(self, plan: Plan, first: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, plan: EvaluationPlan, first: Mapping[str, np.ndarray]) -> None:
         self.metric, self.label = plan.evaluation.scoring, plan.evaluation.label
         self.output = plan.evaluation.output or plan.source.outputs[0].name
         self.first = split(first, 1, plan.source)[0]
@@ -201,11 +201,11 @@ class Book:
         self.agreement: dict[str, list[float]] = {}
         self.spread: dict[str, list[float]] = {}
         self.is_finite: list[bool] = []
-        self.is_familiar: list[bool] = []
+        self.was_calibrated_on: list[bool] = []
 
-    def enter(self, row: Row, truth: Sample, answer: Sample, is_familiar: bool = False) -> None:
+    def add(self, row: Row, truth: Sample, answer: Sample, was_calibrated_on: bool = False) -> None:
         """Add one sample: its row, the float32 file's output `truth`, and the subject's output `answer`."""
-        self.is_familiar.append(is_familiar)
+        self.was_calibrated_on.append(was_calibrated_on)
         self.is_finite.append(all(np.isfinite(output).all() for output in answer.values()))
         for name, f in truth.items():
             q = _like(f, name, answer)
@@ -223,7 +223,7 @@ class Book:
             agreement={name: np.array(odds) for name, odds in self.agreement.items()},
             spread={name: np.array(distances) for name, distances in self.spread.items()},
             is_finite=np.array(self.is_finite),
-            is_familiar=np.array(self.is_familiar),
+            was_calibrated_on=np.array(self.was_calibrated_on),
         )
 
 
@@ -264,11 +264,11 @@ def _merged(records: Sequence[Record]) -> Record:
         agreement={name: joined(record.agreement[name] for record in filled) for name in filled[0].agreement},
         spread={name: joined(record.spread[name] for record in filled) for name in filled[0].spread},
         is_finite=joined(record.is_finite for record in filled),
-        is_familiar=joined(record.is_familiar for record in filled),
+        was_calibrated_on=joined(record.was_calibrated_on for record in filled),
     )
 
 
-def time(_: Report, path: Path, arrays: Sample, settings: tuple[int, int, int]) -> Latency:
+def time(_: Report, path: Path, arrays: Sample, settings: tuple[int, int, int]) -> LatencyStats:
     """Measure the latency of the file on these inputs. `settings`: runs, warm-up runs and threads."""
     runs, warmup, threads = settings
     return Runner(path, threads).time(arrays, runs, warmup)

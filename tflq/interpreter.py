@@ -22,7 +22,7 @@ LONGEST_WARMUP_SECONDS, LONGEST_SECONDS = 1.0, 10.0
 
 
 @dataclass(frozen=True)
-class Latency:
+class LatencyStats:
     """Latency of one call in milliseconds, on this machine, with these kernels."""
 
     median: float
@@ -97,7 +97,7 @@ class Runner:
         delegated = any(op["op_name"] == "DELEGATE" for op in self._interpreter._get_ops_details())
         return f"LiteRT {importlib.metadata.version('ai-edge-litert')}, {'XNNPACK' if delegated else 'built-in'}"
 
-    def time(self, arrays: Arrays, runs: int, warmup: int) -> Latency:
+    def time(self, arrays: Arrays, runs: int, warmup: int) -> LatencyStats:
         """Measure `runs` calls after `warmup` untimed ones. Slow calls are stopped at a time limit.
 
         Inputs are quantized once before, because on a device they have the file's own dtype.
@@ -106,7 +106,7 @@ class Runner:
         self._timed(fed, warmup, LONGEST_WARMUP_SECONDS)
         milliseconds = self._timed(fed, runs, LONGEST_SECONDS)
         median, p90 = np.percentile(milliseconds, [50, 90])
-        return Latency(float(median), float(p90), len(milliseconds), self.threads, self.kernels())
+        return LatencyStats(float(median), float(p90), len(milliseconds), self.threads, self.kernels())
 
     def _timed(self, fed: Arrays, count: int, seconds: float) -> list[float]:
         """Return the milliseconds of each call. After three calls, none is started once that time is over."""

@@ -9,14 +9,14 @@ from typing import Any
 
 from tflq import datasets, sources, strict
 from tflq.errors import RecipeError
-from tflq.strict import Location, PlacedText, Source, shown
+from tflq.strict import Location, PlacedText, YamlSource, shown
 
 EITHER = {"mode": "variants", "variants": "mode"}
 """Two ways to say the same: one that is laid over the other takes its place."""
 KINDS = (*datasets.KINDS, *sources.KINDS)
 
 
-def read(path: Path) -> Source:
+def read(path: Path) -> YamlSource:
     """The YAML file, laid over the one that it extends, and so on; RecipeError where one cannot be read at all.
 
     Each path is taken from the folder of the file that says it.
@@ -24,7 +24,7 @@ def read(path: Path) -> Source:
     return _read(path, ())
 
 
-def _read(path: Path, above: tuple[Path, ...]) -> Source:
+def _read(path: Path, above: tuple[Path, ...]) -> YamlSource:
     source = strict.read(path)
     source.files = (path,)
     if not isinstance(source.data, dict) or "extends" not in source.data:
@@ -41,7 +41,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> Source:
     return lay(placed(_read(base, (*above, path)), base.parent), source)
 
 
-def placed(source: Source, folder: Path) -> Source:
+def placed(source: YamlSource, folder: Path) -> YamlSource:
     """The source, its texts marked with the folder from which their paths are taken, if they have none yet."""
     source.data = _placed(source.data, folder)
     return source
@@ -55,7 +55,7 @@ def _placed(data: Any, folder: Path) -> Any:
     return PlacedText(data, folder) if isinstance(data, str) and not isinstance(data, PlacedText) else data
 
 
-def lay(base: Source, over: Source) -> Source:
+def lay(base: YamlSource, over: YamlSource) -> YamlSource:
     """What `over` says, and what `base` says besides.
 
     Mappings are laid key by key; anything else, and a dataset or model of another kind, takes the place of what was
@@ -64,7 +64,7 @@ def lay(base: Source, over: Source) -> Source:
     for source in (base, over):
         if isinstance(source.data, dict) and "model" in source.data:
             source.data["model"] = sources.spelled_out(source.data["model"])
-    laid = Source(over.name, has_lines=over.has_lines, faults=[*base.faults, *over.faults])
+    laid = YamlSource(over.name, has_lines=over.has_lines, faults=[*base.faults, *over.faults])
     laid.files = tuple(dict.fromkeys((*over.files, *base.files)))
     laid.data = _lay(base.data, over.data)
     laid.places = {here: place for here, place in base.places.items() if here in _locations(laid.data)} | over.places
@@ -96,11 +96,11 @@ def _walk(data: Any, here: Location) -> Iterator[Location]:
         yield from _walk(value, (*here, key))
 
 
-def part(source: Source, location: Location) -> Source:
+def part(source: YamlSource, location: Location) -> YamlSource:
     """What stands there in the source, as a source of its own; an absent mapping is empty."""
     data: Any = source.data
     for step in location:
         data = data.get(step, {}) if isinstance(data, dict) else data[step]
     length = len(location)
     places = {here[length:]: place for here, place in source.places.items() if here[:length] == location}
-    return Source(source.name, data, source.has_lines, places, files=source.files)
+    return YamlSource(source.name, data, source.has_lines, places, files=source.files)

@@ -141,7 +141,7 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     return compose(source, path.stem, path.parent)
 
 
-def compose(source: strict.Source, name: str, folder: Path) -> Recipe:
+def compose(source: strict.YamlSource, name: str, folder: Path) -> Recipe:
     """Return the recipe in the source; `name` is its default name. RecipeError lists all errors, one a line."""
     if isinstance(source.data, dict):
         source.data.setdefault("name", name)

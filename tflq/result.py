@@ -10,8 +10,8 @@ from tflq.calibrate import RangeComparison
 from tflq.contract import FloatOp
 from tflq.errors import TflqError
 from tflq.flatbuffer import Weights
-from tflq.inputs import Summary
-from tflq.interpreter import Latency
+from tflq.inputs import InputSummary
+from tflq.interpreter import LatencyStats
 from tflq.refine import Refinement
 from tflq.rules import Violation
 from tflq.training import Phase
@@ -89,11 +89,11 @@ class Measured:
 
     metric: Score | None
     fidelity: dict[str, Output]
-    latency_ms: Latency | None
+    latency_ms: LatencyStats | None
 
 
 @dataclass(frozen=True)
-class Weighed:
+class CompressionStats:
     """What pruning and clustering are for."""
 
     gzip_bytes: int
@@ -132,7 +132,7 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingReport:
     """How trained variants came about."""
 
     dataset: str
@@ -165,7 +165,7 @@ class Variant:
     """Whether the file had the same bytes when it was made again; None where it was not."""
     seconds: float = 0.0
     is_trained: bool = False
-    weighed: Weighed | None = None
+    compression: CompressionStats | None = None
     refinement: Refinement | None = None
     """What was done before it was quantized; None where nothing was asked for."""
     gain: Gain | None = None
@@ -205,7 +205,7 @@ class Data:
     samples: int
     of: int | None
     """Rows that the dataset holds; None where that cannot be told without reading it all."""
-    inputs: tuple[Summary, ...]
+    inputs: tuple[InputSummary, ...]
 
 
 FoundBy = Literal["observation", "TensorFlow's calibrator", "the public converter", "quantization-aware training"]
@@ -213,7 +213,7 @@ FoundBy = Literal["observation", "TensorFlow's calibrator", "the public converte
 
 
 @dataclass(frozen=True)
-class Ranging:
+class RangeReport:
     """How the ranges of activations were found, once for all variants."""
 
     method: str
@@ -264,14 +264,14 @@ class Result:
     environment: dict[str, str]
     warnings: tuple[str, ...]
     calibration: Data | None
-    ranging: Ranging | None
+    range_report: RangeReport | None
     evaluation: Data
     metric: str | None
     """The metric's name."""
     baseline: Baseline
     variants: tuple[Variant, ...]
     run: Run
-    training: Training | None = None
+    training: TrainingReport | None = None
 
     @property
     def exit_code(self) -> int:

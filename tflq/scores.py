@@ -97,7 +97,7 @@ def _gain(variant: Variant, variants: Sequence[Variant]) -> Gain | None:
     return Gain(peers[0].name, against.drop - score.drop, against.drop) if against else None
 
 
-def suspicions(record: Record, float32: Record) -> Iterator[Violation]:
+def suspicious_outputs(record: Record, float32: Record) -> Iterator[Violation]:
     """What the answers of a file betray: NaN, one answer whatever the input, or little left of the float32 file's."""
     wrong = int(np.count_nonzero(~record.is_finite))
     if wrong:
@@ -118,7 +118,7 @@ def suspicions(record: Record, float32: Record) -> Iterator[Violation]:
             yield _seen(f"output {name!r}", f"{message} (SQNR {sqnr_db:.1f} dB)", "warning")
 
 
-def strays(source: Record) -> Iterator[Violation]:
+def source_mismatches(source: Record) -> Iterator[Violation]:
     """Where the float32 file, and so all that is measured against it, does not compute what the source does.
 
     Samples for which the source itself has no finite answer tell nothing of that.

@@ -17,19 +17,19 @@ from tflq.errors import EvaluationError
 from tflq.flatbuffer import Graph, Signature
 from tflq.interpreter import Runner
 from tflq.modes import Mode
-from tflq.result import File, Port, Weighed
+from tflq.result import CompressionStats, File, Port
 from tflq.rules import Violation
 from tflq.sources import Prepared
 from tflq.worker import Report
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifiedFile:
     file: File
     violations: tuple[Violation, ...]
 
 
-def verify(_: Report, path: Path, variant: Mode | None, source: Prepared, kept: Collection[int] = ()) -> Verified:
+def verify(_: Report, path: Path, variant: Mode | None, source: Prepared, kept: Collection[int] = ()) -> VerifiedFile:
     """What the file holds and where it breaks its contract; a file without a variant has only to keep the rules.
 
     `kept` are the ops of the file that keep_float names.
@@ -42,16 +42,16 @@ def verify(_: Report, path: Path, variant: Mode | None, source: Prepared, kept: 
         found += [*variant.violations(graph, kept), *signature_violations(graph, inputs, outputs)]
     found += [*_lost_weights(graph, variant, source), *_state(graph)]
     is_integer = any(True for _ in quantized_activations(graph)) if variant is None else variant.is_integer
-    return Verified(describe(path, graph, tuple(float_ops(graph, kept)) if is_integer else ()), tuple(found))
+    return VerifiedFile(describe(path, graph, tuple(float_ops(graph, kept)) if is_integer else ()), tuple(found))
 
 
-def weigh(_: Report, path: Path) -> Weighed:
+def compression_stats(_: Report, path: Path) -> CompressionStats:
     """The file's weights, one by one, and its size as gzip sends it."""
     graph = flatbuffer.load(path)
-    return Weighed(len(gzip.compress(path.read_bytes(), mtime=0)), tuple(flatbuffer.weights(graph)))
+    return CompressionStats(len(gzip.compress(path.read_bytes(), mtime=0)), tuple(flatbuffer.weights(graph)))
 
 
-def try_out(_: Report, path: Path, arrays: Sample, is_open: bool) -> None:
+def smoke_test(_: Report, path: Path, arrays: Sample, is_open: bool) -> None:
     """Allocate the file and run it once; EvaluationError, or the worker's death, where that cannot be done.
 
     Where the number of samples is open, run two at a time as well.

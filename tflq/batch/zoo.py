@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 from tflq import layers, sources, strict
 from tflq.errors import RecipeError
 from tflq.recipe import Recipe, compose
-from tflq.strict import AsTuple, PlacedText, RecipePath, Source, Strict, shown
+from tflq.strict import AsTuple, PlacedText, RecipePath, Strict, YamlSource, shown
 
 RECIPE_SUFFIXES = (".yaml", ".yml")
 FOLDER = Path("build")
@@ -117,7 +117,7 @@ def _items(path: Path, overrides: Sequence[str]) -> tuple[Item, ...]:
         return (Item(path.stem, error, (path,)),)
 
 
-def _expand(source: Source, folder: Path, overrides: Sequence[str]) -> Batch:
+def _expand(source: YamlSource, folder: Path, overrides: Sequence[str]) -> Batch:
     """An item for every model of a zoo; RecipeError with all faults of the zoo's own keys."""
     zoo = strict.validate(source, Zoo, folder)
     layers.placed(source, folder)
@@ -133,13 +133,13 @@ def _expand(source: Source, folder: Path, overrides: Sequence[str]) -> Batch:
 class _Frame:
     """What the models of one zoo have in common."""
 
-    source: Source
+    source: YamlSource
     folder: Path
     output: Path
     overrides: tuple[str, ...]
 
 
-def _entries(source: Source) -> Iterator[tuple[Path | None, bool, Source]]:
+def _entries(source: YamlSource) -> Iterator[tuple[Path | None, bool, YamlSource]]:
     """The file or folder of each model, whether it is named plainly, and what is said of it alone."""
     faults = []
     for position in range(len(source.data["models"])):
@@ -152,7 +152,7 @@ def _entries(source: Source) -> Iterator[tuple[Path | None, bool, Source]]:
         raise RecipeError("\n".join(faults))
 
 
-def _matches(entry: Source) -> Iterator[tuple[Path | None, bool, Source]]:
+def _matches(entry: YamlSource) -> Iterator[tuple[Path | None, bool, YamlSource]]:
     if isinstance(entry.data, str):
         is_recipe = entry.data.endswith(RECIPE_SUFFIXES)
         entry = replace(entry, data={"recipe" if is_recipe else "model": entry.data})
@@ -189,7 +189,7 @@ def _paths(pattern: PlacedText, suffixes: tuple[str, ...], takes_folders: bool) 
     return [Path(os.path.normpath(one)) for one in able if not one.name.startswith(".")]
 
 
-def _about(entry: Source, key: str, path: Path) -> Source:
+def _about(entry: YamlSource, key: str, path: Path) -> YamlSource:
     """The entry with this one path in the place of its pattern."""
     named = PlacedText(str(path), Path())
     if key == "recipe":
@@ -200,7 +200,7 @@ def _about(entry: Source, key: str, path: Path) -> Source:
     return replace(entry, data={**entry.data, "model": {kind: named, **options}})
 
 
-def _model(frame: _Frame, path: Path | None, entry: Source) -> Item:
+def _model(frame: _Frame, path: Path | None, entry: YamlSource) -> Item:
     """The recipe that defaults, the recipe file if there is one, and the entry make together."""
     name, files = _name(path, entry), frame.source.files
     try:
@@ -220,7 +220,7 @@ def _model(frame: _Frame, path: Path | None, entry: Source) -> Item:
     return Item(name, recipe, files)
 
 
-def _name(path: Path | None, entry: Source) -> str:
+def _name(path: Path | None, entry: YamlSource) -> str:
     own = entry.data.get("name")
     if isinstance(own, str) or path is None:
         return str(own or "model")

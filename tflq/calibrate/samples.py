@@ -12,7 +12,7 @@ from tflq.cache import digest
 from tflq.calibrate.section import Calibration
 from tflq.datasets import Sample, TensorSpec, select
 from tflq.errors import DatasetError
-from tflq.inputs import Input, Stored, Summary, Survey, Writer, check_calibration, make_sample
+from tflq.inputs import Input, InputSummary, Stored, SummaryBuilder, Writer, check_calibration, make_sample
 from tflq.sources import Prepared
 from tflq.worker import Report
 
@@ -49,7 +49,7 @@ class CalibrationSamples:
     samples: Samples
     total: int | None
     """Rows that the dataset holds; None where only reading them all would tell."""
-    summaries: tuple[Summary, ...]
+    summaries: tuple[InputSummary, ...]
     rows: tuple[int, ...]
     """The row of the dataset that each sample is made of."""
     hashes: tuple[str, ...]
@@ -66,7 +66,7 @@ def read_samples(
 ) -> CalibrationSamples:
     """Read the samples into the folder; DatasetError where they cannot calibrate, before TensorFlow sees them."""
     chosen = select(calibration.dataset, calibration.samples, calibration.seed)
-    survey, hashes = Survey(calibration.dataset), list[str]()
+    survey, hashes = SummaryBuilder(calibration.dataset), list[str]()
     rows = calibration.dataset.rows(chosen.indices, source.inputs)
     with Writer(folder, "calibration") as writer:
         for index, row in zip(chosen.indices, rows, strict=False):

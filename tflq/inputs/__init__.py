@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from tflq.inputs.checks import Summary, Survey, check_calibration, check_finite, oddities
+from tflq.inputs.checks import InputSummary, SummaryBuilder, check_calibration, check_finite, data_warnings
 from tflq.inputs.recipe import Input, Resize
 from tflq.inputs.samples import make_sample
 from tflq.inputs.stored import Stored, Writer
 
 __all__ = [
     "Input",
+    "InputSummary",
     "Resize",
     "Stored",
-    "Summary",
-    "Survey",
+    "SummaryBuilder",
     "Writer",
     "check_calibration",
     "check_finite",
+    "data_warnings",
     "make_sample",
-    "oddities",
 ]

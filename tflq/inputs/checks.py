@@ -24,7 +24,7 @@ def check_finite(sample: Sample, row: int, dataset: object) -> None:
 
 
 @dataclass(frozen=True)
-class Summary:
+class InputSummary:
     """One model input over all samples."""
 
     name: str
@@ -53,7 +53,7 @@ BEYOND = 0.05
 """How far samples may lie outside the range that is declared for them, as part of its width: resizing overshoots."""
 
 
-def check_calibration(summaries: Iterable[Summary], inputs: Mapping[str, Input]) -> None:
+def check_calibration(summaries: Iterable[InputSummary], inputs: Mapping[str, Input]) -> None:
     """DatasetError where an input is not in its declared range, or never varies; ids and masks may be constant."""
     for summary in summaries:
         declared = inputs[summary.name].range if summary.name in inputs else None
@@ -68,7 +68,7 @@ def check_calibration(summaries: Iterable[Summary], inputs: Mapping[str, Input])
             )
 
 
-def _check_range(summary: Summary, declared: tuple[float, float]) -> None:
+def _check_range(summary: InputSummary, declared: tuple[float, float]) -> None:
     slack = BEYOND * (declared[1] - declared[0])
     if summary.minimum < declared[0] - slack or summary.maximum > declared[1] + slack:
         raise DatasetError(
@@ -77,7 +77,7 @@ def _check_range(summary: Summary, declared: tuple[float, float]) -> None:
         )
 
 
-def oddities(summaries: Iterable[Summary], inputs: Mapping[str, Input]) -> Iterator[str]:
+def data_warnings(summaries: Iterable[InputSummary], inputs: Mapping[str, Input]) -> Iterator[str]:
     """What is allowed of calibration samples, but seldom meant."""
     for summary in summaries:
         given = inputs.get(summary.name)
@@ -96,24 +96,24 @@ def oddities(summaries: Iterable[Summary], inputs: Mapping[str, Input]) -> Itera
             )
 
 
-class Survey:
+class SummaryBuilder:
     """Summarizes samples of a dataset that pass by, each checked to be finite."""
 
     def __init__(self, dataset: object) -> None:
         self.dataset = dataset
-        self._tallies: dict[str, _Tally] = {}
+        self._tallies: dict[str, _InputTally] = {}
 
     def add(self, sample: Sample, row: int) -> None:
         """DatasetError where the sample, made of that row, is not finite."""
         check_finite(sample, row, self.dataset)
         for name, array in sample.items():
-            self._tallies.setdefault(name, _Tally(array)).add(array)
+            self._tallies.setdefault(name, _InputTally(array)).add(array)
 
-    def summaries(self) -> tuple[Summary, ...]:
+    def summaries(self) -> tuple[InputSummary, ...]:
         return tuple(tally.summary(name) for name, tally in self._tallies.items())
 
 
-class _Tally:
+class _InputTally:
     """One input's running figures: mean and variance as of Chan, Golub and LeVeque (1979)."""
 
     def __init__(self, first: np.ndarray) -> None:
@@ -138,8 +138,8 @@ class _Tally:
         self.is_repeated = self.is_repeated and np.array_equal(array, self.first)
         self.samples, self.count = self.samples + 1, total
 
-    def summary(self, name: str) -> Summary:
+    def summary(self, name: str) -> InputSummary:
         std = math.sqrt(self.squares / self.count)
         is_repeated = self.is_repeated and self.samples > 1
         values = (self.minimum, self.maximum, self.mean, std)
-        return Summary(name, str(self.first.dtype), self.first.ndim, self.samples, *values, is_repeated)
+        return InputSummary(name, str(self.first.dtype), self.first.ndim, self.samples, *values, is_repeated)

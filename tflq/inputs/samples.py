@@ -29,7 +29,7 @@ def make_sample(row: Row, inputs: Mapping[str, Input], specs: Sequence[TensorSpe
     sample = {}
     for spec in specs:
         column = _column(row, given, spec, is_only=len(specs) == 1)
-        sample[spec.name] = _Feed(given.get(spec.name, AS_IT_IS), spec, column).array(row[column])
+        sample[spec.name] = _InputConversion(given.get(spec.name, AS_IT_IS), spec, column).array(row[column])
     return sample
 
 
@@ -55,7 +55,7 @@ def _is_numbers(value: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class _Feed:
+class _InputConversion:
     """One input of the model, and the column that it is made of."""
 
     given: Input

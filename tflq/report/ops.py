@@ -15,7 +15,7 @@ RIGHT = ("#", "bytes")
 
 
 @dataclass(frozen=True)
-class Row:
+class OpRow:
     index: int
     type: str
     shape: tuple[int, ...]
@@ -26,17 +26,17 @@ class Row:
     tensors: tuple[str, ...]
 
 
-def rows(graph: Graph) -> Iterator[Row]:
+def rows(graph: Graph) -> Iterator[OpRow]:
     (subgraph, *_) = graph.subgraphs
     for op, operator in zip(ops(graph), subgraph.operators, strict=True):
         yield _row(op, subgraph, operator)
 
 
-def _row(op: Op, subgraph: Subgraph, operator: Operator) -> Row:
+def _row(op: Op, subgraph: Subgraph, operator: Operator) -> OpRow:
     written = subgraph.written_by(operator)
     constants = {tensor.index: tensor.size_bytes for tensor in subgraph.read_by(operator) if tensor.is_constant}
     shape = (written[0].shape_signature or written[0].shape) if written else ()
-    return Row(op.index, op.type, shape, sum(constants.values()), scopes(op), op.tensors)
+    return OpRow(op.index, op.type, shape, sum(constants.values()), scopes(op), op.tensors)
 
 
 def to_json(graph: Graph) -> str:
@@ -52,7 +52,7 @@ def to_text(graph: Graph) -> str:
     return "\n".join(_line(line, widths) for line in cells)
 
 
-def _cells(row: Row, around: str) -> tuple[str, ...]:
+def _cells(row: OpRow, around: str) -> tuple[str, ...]:
     """Without the scope that is around all, such as the model's own name."""
     shape = "×".join("?" if size == -1 else str(size) for size in row.shape)
     size = f"{row.size_bytes:,}" if row.size_bytes else ""

@@ -86,7 +86,7 @@ def _float_ops(result: Result) -> Iterator[str]:
 
 
 def _ranges(result: Result) -> Iterator[str]:
-    found = result.ranging
+    found = result.range_report
     if found is None:
         return
     yield "## Ranges"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tflq.report.table import grid, size
-from tflq.result import Result, Training, Variant
+from tflq.result import Result, TrainingReport, Variant
 
 
 def training(result: Result) -> Iterator[str]:
@@ -21,7 +21,7 @@ def training(result: Result) -> Iterator[str]:
     yield from _weights(result)
 
 
-def _how(given: Training) -> str:
+def _how(given: TrainingReport) -> str:
     of = f" of {given.of}" if given.of is not None else ""
     kind = {True: ", of logits", False: ", of probabilities", None: ""}[given.from_logits]
     resumed = sum(phase.resumed_after for phase in given.phases)
@@ -33,7 +33,7 @@ def _how(given: Training) -> str:
     )
 
 
-def _epochs(given: Training) -> Iterator[tuple[str, ...]]:
+def _epochs(given: TrainingReport) -> Iterator[tuple[str, ...]]:
     for phase in given.phases:
         for number, epoch in enumerate(phase.epochs, 1):
             validation = [epoch.validation_loss, epoch.validation_metric]
@@ -43,7 +43,7 @@ def _epochs(given: Training) -> Iterator[tuple[str, ...]]:
 
 
 def _weights(result: Result) -> Iterator[str]:
-    rows = [_file(variant) for variant in result.variants if variant.weighed]
+    rows = [_file(variant) for variant in result.variants if variant.compression]
     if rows:
         yield "## Weights"
         yield (
@@ -56,15 +56,15 @@ def _weights(result: Result) -> Iterator[str]:
 
 
 def _file(variant: Variant) -> tuple[str, ...]:
-    if variant.file is None or variant.weighed is None:
+    if variant.file is None or variant.compression is None:
         return (variant.name, "", "", "")
-    weighed = variant.weighed
-    return (variant.name, size(variant.file.size_bytes), size(weighed.gzip_bytes), f"{weighed.zeros:.1%}")
+    compression = variant.compression
+    return (variant.name, size(variant.file.size_bytes), size(compression.gzip_bytes), f"{compression.zeros:.1%}")
 
 
 def _layers(result: Result) -> Iterator[tuple[str, ...]]:
     for variant in result.variants:
-        for one in variant.weighed.weights if variant.weighed and variant.is_trained else ():
+        for one in variant.compression.weights if variant.compression and variant.is_trained else ():
             distinct = str(one.distinct)
             if one.distinct_per_channel != one.distinct:
                 distinct += f" ({one.distinct_per_channel} in a channel)"

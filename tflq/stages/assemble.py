@@ -11,9 +11,9 @@ from tflq import recipe as recipes
 from tflq.calibrate import Calibration, CalibrationSamples, Percentile
 from tflq.errors import TflqError
 from tflq.evaluate import Evaluation, Record
-from tflq.inputs import oddities
+from tflq.inputs import data_warnings
 from tflq.recipe import Recipe
-from tflq.result import Baseline, Data, Measured, Ranging, Result, Run, Training, Variant
+from tflq.result import Baseline, Data, Measured, RangeReport, Result, Run, TrainingReport, Variant
 from tflq.rules import Violation
 from tflq.scores import with_gains
 from tflq.stages.context import RunContext
@@ -55,7 +55,7 @@ def assemble(values: RunValues, builds: Sequence[VariantBuild], run: Run) -> Res
         environment=cache.versions(trains=recipe.training is not None) | {"python": platform.python_version()},
         warnings=(*_warnings(values), *_advice(values, builds), *_unrefined(builds)),
         calibration=_calibration(values),
-        ranging=_ranging(values),
+        range_report=_ranging(values),
         evaluation=_evaluation(values),
         metric=recipe.measured_on.scoring.name if recipe.measured_on.scoring else None,
         baseline=_baseline(values),
@@ -80,13 +80,13 @@ def _warnings(values: RunValues) -> Iterator[str]:
     calibration_samples = _samples_of(values)
     if recipe.calibration and calibration_samples:
         yield from _fewer("calibration", recipe.calibration, len(calibration_samples.rows))
-        yield from oddities(calibration_samples.summaries, recipe.inputs)
+        yield from data_warnings(calibration_samples.summaries, recipe.inputs)
     if isinstance(calibration, CalibrationResult) and calibration.selected_ranges:
         yield from calibration.selected_ranges.warnings
     if recipe.evaluation and isinstance(values.float32, Record):
         measured, familiar = (
             len(values.float32.is_finite),
-            int(values.float32.is_familiar.sum()),
+            int(values.float32.was_calibrated_on.sum()),
         )
         yield from _fewer("evaluation", recipe.evaluation, measured)
         if familiar:
@@ -139,21 +139,21 @@ def _samples_of(values: RunValues) -> CalibrationSamples | None:
     return found if isinstance(found, CalibrationSamples) else None
 
 
-def _ranging(values: RunValues) -> Ranging | None:
+def _ranging(values: RunValues) -> RangeReport | None:
     calibration, asked = values.calibration, values.recipe.calibration
     if not isinstance(calibration, CalibrationResult) or asked is None:
         return None
     method = f"percentile {asked.ranges.percentile:g}" if isinstance(asked.ranges, Percentile) else asked.ranges
     found_by, selected_ranges = calibration.found_by, calibration.selected_ranges
     if selected_ranges is None:
-        return Ranging(method, found_by, None, None, ())
+        return RangeReport(method, found_by, None, None, ())
     activations = len(next(iter(selected_ranges.by_bits.values())))
-    return Ranging(method, found_by, selected_ranges.observation_obstacle, activations, selected_ranges.clips)
+    return RangeReport(method, found_by, selected_ranges.observation_obstacle, activations, selected_ranges.clips)
 
 
 def _evaluation(values: RunValues) -> Data:
     measured = len(values.float32.is_finite) if isinstance(values.float32, Record) else 0
-    return Data(str(values.recipe.measured_on.dataset), measured, values.prepared.probe.total, ())
+    return Data(str(values.recipe.measured_on.dataset), measured, values.prepared.evaluation_rows.total, ())
 
 
 def _baseline(values: RunValues) -> Baseline:
@@ -185,17 +185,17 @@ def _variant(values: RunValues, build: VariantBuild) -> Variant:
         is_reproduced=build.is_reproduced,
         seconds=build.seconds,
         is_trained=build.variant is not None and build.variant.trained,
-        weighed=build.compression,
+        compression=build.compression,
         refinement=build.refinement,
     )
 
 
-def _training(values: RunValues) -> Training | None:
+def _training(values: RunValues) -> TrainingReport | None:
     given, trained = values.recipe.training, values.trained
     if given is None or not isinstance(trained, Done):
         return None
     made = trained.value.trained
-    return Training(
+    return TrainingReport(
         dataset=str(given.dataset),
         samples=made.samples,
         of=made.total,
@@ -223,8 +223,8 @@ def _violations(values: RunValues, build: VariantBuild) -> Iterator[Violation]:
         yield from build.verified.violations
     if build.record and isinstance(values.float32, Record):
         is_trained = build.variant is not None and build.variant.trained
-        for violation in scores.suspicions(build.record, values.float32):
+        for violation in scores.suspicious_outputs(build.record, values.float32):
             if violation.severity == "error" or not is_trained:  # which may answer otherwise, and as well
                 yield violation
         if isinstance(values.measurement.source, Record):
-            yield from scores.strays(values.measurement.source)
+            yield from scores.source_mismatches(values.measurement.source)

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from tflq import evaluate, verify
 from tflq.calibrate import CalibrationSamples
 from tflq.errors import EvaluationError, TflqError
-from tflq.evaluate import FLOAT32, SOURCE, Plan, Probe, Record
-from tflq.interpreter import Latency
-from tflq.result import Weighed
+from tflq.evaluate import FLOAT32, SOURCE, EvaluationPlan, EvaluationRows, Record
+from tflq.interpreter import LatencyStats
+from tflq.result import CompressionStats
 from tflq.sources import Prepared
 from tflq.stages.context import RunContext
 from tflq.stages.prepare import BASELINE
 from tflq.stages.state import ConvertibleSource, PreparedRun
 from tflq.stages.variant_build import VariantBuild, run_for_each
-from tflq.verify import Verified
+from tflq.verify import VerifiedFile
 from tflq.worker import Done, Failed, Task
 
 MIN_SAMPLES_FOR_THE_SOURCE = 64
@@ -28,7 +28,7 @@ def check_contracts(
 ) -> list[VariantBuild]:
     """Read each file back and check it against the contract of its mode."""
 
-    def task(build: VariantBuild) -> Task[Verified]:
+    def task(build: VariantBuild) -> Task[VerifiedFile]:
         arguments = (build.path, build.variant, source.prepared, build.kept_in_float)
         return Task(f"check {build.name}", verify.verify, arguments, EvaluationError)
 
@@ -41,8 +41,8 @@ def compression_stats(context: RunContext, builds: Sequence[VariantBuild]) -> li
     if not {"prune", "cluster"} & set(context.recipe.techniques):
         return list(builds)
 
-    def task(build: VariantBuild) -> Task[Weighed]:
-        return Task(f"look at the weights of {build.name}", verify.weigh, (build.path,), EvaluationError)
+    def task(build: VariantBuild) -> Task[CompressionStats]:
+        return Task(f"look at the weights of {build.name}", verify.compression_stats, (build.path,), EvaluationError)
 
     counted = run_for_each(context.workers, builds, task, context.jobs)
     return [replace(build, compression=compression) for build, compression in counted]
@@ -54,21 +54,21 @@ def smoke_test(
     """Run each file once, in a process of its own, since a bad file can kill the process."""
 
     def task(build: VariantBuild) -> Task[None]:
-        arguments = (build.path, prepared.probe.arrays, source.prepared.batch is None)
-        return Task(f"run {build.name} once", verify.try_out, arguments, EvaluationError)
+        arguments = (build.path, prepared.evaluation_rows.arrays, source.prepared.batch is None)
+        return Task(f"run {build.name} once", verify.smoke_test, arguments, EvaluationError)
 
     return [build for build, _ in run_for_each(context.workers, builds, task, context.jobs)]
 
 
-def evaluation_plan(context: RunContext, source: Prepared, prepared: PreparedRun) -> Plan:
+def evaluation_plan(context: RunContext, source: Prepared, prepared: PreparedRun) -> EvaluationPlan:
     """What is measured on which samples, without the files to measure."""
     samples = prepared.calibration_samples
-    return Plan(
+    return EvaluationPlan(
         evaluation=context.recipe.measured_on,
         inputs=context.recipe.inputs,
         source=source,
         float32=prepared.float32.path,
-        first=prepared.probe.arrays,
+        first=prepared.evaluation_rows.arrays,
         files={},
         calibrated_with=frozenset(samples.hashes if isinstance(samples, CalibrationSamples) else ()),
     )
@@ -92,22 +92,22 @@ def measure(
 
     All files are measured in one pass together; if that fails, one by one.
     """
-    probe, plan = prepared.probe, evaluation_plan(context, source.prepared, prepared)
+    evaluation_rows, plan = prepared.evaluation_rows, evaluation_plan(context, source.prepared, prepared)
     files = {build.name: build.path for build in builds if build.path and not build.error}
     cached = context.cache.load_answers(plan.float32, plan.source, context.folder / "kept answers")
     plans = {"measure": replace(plan, files=files)}
     if cached is None:
         plans["measure the source"] = replace(plan, runs_source=True)
-    together, *of_source = _records(context, probe, plans)
+    together, *of_source = _records(context, evaluation_rows, plans)
     answers = cached or _source_answers(context, of_source[0], plan)
     if not isinstance(together, TflqError):
         measured = [_with_record(build, together[build.name]) if not build.error else build for build in builds]
         return Measurement(measured, together[FLOAT32], answers)
-    (baseline,) = _records(context, probe, {f"measure {BASELINE}": plan})
+    (baseline,) = _records(context, evaluation_rows, {f"measure {BASELINE}": plan})
     if isinstance(baseline, TflqError):
         failed = [_with_record(build, baseline) if not build.error else build for build in builds]
         return Measurement(failed, baseline, baseline)
-    alone = [_measured_alone(context, build, probe, plan) if not build.error else build for build in builds]
+    alone = [_measured_alone(context, build, evaluation_rows, plan) if not build.error else build for build in builds]
     return Measurement(alone, baseline[FLOAT32], answers)
 
 
@@ -117,42 +117,52 @@ def time_files(context: RunContext, builds: Sequence[VariantBuild], prepared: Pr
     if settings == "off":
         return list(builds)
 
-    def task(build: VariantBuild) -> Task[Latency]:
-        arguments = (build.path, prepared.probe.arrays, (settings.runs, settings.warmup, settings.threads))
+    def task(build: VariantBuild) -> Task[LatencyStats]:
+        arguments = (build.path, prepared.evaluation_rows.arrays, (settings.runs, settings.warmup, settings.threads))
         return Task(f"time {build.name}", evaluate.time, arguments, EvaluationError)
 
     timed = run_for_each(context.workers, builds, task, 1)
     return [replace(build, latency=latency) for build, latency in timed]
 
 
-def _source_answers(context: RunContext, records: dict[str, Record] | TflqError, plan: Plan) -> Record | TflqError:
+def _source_answers(
+    context: RunContext, records: dict[str, Record] | TflqError, plan: EvaluationPlan
+) -> Record | TflqError:
     if isinstance(records, TflqError):
         return records
     context.cache.save_answers(records[SOURCE], (plan.float32, plan.source), context.folder / "new answers")
     return records[SOURCE]
 
 
-def _measured_alone(context: RunContext, build: VariantBuild, probe: Probe, plan: Plan) -> VariantBuild:
+def _measured_alone(
+    context: RunContext, build: VariantBuild, evaluation_rows: EvaluationRows, plan: EvaluationPlan
+) -> VariantBuild:
     assert build.path is not None
     alone = replace(plan, files={build.name: build.path})
-    (records,) = _records(context, probe, {f"measure {build.name}": alone})
+    (records,) = _records(context, evaluation_rows, {f"measure {build.name}": alone})
     return _with_record(build, records if isinstance(records, TflqError) else records[build.name])
 
 
-def _records(context: RunContext, probe: Probe, plans: Mapping[str, Plan]) -> list[dict[str, Record] | TflqError]:
+def _records(
+    context: RunContext, evaluation_rows: EvaluationRows, plans: Mapping[str, EvaluationPlan]
+) -> list[dict[str, Record] | TflqError]:
     """The records of each plan, sharded over workers; the plans run side by side."""
-    tasks = {stage: list(_shards(stage, plan, probe, context.jobs)) for stage, plan in plans.items()}
+    tasks = {stage: list(_shards(stage, plan, evaluation_rows, context.jobs)) for stage, plan in plans.items()}
     outcomes = iter(context.workers.run_all([task for shards in tasks.values() for task in shards], context.jobs))
     return [_merged([next(outcomes) for _ in shards]) for shards in tasks.values()]
 
 
-def _shards(stage: str, plan: Plan, probe: Probe, jobs: int) -> Iterator[Task[dict[str, Record]]]:
+def _shards(
+    stage: str, plan: EvaluationPlan, evaluation_rows: EvaluationRows, jobs: int
+) -> Iterator[Task[dict[str, Record]]]:
     """One task per worker; fewer for the source, which takes seconds to load."""
-    worth = len(probe.indices) // MIN_SAMPLES_FOR_THE_SOURCE if plan.runs_source else len(probe.indices)
+    worth = (
+        len(evaluation_rows.indices) // MIN_SAMPLES_FOR_THE_SOURCE if plan.runs_source else len(evaluation_rows.indices)
+    )
     count = max(1, min(jobs, worth))
     for first in range(count):
         name = stage if count == 1 else f"{stage}, part {first + 1}"
-        yield Task(name, evaluate.measure, (plan, probe.indices[first::count]), EvaluationError)
+        yield Task(name, evaluate.measure, (plan, evaluation_rows.indices[first::count]), EvaluationError)
 
 
 def _merged(outcomes: Sequence[Done[dict[str, Record]] | Failed]) -> dict[str, Record] | TflqError:

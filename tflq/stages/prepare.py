@@ -65,7 +65,7 @@ def prepare_inputs(context: RunContext, source: ConvertibleSource, makes_variant
         context.cache.save_float_model(source.prepared, context.source_folder)
     return PreparedRun(
         float32=_checked_baseline(context, source),
-        probe=rows,
+        evaluation_rows=rows,
         builds=tuple(_converted(context, build, done.get(conversion_stage(build.name))) for build in builds),
         calibration_samples=_samples(context, source, done[SAMPLES]) if SAMPLES in done else cached and cached[0],
         calibration_data=cached and cached[1],
@@ -91,7 +91,7 @@ def _tasks(
     recipe, prepared = context.recipe, source.prepared
     if not context.float32.exists():
         yield _baseline_conversion(context, source)
-    yield Task(ROWS, evaluate.probe, (recipe.measured_on, recipe.inputs, prepared), DatasetError)
+    yield Task(ROWS, evaluate.evaluation_rows, (recipe.measured_on, recipe.inputs, prepared), DatasetError)
     if reads_samples:
         arguments = (recipe.calibration, recipe.inputs, prepared, context.folder / "calibration")
         yield Task(SAMPLES, calibrate.read_samples, arguments, DatasetError)

@@ -13,7 +13,7 @@ BY_OUTPUT = ("errors", "agreement", "spread")
 
 
 def save(record: Record, path: Path) -> None:
-    arrays = {"statistics": record.statistics, "is_finite": record.is_finite, "is_familiar": record.is_familiar}
+    arrays = {"statistics": record.statistics, "is_finite": record.is_finite, "is_familiar": record.was_calibrated_on}
     for field in BY_OUTPUT:
         by_output: Mapping[str, np.ndarray] = getattr(record, field)
         arrays[field] = np.array(list(by_output), np.str_)
@@ -33,5 +33,5 @@ def load(path: Path) -> Record:
             agreement=fields["agreement"],
             spread=fields["spread"],
             is_finite=held["is_finite"],
-            is_familiar=held["is_familiar"],
+            was_calibrated_on=held["is_familiar"],
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tflq.calibrate import CalibrationData, CalibrationSamples, SelectedRanges
 from tflq.errors import TflqError
-from tflq.evaluate import Probe
+from tflq.evaluate import EvaluationRows
 from tflq.modes import Mode
 from tflq.refine import QuantizerInput, RefinedInput, RefinementRequest
 from tflq.result import FoundBy
@@ -30,7 +30,7 @@ class PreparedRun:
     """The float32 file, the variants that need no ranges, and the samples to go on with."""
 
     float32: Float32Baseline
-    probe: Probe
+    evaluation_rows: EvaluationRows
     builds: tuple[VariantBuild, ...]
     calibration_samples: CalibrationSamples | TflqError | None
     """None where no variant takes ranges."""

@@ -9,13 +9,13 @@ from typing import TypeVar
 
 from tflq.errors import TflqError
 from tflq.evaluate import Record
-from tflq.interpreter import Latency
+from tflq.interpreter import LatencyStats
 from tflq.modes import Mode
 from tflq.recipe import Recipe
 from tflq.refine import Refinement
-from tflq.result import Weighed
+from tflq.result import CompressionStats
 from tflq.rules import Violation
-from tflq.verify import Verified
+from tflq.verify import VerifiedFile
 from tflq.worker import Done, Failed, Task, Workers
 
 T = TypeVar("T")
@@ -33,10 +33,10 @@ class VariantBuild:
     """The ops of the file that are in float because keep_float names them."""
     refinement: Refinement | None = None
     """What was done before it was quantized; None where nothing was asked for."""
-    verified: Verified | None = None
-    compression: Weighed | None = None
+    verified: VerifiedFile | None = None
+    compression: CompressionStats | None = None
     record: Record | None = None
-    latency: Latency | None = None
+    latency: LatencyStats | None = None
     error: TflqError | None = None
     seconds: float = 0.0
     is_reproduced: bool | None = None

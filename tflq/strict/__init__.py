@@ -2,7 +2,7 @@
 
 from tflq.strict.fields import AsTuple, FileName, FunctionName, FunctionOfFolder, RecipePath
 from tflq.strict.model import Strict, or_words
-from tflq.strict.source import Location, PlacedText, Source, override, parse, read, write
+from tflq.strict.source import Location, PlacedText, YamlSource, override, parse, read, write
 from tflq.strict.validation import validate
 from tflq.strict.words import did_you_mean, shown
 
@@ -14,8 +14,8 @@ __all__ = [
     "Location",
     "PlacedText",
     "RecipePath",
-    "Source",
     "Strict",
+    "YamlSource",
     "did_you_mean",
     "or_words",
     "override",

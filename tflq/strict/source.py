@@ -91,7 +91,7 @@ class PlacedText(str):
 
 
 @dataclass
-class Source:
+class YamlSource:
     """A YAML text as plain data, with the place (`file:line`) of each part, and the errors found while reading."""
 
     name: str
@@ -116,7 +116,7 @@ class Source:
         return f"{self.places.get(known, self.name)}: {key + ': ' if key else ''}{message}"
 
 
-def read(path: Path) -> Source:
+def read(path: Path) -> YamlSource:
     """Read the YAML file. RecipeError if it cannot be read at all."""
     try:
         return parse(path.read_text(encoding="utf-8"), str(path))
@@ -126,9 +126,9 @@ def read(path: Path) -> Source:
         raise RecipeError(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}") from error
 
 
-def parse(text: str, name: str, has_lines: bool = True) -> Source:
+def parse(text: str, name: str, has_lines: bool = True) -> YamlSource:
     """Parse the YAML text; messages call it by `name`. RecipeError if it is not YAML."""
-    source = Source(name, has_lines=has_lines)
+    source = YamlSource(name, has_lines=has_lines)
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
@@ -142,7 +142,7 @@ def parse(text: str, name: str, has_lines: bool = True) -> Source:
     return source
 
 
-def _not_yaml(source: Source, error: yaml.MarkedYAMLError) -> str:
+def _not_yaml(source: YamlSource, error: yaml.MarkedYAMLError) -> str:
     problem, mark, opened = str(error.problem), error.problem_mark, error.context_mark
     since = (
         f", in the part that starts on line {opened.line + 1}" if opened and mark and opened.line != mark.line else ""
@@ -154,7 +154,7 @@ def _not_yaml(source: Source, error: yaml.MarkedYAMLError) -> str:
 class _Reader:
     """Turns the nodes of one YAML text into plain data. Records their places and errors in the source."""
 
-    def __init__(self, loader: _Loader, source: Source) -> None:
+    def __init__(self, loader: _Loader, source: YamlSource) -> None:
         self.loader, self.source = loader, source
         self.flat: set[int] = set()
         """Ids of mappings whose merge keys are resolved. Aliases lead to the same mapping again."""
@@ -198,7 +198,7 @@ class _Reader:
             keys.add(key.value)
 
 
-def override(source: Source, assignments: Iterable[str]) -> None:
+def override(source: YamlSource, assignments: Iterable[str]) -> None:
     """Apply `key.subkey=value` assignments. Values are read as YAML; later messages name the assignment."""
     for assignment in assignments:
         dotted, equals, text = assignment.partition("=")
@@ -214,7 +214,7 @@ def override(source: Source, assignments: Iterable[str]) -> None:
         source.places |= {(*location, *inner): value.name for inner in value.places or {(): ""}}
 
 
-def _assign(source: Source, keys: list[str], value: Source) -> Location:
+def _assign(source: YamlSource, keys: list[str], value: YamlSource) -> Location:
     """Put the value at those keys. Mappings that do not exist yet are made."""
     target, location = source.data, ()  # type: Any, Location
     for key in keys:
@@ -233,7 +233,7 @@ def _assign(source: Source, keys: list[str], value: Source) -> Location:
     return location
 
 
-def _no_place(source: Source, location: Location, target: Any, key: str) -> str:
+def _no_place(source: YamlSource, location: Location, target: Any, key: str) -> str:
     where = f"{'.'.join(map(str, location))} of {source.name}" if location else source.name
     if isinstance(target, list):
         return f"{where} is a list with {len(target)} entries, counted from 0, and has no entry {key!r}"

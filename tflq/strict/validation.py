@@ -10,13 +10,13 @@ from pydantic import ValidationError
 
 from tflq.errors import RecipeError
 from tflq.strict.model import Strict
-from tflq.strict.source import Source
+from tflq.strict.source import YamlSource
 from tflq.strict.words import shown
 
 M = TypeVar("M", bound=Strict)
 
 
-def validate(source: Source, model: type[M], folder: Path) -> M:
+def validate(source: YamlSource, model: type[M], folder: Path) -> M:
     """Validate the source as that model. Paths are relative to the folder. RecipeError lists every error."""
     faults = list(source.faults)
     if not isinstance(source.data, dict):

@@ -70,7 +70,9 @@ def file_facts(path: Path, is_integer: bool) -> FileFacts:
 
 def figures(file: FileFacts, base: Record, answers: Record, metric: Metric | None) -> Measurements:
     """From what the float32 file answered and what this file did."""
-    faults = [f"{one.where} {one.message}" for one in scores.suspicions(answers, base) if one.severity == "error"]
+    faults = [
+        f"{one.where} {one.message}" for one in scores.suspicious_outputs(answers, base) if one.severity == "error"
+    ]
     score = scores.score(metric, base, answers, None) if metric else None
     return Measurements(
         file=file,

@@ -14,7 +14,7 @@ from tflq import cache, calibrate, stages
 from tflq.cache import digest
 from tflq.calibrate import CalibrationData, CalibrationSamples, Method, Percentile, Ranges
 from tflq.errors import ConversionError, DatasetError, RecipeError, TflqError
-from tflq.evaluate import Plan
+from tflq.evaluate import EvaluationPlan
 from tflq.flatbuffer import Graph, load
 from tflq.modes import Int8, Int16x8, Mode
 from tflq.pipeline import Settings
@@ -291,7 +291,7 @@ def _refuse(context: RunContext, source: ConvertibleSource) -> None:
 
 
 def _judging(
-    context: RunContext, plan: Plan, splits: Splits, constraints: tuple[Constraint, ...]
+    context: RunContext, plan: EvaluationPlan, splits: Splits, constraints: tuple[Constraint, ...]
 ) -> dict[SampleSet, TrialEvaluation]:
     rows = {SELECTION: splits.selection, CONFIRMATION: splits.confirmation}
     tasks = [

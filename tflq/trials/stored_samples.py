@@ -14,7 +14,7 @@ from tflq.cache import digest
 from tflq.calibrate import fingerprint
 from tflq.datasets import Sample
 from tflq.errors import DatasetError
-from tflq.evaluate import Book, Plan, Record, batches, split, stack
+from tflq.evaluate import EvaluationPlan, Record, SampleRecorder, batches, split, stack
 from tflq.interpreter import Runner
 from tflq.stages.record_file import load, save
 from tflq.worker import Report
@@ -100,14 +100,14 @@ class _Writer:
         }
 
 
-def store_samples(report: Report, plan: Plan, indices: Sequence[int], folder: Path) -> StoredSamples:
+def store_samples(report: Report, plan: EvaluationPlan, indices: Sequence[int], folder: Path) -> StoredSamples:
     """The samples of those rows, put into a new folder; DatasetError where the dataset yields none."""
     run, writer, prints = Runner(plan.float32), _Writer(folder), []
-    book, label = Book(plan, run(plan.first)), plan.evaluation.label if plan.evaluation.metric else None
+    book, label = SampleRecorder(plan, run(plan.first)), plan.evaluation.label if plan.evaluation.metric else None
     for rows, samples in batches(plan, indices):
         truths = split(run(stack(samples, plan.source)), len(samples), plan.source)
         for row, sample, truth in zip(rows, samples, truths, strict=True):
-            book.enter(row, truth, truth)
+            book.add(row, truth, truth)
             labelled = {LABEL: np.asarray(row[label])} if label else {}
             writer.add({**_under(INPUT, sample), **_under(OUTPUT, truth), **labelled})
             prints.append(fingerprint({**sample, **labelled}))
@@ -126,27 +126,31 @@ def _of(prefix: str, row: Mapping[str, np.ndarray]) -> Sample:
     return {name.removeprefix(prefix): array for name, array in row.items() if name.startswith(prefix)}
 
 
-def record(report: Report, path: Path, stored: StoredSamples, plan: Plan) -> Record:
+def record(report: Report, path: Path, stored: StoredSamples, plan: EvaluationPlan) -> Record:
     """What the file answers on those samples, beside the float32 file's answers."""
     (answers,) = records(report, path, [stored], plan)
     return answers
 
 
-def records(report: Report, path: Path, parts: Sequence[StoredSamples], plan: Plan) -> Iterator[Record]:
+def records(report: Report, path: Path, parts: Sequence[StoredSamples], plan: EvaluationPlan) -> Iterator[Record]:
     """The same of the first part, then of this and the next, and so on."""
     run = Runner(path)
-    book, batch, total = Book(plan, run(plan.first)), plan.source.batch or 1, sum(part.count for part in parts)
+    book, batch, total = (
+        SampleRecorder(plan, run(plan.first)),
+        plan.source.batch or 1,
+        sum(part.count for part in parts),
+    )
     for part in parts:
         rows = part.rows()
         for start in range(0, part.count, batch):
             some = rows[start : start + batch]
             answers = split(run(stack([_of(INPUT, row) for row in some], plan.source)), len(some), plan.source)
             for row, answer in zip(some, answers, strict=True):
-                book.enter(_labelled(row, plan), _of(OUTPUT, row), answer)
+                book.add(_labelled(row, plan), _of(OUTPUT, row), answer)
             report(len(book.is_finite), total)
         yield book.record()
 
 
-def _labelled(row: Mapping[str, np.ndarray], plan: Plan) -> dict[str, np.ndarray]:
+def _labelled(row: Mapping[str, np.ndarray], plan: EvaluationPlan) -> dict[str, np.ndarray]:
     label = plan.evaluation.label
     return {label: row[LABEL]} if label and LABEL in row else {}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from tflq import verify
 from tflq.calibrate import Method, Percentile
 from tflq.errors import EvaluationError
-from tflq.evaluate import Plan
+from tflq.evaluate import EvaluationPlan
 from tflq.modes import Mode
 from tflq.refine import RefinementConfig, RefinementRequest
 from tflq.trials.constraints import Constraint
@@ -69,7 +69,7 @@ def meets_all(constraints: Sequence[Constraint], tried: TrialResult, look: int =
 class TrialEvaluation:
     """What every trial's file is measured on and with."""
 
-    plan: Plan
+    plan: EvaluationPlan
     stored: StoredSamples
     afforded: float
     """Work, as `work` counts it, that may go into measuring: a slow file is measured on fewer of the samples."""
