@@ -21,7 +21,7 @@ from tflq.errors import TflqError
 from tflq.inputs import Input
 from tflq.modes import Float32
 from tflq.sources import SavedModel
-from tflq.worker import Report, Task, Workers
+from tflq.worker import ProgressCallback, Task, Workers
 
 SAMPLES = 8
 KERNELS = {"XNNPACK": OpResolverType.AUTO, "built-in": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
@@ -51,7 +51,7 @@ def _row(model: Path, data: str, folder: Path, workers: Workers) -> str:
         return f"{str(error)[:200]} | | |"
 
 
-def compare(report: Report, model: Path, data: str, folder: Path) -> str:
+def compare(report: ProgressCallback, model: Path, data: str, folder: Path) -> str:
     """The cells of a row; sizes that the model leaves open are 64."""
     signature = sources.describe(report, SavedModel(saved_model=model), folder)
     shapes = {spec.name: (1, *(size or 64 for size in (spec.shape or ())[1:])) for spec in signature.inputs}

@@ -25,7 +25,7 @@ from reference import calibration_of, cell, section, table
 from thresholds import numbers
 
 from tflq.batch.schema import json_schema as zoo_schema
-from tflq.modes import LEARNED, MODES
+from tflq.modes import MODES, QAT_MODES
 
 ROOT = Path(__file__).parent.parent
 ACCURACY, SPEED = ROOT / "benchmarks/accuracy.md", ROOT / "benchmarks/results.md"
@@ -78,7 +78,7 @@ def modes() -> str:
 
 
 def _data(kind: type) -> str:
-    if kind.model_fields["mode"].default in LEARNED:  # type: ignore[attr-defined]
+    if kind.model_fields["mode"].default in QAT_MODES:  # type: ignore[attr-defined]
         return "none, but training data"
     return {"–": "none"}.get(calibration_of(kind), calibration_of(kind))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tflq.modes import LEARNED, MODES, Converter
+from tflq.modes import MODES, QAT_MODES, Converter
 from tflq.recipe import json_schema
 
 Schema = dict[str, Any]
@@ -156,7 +156,7 @@ def matrix(schema: Schema) -> str:
     parts = {mode: schema["$defs"][kind.__name__]["properties"] for mode, kind in _modes()}
     kinds = dict(_modes())
     rows = [("calibration", *(calibration_of(kind) for kind in kinds.values()))]
-    rows += [("training", *("needed" if mode in LEARNED else "if `trained`" for mode in kinds))]
+    rows += [("training", *("needed" if mode in QAT_MODES else "if `trained`" for mode in kinds))]
     for side in ("inference_input_type", "inference_output_type"):
         rows.append((f"`{side}`", *(" ".join(parts[mode][side]["enum"]) for mode in kinds)))
     for key in Converter.model_fields:

@@ -17,7 +17,7 @@ from waiting import PATIENCE
 
 from tflq.batch.plan import Planner
 from tflq.batch.zoo import collect
-from tflq.report.machine import to_json
+from tflq.report.json_report import to_json
 from tflq.result import Result
 
 CODE = "from tflq.cli import main; main(prog_name='tflq')"

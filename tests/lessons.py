@@ -14,7 +14,7 @@ from tflq.recipe import load
 from tflq.sources import Prepared, SavedModel
 from tflq.training import Trained, TrainingJob, train
 from tflq.verify import VerifiedFile
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Lesson:
     """`quantized` and `floating`, where there is such a model."""
 
 
-def learn(report: Report, recipes: Mapping[str, Path], folder: Path) -> dict[str, Lesson | str]:
+def learn(report: ProgressCallback, recipes: Mapping[str, Path], folder: Path) -> dict[str, Lesson | str]:
     """Train for each recipe, and convert what comes out; or what is said of why it cannot be."""
     answers: dict[str, Lesson | str] = {}
     for name, path in recipes.items():
@@ -45,7 +45,7 @@ def learn(report: Report, recipes: Mapping[str, Path], folder: Path) -> dict[str
     return answers
 
 
-def _learn(report: Report, path: Path, folder: Path) -> Lesson:
+def _learn(report: ProgressCallback, path: Path, folder: Path) -> Lesson:
     recipe = load(path)
     assert recipe.training is not None
     source = sources.prepare(report, recipe.model, recipe.inputs, folder / "source")
@@ -61,7 +61,7 @@ def _learn(report: Report, path: Path, folder: Path) -> Lesson:
     return Lesson(trained, files)
 
 
-def _made(report: Report, source: Prepared, saved: Path, variant: Mode) -> Made:
+def _made(report: ProgressCallback, source: Prepared, saved: Path, variant: Mode) -> Made:
     prepared = sources.prepare(report, SavedModel(saved_model=saved), {}, saved.with_name(f"{saved.name}-prepared"))
     file = saved.with_suffix(".tflite")
     conversion.convert(report, prepared, variant, file)

@@ -14,38 +14,38 @@ from pathlib import Path
 import numpy as np
 
 from tflq.errors import DatasetError
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 
-def add(report: Report, one: int, other: int) -> int:
+def add(report: ProgressCallback, one: int, other: int) -> int:
     return one + other
 
 
-def count(report: Report, total: int) -> int:
+def count(report: ProgressCallback, total: int) -> int:
     for done in range(1, total + 1):
         report(done, total)
     return total
 
 
-def tell(report: Report, note: str) -> tuple[str | None, bool, int]:
+def tell(report: ProgressCallback, note: str) -> tuple[str | None, bool, int]:
     """What the environment says, and whether TensorFlow is there already."""
     report(1, 1, note)
     return os.environ.get("TF_USE_LEGACY_KERAS"), "tensorflow" in sys.modules, os.getpid()
 
 
-def litter(report: Report) -> str:
+def litter(report: ProgressCallback) -> str:
     """A temporary file that is never removed."""
     return tempfile.mkstemp()[1]
 
 
-def say(report: Report, text: str) -> None:
+def say(report: ProgressCallback, text: str) -> None:
     print(text, "to stdout")  # noqa: T201
     print(text, "to stderr", file=sys.stderr)  # noqa: T201
     os.write(2, f"{text} from below\n".encode())
     os.system(f"echo {text} from a child of it")
 
 
-def say_in_two_parts(report: Report, said: bytes, cut: int, heard: Path) -> None:
+def say_in_two_parts(report: ProgressCallback, said: bytes, cut: int, heard: Path) -> None:
     """Write the first part of that to the log, and the rest only when there is a file `heard`."""
     os.write(1, said[:cut])
     while not heard.exists():
@@ -54,53 +54,53 @@ def say_in_two_parts(report: Report, said: bytes, cut: int, heard: Path) -> None
     os.write(1, said[cut:])
 
 
-def fail(report: Report, message: str) -> None:
+def fail(report: ProgressCallback, message: str) -> None:
     raise ZeroDivisionError(message)
 
 
-def refuse(report: Report) -> None:
+def refuse(report: ProgressCallback) -> None:
     raise DatasetError("data.npz: holds no rows")
 
 
-def exit_python(report: Report) -> None:
+def exit_python(report: ProgressCallback) -> None:
     sys.exit("enough")
 
 
-def return_what_cannot_travel(report: Report) -> object:
+def return_what_cannot_travel(report: ProgressCallback) -> object:
     return threading.Lock()
 
 
-def signal_itself(report: Report, number: int) -> None:
+def signal_itself(report: ProgressCallback, number: int) -> None:
     os.kill(os.getpid(), number)
     time.sleep(60)
 
 
-def exit_at_once(report: Report, code: int) -> None:
+def exit_at_once(report: ProgressCallback, code: int) -> None:
     os._exit(code)
 
 
-def die_while_it_sends(report: Report) -> bytes:
+def die_while_it_sends(report: ProgressCallback) -> bytes:
     """The parent is kept busy by the listener, so the pipe is full when this process dies."""
     report(1, 1)
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGKILL)).start()
     return bytes(10_000_000)
 
 
-def sleep(report: Report, pids: Path) -> None:
+def sleep(report: ProgressCallback, pids: Path) -> None:
     """Leaves its process's number in the folder and sleeps for long."""
     (pids / str(os.getpid())).touch()
     time.sleep(3600)
 
 
-def allocate(report: Report, megabytes: int) -> None:
+def allocate(report: ProgressCallback, megabytes: int) -> None:
     np.ones(megabytes * 125_000)
 
 
-def environment(report: Report, key: str) -> str | None:
+def environment(report: ProgressCallback, key: str) -> str | None:
     return os.environ.get(key)
 
 
-def refuse_for_a_cause(_: Report) -> None:
+def refuse_for_a_cause(_: ProgressCallback) -> None:
     """Where tblib is in use, exceptions are pickled with their causes and tracebacks."""
     import tblib.pickling_support
 
@@ -111,7 +111,7 @@ def refuse_for_a_cause(_: Report) -> None:
         raise DatasetError("data.npz: holds no rows") from error
 
 
-def hold(_: Report, megabytes: int, folder: Path, end: Path) -> int:
+def hold(_: ProgressCallback, megabytes: int, folder: Path, end: Path) -> int:
     """Hold that much memory until the file `end` exists, beside a sleeping process that this one starts."""
     held = np.ones(megabytes * 10**6 // 8)
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"]) as child:

@@ -18,7 +18,7 @@ FLOAT32 = ("float32", "float32", 100_000, 0.0)
 INT16X8 = ("int16x8", "int16x8", 34_000, 0.002)
 INT8 = ("int8", "int8", 30_000, 0.05)
 INT8_ONLY = ("int8_only", "int8_only", 29_500, 0.06)
-LEARNED = ("qat_int8", "qat_int8", 30_100, 0.004)
+QAT_MODES = ("qat_int8", "qat_int8", 30_100, 0.004)
 LEARNED_ONLY = ("qat_int8_only", "qat_int8_only", 29_800, 0.005)
 FLOAT16 = ("float16", "float16", 51_000, 0.0001)
 
@@ -79,7 +79,7 @@ def case(tmp_path: Path) -> Case:
 
 
 def test_training_that_won_the_loss_back_is_shipped(case: Case) -> None:
-    ship, why, training = case.report(FLOAT32, INT8, INT16X8, LEARNED).lines()
+    ship, why, training = case.report(FLOAT32, INT8, INT16X8, QAT_MODES).lines()
     assert ship == "qat_int8: /build/net/net-qat_int8.tflite"
     assert why == (
         "the smallest of 3 for a CPU, at a loss of at most 0.01 in top1 (30,100 bytes, 0.0125 ms, loses 0.0040 ±0.0020)"
@@ -105,7 +105,7 @@ def test_of_files_that_lose_the_same_the_smallest_is_shipped(case: Case) -> None
 
 
 def test_where_int8_loses_little_training_is_not_worth_it(case: Case) -> None:
-    ship, _, training = case.report(FLOAT32, INT8, LEARNED).lines("--tolerate", "0.05")
+    ship, _, training = case.report(FLOAT32, INT8, QAT_MODES).lines("--tolerate", "0.05")
     assert ship.startswith(("qat_int8:", "int8:"))
     assert training == "not worth it: without any, int8 loses 0.0500 ±0.0020"
 
@@ -130,7 +130,7 @@ def test_the_recipes_gate_says_what_is_tolerated(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("target", "shipped"), [("cpu", "qat_int8"), ("gpu", "float16"), ("integer", "qat_int8_only")])
 def test_the_target_decides_what_can_run(case: Case, target: str, shipped: str) -> None:
-    case.report(FLOAT32, FLOAT16, INT8, INT8_ONLY, LEARNED, LEARNED_ONLY)
+    case.report(FLOAT32, FLOAT16, INT8, INT8_ONLY, QAT_MODES, LEARNED_ONLY)
     assert case.lines("--target", target)[0].startswith(f"{shipped}:")
 
 
@@ -144,7 +144,7 @@ def test_where_nothing_suffices_the_least_loss_is_told(case: Case) -> None:
 
 
 def test_a_file_that_fails_a_gate_is_not_shipped(case: Case) -> None:
-    ship, why, _ = case.report(LEARNED, status="failed").lines()
+    ship, why, _ = case.report(QAT_MODES, status="failed").lines()
     assert ship.startswith("qat_int8:")
     assert "nothing passes every gate" in why
 

@@ -26,8 +26,8 @@ from tflq.cli import main
 from tflq.cli.live import LiveTable, outcome
 from tflq.errors import ConversionError
 from tflq.recipe import Recipe
-from tflq.report.machine import to_json
-from tflq.result import Result as Report
+from tflq.report.json_report import to_json
+from tflq.result import Result as ProgressCallback
 from tflq.worker import Finished, Progress, Started
 
 FINE = replace(RESULT, variants=(FLOAT32,))
@@ -196,7 +196,7 @@ class Makers:
         outcome = self.outcomes.get(recipe.name, FINE)
         if callable(outcome):
             outcome(stop)
-        if isinstance(outcome, Report):
+        if isinstance(outcome, ProgressCallback):
             recipe.output.mkdir(parents=True, exist_ok=True)
             (recipe.output / "report.json").write_text(to_json(outcome))
         return ModelAttempt(outcome, 1.0)
@@ -272,7 +272,7 @@ def test_retries_are_for_what_may_pass(folder: Path, monkeypatch: pytest.MonkeyP
     died, wrong = ConversionError("it crashed"), ConversionError("no such op")
     died.may_pass = True
 
-    def run(recipe: Recipe, settings: Any) -> Report:
+    def run(recipe: Recipe, settings: Any) -> ProgressCallback:
         tries.append(recipe.name)
         error = {"one": died, "two": wrong}.get(recipe.name)
         if error:

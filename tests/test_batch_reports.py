@@ -18,7 +18,7 @@ from tflq.batch.page import to_markdown
 from tflq.batch.summary import BatchSummary, Model, Regression, VariantRow, failed, from_report, to_json
 from tflq.batch.zoo import collect
 from tflq.errors import DatasetError, RecipeError
-from tflq.report.machine import to_json as report
+from tflq.report.json_report import to_json as report
 from tflq.result import Result
 
 GOLDEN = Path(__file__).parent / "golden"

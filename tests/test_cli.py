@@ -19,7 +19,7 @@ from tflq import pipeline
 from tflq.cli import main
 from tflq.errors import ConversionError
 from tflq.recipe import Recipe, json_schema
-from tflq.result import Result as Report
+from tflq.result import Result as ProgressCallback
 
 DATA = Path(__file__).parent / "data"
 COMMANDS = [
@@ -251,7 +251,7 @@ def test_schema_is_that_of_the_recipe() -> None:
     assert json.loads(tflq("schema", "zoo").stdout)["properties"]["kind"]["const"] == "zoo"
 
 
-Run = Callable[[Recipe, pipeline.Settings, Path | None], Report]
+Run = Callable[[Recipe, pipeline.Settings, Path | None], ProgressCallback]
 
 
 @pytest.fixture
@@ -259,7 +259,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What runs are asked for; instead of them, a recipe by the name of `other` fails, and others yield one result."""
     asked: list[tuple[Any, ...]] = []
 
-    def run(recipe: Recipe, settings: pipeline.Settings, file: Path | None) -> Report:
+    def run(recipe: Recipe, settings: pipeline.Settings, file: Path | None) -> ProgressCallback:
         asked.append((recipe, settings, file))
         if recipe.name == "other":
             raise ConversionError("convert float32: it crashed")
@@ -330,7 +330,7 @@ def test_interrupt_amid_an_import_is_not_lost(tmp_path: Path) -> None:
 
 
 def test_interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(*_: object) -> Report:
+    def run(*_: object) -> ProgressCallback:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pipeline, "run", run)

@@ -13,7 +13,7 @@ from results import BROKEN, ERROR, FAILED_GATE, FLOAT32, RESULT, measured
 from rich.console import Console
 
 from tflq.errors import SourceError, TflqError
-from tflq.report.machine import to_json
+from tflq.report.json_report import to_json
 from tflq.report.page import to_markdown
 from tflq.report.table import size, table
 from tflq.report.terminal import renderables

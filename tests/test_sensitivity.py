@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from observing import gathered_from, observed
 from rich.console import Console
 from running import Recipes, run_recipe
-from test_selection import graph as named_graph
+from test_op_selectors import graph as named_graph
 
 from tflq.calibrate import ActivationStatistics, Histogram, Range
 from tflq.cli import main

@@ -18,7 +18,7 @@ from tflq.training import Epoch, Training
 from tflq.training.checkpoint import Checkpoint, folder_for
 from tflq.training.data import DataRequest, Examples, gather, label
 from tflq.training.fit import _best, _is_done
-from tflq.training.recipe import Loss
+from tflq.training.schema import Loss
 from tflq.training.techniques import _refuse_too_few_zeros, skipped
 
 DATA = Path(__file__).parent / "data"

@@ -20,12 +20,12 @@ from tflq.evaluate import SOURCE, Evaluation, EvaluationPlan, Record
 from tflq.interpreter import Runner
 from tflq.modes import Float32
 from tflq.sources import Prepared, SavedModel
-from tflq.worker import Report, Task, Workers, preload_tensorflow
+from tflq.worker import ProgressCallback, Task, Workers, preload_tensorflow
 
 ROWS = np.random.default_rng(0).normal(0, 1, (8, 16)).astype(np.float32)
 
 
-def save_trap(_: Report, folder: Path) -> None:
+def save_trap(_: ProgressCallback, folder: Path) -> None:
     import keras
     import tensorflow as tf
 
@@ -37,7 +37,7 @@ def save_trap(_: Report, folder: Path) -> None:
     tf.saved_model.save(module, str(folder), signatures=serve)
 
 
-def convert_plainly(_: Report, source: Path, target: Path) -> None:
+def convert_plainly(_: ProgressCallback, source: Path, target: Path) -> None:
     import tensorflow as tf
 
     target.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(source)).convert())

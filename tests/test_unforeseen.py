@@ -16,7 +16,7 @@ CALLS = {
     "convert": ("tflq.recipe.load", ["convert", "net.yaml"]),
     "batch": ("tflq.batch.collect", ["batch", "net.yaml"]),
     "check": ("tflq.recipe.check_source", ["check", "net.yaml"]),
-    "init": ("tflq.starter.recipe_for", ["init", "net"]),
+    "init": ("tflq.recipe_template.recipe_for", ["init", "net"]),
     "ops": ("tflq.recipe.load", ["ops", "net.yaml"]),
     "sensitivity": ("tflq.sensitivity.sensitivity", ["sensitivity", "net.yaml"]),
     "search": ("tflq.search.run.search", ["search", "net.yaml"]),

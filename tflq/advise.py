@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from tflq.datasets import Random
 from tflq.errors import RecipeError
-from tflq.modes import CALIBRATED, LEARNED, ModeName
+from tflq.modes import CALIBRATED, QAT_MODES, ModeName
 from tflq.recipe import Recipe, dump
 from tflq.sources import SavedModel
 
@@ -200,7 +200,7 @@ def _training(recipe: Recipe, measured: MeasuredRun, tolerated: float, chosen: M
     """Whether it is worth it: where post-training int8 loses too much, and only there."""
     plain = [one for one in measured.variants if one.mode in ("int8", "int8_only") and not one.is_trained]
     known = [(one.loss, one) for one in plain if one.loss is not None]
-    learned = [(one.loss, one) for one in measured.variants if one.mode in LEARNED and one.loss is not None]
+    learned = [(one.loss, one) for one in measured.variants if one.mode in QAT_MODES and one.loss is not None]
     if not known:
         data = "" if recipe.calibration else ", with calibration data"
         return f"whether it is worth it shows once int8 is measured: add int8 to variants{data}"

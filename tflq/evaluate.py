@@ -20,7 +20,7 @@ from tflq.interpreter import LatencyStats, Runner
 from tflq.metrics import BuiltIn, Custom, Metric, built_in, errors, top_k_odds
 from tflq.sources import Prepared, reference
 from tflq.strict import Strict, did_you_mean, or_words
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 SOURCE, FLOAT32 = "the source", "the base line"
 """Names of the source model and the float32 file among the subjects. No variant can have them."""
@@ -78,7 +78,9 @@ class EvaluationRows:
     arrays: Sample
 
 
-def evaluation_rows(_: Report, evaluation: Evaluation, inputs: Mapping[str, Input], source: Prepared) -> EvaluationRows:
+def evaluation_rows(
+    _: ProgressCallback, evaluation: Evaluation, inputs: Mapping[str, Input], source: Prepared
+) -> EvaluationRows:
     """Choose the rows and make the arrays of a first call. DatasetError if rows and model do not fit."""
     _refuse_unknown_output(evaluation, source)
     chosen = select(evaluation.dataset, evaluation.samples, evaluation.seed)
@@ -136,7 +138,7 @@ class Record:
         )
 
 
-def measure(report: Report, plan: EvaluationPlan, indices: Sequence[int]) -> dict[str, Record]:
+def measure(report: ProgressCallback, plan: EvaluationPlan, indices: Sequence[int]) -> dict[str, Record]:
     """Run the float32 file and all others over the rows with those indices."""
     float32 = Runner(plan.float32)
     subjects: dict[str, Subject] = {FLOAT32: float32}
@@ -268,7 +270,7 @@ def _merged(records: Sequence[Record]) -> Record:
     )
 
 
-def time(_: Report, path: Path, arrays: Sample, settings: tuple[int, int, int]) -> LatencyStats:
+def time(_: ProgressCallback, path: Path, arrays: Sample, settings: tuple[int, int, int]) -> LatencyStats:
     """Measure the latency of the file on these inputs. `settings`: runs, warm-up runs and threads."""
     runs, warmup, threads = settings
     return Runner(path, threads).time(arrays, runs, warmup)

@@ -12,7 +12,7 @@ from tflq import cache, stages
 from tflq.cache import Store
 from tflq.errors import RecipeError
 from tflq.recipe import Recipe, check_source, dump
-from tflq.report.machine import to_json
+from tflq.report.json_report import to_json
 from tflq.report.page import to_markdown
 from tflq.result import Result, Run, Stage
 from tflq.stages import ConvertibleSource, RecipeCache, RunContext, RunValues, VariantBuild, file_name

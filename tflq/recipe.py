@@ -9,13 +9,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from tflq import layers, strict, training
+from tflq import overlay, strict, training
 from tflq.calibrate import Calibration
 from tflq.datasets import Random
 from tflq.errors import RecipeError
 from tflq.evaluate import Evaluation
 from tflq.inputs import Input
-from tflq.modes import CALIBRATED, LEARNED, Converter, Float32, Int8, Mode, ModeName, default_name, named
+from tflq.modes import CALIBRATED, QAT_MODES, Converter, Float32, Int8, Mode, ModeName, default_name, named
 from tflq.sources import Model, SavedModel
 from tflq.strict import AsTuple, FileName, RecipePath, Strict, or_words
 from tflq.training import Technique, Training
@@ -127,14 +127,14 @@ class Recipe(Strict):
         """The training techniques that some variant needs; empty if no variant uses the trained model."""
         if self.training is None or not any(variant.trained for variant in self.variants):
             return ()
-        is_learned = any(variant.mode in LEARNED for variant in self.variants)
+        is_learned = any(variant.mode in QAT_MODES for variant in self.variants)
         return tuple(technique for technique in self.training.techniques if is_learned or technique != "quantize")
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe, with `key.subkey=value` overrides. RecipeError lists all errors, one a line."""
     path = Path(path)
-    source = layers.read(path)
+    source = overlay.read(path)
     if isinstance(source.data, dict) and source.data.get("kind") == "zoo":
         raise RecipeError(f"{source.places[('kind',)]}: kind: this file is a zoo of many models: run tflq batch on it")
     strict.override(source, overrides)

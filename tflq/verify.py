@@ -20,7 +20,7 @@ from tflq.modes import Mode
 from tflq.result import CompressionStats, File, Port
 from tflq.rules import Violation
 from tflq.sources import Prepared
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,9 @@ class VerifiedFile:
     violations: tuple[Violation, ...]
 
 
-def verify(_: Report, path: Path, variant: Mode | None, source: Prepared, kept: Collection[int] = ()) -> VerifiedFile:
+def verify(
+    _: ProgressCallback, path: Path, variant: Mode | None, source: Prepared, kept: Collection[int] = ()
+) -> VerifiedFile:
     """What the file holds and where it breaks its contract; a file without a variant has only to keep the rules.
 
     `kept` are the ops of the file that keep_float names.
@@ -45,13 +47,13 @@ def verify(_: Report, path: Path, variant: Mode | None, source: Prepared, kept: 
     return VerifiedFile(describe(path, graph, tuple(float_ops(graph, kept)) if is_integer else ()), tuple(found))
 
 
-def compression_stats(_: Report, path: Path) -> CompressionStats:
+def compression_stats(_: ProgressCallback, path: Path) -> CompressionStats:
     """The file's weights, one by one, and its size as gzip sends it."""
     graph = flatbuffer.load(path)
     return CompressionStats(len(gzip.compress(path.read_bytes(), mtime=0)), tuple(flatbuffer.weights(graph)))
 
 
-def smoke_test(_: Report, path: Path, arrays: Sample, is_open: bool) -> None:
+def smoke_test(_: ProgressCallback, path: Path, arrays: Sample, is_open: bool) -> None:
     """Allocate the file and run it once; EvaluationError, or the worker's death, where that cannot be done.
 
     Where the number of samples is open, run two at a time as well.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tflq.batch.summary import BatchSummary, Model, VariantRow
-from tflq.report.table import grid, size
+from tflq.report.table import markdown_table, size
 
 HEADER = ("model", "variant", "size", "ratio", "metric", "drop", "SQNR dB", "agree", "ms", "verdict")
 LONGEST = 400
@@ -15,7 +15,7 @@ LONGEST = 400
 def to_markdown(summary: BatchSummary) -> str:
     """One page: the totals, what is worse than before, what failed and why, every variant, the slowest stages."""
     blocks = [f"# {headline(summary)}", totals(summary), *_regressions(summary), *_failures(summary)]
-    blocks += [grid(HEADER, [tuple(map(_flat, row)) for row in table(summary)]), LEGEND, *_slowest(summary)]
+    blocks += [markdown_table(HEADER, [tuple(map(_flat, row)) for row in table(summary)]), LEGEND, *_slowest(summary)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -99,4 +99,4 @@ def _slowest(summary: BatchSummary) -> Iterator[str]:
     if summary.slowest:
         yield "## The slowest stages"
         rows = [(_flat(model), _flat(stage), f"{s:.1f}") for model, stage, s in summary.slowest]
-        yield grid(("model", "stage", "seconds"), rows)
+        yield markdown_table(("model", "stage", "seconds"), rows)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tflq import layers, sources, strict
+from tflq import overlay, sources, strict
 from tflq.errors import RecipeError
 from tflq.recipe import Recipe, compose
 from tflq.strict import AsTuple, PlacedText, RecipePath, Strict, YamlSource, shown
@@ -85,7 +85,7 @@ def _collect(path: Path, overrides: Sequence[str]) -> Batch:
     if not path.exists():
         raise RecipeError(f"{path}: there is no such file or folder")
     try:
-        source = layers.read(path)
+        source = overlay.read(path)
     except RecipeError as error:
         return Batch((Item(path.stem, error, (path,)),), path.parent / FOLDER)
     if isinstance(source.data, dict) and source.data.get("kind") == "zoo":
@@ -120,7 +120,7 @@ def _items(path: Path, overrides: Sequence[str]) -> tuple[Item, ...]:
 def _expand(source: YamlSource, folder: Path, overrides: Sequence[str]) -> Batch:
     """An item for every model of a zoo; RecipeError with all faults of the zoo's own keys."""
     zoo = strict.validate(source, Zoo, folder)
-    layers.placed(source, folder)
+    overlay.placed(source, folder)
     source.faults.clear()
     found = list(_entries(source))
     plain = {path for path, is_plain, _ in found if is_plain}
@@ -143,7 +143,7 @@ def _entries(source: YamlSource) -> Iterator[tuple[Path | None, bool, YamlSource
     """The file or folder of each model, whether it is named plainly, and what is said of it alone."""
     faults = []
     for position in range(len(source.data["models"])):
-        entry = layers.part(source, ("models", position))
+        entry = overlay.part(source, ("models", position))
         try:
             yield from _matches(entry)
         except RecipeError as error:
@@ -204,13 +204,13 @@ def _model(frame: _Frame, path: Path | None, entry: YamlSource) -> Item:
     """The recipe that defaults, the recipe file if there is one, and the entry make together."""
     name, files = _name(path, entry), frame.source.files
     try:
-        laid = layers.part(frame.source, ("defaults",))
+        laid = overlay.part(frame.source, ("defaults",))
         if "recipe" in entry.data and path:
-            own = layers.placed(layers.read(path), path.parent)
+            own = overlay.placed(overlay.read(path), path.parent)
             files = (*own.files, *files)
-            laid = layers.lay(laid, own)
+            laid = overlay.lay(laid, own)
         said = {key: value for key, value in entry.data.items() if key != "recipe"}
-        laid = layers.lay(laid, replace(entry, data=said))
+        laid = overlay.lay(laid, replace(entry, data=said))
         strict.override(laid, frame.overrides)
         name = str(laid.data.setdefault("name", name))
         laid.data.setdefault("output", PlacedText(str(frame.output / name), Path()))

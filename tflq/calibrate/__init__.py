@@ -19,7 +19,7 @@ from tflq.calibrate.observe import (
 from tflq.calibrate.ranges import JOINING, PASSING, Range, RangeMethod
 from tflq.calibrate.sample_weights import sample_weights
 from tflq.calibrate.samples import CalibrationSamples, Samples, fingerprint, read_samples
-from tflq.calibrate.section import Calibration, Counting, Method, Percentile, Ranges, SampleCount, Seed
+from tflq.calibrate.schema import Calibration, Counting, Method, Percentile, Ranges, SampleCount, Seed
 from tflq.calibrate.select_ranges import SelectedRanges, select_ranges
 
 __all__ = [

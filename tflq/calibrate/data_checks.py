@@ -17,7 +17,7 @@ from tflq.calibrate.samples import CalibrationSamples
 from tflq.errors import DatasetError
 from tflq.flatbuffer import Graph, load
 from tflq.interpreter import Runner
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 ALONE = 2.0
 """A sample sets a range alone where the range is more than so many times what it is without that sample."""
@@ -35,7 +35,9 @@ NO_INTEGER = (
 )
 
 
-def refuse_infinite(_: Report, float32: Path, calibration_samples: CalibrationSamples, calls: Sequence[int]) -> None:
+def refuse_infinite(
+    _: ProgressCallback, float32: Path, calibration_samples: CalibrationSamples, calls: Sequence[int]
+) -> None:
     """Raise DatasetError for calls that made an activation NaN or infinite, naming the first such of the first call.
 
     Returns where none did: the sum behind a mean may overflow though every value is finite.

@@ -16,7 +16,7 @@ from tflq.calibrate.following_activation import Function, identity
 from tflq.calibrate.observe import exposed
 from tflq.calibrate.samples import Samples
 from tflq.interpreter import Runner
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 MANTISSA_BITS = 6
 _SHIFT = 23 - MANTISSA_BITS
@@ -108,7 +108,7 @@ class Counts:
     """int64"""
 
 
-def count(report: Report, float32: Path, samples: Samples, weights: Mapping[int, np.ndarray]) -> list[Counts]:
+def count(report: ProgressCallback, float32: Path, samples: Samples, weights: Mapping[int, np.ndarray]) -> list[Counts]:
     """The values of every activation over the calls that have weights, in the order of `activations`.
 
     The weights of a call are whole numbers, one for each activation; of 0, it is not counted.

@@ -17,7 +17,7 @@ import numpy as np
 from tflq.calibrate.samples import Samples
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, read
 from tflq.interpreter import Runner
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 BLOCK = 16
 """Calls whose means are summed together: the order of all sums is the same with any number of shards."""
@@ -151,7 +151,7 @@ class Observation:
     """[calls]: whether all activations were."""
 
 
-def observe(report: Report, float32: Path, samples: Samples, calls: range) -> Part:
+def observe(report: ProgressCallback, float32: Path, samples: Samples, calls: range) -> Part:
     """Run the model over those calls, the first of which begins a block."""
     run, parts = Runner(observable(float32, samples.folder / f"observable-{calls.start}.tflite")), []
     for start in calls[::BLOCK]:

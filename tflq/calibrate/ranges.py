@@ -12,7 +12,7 @@ from tflq.calibrate.following_activation import following_activations, identity,
 from tflq.calibrate.headroom import headroom
 from tflq.calibrate.histogram import Histogram, SquaredError
 from tflq.calibrate.observe import Observation
-from tflq.calibrate.section import Method
+from tflq.calibrate.schema import Method
 from tflq.flatbuffer import Graph, Subgraph
 
 FIXED = {"SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION", "LOG_SOFTMAX"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tflq.calibrate.observe import Observation
-from tflq.calibrate.section import Counting
+from tflq.calibrate.schema import Counting
 
 FEW = 8
 """Calls that tell what clipping would do, where the recipe does not ask for any."""

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from tflq.cache import digest
-from tflq.calibrate.section import Calibration
+from tflq.calibrate.schema import Calibration
 from tflq.datasets import Sample, TensorSpec, select
 from tflq.errors import DatasetError
 from tflq.inputs import Input, InputSummary, Stored, SummaryBuilder, Writer, check_calibration, make_sample
 from tflq.sources import Prepared
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class CalibrationSamples:
 
 
 def read_samples(
-    report: Report, calibration: Calibration, inputs: Mapping[str, Input], source: Prepared, folder: Path
+    report: ProgressCallback, calibration: Calibration, inputs: Mapping[str, Input], source: Prepared, folder: Path
 ) -> CalibrationSamples:
     """Read the samples into the folder; DatasetError where they cannot calibrate, before TensorFlow sees them."""
     chosen = select(calibration.dataset, calibration.samples, calibration.seed)

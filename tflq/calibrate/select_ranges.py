@@ -9,8 +9,8 @@ from tflq.calibrate.calibration_data import ActivationStatistics, CalibrationDat
 from tflq.calibrate.data_checks import RangeComparison, compare_ranges, outlier_samples, repeats, wide_ranges
 from tflq.calibrate.ranges import Range, RangeMethod
 from tflq.calibrate.samples import CalibrationSamples
-from tflq.calibrate.section import Method
-from tflq.worker import Report
+from tflq.calibrate.schema import Method
+from tflq.worker import ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class SelectedRanges:
 
 
 def select_ranges(
-    _: Report,
+    _: ProgressCallback,
     calibration_data: CalibrationData,
     calibration_samples: CalibrationSamples,
     method: Method,

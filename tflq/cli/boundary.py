@@ -100,6 +100,6 @@ def note(text: str) -> None:
 
 def print_json(outcomes: Sequence[Result | TflqError]) -> None:
     """One report, or a list of them where several recipes were given."""
-    from tflq.report.machine import to_json
+    from tflq.report.json_report import to_json
 
     click.echo(to_json(outcomes[0] if len(outcomes) == 1 else outcomes), nl=False)

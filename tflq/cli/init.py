@@ -24,13 +24,13 @@ def init(options: CommandOptions, model: Path, target: Path | None) -> None:
     MODEL is a SavedModel folder, a .keras or a .h5 file. The recipe is made from its signature, and runs as it is,
     with random numbers for data.
     """
-    from tflq import cache, starter
+    from tflq import cache, recipe_template
 
     with boundary():
         if target is not None:
             _refuse_overwriting(target)
         with display_for(options) as display:
-            text = starter.recipe_for(model, target.parent if target else Path(), display)
+            text = recipe_template.recipe_for(model, target.parent if target else Path(), display)
     if target is None:
         click.echo(text, nl=False)
     else:

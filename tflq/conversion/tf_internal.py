@@ -20,15 +20,15 @@ from tflq.conversion.tf_public import feed, set_up
 from tflq.errors import ConversionError
 from tflq.flatbuffer import Graph, edit, read
 from tflq.modes import Float32, Int8, Int16x8, Mode
-from tflq.selection import select
+from tflq.op_selectors import select
 from tflq.sources import SIGNATURE, Prepared
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 ALWAYS_ZERO = 1.0
 """The range of int16 activations that were zero throughout, which would otherwise get a scale of 0."""
 
 
-def convert(_: Report, prepared: Prepared, variant: Mode, target: Path) -> None:
+def convert(_: ProgressCallback, prepared: Prepared, variant: Mode, target: Path) -> None:
     """Make the file of a variant that needs no ranges, as the public converter does but for its redundant loads.
 
     A source with fake quantization brings the ranges of int8 with it.
@@ -68,7 +68,7 @@ def _converted(prepared: Prepared, variant: Mode) -> bytes:
     return made
 
 
-def calibrate(report: Report, float32: Path, samples: Samples, target: Path) -> tuple[Range, ...]:
+def calibrate(report: ProgressCallback, float32: Path, samples: Samples, target: Path) -> tuple[Range, ...]:
     """The ranges that TensorFlow's own calibrator finds, and at `target` the model that they are of.
 
     That is the float32 file with the tensors added that are within fused ops.
@@ -89,7 +89,7 @@ def _ranges(model: Any) -> Iterator[Range]:
                 yield Range(place, index, (tensor.name or b"").decode(), *found, *found)
 
 
-def quantize(_: Report, model: Path, ranges: Sequence[Range], variant: Mode, target: Path) -> tuple[int, ...]:
+def quantize(_: ProgressCallback, model: Path, ranges: Sequence[Range], variant: Mode, target: Path) -> tuple[int, ...]:
     """Make the integer file of a variant from the float32 model and the ranges of its activations.
 
     The answer is which ops of the file are in float because keep_float names them.
@@ -168,7 +168,7 @@ def _with_metadata(content: bytes, variant: Mode) -> bytes:
     return edit.pack(util.populate_conversion_metadata(model, metadata))
 
 
-def missing_internals(_: Report) -> str | None:
+def missing_internals(_: ProgressCallback) -> str | None:
     """What is not as this file expects it, found by quantizing a model of one op; None where all is."""
     doubled = Range(0, 1, "y", -2.0, 2.0, -2.0, 2.0), Range(0, 0, "x", -1.0, 1.0, -1.0, 1.0)
     try:

@@ -12,11 +12,11 @@ from tflq.datasets import Sample
 from tflq.errors import ConversionError
 from tflq.modes import Mode
 from tflq.sources import SIGNATURE, Prepared
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 
 def convert_publicly(
-    report: Report, prepared: Prepared, variant: Mode, target: Path, samples: Samples | None = None
+    report: ProgressCallback, prepared: Prepared, variant: Mode, target: Path, samples: Samples | None = None
 ) -> None:
     """Make the variant's file at `target`; ConversionError with the cause and a remedy where TensorFlow cannot."""
     import tensorflow as tf
@@ -41,7 +41,7 @@ def set_up(converter: Any, prepared: Prepared, variant: Mode) -> None:
     converter._experimental_default_to_single_batch_in_tensor_list_ops = prepared.batch == 1
 
 
-def feed(report: Report, samples: Samples, passes: int = 1) -> Callable[[], Iterator[Sample]]:
+def feed(report: ProgressCallback, samples: Samples, passes: int = 1) -> Callable[[], Iterator[Sample]]:
     """The samples as a representative dataset, which the converter goes through that many times."""
     calls, fed = samples.number_of_calls, 0
 

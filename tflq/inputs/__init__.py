@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tflq.inputs.checks import InputSummary, SummaryBuilder, check_calibration, check_finite, data_warnings
-from tflq.inputs.recipe import Input, Resize
 from tflq.inputs.samples import make_sample
+from tflq.inputs.schema import Input, Resize
 from tflq.inputs.stored import Stored, Writer
 
 __all__ = [

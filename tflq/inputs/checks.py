@@ -10,7 +10,7 @@ import numpy as np
 
 from tflq.datasets import Sample
 from tflq.errors import DatasetError
-from tflq.inputs.recipe import Input
+from tflq.inputs.schema import Input
 
 
 def check_finite(sample: Sample, row: int, dataset: object) -> None:

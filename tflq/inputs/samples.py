@@ -11,7 +11,7 @@ import numpy as np
 from tflq.datasets import RandomRow, Row, Sample, TensorSpec, brackets
 from tflq.errors import DatasetError
 from tflq.inputs.geometry import GRAY_WEIGHTS, cover, crop, resize
-from tflq.inputs.recipe import Input, PerChannel
+from tflq.inputs.schema import Input, PerChannel
 from tflq.strict import did_you_mean
 
 AS_IT_IS = Input()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tflq.metrics.built_in import BuiltIn, Custom, Metric, TopK, built_in, top_k_odds
 from tflq.metrics.drop import Drop, paired_drop
 from tflq.metrics.fidelity import Fidelity, errors, fidelity
-from tflq.metrics.kinds import BuiltIn, Custom, Metric, TopK, built_in, top_k_odds
 
 __all__ = [
     "BuiltIn",

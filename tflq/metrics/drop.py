@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tflq.metrics.kinds import BinaryAccuracy, Metric, TopK
+from tflq.metrics.built_in import BinaryAccuracy, Metric, TopK
 
 DIGITS = 12
 """Decimals of a drop. A rounding error beyond them must not fail a gate that is just met."""

@@ -6,7 +6,7 @@ file itself.
 
 from tflq.modes.converter import Choice, Converter, Headroom
 from tflq.modes.ignored import asks_for_nothing
-from tflq.modes.kinds import (
+from tflq.modes.post_training import (
     Dynamic,
     Float16,
     Float32,
@@ -17,13 +17,13 @@ from tflq.modes.kinds import (
     ModeName,
     default_name,
 )
-from tflq.modes.learned import QatInt8, QatInt8Only
-from tflq.modes.variant import CALIBRATED, LEARNED, MODES, Mode, named
+from tflq.modes.qat import QatInt8, QatInt8Only
+from tflq.modes.variant import CALIBRATED, MODES, QAT_MODES, Mode, named
 
 __all__ = [
     "CALIBRATED",
-    "LEARNED",
     "MODES",
+    "QAT_MODES",
     "Choice",
     "Converter",
     "Dynamic",

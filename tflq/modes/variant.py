@@ -6,13 +6,13 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, Discriminator, Tag
 
-from tflq.modes.kinds import Dynamic, Float16, Float32, Int8, Int8Only, Int16x8, Int16x8Only, ModeName
-from tflq.modes.learned import QatInt8, QatInt8Only
+from tflq.modes.post_training import Dynamic, Float16, Float32, Int8, Int8Only, Int16x8, Int16x8Only, ModeName
+from tflq.modes.qat import QatInt8, QatInt8Only
 from tflq.strict import did_you_mean
 
 MODES = (Float32, Dynamic, Float16, Int8, Int8Only, Int16x8, Int16x8Only, QatInt8, QatInt8Only)
 CALIBRATED = tuple(str(kind.model_fields["mode"].default) for kind in MODES if kind.needs_ranges)
-LEARNED = ("qat_int8", "qat_int8_only")
+QAT_MODES = ("qat_int8", "qat_int8_only")
 """The modes whose ranges are learned by quantization-aware training."""
 
 

@@ -15,7 +15,7 @@ from tflq.flatbuffer import ROLES, Graph, edit, read
 from tflq.refine.gptq import gptq_round, round_to_nearest, scales
 from tflq.refine.input_statistics import InputStatistics, input_statistics
 from tflq.refine.weighted_ops import DENSE, Layer, layers
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class CorrectedModel:
 
 
 def correct(
-    report: Report,
+    report: ProgressCallback,
     float32: Path,
     data: tuple[Samples, Sequence[int]],
     granularity: WeightGranularity,

@@ -19,7 +19,7 @@ from tflq.calibrate import Samples, activations
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, edit, read
 from tflq.interpreter import Runner
 from tflq.refine.weighted_ops import DENSE, Layer, layers
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 EQUALIZATION_STRENGTH = 0.75
 """How far sizes are brought together: 1 would make them equal, and clip what is rarely large."""
@@ -67,7 +67,9 @@ class EqualizedModel:
     tensors: int
 
 
-def equalize(report: Report, float32: Path, data: tuple[Samples, Sequence[int]], target: Path) -> EqualizedModel:
+def equalize(
+    report: ProgressCallback, float32: Path, data: tuple[Samples, Sequence[int]], target: Path
+) -> EqualizedModel:
     """Write the file with its channels equalized; it answers as before, within float rounding."""
     content = float32.read_bytes()
     graph, model = read(content), edit.unpack(content)

@@ -16,7 +16,7 @@ from tflq.refine.input_statistics import InputStatistics, input_statistics
 from tflq.refine.quantizer_input import Refinement, output_errors
 from tflq.refine.request import RefinementConfig
 from tflq.refine.weighted_ops import Layer, layers
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 CORRECTED = RefinementConfig(CorrectionFlags(bias=True))
 UNPACKS = "DEQUANTIZE"
@@ -24,7 +24,11 @@ UNPACKS = "DEQUANTIZE"
 
 
 def correct_biases(
-    report: Report, float32: Path, path: Path, data: tuple[Samples, Sequence[int], Sequence[int]], is_demanded: bool
+    report: ProgressCallback,
+    float32: Path,
+    path: Path,
+    data: tuple[Samples, Sequence[int], Sequence[int]],
+    is_demanded: bool,
 ) -> Refinement:
     """Correct the biases of the file where that is demanded, or seen to help; `data`: calls to fit to, and to decide.
 
@@ -48,7 +52,7 @@ def correct_biases(
 
 
 def _correct(
-    report: Report, files: tuple[Path, Path], data: tuple[Samples, Sequence[int]], target: Path
+    report: ProgressCallback, files: tuple[Path, Path], data: tuple[Samples, Sequence[int]], target: Path
 ) -> tuple[LayerCorrection, ...]:
     content, made = (file.read_bytes() for file in files)
     graph, hybrid, model = read(content), read(made).subgraphs[0], edit.unpack(made)

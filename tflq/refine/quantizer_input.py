@@ -16,11 +16,11 @@ from tflq.flatbuffer import read
 from tflq.interpreter import Runner
 from tflq.metrics import errors
 from tflq.modes import Mode
+from tflq.op_selectors import select
 from tflq.refine.bias_correction import LayerCorrection, fake_quantize_weights, restore_weights
 from tflq.refine.holdout_score import HoldoutScore, SignalAndNoise
 from tflq.refine.request import RefinementConfig, RefinementRequest
-from tflq.selection import select
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 MAX_HOLDOUT_CALLS = 32
 """Calls to decide on, at most; one in four is."""
@@ -88,7 +88,7 @@ def scale_ranges(ranges: Sequence[Range], factor: float) -> tuple[Range, ...]:
     )
 
 
-def quantize(report: Report, quantizer_input: QuantizerInput, variant: Mode, target: Path) -> tuple[int, ...]:
+def quantize(report: ProgressCallback, quantizer_input: QuantizerInput, variant: Mode, target: Path) -> tuple[int, ...]:
     """Make the variant's file as `conversion.quantize` does; ops that stay in float are as they were."""
     model = quantizer_input.model
     if variant.keep_float and model != quantizer_input.original:
@@ -104,7 +104,7 @@ def quantize(report: Report, quantizer_input: QuantizerInput, variant: Mode, tar
 
 
 def holdout_fidelity(
-    report: Report,
+    report: ProgressCallback,
     quantizer_input: QuantizerInput,
     variant: Mode,
     float32: Path,
@@ -128,7 +128,7 @@ def holdout_fidelity(
 
 
 def output_errors(
-    report: Report, path: Path, float32: Path, data: tuple[Samples, Sequence[int]]
+    report: ProgressCallback, path: Path, float32: Path, data: tuple[Samples, Sequence[int]]
 ) -> dict[str, SignalAndNoise]:
     """How near each output of a file is to the float32 file's on those calls."""
     samples, calls = data

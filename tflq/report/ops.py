@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from tflq.flatbuffer import Graph, Operator, Subgraph
-from tflq.selection import Op, ops, scopes
+from tflq.op_selectors import Op, ops, scopes
 
 HEADER = ("#", "type", "shape", "bytes", "layer", "tensor")
 RIGHT = ("#", "bytes")

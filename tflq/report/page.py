@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tflq.calibrate import RangeComparison
 from tflq.report.refinement import refinement
-from tflq.report.table import grid, size, table
+from tflq.report.table import markdown_table, size, table
 from tflq.report.training import training
 from tflq.result import Port, Result, Variant
 
@@ -16,7 +16,7 @@ def to_markdown(result: Result) -> str:
     blocks = [
         f"# {result.name}",
         *_beware(result),
-        grid(table(result).header, table(result).rows),
+        markdown_table(table(result).header, table(result).rows),
         _legend(result),
         *_faults(result),
         *training(result),
@@ -25,7 +25,7 @@ def to_markdown(result: Result) -> str:
         *refinement(result),
         "## Inputs and outputs",
         "real = (q − zero_point) · scale; q = clip(round(real / scale) + zero_point).",
-        grid(("file", "", "name", "dtype", "shape", "scale", "zero point"), list(_ports(result))),
+        markdown_table(("file", "", "name", "dtype", "shape", "scale", "zero point"), list(_ports(result))),
         "## How it was made",
         _made(result),
     ]
@@ -82,7 +82,7 @@ def _float_ops(result: Result) -> Iterator[str]:
     ]
     if rows:
         yield "## Left in float"
-        yield grid(("file", "op", "tensor", "reason"), rows)
+        yield markdown_table(("file", "op", "tensor", "reason"), rows)
 
 
 def _ranges(result: Result) -> Iterator[str]:
@@ -99,7 +99,7 @@ def _ranges(result: Result) -> Iterator[str]:
         yield "Activations with rare values far from the rest, and the part of the range that each method keeps:"
         here = "minmax" if is_auto else f"{found.method}, here"
         header = ("activation", "lowest", "highest", here, "percentile 99.99", "mse")
-        yield grid(header, [_clip(clip) for clip in found.clips])
+        yield markdown_table(header, [_clip(clip) for clip in found.clips])
 
 
 def _clip(clip: RangeComparison) -> tuple[str, ...]:

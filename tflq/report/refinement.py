@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tflq.refine import LayerCorrection, Refinement
-from tflq.report.table import grid
+from tflq.report.table import markdown_table
 from tflq.result import Result
 
 MOST = 8
@@ -27,7 +27,7 @@ def refinement(result: Result) -> Iterator[str]:
             " from it, the mean of all outputs. All of it is kept where it wins, unless less of it wins"
             " by far, or for certain: on so few samples small differences are chance."
         )
-        yield grid(
+        yield markdown_table(
             ("tried", *(name for name, _ in judged)),
             [(what, *(_figure(one, what) for _, one in judged)) for what in tried],
         )
@@ -37,7 +37,7 @@ def refinement(result: Result) -> Iterator[str]:
             "The layers whose biases moved most, and the error that their rounded weights add to their outputs, where"
             " that of weights rounded one by one is 1:"
         )
-        yield grid(("file", "op", "tensor", "largest shift", "error"), rows)
+        yield markdown_table(("file", "op", "tensor", "largest shift", "error"), rows)
 
 
 def _alike(found: Sequence[tuple[str, Refinement]]) -> list[tuple[str, tuple[LayerCorrection, ...]]]:

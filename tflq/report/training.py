@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tflq.report.table import grid, size
+from tflq.report.table import markdown_table, size
 from tflq.result import Result, TrainingReport, Variant
 
 
@@ -17,7 +17,9 @@ def training(result: Result) -> Iterator[str]:
     if gains:
         yield "\n".join(gains)
     yield _how(result.training)
-    yield grid(("technique", "epoch", "loss", "accuracy", "validation", "", "s"), list(_epochs(result.training)))
+    yield markdown_table(
+        ("technique", "epoch", "loss", "accuracy", "validation", "", "s"), list(_epochs(result.training))
+    )
     yield from _weights(result)
 
 
@@ -51,8 +53,8 @@ def _weights(result: Result) -> Iterator[str]:
             " what tools such as Vela make of it. Distinct: of the stored values, and the most in one output channel,"
             " since each has a scale of its own, or a batch normalization folded into it."
         )
-        yield grid(("file", "size", "gzip", "zeros"), rows)
-        yield grid(("file", "op", "tensor", "shape", "zeros", "distinct"), list(_layers(result)))
+        yield markdown_table(("file", "size", "gzip", "zeros"), rows)
+        yield markdown_table(("file", "op", "tensor", "shape", "zeros", "distinct"), list(_layers(result)))
 
 
 def _file(variant: Variant) -> tuple[str, ...]:

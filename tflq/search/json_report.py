@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tflq.calibrate import Method, Percentile
-from tflq.report.machine import finite
+from tflq.report.json_report import finite
 from tflq.search.search_result import SearchResult, sentence
 from tflq.search.space import kept_by_search
 from tflq.search.strategy import AblationResult, FoundTrial

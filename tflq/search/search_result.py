@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from tflq.errors import RecipeError
 from tflq.flatbuffer import Graph
+from tflq.op_selectors import ops, scopes, select
 from tflq.search.options import Goal
 from tflq.search.space import Space, kept_by_search
 from tflq.search.state import SearchState
 from tflq.search.strategy import AblationResult, FoundTrial
-from tflq.selection import ops, scopes, select
 from tflq.trials import Constraint, TrialResult, meets_all, relative_violation, worst
 
 

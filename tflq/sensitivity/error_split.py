@@ -16,7 +16,7 @@ from tflq.trials import OutputFidelity
 from tflq.trials.measurements import output_fidelity
 from tflq.trials.stored_samples import record
 from tflq.trials.trial import TrialEvaluation
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ErrorSplit:
     activations: Mapping[str, OutputFidelity]
 
 
-def split(report: Report, files: tuple[Path, Path], judging: TrialEvaluation, folder: Path) -> ErrorSplit:
+def split(report: ProgressCallback, files: tuple[Path, Path], judging: TrialEvaluation, folder: Path) -> ErrorSplit:
     """Of the float32 file and the quantized one."""
     found, content = aligned(load(files[0]), load(files[1])), files[0].read_bytes()
     rounded, faked = folder / "weights-rounded.tflite", folder / "activations-rounded.tflite"

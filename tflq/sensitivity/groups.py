@@ -9,7 +9,7 @@ from typing import Literal
 from tflq.calibrate import JOINING, PASSING
 from tflq.contract import QUANTIZABLE
 from tflq.flatbuffer import Graph, Operator, float_operators
-from tflq.selection import ops, scopes
+from tflq.op_selectors import ops, scopes
 
 By = Literal["op", "type", "layer"]
 

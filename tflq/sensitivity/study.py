@@ -12,9 +12,9 @@ from tflq.calibrate import ActivationStatistics, Percentile
 from tflq.errors import ConversionError, EvaluationError, RecipeError
 from tflq.evaluate import stack
 from tflq.modes import Int8, Int16x8, Mode
+from tflq.op_selectors import select
 from tflq.pipeline import Settings
 from tflq.recipe import Recipe
-from tflq.selection import select
 from tflq.sensitivity.ablation import AblationSweep, OpEffect
 from tflq.sensitivity.causes import CauseEvidence, causes, of_activation
 from tflq.sensitivity.error_split import ErrorSplit, split

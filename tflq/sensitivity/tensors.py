@@ -16,7 +16,7 @@ from tflq.interpreter import Runner
 from tflq.metrics import errors, fidelity
 from tflq.sensitivity.align import aligned
 from tflq.trials.measurements import EQUAL_DB
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 FAR = 6.0
 """Decibels that an op must lose for it to be called the first that spoils something."""
@@ -37,7 +37,9 @@ class Activation:
     """The largest magnitude in each channel of the float32 file's."""
 
 
-def compare(report: Report, files: tuple[Path, Path], calls: Sequence[Sample], folder: Path) -> tuple[Activation, ...]:
+def compare(
+    report: ProgressCallback, files: tuple[Path, Path], calls: Sequence[Sample], folder: Path
+) -> tuple[Activation, ...]:
     """In the order in which they are made, the inputs first; of the float32 file and the quantized one."""
     found = aligned(load(files[0]), load(files[1]))
     observed = {index for index in activations(load(files[0])) if index in found.activations}

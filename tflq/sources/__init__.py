@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tflq.sources.kinds import KERAS_SUFFIXES, KINDS, Keras, Model, SavedModel, spelled_out
 from tflq.sources.prepare import SIGNATURE, Described, Prepared, describe, prepare, reference
+from tflq.sources.schema import KERAS_SUFFIXES, KINDS, Keras, Model, SavedModel, spelled_out
 from tflq.sources.shapes import refuse_strangers
 
 __all__ = [

@@ -14,10 +14,10 @@ from tflq.cache import tree_bytes
 from tflq.datasets import Sample, TensorSpec, brackets
 from tflq.errors import SourceError
 from tflq.inputs import Input
-from tflq.sources.kinds import Keras, SavedModel
+from tflq.sources.schema import Keras, SavedModel
 from tflq.sources.shapes import fixed, refuse_strangers
 from tflq.strict import did_you_mean
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 SIGNATURE = "serving_default"
 """The key of the only signature of every prepared model, and so of every file made of it."""
@@ -51,7 +51,7 @@ class Prepared:
         return self.inputs[0].batch
 
 
-def describe(_: Report, model: SavedModel | Keras, folder: Path) -> Described:
+def describe(_: ProgressCallback, model: SavedModel | Keras, folder: Path) -> Described:
     """The model's signature, or its first where it has none of that name; the folder is for what must be written."""
     original = model.saved(folder)
     loaded = _load(original)
@@ -62,7 +62,7 @@ def describe(_: Report, model: SavedModel | Keras, folder: Path) -> Described:
     return Described(original.signature, _inputs(function), _outputs(function), keys)
 
 
-def prepare(_: Report, model: SavedModel | Keras, inputs: Mapping[str, Input], folder: Path) -> Prepared:
+def prepare(_: ProgressCallback, model: SavedModel | Keras, inputs: Mapping[str, Input], folder: Path) -> Prepared:
     """Export the asked signature, alone and with every shape known, into `folder`.
 
     The converter is given this export, not the source: it would convert another signature than the one asked for

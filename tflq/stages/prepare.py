@@ -12,8 +12,8 @@ from typing import Any
 from tflq import calibrate, conversion, evaluate, flatbuffer, sources, verify
 from tflq.calibrate import CalibrationData, CalibrationSamples
 from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeError, SourceError, TflqError
+from tflq.op_selectors import select
 from tflq.refine import RefinementRequest
-from tflq.selection import select
 from tflq.stages.context import RunContext
 from tflq.stages.dynamic_range import corrects_biases, is_correction_cached
 from tflq.stages.state import ConvertibleSource, PreparedRun

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tflq import conversion
 from tflq.errors import ConversionError, TflqError
-from tflq.modes import LEARNED
+from tflq.modes import QAT_MODES
 from tflq.sources import Prepared
 from tflq.stages.context import RunContext
 from tflq.stages.convert import build_variants
@@ -41,7 +41,7 @@ def _converted(
 ) -> list[VariantBuild]:
     if isinstance(trained, Failed):
         return [replace(build, error=trained.error) for build in builds]
-    with_learned_ranges = [build for build in builds if build.variant and build.variant.mode in LEARNED]
+    with_learned_ranges = [build for build in builds if build.variant and build.variant.mode in QAT_MODES]
     others = [build for build in builds if build not in with_learned_ranges]
     models = trained.value
     return [

@@ -1,7 +1,7 @@
 """Training-side optimization: a float model, pruned, clustered or trained to be quantized."""
 
 from tflq.training.outcome import Epoch, Phase, Trained
-from tflq.training.recipe import Clustering, Pruning, Technique, Training, Validation, conflicts
+from tflq.training.schema import Clustering, Pruning, Technique, Training, Validation, conflicts
 from tflq.training.source import check
 from tflq.training.train import ENVIRONMENT, TrainingJob, train
 

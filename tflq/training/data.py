@@ -14,8 +14,8 @@ from tflq.datasets import Dataset, Row, Sample, TensorSpec, brackets, select
 from tflq.errors import DatasetError
 from tflq.inputs import Input, Stored, Writer, check_finite, make_sample
 from tflq.strict import did_you_mean
-from tflq.training.recipe import Loss
-from tflq.worker import Report
+from tflq.training.schema import Loss
+from tflq.worker import ProgressCallback
 
 LABEL = "label"
 
@@ -55,7 +55,7 @@ class Examples:
 
 
 def gather(
-    report: Report, request: DataRequest, specs: Sequence[TensorSpec], output: TensorSpec, folder: Path
+    report: ProgressCallback, request: DataRequest, specs: Sequence[TensorSpec], output: TensorSpec, folder: Path
 ) -> Examples:
     """Write the rows' samples and labels into the folder; DatasetError where a row does not fit the model."""
     chosen = select(request.dataset, request.samples, request.seed)

@@ -14,7 +14,7 @@ from tflq.errors import ConversionError
 from tflq.training.checkpoint import Checkpoint
 from tflq.training.data import LABEL, Examples
 from tflq.training.outcome import Epoch, Phase
-from tflq.training.recipe import CROSS_ENTROPIES, Technique, Training
+from tflq.training.schema import CROSS_ENTROPIES, Technique, Training
 from tflq.training.techniques import Wrapped
 
 METRICS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tflq.training.recipe import Technique
+from tflq.training.schema import Technique
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from tflq.errors import ConversionError, RecipeError, SourceError
 from tflq.strict import did_you_mean
-from tflq.training.recipe import Technique, Training
+from tflq.training.schema import Technique, Training
 
 PREFIX = "tensorflow_model_optimization.python.core"
 SCHEMES = {

@@ -19,9 +19,9 @@ from tflq.training.checkpoint import Checkpoint
 from tflq.training.data import LABEL, DataRequest, Examples, gather
 from tflq.training.fit import TrainingSetup, fit, seed
 from tflq.training.outcome import Phase, Trained
-from tflq.training.recipe import CROSS_ENTROPIES, Technique, Training
+from tflq.training.schema import CROSS_ENTROPIES, Technique, Training
 from tflq.training.source import Trainable
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 ENVIRONMENT = {"TF_USE_LEGACY_KERAS": "1"}
 """Of the process: TensorFlow Model Optimization knows no Keras 3."""
@@ -45,7 +45,7 @@ class TrainingJob:
     """What is left of a run that did not end; kept until somebody removes it."""
 
 
-def train(report: Report, job: TrainingJob) -> Trained:
+def train(report: ProgressCallback, job: TrainingJob) -> Trained:
     """Train with one technique after the other, each on what the one before it left.
 
     Raises SourceError where there are no layers to train, DatasetError where samples or labels do not fit them.
@@ -72,7 +72,7 @@ def train(report: Report, job: TrainingJob) -> Trained:
 
 
 def _phases(
-    report: Report, job: TrainingJob, trainable: Trainable, setup: TrainingSetup
+    report: ProgressCallback, job: TrainingJob, trainable: Trainable, setup: TrainingSetup
 ) -> tuple[dict[Technique, Path], list[Phase]]:
     """What each technique left, as a SavedModel, and how it went."""
     folder = checkpoint.folder_for(job.checkpoints, _key(job, setup))
@@ -92,7 +92,7 @@ def _phases(
     return exported, phases
 
 
-def _tell(report: Report, technique: Technique, offset: tuple[int, int], done: int, note: str) -> None:
+def _tell(report: ProgressCallback, technique: Technique, offset: tuple[int, int], done: int, note: str) -> None:
     before, total = offset
     report(before + done, total, f"{technique} {note}".strip())
 
@@ -106,7 +106,7 @@ def _make_repeatable(training: Training) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def _gather(report: Report, job: TrainingJob, section: str) -> Examples:
+def _gather(report: ProgressCallback, job: TrainingJob, section: str) -> Examples:
     training, validation = job.training, job.training.validation
     of = training if section == "training" or validation is None else validation
     wanted = DataRequest(section, of.dataset, of.samples, training.seed, training.label, training.loss, job.inputs)

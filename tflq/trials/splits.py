@@ -13,7 +13,7 @@ from tflq.datasets import select
 from tflq.errors import DatasetError, RecipeError
 from tflq.evaluate import Evaluation
 from tflq.recipe import Recipe
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 MIN_ROWS = 4
 """Rows that each set must have."""
@@ -33,7 +33,7 @@ class Splits:
     """What was used, for people."""
 
 
-def choose_splits(_: Report, recipe: Recipe, most: int) -> Splits:
+def choose_splits(_: ProgressCallback, recipe: Recipe, most: int) -> Splits:
     """Decide on at most so many rows; DatasetError where there are too few."""
     splits = _of_evaluation(recipe, most) if recipe.evaluation else _of_calibration(recipe, most)
     if min(len(splits.selection), len(splits.confirmation)) < MIN_ROWS:

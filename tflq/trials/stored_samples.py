@@ -17,7 +17,7 @@ from tflq.errors import DatasetError
 from tflq.evaluate import EvaluationPlan, Record, SampleRecorder, batches, split, stack
 from tflq.interpreter import Runner
 from tflq.stages.record_file import load, save
-from tflq.worker import Report
+from tflq.worker import ProgressCallback
 
 RECORD = "float32.npz"
 INPUT, OUTPUT, LABEL = "input ", "output ", "label"
@@ -100,7 +100,9 @@ class _Writer:
         }
 
 
-def store_samples(report: Report, plan: EvaluationPlan, indices: Sequence[int], folder: Path) -> StoredSamples:
+def store_samples(
+    report: ProgressCallback, plan: EvaluationPlan, indices: Sequence[int], folder: Path
+) -> StoredSamples:
     """The samples of those rows, put into a new folder; DatasetError where the dataset yields none."""
     run, writer, prints = Runner(plan.float32), _Writer(folder), []
     book, label = SampleRecorder(plan, run(plan.first)), plan.evaluation.label if plan.evaluation.metric else None
@@ -126,13 +128,15 @@ def _of(prefix: str, row: Mapping[str, np.ndarray]) -> Sample:
     return {name.removeprefix(prefix): array for name, array in row.items() if name.startswith(prefix)}
 
 
-def record(report: Report, path: Path, stored: StoredSamples, plan: EvaluationPlan) -> Record:
+def record(report: ProgressCallback, path: Path, stored: StoredSamples, plan: EvaluationPlan) -> Record:
     """What the file answers on those samples, beside the float32 file's answers."""
     (answers,) = records(report, path, [stored], plan)
     return answers
 
 
-def records(report: Report, path: Path, parts: Sequence[StoredSamples], plan: EvaluationPlan) -> Iterator[Record]:
+def records(
+    report: ProgressCallback, path: Path, parts: Sequence[StoredSamples], plan: EvaluationPlan
+) -> Iterator[Record]:
     """The same of the first part, then of this and the next, and so on."""
     run = Runner(path)
     book, batch, total = (

@@ -16,7 +16,7 @@ from tflq.refine import RefinementConfig, RefinementRequest
 from tflq.trials.constraints import Constraint
 from tflq.trials.measurements import Measurements, figures, file_facts
 from tflq.trials.stored_samples import StoredSamples, records
-from tflq.worker import Report, Task
+from tflq.worker import ProgressCallback, Task
 
 SampleSet = Literal["ranking", "deciding", "confirming"]
 RANKING: SampleSet = "ranking"
@@ -77,7 +77,9 @@ class TrialEvaluation:
     """What is hopeless by these after LEAST samples is not measured on more."""
 
 
-def run_trial(report: Report, make: Task[Any], variant: Mode, path: Path, judging: TrialEvaluation) -> Measurements:
+def run_trial(
+    report: ProgressCallback, make: Task[Any], variant: Mode, path: Path, judging: TrialEvaluation
+) -> Measurements:
     """Make the file, hold it to its contract and measure it; an error that says why where that cannot be done."""
     try:
         kept = make.function(report, *make.arguments) or ()
@@ -90,7 +92,7 @@ def run_trial(report: Report, make: Task[Any], variant: Mode, path: Path, judgin
         path.unlink(missing_ok=True)
 
 
-def _figures(report: Report, path: Path, variant: Mode, judging: TrialEvaluation) -> Measurements:
+def _figures(report: ProgressCallback, path: Path, variant: Mode, judging: TrialEvaluation) -> Measurements:
     file, stored, plan = file_facts(path, variant.is_integer), judging.stored, judging.plan
     some = stored.at(spread(stored.count, judging.afforded / max(file.work, 1)))
     first = spread(some.count, MIN_RANKING_SAMPLES if judging.constraints else some.count)

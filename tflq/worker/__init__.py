@@ -8,7 +8,18 @@ from tflq.worker.budget import Budget, processors
 from tflq.worker.child import ENVIRONMENT
 from tflq.worker.control_groups import HERE, ControlGroups
 from tflq.worker.fork_server import preload_tensorflow
-from tflq.worker.messages import Done, Event, Failed, Finished, Listener, Progress, Report, Said, Started, Task
+from tflq.worker.messages import (
+    Done,
+    Event,
+    Failed,
+    Finished,
+    Listener,
+    Progress,
+    ProgressCallback,
+    Said,
+    Started,
+    Task,
+)
 from tflq.worker.workers import Workers
 
 __all__ = [
@@ -22,7 +33,7 @@ __all__ = [
     "Finished",
     "Listener",
     "Progress",
-    "Report",
+    "ProgressCallback",
     "Said",
     "Started",
     "Task",

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from tflq.errors import TflqError
-from tflq.worker.messages import Progress, Raised, Report, Returned, Task
+from tflq.worker.messages import Progress, ProgressCallback, Raised, Returned, Task
 
 ENVIRONMENT = {
     "TF_ENABLE_ONEDNN_OPTS": "0",  # some float models die with SIGSEGV in oneDNN, and its sums depend on the machine
@@ -108,7 +108,7 @@ def _told(raised: BaseException) -> str:
     return type(raised).__name__ + said
 
 
-def _reporter(outbox: Connection, stage: str) -> Report:
+def _reporter(outbox: Connection, stage: str) -> ProgressCallback:
     last = 0.0
 
     def report(done: int, total: int, note: str = "") -> None:

@@ -11,7 +11,7 @@ from tflq.errors import TflqError
 T = TypeVar("T")
 
 
-class Report(Protocol):
+class ProgressCallback(Protocol):
     """What a worker's function calls with how much is done, and of how much, and with a figure worth showing."""
 
     def __call__(self, done: int, total: int, note: str = "", /) -> None: ...

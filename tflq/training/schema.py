@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 
 from tflq.calibrate import SampleCount
 from tflq.datasets import Dataset
-from tflq.modes import LEARNED, QatInt8, asks_for_nothing
+from tflq.modes import QAT_MODES, QatInt8, asks_for_nothing
 from tflq.strict import AsTuple, Location, Strict, or_words
 
 Technique = Literal["prune", "cluster", "quantize"]
@@ -118,7 +118,7 @@ def conflicts(data: dict[str, Any], variants: dict[Location, dict[str, Any]]) ->
 
 
 def _ignored(variant: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    if variant.get("mode") in LEARNED:
+    if variant.get("mode") in QAT_MODES:
         for key in QatInt8.ignored:
             if key in variant and not asks_for_nothing(key, variant[key]):
                 yield key, f"has no effect in {variant['mode']}, whose ranges come from training: remove it"
@@ -127,11 +127,11 @@ def _ignored(variant: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _missing(variant: dict[str, Any], techniques: set[str] | None) -> str | None:
     """Return what the variant lacks, or None. `techniques` is None if the recipe has no training."""
     mode = variant.get("mode")
-    if mode in LEARNED and techniques is None:
+    if mode in QAT_MODES and techniques is None:
         return f"{mode} needs training: add training with the technique quantize"
-    if mode in LEARNED and techniques is not None and "quantize" not in techniques:
+    if mode in QAT_MODES and techniques is not None and "quantize" not in techniques:
         return f"{mode} needs quantization-aware training: add quantize to training.techniques"
-    if mode in LEARNED or variant.get("trained") is not True:
+    if mode in QAT_MODES or variant.get("trained") is not True:
         return None
     if techniques is None:
         return "trained: true needs training: add training with the technique prune or cluster"

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from tflq import layers
+from tflq import overlay
 from tflq.errors import RecipeError
 from tflq.recipe import load
 from tflq.strict import PlacedText, parse
 
 
 def laid(base: str, over: str) -> Any:
-    return layers.lay(parse(base, "base.yaml"), parse(over, "over.yaml")).data
+    return overlay.lay(parse(base, "base.yaml"), parse(over, "over.yaml")).data
 
 
 @pytest.mark.parametrize(
@@ -38,13 +38,13 @@ def test_laying_one_over_another(base: str, over: str, both: dict[str, Any]) -> 
 
 
 def test_each_part_knows_the_file_that_says_it() -> None:
-    both = layers.lay(parse("a:\n  x: 1\n  y: 2\n", "base.yaml"), parse("a:\n\n  y: 3\n", "over.yaml"))
+    both = overlay.lay(parse("a:\n  x: 1\n  y: 2\n", "base.yaml"), parse("a:\n\n  y: 3\n", "over.yaml"))
     assert both.fault(("a", "x"), "wrong") == "base.yaml:2: a.x: wrong"
     assert both.fault(("a", "y"), "wrong") == "over.yaml:3: a.y: wrong"
 
 
 def test_what_is_taken_away_has_no_place_any_more() -> None:
-    both = layers.lay(parse("a: {x: 1}\n", "base.yaml"), parse("a: off\n", "over.yaml"))
+    both = overlay.lay(parse("a: {x: 1}\n", "base.yaml"), parse("a: off\n", "over.yaml"))
     assert ("a", "x") not in both.places
 
 
@@ -75,26 +75,26 @@ def test_all_files_are_known(tmp_path: Path) -> None:
     write(tmp_path / "root.yaml", "mode: float16\n")
     write(tmp_path / "base.yaml", "extends: root.yaml\n")
     path = write(tmp_path / "net.yaml", "extends: base.yaml\nmodel: net\n")
-    assert layers.read(path).files == (path, tmp_path / "base.yaml", tmp_path / "root.yaml")
+    assert overlay.read(path).files == (path, tmp_path / "base.yaml", tmp_path / "root.yaml")
 
 
 def test_what_extends_itself_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "net.yaml", "extends: net.yaml\n")
     with pytest.raises(RecipeError, match=r"net\.yaml:1: extends: .*net\.yaml extends this file in turn$"):
-        layers.read(path)
+        overlay.read(path)
 
 
 def test_a_part_is_a_source_of_its_own() -> None:
     source = parse("models:\n- a\n- model: b\n  name: c\n", "zoo.yaml")
-    part = layers.part(source, ("models", 1))
+    part = overlay.part(source, ("models", 1))
     assert part.data == {"model": "b", "name": "c"}
     assert part.fault(("name",), "wrong") == "zoo.yaml:4: name: wrong"
-    assert layers.part(source, ("defaults",)).data == {}
+    assert overlay.part(source, ("defaults",)).data == {}
 
 
 def test_texts_are_marked_once() -> None:
-    source = layers.placed(parse("a: [x, 1]\n", "zoo.yaml"), Path("first"))
-    again = layers.placed(source, Path("second"))
+    source = overlay.placed(parse("a: [x, 1]\n", "zoo.yaml"), Path("first"))
+    again = overlay.placed(source, Path("second"))
     (text, number) = again.data["a"]
     assert isinstance(text, PlacedText)
     assert (text, text.folder, number) == ("x", Path("first"), 1)

@@ -6,7 +6,7 @@ import pytest
 
 from tflq.errors import RecipeError
 from tflq.flatbuffer import Graph, Operator, Signature, Subgraph, Tensor
-from tflq.selection import ops, scopes, select
+from tflq.op_selectors import ops, scopes, select
 
 KERAS2 = (
     ("CONV_2D", "model/relu/Relu6;model/bn/FusedBatchNormV3;model/conv/Conv2D"),

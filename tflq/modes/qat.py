@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from tflq.modes.ignored import GRANULARITY, REFINEMENTS
-from tflq.modes.kinds import INPUT_TYPE, OUTPUT_TYPE, Integer
+from tflq.modes.post_training import INPUT_TYPE, OUTPUT_TYPE, Integer
 
 
-class _Trained(Integer):
+class _QatVariant(Integer):
     """A mode with learned ranges. They are in the trained model, so nothing is calibrated."""
 
     needs_ranges: ClassVar[bool] = False
@@ -28,14 +28,14 @@ class _Trained(Integer):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]  # and no other set of ops: that would want samples
 
 
-class QatInt8(_Trained):
+class QatInt8(_QatVariant):
     """int8 with ranges learned by quantization-aware training. Layers that are not trained stay in float."""
 
     io_types: ClassVar[tuple[str, ...]] = ("float32", "int8", "uint8")
     mode: Literal["qat_int8"] = "qat_int8"
 
 
-class QatInt8Only(_Trained):
+class QatInt8Only(_QatVariant):
     """int8 throughout, also inputs and outputs, with learned ranges. Any op in float is an error."""
 
     io_types: ClassVar[tuple[str, ...]] = ("int8", "uint8", "float32")

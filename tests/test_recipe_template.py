@@ -9,8 +9,8 @@ from tflq.datasets import TensorSpec
 from tflq.errors import SourceError
 from tflq.inputs import Input
 from tflq.recipe import Recipe, load
+from tflq.recipe_template import recipe_for
 from tflq.sources.shapes import fixed
-from tflq.starter import recipe_for
 from tflq.worker import preload_tensorflow
 
 
