@@ -228,6 +228,15 @@ def machine_paths(file: Path) -> list[str]:
     return [f"{file.relative_to(ROOT)}:{number}" for number, line in enumerate(lines, start=1) if path.search(line)]
 
 
+def test_no_class_name_is_declared_in_two_files() -> None:
+    declared: dict[str, set[str]] = {}
+    for file in FILES:
+        for node in nodes(file):
+            if isinstance(node, ast.ClassDef):
+                declared.setdefault(node.name, set()).add(name_of(file))
+    none_of(f"{name}: {', '.join(sorted(files))}" for name, files in declared.items() if len(files) > 1)
+
+
 def test_packages_hold_exports_alone() -> None:
     """But for tflq itself, which imports what it exports on first use."""
     packages = [file for file in FILES if file.name == "__init__.py" and file.parent != PACKAGE]
