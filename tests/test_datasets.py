@@ -54,7 +54,7 @@ def read(text: str) -> Dataset:
 def test_key_names_the_kind(text: str, dataset: Dataset) -> None:
     section = strict.validate(strict.parse(f"dataset: {text}", "recipe.yaml"), Section, FOLDER)
     assert section.dataset == dataset
-    dumped = strict.Source("dump", section.model_dump(mode="json", exclude_none=True, context={"folder": FOLDER}))
+    dumped = strict.YamlSource("dump", section.model_dump(mode="json", exclude_none=True, context={"folder": FOLDER}))
     assert strict.validate(dumped, Section, FOLDER) == section
 
 

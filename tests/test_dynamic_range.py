@@ -176,7 +176,7 @@ def test_what_cannot_be_tried_is_told_and_left_out_unless_demanded(
     assert ran.codes == {"dynamic": 0, "on": 5}
     assert sha256(ran.file("dynamic")) == sha256(bare.file("dynamic"))
     assert not ran.file("on").exists()
-    (said,) = (one for one in ran.result.warnings if one.startswith("dynamic: bias correction"))
+    (said,) = (one for one in ran.result.warnings if one.startswith("dynamic: quantized without bias correction"))
     assert "correct the biases of dynamic: the worker process was killed (SIGKILL)" in said
     assert "correct the biases of on: the worker process was killed (SIGKILL)" in str(ran.variant("on").error)
 

@@ -42,7 +42,7 @@ def read(text: str) -> Input:
 )
 def test_keys(text: str, given: Input) -> None:
     assert read(text) == given
-    dumped = strict.Source("dump", {"inputs": {"x": given.model_dump(mode="json", exclude_none=True)}})
+    dumped = strict.YamlSource("dump", {"inputs": {"x": given.model_dump(mode="json", exclude_none=True)}})
     if given.shape is None or None not in given.shape:
         assert strict.validate(dumped, Inputs, Path()).inputs["x"] == given
 

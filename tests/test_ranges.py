@@ -160,8 +160,8 @@ def test_outlier_is_named_with_its_row(with_outlier: dict[str, Ran]) -> None:
     assert any(
         said.startswith("calibration row 41 alone sets the ranges of 3 of 3 activations, which are ")
         and said.endswith(
-            " times as wide with it as without: look at that row; if it is as it should be, ranges: {percentile: 99.99}"
-            " or mse leaves such values out"
+            " times as wide with it as without. Look at that row; if it is right, ranges: {percentile: 99.99} or mse"
+            " leaves such values out"
         )
         for said in warnings
     )

@@ -548,7 +548,7 @@ def test_what_must_be_done_and_cannot_be_is_refused(recipes: Recipes) -> None:
     ran = recipes.run("branches", [{"mode": "int8", "bias_correction": "on"}, "int8_only"])
     error = ran.variant("int8").error
     assert error is not None
-    assert str(error).startswith("bias_correction, rounding, equalization and headroom look at activations")
+    assert str(error).startswith("bias_correction, rounding, equalization and headroom need the activations")
     assert ran.variant("int8_only").error is None
 
 
@@ -560,7 +560,7 @@ def test_what_cannot_be_tried_is_told_and_left_out(recipes: Recipes, monkeypatch
     monkeypatch.setattr(refine, "correct", dies)
     ran = recipes.run("tiny_conv", ["int8", {"mode": "int16x8", "rounding": "on"}])
     assert ran.codes == {"int8": 0, "int16x8": 5}
-    (said,) = (one for one in ran.result.warnings if one.startswith("int8: bias correction"))
-    assert "so nothing of it was done: fit the layers" in said
+    (said,) = (one for one in ran.result.warnings if one.startswith("int8: quantized without bias correction"))
+    assert "they could not be evaluated: fit the layers" in said
     assert "the worker process was killed (SIGKILL)" in said
     assert "the worker process was killed (SIGKILL)" in str(ran.variant("int16x8").error)

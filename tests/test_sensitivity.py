@@ -310,7 +310,9 @@ def evidence(net: Graph, ranges: dict[int, tuple[float, float]], variant: Mode, 
     found = {
         i: Range(0, i, f"t{i}", low, high, low, high, more.get("is_fixed", False)) for i, (low, high) in ranges.items()
     }
-    return CauseEvidence(net, variant, found, more.get("observed"), more.get("gathered"), more.get("peaks", {}))
+    return CauseEvidence(
+        net, variant, found, more.get("observed"), more.get("calibration_samples"), more.get("peaks", {})
+    )
 
 
 def test_rare_values_are_a_cause() -> None:

@@ -183,7 +183,7 @@ def test_public_converter_takes_over_where_something_is_missing(
     recipes: Recipes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where TensorFlow has renamed what is private."""
-    monkeypatch.setattr(conversion, "missing", nothing_there)
+    monkeypatch.setattr(conversion, "missing_internals", nothing_there)
     ran = recipes.run("tiny_conv", ["float32", "int8", "int16x8"])
     assert ran.codes == {"float32": 0, "int8": 0, "int16x8": 0}
     assert any(said.endswith("each with a calibration of its own: no such part") for said in ran.result.warnings)
@@ -195,7 +195,7 @@ def test_public_converter_takes_over_where_something_is_missing(
 def test_public_converter_knows_no_method_but_minmax(
     recipes: Recipes, data: Path, monkeypatch: pytest.MonkeyPatch, method: Any
 ) -> None:
-    monkeypatch.setattr(conversion, "missing", nothing_there)
+    monkeypatch.setattr(conversion, "missing_internals", nothing_there)
     calibration = {"dataset": {"npz": str(data / "vectors.npz")}, "ranges": method}
     ran = recipes.run("tiny_dense", ["dynamic", "int8"], calibration=calibration)
     assert ran.codes == {"dynamic": 0, "int8": 5}

@@ -25,6 +25,7 @@ CALLS = {
     "inspect": ("tflq.flatbuffer.load", ["inspect", "net.tflite"]),
     "schema": ("tflq.recipe.json_schema", ["schema"]),
     "cache": ("tflq.cache.default_store", ["cache"]),
+    "completion": ("click.shell_completion.BashComplete.source", ["completion", "bash"]),
 }
 """For each command a function that it calls, and a command line."""
 every_command = pytest.mark.parametrize("command", CALLS)

@@ -133,7 +133,7 @@ def read(output: Path) -> Stamp | None:
         if plain.pop("schema_version") != SCHEMA_VERSION:
             return None
         given = plain["ingredients"]
-        known = BuildInputs(given["versions"], given["recipe"], _prints(given["files"]), given["untold"])
+        known = BuildInputs(given["versions"], given["recipe"], _prints(given["files"]), given["unknown_reason"])
         return Stamp(known, _prints(plain["outputs"]), plain["again"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
