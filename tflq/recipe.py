@@ -281,4 +281,4 @@ def json_schema() -> str:
     schema = Recipe.model_json_schema()
     schema["required"] = [key for key in schema["required"] if key not in ("name", "output", "model")]
     schema["anyOf"] = [{"required": ["model"]}, {"required": ["extends"]}]
-    return json.dumps({"$schema": "https://json-schema.org/build/2020-12/schema"} | schema, indent=2) + "\n"
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema, indent=2) + "\n"
