@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -17,7 +17,7 @@ from tflq.datasets import Dataset, Row, Sample, brackets, select
 from tflq.errors import DatasetError, EvaluationError, RecipeError
 from tflq.inputs import Input, check_finite, make_sample
 from tflq.interpreter import LatencyStats, Runner
-from tflq.metrics import BuiltIn, Custom, Metric, built_in, errors, top_k_odds
+from tflq.metrics import METRIC_NAMES, BuiltIn, Custom, Metric, built_in, errors, top_k_odds
 from tflq.sources import Prepared, reference
 from tflq.strict import Strict, did_you_mean, or_words
 from tflq.worker import ProgressCallback
@@ -38,7 +38,7 @@ class Evaluation(Strict):
     output: str | None = Field(
         None, description="The model output that the metric uses. Needed if the model has several."
     )
-    metric: Annotated[BuiltIn | Custom, or_words('{python: "module:function"}', *get_args(BuiltIn))] | None = Field(
+    metric: Annotated[BuiltIn | Custom, or_words('{python: "module:function"}', *METRIC_NAMES)] | None = Field(
         None, description="The metric. Without one, only fidelity to the float32 file is measured."
     )
     samples: SampleCount = Field(2000, description="Number of rows, or `all`. A smaller dataset is used whole.")

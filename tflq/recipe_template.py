@@ -12,6 +12,7 @@ import yaml
 from tflq import sources
 from tflq.datasets import TensorSpec
 from tflq.errors import SourceError
+from tflq.metrics import METRIC_NAMES
 from tflq.sources import Described, Keras, SavedModel
 from tflq.worker import Listener, Task, Workers
 
@@ -104,4 +105,5 @@ def _data(described: Described) -> Iterator[str]:
     if len(described.outputs) > 1:
         yield f"  # output: {described.outputs[0].name}  # one of {', '.join(spec.name for spec in described.outputs)}"
     yield "  # label: label  # column of the dataset"
-    yield "  # metric: top1  # or top5, mae, mse, rmse, r2, binary_accuracy, mean_iou, {python: module:function}"
+    first, *others = METRIC_NAMES
+    yield f"  # metric: {first}  # or {', '.join(others)}, {{python: module:function}}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from tflq.metrics.built_in import BuiltIn, Custom, Metric, TopK, built_in, top_k_odds
+from tflq.metrics.built_in import Custom, Metric, TopK, top_k_odds
 from tflq.metrics.drop import Drop, paired_drop
 from tflq.metrics.fidelity import Fidelity, errors, fidelity
+from tflq.metrics.registry import METRIC_NAMES, METRICS, BuiltIn, built_in
 
 __all__ = [
+    "METRICS",
+    "METRIC_NAMES",
     "BuiltIn",
     "Custom",
     "Drop",

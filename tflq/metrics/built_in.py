@@ -18,8 +18,6 @@ from pydantic import Field
 from tflq.errors import DatasetError, EvaluationError
 from tflq.strict import FunctionName, FunctionOfFolder, RecipePath
 
-BuiltIn = Literal["top1", "top5", "mae", "rmse", "mse", "r2", "binary_accuracy", "mean_iou"]
-
 
 class Metric(Protocol):
     """A score of a model over samples."""
@@ -31,6 +29,14 @@ class Metric(Protocol):
     @property
     def higher_is_better(self) -> bool:
         """Whether a lower value is a drop."""
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether the metric is the mean of one value a sample: the statistics are [sum, count] of these."""
+
+    @property
+    def is_right_or_wrong(self) -> bool:
+        """Whether the value of a sample is 1 if it is right and 0 if it is wrong."""
 
     def statistics(self, output: np.ndarray, label: np.ndarray) -> np.ndarray:
         """One sample's row of statistics, float64 [k]; EvaluationError where output and label do not fit."""
@@ -45,6 +51,8 @@ class TopK:
 
     k: int
     higher_is_better: ClassVar[bool] = True
+    is_mean: ClassVar[bool] = True
+    is_right_or_wrong: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
@@ -98,6 +106,11 @@ class Elementwise:
 
     name: Literal["mae", "mse", "rmse"]
     higher_is_better: ClassVar[bool] = False
+    is_right_or_wrong: ClassVar[bool] = False
+
+    @property
+    def is_mean(self) -> bool:
+        return self.name != "rmse"
 
     def statistics(self, output: np.ndarray, label: np.ndarray) -> np.ndarray:
         difference = _difference(output, label)
@@ -124,6 +137,8 @@ class R2:
 
     name: ClassVar[str] = "r2"
     higher_is_better: ClassVar[bool] = True
+    is_mean: ClassVar[bool] = False
+    is_right_or_wrong: ClassVar[bool] = False
 
     def statistics(self, output: np.ndarray, label: np.ndarray) -> np.ndarray:
         truth = np.asarray(label, np.float64)
@@ -141,6 +156,8 @@ class BinaryAccuracy:
 
     name: ClassVar[str] = "binary_accuracy"
     higher_is_better: ClassVar[bool] = True
+    is_mean: ClassVar[bool] = True
+    is_right_or_wrong: ClassVar[bool] = True
 
     def statistics(self, output: np.ndarray, label: np.ndarray) -> np.ndarray:
         _difference(output, label)
@@ -160,6 +177,8 @@ class MeanIoU:
 
     name: ClassVar[str] = "mean_iou"
     higher_is_better: ClassVar[bool] = True
+    is_mean: ClassVar[bool] = False
+    is_right_or_wrong: ClassVar[bool] = False
 
     def statistics(self, output: np.ndarray, label: np.ndarray) -> np.ndarray:
         truth = _numbers(label).astype(np.int64)
@@ -183,6 +202,9 @@ class MeanIoU:
 
 class Custom(FunctionOfFolder):
     """A Python function `fn(output, label) -> float` of one sample. The metric is its mean over samples."""
+
+    is_mean: ClassVar[bool] = True
+    is_right_or_wrong: ClassVar[bool] = False
 
     python: FunctionName = Field(description="module:function, such as mypackage.metrics:dice")
     higher_is_better: bool = Field(
@@ -214,18 +236,3 @@ class Custom(FunctionOfFolder):
         finally:
             sys.path.remove(str(self.folder))
         return found  # type: ignore[no-any-return]
-
-
-def built_in(name: BuiltIn) -> Metric:
-    """The metric of that name."""
-    match name:
-        case "top1" | "top5":
-            return TopK(int(name[3:]))
-        case "mae" | "mse" | "rmse":
-            return Elementwise(name)
-        case "r2":
-            return R2()
-        case "binary_accuracy":
-            return BinaryAccuracy()
-        case "mean_iou":
-            return MeanIoU()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tflq.metrics.built_in import BinaryAccuracy, Metric, TopK
+from tflq.metrics.built_in import Metric
 
 DIGITS = 12
 """Decimals of a drop. A rounding error beyond them must not fail a gate that is just met."""
@@ -54,9 +54,9 @@ def paired_drop(metric: Metric, base: np.ndarray, other: np.ndarray) -> Drop:
 
 
 def _deviation(metric: Metric, base: np.ndarray, other: np.ndarray) -> float:
-    if base.shape[1] == 2 and np.ptp(base[:, 1]) == 0 and metric.name != "rmse":
+    if metric.is_mean and np.ptp(base[:, 1]) == 0:
         differences = base[:, 0] / base[:, 1] - other[:, 0] / other[:, 1]
-        return float(np.std([*differences, 1, -1] if isinstance(metric, (TopK, BinaryAccuracy)) else differences))
+        return float(np.std([*differences, 1, -1] if metric.is_right_or_wrong else differences))
     return _bootstrap_error(metric, base, other) * math.sqrt(len(base))
 
 
