@@ -8,19 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tflq import datasets
 from tflq.modes import MODES, QAT_MODES, Converter
 from tflq.recipe import json_schema
 
 Schema = dict[str, Any]
 KINDS = {"SavedModel": "saved_model", "Keras": "keras"}
-DATASETS = {
-    "Tfds": "tfds",
-    "Npz": "npz",
-    "Images": "images",
-    "TFRecord": "tfrecord",
-    "Python": "python",
-    "Random": "random",
-}
+DATASETS = {kind.__name__: key for kind, key in zip(datasets.DATASETS, datasets.KINDS, strict=True)}
 SECTIONS = {
     "Input": "inputs",
     "Calibration": "calibration",

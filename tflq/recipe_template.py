@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from tflq import sources
-from tflq.datasets import TensorSpec
+from tflq.datasets import DATASETS, TensorSpec
 from tflq.errors import SourceError
 from tflq.metrics import METRIC_NAMES
 from tflq.sources import Described, Keras, SavedModel
@@ -88,14 +88,7 @@ def _sizes(shape: tuple[int | None, ...] | None) -> list[int]:
 
 def _data(described: Described) -> Iterator[str]:
     yield "# Kinds of dataset:"
-    for kind in (
-        '{tfds: mnist, split: "train[:200]"}',
-        "{npz: data.npz}",
-        "{images: photos/, labels: folders}",
-        '{tfrecord: "shards/*.tfrecord", features: {image: image, label: int64}}',
-        "{python: mymodule:rows}",
-    ):
-        yield f"#   {kind}"
+    yield from (f"#   {kind.EXAMPLE}" for kind in DATASETS if kind.EXAMPLE)
     yield "calibration:"
     yield "  dataset: {random: {seed: 0}}"
     yield "  samples: 20  # with real data, a few hundred"

@@ -1,12 +1,13 @@
 """The kinds of dataset. Each class holds the YAML keys of a kind, and has `count()` and `rows()`."""
 
-from tflq.datasets.dataset import KINDS, Dataset
+from tflq.datasets.dataset import DATASETS, KINDS, Dataset
 from tflq.datasets.python import Python
 from tflq.datasets.random import Random
 from tflq.datasets.rows import RandomRow, Row, Sample, TensorSpec, brackets
 from tflq.datasets.sampling import Selection, select
 
 __all__ = [
+    "DATASETS",
     "KINDS",
     "Dataset",
     "Python",

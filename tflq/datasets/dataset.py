@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
@@ -10,11 +14,32 @@ from tflq.datasets.images import Images
 from tflq.datasets.npz import Npz
 from tflq.datasets.python import Python
 from tflq.datasets.random import Random
+from tflq.datasets.rows import Row, TensorSpec
 from tflq.datasets.tfds import Tfds
 from tflq.datasets.tfrecord import TFRecord
 from tflq.strict import Strict, did_you_mean
 
-KINDS = ("tfds", "npz", "images", "tfrecord", "python", "random")
+
+class DatasetKind(Protocol):
+    """What every kind of dataset has; its text names the dataset in messages."""
+
+    EXAMPLE: ClassVar[str]
+    """An example for recipes that `tflq init` writes; "" if it is not to be offered."""
+
+    def files(self) -> list[Path] | None:
+        """Return the files that the rows depend on; None if only reading tells whether the rows have changed."""
+
+    def count(self) -> int | None:
+        """Return the number of rows; None if it is known only after reading all of them, or if there is no end."""
+
+    def rows(self, indices: Sequence[int], specs: Sequence[TensorSpec] = ..., /) -> Iterator[Row]:
+        """Yield the rows of these indices, which increase. `specs` are the model's inputs. Raise DatasetError."""
+
+
+DATASETS = (Tfds, Npz, Images, TFRecord, Python, Random)
+"""The kinds of dataset. The first key of a class names its kind. Recipes, the JSON Schema, the pages and `tflq init`
+take the kinds from this list."""
+KINDS = tuple(next(iter(kind.model_fields)) for kind in DATASETS)
 
 
 def _kinds_of(value: Any) -> list[str]:
@@ -40,14 +65,13 @@ def _tag(value: Any) -> str:
     return f"<{_kinds_of(value)[0]}>"
 
 
-Dataset = Annotated[
-    Annotated[Tfds, Tag("<tfds>")]
-    | Annotated[Npz, Tag("<npz>")]
-    | Annotated[Images, Tag("<images>")]
-    | Annotated[TFRecord, Tag("<tfrecord>")]
-    | Annotated[Python, Tag("<python>")]
-    | Annotated[Random, Tag("<random>")],
-    Discriminator(_tag),
-    BeforeValidator(_of_one_kind),
-    Field(description="The dataset. One of its keys names the kind."),
-]
+if TYPE_CHECKING:
+    Dataset = DatasetKind
+else:
+    _TAGGED = tuple(Annotated[kind, Tag(f"<{key}>")] for kind, key in zip(DATASETS, KINDS, strict=True))
+    Dataset = Annotated[
+        reduce(or_, _TAGGED),
+        Discriminator(_tag),
+        BeforeValidator(_of_one_kind),
+        Field(description="The dataset. One of its keys names the kind."),
+    ]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field
@@ -33,6 +33,8 @@ class Images(Strict):
     Columns: `image` is uint8 [height, width, 3], or [height, width, 1] for a grayscale image. `file` is its path from
     the folder. `label` is there if `labels` is not `none`.
     """
+
+    EXAMPLE: ClassVar[str] = "{images: photos/, labels: folders}"
 
     images: RecipePath = Field(description="The folder with .jpg, .jpeg and .png files.")
     labels: Annotated[Literal["folders", "none"] | RecipePath, BeforeValidator(_text)] = Field(

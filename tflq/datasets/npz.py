@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -26,6 +26,8 @@ class Npz(Strict):
     Columns that are not used are not read. A column of `numpy.savez` is memory-mapped, so it may be larger than memory.
     A column of `numpy.savez_compressed` is decompressed whole.
     """
+
+    EXAMPLE: ClassVar[str] = "{npz: data.npz}"
 
     npz: RecipePath = Field(description="The .npz file, with one array per column. The first dimension is the row.")
 

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -20,6 +20,8 @@ END = object()
 
 class Python(FunctionOfFolder):
     """A Python function without arguments. It yields rows or returns a sequence of them. A row is a dict of columns."""
+
+    EXAMPLE: ClassVar[str] = "{python: mymodule:rows}"
 
     python: FunctionName = Field(description="module:function, such as mypackage.data:rows")
     folder: RecipePath = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field, NonNegativeInt
@@ -25,6 +26,8 @@ class Random(Strict):
     Floats are uniform in [0, 1). 8-bit integers are uniform over all values. Wider integers are 0 or 1, because they
     are mostly ids or masks and larger ids might be outside of the model's tables. `inputs` is not applied.
     """
+
+    EXAMPLE: ClassVar[str] = ""
 
     random: Seed = Field(description="{}, or {seed: 1} for other numbers.")
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -23,6 +23,8 @@ class Tfds(Strict):
 
     Rows are in the order of the files on disk. Nested features are columns such as `a/b`.
     """
+
+    EXAMPLE: ClassVar[str] = '{tfds: mnist, split: "train[:200]"}'
 
     tfds: str = Field(min_length=1, description="name or name/config, with :version if you like.")
     split: str = Field(min_length=1, description="A split or a part of a split, such as train[:200].")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Discriminator, Field, PositiveInt, Tag, field_validator, model_validator
@@ -51,6 +51,8 @@ def _form(value: Any) -> str:
 
 class TFRecord(Strict):
     """Files of tf.train.Example messages, sorted by name. Files that end in .gz are decompressed."""
+
+    EXAMPLE: ClassVar[str] = '{tfrecord: "shards/*.tfrecord", features: {image: image, label: int64}}'
 
     tfrecord: RecipePath = Field(description="A file, or a pattern such as `shards/*.tfrecord`.")
     features: dict[
