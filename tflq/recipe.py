@@ -76,14 +76,14 @@ class Recipe(Strict):
     model: Model
     inputs: dict[str, Input] = Field({}, description="For each model input, how a row becomes that input.")
     calibration: Calibration | None = Field(
-        None, description="Calibration samples. int8, int8_only, int16x8 and int16x8_only need them."
+        None, description=f"Calibration samples. {', '.join(CALIBRATED[:-1])} and {CALIBRATED[-1]} need them."
     )
     evaluation: Evaluation | None = Field(
         None,
         description="Evaluation samples and the metric. Without it, only fidelity on calibration samples is measured.",
     )
     training: Training | None = Field(
-        None, description="Training before conversion. qat_int8, qat_int8_only and `trained: true` need it."
+        None, description=f"Training before conversion. {', '.join(QAT_MODES)} and `trained: true` need it."
     )
     latency: Annotated[Latency | Literal["off"], or_words("a mapping such as {runs: 50}", "off")] = Field(
         Latency(), description="How latency is measured, or `off`."

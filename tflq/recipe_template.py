@@ -13,6 +13,7 @@ from tflq import sources
 from tflq.datasets import DATASETS, TensorSpec
 from tflq.errors import SourceError
 from tflq.metrics import METRIC_NAMES
+from tflq.modes import MODE_NAMES, QAT_MODES
 from tflq.sources import Described, Keras, SavedModel
 from tflq.worker import Listener, Task, Workers
 
@@ -51,7 +52,7 @@ def _lines(model: str, keras: bool, described: Described) -> Iterator[str]:
     for spec in described.inputs:
         yield from _input(spec)
     yield from _data(described)
-    yield "variants: [float32, dynamic, float16, int8, int8_only, int16x8, int16x8_only]"
+    yield f"variants: [{', '.join(mode for mode in MODE_NAMES if mode not in QAT_MODES)}]"
     yield "# gates: {max_metric_drop: 0.01, min_sqnr_db: 20, max_size_ratio: 0.3}"
 
 

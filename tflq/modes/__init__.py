@@ -14,15 +14,15 @@ from tflq.modes.post_training import (
     Int8Only,
     Int16x8,
     Int16x8Only,
-    ModeName,
     default_name,
 )
 from tflq.modes.qat import QatInt8, QatInt8Only
-from tflq.modes.variant import CALIBRATED, MODES, QAT_MODES, Mode, named
+from tflq.modes.variant import CALIBRATED, MODE_NAMES, MODES, QAT_MODES, Mode, ModeName, named
 
 __all__ = [
     "CALIBRATED",
     "MODES",
+    "MODE_NAMES",
     "QAT_MODES",
     "Choice",
     "Converter",

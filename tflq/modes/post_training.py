@@ -27,16 +27,13 @@ if TYPE_CHECKING:
     from tflq.rules import Violation
 
 T = TypeVar("T")
-ModeName = Literal[
-    "float32", "dynamic", "float16", "int8", "int8_only", "int16x8", "int16x8_only", "qat_int8", "qat_int8_only"
-]
 REFINED = "int8, int8_only, int16x8 or int16x8_only"
 """The modes that support every refinement."""
 TRAINED = "trained_"
 """Prefix of the default name of a variant with `trained: true`."""
 
 
-def _tell_editors(schema: dict[str, Any], kind: type[_Variant]) -> None:
+def _tell_editors(schema: dict[str, Any], kind: type[BaseMode]) -> None:
     """Make the JSON Schema refuse what the validators refuse, so that editors show it."""
     schema["required"] = ["mode"]
     for side in ("inference_input_type", "inference_output_type"):
@@ -55,7 +52,7 @@ def default_name(mode: str, is_trained: bool) -> str:
     return mode if mode.startswith("qat_") or not is_trained else TRAINED + mode
 
 
-class _Variant(Converter):
+class BaseMode(Converter):
     """A variant: a mode with a name, the types of its inputs and outputs, and converter options."""
 
     model_config = ConfigDict(json_schema_extra=_tell_editors)
@@ -71,7 +68,7 @@ class _Variant(Converter):
     ignored: ClassVar[tuple[str, ...]] = ()
     """Converter options that have no effect in this mode."""
 
-    mode: ModeName
+    mode: str = ""
     name: FileName = Field(
         "", description="End of the file name. Default: the mode, with `trained_` in front if `trained` is true."
     )
@@ -148,7 +145,7 @@ def _neutral(value: T, info: ValidationInfo, why: str) -> T:
     return value
 
 
-class _Floating(_Variant):
+class _Floating(BaseMode):
     """A mode without integers and without calibration samples."""
 
     ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, "keep_float", *REFINEMENTS)
@@ -186,7 +183,7 @@ class Float32(_Floating):
                 yield broken(tensor.name, "is float16, where all should be float32")
 
 
-class Dynamic(_Variant):
+class Dynamic(BaseMode):
     """Dynamic-range quantization: int8 weights, float32 activations. Some kernels quantize activations at run time."""
 
     ignored: ClassVar[tuple[str, ...]] = REFINEMENTS_OF_INTEGERS
@@ -227,7 +224,7 @@ class Float16(_Floating):
         yield from unasked_integers(tensor for tensor in tensors(graph) if tensor.quantization)
 
 
-class Integer(_Variant):
+class Integer(BaseMode):
     """A mode with integer activations, whose ranges are computed from calibration samples."""
 
     needs_ranges: ClassVar[bool] = True
