@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tflq.datasets import TensorSpec
+from tflq.datasets import DATASETS, TensorSpec
 from tflq.errors import SourceError
 from tflq.inputs import Input
+from tflq.metrics import METRIC_NAMES
+from tflq.modes import MODE_NAMES, QAT_MODES
 from tflq.recipe import Recipe, load
 from tflq.recipe_template import recipe_for
 from tflq.sources.shapes import fixed
@@ -73,3 +75,10 @@ def test_keras_file_has_no_signature_to_choose(models: Path, tmp_path: Path) -> 
 def test_no_model_no_recipe(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="there is no such folder"):
         recipe_for(tmp_path / "nothing", tmp_path, lambda _: None)
+
+
+def test_it_offers_every_mode_kind_of_dataset_and_metric(models: Path, tmp_path: Path) -> None:
+    text, recipe = started(models / "tiny_conv", tmp_path)
+    assert [variant.mode for variant in recipe.variants] == [mode for mode in MODE_NAMES if mode not in QAT_MODES]
+    assert all(f"#   {kind.EXAMPLE}\n" in text for kind in DATASETS if kind.EXAMPLE)
+    assert all(name in text.partition("# metric: ")[2] for name in METRIC_NAMES)

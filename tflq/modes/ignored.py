@@ -13,12 +13,9 @@ REFINEMENTS_OF_INTEGERS = REFINEMENTS[1:]
 """The refinements that only modes with integer activations support."""
 
 _NEUTRAL: dict[str, tuple[object, ...]] = {
-    "per_channel": (True,),
-    "per_channel_dense": (True,),
+    **dict.fromkeys(GRANULARITY, (True,)),
     "keep_float": ([], ()),
-    "bias_correction": ("auto", "off"),
-    "rounding": ("auto", "off"),
-    "equalization": ("auto", "off"),
+    **dict.fromkeys(REFINEMENTS, ("auto", "off")),
     "headroom": ("auto", 1),
 }
 
