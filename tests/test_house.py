@@ -57,6 +57,7 @@ LAYERS = [
     "cli",
 ]
 """The files and folders of the package: each imports only from those above it."""
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 OUTSIDE = {"__init__", "__main__"}
 """The files of the package that are in no layer."""
 MAX_FILE_LINES = 300
@@ -142,6 +143,23 @@ def reachable(start: Path, imports: Mapping[Path, set[Path]]) -> set[Path]:
 def test_every_file_and_folder_is_a_layer() -> None:
     """And every layer is a file or a folder."""
     none_of({layer_of(file) for file in FILES} - OUTSIDE ^ set(LAYERS))
+
+
+def test_the_page_lists_the_layers() -> None:
+    assert re.findall(r"^1\. `(\w+)` – ", ARCHITECTURE, re.MULTILINE) == LAYERS
+
+
+def test_the_page_lists_the_stages_of_a_run() -> None:
+    """In the order of `pipeline.run`, each with the file that defines it; ↳ is a part of the stage above."""
+    rows = re.findall(r"^\| (↳ )?`(\w+)` \| `(\w+\.py)` \|", ARCHITECTURE, re.MULTILINE)
+    run = next(node for file, node in functions() if name_of(file) == "pipeline.py" and node.name == "run")
+    calls = [node.func for node in ast.walk(run) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    stages = [call for call in calls if ast.unparse(call.value) == "stages"]
+    assert [name for part, name, _ in rows if not part] == [
+        call.attr for call in sorted(stages, key=lambda call: call.lineno)
+    ]
+    defined = {(name_of(file), node.name) for file, node in functions()}
+    none_of(f"{file} does not define {name}" for _, name, file in rows if (f"stages/{file}", name) not in defined)
 
 
 def test_files_import_only_from_layers_above() -> None:
