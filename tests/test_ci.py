@@ -171,3 +171,16 @@ class Runner:
 
 
 INPUT_WHOLE = re.compile(r"\$\{\{ inputs\.([\w-]+) \}\}")
+
+
+def test_the_page_says_what_the_hook_and_the_action_take() -> None:
+    page = (ROOT / "docs/howto/ci.md").read_text(encoding="utf-8")
+    step, hooks, local = [yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```", page, re.M | re.S)[1:]]
+    inputs = dict(re.findall(r"^\| `([\w-]+)` \| .* \| (.*) \|$", page, re.MULTILINE))
+    assert inputs.keys() == ACTION["inputs"].keys() >= step[1]["with"].keys()
+    for name, default in re.findall(r"^\| `([\w-]+)` \| .* \| `(.*)` \|$", page, re.MULTILINE):
+        assert ACTION["inputs"][name]["default"] == default
+    assert all(f"`{name}`" in page for name in ACTION["outputs"])
+    (offered,), (own,) = (text["repos"][0]["hooks"] for text in (hooks, local))
+    assert offered == {"id": HOOKS[0]["id"]}
+    assert {key: own[key] for key in own if key not in ("language", "files")}.items() <= HOOKS[0].items()
