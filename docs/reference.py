@@ -13,6 +13,7 @@ from tflq.modes import MODES, QAT_MODES, Converter
 from tflq.recipe import json_schema
 
 Schema = dict[str, Any]
+COLUMNS = ("key", "type", "default", "meaning")
 KINDS = {"SavedModel": "saved_model", "Keras": "keras"}
 DATASETS = {kind.__name__: key for kind, key in zip(datasets.DATASETS, datasets.KINDS, strict=True)}
 SECTIONS = {
@@ -28,7 +29,7 @@ SECTIONS = {
 VARIANTS = {kind.__name__: str(kind.model_fields["mode"].default) for kind in MODES}
 HEADINGS = {
     **SECTIONS,
-    **KINDS,
+    **dict.fromkeys(KINDS, "model"),
     **dict.fromkeys(DATASETS, "dataset"),
     **dict.fromkeys(VARIANTS, "variants"),
 }
@@ -68,7 +69,7 @@ These options stand under `converter` for all variants, or in an entry of `varia
 [explanation.md](explanation.md) says how bias correction, rounding, equalization and headroom work."""
 MATRIX = """\
 – means that the option has no effect in this mode. Under `converter` it is ignored; in an entry of `variants` it is an
-error. The first type in a list is the default."""
+error. The first type in a list is the default. Converter options that are not listed have an effect in every mode."""
 
 
 def page() -> str:
@@ -80,7 +81,7 @@ def page() -> str:
     parts += ["## `dataset`", DATASET, *_kinds(schema, DATASETS)]
     for name in ("Calibration", "Evaluation", "Training", "Latency", "Gates"):
         parts += [f"## `{HEADINGS[name]}`", *_named(schema, name)]
-    parts += ["## `variants`", VARIANT, table(("key", "type", "default", "meaning"), _shared(schema))]
+    parts += ["## `variants`", VARIANT, table(COLUMNS, _shared(schema))]
     parts += ["### Modes", table(("mode", "files"), [(f"`{mode}`", _doc(kind)) for mode, kind in _modes()])]
     parts += ["## `converter`", CONVERTER, *_named(schema, "Converter", described=False)]
     parts += ["## Options by mode", MATRIX, matrix(schema)]
@@ -96,9 +97,14 @@ def _doc(kind: type) -> str:
 
 
 def _kinds(schema: Schema, kinds: dict[str, str]) -> Iterator[str]:
-    for name, key in kinds.items():
-        yield f"### `{key}`"
-        yield from _named(schema, name)
+    """Yield the table of the kinds, and the table of all their keys; a row that kinds share is there once."""
+    parts = {key: schema["$defs"][name] for name, key in kinds.items()}
+    yield table(("kind", "meaning"), [(f"`{key}`", part["description"]) for key, part in parts.items()])
+    shared: dict[tuple[str, ...], list[str]] = {}
+    for key, part in parts.items():
+        for row in _rows(part, schema, Place("", part["required"])):
+            shared.setdefault(row, []).append(f"`{key}`")
+    yield table(("kind", *COLUMNS), [(", ".join(keys), *row) for row, keys in shared.items()])
 
 
 def _named(schema: Schema, name: str, described: bool = True) -> Iterator[str]:
@@ -111,7 +117,7 @@ def section(part: Schema, schema: Schema) -> Iterator[str]:
     if part.get("description"):
         yield part["description"]
     required = [*part.get("required", []), *part.get("anyOf", [{}])[0].get("required", [])]
-    yield table(("key", "type", "default", "meaning"), _rows(part, schema, Place("", required)))
+    yield table(COLUMNS, _rows(part, schema, Place("", required)))
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,7 @@ def matrix(schema: Schema) -> str:
     rows += [("training", *("needed" if mode in QAT_MODES else "if `trained`" for mode in kinds))]
     for side in ("inference_input_type", "inference_output_type"):
         rows.append((f"`{side}`", *(" ".join(parts[mode][side]["enum"]) for mode in kinds)))
-    for key in Converter.model_fields:
+    for key in [key for key in Converter.model_fields if any(key in kind.ignored for kind in kinds.values())]:
         rows.append((f"`{key}`", *("–" if key in kind.ignored else "yes" for kind in kinds.values())))
     return table(("", *(f"`{mode}`" for mode in kinds)), rows)
 

@@ -47,7 +47,7 @@ def test_a_kind_of_dataset_is_in_the_schema_and_on_the_page(kind: str) -> None:
     assert kind in DEFINITIONS[cls.__name__]["required"]
     for section in ("Calibration", "Evaluation", "Training"):
         assert {"$ref": f"#/$defs/{cls.__name__}"} in DEFINITIONS[section]["properties"]["dataset"]["oneOf"]
-    assert f"\n### `{kind}`\n" in PAGE
+    assert f"\n| `{kind}` | `{kind}` |" in PAGE
 
 
 def test_a_metric_is_in_the_schema_and_on_the_page() -> None:
