@@ -16,6 +16,7 @@ from tflq.modes.ignored import GRANULARITY, REFINEMENTS, asks_for_nothing
 from tflq.recipe import json_schema
 from tflq.refine import RefinementConfig
 from tflq.search import options
+from tflq.search.space import TOGGLES
 
 ROOT = Path(__file__).parent.parent
 SCHEMA = json.loads(json_schema())
@@ -61,5 +62,6 @@ def test_a_metric_is_in_the_schema_and_on_the_page() -> None:
 def test_a_correction_is_known_to_modes_search_and_report() -> None:
     assert [*RefinementConfig().options] == [*REFINEMENTS]
     assert {*REFINEMENTS, *GRANULARITY, "keep_float"} <= {*options.KEYS} & {*Converter.model_fields}
+    assert {*REFINEMENTS, *GRANULARITY} == {*TOGGLES}
     assert all(f"`{key}`" in REPORT for key in REFINEMENTS)
     assert all(asks_for_nothing(key, Converter.model_fields[key].default) for key in REFINEMENTS)
