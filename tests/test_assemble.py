@@ -14,7 +14,7 @@ from tflq.cache import Store
 from tflq.cli import main
 from tflq.modes import Int8, Int8Only, Int16x8, Mode, QatInt8
 from tflq.pipeline import Settings, _not_checked
-from tflq.refine import Refinement, RefinementConfig
+from tflq.refine import RefinementConfig, RefinementReport
 from tflq.search.space import Space
 from tflq.search.state import SearchState
 from tflq.stages import VariantBuild
@@ -24,8 +24,8 @@ from tflq.worker.child import _reporter
 from tflq.worker.messages import Progress
 
 
-def build(variant: Mode, fault: str | None = None, is_reproduced: bool | None = None) -> VariantBuild:
-    found = Refinement(kept=RefinementConfig(), attempts=(), calls=0, corrections=(), fault=fault) if fault else None
+def build(variant: Mode, obstacle: str | None = None, is_reproduced: bool | None = None) -> VariantBuild:
+    found = RefinementReport(RefinementConfig(), (), 0, (), obstacle) if obstacle else None
     return VariantBuild(variant, variant.name, Path("net.tflite"), refinement=found, is_reproduced=is_reproduced)
 
 

@@ -129,7 +129,7 @@ def test_shift_is_the_lost_part_of_the_weights_times_the_mean_of_what_they_meet(
     float32, path = ran.file("float32"), tmp_path / "hybrid.tflite"
     path.write_bytes(ran.file("off").read_bytes())
     told = refine.correct_biases(nothing, float32, path, (calibration_samples.samples, range(15), range(15, 20)), True)
-    assert (told.kept, told.attempts, told.calls) == (CORRECTED, (), 0)
+    assert (told.config, told.scores, told.calls) == (CORRECTED, (), 0)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["hybrid.tflite"]
     content = float32.read_bytes()
     (corrected,) = (one for one in told.corrections if one.op == "FULLY_CONNECTED")
@@ -153,14 +153,14 @@ def test_too_few_samples_decide_nothing(ran: Ran, calibration_samples: Calibrati
     path = tmp_path / "hybrid.tflite"
     path.write_bytes(ran.file("off").read_bytes())
     told = refine.correct_biases(nothing, ran.file("float32"), path, (calibration_samples.samples, range(3), ()), False)
-    assert (told.kept.in_words, told.attempts, told.corrections) == ("as it is", (), ())
+    assert (told.config.in_words, told.scores, told.corrections) == ("as it is", (), ())
     assert sha256(path) == sha256(ran.file("off"))
     assert [file.name for file in tmp_path.iterdir()] == ["hybrid.tflite"]
 
 
 def test_files_of_other_ops_are_refused(ran: Ran, calibration_samples: CalibrationSamples, recipes: Recipes) -> None:
     other = recipes.run("tiny_conv", ["dynamic"], calibration=None).file("dynamic")
-    with pytest.raises(ConversionError, match=r"^bias_correction: the converter made other ops"):
+    with pytest.raises(ConversionError, match=r"^bias_correction: the dynamic range file has other ops"):
         refine.correct_biases(nothing, ran.file("float32"), other, (calibration_samples.samples, range(4), ()), True)
 
 

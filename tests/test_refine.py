@@ -311,7 +311,7 @@ def test_channels_that_were_hardly_ever_seen_are_not_enlarged(
     seen = _channel_ranges(run, (calibration_samples.samples, CALLS), graph)[first]
     values = np.stack([np.abs(call[str(first)])[0] for call in outputs])  # [calls, height, width, channels]
     np.testing.assert_allclose(seen.size, values.max((0, 1, 2)), rtol=1e-6)
-    assert seen.shown.tolist() == (values.any((1, 2)).sum(0) * values[0, ..., 0].size).tolist()
+    assert seen.count.tolist() == (values.any((1, 2)).sum(0) * values[0, ..., 0].size).tolist()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tflq.errors import TflqError
 from tflq.flatbuffer import Weights
 from tflq.inputs import InputSummary
 from tflq.interpreter import LatencyStats
-from tflq.refine import Refinement
+from tflq.refine import RefinementReport
 from tflq.rules import Violation
 from tflq.training import Phase
 
@@ -166,7 +166,7 @@ class Variant:
     seconds: float = 0.0
     is_trained: bool = False
     compression: CompressionStats | None = None
-    refinement: Refinement | None = None
+    refinement: RefinementReport | None = None
     """What was done before it was quantized; None where nothing was asked for."""
     gain: Gain | None = None
 

@@ -1,4 +1,4 @@
-"""The float32 file changed before it is quantized, so that less is lost; what comes out is an ordinary file."""
+"""Corrections of the float32 model before quantization; the result is an ordinary float32 file without further ops."""
 
 from tflq.refine.bias_correction import (
     CorrectedModel,
@@ -10,11 +10,19 @@ from tflq.refine.bias_correction import (
 )
 from tflq.refine.cross_layer_equalization import EqualizedModel, equalize
 from tflq.refine.dynamic_range import correct_biases
-from tflq.refine.holdout_score import HoldoutScore, SignalAndNoise, best_score
+from tflq.refine.holdout_score import (
+    CERTAIN_ERRORS,
+    CERTAIN_GAIN_DB,
+    CLEAR_GAIN_DB,
+    MIN_GAIN_DB,
+    HoldoutScore,
+    SignalAndNoise,
+    best_score,
+)
 from tflq.refine.quantizer_input import (
     QuantizerInput,
     RefinedInput,
-    Refinement,
+    RefinementReport,
     holdout_fidelity,
     load_refined,
     quantize,
@@ -24,6 +32,10 @@ from tflq.refine.quantizer_input import (
 from tflq.refine.request import RefinementConfig, RefinementRequest, is_demanded
 
 __all__ = [
+    "CERTAIN_ERRORS",
+    "CERTAIN_GAIN_DB",
+    "CLEAR_GAIN_DB",
+    "MIN_GAIN_DB",
     "CorrectedModel",
     "CorrectionFlags",
     "EqualizedModel",
@@ -31,8 +43,8 @@ __all__ = [
     "LayerCorrection",
     "QuantizerInput",
     "RefinedInput",
-    "Refinement",
     "RefinementConfig",
+    "RefinementReport",
     "RefinementRequest",
     "SignalAndNoise",
     "WeightGranularity",

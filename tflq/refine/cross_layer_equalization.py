@@ -1,8 +1,10 @@
-"""Cross-layer equalization: channels of one activation are brought nearer in size, which no output shows.
+"""Cross-layer equalization of the float32 model (Nagel et al. 2019, arXiv:1906.04721, section 4.1).
 
-A channel that is made s times as large where it arises is made as much smaller again by the weights that read it
-(Nagel et al. 2019, arXiv:1906.04721, section 4.1; here for activations, since it is them that have one scale for all
-channels). Between the two stand only ops that pass a factor on.
+1. Positive scaling equivariance: f(s·x) = s·f(x) for s > 0 if f is piece-wise linear, such as ReLU.
+2. So a channel may be multiplied by s in the layer that computes it, in the weights and in the bias.
+3. The weights that read the channel are divided by s. The outputs of the model stay the same.
+4. The paper selects s for two layers so that their weights have equal ranges in each channel.
+5. This module selects s from the ranges of activations, since all channels of an activation share one scale.
 """
 
 from __future__ import annotations
@@ -22,46 +24,49 @@ from tflq.refine.weighted_ops import DENSE, Layer, layers
 from tflq.worker import ProgressCallback
 
 EQUALIZATION_STRENGTH = 0.75
-"""How far sizes are brought together: 1 would make them equal, and clip what is rarely large."""
+"""The exponent of the ratio of sizes; 1 would make all channels equal, and clip channels that are rarely large."""
 MAX_FACTOR = 32.0
+"""The largest factor of a channel."""
 VALUES_PER_GAIN = 4
-"""Values that must show how large a channel is for each time its own size that it may grow: what was hardly ever seen
-may well be larger elsewhere, and one channel that is has the range of all."""
+"""The number of values that must have been observed for each unit of a channel's factor.
+
+A channel with few observed values may be larger on other data. Such a channel would widen the range of all channels.
+"""
 SIX, RELU6_MARGIN = 6.0, 1.1
-"""Where RELU6 ends; a channel may grow until it was that much below it, and what is cut off then was never seen."""
+"""The ceiling of RELU6, and its least ratio to the size of an enlarged channel."""
 PASSING = {
     *("RELU", "RELU6", "LEAKY_RELU", "PRELU", "MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "RESHAPE", "MEAN"),
     *("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
 }
-"""Ops that pass a positive factor of a channel on, from their first input to their output."""
+"""Ops that pass on a positive factor of a channel from their first input to their output."""
 ADDING = {"ADD", "SUB"}
 _FUSED = {"NONE", "RELU", "RELU6"}
 
 
 @dataclass
 class _TiedActivations:
-    """Activations whose channels have to be scaled alike."""
+    """Activations whose channels must have the same factors."""
 
     tensors: set[int] = field(default_factory=set)
     is_free: bool = True
-    """Whether all that makes and reads them lets them be scaled."""
+    """Whether all ops that write and read these activations allow factors."""
     has_ceiling: bool = False
-    """Whether a RELU6 makes one of them."""
+    """Whether one of these activations is the output of a RELU6."""
 
 
 @dataclass(frozen=True)
 class _ChannelRanges:
-    """The channels of one activation, [channels]."""
+    """The ranges of the channels of one activation, [channels]."""
 
     size: np.ndarray
     """The largest magnitude."""
-    shown: np.ndarray
-    """By how many values: those of the calls in which the channel is not 0 throughout."""
+    count: np.ndarray
+    """The number of values in the calls in which at least one value of the channel is not 0."""
 
 
 @dataclass(frozen=True)
 class EqualizedModel:
-    """The equalized float32 file, and how many activations have their channels nearer together."""
+    """The equalized float32 file, and the number of activations whose channels were scaled."""
 
     path: Path
     tensors: int
@@ -70,56 +75,59 @@ class EqualizedModel:
 def equalize(
     report: ProgressCallback, float32: Path, data: tuple[Samples, Sequence[int]], target: Path
 ) -> EqualizedModel:
-    """Write the file with its channels equalized; it answers as before, within float rounding."""
+    """Write the float32 file with its channels equalized; its outputs differ by float rounding only.
+
+    `data` holds the calibration samples, and the calls that are used of them.
+    """
     content = float32.read_bytes()
     graph, model = read(content), edit.unpack(content)
-    found = {layer.operator.index: layer for layer in layers(graph, edit.unpack(content))}
-    classes = [one for one in _tied_activations(graph, found) if one.is_free]
-    shown = _expose(
-        content, graph, [index for one in classes for index in one.tensors], target.with_suffix(".channels")
-    )
-    channels = _channel_ranges(Runner(shown), data, graph)
-    shown.unlink()
-    factors = {index: factor for one in classes for index, factor in _factors(one, channels).items()}
-    for layer in found.values():
+    by_operator = {layer.operator.index: layer for layer in layers(graph, edit.unpack(content))}
+    groups = [group for group in _tied_activations(graph, by_operator) if group.is_free]
+    tensors = [index for group in groups for index in group.tensors]
+    exposed = _expose(content, graph, tensors, target.with_suffix(".channels"))
+    channels = _channel_ranges(Runner(exposed), data, graph)
+    exposed.unlink()
+    factors = {index: factor for group in groups for index, factor in _factors(group, channels).items()}
+    for layer in by_operator.values():
         _rescale(model, layer, factors)
     edit.write(model, target)
     report(1, 1)
     return EqualizedModel(target, len(factors))
 
 
-def _tied_activations(graph: Graph, found: dict[int, Layer]) -> list[_TiedActivations]:
+def _tied_activations(graph: Graph, layers_by_operator: dict[int, Layer]) -> list[_TiedActivations]:
     subgraph = graph.subgraphs[0]
     by_tensor = {index: _TiedActivations({index}) for index in activations(graph)}
     for operator in subgraph.operators:
         touched = [index for index in (*operator.inputs, *operator.outputs) if index in by_tensor]
-        layer = found.get(operator.index)
+        layer = layers_by_operator.get(operator.index)
         if layer is None and _passes(subgraph, operator):
             by_tensor |= dict.fromkeys((merged := _merged([by_tensor[index] for index in touched])).tensors, merged)
         elif layer is None or not _has_channels(layer):
             for index in touched:
                 by_tensor[index].is_free &= layer is not None and index in operator.outputs
-        for made in (by_tensor[index] for index in operator.outputs if index in by_tensor):
-            made.is_free &= operator.fused in _FUSED
-            made.has_ceiling |= "RELU6" in (operator.fused, operator.type)
+        for output in (by_tensor[index] for index in operator.outputs if index in by_tensor):
+            output.is_free &= operator.fused in _FUSED
+            output.has_ceiling |= "RELU6" in (operator.fused, operator.type)
     for index in (*subgraph.inputs, *subgraph.outputs):
         if index in by_tensor:
             by_tensor[index].is_free = False
-    return list({id(one): one for one in by_tensor.values()}.values())
+    return list({id(group): group for group in by_tensor.values()}.values())
 
 
 def _has_channels(layer: Layer) -> bool:
-    """Whether its weights tell the channels of what it reads apart; a dense layer may read several pixels at once."""
+    """Whether each weight reads one known channel; a dense layer may read several pixels at once."""
     return layer.operator.type != DENSE or layer.activation.shape[-1] == layer.weights.shape[-1]
 
 
-def _merged(classes: Sequence[_TiedActivations]) -> _TiedActivations:
-    tensors = {index for one in classes for index in one.tensors}
-    return _TiedActivations(tensors, all(one.is_free for one in classes), any(one.has_ceiling for one in classes))
+def _merged(groups: Sequence[_TiedActivations]) -> _TiedActivations:
+    tensors = {index for group in groups for index in group.tensors}
+    is_free, has_ceiling = all(group.is_free for group in groups), any(group.has_ceiling for group in groups)
+    return _TiedActivations(tensors, is_free, has_ceiling)
 
 
 def _passes(subgraph: Subgraph, operator: Operator) -> bool:
-    """Whether a factor of a channel of what it reads is one of the same channel of what it makes."""
+    """Whether a positive factor of an input channel is a factor of the same output channel."""
     tensors = [*subgraph.read_by(operator), *subgraph.written_by(operator)]
     if any(not tensor.shape for tensor in (tensors[0], tensors[-1])):
         return False
@@ -133,7 +141,7 @@ def _passes(subgraph: Subgraph, operator: Operator) -> bool:
 
 
 def _expose(content: bytes, graph: Graph, tensors: Sequence[int], target: Path) -> Path:
-    """The model whose outputs are the extremes of each channel of those activations."""
+    """Write the model whose outputs are the minimum and maximum of each channel of these activations."""
     model, outputs, behind = edit.unpack(content), dict[str, int](), dict[int, list[Any]]()
     for index in tensors:
         shape = graph.subgraphs[0].tensors[index].shape
@@ -155,36 +163,36 @@ def _channel_ranges(run: Runner, data: tuple[Samples, Sequence[int]], graph: Gra
         for index in {int(name.split()[1]) for name in answers}:
             ends = np.abs([answers[f"REDUCE_MIN {index}"], answers[f"REDUCE_MAX {index}"]])
             peaks.setdefault(index, []).append(ends.max(0))
-    found = {}
+    ranges = {}
     for index, rows in peaks.items():
         values = prod(graph.subgraphs[0].tensors[index].shape[:-1])
-        found[index] = _ChannelRanges(np.max(rows, axis=0), values * np.count_nonzero(rows, axis=0))
-    return found
+        ranges[index] = _ChannelRanges(np.max(rows, axis=0), values * np.count_nonzero(rows, axis=0))
+    return ranges
 
 
-def _factors(one: _TiedActivations, channels: dict[int, _ChannelRanges]) -> dict[int, np.ndarray]:
-    """By what each channel of each activation of the class is multiplied, at least 1."""
-    alike = [channels[index] for index in sorted(one.tensors)]
-    size = np.max([each.size for each in alike], axis=0).astype(np.float64)
-    most = np.clip(np.max([each.shown for each in alike], axis=0) / VALUES_PER_GAIN, 1, MAX_FACTOR)
+def _factors(group: _TiedActivations, channels: dict[int, _ChannelRanges]) -> dict[int, np.ndarray]:
+    """Return the factors of the channels of each activation of the group, [channels], at least 1."""
+    ranges = [channels[index] for index in sorted(group.tensors)]
+    size = np.max([each.size for each in ranges], axis=0).astype(np.float64)
+    limit = np.clip(np.max([each.count for each in ranges], axis=0) / VALUES_PER_GAIN, 1, MAX_FACTOR)
     if not 0 < size.max() < np.inf:
         return {}
-    room = np.maximum(size, size.max() * 1e-6)
-    factor = np.minimum((size.max() / room) ** EQUALIZATION_STRENGTH, most)
-    if one.has_ceiling:
-        factor = np.minimum(factor, np.maximum(SIX / (room * RELU6_MARGIN), 1))
-    return dict.fromkeys(sorted(one.tensors), factor)
+    floored = np.maximum(size, size.max() * 1e-6)
+    factor = np.minimum((size.max() / floored) ** EQUALIZATION_STRENGTH, limit)
+    if group.has_ceiling:
+        factor = np.minimum(factor, np.maximum(SIX / (floored * RELU6_MARGIN), 1))
+    return dict.fromkeys(sorted(group.tensors), factor)
 
 
 def _rescale(model: Any, layer: Layer, factors: dict[int, np.ndarray]) -> None:
     operator, weights, roles = layer.operator, np.asarray(layer.weights.data, np.float64), ROLES[layer.operator.type]
-    made, read_ = factors.get(operator.outputs[0]), factors.get(layer.activation.index)
-    if made is not None:
+    output_factor, input_factor = factors.get(operator.outputs[0]), factors.get(layer.activation.index)
+    if output_factor is not None:
         shape = [-1 if dimension == roles.channels else 1 for dimension in range(weights.ndim)]
-        weights = weights * made.reshape(shape)
-    if read_ is not None:
-        weights = weights / np.repeat(read_, weights.shape[-1] // len(read_))
-    if made is not None or read_ is not None:
+        weights = weights * output_factor.reshape(shape)
+    if input_factor is not None:
+        weights = weights / np.repeat(input_factor, weights.shape[-1] // len(input_factor))
+    if output_factor is not None or input_factor is not None:
         edit.set_constant(model, (operator.index, roles.weights), weights)
-    if made is not None and layer.bias is not None:
-        edit.set_constant(model, (operator.index, roles.bias), np.asarray(layer.bias.data) * made)
+    if output_factor is not None and layer.bias is not None:
+        edit.set_constant(model, (operator.index, roles.bias), np.asarray(layer.bias.data) * output_factor)

@@ -1,4 +1,7 @@
-"""Biases of a file with int8 weights and float activations: they stay in float, and make up for its own weights."""
+"""Bias correction of a dynamic range file, which has int8 weights, float activations and float biases.
+
+The steps are those of `bias_correction`, with the int8 weights of the file itself as the rounded weights.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, read
 from tflq.refine.bias_correction import CorrectionFlags, LayerCorrection
 from tflq.refine.holdout_score import HoldoutScore, best_score
 from tflq.refine.input_statistics import InputStatistics, input_statistics
-from tflq.refine.quantizer_input import Refinement, output_errors
+from tflq.refine.quantizer_input import RefinementReport, output_errors
 from tflq.refine.request import RefinementConfig
 from tflq.refine.weighted_ops import Layer, layers
 from tflq.worker import ProgressCallback
 
 CORRECTED = RefinementConfig(CorrectionFlags(bias=True))
-UNPACKS = "DEQUANTIZE"
-"""The op before one that has no kernel for int8 weights."""
+DEQUANTIZE = "DEQUANTIZE"
+"""The op that converts int8 weights to float for an op without a kernel for int8 weights."""
 
 
 def correct_biases(
@@ -29,52 +32,55 @@ def correct_biases(
     path: Path,
     data: tuple[Samples, Sequence[int], Sequence[int]],
     is_demanded: bool,
-) -> Refinement:
-    """Correct the biases of the file where that is demanded, or seen to help; `data`: calls to fit to, and to decide.
+) -> RefinementReport:
+    """Correct the biases of the file at `path` in place if that is demanded, or if it helps on hold-out samples.
 
-    ConversionError where the ops of the two files are not the same.
+    `data` holds the calibration samples, the calls to fit to, and the hold-out calls. Raises ConversionError if the
+    ops of the two files are not the same.
     """
-    samples, fitted, held = data
+    samples, fitting, holdout = data
     target = path.with_suffix(".corrected")
-    corrections = _correct(report, (float32, path), (samples, fitted), target)
-    attempts: tuple[HoldoutScore, ...] = ()
-    if held and corrections and not is_demanded:
+    corrections = _correct(report, (float32, path), (samples, fitting), target)
+    scores: tuple[HoldoutScore, ...] = ()
+    if holdout and corrections and not is_demanded:
         files = {RefinementConfig(): path, CORRECTED: target}
-        attempts = tuple(
-            HoldoutScore(one, output_errors(report, file, float32, (samples, held))) for one, file in files.items()
+        scores = tuple(
+            HoldoutScore(config, output_errors(report, file, float32, (samples, holdout)))
+            for config, file in files.items()
         )
-    kept = CORRECTED if is_demanded else best_score(attempts).config if attempts else RefinementConfig()
-    if kept == RefinementConfig():
+    config = CORRECTED if is_demanded else best_score(scores).config if scores else RefinementConfig()
+    if config == RefinementConfig():
         target.unlink()
-        return Refinement(kept, attempts, len(held) if attempts else 0, ())
+        return RefinementReport(config, scores, len(holdout) if scores else 0, ())
     target.replace(path)
-    return Refinement(kept, attempts, len(held) if attempts else 0, corrections)
+    return RefinementReport(config, scores, len(holdout) if scores else 0, corrections)
 
 
 def _correct(
     report: ProgressCallback, files: tuple[Path, Path], data: tuple[Samples, Sequence[int]], target: Path
 ) -> tuple[LayerCorrection, ...]:
-    content, made = (file.read_bytes() for file in files)
-    graph, hybrid, model = read(content), read(made).subgraphs[0], edit.unpack(made)
-    found = list(_rounded(graph, content, hybrid))
-    done: list[LayerCorrection] = []
-    met = input_statistics(
-        content, [layer for layer, _, _ in found], data, target.with_suffix(".seen"), with_covariance=False
+    content, converted = (file.read_bytes() for file in files)
+    graph, subgraph, model = read(content), read(converted).subgraphs[0], edit.unpack(converted)
+    quantized = list(_quantized_layers(graph, content, subgraph))
+    corrections: list[LayerCorrection] = []
+    inputs = input_statistics(
+        content, [layer for layer, _, _ in quantized], data, target.with_suffix(".seen"), with_covariance=False
     )
-    for (layer, operator, weights), seen in zip(found, met, strict=True):
-        shift = _shift(layer, weights, seen)
+    for (layer, operator, weights), statistics in zip(quantized, inputs, strict=True):
+        shift = _shift(layer, weights, statistics)
         edit.set_constant(model, (operator.index, ROLES[operator.type].bias), np.asarray(_bias(layer).data) + shift)
-        (output, *_) = hybrid.written_by(operator)
-        done.append(LayerCorrection(operator.index, operator.type, output.name, float(np.abs(shift).max()), 1.0))
-        report(len(done), len(found))
+        (output, *_) = subgraph.written_by(operator)
+        largest = float(np.abs(shift).max())
+        corrections.append(LayerCorrection(operator.index, operator.type, output.name, largest, 1.0))
+        report(len(corrections), len(quantized))
     edit.write(model, target)
-    return tuple(done)
+    return tuple(corrections)
 
 
-def _shift(layer: Layer, weights: np.ndarray, seen: InputStatistics) -> np.ndarray:
-    """What takes the mean out that such weights add; 0 where it is not known what they meet."""
+def _shift(layer: Layer, weights: np.ndarray, statistics: InputStatistics) -> np.ndarray:
+    """Return the change of the bias that removes the mean error of these weights; 0 if the mean input is not finite."""
     lost = np.asarray(layer.weights.data, np.float64) - weights
-    shift = layer.products(layer.as_matrices(lost), seen.mean)
+    shift = layer.products(layer.as_matrices(lost), statistics.mean)
     return shift if np.isfinite(shift).all() else np.zeros_like(shift)
 
 
@@ -83,45 +89,57 @@ def _bias(layer: Layer) -> Tensor:
     return layer.bias
 
 
-def _rounded(graph: Graph, content: bytes, hybrid: Subgraph) -> Iterator[tuple[Layer, Operator, np.ndarray]]:
-    """The layers with a bias in float whose weights became integers: the op of the file, and what its weights are."""
-    pairs = dict(_pairs(graph.subgraphs[0], hybrid))
+def _quantized_layers(
+    graph: Graph, content: bytes, dynamic_range: Subgraph
+) -> Iterator[tuple[Layer, Operator, np.ndarray]]:
+    """Yield layers with int8 weights and a float bias, each with its op in the file and its dequantized weights."""
+    operators = dict(_operator_pairs(graph.subgraphs[0], dynamic_range))
     for layer in layers(graph, edit.unpack(content)):
-        operator = pairs[layer.operator.index]
-        weights = _weights(hybrid, operator)
-        bias = hybrid.input(operator, ROLES[operator.type].bias)
+        operator = operators[layer.operator.index]
+        weights = _dequantized_weights(dynamic_range, operator)
+        bias = dynamic_range.input(operator, ROLES[operator.type].bias)
         is_float = bias is not None and bias.is_constant and bias.dtype == "float32"
         if weights is not None and layer.bias is not None and is_float:
             yield layer, operator, weights
 
 
-def _pairs(float32: Subgraph, hybrid: Subgraph) -> Iterator[tuple[int, Operator]]:
-    """The op of the file for each of the float32 file, by its index there."""
-    ones, others = ([operator for operator in one.operators if operator.type != UNPACKS] for one in (float32, hybrid))
-    told = [
-        [(operator.type, [tensor.shape for tensor in graph.written_by(operator)]) for operator in some]
-        for graph, some in ((float32, ones), (hybrid, others))
+def _operator_pairs(float32: Subgraph, dynamic_range: Subgraph) -> Iterator[tuple[int, Operator]]:
+    """Yield the index of each op of the float32 file with the op of the dynamic range file."""
+    originals, converted = (
+        [operator for operator in subgraph.operators if operator.type != DEQUANTIZE]
+        for subgraph in (float32, dynamic_range)
+    )
+    signatures = [
+        [(operator.type, [tensor.shape for tensor in graph.written_by(operator)]) for operator in operators]
+        for graph, operators in ((float32, originals), (dynamic_range, converted))
     ]
-    if told[0] != told[1]:
+    if signatures[0] != signatures[1]:
         raise ConversionError(
-            "bias_correction: the converter made other ops of this model with int8 weights than with float32 ones, so"
-            ' that it cannot be told which bias belongs to which weights; write bias_correction: "off"'
+            "bias_correction: the dynamic range file has other ops than the float32 file, so its biases cannot be"
+            ' matched with those of the float32 file; write bias_correction: "off"'
         )
-    yield from zip((operator.index for operator in ones), others, strict=True)
+    yield from zip((operator.index for operator in originals), converted, strict=True)
 
 
-def _weights(hybrid: Subgraph, operator: Operator) -> np.ndarray | None:
-    """What integer weights of the op stand for, in float64; None where they are in float."""
-    tensor = hybrid.input(operator, ROLES[operator.type].weights)
-    unpacking = [one for one in hybrid.operators if tensor and one.type == UNPACKS and tensor.index in one.outputs]
+def _dequantized_weights(dynamic_range: Subgraph, operator: Operator) -> np.ndarray | None:
+    """Return the values of the op's int8 weights, in float64; None if its weights are in float."""
+    tensor = dynamic_range.input(operator, ROLES[operator.type].weights)
+    unpacking = [
+        other
+        for other in dynamic_range.operators
+        if tensor and other.type == DEQUANTIZE and tensor.index in other.outputs
+    ]
     if unpacking:
-        tensor = hybrid.input(unpacking[0], 0)
+        tensor = dynamic_range.input(unpacking[0], 0)
     if tensor is None or not tensor.is_constant or tensor.is_sparse or tensor.dtype != "int8":
         return None
-    held = tensor.quantization
-    if held is None or not held.scales:
+    quantization = tensor.quantization
+    if quantization is None or not quantization.scales:
         return None
-    shape = [-1 if axis == held.dimension else 1 for axis in range(len(tensor.shape))] if held.is_per_axis else [1]
-    scales, zeros = (np.array(some, np.float64).reshape(shape) for some in (held.scales, held.zero_points))
-    values: np.ndarray = (np.asarray(tensor.data, np.float64) - zeros) * scales
-    return values
+    is_per_axis, rank = quantization.is_per_axis, len(tensor.shape)
+    shape = [-1 if axis == quantization.dimension else 1 for axis in range(rank)] if is_per_axis else [1]
+    scales, zeros = (
+        np.array(values, np.float64).reshape(shape) for values in (quantization.scales, quantization.zero_points)
+    )
+    weights: np.ndarray = (np.asarray(tensor.data, np.float64) - zeros) * scales
+    return weights

@@ -1,4 +1,4 @@
-"""The mean and the covariance of what the weights of each layer meet, from one run over a part of the samples."""
+"""The mean and the covariance of each layer's inputs, from a run over a part of the calibration samples."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from tflq.interpreter import Runner
 from tflq.refine.weighted_ops import Layer
 
 MIN_ROWS, MAX_ROWS = 128, 1024
-"""Positions of a layer's output that are looked at in each call."""
+"""The least and the largest number of positions of a layer's output that are sampled in each call."""
 ROWS_PER_INPUT = 4
-"""In all calls together, for each input of an output channel, so that the covariance is known."""
+"""The number of positions over all calls for each input of an output channel, so that the covariance has full rank."""
 MAX_WIDTH = 2400
-"""Inputs of an output channel of which there is no covariance, since it would take too long."""
+"""The largest number of inputs of an output channel for which a covariance is computed in reasonable time."""
 MAX_COVARIANCE_BYTES = 192 << 20
-"""Bytes of covariances at a time; what needs more takes several runs."""
+"""The bytes of all covariances in one run; a model that needs more takes several runs."""
 
 
 @dataclass(frozen=True)
 class InputStatistics:
-    """Of what a layer's weights meet."""
+    """The statistics of a layer's inputs, as the rows of its matrix product."""
 
     mean: np.ndarray
     """float64 [groups, inputs]"""
     covariance: np.ndarray | None
-    """float64 [groups, inputs, inputs]; None where it would be too large, or would tell nothing."""
+    """float64 [groups, inputs, inputs]; None if it was not requested, or is too large, or cannot be used."""
 
 
 def input_statistics(
@@ -40,42 +40,43 @@ def input_statistics(
     scratch: Path,
     with_covariance: bool = True,
 ) -> Iterator[InputStatistics]:
-    """Of each layer of the file in turn; the next are found when the last were used. `scratch` is for a file.
+    """Yield the statistics of each layer of the float32 file in turn, a batch of layers at a time.
 
-    Without `with_covariance` there are means alone, which is much faster.
+    `data` holds the calibration samples, and the calls that are used of them. `scratch` is the path of a temporary
+    file. If `with_covariance` is False, only means are computed, which is much faster.
     """
-    for some in _batches(layers, with_covariance):
-        _expose(content, some, scratch)
-        sums = _sums(Runner(scratch), some, data, with_covariance)
+    for batch in _batches(layers, with_covariance):
+        _expose(content, batch, scratch)
+        sums = _sums(Runner(scratch), batch, data, with_covariance)
         scratch.unlink()
-        for layer in some:
+        for layer in batch:
             yield sums.pop(layer.operator.index).input_statistics()
 
 
 def _batches(layers: Sequence[Layer], with_covariance: bool) -> Iterator[list[Layer]]:
-    some: list[Layer] = []
+    batch: list[Layer] = []
     for layer in layers:
-        if some and with_covariance and sum(map(_covariance_bytes, [*some, layer])) > MAX_COVARIANCE_BYTES:
-            yield some
-            some = []
-        some.append(layer)
-    if some:
-        yield some
+        if batch and with_covariance and sum(map(_covariance_bytes, [*batch, layer])) > MAX_COVARIANCE_BYTES:
+            yield batch
+            batch = []
+        batch.append(layer)
+    if batch:
+        yield batch
 
 
 def _covariance_bytes(layer: Layer) -> int:
-    return 8 * layer.width**2 * len(layer.as_matrices(np.asarray(layer.weights.data))) if _is_covered(layer) else 0
+    return 8 * layer.width**2 * len(layer.as_matrices(np.asarray(layer.weights.data))) if _has_covariance(layer) else 0
 
 
-def _is_covered(layer: Layer) -> bool:
+def _has_covariance(layer: Layer) -> bool:
     return layer.width <= MAX_WIDTH and not layer.is_scattered
 
 
 class _Sum:
-    """Sums over rows of one layer; a covariance is taken about the first rows' mean, which loses fewer digits."""
+    """Sums over rows of one layer's inputs; they are taken about the mean of the first rows, to lose fewer digits."""
 
     def __init__(self, layer: Layer, calls: int, with_covariance: bool) -> None:
-        self.layer, self.is_covered = layer, with_covariance and _is_covered(layer)
+        self.layer, self.has_covariance = layer, with_covariance and _has_covariance(layer)
         self.rows = int(np.clip(ROWS_PER_INPUT * layer.width / calls, MIN_ROWS, MAX_ROWS))
         self._waiting: list[np.ndarray] = []
         self._count, self._origin = 0, np.zeros(0)
@@ -84,28 +85,31 @@ class _Sum:
     def add(self, data: np.ndarray, seed: int) -> None:
         self._waiting.append(self.layer.input_patches(data, self.rows, seed))
         if sum(map(len, self._waiting)) >= MIN_ROWS:  # a product of few rows takes as long as one of many
-            self._settle()
+            self._flush()
 
     def input_statistics(self) -> InputStatistics:
         if self._waiting:
-            self._settle()
+            self._flush()
         offset = self._first / self._count
         covariance = None
-        if self.is_covered:
+        if self.has_covariance:
             covariance = self._second / self._count - offset[:, :, np.newaxis] * offset[:, np.newaxis, :]
         return InputStatistics(self._origin + offset, covariance)
 
-    def _settle(self) -> None:
-        seen = np.concatenate(self._waiting)
+    def _flush(self) -> None:
+        rows = np.concatenate(self._waiting)
         if not self._count:
-            self._origin, (groups, width) = seen.mean(0), seen.shape[1:]
-            self._first, self._second = np.zeros((groups, width)), np.zeros((groups, width, width * self.is_covered))
-        about = (seen - self._origin).astype(np.float32)
-        self._first += about.sum(0, dtype=np.float64)
-        if self.is_covered:
-            grouped = np.moveaxis(about, 1, 0)
+            self._origin, (groups, width) = rows.mean(0), rows.shape[1:]
+            self._first, self._second = (
+                np.zeros((groups, width)),
+                np.zeros((groups, width, width * self.has_covariance)),
+            )
+        centred = (rows - self._origin).astype(np.float32)
+        self._first += centred.sum(0, dtype=np.float64)
+        if self.has_covariance:
+            grouped = np.moveaxis(centred, 1, 0)
             self._second += np.moveaxis(grouped, 1, 2) @ grouped
-        self._count += len(seen)
+        self._count += len(rows)
         self._waiting.clear()
 
 
@@ -122,6 +126,6 @@ def _sums(
     sums = {layer.operator.index: _Sum(layer, len(calls), with_covariance) for layer in layers}
     for call, arrays in zip(calls, samples.calls(calls), strict=True):
         answers = run(arrays)
-        for one in sums.values():
-            one.add(answers[str(one.layer.activation.index)], call)
+        for layer_sum in sums.values():
+            layer_sum.add(answers[str(layer_sum.layer.activation.index)], call)
     return sums

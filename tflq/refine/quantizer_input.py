@@ -1,4 +1,4 @@
-"""What a variant may be quantized from, and how near its file is to the float model then, on samples held back."""
+"""The input of the quantizer: a float32 file with ranges; and the fidelity of its quantized file on hold-out calls."""
 
 from __future__ import annotations
 
@@ -23,40 +23,45 @@ from tflq.refine.request import RefinementConfig, RefinementRequest
 from tflq.worker import ProgressCallback
 
 MAX_HOLDOUT_CALLS = 32
-"""Calls to decide on, at most; one in four is."""
+"""The largest number of hold-out calls; they are a quarter of all calls if that is fewer."""
 
 
 @dataclass(frozen=True)
 class QuantizerInput:
-    """What a variant may be quantized from."""
+    """A float32 file and the ranges of its activations, from which a variant is quantized."""
 
     model: Path
-    """A float32 file that answers as the source does, or nearly."""
+    """A float32 file with corrections, or without."""
     original: Path
-    """The same before its layers were corrected, from which ops that stay in float have their weights."""
+    """The same file before its layers were corrected; ops that stay in float take their weights from it."""
     ranges: tuple[Range, ...]
+    """The ranges of all activations that are quantized."""
 
 
 @dataclass(frozen=True)
-class Refinement:
-    """What was done before quantizing, and why."""
+class RefinementReport:
+    """The corrections of one variant before quantization, and the scores that they were selected by."""
 
-    kept: RefinementConfig
-    attempts: tuple[HoldoutScore, ...]
-    """On samples held back; none where the recipe left nothing to decide."""
+    config: RefinementConfig
+    """The configuration that was kept."""
+    scores: tuple[HoldoutScore, ...]
+    """The scores of the compared configurations; empty if the recipe leaves no choice."""
     calls: int
-    """How many calls were held back."""
+    """The number of hold-out calls."""
     corrections: tuple[LayerCorrection, ...]
-    fault: str = ""
-    """Why nothing could be tried, or seen to help."""
+    obstacle: str = ""
+    """The reason why nothing could be compared; empty if there is none."""
 
 
 @dataclass(frozen=True)
 class RefinedInput:
+    """The quantizer input of one request, and the report about it."""
+
     quantizer_input: QuantizerInput
-    refinement: Refinement
+    refinement: RefinementReport
 
     def save(self, folder: Path) -> None:
+        """Write the two files and the values into a new folder."""
         folder.mkdir(parents=True)
         shutil.copy(self.quantizer_input.model, folder / "model.tflite")
         shutil.copy(self.quantizer_input.original, folder / "original.tflite")
@@ -64,7 +69,7 @@ class RefinedInput:
 
 
 def load_refined(folder: Path) -> RefinedInput:
-    """What was saved in the folder."""
+    """Return the value that `RefinedInput.save` wrote into the folder; its paths lie in the folder."""
     refined = _REFINED_INPUT.validate_json((folder / "refined.json").read_bytes())
     here = replace(refined.quantizer_input, model=folder / "model.tflite", original=folder / "original.tflite")
     return replace(refined, quantizer_input=here)
@@ -74,28 +79,32 @@ _REFINED_INPUT = TypeAdapter(RefinedInput)
 
 
 def split_holdout(calls: int) -> tuple[list[int], list[int]]:
-    """The calls to fit to, and those to decide on, evenly spread."""
+    """Return the calls to fit corrections to, and the hold-out calls, which are evenly spread over all calls."""
     count = min(MAX_HOLDOUT_CALLS, calls // 4)
-    held = [(2 * place + 1) * calls // (2 * count) for place in range(count)]
-    return [call for call in range(calls) if call not in held], held
+    holdout = [(2 * place + 1) * calls // (2 * count) for place in range(count)]
+    return [call for call in range(calls) if call not in holdout], holdout
 
 
 def scale_ranges(ranges: Sequence[Range], factor: float) -> tuple[Range, ...]:
-    """Ranges with room for what no sample showed; ops with a range of their own keep it."""
+    """Return the ranges multiplied by the factor (headroom); ranges that the op itself defines stay the same."""
     return tuple(
-        found if found.is_fixed else replace(found, minimum=found.minimum * factor, maximum=found.maximum * factor)
-        for found in ranges
+        range_ if range_.is_fixed else replace(range_, minimum=range_.minimum * factor, maximum=range_.maximum * factor)
+        for range_ in ranges
     )
 
 
 def quantize(report: ProgressCallback, quantizer_input: QuantizerInput, variant: Mode, target: Path) -> tuple[int, ...]:
-    """Make the variant's file as `conversion.quantize` does; ops that stay in float are as they were."""
+    """Write the variant's file, and return the indices of the ops that stay in float.
+
+    Ops that stay in float keep the weights that they had before the corrections. Raises RecipeError
+    or ConversionError.
+    """
     model = quantizer_input.model
     if variant.keep_float and model != quantizer_input.original:
         original = quantizer_input.original.read_bytes()
-        kept = select(read(original), variant.keep_float)
+        float_ops = select(read(original), variant.keep_float)
         model = target.with_suffix(".float32")
-        model.write_bytes(restore_weights(quantizer_input.model.read_bytes(), original, kept))
+        model.write_bytes(restore_weights(quantizer_input.model.read_bytes(), original, float_ops))
     try:
         return conversion.quantize(report, model, quantizer_input.ranges, variant, target)
     finally:
@@ -110,10 +119,11 @@ def holdout_fidelity(
     float32: Path,
     data: tuple[Samples, Sequence[int], Path],
 ) -> dict[str, SignalAndNoise]:
-    """How near each output is to the float32 file's on those calls; the path is for a file meanwhile.
+    """Return the fidelity of each output to the float32 file's on hold-out calls.
 
-    For int8 it is that of the quantized file. Activations of int16 lose next to nothing, and LiteRT has no fast kernels
-    for them, so what is run there is the float32 file with its weights on their grid.
+    `data` holds the calibration samples, the hold-out calls, and the path of a temporary file. For int8, the quantized
+    file runs. For int16, the float32 file runs with fake-quantized weights: int16 activations lose next to nothing, and
+    LiteRT has no fast kernels for them.
     """
     samples, calls, path = data
     if variant.activation_bits == 16:
@@ -122,21 +132,21 @@ def holdout_fidelity(
         )
     else:
         quantize(report, quantizer_input, variant, path)
-    found = output_errors(report, path, float32, (samples, calls))
+    fidelity = output_errors(report, path, float32, (samples, calls))
     path.unlink()
-    return found
+    return fidelity
 
 
 def output_errors(
     report: ProgressCallback, path: Path, float32: Path, data: tuple[Samples, Sequence[int]]
 ) -> dict[str, SignalAndNoise]:
-    """How near each output of a file is to the float32 file's on those calls."""
+    """Return the sums of squares of each output's values in the float32 file, and of its errors in the other file."""
     samples, calls = data
     rows: dict[str, list[np.ndarray]] = {}
-    truth, run = Runner(float32), Runner(path)
+    run_float32, run = Runner(float32), Runner(path)
     for number, arrays in enumerate(samples.calls(calls), 1):
         answers = run(arrays)
-        for name, expected in truth(arrays).items():
+        for name, expected in run_float32(arrays).items():
             rows.setdefault(name, []).append(errors(expected, answers[name]))
         report(number, len(calls))
-    return {name: SignalAndNoise.of(np.stack(each)) for name, each in rows.items()}
+    return {name: SignalAndNoise.of(np.stack(by_call)) for name, by_call in rows.items()}

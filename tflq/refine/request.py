@@ -1,4 +1,4 @@
-"""What a variant asks to be done before it is quantized."""
+"""The corrections that a variant requests before quantization, and the configurations that `auto` compares for it."""
 
 from __future__ import annotations
 
@@ -10,60 +10,63 @@ from tflq.modes import Choice, Headroom, Mode
 from tflq.refine.bias_correction import CorrectionFlags, WeightGranularity
 
 HEADROOM_OF_INT16 = 2.0
-"""That costs one bit of sixteen."""
+"""The factor of all ranges of int16 activations if headroom is auto; it costs one bit of sixteen."""
 _NOTHING = CorrectionFlags()
 
 
 @dataclass(frozen=True)
 class RefinementConfig:
-    """One thing that may be done, with all that was asked for before it."""
+    """One combination of corrections, headroom and range method."""
 
     corrections: CorrectionFlags = _NOTHING
     equalization: bool = False
     headroom: Headroom = 1.0
     mse: bool = False
-    """Ranges of the least squared error in place of the recipe's."""
+    """Whether ranges have the least squared error, in place of the recipe's method."""
 
     @property
     def in_words(self) -> str:
-        done = {
+        """The name of the combination in reports and stages."""
+        is_used = {
             "bias correction": self.corrections.bias,
             "rounding": self.corrections.rounding,
             "equalization": self.equalization,
         }
         if self.headroom != 1:
-            done["headroom" if self.headroom == "expected" else f"headroom {self.headroom:g}"] = True
-        done["mse ranges"] = self.mse
-        return " + ".join(name for name, is_done in done.items() if is_done) or "as it is"
+            is_used["headroom" if self.headroom == "expected" else f"headroom {self.headroom:g}"] = True
+        is_used["mse ranges"] = self.mse
+        return " + ".join(name for name, is_on in is_used.items() if is_on) or "as it is"
 
     @property
     def options(self) -> dict[str, str | float]:
-        """What a variant says that asks for this and leaves nothing open."""
+        """The keys of a variant that demands this combination and leaves no choice."""
         corrections = self.corrections
-        said = {
+        flags = {
             "bias_correction": corrections.bias,
             "rounding": corrections.rounding,
             "equalization": self.equalization,
         }
-        switches = {key: "on" if is_done else "off" for key, is_done in said.items()}
+        switches = {key: "on" if is_on else "off" for key, is_on in flags.items()}
         return switches | {"headroom": self.headroom}
 
 
 @dataclass(frozen=True)
 class RefinementRequest:
-    """Variants that ask for the same are quantized from the same."""
+    """The corrections that a variant requests; variants with equal requests share their quantizer input."""
 
     bits: int
+    """The width of activations: 8 or 16."""
     granularity: WeightGranularity
     bias: Choice
     rounding: Choice
     equalization: Choice
     headroom: Literal["auto"] | Headroom
     keep_float: tuple[str, ...]
-    """What is in float counts where it is to be seen what helps."""
+    """The recipe's keep_float if configurations are compared, since ops in float change the comparison; else empty."""
 
     @staticmethod
     def by(variant: Mode) -> RefinementRequest:
+        """Return the request of a variant, with each `auto` that its mode decides replaced by its value."""
         bias, rounding, equalization = variant.bias_correction, variant.rounding, variant.equalization
         is_auto = bias != "off"
         rounding = "off" if rounding == "auto" and not is_auto else rounding
@@ -80,30 +83,30 @@ class RefinementRequest:
 
     @property
     def is_noop(self) -> bool:
-        """Whether nothing is asked for."""
+        """Whether the request is for no correction and no headroom."""
         return self.configs_to_compare(ranges_are_open=False) == (RefinementConfig(),)
 
     @property
     def required(self) -> RefinementConfig:
-        """What must be done."""
+        """The combination that the recipe demands."""
         headroom = 1.0 if self.headroom == "auto" else self.headroom
         return RefinementConfig(
             CorrectionFlags(self.bias == "on", self.rounding == "on"), self.equalization == "on", headroom
         )
 
     def configs_to_compare(self, ranges_are_open: bool) -> tuple[RefinementConfig, ...]:
-        """What must be done, and then one thing more each time; other ranges last.
+        """Return the demanded combination, and then combinations with one more correction each; other ranges come last.
 
-        Where the method of these is left open, too, they are tried with nothing else as well: what a poisoned sample
-        does to layers that are fitted to it is no reason to have its ranges.
+        If the range method is open, too, other ranges are also compared without further corrections. A sample with
+        outliers may spoil the corrections that are fitted to it, but it should not decide on the ranges.
         """
-        corrected = tuple(self._corrected())
+        configs = tuple(self._with_corrections())
         if self.headroom != "auto":
-            return corrected
-        ends = dict.fromkeys((corrected[0], corrected[-1])) if ranges_are_open else corrected[-1:]
-        return (*corrected, *(replace(end, headroom="expected", mse=ranges_are_open) for end in ends))
+            return configs
+        ends = dict.fromkeys((configs[0], configs[-1])) if ranges_are_open else configs[-1:]
+        return (*configs, *(replace(end, headroom="expected", mse=ranges_are_open) for end in ends))
 
-    def _corrected(self) -> Iterator[RefinementConfig]:
+    def _with_corrections(self) -> Iterator[RefinementConfig]:
         yield (config := self.required)
         if self.bias == "auto":
             yield (config := replace(config, corrections=replace(config.corrections, bias=True)))
@@ -114,7 +117,7 @@ class RefinementRequest:
 
 
 def is_demanded(variant: Mode) -> bool:
-    """Whether something is to be done whatever comes of it."""
+    """Whether the variant demands a correction or headroom, so that it is an error if there is none."""
     return "on" in (variant.bias_correction, variant.rounding, variant.equalization) or variant.headroom not in (
         "auto",
         1,

@@ -1,4 +1,4 @@
-"""The ops with constant float weights: what each sees of its input, and its weights, as rows of one matrix product."""
+"""The ops with constant float weights, with their inputs and weights as the matrices of a product (im2col)."""
 
 from __future__ import annotations
 
@@ -14,45 +14,52 @@ from ai_edge_litert import schema_py_generated as schema
 from tflq.flatbuffer import ROLES, Graph, Operator, Tensor
 
 DENSE, GROUPED, SCATTERED = "FULLY_CONNECTED", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"
-"""A transposed convolution adds its products where outputs overlap, so that only its input's mean is of use."""
+"""Op types. A transposed convolution adds products at the positions where outputs overlap.
+
+So only the mean of its input can be used, not the covariance.
+"""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """An op with constant float weights: output = weights · what it sees + bias, in each of its groups."""
+    """An op with constant float weights: output = weights · input patch + bias, in each of its groups."""
 
     operator: Operator
     activation: Tensor
     weights: Tensor
     bias: Tensor | None
     options: Any
-    """Of the file format: strides, padding, dilation."""
+    """The op's options in the file format: strides, padding, dilation."""
 
     @property
     def is_scattered(self) -> bool:
+        """Whether the op is a transposed convolution, which adds each product to several outputs."""
         return self.operator.type == SCATTERED
 
     @property
     def width(self) -> int:
-        """Values that each output is the product of."""
+        """The number of input values in each output."""
         shape = self.weights.shape
         return prod(shape[:-1] if self.operator.type == GROUPED else shape[1:])
 
     def as_matrices(self, weights: np.ndarray) -> np.ndarray:
-        """Weights of the tensor's shape as [groups, outputs of each, inputs of each]; most ops have one group."""
+        """Return weights of the tensor's shape as [groups, outputs of a group, inputs]; most ops have one group."""
         if self.operator.type == GROUPED:
             channels = self.activation.shape[-1]
             return np.moveaxis(weights.reshape(-1, channels, weights.shape[-1] // channels), 0, 2)
         return weights.reshape(1, len(weights), -1)
 
     def as_tensor(self, matrices: np.ndarray) -> np.ndarray:
-        """The inverse of `matrices`."""
+        """Return matrices in the shape of the weights; the inverse of `as_matrices`."""
         shaped = np.moveaxis(matrices, 2, 0) if self.operator.type == GROUPED else matrices
         return shaped.reshape(self.weights.shape)
 
     def products(self, matrices: np.ndarray, mean: np.ndarray) -> np.ndarray:
-        """The mean of each output channel that such weights make of what has that mean, [groups, inputs]."""
-        if self.is_scattered:  # each tap of the kernel meets one of stride² outputs
+        """Return the mean of each output channel without bias, [outputs].
+
+        `matrices` are weights, [groups, outputs of a group, inputs]; `mean` is that of the inputs, [groups, inputs].
+        """
+        if self.is_scattered:  # each tap of the kernel adds to one of stride² outputs
             taps = self.as_tensor(matrices).sum((1, 2)) / (self.options.strideH * self.options.strideW)
             scattered: np.ndarray = taps @ mean[0]
             return scattered
@@ -60,9 +67,10 @@ class Layer:
         return products
 
     def input_patches(self, data: np.ndarray, rows: int, seed: int) -> np.ndarray:
-        """What the weights meet at so many random positions of the output, [positions, groups, inputs].
+        """Return the input patches at `rows` random positions of the output, [positions, groups, inputs].
 
-        Of a transposed convolution its input, [positions, 1, channels].
+        There are fewer patches if the output has fewer positions. For a transposed convolution, the patches are single
+        pixels of its input, [positions, 1, channels].
         """
         random = np.random.default_rng(seed)
         if self.operator.type in (DENSE, SCATTERED):
@@ -70,29 +78,35 @@ class Layer:
             return flat if len(flat) <= rows else flat[random.choice(len(flat), rows, replace=False)]
         windows = self._windows(data)
         places = windows.shape[:3]
-        taken = random.choice(prod(places), min(rows, prod(places)), replace=False)
-        patches = windows[np.unravel_index(taken, places)]  # [positions, channels, height, width]
+        sampled = random.choice(prod(places), min(rows, prod(places)), replace=False)
+        patches = windows[np.unravel_index(sampled, places)]  # [positions, channels, height, width]
         if self.operator.type == GROUPED:
             return patches.reshape(*patches.shape[:2], -1)
         return np.moveaxis(patches, 1, 3).reshape(len(patches), 1, -1)
 
     def _windows(self, data: np.ndarray) -> np.ndarray:
-        """[batch, height, width of the output, channels, height, width of the kernel], 0 beyond the borders."""
+        """Return all input windows, 0 beyond the borders.
+
+        The shape is [batch, height and width of the output, channels, height and width of the kernel].
+        """
         options, kernel = self.options, self.weights.shape[1:3]
         strides = options.strideH, options.strideW
         dilations = options.dilationHFactor, options.dilationWFactor
         spans = [(size - 1) * by + 1 for size, by in zip(kernel, dilations, strict=True)]
         if options.padding == schema.Padding.SAME:
             sizes = zip(data.shape[1:3], strides, spans, strict=True)
-            missing = [max((-(-size // by) - 1) * by + span - size, 0) for size, by, span in sizes]
-            if any(missing):
-                data = np.pad(data, ((0, 0), *((each // 2, each - each // 2) for each in missing), (0, 0)))
+            padding = [max((-(-size // by) - 1) * by + span - size, 0) for size, by, span in sizes]
+            if any(padding):
+                data = np.pad(data, ((0, 0), *((each // 2, each - each // 2) for each in padding), (0, 0)))
         windows = np.lib.stride_tricks.sliding_window_view(data, spans, axis=(1, 2))
         return windows[:, :: strides[0], :: strides[1], :, :: dilations[0], :: dilations[1]]
 
 
 def layers(graph: Graph, model: Any) -> Iterator[Layer]:
-    """Of the main subgraph, in its order; weights that several ops read are left out, as one change may not fit all."""
+    """Yield the layers of the main subgraph, in its order.
+
+    Weights that several ops read are left out, since one change may not suit all of these ops.
+    """
     (subgraph, *_) = graph.subgraphs
     readers = Counter(index for operator in subgraph.operators for index in operator.inputs)
     for operator, packed in zip(subgraph.operators, model.subgraphs[0].operators, strict=True):
@@ -103,12 +117,12 @@ def layers(graph: Graph, model: Any) -> Iterator[Layer]:
         if activation is None or weights is None:
             continue
         layer = Layer(operator, activation, weights, subgraph.input(operator, roles.bias), packed.builtinOptions)
-        if readers[weights.index] == 1 and _is_plain(layer):
+        if readers[weights.index] == 1 and _is_supported(layer):
             yield layer
 
 
-def _is_plain(layer: Layer) -> bool:
-    """Whether weights and bias are constants in float, and each output channel sees all that the op reads, or one."""
+def _is_supported(layer: Layer) -> bool:
+    """Whether weights and bias are float constants, and each output channel reads all input channels or one of them."""
     constants = [tensor for tensor in (layer.weights, layer.bias) if tensor is not None]
     if layer.activation.is_constant or not all(t.is_constant and t.dtype == "float32" for t in constants):
         return False

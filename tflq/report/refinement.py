@@ -1,77 +1,99 @@
-"""What was done to the float model before it was quantized, and what that won."""
+"""The part of the reports about corrections before quantization: compared configurations and changed layers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tflq.refine import LayerCorrection, Refinement
+from tflq.refine import (
+    CERTAIN_ERRORS,
+    CERTAIN_GAIN_DB,
+    CLEAR_GAIN_DB,
+    MIN_GAIN_DB,
+    LayerCorrection,
+    RefinementReport,
+)
 from tflq.report.table import markdown_table
 from tflq.result import Result
 
-MOST = 8
-"""Layers that are listed for a file: those whose biases were shifted most."""
+MAX_LAYERS = 8
+"""The number of layers listed for a file: those with the largest changes of a bias."""
 
 
 def refinement(result: Result) -> Iterator[str]:
-    """Blocks of the page; none where nothing was tried."""
-    found = [(variant.name, variant.refinement) for variant in result.variants if variant.refinement]
-    if not found:
+    """Yield the blocks of the page; there are none if no variant requests corrections."""
+    reports = [(variant.name, variant.refinement) for variant in result.variants if variant.refinement]
+    if not reports:
         return
     yield "## Before quantizing"
-    judged = [(name, one) for name, one in found if one.attempts]
-    if judged:
-        tried = list(dict.fromkeys(attempt.config.in_words for _, one in judged for attempt in one.attempts))
-        yield (
-            f"What was tried, and the SQNR in dB that it gave on {judged[0][1].calls} calibration samples held back"
-            " from it, the mean of all outputs. All of it is kept where it wins, unless less of it wins"
-            " by far, or for certain: on so few samples small differences are chance."
-        )
+    compared = [(name, report) for name, report in reports if report.scores]
+    if compared:
+        configs = list(dict.fromkeys(score.config.in_words for _, report in compared for score in report.scores))
+        yield _rule(compared[0][1].calls)
         yield markdown_table(
-            ("tried", *(name for name, _ in judged)),
-            [(what, *(_figure(one, what) for _, one in judged)) for what in tried],
+            ("tried", *(name for name, _ in compared)),
+            [(config, *(_cell(report, config) for _, report in compared)) for config in configs],
         )
-    rows = [(files, *row) for files, corrections in _alike(found) for row in _layers(corrections)]
+    rows = [(files, *row) for files, corrections in _files_by_corrections(reports) for row in _layers(corrections)]
     if rows:
         yield (
-            "The layers whose biases moved most, and the error that their rounded weights add to their outputs, where"
-            " that of weights rounded one by one is 1:"
+            "The layers with the largest changes of a bias. `error` is the variance that rounded weights add to the"
+            " outputs of the layer; for weights rounded to nearest it is 1."
         )
         yield markdown_table(("file", "op", "tensor", "largest shift", "error"), rows)
 
 
-def _alike(found: Sequence[tuple[str, Refinement]]) -> list[tuple[str, tuple[LayerCorrection, ...]]]:
-    """What was corrected, and the files that are made of it."""
+def _rule(calls: int) -> str:
+    """Return the sentences about how `best_score` selects a configuration."""
+    return (
+        f"SQNR in dB on {calls} hold-out calls, averaged over outputs; a call has `batch_size` calibration samples. The"
+        f" last combination is kept if it beats the first by {MIN_GAIN_DB:g} dB, unless another one is clearly better."
+        f" Clearly better means by {CLEAR_GAIN_DB:g} dB, or by {CERTAIN_GAIN_DB:g} dB and {CERTAIN_ERRORS:g} standard"
+        " errors; smaller differences may be noise. Otherwise the best one that beats the first is kept, if there is"
+        " one."
+    )
+
+
+def _files_by_corrections(
+    reports: Sequence[tuple[str, RefinementReport]],
+) -> list[tuple[str, tuple[LayerCorrection, ...]]]:
+    """Return the corrections, each with the names of the variants that have them."""
     names: dict[tuple[LayerCorrection, ...], list[str]] = {}
-    for name, one in found:
-        names.setdefault(one.corrections, []).append(name)
+    for name, report in reports:
+        names.setdefault(report.corrections, []).append(name)
     return [(", ".join(files), corrections) for corrections, files in names.items()]
 
 
-def _figure(found: Refinement, tried: str) -> str:
-    is_kept = ", kept" if found.kept.in_words == tried else ""
-    return next((f"{one.mean:.1f}{is_kept}" for one in found.attempts if one.config.in_words == tried), "")
+def _cell(report: RefinementReport, config: str) -> str:
+    is_kept = ", kept" if report.config.in_words == config else ""
+    return next((f"{score.mean:.1f}{is_kept}" for score in report.scores if score.config.in_words == config), "")
 
 
 def _layers(corrections: Sequence[LayerCorrection]) -> Iterator[tuple[str, ...]]:
-    for one in sorted(corrections, key=lambda one: -one.shift)[:MOST]:
-        yield one.op, f"`{one.tensor.partition(';')[0]}`", f"{one.shift:.3g}", f"{one.error:.2f}"
+    for layer in sorted(corrections, key=lambda layer: -layer.shift)[:MAX_LAYERS]:
+        yield layer.op, f"`{layer.tensor.partition(';')[0]}`", f"{layer.shift:.3g}", f"{layer.error:.2f}"
 
 
-def to_dict(found: Refinement) -> dict[str, Any]:
-    """For report.json."""
-    kept = found.kept
+def to_dict(report: RefinementReport) -> dict[str, Any]:
+    """Return the part of report.json about one variant."""
+    config = report.config
     return {
-        "bias_correction": kept.corrections.bias,
-        "rounding": kept.corrections.rounding,
-        "equalization": kept.equalization,
-        "headroom": kept.headroom,
-        "mse_ranges": kept.mse,
-        "held_back_calls": found.calls,
-        "attempts": [{"tried": one.config.in_words, "sqnr_db": dict(one.sqnr_db)} for one in found.attempts],
+        "bias_correction": config.corrections.bias,
+        "rounding": config.corrections.rounding,
+        "equalization": config.equalization,
+        "headroom": config.headroom,
+        "mse_ranges": config.mse,
+        "held_back_calls": report.calls,
+        "attempts": [{"tried": score.config.in_words, "sqnr_db": dict(score.sqnr_db)} for score in report.scores],
         "layers": [
-            {"op": one.op, "index": one.operator, "tensor": one.tensor, "shift": one.shift, "error": one.error}
-            for one in found.corrections
+            {
+                "op": layer.op,
+                "index": layer.operator,
+                "tensor": layer.tensor,
+                "shift": layer.shift,
+                "error": layer.error,
+            }
+            for layer in report.corrections
         ],
-        "fault": found.fault,
+        "fault": report.obstacle,
     }

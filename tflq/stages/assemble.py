@@ -96,8 +96,8 @@ def _warnings(values: RunValues) -> Iterator[str]:
 def _unrefined(builds: Sequence[VariantBuild]) -> Iterator[str]:
     names: dict[str, list[str]] = {}
     for build in builds:
-        if build.refinement and build.refinement.fault:
-            names.setdefault(build.refinement.fault, []).append(build.name)
+        if build.refinement and build.refinement.obstacle:
+            names.setdefault(build.refinement.obstacle, []).append(build.name)
     for reason, variants in names.items():
         yield (
             f"{', '.join(variants)}: quantized without bias correction, rounding or equalization, because they"
@@ -108,7 +108,7 @@ def _unrefined(builds: Sequence[VariantBuild]) -> Iterator[str]:
 def _advice(values: RunValues, builds: Sequence[VariantBuild]) -> Iterator[str]:
     """What is worth a trial, unless it was tried and kept."""
     calibration = values.calibration
-    is_taken = any(build.refinement is not None and build.refinement.kept.mse for build in builds)
+    is_taken = any(build.refinement is not None and build.refinement.config.mse for build in builds)
     if isinstance(calibration, CalibrationResult) and calibration.selected_ranges and not is_taken:
         yield from calibration.selected_ranges.advice
 

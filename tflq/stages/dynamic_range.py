@@ -10,7 +10,7 @@ from pathlib import Path
 from tflq import refine
 from tflq.calibrate import CalibrationSamples
 from tflq.errors import ConversionError, TflqError
-from tflq.refine import Refinement, RefinementConfig
+from tflq.refine import RefinementConfig, RefinementReport
 from tflq.stages.context import RunContext
 from tflq.stages.refine import MAX_FITTING_CALLS
 from tflq.stages.state import PreparedRun
@@ -67,14 +67,16 @@ def _corrected(
     return done
 
 
-def _correction(context: RunContext, build: VariantBuild, samples: CalibrationSamples) -> Task[Refinement]:
+def _correction(context: RunContext, build: VariantBuild, samples: CalibrationSamples) -> Task[RefinementReport]:
     fitting, holdout = refine.split_holdout(samples.samples.number_of_calls)
     data = samples.samples, fitting[:: -(-len(fitting) // MAX_FITTING_CALLS)], holdout
     arguments = (context.float32, build.path, data, _is_demanded(build))
     return Task(f"correct the biases of {build.name}", refine.correct_biases, arguments, ConversionError)
 
 
-def _cached(context: RunContext, build: VariantBuild, samples: CalibrationSamples) -> tuple[Path, Refinement] | None:
+def _cached(
+    context: RunContext, build: VariantBuild, samples: CalibrationSamples
+) -> tuple[Path, RefinementReport] | None:
     assert build.variant is not None
     return context.cache.load_corrected((context.float32, samples, build.variant), _new_path(context))
 
@@ -86,7 +88,7 @@ def _is_demanded(build: VariantBuild) -> bool:
 def _uncorrected(build: VariantBuild, error: TflqError) -> VariantBuild:
     if _is_demanded(build):
         return replace(build, error=error, path=None)
-    return replace(build, refinement=Refinement(RefinementConfig(), (), 0, (), str(error)))
+    return replace(build, refinement=RefinementReport(RefinementConfig(), (), 0, (), str(error)))
 
 
 def _new_path(context: RunContext) -> Path:

@@ -19,7 +19,7 @@ from tflq.evaluate import Evaluation, Record
 from tflq.metrics import Custom
 from tflq.modes import Mode
 from tflq.recipe import Recipe
-from tflq.refine import RefinedInput, Refinement, RefinementRequest
+from tflq.refine import RefinedInput, RefinementReport, RefinementRequest
 from tflq.sources import Prepared, SavedModel, refuse_strangers
 from tflq.stages.record_file import load, save
 
@@ -37,7 +37,11 @@ class _Signature:
     weight_bytes: int
 
 
-_SIGNATURE, _GATHERED, _REFINEMENT = TypeAdapter(_Signature), TypeAdapter(CalibrationSamples), TypeAdapter(Refinement)
+_SIGNATURE, _GATHERED, _REFINEMENT = (
+    TypeAdapter(_Signature),
+    TypeAdapter(CalibrationSamples),
+    TypeAdapter(RefinementReport),
+)
 
 
 class RecipeCache:
@@ -144,14 +148,14 @@ class RecipeCache:
 
     def load_corrected(
         self, key: tuple[Path, CalibrationSamples, Mode], folder: Path
-    ) -> tuple[Path, Refinement] | None:
+    ) -> tuple[Path, RefinementReport] | None:
         """What that variant's file became by those samples, and what was done."""
         if not self._fetch("corrected", _corrected_key(*key), folder):
             return None
         return folder / HYBRID, _REFINEMENT.validate_json((folder / REFINEMENT).read_bytes())
 
     def save_corrected(
-        self, made: tuple[Path, Refinement], key: tuple[Path, CalibrationSamples, Mode], folder: Path
+        self, made: tuple[Path, RefinementReport], key: tuple[Path, CalibrationSamples, Mode], folder: Path
     ) -> None:
         folder.mkdir()
         shutil.copyfile(made[0], folder / HYBRID)

@@ -18,8 +18,8 @@ from tflq.refine import (
     HoldoutScore,
     QuantizerInput,
     RefinedInput,
-    Refinement,
     RefinementConfig,
+    RefinementReport,
     RefinementRequest,
     SignalAndNoise,
     WeightGranularity,
@@ -188,7 +188,7 @@ class Refiner:
         config = best.config if best else request.required
         corrected = models.corrected_model(request, config)
         calls = len(comparison.split[1]) if scores else 0
-        refinement = Refinement(config, scores, calls, corrected.corrections if corrected else ())
+        refinement = RefinementReport(config, scores, calls, corrected.corrections if corrected else ())
         return RefinedInput(models.quantizer_input(request, config), refinement)
 
     def _without_refinement(self, request: RefinementRequest, reason: str) -> RefinedInput | None:
@@ -197,7 +197,7 @@ class Refiner:
         if config.corrections != CorrectionFlags() or config.equalization:
             return None
         quantizer_input = QuantizerInput(self._float32, self._float32, self.base.ranges(request, config))
-        return RefinedInput(quantizer_input, Refinement(config, (), 0, (), reason))
+        return RefinedInput(quantizer_input, RefinementReport(config, (), 0, (), reason))
 
     @property
     def _is_minmax(self) -> bool:

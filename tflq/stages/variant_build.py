@@ -12,7 +12,7 @@ from tflq.evaluate import Record
 from tflq.interpreter import LatencyStats
 from tflq.modes import Mode
 from tflq.recipe import Recipe
-from tflq.refine import Refinement
+from tflq.refine import RefinementReport
 from tflq.result import CompressionStats
 from tflq.rules import Violation
 from tflq.verify import VerifiedFile
@@ -31,7 +31,7 @@ class VariantBuild:
     path: Path | None = None
     kept_in_float: tuple[int, ...] = ()
     """The ops of the file that are in float because keep_float names them."""
-    refinement: Refinement | None = None
+    refinement: RefinementReport | None = None
     """What was done before it was quantized; None where nothing was asked for."""
     verified: VerifiedFile | None = None
     compression: CompressionStats | None = None

@@ -162,7 +162,7 @@ class TrialRunner:
         refined = self.calibration_result(asked.ranges, [variant]).refined.get(RefinementRequest.by(variant))
         if isinstance(refined, TflqError):
             return trial
-        kept = refined.refinement.kept if refined else RefinementConfig()
+        kept = refined.refinement.config if refined else RefinementConfig()
         return Trial(variant.model_copy(update=kept.options), "mse" if kept.mse else trial.ranges)
 
     @property
