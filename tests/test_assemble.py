@@ -41,8 +41,8 @@ def test_trained_variants_are_told_not_to_be_checked() -> None:
     builds = [build(Int8(), is_reproduced=True), build(QatInt8()), build(Int8(trained=True))]
     (said,) = _not_checked(builds, Settings(verifies_reproducible=True))
     assert said == (
-        "not checked whether the same bytes are made again: qat_int8, trained_int8; training is not repeated, and a"
-        " file that was made elsewhere cannot be made again"
+        "not checked for the same bytes after a second conversion: qat_int8, trained_int8; training is not repeated,"
+        " and a given file has no recipe to convert it again"
     )
     assert not list(_not_checked(builds, Settings()))
     assert not list(_not_checked(builds[:1], Settings(verifies_reproducible=True)))

@@ -18,7 +18,7 @@ from tflq.errors import ConversionError, DatasetError, RecipeError, SourceError,
 from tflq.result import Variant
 
 BY_HAND = (
-    "TensorFlow is known to die of Inf in an activation, and of Keras 3's recurrent layers where it calibrates them"
+    "TensorFlow's calibrator can crash if an activation is infinite, or if the model has recurrent layers of Keras 3"
 )
 
 
@@ -190,7 +190,7 @@ class TestCrashes:
         assert ran.codes == {"float32": 0, "dynamic": 0, "int8": 5}
         assert str(ran.variant("int8").error) == (
             "calibrate with TensorFlow: the worker process crashed with SIGSEGV; the log's last lines are the best clue"
-            f" to the cause; {BY_HAND}; dynamic and float16 need no calibration (log: {ran.output / 'tflq.log'})"
+            f" to the cause; {BY_HAND}; use dynamic or float16, which need no calibration (log: {ran.output / 'tflq.log'})"
         )
         assert [ran.file(mode).exists() for mode in ("float32", "dynamic", "int8")] == [True, True, False]
 
@@ -276,8 +276,8 @@ def test_ranges_that_the_source_brings_are_not_clipped(recipes: Recipes, data: P
     ran = recipes.run("fake_quantized", ["int8"], calibration=calibration)
     assert ran.codes == {"int8": 5}
     assert str(ran.variant("int8").error) == (
-        "calibration.ranges: only minmax is there for this model, since it holds fake quantization, so that it brings"
-        " its ranges with it; write minmax"
+        "calibration.ranges: this model supports only minmax, because its fake-quantize ops set the ranges; write"
+        " minmax"
     )
 
 

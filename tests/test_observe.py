@@ -128,7 +128,7 @@ def test_what_goes_wrong_while_observing_is_told(
     monkeypatch.setattr(activation_ranges, function, instead)
     ran = recipes.run("tiny_dense", ["dynamic", "int8"])
     assert ran.codes == {"dynamic": 0, "int8": 5}
-    assert re.match(r"(observe the activations|count their values), part \d: ", str(ran.variant("int8").error))
+    assert re.match(r"(observe the activations|count activation values), part \d: ", str(ran.variant("int8").error))
     assert said in str(ran.variant("int8").error)
     assert not any("calibrate with TensorFlow" in stage for stage in ran.stages)
 
@@ -145,7 +145,7 @@ def test_what_litert_refuses_to_observe_is_left_to_tensorflow_and_told(
 def test_sums_that_overflow_are_no_infinite_activations(recipes: Recipes) -> None:
     """Of what an op reads, the mean is no activation itself."""
     ran = recipes.run("operation_with_huge_values", ["int8"])
-    assert "find what is not finite" in ran.stages
+    assert "find values that are not finite" in ran.stages
     assert ran.report["ranges"]["found_by"] == "observation"
     assert ran.file("int8").is_file()
 
@@ -155,8 +155,8 @@ def test_clipping_needs_observation(recipes: Recipes, data: Path) -> None:
     ran = recipes.run("lstm_keras2", ["dynamic", "int8"], calibration={"dataset": rows, "ranges": "mse"})
     assert ran.codes == {"dynamic": 0, "int8": 5}
     assert str(ran.variant("int8").error) == (
-        "calibration.ranges: only minmax is there for this model, since its UNIDIRECTIONAL_SEQUENCE_LSTM keeps its"
-        " activations to itself, so that TensorFlow's own calibrator has to find its ranges"
+        "calibration.ranges: this model supports only minmax, because its UNIDIRECTIONAL_SEQUENCE_LSTM keeps its"
+        " activations to itself, so TensorFlow's calibrator computes the ranges; write minmax"
     )
 
 

@@ -28,7 +28,7 @@ from tflq.calibrate.headroom import headroom
 from tflq.calibrate.histogram import SquaredError
 from tflq.calibrate.ranges import Range, RangeMethod, ranges
 from tflq.flatbuffer import load
-from tflq.stages.activation_ranges import Calibrator
+from tflq.stages.activation_ranges import ActivationObserver
 from tflq.worker import Workers
 
 RNG = np.random.default_rng(0)
@@ -231,7 +231,7 @@ def test_samples_in_both_datasets_are_counted(recipes: Recipes, tmp_path: Path) 
     np.savez(tmp_path / "evaluation.npz", x=rows[9:])
     sections = {name: {"dataset": {"npz": str(tmp_path / f"{name}.npz")}} for name in ("calibration", "evaluation")}
     said = recipes.run("tiny_dense", ["int8"], converter=UNCORRECTED, **sections).result.warnings
-    assert "3 of 11 evaluation samples are calibration samples too, which flatters the figures" in said
+    assert "3 of 11 evaluation samples are also calibration samples, so the metrics may be too good" in said
 
 
 SPREAD = np.random.default_rng(0).gumbel(3, 1, 30).tolist()
@@ -272,14 +272,16 @@ def test_ranges_have_headroom_where_little_was_seen(float32: Path, data: Path, t
 def test_of_large_activations_some_calls_stand_for_others(
     many: int, float32: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tflq.stages.activation_ranges.MANY", many)
-    monkeypatch.setattr("tflq.stages.activation_ranges.FEWEST_COUNTED", 4)
+    monkeypatch.setattr("tflq.stages.activation_ranges.MIN_COUNTED_VALUES", many)
+    monkeypatch.setattr("tflq.stages.activation_ranges.MIN_COUNTED_CALLS", 4)
     calibration_samples, graph = gathered_from(float32, data / "images.npz", tmp_path), load(float32)
     seen = observed(float32, calibration_samples)
     parts = refine.split_holdout(calibration_samples.samples.number_of_calls)
     with Workers(tmp_path / "log", None, lambda _: None) as workers:
-        calibrator = Calibrator(Calibration.model_validate({"dataset": {"npz": "any"}}), tmp_path, workers, jobs=2)
-        tasks = calibrator.counting(
+        observer = ActivationObserver(
+            Calibration.model_validate({"dataset": {"npz": "any"}}), tmp_path, workers, jobs=2
+        )
+        tasks = observer.split_counting_tasks(
             CalibrationData(float32, ActivationStatistics(seen, {})), calibration_samples.samples, parts
         )
     *fitted, held = (task.arguments[2] for task in tasks)

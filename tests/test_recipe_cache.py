@@ -254,7 +254,7 @@ def test_a_given_file_is_not_made_again_and_the_report_says_so(recipe: Path) -> 
     (variant,) = result.variants
     assert variant.is_reproduced is None
     assert any(
-        said.startswith(f"not checked whether the same bytes are made again: {variant.name}; ")
+        said.startswith(f"not checked for the same bytes after a second conversion: {variant.name}; ")
         for said in result.warnings
     )
 

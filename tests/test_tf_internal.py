@@ -186,7 +186,7 @@ def test_public_converter_takes_over_where_something_is_missing(
     monkeypatch.setattr(conversion, "missing_internals", nothing_there)
     ran = recipes.run("tiny_conv", ["float32", "int8", "int16x8"])
     assert ran.codes == {"float32": 0, "int8": 0, "int16x8": 0}
-    assert any(said.endswith("each with a calibration of its own: no such part") for said in ran.result.warnings)
+    assert any(said.endswith("internal functions that tflq uses: no such part") for said in ran.result.warnings)
     assert ran.report["ranges"]["found_by"] == "the public converter"
     assert not any(stage.startswith("observe") for stage in ran.stages)
 
@@ -200,9 +200,8 @@ def test_public_converter_knows_no_method_but_minmax(
     ran = recipes.run("tiny_dense", ["dynamic", "int8"], calibration=calibration)
     assert ran.codes == {"dynamic": 0, "int8": 5}
     assert str(ran.variant("int8").error) == (
-        "calibration.ranges: only minmax is there for this model, since this TensorFlow lacks what it takes to observe"
-        " activations (no such part), so that the public converter has to find its ranges; write minmax, or install a"
-        " TensorFlow that tflq knows"
+        "calibration.ranges: this model supports only minmax, because the public converter computes the ranges; this"
+        " TensorFlow version lacks internal functions that tflq uses (no such part); write minmax"
     )
 
 

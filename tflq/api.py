@@ -50,4 +50,4 @@ def convert(
 
 
 def _ignore(_: Event) -> None:
-    """Listen to nothing."""
+    """Ignore the event."""

@@ -14,7 +14,7 @@ from tflq.worker import Workers, preload_tensorflow
 
 
 def float_graph(recipe: Recipe, settings: Settings) -> Graph:
-    """Read the float32 file of the recipe's source, which is taken from the cache or made in a worker process.
+    """Return the graph of the float32 file, from the cache or from a conversion in a worker process.
 
     Raises SourceError or ConversionError.
     """
@@ -22,8 +22,8 @@ def float_graph(recipe: Recipe, settings: Settings) -> Graph:
     recipe_cache = RecipeCache(recipe, settings.store if recipe.keeps else None)
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
-        if recipe_cache.load_float_model(folder / "kept"):
-            return flatbuffer.load(folder / "kept" / FLOAT32)
+        if recipe_cache.load_float_model(folder / "cached"):
+            return flatbuffer.load(folder / "cached" / FLOAT32)
         preload_tensorflow()
         with Workers(folder / LOG, settings.timeout, settings.listen, settings.budget) as workers:
             context = RunContext(recipe, folder, workers, settings.jobs, recipe_cache)

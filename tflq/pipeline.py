@@ -1,4 +1,4 @@
-"""run(recipe) → Result: the order of work, from a recipe to checked and measured files."""
+"""run(recipe) → Result: the order of the stages, from a recipe to checked and measured files."""
 
 from __future__ import annotations
 
@@ -23,26 +23,27 @@ LOG = "tflq.log"
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run, while the recipe says what to run."""
+    """The settings of a run that are not in the recipe, since they do not change the files."""
 
     timeout: float | None = None
-    """Seconds that one stage may take."""
+    """The seconds that one stage may take; None for no limit."""
     jobs: int = field(default_factory=processors)
-    """Worker processes at a time."""
+    """The number of worker processes at a time, at least 1."""
     listen: Listener = lambda _: None
+    """The function that is called with each event of the run."""
     budget: Budget = field(default_factory=Budget)
-    """What all stages may take together."""
+    """The limits of all stages together: time and memory; and the event that stops them."""
     verifies_reproducible: bool = False
-    """Make every file twice and compare them; not the files of trained models, and not a file that was given."""
+    """Whether every file is converted twice and compared; files of trained models and a given `file` are not."""
     store: Store | None = None
-    """What is kept between runs; None keeps nothing."""
+    """The cache; None for no cache."""
 
 
 def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = None) -> Result:
-    """Make, check and measure the recipe's variants, and install them in its output folder.
+    """Convert, check and measure the recipe's variants, and install them in its output folder.
 
-    With `file`, measure that .tflite instead, and install nothing. An error of one variant is in its row of the result.
-    Raises SourceError, DatasetError or ConversionError if nothing can be made or measured at all.
+    If `file` is given, measure that .tflite file instead, and install nothing. An error of one variant is in its row of
+    the result. Raises SourceError, DatasetError or ConversionError if no file can be made or measured at all.
     """
     _refuse_missing(recipe, file)
     preload_tensorflow()
@@ -87,7 +88,7 @@ def _refuse_missing(recipe: Recipe, file: Path | None) -> None:
 
 
 def _compared_with_rebuild(context: RunContext, builds: Sequence[VariantBuild]) -> list[VariantBuild]:
-    """The builds, with whether their files have the same bytes when made again, without cache and in other shards."""
+    """Convert all files again, without cache and in other shards, and return the builds with `is_reproduced`."""
     recipe = context.recipe
     again = RunContext(recipe, context.folder / "again", context.workers, 2 * context.jobs, RecipeCache(recipe))
     again.folder.mkdir()
@@ -102,17 +103,17 @@ def _compared_with_rebuild(context: RunContext, builds: Sequence[VariantBuild]) 
 def _notes(source: ConvertibleSource) -> Iterator[str]:
     if source.missing_api:
         yield (
-            "this TensorFlow lacks what the fast path uses, so the public converter made every file, each with a"
-            f" calibration of its own: {source.missing_api}"
+            "the public converter made every file and calibrated each one separately, because this TensorFlow version"
+            f" lacks internal functions that tflq uses: {source.missing_api}"
         )
 
 
 def _not_checked(builds: Sequence[VariantBuild], settings: Settings) -> Iterator[str]:
-    """Tell which files were not made a second time, though that was asked for."""
+    """Yield the sentence about files that were not compared with a second conversion, if the caller requested it."""
     names = [build.name for build in builds if build.path and build.is_reproduced is None]
     if settings.verifies_reproducible and names:
-        why = "training is not repeated, and a file that was made elsewhere cannot be made again"
-        yield f"not checked whether the same bytes are made again: {', '.join(names)}; {why}"
+        reason = "training is not repeated, and a given file has no recipe to convert it again"
+        yield f"not checked for the same bytes after a second conversion: {', '.join(names)}; {reason}"
 
 
 def _workers(recipe: Recipe, settings: Settings, clock: _Clock) -> Workers:
@@ -122,7 +123,7 @@ def _workers(recipe: Recipe, settings: Settings, clock: _Clock) -> Workers:
 
 
 class _Clock:
-    """Passes events on, and keeps how long each stage took."""
+    """Passes events on, and records the time of each stage."""
 
     def __init__(self, listen: Listener) -> None:
         self._listen, self._started = listen, time.monotonic()
@@ -134,12 +135,16 @@ class _Clock:
         self._listen(event)
 
     def run(self, workers: Workers) -> Run:
-        """The time and the memory that the run took so far."""
+        """Return the time and the memory that the run has taken so far."""
         return Run(time.monotonic() - self._started, workers.peak_rss_bytes, tuple(self._stages))
 
 
 def install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], folder: Path) -> None:
-    """Put the files and their reports into the output folder, each whole; a variant that failed leaves no old file."""
+    """Move the files and the reports into the output folder; remove the old file of a variant that failed.
+
+    `files` has the path of each variant's file in `folder`, or None if the variant failed. A reader never sees half a
+    file.
+    """
     texts = {
         "recipe.yaml": dump(recipe, recipe.output),
         "report.json": to_json(result),
@@ -158,7 +163,7 @@ def install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], fo
 
 
 def _forget_checkpoint(recipe: Recipe, builds: Sequence[VariantBuild]) -> None:
-    """Remove the checkpoint of training if there is no training, or if all trained variants were made."""
+    """Remove the training checkpoint if there is no training, or if all trained variants have a file."""
     trained = [build.path for build in builds if build.variant and build.variant.trained]
     if recipe.training is None or (trained and all(trained)):
         shutil.rmtree(recipe.output / stages.CHECKPOINT, ignore_errors=True)

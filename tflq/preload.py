@@ -1,12 +1,15 @@
-"""Imported by the fork server, once and in silence: TensorFlow and the stages, which every worker then has at once."""
+"""The module that the fork server imports once, so that every worker starts with TensorFlow and the stages.
+
+The import writes nothing to the terminal.
+"""
 
 import os
 
 from tflq.worker import ENVIRONMENT
 
-_nowhere = os.open(os.devnull, os.O_WRONLY)
-os.dup2(_nowhere, 1)
-os.dup2(_nowhere, 2)
+_devnull = os.open(os.devnull, os.O_WRONLY)
+os.dup2(_devnull, 1)
+os.dup2(_devnull, 2)
 os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
 
 import ai_edge_litert.interpreter  # noqa: E402, F401

@@ -1,4 +1,4 @@
-"""The ranges of a float model's activations: observed from within, sharded over workers, or by TensorFlow itself."""
+"""Observation of a float model's activations, sharded over workers, with TensorFlow's calibrator as the fallback."""
 
 from __future__ import annotations
 
@@ -37,49 +37,55 @@ from tflq.worker import Task, Workers
 
 T = TypeVar("T")
 CRASH_REMEDY = (
-    "TensorFlow is known to die of Inf in an activation, and of Keras 3's recurrent layers where it calibrates them;"
-    " dynamic and float16 need no calibration"
+    "TensorFlow's calibrator can crash if an activation is infinite, or if the model has recurrent layers of Keras 3;"
+    " use dynamic or float16, which need no calibration"
 )
-"""Where TensorFlow calibrates."""
+"""The advice if TensorFlow crashes while it calibrates."""
 
 
-FEWEST_COUNTED, MANY = 64, 1 << 20
-"""Calls, and values of one activation over all calls, that are enough to see whether its range may leave out some."""
+MIN_COUNTED_CALLS, MIN_COUNTED_VALUES = 64, 1 << 20
+"""The least number of calls, and of values of one activation over all calls, from which mse ranges are computed."""
 HoldoutSplit = tuple[Sequence[int], Sequence[int]]
-"""The calls that all is fitted to, and those held back."""
+"""The fitting calls, to which corrections are fitted, and the hold-out calls."""
 
 
 @dataclass(frozen=True)
 class SplitCalibration:
-    """What all calls show, and what those do that all is fitted to."""
+    """The statistics of the activations over all calls, and over the fitting calls alone."""
 
-    whole: CalibrationData
-    fitted: CalibrationData
+    all_calls: CalibrationData
+    fitting_calls: CalibrationData
 
 
 @dataclass(frozen=True)
-class Calibrator:
+class ActivationObserver:
+    """Observes the activations of float32 files in worker processes."""
+
     calibration: Calibration
     folder: Path
+    """The folder for files of TensorFlow's calibrator."""
     workers: Workers
     jobs: int
+    """The number of worker processes at a time."""
 
-    def find(self, float32: Path, calibration_samples: CalibrationSamples, counts_few: bool = True) -> CalibrationData:
-        """Observe the activations; TensorFlow's calibrator finds the ranges of what cannot be observed so.
+    def observe(
+        self, float32: Path, calibration_samples: CalibrationSamples, counts_few: bool = True
+    ) -> CalibrationData:
+        """Return the statistics of all activations, or ranges by TensorFlow's calibrator if they cannot be observed.
 
-        `counts_few`: whether values are counted, too, where the recipe's ranges need no counts: those of a few calls,
-        which show what clipping would do.
+        If the recipe's method needs no histograms, `counts_few` says whether the values of a few calls are counted all
+        the same, to show the effect of clipping. Raises ConversionError if an activation is not finite.
         """
         graph = load(float32)
         reason = obstacle(graph)
         if reason is None:
             try:
-                return CalibrationData(float32, self._observed(graph, float32, calibration_samples, counts_few))
-            except EvaluationError as error:  # LiteRT's; what else goes wrong in a worker is a ConversionError
+                return CalibrationData(float32, self._statistics(graph, float32, calibration_samples, counts_few))
+            except EvaluationError as error:  # LiteRT's; all other errors in a worker are a ConversionError
                 reason = str(error)
-        return self._by_tensorflow(float32, calibration_samples.samples, reason)
+        return self._calibrate_with_tensorflow(float32, calibration_samples.samples, reason)
 
-    def _observed(
+    def _statistics(
         self, graph: Graph, float32: Path, calibration_samples: CalibrationSamples, counts_few: bool
     ) -> ActivationStatistics:
         samples = calibration_samples.samples
@@ -87,84 +93,85 @@ class Calibrator:
             Task(f"observe the activations, part {part}", observe, (float32, samples, calls), ConversionError)
             for part, calls in enumerate(shards(samples.number_of_calls, self.jobs), 1)
         ]
-        observation = merge(graph, self._all(tasks))
+        observation = merge(graph, self._run_all(tasks))
         if not observation.is_finite.all():
             arguments = (float32, calibration_samples, np.flatnonzero(~observation.is_finite).tolist())
-            self.workers.run(Task("find what is not finite", refuse_infinite, arguments, ConversionError))
+            self.workers.run(Task("find values that are not finite", refuse_infinite, arguments, ConversionError))
         if self.calibration.counting == "few" and not counts_few:
             return ActivationStatistics(observation, {})
-        weight = sample_weights(observation, self.calibration.counting)
-        counts = self._all(self._counting(float32, samples, weight, self._dealt(list(weight))))
+        weights = sample_weights(observation, self.calibration.counting)
+        counts = self._run_all(self._counting_tasks(float32, samples, weights, self._shares(list(weights))))
         return ActivationStatistics(observation, _histograms(observation, counts))
 
-    def counting(self, whole: CalibrationData, samples: Samples, parts: HoldoutSplit) -> list[Task[list[Counts]]]:
-        """What counts the values as mse wants them, the last those of the calls that are held back.
+    def split_counting_tasks(
+        self, data: CalibrationData, samples: Samples, split: HoldoutSplit
+    ) -> list[Task[list[Counts]]]:
+        """Return the tasks that count values for mse ranges; the last task counts those of the hold-out calls.
 
-        Of large activations not every call is counted where there are many, and one stands for several.
+        Values of large activations are counted in a part of many calls only, with a larger weight.
         """
-        assert isinstance(whole.found, ActivationStatistics)
-        (fitted, held), seen = parts, whole.found.observation
-        weight, every = sample_weights(seen, "weighted"), _every(load(whole.model), seen.tensors, len(fitted))
-        turns = np.arange(len(every))
-        for place, call in enumerate(fitted):
-            weight[call] = np.where((place + turns) % every == 0, every * weight[call], 0)
-        return self._counting(whole.model, samples, weight, [*self._dealt(fitted), held])
+        assert isinstance(data.found, ActivationStatistics)
+        (fitting, holdout), observation = split, data.found.observation
+        weights = sample_weights(observation, "weighted")
+        intervals = _counting_intervals(load(data.model), observation.tensors, len(fitting))
+        offsets = np.arange(len(intervals))
+        for place, call in enumerate(fitting):
+            weights[call] = np.where((place + offsets) % intervals == 0, intervals * weights[call], 0)
+        return self._counting_tasks(data.model, samples, weights, [*self._shares(fitting), holdout])
 
-    def _counting(
-        self, float32: Path, samples: Samples, weight: Mapping[int, np.ndarray], shares: Sequence[Sequence[int]]
+    def _counting_tasks(
+        self, float32: Path, samples: Samples, weights: Mapping[int, np.ndarray], shares: Sequence[Sequence[int]]
     ) -> list[Task[list[Counts]]]:
         return [
             Task(
-                f"count their values, part {number}",
+                f"count activation values, part {number}",
                 count,
-                (float32, samples, {call: weight[call] for call in share}),
+                (float32, samples, {call: weights[call] for call in share}),
                 ConversionError,
             )
             for number, share in enumerate(shares, 1)
         ]
 
-    def _dealt(self, calls: Sequence[int]) -> list[Sequence[int]]:
-        """The calls, dealt out to as many workers as there are."""
+    def _shares(self, calls: Sequence[int]) -> list[Sequence[int]]:
+        """Return the calls in one share for each worker."""
         return [share for first in range(self.jobs) if (share := calls[first :: self.jobs])]
 
-    def _by_tensorflow(self, float32: Path, samples: Samples, reason: str) -> CalibrationData:
-        refuse_clipping(
-            self.calibration.method, f"{reason}, so that TensorFlow's own calibrator has to find its ranges"
-        )
+    def _calibrate_with_tensorflow(self, float32: Path, samples: Samples, reason: str) -> CalibrationData:
+        refuse_clipping(self.calibration.method, f"{reason}, so TensorFlow's calibrator computes the ranges")
         target = self.folder / "calibrated.tflite"
         arguments = (float32, samples, target)
         task = Task("calibrate with TensorFlow", conversion.calibrate, arguments, ConversionError, remedy=CRASH_REMEDY)
-        found = self.workers.run(task).value
-        refuse_infinite_ranges(found)
-        return CalibrationData(target, found, reason)
+        ranges = self.workers.run(task).value
+        refuse_infinite_ranges(ranges)
+        return CalibrationData(target, ranges, reason)
 
-    def _all(self, tasks: Sequence[Task[T]]) -> list[T]:
+    def _run_all(self, tasks: Sequence[Task[T]]) -> list[T]:
         return [outcome.get() for outcome in self.workers.run_all(tasks, self.jobs)]
 
 
 def split_calibration(
-    whole: CalibrationData, fitted: Sequence[int], counts: Sequence[Sequence[Counts]]
+    data: CalibrationData, fitting: Sequence[int], counts: Sequence[Sequence[Counts]]
 ) -> SplitCalibration:
-    """From what was counted of the calls that all is fitted to, and last of those that are held back."""
-    assert isinstance(whole.found, ActivationStatistics)
-    seen = whole.found.observation
-    all_calls = ActivationStatistics(seen, _histograms(seen, counts))
-    return SplitCalibration(replace(whole, found=all_calls), whole.of(fitted, _histograms(seen, counts[:-1])))
+    """Return the statistics of both parts from the results of `split_counting_tasks`."""
+    assert isinstance(data.found, ActivationStatistics)
+    observation = data.found.observation
+    all_calls = ActivationStatistics(observation, _histograms(observation, counts))
+    return SplitCalibration(replace(data, found=all_calls), data.of(fitting, _histograms(observation, counts[:-1])))
 
 
-def _every(graph: Graph, tensors: Sequence[int], calls: int) -> np.ndarray:
-    """One in how many of the calls is counted of each activation, [tensors]."""
+def _counting_intervals(graph: Graph, tensors: Sequence[int], calls: int) -> np.ndarray:
+    """Return the number of calls from one counted call to the next, for each activation, [tensors]."""
     values = calls * np.array([prod(graph.subgraphs[0].tensors[index].shape) for index in tensors])
-    every: np.ndarray = np.clip(np.minimum(values // MANY, calls // FEWEST_COUNTED), 1, None)
-    return every
+    intervals: np.ndarray = np.clip(np.minimum(values // MIN_COUNTED_VALUES, calls // MIN_COUNTED_CALLS), 1, None)
+    return intervals
 
 
-def _histograms(seen: Observation, counts: Sequence[Sequence[Counts]]) -> dict[int, Histogram]:
-    """The sums over the shares, in each of which the tensors are in the same order."""
-    return dict(zip(seen.tensors, map(histogram, zip(*counts, strict=True)), strict=True))
+def _histograms(observation: Observation, counts: Sequence[Sequence[Counts]]) -> dict[int, Histogram]:
+    """Return the sums over the shares, in each of which the tensors have the same order."""
+    return dict(zip(observation.tensors, map(histogram, zip(*counts, strict=True)), strict=True))
 
 
 def refuse_clipping(method: Method, reason: str) -> None:
-    """Raise ConversionError where more than minima and maxima is asked for, with the reason why there is no more."""
+    """Raise ConversionError with the reason if the method is not minmax, so that it may clip values."""
     if method != "minmax":
-        raise ConversionError(f"calibration.ranges: only minmax is there for this model, since {reason}")
+        raise ConversionError(f"calibration.ranges: this model supports only minmax, because {reason}; write minmax")

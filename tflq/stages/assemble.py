@@ -1,4 +1,4 @@
-"""What the stages found, put together: builds and records to the Result of the report."""
+"""The last step of a run: the values that the stages returned become the Result, which the reports show."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class RunValues:
 
 
 def assemble(values: RunValues, builds: Sequence[VariantBuild], run: Run) -> Result:
-    """The result of a run."""
+    """Return the result of a run."""
     recipe = values.recipe
     return Result(
         name=recipe.name,
@@ -55,7 +55,7 @@ def assemble(values: RunValues, builds: Sequence[VariantBuild], run: Run) -> Res
         environment=cache.versions(trains=recipe.training is not None) | {"python": platform.python_version()},
         warnings=(*_warnings(values), *_advice(values, builds), *_unrefined(builds)),
         calibration=_calibration(values),
-        range_report=_ranging(values),
+        range_report=_range_report(values),
         evaluation=_evaluation(values),
         metric=recipe.measured_on.scoring.name if recipe.measured_on.scoring else None,
         baseline=_baseline(values),
@@ -74,7 +74,7 @@ def _warnings(values: RunValues) -> Iterator[str]:
             yield f"the float32 baseline: {violation.where} {violation.message}"
     if isinstance(values.measurement.source, TflqError) and values.measurement.source is not values.float32:
         yield (
-            "TensorFlow could not run the source, so files are compared with the float32 file alone:"
+            "TensorFlow could not run the source, so the files are compared with the float32 baseline only:"
             f" {values.measurement.source}"
         )
     calibration_samples = _samples_of(values)
@@ -84,16 +84,17 @@ def _warnings(values: RunValues) -> Iterator[str]:
     if isinstance(calibration, CalibrationResult) and calibration.selected_ranges:
         yield from calibration.selected_ranges.warnings
     if recipe.evaluation and isinstance(values.float32, Record):
-        measured, familiar = (
-            len(values.float32.is_finite),
-            int(values.float32.was_calibrated_on.sum()),
-        )
+        measured, calibrated_on = len(values.float32.is_finite), int(values.float32.was_calibrated_on.sum())
         yield from _fewer("evaluation", recipe.evaluation, measured)
-        if familiar:
-            yield f"{familiar} of {measured} evaluation samples are calibration samples too, which flatters the figures"
+        if calibrated_on:
+            yield (
+                f"{calibrated_on} of {measured} evaluation samples are also calibration samples, so the metrics may be"
+                " too good"
+            )
 
 
 def _unrefined(builds: Sequence[VariantBuild]) -> Iterator[str]:
+    """Yield each obstacle to corrections with the names of its variants."""
     names: dict[str, list[str]] = {}
     for build in builds:
         if build.refinement and build.refinement.obstacle:
@@ -106,17 +107,17 @@ def _unrefined(builds: Sequence[VariantBuild]) -> Iterator[str]:
 
 
 def _advice(values: RunValues, builds: Sequence[VariantBuild]) -> Iterator[str]:
-    """What is worth a trial, unless it was tried and kept."""
+    """Yield the advice about ranges, unless a variant has mse ranges already."""
     calibration = values.calibration
-    is_taken = any(build.refinement is not None and build.refinement.config.mse for build in builds)
-    if isinstance(calibration, CalibrationResult) and calibration.selected_ranges and not is_taken:
+    has_mse_ranges = any(build.refinement is not None and build.refinement.config.mse for build in builds)
+    if isinstance(calibration, CalibrationResult) and calibration.selected_ranges and not has_mse_ranges:
         yield from calibration.selected_ranges.advice
 
 
 def _fewer(name: str, section: Calibration | Evaluation, used: int) -> Iterator[str]:
-    asked = section.samples if "samples" in section.model_fields_set else "all"
-    if isinstance(asked, int) and used < asked:
-        yield f"{name}.samples asks for {asked}, the dataset has {used}: all were used"
+    requested = section.samples if "samples" in section.model_fields_set else "all"
+    if isinstance(requested, int) and used < requested:
+        yield f"{name}.samples asks for {requested}, the dataset has {used}: all were used"
 
 
 def _calibration(values: RunValues) -> Data | None:
@@ -132,18 +133,18 @@ def _calibration(values: RunValues) -> Data | None:
 
 
 def _samples_of(values: RunValues) -> CalibrationSamples | None:
-    """The calibration samples, where they were of use."""
+    """Return the calibration samples, if a stage used them."""
     if isinstance(values.calibration, CalibrationResult):
         return values.calibration.calibration_samples
-    found = values.prepared.calibration_samples if values.calibration is None else None
-    return found if isinstance(found, CalibrationSamples) else None
+    samples = values.prepared.calibration_samples if values.calibration is None else None
+    return samples if isinstance(samples, CalibrationSamples) else None
 
 
-def _ranging(values: RunValues) -> RangeReport | None:
-    calibration, asked = values.calibration, values.recipe.calibration
-    if not isinstance(calibration, CalibrationResult) or asked is None:
+def _range_report(values: RunValues) -> RangeReport | None:
+    calibration, section = values.calibration, values.recipe.calibration
+    if not isinstance(calibration, CalibrationResult) or section is None:
         return None
-    method = f"percentile {asked.ranges.percentile:g}" if isinstance(asked.ranges, Percentile) else asked.ranges
+    method = f"percentile {section.ranges.percentile:g}" if isinstance(section.ranges, Percentile) else section.ranges
     found_by, selected_ranges = calibration.found_by, calibration.selected_ranges
     if selected_ranges is None:
         return RangeReport(method, found_by, None, None, ())
@@ -158,14 +159,14 @@ def _evaluation(values: RunValues) -> Data:
 
 def _baseline(values: RunValues) -> Baseline:
     metric, source = values.recipe.measured_on.scoring, values.measurement.source
-    ran = None if isinstance(source, TflqError) else source
+    record = None if isinstance(source, TflqError) else source
     return Baseline(
         source_bytes=values.source.prepared.size_bytes,
-        source_metric=scores.metric_value(metric, ran) if ran else None,
+        source_metric=scores.metric_value(metric, record) if record else None,
         source_error=str(source) if isinstance(source, TflqError) else None,
         float32_bytes=values.context.float32.stat().st_size,
         float32_metric=scores.metric_value(metric, values.float32) if isinstance(values.float32, Record) else None,
-        fidelity=scores.outputs(ran) if ran else {},
+        fidelity=scores.outputs(record) if record else {},
     )
 
 
@@ -191,19 +192,19 @@ def _variant(values: RunValues, build: VariantBuild) -> Variant:
 
 
 def _training(values: RunValues) -> TrainingReport | None:
-    given, trained = values.recipe.training, values.trained
-    if given is None or not isinstance(trained, Done):
+    section, trained = values.recipe.training, values.trained
+    if section is None or not isinstance(trained, Done):
         return None
-    made = trained.value.trained
+    outcome = trained.value.trained
     return TrainingReport(
-        dataset=str(given.dataset),
-        samples=made.samples,
-        of=made.total,
-        loss=given.loss,
-        from_logits=made.from_logits,
-        metric=made.metric,
-        phases=made.phases,
-        skipped_layers=made.skipped,
+        dataset=str(section.dataset),
+        samples=outcome.samples,
+        of=outcome.total,
+        loss=section.loss,
+        from_logits=outcome.from_logits,
+        metric=outcome.metric,
+        phases=outcome.phases,
+        skipped_layers=outcome.skipped,
         seconds=trained.seconds,
     )
 
@@ -211,20 +212,20 @@ def _training(values: RunValues) -> TrainingReport | None:
 def _measured(values: RunValues, build: VariantBuild) -> Measured | None:
     if build.record is None or isinstance(values.float32, TflqError):
         return None
-    metric, bar = values.recipe.measured_on.scoring, values.recipe.gates.max_metric_drop
-    score = scores.score(metric, values.float32, build.record, bar) if metric else None
+    metric, gate = values.recipe.measured_on.scoring, values.recipe.gates.max_metric_drop
+    score = scores.score(metric, values.float32, build.record, gate) if metric else None
     return Measured(score, scores.outputs(build.record), build.latency)
 
 
 def _violations(values: RunValues, build: VariantBuild) -> Iterator[Violation]:
     if build.is_reproduced is False:
-        yield Violation("V0", "the file", "came out with other bytes when it was made again", "error")
+        yield Violation("V0", "the file", "has other bytes after a second conversion", "error")
     if build.verified:
         yield from build.verified.violations
     if build.record and isinstance(values.float32, Record):
         is_trained = build.variant is not None and build.variant.trained
         for violation in scores.suspicious_outputs(build.record, values.float32):
-            if violation.severity == "error" or not is_trained:  # which may answer otherwise, and as well
+            if violation.severity == "error" or not is_trained:  # outputs of a trained model may differ
                 yield violation
         if isinstance(values.measurement.source, Record):
             yield from scores.source_mismatches(values.measurement.source)

@@ -1,4 +1,4 @@
-"""What every stage of a run uses: the recipe, the folder of the run, its worker processes and the cache."""
+"""The values that every stage of a run uses: the recipe, the folder, the worker processes and the cache."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from tflq.worker import Workers
 
 @dataclass(frozen=True)
 class RunContext:
+    """The recipe of a run, and the means to run it."""
+
     recipe: Recipe
     folder: Path
-    """The folder in which files are made before they are installed."""
+    """The temporary folder of all files until they are installed."""
     workers: Workers
     jobs: int
-    """Worker processes at a time."""
+    """The number of worker processes at a time."""
     cache: RecipeCache
     work: RefinementWork = field(default_factory=RefinementWork)
+    """The intermediate models of the refinement."""
 
     @property
     def source_folder(self) -> Path:
@@ -39,13 +42,13 @@ class RunContext:
 
     @property
     def calibration(self) -> Calibration:
-        """The recipe's section; only for stages that run when the recipe has one."""
+        """The recipe's section, which must exist."""
         assert self.recipe.calibration is not None
         return self.recipe.calibration
 
     @cached_property
     def has_own_ranges(self) -> bool:
-        """Whether the source holds fake quantization, as quantization-aware training leaves it."""
+        """Whether the source has fake-quantize ops, as quantization-aware training leaves them."""
         return any(True for _ in quantized_activations(flatbuffer.load(self.float32)))
 
     def path(self, build: VariantBuild) -> Path:

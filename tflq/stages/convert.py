@@ -1,4 +1,4 @@
-"""Conversion as a stage: a file for every variant that needs ranges, quantized from the refined float32 model."""
+"""Conversion as a stage: every variant that needs ranges is quantized from the refined float32 model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def convert(
     prepared: PreparedRun,
     calibration: CalibrationResult | TflqError | None,
 ) -> list[VariantBuild]:
-    """Make a file for every variant; each build has its file or its error."""
+    """Write a file for every variant; each returned build has its file or its error."""
     builds = correct_dynamic_range(context, prepared)
     waiting = [build for build in builds if build.needs_ranges]
     if isinstance(calibration, TflqError):
@@ -37,15 +37,15 @@ def convert(
     def task(build: VariantBuild) -> Task[Any]:
         return conversion_task(context, source, calibration, build)
 
-    made = {
+    converted = {
         build.name: build if build.error else replace(build, path=context.path(build), kept_in_float=kept or ())
         for build, kept in run_for_each(context.workers, waiting, task, context.jobs)
     }
-    return [made.get(build.name, build) for build in builds]
+    return [converted.get(build.name, build) for build in builds]
 
 
 def build_variants(context: RunContext, source: ConvertibleSource) -> list[VariantBuild]:
-    """Prepare, calibrate and convert: all files of that source that need no training."""
+    """Prepare, calibrate and convert: return the builds of all variants that need no training."""
     prepared = prepare_inputs(context, source, makes_variants=True)
     return convert(context, source, prepared, calibrate(context, source, prepared))
 
@@ -53,9 +53,9 @@ def build_variants(context: RunContext, source: ConvertibleSource) -> list[Varia
 def conversion_task(
     context: RunContext, source: ConvertibleSource, calibration: CalibrationResult | None, build: VariantBuild
 ) -> Task[Any]:
-    """The task that makes the file of one variant, from ranges if its mode needs them.
+    """Return the task that writes the file of one variant, from ranges if its mode needs them.
 
-    A task that quantizes returns the indices of the ops that it kept in float.
+    The task returns the indices of the ops that it kept in float, if it quantizes the float32 model.
     """
     assert build.variant is not None
     stage, path = conversion_stage(build.name), context.path(build)
@@ -69,7 +69,7 @@ def conversion_task(
 
 
 def _with_refinement(build: VariantBuild, calibration: CalibrationResult) -> VariantBuild:
-    """The build with the refinement that its variant asks for, or with the error of it."""
+    """Return the build with the refinement that its variant requests, or with the error of the refinement."""
     assert build.variant is not None
     refined = calibration.refined.get(RefinementRequest.by(build.variant))
     if isinstance(refined, TflqError):

@@ -1,4 +1,4 @@
-"""Bias correction of dynamic range files as a stage; they need no ranges, and calibration samples are optional."""
+"""Bias correction of dynamic range files as a stage; the files need no ranges, and calibration samples are optional."""
 
 from __future__ import annotations
 
@@ -19,52 +19,52 @@ from tflq.worker import Failed, Task
 
 
 def corrects_biases(build: VariantBuild) -> bool:
-    """Whether the variant's file is made without samples, and its biases can be corrected with them."""
+    """Whether the variant's file is converted without samples, and samples may correct its biases."""
     variant = build.variant
     return variant is not None and variant.reads_samples and not variant.needs_ranges
 
 
 def is_correction_cached(context: RunContext, build: VariantBuild, samples: CalibrationSamples) -> bool:
-    """Whether the build can be finished without reading the samples."""
+    """Whether the build needs no samples to correct biases, since it has no correction or a cached one."""
     return not corrects_biases(build) or _cached(context, build, samples) is not None
 
 
 def correct_dynamic_range(context: RunContext, prepared: PreparedRun) -> tuple[VariantBuild, ...]:
-    """Return all builds; the files whose variants ask for it are corrected in place, if there are samples.
+    """Correct the biases of dynamic range files in place if there are samples, and return all builds.
 
-    A correction that fails is an error of a build that demands it, and a note in the report of any other.
+    If a correction fails, a build that demands it gets the error. Any other build gets a note in the report.
     """
     samples = prepared.calibration_samples
     builds = [build for build in prepared.builds if corrects_biases(build) and build.path]
     if samples is None:
         return prepared.builds
     if isinstance(samples, TflqError):
-        new = {build.name: _uncorrected(build, samples) for build in builds}
+        by_name = {build.name: _uncorrected(build, samples) for build in builds}
     else:
-        new = _corrected(context, builds, samples)
-    return tuple(new.get(build.name, build) for build in prepared.builds)
+        by_name = _corrected(context, builds, samples)
+    return tuple(by_name.get(build.name, build) for build in prepared.builds)
 
 
 def _corrected(
     context: RunContext, builds: Sequence[VariantBuild], samples: CalibrationSamples
 ) -> dict[str, VariantBuild]:
-    done: dict[str, VariantBuild] = {}
+    corrected: dict[str, VariantBuild] = {}
     for build in builds:
-        if build.path and (found := _cached(context, build, samples)):
-            file, refinement = found
+        if build.path and (cached := _cached(context, build, samples)):
+            file, refinement = cached
             file.replace(build.path)
-            done[build.name] = replace(build, refinement=refinement)
-    rest = [build for build in builds if build.name not in done]
+            corrected[build.name] = replace(build, refinement=refinement)
+    rest = [build for build in builds if build.name not in corrected]
     outcomes = context.workers.run_all([_correction(context, build, samples) for build in rest], context.jobs)
     for build, outcome in zip(rest, outcomes, strict=True):
         after = replace(build, seconds=build.seconds + outcome.seconds)
         if isinstance(outcome, Failed):
-            done[build.name] = _uncorrected(after, outcome.error)
+            corrected[build.name] = _uncorrected(after, outcome.error)
         elif build.path and build.variant:
-            done[build.name] = replace(after, refinement=outcome.value)
+            corrected[build.name] = replace(after, refinement=outcome.value)
             key = context.float32, samples, build.variant
             context.cache.save_corrected((build.path, outcome.value), key, _new_path(context))
-    return done
+    return corrected
 
 
 def _correction(context: RunContext, build: VariantBuild, samples: CalibrationSamples) -> Task[RefinementReport]:

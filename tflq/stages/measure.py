@@ -1,4 +1,4 @@
-"""The last stages: files are checked, run once, measured and timed."""
+"""The last stages: check files against their contracts, run them once, measure them, and time them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tflq.stages.variant_build import VariantBuild, run_for_each
 from tflq.verify import VerifiedFile
 from tflq.worker import Done, Failed, Task
 
-MIN_SAMPLES_FOR_THE_SOURCE = 64
-"""Samples that are worth another process that loads the source."""
+MIN_SAMPLES_PER_SOURCE_PROCESS = 64
+"""The least number of samples for which another process loads the source."""
 
 
 def check_contracts(
     context: RunContext, builds: Sequence[VariantBuild], source: ConvertibleSource
 ) -> list[VariantBuild]:
-    """Read each file back and check it against the contract of its mode."""
+    """Check each file against the contract of its mode, and return the builds with what was read from the files."""
 
     def task(build: VariantBuild) -> Task[VerifiedFile]:
         arguments = (build.path, build.variant, source.prepared, build.kept_in_float)
@@ -37,12 +37,12 @@ def check_contracts(
 
 
 def compression_stats(context: RunContext, builds: Sequence[VariantBuild]) -> list[VariantBuild]:
-    """Count the zeros and the distinct values of each file's weights, and its gzip size, if the recipe compresses."""
+    """Count zeros and distinct values of each file's weights, and its gzip size, if the recipe prunes or clusters."""
     if not {"prune", "cluster"} & set(context.recipe.techniques):
         return list(builds)
 
     def task(build: VariantBuild) -> Task[CompressionStats]:
-        return Task(f"look at the weights of {build.name}", verify.compression_stats, (build.path,), EvaluationError)
+        return Task(f"inspect the weights of {build.name}", verify.compression_stats, (build.path,), EvaluationError)
 
     counted = run_for_each(context.workers, builds, task, context.jobs)
     return [replace(build, compression=compression) for build, compression in counted]
@@ -61,7 +61,7 @@ def smoke_test(
 
 
 def evaluation_plan(context: RunContext, source: Prepared, prepared: PreparedRun) -> EvaluationPlan:
-    """What is measured on which samples, without the files to measure."""
+    """Return the plan of the measurement, still without the files to measure."""
     samples = prepared.calibration_samples
     return EvaluationPlan(
         evaluation=context.recipe.measured_on,
@@ -76,13 +76,13 @@ def evaluation_plan(context: RunContext, source: Prepared, prepared: PreparedRun
 
 @dataclass(frozen=True)
 class Measurement:
-    """The files' figures, and those that they are compared with."""
+    """The records of the files, and those that they are compared with."""
 
     builds: list[VariantBuild]
     float32: Record | TflqError
-    """The float32 file's answers; its error is an error of every build, since nothing can be compared then."""
+    """The record of the float32 file; its error is an error of every build, since nothing can be compared then."""
     source: Record | TflqError
-    """The source's own answers, as TensorFlow runs it."""
+    """The record of the source, which TensorFlow runs."""
 
 
 def measure(
@@ -90,29 +90,29 @@ def measure(
 ) -> Measurement:
     """Measure each file, the float32 file and the source on all evaluation samples.
 
-    All files are measured in one pass together; if that fails, one by one.
+    All files are measured in one pass. If that pass fails, each file is measured alone.
     """
     evaluation_rows, plan = prepared.evaluation_rows, evaluation_plan(context, source.prepared, prepared)
     files = {build.name: build.path for build in builds if build.path and not build.error}
-    cached = context.cache.load_answers(plan.float32, plan.source, context.folder / "kept answers")
+    cached = context.cache.load_source_record(plan.float32, plan.source, context.folder / "cached answers")
     plans = {"measure": replace(plan, files=files)}
     if cached is None:
         plans["measure the source"] = replace(plan, runs_source=True)
-    together, *of_source = _records(context, evaluation_rows, plans)
-    answers = cached or _source_answers(context, of_source[0], plan)
+    together, *source_records = _records(context, evaluation_rows, plans)
+    source_record = cached or _source_record(context, source_records[0], plan)
     if not isinstance(together, TflqError):
         measured = [_with_record(build, together[build.name]) if not build.error else build for build in builds]
-        return Measurement(measured, together[FLOAT32], answers)
+        return Measurement(measured, together[FLOAT32], source_record)
     (baseline,) = _records(context, evaluation_rows, {f"measure {BASELINE}": plan})
     if isinstance(baseline, TflqError):
         failed = [_with_record(build, baseline) if not build.error else build for build in builds]
         return Measurement(failed, baseline, baseline)
     alone = [_measured_alone(context, build, evaluation_rows, plan) if not build.error else build for build in builds]
-    return Measurement(alone, baseline[FLOAT32], answers)
+    return Measurement(alone, baseline[FLOAT32], source_record)
 
 
 def time_files(context: RunContext, builds: Sequence[VariantBuild], prepared: PreparedRun) -> list[VariantBuild]:
-    """Measure the latency of each file, one after the other, so that none is disturbed by another."""
+    """Measure the latency of one file after another, so that no file disturbs another one."""
     settings = context.recipe.latency
     if settings == "off":
         return list(builds)
@@ -125,12 +125,13 @@ def time_files(context: RunContext, builds: Sequence[VariantBuild], prepared: Pr
     return [replace(build, latency=latency) for build, latency in timed]
 
 
-def _source_answers(
+def _source_record(
     context: RunContext, records: dict[str, Record] | TflqError, plan: EvaluationPlan
 ) -> Record | TflqError:
     if isinstance(records, TflqError):
         return records
-    context.cache.save_answers(records[SOURCE], (plan.float32, plan.source), context.folder / "new answers")
+    key = plan.float32, plan.source
+    context.cache.save_source_record(records[SOURCE], key, context.folder / "new answers")
     return records[SOURCE]
 
 
@@ -146,7 +147,7 @@ def _measured_alone(
 def _records(
     context: RunContext, evaluation_rows: EvaluationRows, plans: Mapping[str, EvaluationPlan]
 ) -> list[dict[str, Record] | TflqError]:
-    """The records of each plan, sharded over workers; the plans run side by side."""
+    """Return the records of each plan; plans run at the same time, and each is sharded over workers."""
     tasks = {stage: list(_shards(stage, plan, evaluation_rows, context.jobs)) for stage, plan in plans.items()}
     outcomes = iter(context.workers.run_all([task for shards in tasks.values() for task in shards], context.jobs))
     return [_merged([next(outcomes) for _ in shards]) for shards in tasks.values()]
@@ -155,11 +156,13 @@ def _records(
 def _shards(
     stage: str, plan: EvaluationPlan, evaluation_rows: EvaluationRows, jobs: int
 ) -> Iterator[Task[dict[str, Record]]]:
-    """One task per worker; fewer for the source, which takes seconds to load."""
-    worth = (
-        len(evaluation_rows.indices) // MIN_SAMPLES_FOR_THE_SOURCE if plan.runs_source else len(evaluation_rows.indices)
+    """Yield one task for each worker; fewer for the source, which takes seconds to load."""
+    useful = (
+        len(evaluation_rows.indices) // MIN_SAMPLES_PER_SOURCE_PROCESS
+        if plan.runs_source
+        else len(evaluation_rows.indices)
     )
-    count = max(1, min(jobs, worth))
+    count = max(1, min(jobs, useful))
     for first in range(count):
         name = stage if count == 1 else f"{stage}, part {first + 1}"
         yield Task(name, evaluate.measure, (plan, evaluation_rows.indices[first::count]), EvaluationError)

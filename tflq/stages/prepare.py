@@ -1,4 +1,4 @@
-"""The first stages: the source is read, and everything is made that needs nothing but the source."""
+"""The first stages: read the source and the samples, and convert the files that need no calibration."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ ROWS, SAMPLES = "open the evaluation data", "read the calibration data"
 
 
 def prepare_source(context: RunContext) -> ConvertibleSource:
-    """Return the float model with its one signature, from the cache or read anew.
+    """Return the float model with its signature, from the cache or from the source.
 
     Raises SourceError.
     """
     recipe, folder = context.recipe, context.source_folder
-    look: Task[Any] = Task("look at the converter", conversion.missing_internals, (), ConversionError)
+    inspect: Task[Any] = Task("inspect the converter", conversion.missing_internals, (), ConversionError)
     read: Task[Any] = Task("read the source", sources.prepare, (recipe.model, recipe.inputs, folder), SourceError)
     cached = context.cache.load_float_model(folder)
-    looked, *done = context.workers.run_all([look] if cached else [look, read], context.jobs)
-    missing_api = str(looked.error) if isinstance(looked, Failed) else looked.value
-    return ConvertibleSource(cached or done[0].get(), missing_api)
+    inspected, *prepared = context.workers.run_all([inspect] if cached else [inspect, read], context.jobs)
+    missing_api = str(inspected.error) if isinstance(inspected, Failed) else inspected.value
+    return ConvertibleSource(cached or prepared[0].get(), missing_api)
 
 
 def make_float32(context: RunContext, source: ConvertibleSource) -> Path:
-    """Make the float32 file alone, unless it exists. Raises ConversionError."""
+    """Convert the source to the float32 file unless the file exists, and return its path. Raises ConversionError."""
     if not context.float32.exists():
         context.workers.run(_baseline_conversion(context, source))
         context.cache.save_float_model(source.prepared, context.source_folder)
@@ -47,27 +47,29 @@ def make_float32(context: RunContext, source: ConvertibleSource) -> Path:
 
 
 def prepare_inputs(context: RunContext, source: ConvertibleSource, makes_variants: bool) -> PreparedRun:
-    """Make the float32 file and the files without calibration, and read the samples, side by side.
+    """Convert the float32 file and the files without calibration, and read the samples at the same time.
 
     Raises SourceError, DatasetError or ConversionError when no variant could be compared or measured.
     """
-    variants = [one for one in context.recipe.variants if makes_variants and not one.trained]
+    variants = [variant for variant in context.recipe.variants if makes_variants and not variant.trained]
     builds = [VariantBuild(variant, variant.name) for variant in variants]
     uses_samples = context.recipe.calibration is not None and any(
         build.needs_ranges or corrects_biases(build) for build in builds
     )
     cached = _cached_calibration(context, source, builds) if uses_samples else None
     tasks = list(_tasks(context, source, builds, uses_samples and cached is None))
-    done = dict(zip([task.stage for task in tasks], context.workers.run_all(tasks, context.jobs), strict=True))
-    rows = done[ROWS].get()
-    if (baseline := done.get(conversion_stage(BASELINE))) is not None:
+    outcomes = dict(zip([task.stage for task in tasks], context.workers.run_all(tasks, context.jobs), strict=True))
+    rows = outcomes[ROWS].get()
+    if (baseline := outcomes.get(conversion_stage(BASELINE))) is not None:
         baseline.get()
         context.cache.save_float_model(source.prepared, context.source_folder)
     return PreparedRun(
         float32=_checked_baseline(context, source),
         evaluation_rows=rows,
-        builds=tuple(_converted(context, build, done.get(conversion_stage(build.name))) for build in builds),
-        calibration_samples=_samples(context, source, done[SAMPLES]) if SAMPLES in done else cached and cached[0],
+        builds=tuple(_converted(context, build, outcomes.get(conversion_stage(build.name))) for build in builds),
+        calibration_samples=_samples(context, source, outcomes[SAMPLES])
+        if SAMPLES in outcomes
+        else cached and cached[0],
         calibration_data=cached and cached[1],
     )
 
@@ -75,7 +77,7 @@ def prepare_inputs(context: RunContext, source: ConvertibleSource, makes_variant
 def conversion_from_source(
     context: RunContext, source: ConvertibleSource, build: VariantBuild, target: Path | None = None
 ) -> Task[Any]:
-    """The task that converts the source itself, without ranges of ours; `target` is by default the variant's path."""
+    """Return the task that converts the source itself, without given ranges, to `target` or to the variant's path."""
     function = conversion.convert_publicly if source.missing_api else conversion.convert
     arguments = (source.prepared, build.variant, target or context.path(build))
     return Task(conversion_stage(build.name), function, arguments, ConversionError)
@@ -111,7 +113,7 @@ def _checked_baseline(context: RunContext, source: ConvertibleSource) -> Float32
 
 
 def _converted(context: RunContext, build: VariantBuild, outcome: Done[Any] | Failed | None) -> VariantBuild:
-    """The build with the file that was converted for it, if it needs no ranges; or with its error."""
+    """Return the build with its converted file or its error; a build that needs ranges has no file yet."""
     if outcome is not None:
         path = context.path(build) if isinstance(outcome, Done) else None
         build = replace(build.with_outcome(outcome), path=path)
@@ -121,7 +123,7 @@ def _converted(context: RunContext, build: VariantBuild, outcome: Done[Any] | Fa
 
 
 def _with_known_ops(context: RunContext, build: VariantBuild) -> VariantBuild:
-    """The build, with an error if keep_float names ops that the model does not have; found before calibration."""
+    """Return the build, with an error if keep_float names no op of the model; this check comes before calibration."""
     if build.error or build.variant is None or not build.variant.keep_float:
         return build
     try:
@@ -143,11 +145,11 @@ def _samples(
 def _cached_calibration(
     context: RunContext, source: ConvertibleSource, builds: Sequence[VariantBuild]
 ) -> tuple[CalibrationSamples, CalibrationData] | None:
-    """Samples and statistics from the cache, if no variant has to read the samples themselves again."""
+    """Return samples and statistics from the cache; None if a variant needs to read the samples themselves."""
     if source.missing_api or not context.float32.exists():
         return None
-    samples = context.cache.load_samples(source.prepared, context.folder / "kept samples")
-    data = context.cache.load_ranges(context.float32, samples, context.folder / "kept ranges") if samples else None
+    samples = context.cache.load_samples(source.prepared, context.folder / "cached samples")
+    data = context.cache.load_ranges(context.float32, samples, context.folder / "cached ranges") if samples else None
     if samples is None or data is None:
         return None
     if not all(is_correction_cached(context, build, samples) for build in builds):
@@ -160,7 +162,7 @@ def _cached_calibration(
 
 
 def _is_refinement_cached(context: RunContext, request: RefinementRequest, samples: CalibrationSamples) -> bool:
-    folder = context.folder / f"looked up {uuid.uuid4().hex}"
+    folder = context.folder / f"cached {uuid.uuid4().hex}"
     return context.cache.load_refined((context.float32, samples, request), folder) is not None
 
 

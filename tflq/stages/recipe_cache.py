@@ -1,4 +1,7 @@
-"""What is kept between runs, each under a key of all that it was made from: float models, samples, ranges."""
+"""The results that a recipe keeps between runs: float models, samples, ranges, corrections, and source records.
+
+The key of each entry is a digest of everything that decides the result.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,13 @@ from tflq.refine import RefinedInput, RefinementReport, RefinementRequest
 from tflq.sources import Prepared, SavedModel, refuse_strangers
 from tflq.stages.record_file import load, save
 
-FLOAT32, PREPARED, GATHERED, ANSWERS = "float32.tflite", "prepared.json", "gathered.json", "answers.npz"
-HYBRID, REFINEMENT = "hybrid.tflite", "refinement.json"
+FLOAT32, PREPARED, SAMPLES, ANSWERS = "float32.tflite", "prepared.json", "samples.json", "answers.npz"
+CORRECTED, REFINEMENT = "corrected.tflite", "refinement.json"
 
 
 @dataclass(frozen=True)
 class _Signature:
-    """What is known of a prepared source besides its files."""
+    """The signature and the sizes of a prepared source."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -37,7 +40,7 @@ class _Signature:
     weight_bytes: int
 
 
-_SIGNATURE, _GATHERED, _REFINEMENT = (
+_SIGNATURE, _SAMPLES, _REFINEMENT = (
     TypeAdapter(_Signature),
     TypeAdapter(CalibrationSamples),
     TypeAdapter(RefinementReport),
@@ -45,78 +48,82 @@ _SIGNATURE, _GATHERED, _REFINEMENT = (
 
 
 class RecipeCache:
-    """The store as one recipe uses it; without a store nothing is found and nothing kept."""
+    """The entries of one recipe in the store; without a store, every load returns None and nothing is saved."""
 
     def __init__(self, recipe: Recipe, store: Store | None = None) -> None:
         self.recipe, self._store = recipe, store
 
     def for_recipe(self, recipe: Recipe) -> RecipeCache:
-        """The same store as another recipe uses it."""
+        """Return the cache of another recipe in the same store."""
         return RecipeCache(recipe, self._store)
 
     @property
     def notes(self) -> tuple[str, ...]:
+        """Sentences for the warnings of the report, about damaged entries."""
         return tuple(self._store.notes) if self._store else ()
 
     def load_float_model(self, folder: Path) -> Prepared | None:
-        """The source as it was prepared before, with its float32 file, put into a new folder."""
+        """Copy the prepared source and its float32 file into a new folder; return the source, or None if there is none.
+
+        Raises RecipeError if the recipe names inputs that the model does not have.
+        """
         if not self._fetch("model", self._model_key, folder):
             return None
-        held = _SIGNATURE.validate_json((folder / PREPARED).read_bytes())
-        refuse_strangers(self.recipe.inputs, held.inputs)
-        given = self.recipe.model
-        original = given if isinstance(given, SavedModel) else SavedModel(saved_model=folder / "keras")
-        sizes = held.size_bytes, held.weight_bytes
-        return Prepared(original, folder / "model", held.inputs, held.outputs, *sizes)
+        signature = _SIGNATURE.validate_json((folder / PREPARED).read_bytes())
+        refuse_strangers(self.recipe.inputs, signature.inputs)
+        model = self.recipe.model
+        original = model if isinstance(model, SavedModel) else SavedModel(saved_model=folder / "keras")
+        sizes = signature.size_bytes, signature.weight_bytes
+        return Prepared(original, folder / "model", signature.inputs, signature.outputs, *sizes)
 
     def save_float_model(self, source: Prepared, folder: Path) -> None:
-        held = _Signature(source.inputs, source.outputs, source.size_bytes, source.weight_bytes)
-        (folder / PREPARED).write_bytes(_SIGNATURE.dump_json(held))
+        signature = _Signature(source.inputs, source.outputs, source.size_bytes, source.weight_bytes)
+        (folder / PREPARED).write_bytes(_SIGNATURE.dump_json(signature))
         self._save("model", self._model_key, folder)
 
     @cached_property
     def _model_key(self) -> str:
         recipe = self.recipe
         shapes = {
-            name: (given.shape, given.size, given.layout)
-            for name, given in recipe.inputs.items()
-            if given.shape or given.size
+            name: (section.shape, section.size, section.layout)
+            for name, section in recipe.inputs.items()
+            if section.shape or section.size
         }
         ops = (recipe.base.allow_custom_ops, recipe.base.select_tf_ops)
         model = recipe.model.model_dump(mode="json", exclude={"saved_model", "keras"})
         return digest(versions(), cache.contents(recipe.model.path), json.dumps([model, shapes, ops]))
 
     def load_samples(self, source: Prepared, folder: Path) -> CalibrationSamples | None:
-        """What the calibration samples were, where the files that they come from have not changed since."""
+        """Return the description of the calibration samples; None if there is none, or if they may have changed."""
         key = self._samples_key(source)
         if key is None or not self._fetch("samples", key, folder):
             return None
-        return _GATHERED.validate_json((folder / GATHERED).read_bytes())
+        return _SAMPLES.validate_json((folder / SAMPLES).read_bytes())
 
     def save_samples(self, calibration_samples: CalibrationSamples, source: Prepared, folder: Path) -> None:
         key = self._samples_key(source)
         if key is not None:
             folder.mkdir()
-            (folder / GATHERED).write_bytes(_GATHERED.dump_json(calibration_samples))
+            (folder / SAMPLES).write_bytes(_SAMPLES.dump_json(calibration_samples))
             self._save("samples", key, folder)
 
     def _samples_key(self, source: Prepared) -> str | None:
         return self._rows_key(self._calibration, source)
 
     def _rows_key(self, section: Calibration | Evaluation, source: Prepared) -> str | None:
-        """Of samples that have not been read; None where only reading the dataset tells whether it has changed."""
+        """Return the key of the rows of a dataset; None if only reading the dataset can show a change."""
         files = section.dataset.files()
-        if files is None or not all(file.exists() for file in files):  # what is missing is told where it is read
+        if files is None or not all(file.exists() for file in files):  # the reader reports missing files
             return None
-        inputs = {name: given.model_dump(mode="json") for name, given in self.recipe.inputs.items()}
+        inputs = {name: section.model_dump(mode="json") for name, section in self.recipe.inputs.items()}
         specs = [(spec.name, spec.dtype, spec.shape, spec.is_batched) for spec in source.inputs]
-        selected_ranges = section.model_dump(mode="json", include={"dataset", "samples", "seed"})
-        return digest(versions(), cache.identity(files), json.dumps([selected_ranges, inputs, specs]))
+        rows = section.model_dump(mode="json", include={"dataset", "samples", "seed"})
+        return digest(versions(), cache.identity(files), json.dumps([rows, inputs, specs]))
 
     def load_ranges(
         self, float32: Path, calibration_samples: CalibrationSamples, folder: Path
     ) -> CalibrationData | None:
-        """What calibration found of that float32 file with those samples."""
+        """Return the statistics of the float32 file's activations on these samples; None if there is no entry."""
         if not self._fetch("ranges", self._ranges_key(float32, calibration_samples), folder):
             return None
         return load_calibration_data(folder, float32)
@@ -133,7 +140,7 @@ class RecipeCache:
     def load_refined(
         self, key: tuple[Path, CalibrationSamples, RefinementRequest], folder: Path
     ) -> RefinedInput | None:
-        """What variants that ask for that are quantized from, by what was found of the float32 file before."""
+        """Return the quantizer input of a request and its report; None if there is no entry."""
         return refine.load_refined(folder) if self._fetch("refined", self._refined_key(*key), folder) else None
 
     def save_refined(
@@ -142,45 +149,48 @@ class RecipeCache:
         refined.save(folder)
         self._save("refined", self._refined_key(*key), folder)
 
-    def _refined_key(self, float32: Path, calibration_samples: CalibrationSamples, asked: RefinementRequest) -> str:
+    def _refined_key(self, float32: Path, calibration_samples: CalibrationSamples, request: RefinementRequest) -> str:
         method = self._calibration.model_dump_json(include={"ranges"})
-        return digest(versions(), cache.sha256(float32), calibration_samples.digest, method, repr(asked))
+        return digest(versions(), cache.sha256(float32), calibration_samples.digest, method, repr(request))
 
     def load_corrected(
         self, key: tuple[Path, CalibrationSamples, Mode], folder: Path
     ) -> tuple[Path, RefinementReport] | None:
-        """What that variant's file became by those samples, and what was done."""
+        """Return the corrected file of a dynamic range variant with its report; None if there is no entry.
+
+        The key is the float32 file, the samples and the variant.
+        """
         if not self._fetch("corrected", _corrected_key(*key), folder):
             return None
-        return folder / HYBRID, _REFINEMENT.validate_json((folder / REFINEMENT).read_bytes())
+        return folder / CORRECTED, _REFINEMENT.validate_json((folder / REFINEMENT).read_bytes())
 
     def save_corrected(
-        self, made: tuple[Path, RefinementReport], key: tuple[Path, CalibrationSamples, Mode], folder: Path
+        self, corrected: tuple[Path, RefinementReport], key: tuple[Path, CalibrationSamples, Mode], folder: Path
     ) -> None:
         folder.mkdir()
-        shutil.copyfile(made[0], folder / HYBRID)
-        (folder / REFINEMENT).write_bytes(_REFINEMENT.dump_json(made[1]))
+        shutil.copyfile(corrected[0], folder / CORRECTED)
+        (folder / REFINEMENT).write_bytes(_REFINEMENT.dump_json(corrected[1]))
         self._save("corrected", _corrected_key(*key), folder)
 
-    def load_answers(self, float32: Path, source: Prepared, folder: Path) -> Record | None:
-        """What the source answered on the evaluation samples, where none of them can have changed since."""
-        key = self._answers_key(float32, source)
+    def load_source_record(self, float32: Path, source: Prepared, folder: Path) -> Record | None:
+        """Return the record of the source on the evaluation samples; None if there is none, or if they changed."""
+        key = self._source_record_key(float32, source)
         return load(folder / ANSWERS) if key is not None and self._fetch("answers", key, folder) else None
 
-    def save_answers(self, answers: Record, key: tuple[Path, Prepared], folder: Path) -> None:
-        found = self._answers_key(*key)
-        if found is not None:
+    def save_source_record(self, record: Record, inputs: tuple[Path, Prepared], folder: Path) -> None:
+        key = self._source_record_key(*inputs)
+        if key is not None:
             folder.mkdir()
-            save(answers, folder / ANSWERS)
-            self._save("answers", found, folder)
+            save(record, folder / ANSWERS)
+            self._save("answers", key, folder)
 
-    def _answers_key(self, float32: Path, source: Prepared) -> str | None:
+    def _source_record_key(self, float32: Path, source: Prepared) -> str | None:
         evaluation = self.recipe.measured_on
         rows = self._rows_key(evaluation, source)
         if rows is None or isinstance(evaluation.metric, Custom):
             return None
-        scored = evaluation.model_dump(mode="json", include={"label", "output", "metric"})
-        return digest(self._model_key, rows, cache.sha256(float32), json.dumps(scored))
+        scoring = evaluation.model_dump(mode="json", include={"label", "output", "metric"})
+        return digest(self._model_key, rows, cache.sha256(float32), json.dumps(scoring))
 
     @property
     def _calibration(self) -> Calibration:
@@ -196,13 +206,13 @@ class RecipeCache:
 
 
 def _corrected_key(float32: Path, calibration_samples: CalibrationSamples, variant: Mode) -> str:
-    asked = variant.model_dump_json(exclude={"name"})
-    return digest(versions(), cache.sha256(float32), calibration_samples.digest, asked)
+    options = variant.model_dump_json(exclude={"name"})
+    return digest(versions(), cache.sha256(float32), calibration_samples.digest, options)
 
 
 @memoized
 def versions() -> str:
-    """Of all whose change may change what is kept; tflq's own code between two releases included."""
+    """Return the digest of the versions of all packages that decide results, and of the code of tflq itself."""
     package = Path(cache.__file__).parent.parent
     code = [digest(file.read_bytes()) for file in sorted(package.rglob("*.py"))]
     return digest(*cache.versions(trains=False).values(), *code)

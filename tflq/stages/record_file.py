@@ -1,4 +1,4 @@
-"""A record of answers as a file."""
+"""The file of an evaluation record, in NumPy's .npz format."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 from tflq.evaluate import Record
 
 BY_OUTPUT = ("errors", "agreement", "spread")
+"""The fields of a record with one array for each output."""
 
 
 def save(record: Record, path: Path) -> None:
+    """Write the arrays of the record into one .npz file."""
     arrays = {"statistics": record.statistics, "is_finite": record.is_finite, "is_familiar": record.was_calibrated_on}
     for field in BY_OUTPUT:
         by_output: Mapping[str, np.ndarray] = getattr(record, field)
@@ -23,15 +25,17 @@ def save(record: Record, path: Path) -> None:
 
 
 def load(path: Path) -> Record:
-    with np.load(path, allow_pickle=False) as held:
+    """Read a record that `save` wrote."""
+    with np.load(path, allow_pickle=False) as arrays:
         fields = {
-            field: {str(name): held[f"{field}{place}"] for place, name in enumerate(held[field])} for field in BY_OUTPUT
+            field: {str(name): arrays[f"{field}{place}"] for place, name in enumerate(arrays[field])}
+            for field in BY_OUTPUT
         }
         return Record(
-            statistics=held["statistics"],
+            statistics=arrays["statistics"],
             errors=fields["errors"],
             agreement=fields["agreement"],
             spread=fields["spread"],
-            is_finite=held["is_finite"],
-            was_calibrated_on=held["is_familiar"],
+            is_finite=arrays["is_finite"],
+            was_calibrated_on=arrays["is_familiar"],
         )

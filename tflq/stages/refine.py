@@ -25,7 +25,7 @@ from tflq.refine import (
     WeightGranularity,
     is_demanded,
 )
-from tflq.stages.activation_ranges import Calibrator, HoldoutSplit, SplitCalibration, split_calibration
+from tflq.stages.activation_ranges import ActivationObserver, HoldoutSplit, SplitCalibration, split_calibration
 from tflq.stages.candidate_models import CandidateModels, HoldoutComparison, ModelWithRanges
 from tflq.stages.context import RunContext
 from tflq.stages.refinement_work import RefinementWork
@@ -33,19 +33,19 @@ from tflq.stages.state import CalibrationResult
 from tflq.worker import Failed, Task
 
 MAX_FITTING_CALLS = 64
-"""Calls that layers are fitted to, at most; more change little."""
+"""The largest number of calls that corrections are fitted to; more calls change little."""
 
 
 def refine_models(context: RunContext, calibration: CalibrationResult, variants: Sequence[Mode]) -> CalibrationResult:
-    """Return the calibration with the models that these variants are quantized from, if they ask for corrections."""
+    """Return the calibration with the quantizer inputs of all variants that request corrections."""
     data, selected = calibration.calibration_data, calibration.selected_ranges
     if data is None or selected is None or selected.observation_obstacle:
-        refused = _activations_missing(calibration)
+        error = _activations_missing(calibration)
         demanded = [RefinementRequest.by(variant) for variant in variants if is_demanded(variant)]
-        return replace(calibration, refined=dict.fromkeys(demanded, refused))
-    calibrator = Calibrator(context.calibration, context.folder / "refined", context.workers, context.jobs)
+        return replace(calibration, refined=dict.fromkeys(demanded, error))
+    observer = ActivationObserver(context.calibration, context.folder / "refined", context.workers, context.jobs)
     base = ModelWithRanges(data, context.calibration.method)
-    refiner = Refiner(context, calibrator, base, calibration.calibration_samples)
+    refiner = Refiner(context, observer, base, calibration.calibration_samples)
     return replace(calibration, refined={**calibration.refined, **refiner.refined_inputs(variants)})
 
 
@@ -60,22 +60,24 @@ def _activations_missing(calibration: CalibrationResult) -> ConversionError:
 
 @dataclass(frozen=True)
 class Refiner:
+    """Makes the quantizer inputs of requests: corrects models, compares them on hold-out calls, and selects one."""
+
     context: RunContext
-    calibrator: Calibrator
+    observer: ActivationObserver
     base: ModelWithRanges
     """The float32 file without any correction."""
     samples: CalibrationSamples
 
     def refined_inputs(self, variants: Iterable[Mode]) -> dict[RefinementRequest, RefinedInput | TflqError]:
-        """The quantizer input of every request of these variants that asks for corrections, or its error."""
+        """Return the quantizer input or the error of every request of these variants, except requests for nothing."""
         requests = {request: variant for variant in variants if not (request := RefinementRequest.by(variant)).is_noop}
         cache, new = self.context.cache, self._new_path
-        cached = {request: found for request in requests if (found := cache.load_refined(self._key(request), new()))}
-        made = self._refine({request: requests[request] for request in requests if request not in cached})
-        for request, refined in made.items():
+        cached = {request: entry for request in requests if (entry := cache.load_refined(self._key(request), new()))}
+        computed = self._refine({request: requests[request] for request in requests if request not in cached})
+        for request, refined in computed.items():
             if isinstance(refined, RefinedInput):
                 cache.save_refined(refined, self._key(request), new())
-        return {**cached, **made}
+        return {**cached, **computed}
 
     def _refine(self, variants: Mapping[RefinementRequest, Mode]) -> dict[RefinementRequest, RefinedInput | TflqError]:
         if not variants:
@@ -91,58 +93,59 @@ class Refiner:
         return {request: self._best(request, comparison) for request in variants}
 
     def _candidate_models(self, requests: Iterable[RefinementRequest], split: HoldoutSplit) -> CandidateModels:
-        wanted = [(request, config) for request in requests for config in self._configs(request)]
+        trials = [(request, config) for request in requests for config in self._configs(request)]
         bases: dict[bool, ModelWithRanges] = {}
-        for is_equalized in sorted({False, *(config.equalization for _, config in wanted)}):
+        for is_equalized in sorted({False, *(config.equalization for _, config in trials)}):
             base = self._equalized(_thinned(split[0])) if is_equalized else self.base
-            some = [(request, config) for request, config in wanted if config.equalization == is_equalized]
-            bases[is_equalized] = self._corrected(base, some, split)
+            own_trials = [(request, config) for request, config in trials if config.equalization == is_equalized]
+            bases[is_equalized] = self._corrected(base, own_trials, split)
         return CandidateModels(bases, self._work.corrected)
 
     def _equalized(self, calls: Sequence[int]) -> ModelWithRanges:
-        equalized, counting = self._work.equalized, self.calibrator.calibration.counting
+        equalized, counting = self._work.equalized, self.observer.calibration.counting
         if counting not in equalized:
             model = next((other.model for other in equalized.values()), None)
             if model is None:
                 arguments = (self._float32, (self.samples.samples, calls), self._new_path())
-                (made,) = self._run_all([Task("equalize the channels", refine.equalize, arguments, ConversionError)])
-                model = made.path
-            equalized[counting] = self.calibrator.find(model, self.samples, counts_few=False)
+                task = Task("equalize the channels", refine.equalize, arguments, ConversionError)
+                (equalized_model,) = self._run_all([task])
+                model = equalized_model.path
+            equalized[counting] = self.observer.observe(model, self.samples, counts_few=False)
         return ModelWithRanges(equalized[counting], self.base.method)
 
     def _corrected(
         self,
         base: ModelWithRanges,
-        wanted: Sequence[tuple[RefinementRequest, RefinementConfig]],
+        trials: Sequence[tuple[RefinementRequest, RefinementConfig]],
         split: HoldoutSplit,
     ) -> ModelWithRanges:
-        """Correct the layers of the base, and meanwhile count the values of its activations for mse ranges.
+        """Correct the layers of the base model, and at the same time count its activation values for mse ranges.
 
-        Returns the base with the statistics of the fitting calls alone, if ranges of some calls can be had.
+        Return the base with the statistics of the fitting calls, if the ranges of some calls can be computed.
         """
-        whole, work = base.calibration_data, self._work
+        data, work = base.calibration_data, self._work
         is_split = self._is_minmax and bool(split[1])
-        targets, counting = self._correction_targets(whole.model, wanted), list[Task[Any]]()
-        if is_split and any(config.mse for _, config in wanted) and whole.model not in work.split_calibration:
-            counting = self.calibrator.counting(whole, self.samples.samples, split)
+        targets, counting = self._correction_targets(data.model, trials), list[Task[Any]]()
+        if is_split and any(config.mse for _, config in trials) and data.model not in work.split_calibration:
+            counting = self.observer.split_counting_tasks(data, self.samples.samples, split)
         calls = _thinned(split[0])
-        correcting = [self._correction(whole.model, some, targets[some], calls) for some in targets]
-        done = self._run_all([*correcting, *counting])
-        for granularity, models in zip(targets, done, strict=False):
-            work.corrected.update({(whole.model, granularity, flags): model for flags, model in models.items()})
+        correcting = [self._correction(data.model, each, targets[each], calls) for each in targets]
+        values = self._run_all([*correcting, *counting])
+        for granularity, models in zip(targets, values, strict=False):
+            work.corrected.update({(data.model, granularity, flags): model for flags, model in models.items()})
         if counting:
-            work.split_calibration[whole.model] = split_calibration(whole, split[0], done[len(targets) :])
+            work.split_calibration[data.model] = split_calibration(data, split[0], values[len(targets) :])
         if not is_split:
             return base
-        of_minmax = SplitCalibration(whole, whole.of(split[0]))
-        return replace(base, split_calibration=work.split_calibration.get(whole.model, of_minmax))
+        without_counts = SplitCalibration(data, data.of(split[0]))
+        return replace(base, split_calibration=work.split_calibration.get(data.model, without_counts))
 
     def _correction_targets(
-        self, model: Path, wanted: Iterable[tuple[RefinementRequest, RefinementConfig]]
+        self, model: Path, trials: Iterable[tuple[RefinementRequest, RefinementConfig]]
     ) -> dict[WeightGranularity, dict[CorrectionFlags, Path]]:
-        """Paths of the corrected models that have not been made yet."""
+        """Return paths for the corrected models that do not exist yet, by granularity and corrections."""
         targets: dict[WeightGranularity, dict[CorrectionFlags, Path]] = {}
-        for request, config in wanted:
+        for request, config in trials:
             granularity, flags = request.granularity, config.corrections
             if flags != CorrectionFlags() and (model, granularity, flags) not in self._work.corrected:
                 targets.setdefault(granularity, {}).setdefault(flags, self._new_path())
@@ -173,7 +176,7 @@ class Refiner:
     def _scoring(
         self, request: RefinementRequest, config: RefinementConfig, comparison: HoldoutComparison
     ) -> Task[dict[str, SignalAndNoise]]:
-        """The ranges leave out the hold-out calls if they can, since they must serve samples that are new."""
+        """Return the task that scores a configuration; its ranges leave out the hold-out calls if that is possible."""
         variant = comparison.variants[request]
         quantizer_input = comparison.models.quantizer_input(request, config, is_holdout=True)
         data = (self.samples.samples, comparison.split[1], self._new_path())
@@ -181,10 +184,11 @@ class Refiner:
         return Task(f"compare {variant.name}, {config.in_words}", refine.holdout_fidelity, arguments, ConversionError)
 
     def _best(self, request: RefinementRequest, comparison: HoldoutComparison) -> RefinedInput | TflqError:
-        found, models = comparison.scores[request], comparison.models
-        if found and isinstance(found[0], TflqError):
-            return self._without_refinement(request, str(found[0])) or found[0]
-        best, scores = comparison.best(request), tuple(one for one in found if isinstance(one, HoldoutScore))
+        outcomes, models = comparison.scores[request], comparison.models
+        if outcomes and isinstance(outcomes[0], TflqError):
+            return self._without_refinement(request, str(outcomes[0])) or outcomes[0]
+        best = comparison.best(request)
+        scores = tuple(outcome for outcome in outcomes if isinstance(outcome, HoldoutScore))
         config = best.config if best else request.required
         corrected = models.corrected_model(request, config)
         calls = len(comparison.split[1]) if scores else 0
@@ -192,7 +196,7 @@ class Refiner:
         return RefinedInput(models.quantizer_input(request, config), refinement)
 
     def _without_refinement(self, request: RefinementRequest, reason: str) -> RefinedInput | None:
-        """The float32 file as it is, with the reason; None if the recipe demands a correction."""
+        """Return the uncorrected file with the reason in its report; None if the recipe demands a correction."""
         config = request.required
         if config.corrections != CorrectionFlags() or config.equalization:
             return None
@@ -201,11 +205,11 @@ class Refiner:
 
     @property
     def _is_minmax(self) -> bool:
-        """Whether the recipe's ranges span all values; only then the ranges of some calls can be computed."""
-        return self.calibrator.calibration.method == "minmax"
+        """Whether the recipe's ranges cover all values; otherwise the ranges of a part of the calls are not known."""
+        return self.observer.calibration.method == "minmax"
 
     def _configs(self, request: RefinementRequest) -> tuple[RefinementConfig, ...]:
-        return request.configs_to_compare(ranges_are_open=self.calibrator.calibration.ranges == "auto")
+        return request.configs_to_compare(ranges_are_open=self.observer.calibration.ranges == "auto")
 
     def _run_all(self, tasks: Sequence[Task[Any]]) -> list[Any]:
         return [outcome.get() for outcome in self.context.workers.run_all(tasks, self.context.jobs)]
@@ -222,9 +226,10 @@ class Refiner:
         return self._float32, self.samples, request
 
     def _new_path(self) -> Path:
-        self.calibrator.folder.mkdir(parents=True, exist_ok=True)
-        return self.calibrator.folder / uuid.uuid4().hex
+        self.observer.folder.mkdir(parents=True, exist_ok=True)
+        return self.observer.folder / uuid.uuid4().hex
 
 
 def _thinned(calls: Sequence[int]) -> Sequence[int]:
+    """Return at most MAX_FITTING_CALLS of the calls, evenly spread."""
     return calls[:: -(-len(calls) // MAX_FITTING_CALLS)]

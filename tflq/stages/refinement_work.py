@@ -1,4 +1,4 @@
-"""The models that refinement has made of one float32 file, kept while the run goes on."""
+"""The intermediate models of refinement, which are kept until the end of the run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from tflq.stages.activation_ranges import SplitCalibration
 
 @dataclass(frozen=True)
 class RefinementWork:
-    """Intermediate models of one float32 file and its calibration samples, which all variants share."""
+    """The intermediate models of one float32 file and its calibration samples, shared by all variants."""
 
     equalized: dict[Counting, CalibrationData] = field(default_factory=dict)
+    """The statistics of the equalized model, by the way of counting values."""
     corrected: dict[tuple[Path, WeightGranularity, CorrectionFlags], CorrectedModel] = field(default_factory=dict)
+    """The corrected models, by the file whose layers were corrected, the granularity and the corrections."""
     split_calibration: dict[Path, SplitCalibration] = field(default_factory=dict)
+    """The statistics of all calls and of the fitting calls, by the file that was observed."""

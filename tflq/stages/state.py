@@ -1,4 +1,4 @@
-"""What is known of a source, from stage to stage."""
+"""The values that stages return and later stages take: the source, the prepared run, and the calibration."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ from tflq.stages.variant_build import Float32Baseline, VariantBuild
 
 @dataclass(frozen=True)
 class ConvertibleSource:
-    """The float model, and how it can be converted."""
+    """The float model with its signature, and the way to convert it."""
 
     prepared: Prepared
     missing_api: str | None
-    """What the converter lacks of the inner parts that are used, if anything: then the public converter is."""
+    """The internal functions that this TensorFlow lacks, so that the public converter is used; None if it has all."""
 
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """The float32 file, the variants that need no ranges, and the samples to go on with."""
+    """The float32 file, the builds of all variants, and the samples for the later stages."""
 
     float32: Float32Baseline
     evaluation_rows: EvaluationRows
     builds: tuple[VariantBuild, ...]
     calibration_samples: CalibrationSamples | TflqError | None
-    """None where no variant takes ranges."""
+    """None if no variant uses calibration samples."""
     calibration_data: CalibrationData | None
-    """What was kept of them."""
+    """The statistics of the activations on these samples, if they were in the cache."""
 
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """The samples, and what they showed."""
+    """The calibration samples, and the ranges that were computed from them."""
 
     calibration_samples: CalibrationSamples
     model: Path
-    """What the ranges are of."""
+    """The float32 file that the ranges belong to."""
     selected_ranges: SelectedRanges | None
-    """None where the source has ranges of its own, or the public converter calibrates for every file."""
+    """None if fake-quantize ops set the ranges, or if the public converter calibrates each file."""
     found_by: FoundBy
     calibration_data: CalibrationData | None = None
-    """What the ranges were chosen from."""
+    """The statistics that the ranges were selected from."""
     refined: Mapping[RefinementRequest, RefinedInput | TflqError] = field(default_factory=dict)
-    """What is quantized in place of the model, by what variants ask for."""
+    """The quantizer input or the error of each request for corrections."""
 
     def quantizer_input(self, variant: Mode) -> QuantizerInput:
-        """What the variant is quantized from; raises what kept that from being made."""
+        """Return the model and the ranges that the variant is quantized from; raise the error if there is one."""
         assert self.selected_ranges is not None
         refined = self.refined.get(RefinementRequest.by(variant))
         if isinstance(refined, TflqError):
             raise refined
-        plain = QuantizerInput(self.model, self.model, self.selected_ranges.by_bits[variant.activation_bits])
-        return refined.quantizer_input if refined else plain
+        uncorrected = QuantizerInput(self.model, self.model, self.selected_ranges.by_bits[variant.activation_bits])
+        return refined.quantizer_input if refined else uncorrected

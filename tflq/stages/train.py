@@ -1,4 +1,4 @@
-"""Training as a stage of a run: from the source to models that convert as it does."""
+"""Training as a stage: the source is pruned, clustered or trained for quantization, into models to convert."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tflq.training import Trained, TrainingJob
 from tflq.worker import Done, Failed, Task
 
 CHECKPOINT = "checkpoint"
-"""The folder in the output folder from which an interrupted training goes on."""
+"""The folder in the output folder from which an interrupted training continues."""
 
 
 @dataclass(frozen=True)
 class TrainedModels:
-    """The models that training made of the source."""
+    """The models that training made from the source."""
 
     trained: Trained
     floating: Prepared | None
@@ -29,7 +29,7 @@ class TrainedModels:
 
 
 def train(context: RunContext, source: ConvertibleSource) -> Done[TrainedModels] | Failed | None:
-    """Train the models that trained variants are made of; None if there are no such variants."""
+    """Train the models that trained variants are converted from; None if there are no such variants."""
     recipe, folder = context.recipe, context.folder
     if recipe.training is None or not recipe.techniques:
         return None

@@ -1,4 +1,4 @@
-"""Conversion of the models that training made, each calibrated on its own."""
+"""Conversion of trained models as a stage; a pruned or clustered model is calibrated separately."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def add_trained(
     source: ConvertibleSource,
     trained: Done[TrainedModels] | Failed | None,
 ) -> list[VariantBuild]:
-    """The builds with those of the trained variants, in the recipe's order; each of these has its file or its error."""
+    """Return the builds and those of the trained variants, in the recipe's order; each has its file or its error."""
     waiting = [VariantBuild(variant, variant.name) for variant in context.recipe.variants if variant.trained]
     if trained is None or not waiting:
         return list(builds)
     names = [variant.name for variant in context.recipe.variants]
-    made = _converted(context, waiting, source, trained)
-    return sorted([*builds, *made], key=lambda build: names.index(build.name))
+    converted = _converted(context, waiting, source, trained)
+    return sorted([*builds, *converted], key=lambda build: names.index(build.name))
 
 
 def _converted(
@@ -51,21 +51,21 @@ def _converted(
 
 
 def _quantized(context: RunContext, builds: Sequence[VariantBuild], model: Prepared | None) -> list[VariantBuild]:
-    """Files of the model with learned ranges, which need no samples."""
+    """Convert the model of quantization-aware training, which has learned ranges and needs no samples."""
 
     def task(build: VariantBuild) -> Task[None]:
         return Task(
             f"convert {build.name}", conversion.convert, (model, build.variant, context.path(build)), ConversionError
         )
 
-    made = run_for_each(context.workers, builds, task, context.jobs)
-    return [replace(build, path=None if build.error else context.path(build)) for build, _ in made]
+    converted = run_for_each(context.workers, builds, task, context.jobs)
+    return [replace(build, path=None if build.error else context.path(build)) for build, _ in converted]
 
 
 def _floating(
     context: RunContext, source: ConvertibleSource, builds: Sequence[VariantBuild], model: Prepared | None
 ) -> list[VariantBuild]:
-    """Files of the pruned or clustered model, whose ranges are calibrated as those of any float model."""
+    """Convert the pruned or clustered model, which is calibrated like any other float model."""
     if not builds or model is None:
         return []
     variants = tuple(build.variant.model_copy(update={"trained": False}) for build in builds if build.variant)
@@ -73,7 +73,7 @@ def _floating(
     own = RunContext(recipe, context.folder / "floating", context.workers, context.jobs, RecipeCache(recipe))
     own.source_folder.mkdir(parents=True)
     try:
-        made = build_variants(own, ConvertibleSource(model, source.missing_api))
+        converted = build_variants(own, ConvertibleSource(model, source.missing_api))
     except TflqError as error:
         return [replace(build, error=error) for build in builds]
-    return [replace(new, variant=old.variant) for new, old in zip(made, builds, strict=True)]
+    return [replace(new, variant=old.variant) for new, old in zip(converted, builds, strict=True)]

@@ -1,4 +1,4 @@
-"""What becomes of a variant from stage to stage."""
+"""The state of a variant's build, which each stage takes and returns with its results."""
 
 from __future__ import annotations
 
@@ -23,57 +23,61 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class VariantBuild:
-    """A variant on its way: what it has become so far, or the error that ended it."""
+    """A variant with the results of the stages so far, or with the error that ended its build."""
 
     variant: Mode | None
-    """None for a file that was made elsewhere."""
+    """None for a file that this run did not convert."""
     name: str
     path: Path | None = None
+    """The path of the file; None if there is no file yet."""
     kept_in_float: tuple[int, ...] = ()
-    """The ops of the file that are in float because keep_float names them."""
+    """The indices of the ops that are in float because keep_float names them."""
     refinement: RefinementReport | None = None
-    """What was done before it was quantized; None where nothing was asked for."""
+    """The report of the corrections before quantization; None if the variant requests none."""
     verified: VerifiedFile | None = None
     compression: CompressionStats | None = None
     record: Record | None = None
     latency: LatencyStats | None = None
     error: TflqError | None = None
     seconds: float = 0.0
+    """The time of all stages so far."""
     is_reproduced: bool | None = None
-    """Whether it came out the same when it was made again; None where it was not."""
+    """Whether a second conversion gave the same bytes; None if there was none."""
 
     @property
     def needs_ranges(self) -> bool:
         return self.variant is not None and self.variant.needs_ranges
 
     def with_outcome(self, outcome: Done[T] | Failed) -> VariantBuild:
-        """The build, with the time that a stage took, and its error if it failed."""
+        """Return the build with the time of one more stage, and with the error of the stage if it failed."""
         seconds = self.seconds + outcome.seconds
         return replace(self, seconds=seconds, error=outcome.error if isinstance(outcome, Failed) else None)
 
 
 @dataclass(frozen=True)
 class Float32Baseline:
-    """The float32 file that all others are compared with, which is not among the variants unless asked for."""
+    """The float32 file that all other files are compared with; it need not be a variant of the recipe."""
 
     path: Path
     violations: tuple[Violation, ...]
+    """The violations of the contract of float32."""
 
 
 def run_for_each(
     workers: Workers, builds: Sequence[VariantBuild], task: Callable[[VariantBuild], Task[T]], jobs: int
 ) -> list[tuple[VariantBuild, T | None]]:
-    """Run a task for every build that has no error yet: the builds, with its error or its time, and results."""
-    able = [build for build in builds if not build.error]
-    made = workers.run_all([task(build) for build in able], jobs)
-    outcomes = dict(zip([build.name for build in able], made, strict=True))
-    after: list[tuple[VariantBuild, T | None]] = []
+    """Run a task for every build without an error; return all builds with their time or error, and the results."""
+    runnable = [build for build in builds if not build.error]
+    all_outcomes = workers.run_all([task(build) for build in runnable], jobs)
+    outcomes = dict(zip([build.name for build in runnable], all_outcomes, strict=True))
+    results: list[tuple[VariantBuild, T | None]] = []
     for build in builds:
         outcome = outcomes.get(build.name)
         value = outcome.value if isinstance(outcome, Done) else None
-        after.append((build.with_outcome(outcome) if outcome else build, value))
-    return after
+        results.append((build.with_outcome(outcome) if outcome else build, value))
+    return results
 
 
 def file_name(recipe: Recipe, variant: str) -> str:
+    """Return the name of the variant's file in the output folder."""
     return f"{recipe.name}-{variant}.tflite"
