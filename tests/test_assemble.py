@@ -42,7 +42,7 @@ def test_trained_variants_are_told_not_to_be_checked() -> None:
     (said,) = _not_checked(builds, Settings(verifies_reproducible=True))
     assert said == (
         "not checked for the same bytes after a second conversion: qat_int8, trained_int8; training is not repeated,"
-        " and a given file has no recipe to convert it again"
+        " and a given file cannot be converted again"
     )
     assert not list(_not_checked(builds, Settings()))
     assert not list(_not_checked(builds[:1], Settings(verifies_reproducible=True)))

@@ -190,7 +190,8 @@ class TestCrashes:
         assert ran.codes == {"float32": 0, "dynamic": 0, "int8": 5}
         assert str(ran.variant("int8").error) == (
             "calibrate with TensorFlow: the worker process crashed with SIGSEGV; the log's last lines are the best clue"
-            f" to the cause; {BY_HAND}; use dynamic or float16, which need no calibration (log: {ran.output / 'tflq.log'})"
+            f" to the cause; {BY_HAND}; use dynamic or float16, which need no calibration"
+            f" (log: {ran.output / 'tflq.log'})"
         )
         assert [ran.file(mode).exists() for mode in ("float32", "dynamic", "int8")] == [True, True, False]
 

@@ -19,6 +19,10 @@ from tflq.flatbuffer import edit, load, read
 from tflq.interpreter import Runner
 from tflq.modes import Int8, Int16x8
 from tflq.refine import (
+    CERTAIN_ERRORS,
+    CERTAIN_GAIN_DB,
+    CLEAR_GAIN_DB,
+    MIN_GAIN_DB,
     CorrectionFlags,
     HoldoutScore,
     RefinementConfig,
@@ -507,6 +511,9 @@ def test_report_says_what_was_tried_and_kept(ran: Ran) -> None:
     assert [told["all_int8"][key] for key in ("bias_correction", "rounding", "equalization")] == [True] * 3
     assert {layer["op"] for layer in told["all_int8"]["layers"]} >= {"CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"}
     assert "## Before quantizing" in ran.page
+    assert "SQNR in dB on 6 hold-out calls" in ran.page
+    assert f"beats the first by {MIN_GAIN_DB:g} dB" in ran.page
+    assert f"by {CLEAR_GAIN_DB:g} dB, or by {CERTAIN_GAIN_DB:g} dB and {CERTAIN_ERRORS:g} standard errors" in ran.page
 
 
 def test_weights_of_the_file_are_those_that_were_chosen(ran: Ran, recipes: Recipes) -> None:

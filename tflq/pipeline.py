@@ -112,7 +112,7 @@ def _not_checked(builds: Sequence[VariantBuild], settings: Settings) -> Iterator
     """Yield the sentence about files that were not compared with a second conversion, if the caller requested it."""
     names = [build.name for build in builds if build.path and build.is_reproduced is None]
     if settings.verifies_reproducible and names:
-        reason = "training is not repeated, and a given file has no recipe to convert it again"
+        reason = "training is not repeated, and a given file cannot be converted again"
         yield f"not checked for the same bytes after a second conversion: {', '.join(names)}; {reason}"
 
 

@@ -40,8 +40,8 @@ class WeightGranularity:
     def in_words(self) -> str:
         """The end of a stage's name; empty if all scales are per channel."""
         if not self.per_channel:
-            return ", one scale a tensor"
-        return "" if self.per_channel_dense else ", one scale a dense layer"
+            return ", per tensor"
+        return "" if self.per_channel_dense else ", dense layers per tensor"
 
     def scales(self, layer: Layer, matrices: np.ndarray) -> np.ndarray:
         """Return the scales of the layer's weights, [groups, outputs]; `matrices` is [groups, outputs, inputs]."""

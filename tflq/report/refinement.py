@@ -9,6 +9,7 @@ from tflq.refine import (
     CERTAIN_ERRORS,
     CERTAIN_GAIN_DB,
     CLEAR_GAIN_DB,
+    MIN_CALLS,
     MIN_GAIN_DB,
     LayerCorrection,
     RefinementReport,
@@ -47,10 +48,10 @@ def _rule(calls: int) -> str:
     """Return the sentences about how `best_score` selects a configuration."""
     return (
         f"SQNR in dB on {calls} hold-out calls, averaged over outputs; a call has `batch_size` calibration samples. The"
-        f" last combination is kept if it beats the first by {MIN_GAIN_DB:g} dB, unless another one is clearly better."
+        f" full combination is kept if it beats the first by {MIN_GAIN_DB:g} dB, unless another one is clearly better."
         f" Clearly better means by {CLEAR_GAIN_DB:g} dB, or by {CERTAIN_GAIN_DB:g} dB and {CERTAIN_ERRORS:g} standard"
-        " errors; smaller differences may be noise. Otherwise the best one that beats the first is kept, if there is"
-        " one."
+        f" errors on {MIN_CALLS} calls or more; smaller differences may be noise. Otherwise the best one that beats the"
+        " first is kept, if there is one."
     )
 
 
