@@ -201,4 +201,4 @@ def test_a_recipe_changed_since_is_noted(case: Case) -> None:
     case.report(FLOAT32)
     assert case.advise().stderr == ""
     case.recipe("float32", "float16")
-    assert "was changed since it was measured" in case.advise().stderr
+    assert "the recipe differs from the one in the report" in case.advise().stderr

@@ -60,7 +60,7 @@ def test_what_is_up_to_date_is_skipped(folder: Path) -> None:
     assert said.exit_code == 0, said.output
     assert {model["state"] for model in summary()["models"]} == {"up to date"}
     assert "Models: 3 up to date. Variants: 3 ok" in said.output
-    assert Path("build/summary.md").read_text().startswith("# All is well\n")
+    assert Path("build/summary.md").read_text().startswith("# All models passed\n")
 
 
 @pytest.mark.parametrize(("variant", "code"), [(FAILED_GATE, 1), (BROKEN, 6)])
@@ -94,7 +94,7 @@ def test_a_dry_run_tells_wrong_recipes(folder: Path) -> None:
     said = tflq("zoo.yaml", "-n")
     assert said.exit_code == 2
     first, second = said.output.splitlines()
-    assert first.startswith("one: cannot be made: zoo.yaml:3: mode: 'in8' is not one of")
+    assert first.startswith("one: cannot be converted: zoo.yaml:3: mode: 'in8' is not one of")
     assert second == "two: dynamic in build/two: never made by a batch"
 
 
@@ -138,11 +138,11 @@ def test_a_hundred_up_to_date_are_read_once_without_tensorflow(folder: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["zoo.yaml", "--only", "none"], "error: --only none: no model has such a name (did you mean 'one'?)"),
-        (["nowhere.yaml"], "error: nowhere.yaml: there is no such file or folder"),
-        (["zoo.yaml", "--tolerance", "size=0.1"], "error: --tolerance says how much worse than --baseline"),
-        (["zoo.yaml", "--memory", "lots"], "'lots' is not a size, such as 500MB or 4GB"),
-        (["zoo.yaml", "--baseline", "zoo.yaml"], "error: zoo.yaml: is not a summary.json of tflq batch"),
+        (["zoo.yaml", "--only", "none"], "error: --only none: no model has this name (did you mean 'one'?)"),
+        (["nowhere.yaml"], "error: nowhere.yaml: this file or folder does not exist"),
+        (["zoo.yaml", "--tolerance", "size=0.1"], "error: --tolerance needs --baseline"),
+        (["zoo.yaml", "--memory", "lots"], "'lots' is not a size; write a size such as 500MB or 4GB"),
+        (["zoo.yaml", "--baseline", "zoo.yaml"], "error: zoo.yaml: this file is not a summary.json of tflq batch"),
         (["zoo.yaml", "--scheduler", "tcp://127.0.0.1:1"], "error: --scheduler tcp://127.0.0.1:1: no Dask scheduler"),
     ],
 )
@@ -163,8 +163,8 @@ def test_a_baseline_may_be_the_summary_that_is_replaced(folder: Path) -> None:
     )
     said = tflq("zoo.yaml", "--baseline", "build/summary.json", "--junit", "junit.xml")
     assert said.exit_code == 1
-    assert "worse than before: one float32: bigger: 200.0 kB, was 108.1 kB (+85.1%)" in said.output
-    assert "float32 as before" in Path("junit.xml").read_text()
+    assert "regression: one float32: larger: 200.0 kB, was 108.1 kB (+85.1%)" in said.output
+    assert "float32 against baseline" in Path("junit.xml").read_text()
     assert tflq("zoo.yaml", "--baseline", "build/summary.json").exit_code == 0
 
 

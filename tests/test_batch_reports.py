@@ -40,7 +40,7 @@ def summary(tmp_path: Path) -> BatchSummary:
         failed("lost", DatasetError("data.npz: there is no such file\nnor | another"), Path("build/lost"), 1.5),
         Model("last", "not reached", "another model failed, and --fail-fast was given", 0),
     )
-    return BatchSummary(models, 12.25, (Regression("net", "int8", "bigger: 34.3 kB, was 30.0 kB (+14.4%)"),))
+    return BatchSummary(models, 12.25, (Regression("net", "int8", "larger: 34.3 kB, was 30.0 kB (+14.4%)"),))
 
 
 @pytest.mark.parametrize("name", ["summary.json", "summary.md", "junit.xml"])
@@ -53,7 +53,7 @@ def test_reports_are_as_they_were(name: str, summary: BatchSummary) -> None:
     assert text == (GOLDEN / name).read_text(encoding="utf-8")
 
 
-def test_the_gravest_exit_code_counts(summary: BatchSummary) -> None:
+def test_the_most_serious_exit_code_counts(summary: BatchSummary) -> None:
     assert summary.exit_code == 6
     assert BatchSummary(summary.models[1:2], 1.0).exit_code == 0
     assert BatchSummary(summary.models[1:2], 1.0, summary.regressions).exit_code == 1
@@ -75,7 +75,7 @@ def test_junit_counts_what_it_holds(summary: BatchSummary) -> None:
     cases = {case.get("name"): case for case in root.iter("testcase") if case.get("classname") == "net"}
     assert cases["int8"].find("failure") is None
     assert cases["int8 max_metric_drop"].find("failure").get("message") == "max_metric_drop is 0.02, measured: 0.04"
-    assert cases["int8 as before"].find("failure").get("message").startswith("bigger")
+    assert cases["int8 against baseline"].find("failure").get("message").startswith("larger")
 
 
 def test_junit_is_xml_whatever_was_said(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def compared(
     [
         ({}, None),
         ({"size_bytes": 1010}, None),
-        ({"size_bytes": 1011}, "bigger: 1.0 kB, was 1.0 kB (+1.1%)"),
+        ({"size_bytes": 1011}, "larger: 1.0 kB, was 1.0 kB (+1.1%)"),
         ({"size_bytes": 500, "value": 0.95, "sqnr_db": 40.0, "float_ops": 0}, None),
         ({"value": 0.896}, None),
         ({"value": 0.89}, "less accurate: top1 0.8900, was 0.9000 (-0.0100)"),
@@ -130,9 +130,9 @@ def compared(
         ({"sqnr_db": 29.5}, None),
         ({"sqnr_db": 28.0}, "less accurate: SQNR 28.0 dB, was 30.0"),
         ({"sqnr_db": None}, None),
-        ({"float_ops": 3}, "less integer: 3 ops in float, were 1 (+2)"),
-        ({"ports": ("float32", "int8")}, "less integer: inputs and outputs are float32, int8, were int8, int8"),
-        ({"size_bytes": None}, "cannot be made any more"),
+        ({"float_ops": 3}, "more ops in float: 3, was 1 (+2)"),
+        ({"ports": ("float32", "int8")}, "more inputs and outputs in float: float32, int8, was int8, int8"),
+        ({"size_bytes": None}, "can no longer be converted"),
     ],
 )
 def test_what_got_worse_is_told_with_by_how_much(tmp_path: Path, changes: dict[str, Any], what: str | None) -> None:
@@ -164,25 +164,25 @@ def test_tolerances(tmp_path: Path, changes: dict[str, Any], tolerance: tuple[st
 
 def test_a_variant_that_is_gone_is_missed_where_all_were_asked_for(tmp_path: Path) -> None:
     now = of(replace(ROW, name="other"))
-    assert compared(tmp_path, ROW, now) == ["net int8: is not there any more"]
+    assert compared(tmp_path, ROW, now) == ["net int8: is missing"]
     assert compared(tmp_path, ROW, now, is_whole=False) == []
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema_version": 1}', '{"schema_version": 1, "models": [{}]}'])
 def test_a_baseline_that_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "old.json").write_text(text)
-    with pytest.raises(RecipeError, match=r"old\.json: is not a summary\.json of tflq batch$"):
+    with pytest.raises(RecipeError, match=r"old\.json: this file is not a summary\.json of tflq batch$"):
         baseline.load(tmp_path / "old.json", (), is_whole=True)
 
 
 def test_a_baseline_of_another_version(tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text('{"schema_version": 2, "models": []}')
-    with pytest.raises(RecipeError, match=r"is of another version of tflq"):
+    with pytest.raises(RecipeError, match=r"another version of tflq wrote this summary"):
         baseline.load(tmp_path / "old.json", (), is_whole=True)
 
 
 def test_a_tolerance_of_no_such_name(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"^--tolerance metrics: there is no such figure \(did you mean 'metric'\?\)"):
+    with pytest.raises(RecipeError, match=r"^--tolerance metrics: this key is unknown \(did you mean 'metric'\?\)"):
         baseline.load(tmp_path / "old.json", (("metrics", 1.0),), is_whole=True)
 
 

@@ -99,7 +99,7 @@ def test_four_are_told_with_stage_and_cause(twenty: tuple[Ended, Watched, Path])
     assert all(f"{name}" in ended.output for name in whys)
 
 
-def test_the_exit_code_is_the_gravest(twenty: tuple[Ended, Watched, Path]) -> None:
+def test_the_exit_code_is_the_most_serious(twenty: tuple[Ended, Watched, Path]) -> None:
     ended, _, _ = twenty
     bad = {name: code for name, code in ended.codes.items() if code}
     assert bad == {"segfault": 4, "hang": 4, "hungry": 4, "misspelt": 2}

@@ -177,7 +177,7 @@ def test_wrong_command_line(arguments: list[str], message: str, folder: Path) ->
             ["check", "good.yaml", "other.yaml", "--set", "output=x"],
             2,
             [],
-            ["error: other.yaml: writes into x, as good.yaml does: give it another name or output"],
+            ["error: other.yaml: the output folder x is also that of good.yaml: give it another name or output"],
         ),
         (["convert", "bad.yaml", "good.yaml"], 2, [], BAD),
         (["convert", "lost.yaml"], 3, [], [f"error: lost: {LOST}"]),
@@ -194,7 +194,7 @@ def test_wrong_command_line(arguments: list[str], message: str, folder: Path) ->
             ["convert", "good.yaml", "./good.yaml", "--output", "x"],
             2,
             [],
-            ["error: good.yaml: writes into x/good, as good.yaml does: give it another name or output"],
+            ["error: good.yaml: the output folder x/good is also that of good.yaml: give it another name or output"],
         ),
         (["evaluate", "good.yaml", "lost.yaml"], 3, [], [f"error: lost: {LOST}"]),
         (["init", "nowhere"], 3, [], ["error: nowhere: there is no such folder"]),
@@ -202,9 +202,14 @@ def test_wrong_command_line(arguments: list[str], message: str, folder: Path) ->
             ["init", "net", "-o", "good.yaml"],
             2,
             [],
-            ["error: good.yaml: exists already; remove it, or choose another name"],
+            ["error: good.yaml: the file exists already; remove it or choose another name"],
         ),
-        (["init", "net", "-o", "a/b.yaml"], 2, [], ["error: a/b.yaml: there is no folder a"]),
+        (
+            ["init", "net", "-o", "a/b.yaml"],
+            2,
+            [],
+            ["error: a/b.yaml: the folder a does not exist; create it or choose another folder"],
+        ),
         (
             ["inspect", "good.yaml"],
             7,
@@ -311,8 +316,8 @@ def test_evaluate_writes_no_report(folder: Path, runs: list[tuple[Any, ...]]) ->
 
 
 INTERRUPTED_AMID_AN_IMPORT = """
-from tflq.cli.boundary import heed_interrupts
-heed_interrupts()
+from tflq.cli.boundary import install_interrupt_handler
+install_interrupt_handler()
 try:
     import interrupted
 except KeyboardInterrupt:
@@ -326,7 +331,7 @@ def test_interrupt_amid_an_import_is_not_lost(tmp_path: Path) -> None:
     command = [sys.executable, "-c", INTERRUPTED_AMID_AN_IMPORT]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert (ran.returncode, ran.stdout) == (130, "")
-    assert ran.stderr == "interrupted; the files are as the last finished run left them\n"
+    assert ran.stderr == "interrupted; the output files of the last finished run are unchanged\n"
 
 
 def test_interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,4 +341,4 @@ def test_interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "run", run)
     said = tflq("convert", "good.yaml", "other.yaml")
     assert (said.exit_code, said.stdout) == (130, "")
-    assert said.stderr == "interrupted; the files are as the last finished run left them\n"
+    assert said.stderr == "interrupted; the output files of the last finished run are unchanged\n"

@@ -159,7 +159,7 @@ def test_a_model_that_kills_workers_is_set_aside(
     assert ended.states == {"killer": "failed", "with_sin": "made"}, ended.log
     assert ended.exit_code == 5
     why = ended.model("killer")["why"]
-    assert why.startswith("a worker of the cluster died of it each time, last tcp://127.0.0.1:")
+    assert why.startswith("every worker of the cluster that ran this model died, at last tcp://127.0.0.1:")
     assert why.endswith(", so it was set aside")
 
 
@@ -171,10 +171,10 @@ def test_files_are_sent_where_the_folder_is_not_shared(models: Path, data: Path,
     text = f"model: {models}/tiny_dense\n{calibration}\nevaluation: {rows}\nlatency: off\nvariants: [float32, int8]\n"
     recipe.write_text(text)
     loaded = load(recipe)
-    parcel = cluster.Parcel("net", loaded, ModelLimits(None, None, 2, 0), "not-there", "topic")
-    delivery = cluster.deliver(parcel, lambda _: None)
+    task = cluster.ClusterTask("net", loaded, ModelLimits(None, None, 2, 0), "not-there", "topic")
+    result = cluster.run_task(task, lambda _: None)
     assert not loaded.output.exists()
-    cluster.unpack(loaded, delivery)
+    cluster.install_files(loaded, result)
     assert sorted(path.name for path in loaded.output.iterdir()) == [
         "net-float32.tflite",
         "recipe.yaml",

@@ -146,9 +146,9 @@ def test_the_zoo_is_made_by_make(tmp_path: Path) -> None:
         recipe.write("converter: {per_channel: false}\n")
     (zoo / "build/test.npz").touch()
     second = make(zoo)
-    begun = [line.partition(": begins: ")[0::2] for line in second.stderr.splitlines() if ": begins: " in line]
+    begun = [line.partition(": started: ")[0::2] for line in second.stderr.splitlines() if ": started: " in line]
     changed = "the recipe changed: variants, converter"
     assert begun == [("mlp", changed), ("mlp_dynamic_batch", changed)]
     third = make(zoo)
-    assert ": begins: " not in third.stderr
+    assert ": started: " not in third.stderr
     assert "Models: 3 up to date." in third.stdout

@@ -63,7 +63,7 @@ class TestOpsWithoutAnIntegerKernel:
         )
         assert not sin.file("int16x8_only").exists()
 
-    def test_make_the_exit_code_the_gravest(self, sin: Ran) -> None:
+    def test_make_the_exit_code_the_most_serious(self, sin: Ran) -> None:
         assert sin.codes == {"float32": 0, "int8": 0, "int8_only": 6, "int16x8": 0, "int16x8_only": 5}
         assert sin.result.exit_code == sin.report["exit_code"] == 6
 

@@ -106,7 +106,10 @@ def test_ctrl_c(recipe: Path, output: Path, moment: str) -> None:
         os.killpg(process.pid, signal.SIGINT)
         shown, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, said
-    assert (shown, said.splitlines()[-1]) == ("", "interrupted; the files are as the last finished run left them")
+    assert (shown, said.splitlines()[-1]) == (
+        "",
+        "interrupted; the output files of the last finished run are unchanged",
+    )
     assert "Traceback" not in said
     assert made(output) == before
     assert not list(output.glob(".work-*"))

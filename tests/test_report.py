@@ -87,7 +87,7 @@ def test_a_row_has_its_status(variant: object, status: str, exit_code: int) -> N
     assert table(result).rows[-1][-1] == status
 
 
-def test_the_gravest_row_decides() -> None:
+def test_the_most_serious_row_decides() -> None:
     assert RESULT.exit_code == 6
     assert replace(RESULT, variants=()).exit_code == 0
 

@@ -79,9 +79,9 @@ def shop(tmp_path: Path) -> Shop:
         (lambda shop: np.savez(shop.folder / "data.npz", x=np.ones(3)), "the input changed: ../../data.npz"),
         (lambda shop: shop.write(more="gates: {min_sqnr_db: 9}"), "the recipe changed: gates"),
         (lambda shop: shop.write("{random: {}}"), "the recipe changed: calibration"),
-        (lambda shop: (shop.output / MADE[0]).unlink(), "the output is not as it was made: net-int8.tflite"),
-        (lambda shop: (shop.output / MADE[0]).write_text("x"), "the output is not as it was made: net-int8.tflite"),
-        (lambda shop: [(shop.output / name).unlink() for name in MADE], "made: net-int8.tflite and 1 more"),
+        (lambda shop: (shop.output / MADE[0]).unlink(), "the output was changed or removed: net-int8.tflite"),
+        (lambda shop: (shop.output / MADE[0]).write_text("x"), "the output was changed or removed: net-int8.tflite"),
+        (lambda shop: [(shop.output / name).unlink() for name in MADE], "removed: net-int8.tflite and 1 more"),
         (lambda shop: (shop.output / "stamp.json").unlink(), "never made by a batch"),
         (lambda shop: (shop.output / "stamp.json").write_text("{"), "never made by a batch"),
         (lambda shop: (shop.output / "stamp.json").write_text("[]"), "never made by a batch"),
@@ -149,7 +149,7 @@ def test_what_trains_models_decides_only_where_there_is_training(shop: Shop) -> 
 
 
 def test_force(shop: Shop) -> None:
-    assert shop.work(force=True).why == "asked for with --force"
+    assert shop.work(force=True).why == "--force was given"
 
 
 def test_a_change_while_it_was_made_is_not_missed(shop: Shop) -> None:
@@ -217,7 +217,7 @@ def test_a_metric_of_the_users_own_is_an_input(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dataset", "words"),
     [
-        ("{tfds: nothing_of_that_name, split: train, data_dir: none}", "is not prepared here yet"),
+        ("{tfds: nothing_of_that_name, split: train, data_dir: none}", "is not prepared on this machine yet"),
         ('{python: "no_such_module_here:rows"}', "Python finds no module 'no_such_module_here'"),
         ("{images: none}", "none"),
     ],
@@ -225,7 +225,7 @@ def test_a_metric_of_the_users_own_is_an_input(tmp_path: Path) -> None:
 def test_data_that_nobody_can_tell_of_is_read_again(tmp_path: Path, dataset: str, words: str) -> None:
     shop = Shop(tmp_path, dataset)
     shop.make()
-    assert shop.why.startswith("nobody can tell whether the data changed: ")
+    assert shop.why.startswith("it is unknown whether the data changed: ")
     assert words in shop.why
 
 

@@ -73,7 +73,7 @@ def test_an_unforeseen_exception_is_one_line_and_exit_code_70(
 def test_an_interrupt_is_130_wherever_it_comes(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = run(*CALLS[command], KeyboardInterrupt(), monkeypatch)
     assert said.exit_code == 130
-    assert said.stderr.splitlines() == ["interrupted; the files are as the last finished run left them"]
+    assert said.stderr.splitlines() == ["interrupted; the output files of the last finished run are unchanged"]
 
 
 @pytest.mark.parametrize(

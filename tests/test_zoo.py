@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tflq.batch.schema import json_schema
-from tflq.batch.zoo import Batch, Item, chosen, collect
+from tflq.batch.zoo import Batch, Item, collect, select
 from tflq.errors import RecipeError
 from tflq.recipe import Recipe
 
@@ -210,7 +210,10 @@ def test_two_that_write_into_one_folder(folder: Folder) -> None:
     batch = folder.zoo("defaults: {mode: float16}\nmodels: [models/small, {model: models/large, name: small}]\n")
     assert [isinstance(item.recipe, Recipe) for item in batch.items] == [True, False]
     output = folder.path / "build/small"
-    assert f"small writes into {output}, as {output} does: give it another name or output" in faults(batch)[0]
+    assert (
+        f"the output folder {output} of small is also that of {output}: give it another name or output"
+        in faults(batch)[0]
+    )
     assert len(set(names(batch))) == 2
 
 
@@ -220,20 +223,20 @@ def test_wrong_ones_of_one_name_have_rows_of_their_own(folder: Folder) -> None:
 
 
 def test_a_folder_without_recipes(folder: Folder) -> None:
-    with pytest.raises(RecipeError, match=r"models: there is no recipe$"):
+    with pytest.raises(RecipeError, match=r"models: no recipe was found$"):
         collect([folder.path / "models"])
 
 
 @pytest.mark.parametrize(("patterns", "kept"), [([], 4), (["*l*"], 3), (["odd", "flat"], 2)])
 def test_models_are_chosen_by_pattern(folder: Folder, patterns: list[str], kept: int) -> None:
     batch = folder.zoo("defaults: {mode: float16}\nmodels: ['models/*']\n")
-    assert len(chosen(batch, patterns).items) == kept
+    assert len(select(batch, patterns).items) == kept
 
 
 def test_a_pattern_that_chooses_nothing_is_refused(folder: Folder) -> None:
     batch = folder.zoo("defaults: {mode: float16}\nmodels: ['models/*']\n")
-    with pytest.raises(RecipeError, match=r"^--only smal: no model has such a name \(did you mean 'small'\?\)$"):
-        chosen(batch, ["smal"])
+    with pytest.raises(RecipeError, match=r"^--only smal: no model has this name \(did you mean 'small'\?\)$"):
+        select(batch, ["smal"])
 
 
 def test_what_is_dumped_of_a_zoos_recipe_runs_alone(folder: Folder) -> None:

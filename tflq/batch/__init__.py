@@ -1,10 +1,10 @@
-"""Many recipes: what must be made, where, and how it went; past failures, and from where the last run stopped."""
+"""Batches: many recipes are converted, on this machine or on a cluster, and up-to-date models are skipped."""
 
 from __future__ import annotations
 
 from tflq.batch.events import BatchEvent, BatchPlanned, ModelFinished, ModelProgress, ModelStarted
 from tflq.batch.run import BatchOptions, make, plan
-from tflq.batch.zoo import Batch, chosen, collect
+from tflq.batch.zoo import Batch, collect, select
 
 __all__ = [
     "Batch",
@@ -14,8 +14,8 @@ __all__ = [
     "ModelFinished",
     "ModelProgress",
     "ModelStarted",
-    "chosen",
     "collect",
     "make",
     "plan",
+    "select",
 ]

@@ -1,4 +1,4 @@
-"""What each model's report depends on, as make reads it."""
+"""The dependencies of each model's report, as rules for make."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from tflq.recipe import Recipe
 
 
 def to_make(batch: Batch) -> str:
-    """A rule for each model's report.json, with paths as seen from here.
+    """Return a rule for each report.json, with paths relative to the current folder.
 
-    Each file is a target of its own too, without a recipe, so that make does not stop where one is gone.
+    Each file is also a target without a recipe of make. So make does not stop if a file was removed.
     """
-    sound = [(item.recipe, item.files) for item in batch.items if isinstance(item.recipe, Recipe)]
-    needed = {recipe.output / "report.json": sorted({*files, *_needed(recipe)}) for recipe, files in sound}
-    rules = [f"{_target(target)}: {' '.join(map(_escaped, files))}" for target, files in needed.items()]
-    every = sorted({file for files in needed.values() for file in files})
-    return "\n\n".join([*rules, *(f"{_target(file)}:" for file in every)]) + "\n"
+    valid = [(item.recipe, item.files) for item in batch.items if isinstance(item.recipe, Recipe)]
+    dependencies = {recipe.output / "report.json": sorted({*files, *_inputs(recipe)}) for recipe, files in valid}
+    rules = [f"{_target(target)}: {' '.join(map(_escaped, files))}" for target, files in dependencies.items()]
+    all_files = sorted({file for files in dependencies.values() for file in files})
+    return "\n\n".join([*rules, *(f"{_target(file)}:" for file in all_files)]) + "\n"
 
 
-def _needed(recipe: Recipe) -> Iterator[Path]:
+def _inputs(recipe: Recipe) -> Iterator[Path]:
     yield from stamp.source_files(recipe)
     try:
         yield from stamp.data_files(recipe)
-    except DatasetError:  # nobody can tell; the batch itself will take it as changed
+    except DatasetError:  # the files are unknown; the batch itself treats the data as changed
         return
 
 
@@ -37,11 +37,11 @@ def _target(path: Path) -> str:
 
 
 def _escaped(path: Path) -> str:
-    text = os.path.relpath(path) if _is_near(path) else str(path)
+    text = os.path.relpath(path) if _is_below_here(path) else str(path)
     for special, escape in (("\\", "\\\\"), (" ", "\\ "), ("#", "\\#"), ("$", "$$"), (":", "\\:")):
         text = text.replace(special, escape)
     return text
 
 
-def _is_near(path: Path) -> bool:
+def _is_below_here(path: Path) -> bool:
     return not os.path.relpath(path).startswith("..")

@@ -1,4 +1,4 @@
-"""What a batch tells while it runs: how much there is to do, and what becomes of each model."""
+"""The events of a running batch: the amount of work, and the progress of each model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tflq.worker import Event
 
 @dataclass(frozen=True)
 class BatchPlanned:
-    """How many models there are, and how many of them must be made."""
+    """The number of models, and the number of stale models, which must be converted."""
 
     models: int
     stale: int
@@ -25,7 +25,7 @@ class ModelStarted:
 
 @dataclass(frozen=True)
 class ModelProgress:
-    """What a model's workers tell."""
+    """An event of a worker of the model."""
 
     name: str
     event: Event

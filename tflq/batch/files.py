@@ -1,4 +1,4 @@
-"""Files that a batch writes besides what its models yield."""
+"""The files that a batch writes, apart from the files of its models."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tflq.errors import RecipeError
 
 
 def write(path: Path, text: str) -> None:
-    """Write the text, whole or not at all; RecipeError where that cannot be done."""
+    """Write the text, whole or not at all. Raise RecipeError if the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         cache.write(path, text)
     except OSError as error:
-        raise RecipeError(f"{path}: cannot be written: {error.strerror}") from error
+        raise RecipeError(f"{path}: the file cannot be written: {error.strerror}") from error

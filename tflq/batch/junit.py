@@ -18,7 +18,7 @@ def to_xml(summary: BatchSummary) -> str:
         _fill(suite, model)
         for regression in summary.regressions:
             if regression.model == model.name:
-                _add(suite, model, f"{regression.variant} as before", "failure", regression.what)
+                _add(suite, model, f"{regression.variant} against baseline", "failure", regression.what)
         _count(suite)
     _count(root)
     ElementTree.indent(root)
@@ -29,15 +29,15 @@ def _fill(suite: Element, model: Model) -> None:
     if not model.rows:
         _add(suite, model, "model", "error" if model.state == "failed" else "skipped", model.why)
     for row in model.rows:
-        kind, why = _fault(row)
+        kind, why = _error(row)
         case = _add(suite, model, row.name, kind, why)
         case.set("time", f"{row.seconds:.3f}")
         for gate in row.gates:
             _add(suite, model, f"{row.name} {gate.name}", "" if gate.passed else "failure", gate.in_words)
 
 
-def _fault(row: VariantRow) -> tuple[str, str]:
-    """A gate that failed is a test case of its own, and not a fault of the variant's."""
+def _error(row: VariantRow) -> tuple[str, str]:
+    """Return the kind and the text of the variant's error; a failed gate has its own test case."""
     if row.status == "error":
         return "error", row.why
     return ("failure", row.why) if row.status == "broken" else ("", "")

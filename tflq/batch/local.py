@@ -1,4 +1,4 @@
-"""Models made on this machine: a thread each, which waits for worker processes and can therefore not die of them.
+"""Conversion on this machine. Each model has a thread, which waits for worker processes and survives their crashes.
 
 The worker processes come from one fork server, so TensorFlow is imported once for all models.
 """
@@ -15,21 +15,24 @@ from tflq.batch.attempt import ModelAttempt, ModelLimits, attempt, unexpected
 from tflq.batch.plan import Work
 from tflq.worker import HERE, ControlGroups, Event, preload_tensorflow
 
-LEAST_BYTES = 2 * 10**9
-"""What a model of some size takes, so that no more models are started at a time than memory allows."""
+MIN_BYTES = 2 * 10**9
+"""The memory that a model of moderate size needs; it limits how many models run at a time."""
 Listen = Callable[[Work, Event | None], None]
-"""Hears what happens to a work; nothing stands for its beginning."""
+"""Receives the events of a work; None means that the work began."""
 
 
 def share(jobs: int, memory_bytes: int | None) -> tuple[int, int]:
-    """How many models may be made at a time, and the bytes that each may take: together never more than there are."""
+    """Return how many models may run at a time, at most `jobs`, and the memory limit of each in bytes.
+
+    By default, the limits add up to the free memory at most.
+    """
     free = available_bytes()
-    able = max(1, min(jobs, free // (memory_bytes or LEAST_BYTES)))
-    return able, memory_bytes or free // able
+    models = max(1, min(jobs, free // (memory_bytes or MIN_BYTES)))
+    return models, memory_bytes or free // models
 
 
 def available_bytes(groups: ControlGroups = HERE) -> int:
-    """Memory that new processes can have: the machine's, or what is left to this container."""
+    """Return the memory for new processes in bytes: the free memory of the machine or of this container."""
     import psutil
 
     free, left = int(psutil.virtual_memory().available), groups.free_bytes()
@@ -37,7 +40,7 @@ def available_bytes(groups: ControlGroups = HERE) -> int:
 
 
 def run(works: Sequence[Work], limits: ModelLimits, jobs: int, listen: Listen) -> Iterator[tuple[Work, ModelAttempt]]:
-    """Each work with what came of it, as they end; leaving the iteration ends those that are under way."""
+    """Yield each work with its attempt, in the order in which they end. If the generator is closed, stop all works."""
     preload_tensorflow()
     stop, waiting = threading.Event(), deque(works)
     running: dict[Future[ModelAttempt], Work] = {}

@@ -1,4 +1,4 @@
-"""Summary → summary.md, for people, a pull request or a job's page."""
+"""Summary → summary.md, the page for people, a pull request or the page of a CI job."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from tflq.report.table import markdown_table, size
 
 HEADER = ("model", "variant", "size", "ratio", "metric", "drop", "SQNR dB", "agree", "ms", "verdict")
 LONGEST = 400
-"""Characters of a reason that the page shows; the report of the model has it all."""
+"""The page shows this many characters of a reason. The report of the model has the whole text."""
 
 
 def to_markdown(summary: BatchSummary) -> str:
-    """One page: the totals, what is worse than before, what failed and why, every variant, the slowest stages."""
+    """Return one page: the totals, the regressions, the failures with reasons, all variants, the slowest stages."""
     blocks = [f"# {headline(summary)}", totals(summary), *_regressions(summary), *_failures(summary)]
     blocks += [markdown_table(HEADER, [tuple(map(_flat, row)) for row in table(summary)]), LEGEND, *_slowest(summary)]
     return "\n\n".join(blocks) + "\n"
 
 
 LEGEND = (
-    "Ratio, drop, SQNR and agree are against the float32 file on the same samples. ms: one call, timed beside whatever"
-    " else was being made."
+    "Ratio, drop, SQNR and agree compare a file with the float32 file on the same samples. The column ms is the time of"
+    " one call. Other models may have run at the same time."
 )
 
 
 def headline(summary: BatchSummary) -> str:
     if summary.was_interrupted:
         return "Interrupted"
-    return "All is well" if summary.exit_code == 0 else f"Not all is well: exit code {summary.exit_code}"
+    return "All models passed" if summary.exit_code == 0 else f"Failed: exit code {summary.exit_code}"
 
 
 def totals(summary: BatchSummary) -> str:
     models, variants = (
         ", ".join(f"{n} {key}" for key, n in count.items()) for count in (summary.states, summary.verdicts)
     )
-    made = f" Variants: {variants}; {size(summary.size_bytes)} in all." if variants else ""
-    return f"Models: {models}.{made} It took {summary.seconds:.1f} s."
+    files = f" Variants: {variants}; {size(summary.size_bytes)} in total." if variants else ""
+    return f"Models: {models}.{files} The batch took {summary.seconds:.1f} s."
 
 
 def table(summary: BatchSummary) -> Iterator[tuple[str, ...]]:
-    """A row for every variant; of a model that has none, a row of its own."""
+    """Yield a row for every variant, and one row for a model without variants."""
     for model in summary.models:
         yield from (row_of(model, row) for row in model.rows)
         if not model.rows:
@@ -68,35 +68,35 @@ def _number(value: float | None, form: str) -> str:
 
 def _regressions(summary: BatchSummary) -> Iterator[str]:
     if summary.regressions:
-        yield "## Worse than before"
-        yield "\n".join(f"- **{one.model}** {one.variant}: {one.what}" for one in summary.regressions)
+        yield "## Regressions"
+        yield "\n".join(f"- **{each.model}** {each.variant}: {each.what}" for each in summary.regressions)
 
 
 def _failures(summary: BatchSummary) -> Iterator[str]:
     lines = [line for model in summary.models for line in reasons(model)]
-    left = [model for model in summary.models if model.state == "not reached"]
-    if left:
-        lines.append((", ".join(model.name for model in left), f"not reached: {left[0].why}"))
+    remaining = [model for model in summary.models if model.state == "not reached"]
+    if remaining:
+        lines.append((", ".join(model.name for model in remaining), f"not reached: {remaining[0].why}"))
     if lines:
-        yield "## What is not well"
+        yield "## Failures"
         yield "\n".join(f"- **{name}**: {_flat(why)}" for name, why in lines)
 
 
 def reasons(model: Model) -> Iterator[tuple[str, str]]:
-    """What failed of the model or its variants, by name, and why."""
+    """Yield the name of each failed variant, or of the failed model, with the reason."""
     if model.state == "failed" and not model.rows:
         yield model.name, model.why
     yield from ((f"{model.name} {row.name}", row.why) for row in model.rows if row.why)
 
 
 def _flat(text: str) -> str:
-    """In one line of Markdown."""
+    """Return the text as one line of Markdown, cut after LONGEST characters."""
     line = " ".join(text.split()).replace("<", "&lt;")
     return line if len(line) <= LONGEST else f"{line[:LONGEST]} …"
 
 
 def _slowest(summary: BatchSummary) -> Iterator[str]:
     if summary.slowest:
-        yield "## The slowest stages"
+        yield "## Slowest stages"
         rows = [(_flat(model), _flat(stage), f"{s:.1f}") for model, stage, s in summary.slowest]
         yield markdown_table(("model", "stage", "seconds"), rows)

@@ -1,4 +1,4 @@
-"""Which models of a batch must be made, and why; told by content, without TensorFlow."""
+"""The plan of a batch: the models that must be converted, and why. It compares contents, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tflq.recipe import Recipe
 
 @dataclass(frozen=True)
 class Work:
-    """A model whose recipe is sound, and why it must be made: empty where its files are up to date."""
+    """A model with a valid recipe. `why` says why it must be converted, and is empty if it is up to date."""
 
     name: str
     recipe: Recipe
@@ -25,39 +25,39 @@ class Work:
 
 
 class Planner:
-    """Compares what is there with what made it; a file that several models read is read once."""
+    """Compares the inputs and outputs of each model with its stamp. A file that several models share is read once."""
 
     def __init__(self) -> None:
         self.fingerprints = Fingerprints()
 
     def plan(self, items: Sequence[Item], force: bool = False) -> list[Work]:
-        """A work for each item whose recipe is sound, in their order."""
+        """Return a work for each item with a valid recipe, in the same order."""
         return [self._work(item, item.recipe, force) for item in items if isinstance(item.recipe, Recipe)]
 
     def _work(self, item: Item, recipe: Recipe, force: bool) -> Work:
         before = stamp.read(recipe.output)
         if before:
-            self.fingerprints.trust((*before.build_inputs.files, *before.outputs), recipe.output)
+            self.fingerprints.remember((*before.build_inputs.files, *before.outputs), recipe.output)
         now = stamp.build_inputs(recipe, self.fingerprints)
         outputs = self._outputs(recipe.output, before.outputs if before else ())
-        why = "asked for with --force" if force else stamp.why(before, now, outputs)
+        why = "--force was given" if force else stamp.why(before, now, outputs)
         if before and not why:
-            self._refresh(recipe.output, before, Stamp(now, outputs, before.again))
+            self._refresh(recipe.output, before, Stamp(now, outputs, before.retry_reason))
         return Work(item.name, recipe, item.files, why, now)
 
-    def _outputs(self, output: Path, wanted: Sequence[FileFingerprint]) -> tuple[FileFingerprint, ...]:
-        return self.fingerprints.of_all((output / one.path for one in wanted), output)
+    def _outputs(self, output: Path, expected: Sequence[FileFingerprint]) -> tuple[FileFingerprint, ...]:
+        return self.fingerprints.of_all((output / each.path for each in expected), output)
 
     def _refresh(self, output: Path, before: Stamp, now: Stamp) -> None:
-        """Keep what the file system says now, where only that changed, so that the next run reads nothing."""
+        """Update the stamp if only times or inodes changed, so that the next run reads no contents."""
         if before != now:
-            with contextlib.suppress(OSError):  # of a folder that may not be written, all is read each time
+            with contextlib.suppress(OSError):  # in a read-only folder, the contents are read each time
                 stamp.write(output, now)
 
-    def settle(self, work: Work, made: Sequence[str], again: str) -> None:
-        """Stamp the output folder of a work that is done, with the ingredients as they were before it began."""
+    def settle(self, work: Work, output_names: Sequence[str], retry_reason: str) -> None:
+        """Write the stamp of a finished work, with its build inputs from before the conversion."""
         output, build_inputs = work.recipe.output, work.build_inputs
         if build_inputs.unknown_reason:
             build_inputs = stamp.build_inputs(work.recipe, self.fingerprints)
-        outputs = self.fingerprints.of_all((output / name for name in made), output)
-        stamp.write(output, Stamp(build_inputs, outputs, again))
+        outputs = self.fingerprints.of_all((output / name for name in output_names), output)
+        stamp.write(output, Stamp(build_inputs, outputs, retry_reason))

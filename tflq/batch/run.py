@@ -1,4 +1,4 @@
-"""The run of a batch: each model that is not up to date is made, and the summary says what became of all."""
+"""The run of a batch: stale models are converted, and the summary lists the outcome of all models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from tflq.batch import cluster, local
-from tflq.batch.attempt import ModelAttempt, ModelLimits, made
+from tflq.batch.attempt import ModelAttempt, ModelLimits, output_names
 from tflq.batch.events import BatchPlanned, Listener, ModelFinished, ModelProgress, ModelStarted
 from tflq.batch.plan import Planner, Work
 from tflq.batch.summary import BatchSummary, Model, failed, from_report
@@ -19,23 +19,23 @@ from tflq.worker import Event, processors
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """How to make a batch, where its recipes say what."""
+    """The options of a batch. They do not change the files that are written."""
 
     jobs: int
-    """Models at a time."""
+    """The number of models at a time."""
     seconds: float | None = None
-    """That one model may take."""
+    """The time limit of one model; None means no limit."""
     memory_bytes: int | None = None
-    """That one model may take; by default its share of what the machine has."""
+    """The memory limit of one model; None means an equal share of the free memory."""
     retries: int = 0
     force: bool = False
     fail_fast: bool = False
     scheduler: str | None = None
-    """A Dask scheduler's address, or `local` for one on this machine."""
+    """The address of a Dask scheduler, or `local` for a cluster on this machine."""
 
 
 def plan(batch: Batch, force: bool) -> list[Work | Model]:
-    """For each item, in order, what is to be made and why; what is wrong with its recipe as a failed model."""
+    """Return a work for each item, in the same order, or a failed model if the recipe is wrong."""
     works = {work.name: work for work in Planner().plan(batch.items, force)}
     return [
         failed(item.name, item.recipe) if isinstance(item.recipe, RecipeError) else works[item.name]
@@ -44,13 +44,13 @@ def plan(batch: Batch, force: bool) -> list[Work | Model]:
 
 
 def make(batch: Batch, options: BatchOptions, listen: Listener) -> BatchSummary:
-    """Make what is not up to date; a model that fails is a row of the summary, and does not keep others from it."""
+    """Convert all stale models and return the summary of all models. A failed model does not stop the others."""
     started = time.monotonic()
     done: dict[str, Model] = {}
     was_interrupted = False
     try:
-        with closing(_models(batch, options, listen)) as models:
-            for model in models:
+        with closing(_models(batch, options, listen)) as outcomes:
+            for model in outcomes:
                 done[model.name] = model
                 listen(ModelFinished(model))
                 if options.fail_fast and model.exit_code and model.state != "up to date":
@@ -58,8 +58,8 @@ def make(batch: Batch, options: BatchOptions, listen: Listener) -> BatchSummary:
     except KeyboardInterrupt:
         was_interrupted = True
     not_reached = "the batch was interrupted" if was_interrupted else "another model failed, and --fail-fast was given"
-    every = [done.get(item.name) or Model(item.name, "not reached", not_reached, 0) for item in batch.items]
-    return BatchSummary(tuple(every), time.monotonic() - started, was_interrupted=was_interrupted)
+    models = [done.get(item.name) or Model(item.name, "not reached", not_reached, 0) for item in batch.items]
+    return BatchSummary(tuple(models), time.monotonic() - started, was_interrupted=was_interrupted)
 
 
 def _models(batch: Batch, options: BatchOptions, listen: Listener) -> Generator[Model, None, None]:
@@ -75,25 +75,26 @@ def _models(batch: Batch, options: BatchOptions, listen: Listener) -> Generator[
 
 
 def _attempts(works: Sequence[Work], options: BatchOptions, listen: Listener) -> Iterator[tuple[Work, ModelAttempt]]:
-    def tell(work: Work, event: Event | None) -> None:
+    def forward(work: Work, event: Event | None) -> None:
         listen(ModelStarted(work.name, work.why) if event is None else ModelProgress(work.name, event))
 
     if options.scheduler:
         limits = ModelLimits(options.seconds, options.memory_bytes, options.jobs, options.retries)
-        return cluster.run(works, limits, options.scheduler, tell)
+        return cluster.run(works, limits, options.scheduler, forward)
     jobs, memory_bytes = local.share(min(options.jobs, len(works)), options.memory_bytes)
     limits = ModelLimits(options.seconds, memory_bytes, max(1, processors() // jobs), options.retries)
-    return local.run(works, limits, jobs, tell)
+    return local.run(works, limits, jobs, forward)
 
 
 def _settled(planner: Planner, work: Work, attempt: ModelAttempt) -> Model:
-    """The model that the attempt yields, its output folder stamped."""
+    """Write the stamp of the output folder, and return the model with its outcome."""
     if isinstance(attempt.outcome, TflqError):
         return failed(work.name, attempt.outcome, work.recipe.output, attempt.seconds)
     try:
-        planner.settle(work, made(work.recipe, attempt.outcome), attempt.again)
+        planner.settle(work, output_names(work.recipe, attempt.outcome), attempt.retry_reason)
         model = from_report(work.name, "made", work.why, work.recipe.output)
     except OSError as error:
-        fault = RecipeError(f"{error.filename or work.recipe.output}: cannot be read or written: {error.strerror}")
-        return failed(work.name, fault, work.recipe.output, attempt.seconds)
-    return replace(model, state="failed", why=attempt.again) if attempt.again else model
+        path = error.filename or work.recipe.output
+        file_error = RecipeError(f"{path}: the file cannot be read or written: {error.strerror}")
+        return failed(work.name, file_error, work.recipe.output, attempt.seconds)
+    return replace(model, state="failed", why=attempt.retry_reason) if attempt.retry_reason else model

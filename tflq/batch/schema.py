@@ -1,4 +1,4 @@
-"""The JSON Schema of a zoo file, for editors. It has the keys of the zoo and those of recipes, which may be partial."""
+"""The JSON Schema of a zoo file, for editors. It has the keys of a zoo and of a recipe, which may be partial."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from tflq import recipe
 from tflq.batch.zoo import Zoo
 
-IN_PARTS = ("Calibration", "Evaluation")
-"""Sections that one file may give in part, and another file may complete."""
+PARTIAL_SECTIONS = ("Calibration", "Evaluation")
+"""The sections that one file may give in part, and another file may complete."""
 
 
 def json_schema() -> str:
     whole = json.loads(recipe.json_schema())
     sections = whole["$defs"]
-    for name in IN_PARTS:
+    for name in PARTIAL_SECTIONS:
         del sections[name]["required"]
     keys = whole["properties"]
     path = {"type": "string", "description": "A recipe file, or a pattern of recipe files."}
@@ -28,8 +28,7 @@ def json_schema() -> str:
     schema["properties"]["models"]["items"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Entry"}]}
     schema["required"] = ["kind"]
     schema["anyOf"] = [{"required": ["models"]}, {"required": ["extends"]}]
-    told = {"$schema": whole["$schema"], "$defs": sections} | schema
-    return json.dumps(told, indent=2) + "\n"
+    return json.dumps({"$schema": whole["$schema"], "$defs": sections} | schema, indent=2) + "\n"
 
 
 def _part(keys: dict[str, Any], description: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What went into a model's files and what came out, by content, so that the next run makes only what is needed."""
+"""The stamp of an output folder: the contents of its inputs and outputs. With it, the next run skips the model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import textwrap
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -21,72 +21,74 @@ from tflq.recipe import Recipe
 SCHEMA_VERSION = 1
 FILE = "stamp.json"
 LONGEST = 120
-"""Characters of an earlier failure that a reason repeats."""
+"""A reason repeats this many characters of an earlier failure."""
 TICK_NS = 100_000_000
-"""Clocks of file systems are coarse: a file that was changed so short a time ago may change again unseen."""
+"""Clocks of file systems are coarse. A file that is younger than this may change without a new time."""
 
 
 @dataclass(frozen=True)
 class FileFingerprint:
-    """A file's content, and what the file system said of it then; nothing where that is too young to be trusted."""
+    """The content of a file, and its state in the file system; None if the file is too young to trust its times."""
 
     path: str
     sha256: str
-    known: tuple[int, ...] | None
+    file_state: tuple[int, ...] | None
+    """Inode, size in bytes, and the times of modification and change in ns."""
 
 
 @dataclass(frozen=True)
 class BuildInputs:
-    """All that decides what a run makes."""
+    """All inputs that determine the files of a run."""
 
     versions: dict[str, str]
     recipe: dict[str, Any]
     files: tuple[FileFingerprint, ...]
-    """Paths as seen from the output folder, so that the whole can be moved."""
+    """Their paths are relative to the output folder, so that the whole tree can be moved."""
     unknown_reason: str
-    """Why nobody can tell whether the data changed; empty where that can be told."""
+    """Why it is unknown whether the data changed; empty if it is known."""
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """The ingredients of the files that stand in an output folder, and these files."""
+    """The inputs and the output files of a finished model."""
 
     build_inputs: BuildInputs
     outputs: tuple[FileFingerprint, ...]
-    again: str
-    """What failed in a way that another run may mend; empty where only other ingredients can change the outcome."""
+    retry_reason: str
+    """The failure for which the next run should try again; empty if only other inputs can change the outcome."""
 
 
 class Fingerprints:
-    """Contents of files; one that the file system knows as unchanged since it was read is not read again."""
+    """Computes the fingerprints of files. A file with an unchanged state in the file system is not read again."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[tuple[int, ...], str]] = {}
+        self._states: dict[str, tuple[tuple[int, ...], str]] = {}
 
-    def trust(self, fingerprints: Iterable[FileFingerprint], folder: Path) -> None:
-        for one in fingerprints:
-            if one.known:
-                self._known[os.path.normpath(folder.absolute() / one.path)] = (one.known, one.sha256)
+    def remember(self, fingerprints: Iterable[FileFingerprint], folder: Path) -> None:
+        """Take over fingerprints whose paths are relative to the folder."""
+        for each in fingerprints:
+            if each.file_state:
+                self._states[os.path.normpath(folder.absolute() / each.path)] = (each.file_state, each.sha256)
 
     def of(self, path: Path, folder: Path) -> FileFingerprint:
-        """The file's print, its path as seen from the folder."""
+        """Return the fingerprint of the file, with its path relative to the folder."""
         absolute = os.path.normpath(path.absolute())
         now, stat = time.time_ns(), path.stat()
-        seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-        known, sha256 = self._known.get(absolute, (None, ""))
-        if known != seen:
+        state = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        earlier_state, sha256 = self._states.get(absolute, (None, ""))
+        if earlier_state != state:
             sha256 = cache.sha256(path)
         is_settled = now - max(stat.st_mtime_ns, stat.st_ctime_ns) > TICK_NS
         if is_settled:
-            self._known[absolute] = (seen, sha256)
-        return FileFingerprint(os.path.relpath(absolute, folder.absolute()), sha256, seen if is_settled else None)
+            self._states[absolute] = (state, sha256)
+        return FileFingerprint(os.path.relpath(absolute, folder.absolute()), sha256, state if is_settled else None)
 
     def of_all(self, paths: Iterable[Path], folder: Path) -> tuple[FileFingerprint, ...]:
         return tuple(self.of(path, folder) for path in sorted(set(paths)) if path.is_file())
 
 
 def build_inputs(recipe: Recipe, fingerprints: Fingerprints) -> BuildInputs:
-    """What goes into the recipe's files now."""
+    """Return the present inputs of the recipe's files."""
     files, unknown_reason = source_files(recipe), ""
     try:
         files += data_files(recipe)
@@ -103,55 +105,76 @@ def source_files(recipe: Recipe) -> list[Path]:
 
 
 def data_files(recipe: Recipe) -> list[Path]:
-    """The files of the datasets and the code that the recipe names; DatasetError where nobody can tell which."""
-    found: list[Path] = []
-    learned_from = recipe.training and (recipe.training, recipe.training.validation)
-    sections = (recipe.calibration, recipe.evaluation, *(learned_from or ()))
+    """Return the files of the datasets and of the code that the recipe names.
+
+    Raise DatasetError if the files of a dataset are unknown.
+    """
+    paths: list[Path] = []
+    training_sections = recipe.training and (recipe.training, recipe.training.validation)
+    sections = (recipe.calibration, recipe.evaluation, *(training_sections or ()))
     for dataset in [section.dataset for section in sections if section]:
         files = code_files(dataset) if isinstance(dataset, Python) else dataset.files()
         if files is None:
-            raise DatasetError(f"{dataset} is not prepared here yet")
-        found += files
+            raise DatasetError(f"{dataset} is not prepared on this machine yet")
+        paths += files
     metric = recipe.evaluation.metric if recipe.evaluation else None
-    return found + (code_files(metric) if isinstance(metric, Custom) else [])
+    return paths + (code_files(metric) if isinstance(metric, Custom) else [])
 
 
-def code_files(named: Python | Custom) -> list[Path]:
-    """The module that holds the function, or all of its package; what that reads in turn nobody can tell."""
-    top = named.python.partition(":")[0].split(".")[0]
-    found = PathFinder.find_spec(top, [str(named.folder.absolute())]) or PathFinder.find_spec(top)
-    if found is None:
-        raise DatasetError(f"{named}: Python finds no module {top!r}")
-    folders = [Path(folder) for folder in found.submodule_search_locations or ()]
-    return [file for folder in folders for file in folder.rglob("*.py")] or [Path(str(found.origin))]
+def code_files(reference: Python | Custom) -> list[Path]:
+    """Return the module of the function, or all files of its package. The files that the code reads are unknown.
+
+    Raise DatasetError if Python does not find the module.
+    """
+    top = reference.python.partition(":")[0].split(".")[0]
+    spec = PathFinder.find_spec(top, [str(reference.folder.absolute())]) or PathFinder.find_spec(top)
+    if spec is None:
+        raise DatasetError(f"{reference}: Python finds no module {top!r}")
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    return [file for folder in folders for file in folder.rglob("*.py")] or [Path(str(spec.origin))]
 
 
 def read(output: Path) -> Stamp | None:
-    """The stamp of an output folder; None where it has none that this version understands."""
+    """Return the stamp of an output folder, or None if it has no stamp that this version can read."""
     try:
         plain = json.loads((output / FILE).read_bytes())
         if plain.pop("schema_version") != SCHEMA_VERSION:
             return None
         given = plain["ingredients"]
-        known = BuildInputs(given["versions"], given["recipe"], _prints(given["files"]), given["unknown_reason"])
-        return Stamp(known, _prints(plain["outputs"]), plain["again"])
+        inputs = BuildInputs(given["versions"], given["recipe"], _fingerprints(given["files"]), given["untold"])
+        return Stamp(inputs, _fingerprints(plain["outputs"]), plain["again"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _prints(plain: Sequence[Sequence[Any]]) -> tuple[FileFingerprint, ...]:
-    return tuple(FileFingerprint(path, sha256, tuple(known) if known else None) for path, sha256, known in plain)
+def _fingerprints(plain: Sequence[Sequence[Any]]) -> tuple[FileFingerprint, ...]:
+    return tuple(FileFingerprint(path, sha256, tuple(state) if state else None) for path, sha256, state in plain)
+
+
+def _plain(fingerprints: Sequence[FileFingerprint]) -> list[list[Any]]:
+    return [[each.path, each.sha256, each.file_state] for each in fingerprints]
 
 
 def write(output: Path, stamp: Stamp) -> None:
-    used = asdict(stamp.build_inputs) | {"files": [list(vars(one).values()) for one in stamp.build_inputs.files]}
-    made = [list(vars(one).values()) for one in stamp.outputs]
-    plain = {"schema_version": SCHEMA_VERSION, "ingredients": used, "outputs": made, "again": stamp.again}
+    """Write the stamp into the output folder, under the keys that `read` expects; OSError if that fails."""
+    inputs = stamp.build_inputs
+    ingredients = {
+        "versions": inputs.versions,
+        "recipe": inputs.recipe,
+        "files": _plain(inputs.files),
+        "untold": inputs.unknown_reason,
+    }
+    plain = {
+        "schema_version": SCHEMA_VERSION,
+        "ingredients": ingredients,
+        "outputs": _plain(stamp.outputs),
+        "again": stamp.retry_reason,
+    }
     cache.write(output / FILE, json.dumps(plain) + "\n")
 
 
 def why(stamp: Stamp | None, now: BuildInputs, outputs: Sequence[FileFingerprint]) -> str:
-    """Why the files of the output folder must be made; empty where they need not."""
+    """Return why the files of the output folder must be made again; empty if they are up to date."""
     if stamp is None:
         return "never made by a batch"
     return next(_reasons(stamp, now, outputs), "")
@@ -162,25 +185,25 @@ def _reasons(stamp: Stamp, now: BuildInputs, outputs: Sequence[FileFingerprint])
     for package, version in now.versions.items():
         if before.versions.get(package) != version:
             yield f"{package} is {version} now, was {before.versions.get(package)}"
-    if keys := _unlike(before.recipe, now.recipe):
+    if keys := _changed_keys(before.recipe, now.recipe):
         yield f"the recipe changed: {', '.join(keys)}"
     if now.unknown_reason:
-        yield f"nobody can tell whether the data changed: {now.unknown_reason}"
-    if names := _unlike(_contents(before.files), _contents(now.files)):
-        yield f"the input changed: {_some(names)}"
-    if names := _unlike(_contents(stamp.outputs), _contents(outputs)):
-        yield f"the output is not as it was made: {_some(names)}"
-    if stamp.again:
-        yield f"failed last time: {textwrap.shorten(stamp.again, LONGEST, placeholder=' …')}"
+        yield f"it is unknown whether the data changed: {now.unknown_reason}"
+    if names := _changed_keys(_contents(before.files), _contents(now.files)):
+        yield f"the input changed: {_summary(names)}"
+    if names := _changed_keys(_contents(stamp.outputs), _contents(outputs)):
+        yield f"the output was changed or removed: {_summary(names)}"
+    if stamp.retry_reason:
+        yield f"failed last time: {textwrap.shorten(stamp.retry_reason, LONGEST, placeholder=' …')}"
 
 
 def _contents(fingerprints: Iterable[FileFingerprint]) -> dict[str, str]:
-    return {one.path: one.sha256 for one in fingerprints}
+    return {each.path: each.sha256 for each in fingerprints}
 
 
-def _unlike(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def _changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [key for key in {**before, **now} if before.get(key) != now.get(key)]
 
 
-def _some(names: Sequence[str]) -> str:
+def _summary(names: Sequence[str]) -> str:
     return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]

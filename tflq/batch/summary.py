@@ -1,4 +1,4 @@
-"""Where a batch stands: a row for every model and variant, from the reports that stand in the output folders."""
+"""The summary of a batch: a row for every model and variant, read from the reports in the output folders."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class VariantRow:
     status: str
     exit_code: int
     why: str
-    """In a line, why it is not ok."""
+    """The reason in one line if the status is not ok; else empty."""
     size_bytes: int | None = None
     size_ratio: float | None = None
     metric: str | None = None
@@ -35,7 +35,7 @@ class VariantRow:
     drop: float | None = None
     higher_is_better: bool = True
     sqnr_db: float | None = None
-    """Of the worst output, against the float32 file; None where there is no difference, or it was not measured."""
+    """The SQNR of the worst output against the float32 file; None if it is equal or was not measured."""
     is_measured: bool = False
     agreement: float | None = None
     latency_ms: float | None = None
@@ -48,12 +48,12 @@ class VariantRow:
 
 @dataclass(frozen=True)
 class Model:
-    """What came of one model."""
+    """The outcome of one model."""
 
     name: str
     state: State
     why: str
-    """Why it was made, or what went wrong with it as a whole."""
+    """The reason why it was converted, or the error of the model as a whole."""
     exit_code: int
     output: str | None = None
     seconds: float = 0.0
@@ -63,7 +63,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Regression:
-    """A variant that is worse than it was."""
+    """A variant that is worse than in the baseline."""
 
     model: str
     variant: str
@@ -82,34 +82,34 @@ class BatchSummary:
 
     @property
     def exit_code(self) -> int:
-        """The gravest of the models'; worse than before counts as a gate that failed."""
+        """The most serious code of all models. A regression counts as a failed gate."""
         codes = [model.exit_code for model in self.models]
         return 130 if self.was_interrupted else max([*codes, 1 if self.regressions else 0])
 
     @property
     def states(self) -> dict[str, int]:
-        """How many models came to which end."""
+        """State → number of models."""
         return dict(Counter(model.state for model in self.models))
 
     @property
     def verdicts(self) -> dict[str, int]:
-        """How many variants are of which status."""
+        """Status → number of variants."""
         return dict(Counter(row.status for model in self.models for row in model.rows))
 
     @property
     def size_bytes(self) -> int:
-        """Of all files."""
+        """The total size of all files."""
         return sum(row.size_bytes or 0 for model in self.models for row in model.rows)
 
     @property
     def slowest(self) -> list[tuple[str, str, float]]:
-        """Model, stage and seconds of the stages that took longest; those of earlier runs are not among them."""
+        """Model, stage and seconds of the slowest stages of this run."""
         stages = [(model.name, *stage) for model in self.models if model.state == "made" for stage in model.stages]
         return sorted(stages, key=lambda stage: -stage[2])[:SLOWEST]
 
 
 def from_report(name: str, state: State, why: str, output: Path) -> Model:
-    """The model whose report stands in the output folder."""
+    """Return the model whose report.json is in the output folder; OSError if there is none."""
     report = json.loads((output / "report.json").read_bytes())
     metric = (report["recipe"].get("evaluation") or {}).get("metric")
     rows = tuple(_row(variant, _higher_is_better(metric)) for variant in report["variants"])
@@ -118,7 +118,7 @@ def from_report(name: str, state: State, why: str, output: Path) -> Model:
 
 
 def _higher_is_better(metric: Any) -> bool:
-    """Of the metric as a recipe has it."""
+    """Return whether higher values of the metric are better; `metric` is the value of the recipe's key."""
     return (
         metric.get("higher_is_better", True)
         if isinstance(metric, dict)
@@ -161,7 +161,7 @@ def _least(values: Iterable[float | None]) -> float | None:
 
 
 def to_json(summary: BatchSummary, version: str) -> str:
-    """summary.json, the contract for machines; fields are only added within a schema version."""
+    """Return summary.json, the contract for machines. Within a schema version, keys are only added."""
     slowest = [{"model": model, "stage": stage, "seconds": seconds} for model, stage, seconds in summary.slowest]
     plain = {
         "schema_version": SCHEMA_VERSION,

@@ -1,4 +1,4 @@
-"""`kind: zoo`: many models with shared keys. Also finds the recipes in files, folders and zoos."""
+"""Zoos: files with `kind: zoo`, which list many models with shared keys. Recipes are found in files, folders and zoos."""
 
 from __future__ import annotations
 
@@ -50,30 +50,33 @@ class Zoo(Strict):
 
 @dataclass(frozen=True)
 class Item:
-    """A model of a batch: the recipe that makes it, or what is wrong with that."""
+    """A model of a batch: its recipe, or the error of the recipe."""
 
     name: str
     recipe: Recipe | RecipeError
     files: tuple[Path, ...]
-    """The YAML files that say so."""
+    """The YAML files of the recipe."""
 
 
 @dataclass(frozen=True)
 class Batch:
+    """The models to convert, and the output folder."""
+
     items: tuple[Item, ...]
     output: Path
-    """Where the summary is put."""
+    """The folder of the summary."""
 
 
 def collect(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Batch:
-    """What zoo files, recipe files and folders of such hold; RecipeError where a zoo or a path itself is wrong.
+    """Read the models of zoo files, recipe files and folders of such files.
 
-    A recipe that is wrong is an item of the batch, and does not keep the others from being made.
+    Raise RecipeError if a path does not exist or a zoo is wrong. A wrong recipe is an item of the batch, so that the
+    others can still be converted.
     """
     parts = [_collect(path, overrides) for path in paths]
-    items = tuple(_apart([item for part in parts for item in part.items]))
+    items = tuple(_with_unique_names([item for part in parts for item in part.items]))
     if not items:
-        raise RecipeError(f"{', '.join(map(str, paths))}: there is no recipe")
+        raise RecipeError(f"{', '.join(map(str, paths))}: no recipe was found")
     outputs = [part.output for part in parts]
     common = outputs[0] if len(parts) == 1 else Path(os.path.commonpath([output.absolute() for output in outputs]))
     return Batch(items, common)
@@ -83,7 +86,7 @@ def _collect(path: Path, overrides: Sequence[str]) -> Batch:
     if path.is_dir():
         return Batch(tuple(_below(path, overrides)), path / FOLDER)
     if not path.exists():
-        raise RecipeError(f"{path}: there is no such file or folder")
+        raise RecipeError(f"{path}: this file or folder does not exist")
     try:
         source = overlay.read(path)
     except RecipeError as error:
@@ -99,14 +102,17 @@ def _collect(path: Path, overrides: Sequence[str]) -> Batch:
 
 
 def _below(folder: Path, overrides: Sequence[str]) -> Iterator[Item]:
-    """Of each YAML file below the folder, but for hidden ones, those beside a report, and mere parts of others."""
-    found = sorted(path for suffix in RECIPE_SUFFIXES for path in folder.rglob(f"*{suffix}") if path.is_file())
-    shown = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    own = [path for path in shown if not (path.parent / "report.json").exists()]
-    items = [item for path in own for item in _items(path, overrides)]
-    parts = {base.resolve() for item in items for base in item.files[1:]}
+    """Yield the items of all YAML files below the folder.
+
+    Hidden files are left out, files beside a report, and incomplete recipes that another file extends.
+    """
+    paths = sorted(path for suffix in RECIPE_SUFFIXES for path in folder.rglob(f"*{suffix}") if path.is_file())
+    visible = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    sources = [path for path in visible if not (path.parent / "report.json").exists()]
+    items = [item for path in sources for item in _items(path, overrides)]
+    bases = {base.resolve() for item in items for base in item.files[1:]}
     for item in items:
-        if isinstance(item.recipe, Recipe) or item.files[0].resolve() not in parts:
+        if isinstance(item.recipe, Recipe) or item.files[0].resolve() not in bases:
             yield item
 
 
@@ -118,20 +124,20 @@ def _items(path: Path, overrides: Sequence[str]) -> tuple[Item, ...]:
 
 
 def _expand(source: YamlSource, folder: Path, overrides: Sequence[str]) -> Batch:
-    """An item for every model of a zoo; RecipeError with all faults of the zoo's own keys."""
+    """Return an item for every model of a zoo. Raise RecipeError with all errors in the zoo's own keys."""
     zoo = strict.validate(source, Zoo, folder)
     overlay.placed(source, folder)
     source.faults.clear()
-    found = list(_entries(source))
-    plain = {path for path, is_plain, _ in found if is_plain}
-    kept = [(path, entry) for path, is_plain, entry in found if is_plain or path not in plain]
-    frame = _Frame(source, folder, zoo.output, tuple(overrides))
-    return Batch(tuple(_model(frame, path, entry) for path, entry in kept), zoo.output)
+    entries = list(_entries(source))
+    plain_paths = {path for path, is_plain, _ in entries if is_plain}
+    selected = [(path, entry) for path, is_plain, entry in entries if is_plain or path not in plain_paths]
+    context = _ZooContext(source, folder, zoo.output, tuple(overrides))
+    return Batch(tuple(_item(context, path, entry) for path, entry in selected), zoo.output)
 
 
 @dataclass(frozen=True)
-class _Frame:
-    """What the models of one zoo have in common."""
+class _ZooContext:
+    """The values that all models of one zoo share."""
 
     source: YamlSource
     folder: Path
@@ -140,26 +146,26 @@ class _Frame:
 
 
 def _entries(source: YamlSource) -> Iterator[tuple[Path | None, bool, YamlSource]]:
-    """The file or folder of each model, whether it is named plainly, and what is said of it alone."""
-    faults = []
+    """Yield the path of each model, whether the path is given without a pattern, and the entry of the model."""
+    errors = []
     for position in range(len(source.data["models"])):
         entry = overlay.part(source, ("models", position))
         try:
             yield from _matches(entry)
         except RecipeError as error:
-            faults.append(str(error))
-    if faults:
-        raise RecipeError("\n".join(faults))
+            errors.append(str(error))
+    if errors:
+        raise RecipeError("\n".join(errors))
 
 
 def _matches(entry: YamlSource) -> Iterator[tuple[Path | None, bool, YamlSource]]:
     if isinstance(entry.data, str):
         is_recipe = entry.data.endswith(RECIPE_SUFFIXES)
         entry = replace(entry, data={"recipe" if is_recipe else "model": entry.data})
-    named = [key for key in ("recipe", "model") if key in entry.data]
-    if len(named) != 1:
+    keys = [key for key in ("recipe", "model") if key in entry.data]
+    if len(keys) != 1:
         raise RecipeError(entry.fault((), "give either model or recipe, with a path or a pattern"))
-    key = named[0]
+    key = keys[0]
     pattern = _pattern(entry.data[key])
     if pattern is None:
         yield None, True, entry
@@ -168,7 +174,7 @@ def _matches(entry: YamlSource) -> Iterator[tuple[Path | None, bool, YamlSource]
     if not paths:
         raise RecipeError(entry.fault((key,), f"{pattern}: no file matches this pattern"))
     for path in paths:
-        yield path, not glob.has_magic(pattern), _about(entry, key, path)
+        yield path, not glob.has_magic(pattern), _with_path(entry, key, path)
 
 
 def _pattern(value: Any) -> PlacedText | None:
@@ -179,77 +185,83 @@ def _pattern(value: Any) -> PlacedText | None:
 
 
 def _paths(pattern: PlacedText, suffixes: tuple[str, ...], takes_folders: bool) -> list[Path]:
-    """What the pattern matches; a plain path as it is, whether it exists or not, since its model has a row then too."""
+    """Return the paths that match. A path without a pattern is returned even if it does not exist.
+
+    So its model still has a row in the summary.
+    """
     path = Path(pattern).expanduser()
     if not glob.has_magic(pattern):
         return [Path(os.path.normpath(pattern.folder / path))]
     folder = Path(path.anchor) if path.is_absolute() else pattern.folder
-    found = sorted(folder.glob(str(path.relative_to(path.anchor))))
-    able = [one for one in found if one.name.endswith(suffixes) or (takes_folders and one.is_dir())]
-    return [Path(os.path.normpath(one)) for one in able if not one.name.startswith(".")]
+    matches = sorted(folder.glob(str(path.relative_to(path.anchor))))
+    models = [match for match in matches if match.name.endswith(suffixes) or (takes_folders and match.is_dir())]
+    return [Path(os.path.normpath(model)) for model in models if not model.name.startswith(".")]
 
 
-def _about(entry: YamlSource, key: str, path: Path) -> YamlSource:
-    """The entry with this one path in the place of its pattern."""
-    named = PlacedText(str(path), Path())
+def _with_path(entry: YamlSource, key: str, path: Path) -> YamlSource:
+    """Return the entry with this path in place of its pattern."""
+    text = PlacedText(str(path), Path())
     if key == "recipe":
-        return replace(entry, data={**entry.data, "recipe": named})
+        return replace(entry, data={**entry.data, "recipe": text})
     kind = "keras" if path.name.endswith(sources.KERAS_SUFFIXES) else "saved_model"
-    given = sources.spelled_out(entry.data["model"])
-    options = {name: value for name, value in given.items() if name not in sources.KINDS}
-    return replace(entry, data={**entry.data, "model": {kind: named, **options}})
+    model = sources.spelled_out(entry.data["model"])
+    options = {name: value for name, value in model.items() if name not in sources.KINDS}
+    return replace(entry, data={**entry.data, "model": {kind: text, **options}})
 
 
-def _model(frame: _Frame, path: Path | None, entry: YamlSource) -> Item:
-    """The recipe that defaults, the recipe file if there is one, and the entry make together."""
-    name, files = _name(path, entry), frame.source.files
+def _item(context: _ZooContext, path: Path | None, entry: YamlSource) -> Item:
+    """Lay the recipe file, if there is one, over the defaults, then the entry, then the overrides."""
+    name, files = _name(path, entry), context.source.files
     try:
-        laid = overlay.part(frame.source, ("defaults",))
+        merged = overlay.part(context.source, ("defaults",))
         if "recipe" in entry.data and path:
-            own = overlay.placed(overlay.read(path), path.parent)
-            files = (*own.files, *files)
-            laid = overlay.lay(laid, own)
-        said = {key: value for key, value in entry.data.items() if key != "recipe"}
-        laid = overlay.lay(laid, replace(entry, data=said))
-        strict.override(laid, frame.overrides)
-        name = str(laid.data.setdefault("name", name))
-        laid.data.setdefault("output", PlacedText(str(frame.output / name), Path()))
-        recipe = compose(laid, name, frame.folder)
+            recipe_file = overlay.placed(overlay.read(path), path.parent)
+            files = (*recipe_file.files, *files)
+            merged = overlay.lay(merged, recipe_file)
+        entry_keys = {key: value for key, value in entry.data.items() if key != "recipe"}
+        merged = overlay.lay(merged, replace(entry, data=entry_keys))
+        strict.override(merged, context.overrides)
+        name = str(merged.data.setdefault("name", name))
+        merged.data.setdefault("output", PlacedText(str(context.output / name), Path()))
+        recipe = compose(merged, name, context.folder)
     except RecipeError as error:
         return Item(name, error, files)
     return Item(name, recipe, files)
 
 
 def _name(path: Path | None, entry: YamlSource) -> str:
-    own = entry.data.get("name")
-    if isinstance(own, str) or path is None:
-        return str(own or "model")
+    given = entry.data.get("name")
+    if isinstance(given, str) or path is None:
+        return str(given or "model")
     return path.stem if path.suffix in (*RECIPE_SUFFIXES, *sources.KERAS_SUFFIXES) else path.name
 
 
-def _apart(items: Sequence[Item]) -> Iterator[Item]:
-    """Each with a name and an output folder of its own; one that would replace another's files is refused."""
-    shared = {name for name, count in Counter(item.name for item in items).items() if count > 1}
-    taken: dict[Path, str] = {}
-    seen: Counter[str] = Counter()
+def _with_unique_names(items: Sequence[Item]) -> Iterator[Item]:
+    """Give each item a name of its own. An item that would replace the files of another becomes an error."""
+    shared_names = {name for name, count in Counter(item.name for item in items).items() if count > 1}
+    owners: dict[Path, str] = {}
+    uses: Counter[str] = Counter()
     for item in items:
         recipe, name = item.recipe, item.name
         if isinstance(recipe, Recipe):
-            if name in shared:
+            if name in shared_names:
                 name = str(recipe.output)
-            other = taken.setdefault(recipe.output.absolute(), name)
-            if name in seen:
-                said = f"{item.files[0]}: {item.name} writes into {recipe.output}, as {other} does"
-                recipe = RecipeError(f"{said}: give it another name or output")
-        seen[name] += 1
-        yield replace(item, name=name if seen[name] == 1 else f"{name} ({seen[name]})", recipe=recipe)
+            other = owners.setdefault(recipe.output.absolute(), name)
+            if name in uses:
+                text = f"{item.files[0]}: the output folder {recipe.output} of {item.name} is also that of {other}"
+                recipe = RecipeError(f"{text}: give it another name or output")
+        uses[name] += 1
+        yield replace(item, name=name if uses[name] == 1 else f"{name} ({uses[name]})", recipe=recipe)
 
 
-def chosen(batch: Batch, patterns: Sequence[str]) -> Batch:
-    """The models whose names match one of the patterns, or all where there are none."""
+def select(batch: Batch, patterns: Sequence[str]) -> Batch:
+    """Return the models whose names match one of the patterns, or all models if there is no pattern.
+
+    Raise RecipeError if a pattern matches no name.
+    """
     for pattern in patterns:
         if not fnmatch.filter([item.name for item in batch.items], pattern):
             hint = strict.did_you_mean(pattern, [item.name for item in batch.items])
-            raise RecipeError(f"--only {pattern}: no model has such a name{hint}")
-    kept = [item for item in batch.items if not patterns or any(fnmatch.fnmatch(item.name, p) for p in patterns)]
-    return replace(batch, items=tuple(kept))
+            raise RecipeError(f"--only {pattern}: no model has this name{hint}")
+    matches = [item for item in batch.items if not patterns or any(fnmatch.fnmatch(item.name, p) for p in patterns)]
+    return replace(batch, items=tuple(matches))

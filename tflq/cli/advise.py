@@ -10,7 +10,7 @@ import click
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary, note
 from tflq.cli.options import CommandOptions, File, pass_options
-from tflq.cli.recipes import load_one
+from tflq.cli.recipes import load_recipe
 
 if TYPE_CHECKING:
     from tflq.advise import Target
@@ -18,25 +18,36 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("recipe", type=File)
-@click.option("--target", type=click.Choice(["cpu", "gpu", "integer"]), default="cpu", help="Where it is to run.")
-@click.option("--tolerate", metavar="DROP", type=float, help="Of the metric; by default the recipe's gate, or 0.01.")
+@click.option(
+    "--target",
+    type=click.Choice(["cpu", "gpu", "integer"]),
+    default="cpu",
+    help="The kind of device that runs the file.",
+)
+@click.option(
+    "--tolerate",
+    metavar="DROP",
+    type=float,
+    help="The drop of the metric that is acceptable. The default is gates.max_metric_drop of RECIPE, or 0.01.",
+)
 @option.overriding
 @option.measured
 @pass_options
 def advise(options: CommandOptions, recipe: Path, target: Target, tolerate: float | None) -> None:
-    """Recommend one variant of RECIPE, by what was measured.
+    """Recommend one variant of RECIPE, based on its report.
 
-    In three lines: which, why, and whether training is worth it. `tflq convert` must have run before.
+    The command prints three lines: the variant to ship, the reason, and whether training is worthwhile. Run
+    `tflq convert` first, because the report holds the measurements.
     """
     from tflq import advise as advising
 
     with boundary():
-        loaded = load_one(recipe, options)
+        loaded = load_recipe(recipe, options)
         measured = advising.read(loaded)
         gate = loaded.gates.max_metric_drop
         tolerated = next(drop for drop in (tolerate, gate, advising.TOLERATED) if drop is not None)
         advice = advising.advise(loaded, measured, target, tolerated)
     if measured.is_stale:
-        note(f"{recipe}: was changed since it was measured, or run with other options")
-    for name, said in (("ship", advice.recommended), ("why", advice.reason), ("training", advice.training)):
-        click.echo(f"{name + ':':<10}{said}")
+        note(f"{recipe}: the recipe differs from the one in the report; run tflq convert again to update the report")
+    for label, text in (("ship", advice.recommended), ("why", advice.reason), ("training", advice.training)):
+        click.echo(f"{label + ':':<10}{text}")

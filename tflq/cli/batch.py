@@ -1,4 +1,4 @@
-"""`tflq batch`: many recipes, as make would do them."""
+"""`tflq batch`: convert the models of many recipes, but only those that are not up to date."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class _Bytes(click.ParamType[int]):
     name = "SIZE"
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT]?)B?", str(value))
-        if not found:
-            self.fail(f"{value!r} is not a size, such as 500MB or 4GB", parameter, context)
-        return int(float(found[1]) * UNITS[found[2]])
+        match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT]?)B?", str(value))
+        if not match:
+            self.fail(f"{value!r} is not a size; write a size such as 500MB or 4GB", parameter, context)
+        return int(float(match[1]) * UNITS[match[2]])
 
 
 class _Tolerance(click.ParamType[tuple[str, float]]):
-    """KEY=VALUE of what may get worse."""
+    """A tolerance of the comparison with a baseline, such as metric=0.01."""
 
     name = "KEY=VALUE"
 
@@ -55,6 +55,8 @@ class _Tolerance(click.ParamType[tuple[str, float]]):
 
 @dataclass
 class BatchCommandOptions:
+    """The options of `tflq batch`."""
+
     overrides: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     jobs: int | None = None
@@ -79,80 +81,108 @@ Positive = click.IntRange(min=1)
 
 @click.command()
 @click.argument("paths", metavar="ZOO|DIR|RECIPE...", nargs=-1, required=True, type=File)
-@_option("--only", metavar="GLOB", help="Make only the models whose names match; may be repeated.")
-@_option("-n", "--dry-run", help="List what would be made and why, and make nothing.")
-@_option("--force", help="Make all, up to date or not.")
+@_option("--only", metavar="GLOB", help="Convert only the models whose names match GLOB. May be repeated.")
+@_option("-n", "--dry-run", help="List the models that would be converted, with the reasons. Convert nothing.")
+@_option("--force", help="Convert all models, even those that are up to date.")
 @_option(
-    "-j", "--jobs", metavar="N", type=Positive, help="Models at a time; by default as many as there are processors."
+    "-j",
+    "--jobs",
+    metavar="N",
+    type=Positive,
+    help="The number of models to convert at a time. The default is the number of processors.",
 )
 @_option("--timeout", metavar="SECONDS", type=Seconds, help="Stop a model that takes longer.")
 @_option(
-    "--memory", type=_Bytes(), help="Stop a model that takes more, such as 4GB; by default its share of what is free."
+    "--memory",
+    type=_Bytes(),
+    help="Stop a model that needs more memory than SIZE, such as 4GB. By default, the free memory is shared equally.",
 )
 @_option(
-    "--retries", metavar="N", type=click.IntRange(min=0), help="Try a model again whose worker died or was stopped."
+    "--retries",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Try a model again, up to N times, if its worker died or met a limit.",
 )
 @_option("--fail-fast", help="Stop at the first model that fails.")
 @click.option(
-    "--keep-going", is_flag=True, expose_value=False, help="Make the others where a model fails: the default."
-)
-@_option("--scheduler", metavar="ADDRESS", help="Make them on a Dask cluster, such as tcp://host:8786, or `local`.")
-@_option("--set", "overrides", metavar="KEY=VALUE", help="Override a key of every recipe; may be repeated.")
-@_option(
-    "--format", type=click.Choice(["rich", "plain", "json"]), help="Of the log: a table that lives, lines, JSON lines."
+    "--keep-going",
+    is_flag=True,
+    expose_value=False,
+    help="Continue with the other models after a failure. This is the default.",
 )
 @_option(
-    "--summary", metavar="DIR", type=File, help="Write summary.json and summary.md there; by default into ZOO's output."
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Convert on a Dask cluster. ADDRESS is the scheduler, such as tcp://host:8786, or `local`.",
 )
-@_option("--junit", metavar="FILE", type=File, help="Write JUnit XML: a test case for each variant and each gate.")
-@_option("--depfile", metavar="FILE", type=File, help="Write what each report.json depends on, for make to include.")
+@_option("--set", "overrides", metavar="KEY=VALUE", help="Override a key of every recipe. May be repeated.")
 @_option(
-    "--baseline", metavar="OLD.json", type=ExistingFile, help="Fail where a variant is worse than in that summary.json."
+    "--format",
+    type=click.Choice(["rich", "plain", "json"]),
+    help="The form of the log: a live table, plain lines or JSON lines.",
 )
 @_option(
-    "--tolerance", type=_Tolerance(), help="How much worse: size, metric, sqnr_db, float_ops; such as metric=0.01."
+    "--summary",
+    metavar="DIR",
+    type=File,
+    help="Write summary.json and summary.md into DIR. The default is the output folder of ZOO.",
+)
+@_option("--junit", metavar="FILE", type=File, help="Write JUnit XML, with a test case for each variant and each gate.")
+@_option("--depfile", metavar="FILE", type=File, help="Write the dependencies of each report.json as rules for make.")
+@_option(
+    "--baseline",
+    metavar="OLD.json",
+    type=ExistingFile,
+    help="Fail if a variant is worse than in OLD.json, an earlier summary.json.",
+)
+@_option(
+    "--tolerance",
+    type=_Tolerance(),
+    help="How much worse than the baseline a variant may be, such as metric=0.01. KEY is size, metric, sqnr_db or"
+    " float_ops. May be repeated.",
 )
 @pass_options_of(BatchCommandOptions)
 def batch(options: BatchCommandOptions, paths: tuple[Path, ...]) -> None:
-    """Make whatever is not up to date, of a zoo or of many recipes.
+    """Convert the models of a zoo or of many recipes.
 
-    A model whose source, data, recipe and versions are as they were is skipped. One that fails is reported, and the
-    others are made. In the end summary.md and summary.json say where each variant of each model stands.
+    A model is skipped if its source, data, recipe and package versions have not changed. If a model fails, it is
+    reported, and the others are still converted. At the end, summary.md and summary.json list every variant of every
+    model.
     """
-    from tflq.batch import chosen, collect
+    from tflq.batch import collect, select
 
     with boundary():
-        old = _baseline(options)
-        there = [path.absolute() for path in paths] if options.scheduler else paths
-        found = chosen(collect(there, options.overrides), options.only)
+        baseline = _baseline(options)
+        locations = [path.absolute() for path in paths] if options.scheduler else paths
+        models = select(collect(locations, options.overrides), options.only)
         if options.dry_run:
-            sys.exit(_dry_run(found, options.force))
-        summary = _make(found, options, old)
+            sys.exit(_dry_run(models, options.force))
+        summary = _make(models, options, baseline)
     sys.exit(summary.exit_code)
 
 
 def _baseline(options: BatchCommandOptions) -> SummaryBaseline | None:
-    """Read before anything is made, since the new summary may take its place."""
+    """Read the old summary first, because the new summary may replace the same file."""
     from tflq.batch import baseline
 
     if options.baseline is None:
         if options.tolerance:
-            raise RecipeError("--tolerance says how much worse than --baseline, which is not given")
+            raise RecipeError("--tolerance needs --baseline: give the summary.json to compare with")
         return None
     return baseline.load(options.baseline, options.tolerance, is_whole=not options.only)
 
 
-def _dry_run(found: Batch, force: bool) -> int:
-    """Say what would be made and why; the exit code."""
+def _dry_run(models: Batch, force: bool) -> int:
+    """Print the models that would be converted, with the reasons, and return the exit code."""
     from tflq.batch import plan
     from tflq.batch.plan import Work
 
     code = 0
-    for work in plan(found, force):
+    for work in plan(models, force):
         if not isinstance(work, Work):
             code = max(code, work.exit_code)
             for line in work.why.splitlines():
-                click.echo(f"{work.name}: cannot be made: {line}")
+                click.echo(f"{work.name}: cannot be converted: {line}")
         elif work.why:
             names = ", ".join(variant.name for variant in work.recipe.variants)
             click.echo(f"{work.name}: {names} in {work.recipe.output}: {work.why}")
@@ -161,21 +191,21 @@ def _dry_run(found: Batch, force: bool) -> int:
     return code
 
 
-def _make(found: Batch, options: BatchCommandOptions, old: SummaryBaseline | None) -> BatchSummary:
+def _make(models: Batch, options: BatchCommandOptions, baseline: SummaryBaseline | None) -> BatchSummary:
     from dataclasses import replace
 
     from tflq.batch import make
 
     with _display(options.format) as display:
-        summary = make(found, _orders(options), display)
-    if old:
-        summary = replace(summary, regressions=tuple(old.regressions(summary)))
-    _write(summary, found, options)
-    display.conclude(summary, (options.summary or found.output) / "summary.md")
+        summary = make(models, _batch_options(options), display)
+    if baseline:
+        summary = replace(summary, regressions=tuple(baseline.regressions(summary)))
+    _write(summary, models, options)
+    display.conclude(summary, (options.summary or models.output) / "summary.md")
     return summary
 
 
-def _orders(options: BatchCommandOptions) -> BatchOptions:
+def _batch_options(options: BatchCommandOptions) -> BatchOptions:
     from tflq.batch import BatchOptions
     from tflq.worker import processors
 
@@ -202,18 +232,18 @@ def _display(format: Format | None) -> BatchDisplay:
             return PlainDisplay()
 
 
-def _write(summary: BatchSummary, found: Batch, options: BatchCommandOptions) -> None:
-    """summary.json and summary.md, and what else was asked for."""
+def _write(summary: BatchSummary, models: Batch, options: BatchCommandOptions) -> None:
+    """Write summary.json and summary.md, and the other files that the options name."""
     from importlib import metadata
 
     from tflq.batch import depfile, files, junit
     from tflq.batch.page import to_markdown
     from tflq.batch.summary import to_json
 
-    folder = options.summary or found.output
+    folder = options.summary or models.output
     files.write(folder / "summary.json", to_json(summary, metadata.version("tflq")))
     files.write(folder / "summary.md", to_markdown(summary))
     if options.junit:
         files.write(options.junit, junit.to_xml(summary))
     if options.depfile:
-        files.write(options.depfile, depfile.to_make(found))
+        files.write(options.depfile, depfile.to_make(models))

@@ -1,4 +1,4 @@
-"""Where errors become messages and exit codes, and reports JSON."""
+"""Errors become messages and exit codes here, and reports become JSON."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ if TYPE_CHECKING:
     from tflq.result import Result
 
 INTERRUPTED = 130
-SAID = "interrupted; the files are as the last finished run left them"
+INTERRUPTED_TEXT = "interrupted; the output files of the last finished run are unchanged"
 
 
-def heed_interrupts() -> None:
-    """Let Ctrl-C amid an import end the process at once: pydantic loses a KeyboardInterrupt while it builds models.
+def install_interrupt_handler() -> None:
+    """Make Ctrl-C during an import end the process at once.
 
-    Whoever has the signal ignored, as nohup does, or handled otherwise, keeps that.
+    Otherwise pydantic would lose a KeyboardInterrupt while it builds models. A process that ignores the signal, as
+    nohup does, or that has a handler of its own, is left as it is.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupt)
+        signal.signal(signal.SIGINT, _handle_interrupt)
 
 
-def _interrupt(_: int, frame: FrameType | None) -> None:
+def _handle_interrupt(_: int, frame: FrameType | None) -> None:
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
-            os.write(2, f"{SAID}\n".encode())
+            os.write(2, f"{INTERRUPTED_TEXT}\n".encode())
             os._exit(INTERRUPTED)
         frame = frame.f_back
     raise KeyboardInterrupt
@@ -42,7 +43,7 @@ def _interrupt(_: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def boundary(as_json: bool = False) -> Iterator[None]:
-    """The one place where an error becomes a message and an exit code."""
+    """Turn a TflqError into a message and an exit code; with `as_json`, also print it as a report."""
     try:
         yield
     except TflqError as error:
@@ -51,19 +52,19 @@ def boundary(as_json: bool = False) -> Iterator[None]:
             print_json([error])
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        click.echo(SAID, err=True)
+        click.echo(INTERRUPTED_TEXT, err=True)
         sys.exit(INTERRUPTED)
 
 
-LEFT_TO_CLICK = (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError)
-"""What click itself turns into a message and an exit code."""
+CLICK_EXCEPTIONS = (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError)
+"""The exceptions that click itself turns into a message and an exit code."""
 
 
-class Outermost:
-    """Around every command: what no command foresaw becomes one line and exit code 70, the traceback goes to the log.
+class UnexpectedErrorBoundary:
+    """Surrounds every command. An exception that no command expects becomes one line and exit code 70.
 
-    It is a context manager because no handler in this package catches `Exception`: what goes wrong anywhere inside
-    must be caught by its name, and only here, where the process ends with it, is every exception the same.
+    The traceback goes to the log. This is a context manager because the package has no `except Exception`: all other
+    code catches exceptions by name. Only here, where the process ends, are all exceptions treated alike.
     """
 
     def __init__(self, context: click.Context) -> None:
@@ -75,10 +76,10 @@ class Outermost:
     def __exit__(
         self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(raised, KeyboardInterrupt):  # click would exit with 1, the code of a gate that failed
-            click.echo(SAID, err=True)
+        if isinstance(raised, KeyboardInterrupt):  # click would exit with 1, the code of a failed gate
+            click.echo(INTERRUPTED_TEXT, err=True)
             sys.exit(INTERRUPTED)
-        if not isinstance(raised, Exception) or isinstance(raised, LEFT_TO_CLICK):
+        if not isinstance(raised, Exception) or isinstance(raised, CLICK_EXCEPTIONS):
             return
         options = stored_options(self._context, CommandOptions)
         error = raised if isinstance(raised, TflqError) else unexpected(raised, options.log)
@@ -88,18 +89,19 @@ class Outermost:
         sys.exit(error.exit_code)
 
 
-def complain(error: TflqError, about: str = "") -> None:
+def complain(error: TflqError, prefix: str = "") -> None:
+    """Print each line of the error on standard error, with the prefix before it."""
     for line in str(error).splitlines():
-        click.echo(f"{click.style('error:', fg='red')} {about}{line}", err=True)
+        click.echo(f"{click.style('error:', fg='red')} {prefix}{line}", err=True)
 
 
 def note(text: str) -> None:
-    """Print a note on standard error: worth knowing, and not an error."""
+    """Print a note on standard error. A note is no error, but the user should read it."""
     click.echo(f"{click.style('note:', fg='yellow')} {text}", err=True)
 
 
 def print_json(outcomes: Sequence[Result | TflqError]) -> None:
-    """One report, or a list of them where several recipes were given."""
+    """Print one report, or a list of reports if several recipes were given."""
     from tflq.report.json_report import to_json
 
     click.echo(to_json(outcomes[0] if len(outcomes) == 1 else outcomes), nl=False)

@@ -8,24 +8,28 @@ import click
 
 from tflq.cli.boundary import boundary
 
-WHAT = {
+DESCRIPTIONS = {
     "model": "float models",
     "samples": "descriptions of samples",
     "ranges": "ranges of activations",
-    "refined": "models as refined before quantizing",
+    "refined": "corrected float models",
     "corrected": "dynamic range files with corrected biases",
-    "answers": "answers of sources",
+    "answers": "outputs of sources",
 }
+"""The kind of a cache entry → its description for people."""
 
 
 @click.command("cache")
-@click.option("--clear", is_flag=True, help="Remove all of it.")
+@click.option("--clear", is_flag=True, help="Remove all entries.")
 def show_cache(clear: bool) -> None:
-    """Show what is kept between runs, and where.
+    """Show the cache: its folder, its size and its entries.
 
-    Float models, the ranges of their activations and the answers of their sources, each found again by the contents
-    of all that it was made from. What was not used for longest makes room when TFLQ_CACHE_GB, by default 5, are full;
-    TFLQ_CACHE_DIR is another place for it. `cache: false` in a recipe keeps nothing of it.
+    The cache holds float models, the ranges of their activations and the outputs of their sources. The key of an entry
+    is the content of everything that the entry was computed from.
+
+    The environment variable TFLQ_CACHE_GB limits the size; the default is 5. If the cache is full, the entries that
+    were unused for the longest time are removed. TFLQ_CACHE_DIR names another folder. `cache: false` in a recipe
+    turns the cache off.
     """
     from tflq.cache import default_store
     from tflq.report.table import size
@@ -35,9 +39,10 @@ def show_cache(clear: bool) -> None:
         entries = store.shrink(0) if clear else store.entries()
     total = size(sum(entry.size_bytes for entry in entries))
     click.echo(f"{store.root}: {'removed ' if clear else ''}{total} of at most {size(store.limit_bytes)}")
-    others = {entry.kind: f"entries of the kind {entry.kind}" for entry in entries if entry.kind not in WHAT}
-    for kind, words in (WHAT | others).items():
-        some = [entry for entry in entries if entry.kind == kind]
-        if some:
-            used = time.strftime("%Y-%m-%d %H:%M", time.localtime(some[0].last_used))
-            click.echo(f"{len(some):6} {words}, {size(sum(entry.size_bytes for entry in some))}, last used {used}")
+    others = {entry.kind: f"entries of the kind {entry.kind}" for entry in entries if entry.kind not in DESCRIPTIONS}
+    for kind, description in (DESCRIPTIONS | others).items():
+        group = [entry for entry in entries if entry.kind == kind]
+        if group:
+            used = time.strftime("%Y-%m-%d %H:%M", time.localtime(group[0].last_used))
+            bytes_text = size(sum(entry.size_bytes for entry in group))
+            click.echo(f"{len(group):6} {description}, {bytes_text}, last used {used}")

@@ -11,7 +11,7 @@ import click
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary, complain, note
 from tflq.cli.options import CommandOptions, File, pass_options
-from tflq.cli.recipes import load_all, refuse_shared_outputs
+from tflq.cli.recipes import load_recipes, refuse_shared_outputs
 from tflq.errors import TflqError
 
 if TYPE_CHECKING:
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 @option.overriding
 @pass_options
 def check(options: CommandOptions, recipes: tuple[Path, ...]) -> None:
-    """Say what is wrong with each RECIPE, in a moment.
+    """Check each RECIPE for errors, without running it.
 
-    All that can be told without TensorFlow and without reading the data.
+    The check takes a moment. It does not import TensorFlow, and it does not read the data.
     """
     with boundary():
-        loaded = load_all(recipes, options.overrides)
+        loaded = load_recipes(recipes, options.overrides)
         refuse_shared_outputs(recipes, loaded)
     sys.exit(max(_check(path, recipe) for path, recipe in zip(recipes, loaded, strict=True)))
 
 
 def _check(path: Path, recipe: Recipe) -> int:
-    """Say what there is to say of it; the exit code."""
+    """Print the errors and notes of the recipe, and return the exit code."""
     from tflq.recipe import check_source, warnings
 
     try:

@@ -10,7 +10,7 @@ import click
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary, print_json
 from tflq.cli.options import CommandOptions, File, pass_options
-from tflq.cli.recipes import adjusted, load_all, refuse_shared_outputs
+from tflq.cli.recipes import load_recipes, refuse_shared_outputs, with_options
 from tflq.cli.running import run_recipe
 
 
@@ -23,13 +23,13 @@ from tflq.cli.running import run_recipe
 @option.verify_reproducible
 @pass_options
 def convert(options: CommandOptions, recipes: tuple[Path, ...]) -> None:
-    """Make, check and measure the variants of each RECIPE.
+    """Convert, check and measure the variants of each RECIPE.
 
-    The files, report.md and report.json are written into the output folder that RECIPE names, by default build/NAME
-    beside it. A variant that fails, or a recipe, does not keep the others from being made.
+    The files, report.md and report.json are written into the output folder of RECIPE. The default is build/NAME beside
+    RECIPE. If a variant or a recipe fails, the others are still converted.
     """
     with boundary(options.as_json):
-        loaded = [adjusted(recipe, options, len(recipes)) for recipe in load_all(recipes, options.overrides)]
+        loaded = [with_options(recipe, options, len(recipes)) for recipe in load_recipes(recipes, options.overrides)]
         refuse_shared_outputs(recipes, loaded)
         outcomes = [run_recipe(recipe, options, None) for recipe in loaded]
     if options.as_json:

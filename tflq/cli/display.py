@@ -1,4 +1,4 @@
-"""What is shown while work goes on: bars on a terminal, lines elsewhere, nothing where only the report is wanted."""
+"""The display of progress: bars on a terminal, lines elsewhere, and nothing if only the report is printed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tflq.worker import Event, Finished, Said, Started
 
 
 class ProgressDisplay:
-    """A listener to a run's events; as a context, it clears its bars away when the work is done."""
+    """Listens to the events of a run. As a context manager, it removes its bars at the end."""
 
     def __init__(self, console: Console, is_verbose: bool, is_silent: bool) -> None:
         self.console, self.is_verbose, self.is_silent = console, is_verbose, is_silent
@@ -45,7 +45,7 @@ class ProgressDisplay:
                 self.bars[stage] = self.progress.add_task(stage, total=None, count="")
             case worker.Progress(stage, done, total, note):
                 count = f"{done}/{total} {note}" if total else f"{done} {note}".rstrip()
-                self._tell(stage, note)
+                self._print_note(stage, note)
                 self.progress.update(self.bars[stage], completed=done, total=total, count=count)
             case Finished():
                 self._finish(event)
@@ -53,8 +53,8 @@ class ProgressDisplay:
                 if self.is_verbose:
                     self.console.print(text, end="", markup=False, highlight=False, style="dim")
 
-    def _tell(self, stage: str, note: str) -> None:
-        """Say what is new, where no bar shows it."""
+    def _print_note(self, stage: str, note: str) -> None:
+        """Print a new note if there is no bar that shows it."""
         if note and note != self.notes.get(stage) and not self.is_silent and not self.console.is_terminal:
             self.console.print(f"{stage}: {note}", highlight=False, soft_wrap=True)
         self.notes[stage] = note

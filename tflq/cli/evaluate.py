@@ -10,7 +10,7 @@ import click
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary, print_json
 from tflq.cli.options import CommandOptions, ExistingFile, File, pass_options
-from tflq.cli.recipes import load_one
+from tflq.cli.recipes import load_recipe
 from tflq.cli.running import run_recipe
 
 
@@ -21,12 +21,12 @@ from tflq.cli.running import run_recipe
 @option.running
 @pass_options
 def evaluate(options: CommandOptions, file: Path, recipe: Path) -> None:
-    """Measure a FILE on the data of RECIPE.
+    """Measure an existing FILE on the data of RECIPE.
 
-    The file may be made anywhere; it is held against the float model of the recipe.
+    FILE may come from any tool. It is compared with the float model of RECIPE.
     """
     with boundary(options.as_json):
-        outcome = run_recipe(load_one(recipe, options), options, file)
+        outcome = run_recipe(load_recipe(recipe, options), options, file)
     if options.as_json:
         print_json([outcome])
     sys.exit(outcome.exit_code)

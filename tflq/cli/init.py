@@ -15,14 +15,14 @@ from tflq.errors import RecipeError
 
 @click.command()
 @click.argument("model", type=File)
-@click.option("-o", "target", metavar="FILE", type=File, help="Write there, not to standard output.")
+@click.option("-o", "target", metavar="FILE", type=File, help="Write to FILE instead of standard output.")
 @option.verbose
 @pass_options
 def init(options: CommandOptions, model: Path, target: Path | None) -> None:
     """Write a commented recipe for MODEL.
 
-    MODEL is a SavedModel folder, a .keras or a .h5 file. The recipe is made from its signature, and runs as it is,
-    with random numbers for data.
+    MODEL is a SavedModel folder, a .keras file or an .h5 file. The recipe follows the signature of MODEL. You can run
+    it unchanged, because its data are random numbers.
     """
     from tflq import cache, recipe_template
 
@@ -35,11 +35,11 @@ def init(options: CommandOptions, model: Path, target: Path | None) -> None:
         click.echo(text, nl=False)
     else:
         cache.write(target, text)
-        click.echo(f"{target}: written; try it with: tflq convert {target}")
+        click.echo(f"{target}: the recipe was written; try it with: tflq convert {target}")
 
 
 def _refuse_overwriting(target: Path) -> None:
     if target.exists():
-        raise RecipeError(f"{target}: exists already; remove it, or choose another name")
+        raise RecipeError(f"{target}: the file exists already; remove it or choose another name")
     if not target.parent.is_dir():
-        raise RecipeError(f"{target}: there is no folder {target.parent}")
+        raise RecipeError(f"{target}: the folder {target.parent} does not exist; create it or choose another folder")

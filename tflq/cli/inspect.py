@@ -16,9 +16,9 @@ from tflq.cli.options import CommandOptions, ExistingFile, pass_options
 @option.json
 @pass_options
 def inspect(options: CommandOptions, file: Path) -> None:
-    """Show what a FILE holds.
+    """Show the contents of a FILE.
 
-    Ops and their precision, inputs and outputs with their scales, where the bytes are.
+    The command lists the ops with their data types, the inputs and outputs with their scales, and the sizes.
     """
     from tflq import flatbuffer
     from tflq.report import inspect as report

@@ -1,4 +1,4 @@
-"""What is shown while a batch goes on: a table that lives, lines for a log, or JSON lines for a program."""
+"""The display of a batch: a live table, plain lines for a log, or JSON lines for a program."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STYLES = {"made": "green", "up to date": "green", "failed": "red", "not reached"
 
 
 class BatchDisplay(Protocol):
-    """Hears what happens to a batch, from several threads."""
+    """Receives the events of a batch, from several threads."""
 
     def __enter__(self) -> Self: ...
 
@@ -35,18 +35,18 @@ class BatchDisplay(Protocol):
     def __call__(self, event: BatchEvent) -> None: ...
 
     def conclude(self, summary: BatchSummary, page: Path) -> None:
-        """Say how it ended, and where the page stands."""
+        """Print the outcome of the batch and the path of the summary page."""
 
 
 def outcome(model: Model) -> str:
-    """What came of the model, in a few words."""
+    """Return the state of the model and the number of its variants by status."""
     verdicts = [f"{sum(row.status == s for row in model.rows)} {s}" for s in ("ok", "failed", "broken", "error")]
     counted = ", ".join(verdict for verdict in verdicts if not verdict.startswith("0 "))
     return f"{model.state}: {counted}" if counted else model.state
 
 
 class PlainDisplay:
-    """A line for each thing that happens, to standard error; the end to standard output."""
+    """Prints a line for each event on standard error, and the outcome on standard output."""
 
     def __enter__(self) -> Self:
         return self
@@ -57,9 +57,9 @@ class PlainDisplay:
     def __call__(self, event: BatchEvent) -> None:
         match event:
             case BatchPlanned(models, stale):
-                click.echo(f"{models} model{'s' * (models != 1)}, {stale} to be made", err=True)
+                click.echo(f"{models} model{'s' * (models != 1)}, {stale} to convert", err=True)
             case ModelStarted(name, why):
-                click.echo(f"{name}: begins: {why}", err=True)
+                click.echo(f"{name}: started: {why}", err=True)
             case ModelProgress(name, Finished(stage, seconds, failed=True)):
                 click.echo(f"{name}: {stage}: failed after {seconds:.1f} s", err=True)
             case ModelFinished(model):
@@ -70,18 +70,18 @@ class PlainDisplay:
 
 
 def _conclude(summary: BatchSummary, page: Path) -> None:
-    """What is not well and how it stands, to standard output."""
+    """Print the failures, the regressions and the totals on standard output."""
     for model in summary.models:
         for name, why in reasons(model):
             for line in why.splitlines():
                 click.echo(f"{name}: {line}")
     for regression in summary.regressions:
-        click.echo(f"worse than before: {regression}")
+        click.echo(f"regression: {regression}")
     click.echo(f"{totals(summary)}\nsummary: {page}")
 
 
 class JsonLinesDisplay:
-    """A JSON object a line, to standard output."""
+    """Prints each event as one line of JSON on standard output."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -93,18 +93,18 @@ class JsonLinesDisplay:
         pass
 
     def __call__(self, event: BatchEvent) -> None:
-        if said := _plain(event):
+        if plain := _plain(event):
             with self._lock:
-                click.echo(json.dumps(said, ensure_ascii=False))
+                click.echo(json.dumps(plain, ensure_ascii=False))
 
     def conclude(self, summary: BatchSummary, page: Path) -> None:
         worse = [str(regression) for regression in summary.regressions]
-        said = {"event": "end", "exit_code": summary.exit_code, "seconds": summary.seconds, "regressions": worse}
-        click.echo(json.dumps(said | {"summary": str(page.with_suffix(".json"))}, ensure_ascii=False))
+        end = {"event": "end", "exit_code": summary.exit_code, "seconds": summary.seconds, "regressions": worse}
+        click.echo(json.dumps(end | {"summary": str(page.with_suffix(".json"))}, ensure_ascii=False))
 
 
 def _plain(event: BatchEvent) -> dict[str, Any] | None:
-    """What a program may want to know of it."""
+    """Return the event as an object for JSON, or None if programs do not need it."""
     match event:
         case BatchPlanned(models, stale):
             return {"event": "planned", "models": models, "stale": stale}
@@ -120,7 +120,7 @@ def _plain(event: BatchEvent) -> dict[str, Any] | None:
 
 @dataclass
 class _Line:
-    """A model in the table."""
+    """The state of a model in the table; `started` and `ended` are times of the monotonic clock, in seconds."""
 
     started: float
     stage: str = ""
@@ -131,7 +131,7 @@ class _Line:
 
 
 class LiveTable:
-    """A table that lives: a row for each model that is being made, those made last, and how far all is."""
+    """A live table: a row for each running model, then the models that ended last, then the total progress."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
@@ -151,9 +151,9 @@ class LiveTable:
 
     def __call__(self, event: BatchEvent) -> None:
         with self._lock:
-            self._note(event)
+            self._update(event)
 
-    def _note(self, event: BatchEvent) -> None:
+    def _update(self, event: BatchEvent) -> None:
         match event:
             case BatchPlanned(models, stale):
                 self._models, self._stale = models, stale
@@ -178,25 +178,25 @@ class LiveTable:
         return self._lines.setdefault(name, _Line(time.monotonic()))
 
     def table(self) -> Table:
-        """As many rows as the terminal has room for: what goes on first."""
+        """Return as many rows as fit on the terminal, the running models first."""
         with self._lock:
             lines = dict(self._lines)
         grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
         for width in (30, 38, 16, 8):
             grid.add_column(max_width=width, no_wrap=True, overflow="ellipsis")
         running = [(name, line) for name, line in lines.items() if not line.model]
-        ended = sorted(((name, line) for name, line in lines.items() if line.model), key=lambda one: -one[1].ended)
+        ended = sorted(((name, line) for name, line in lines.items() if line.model), key=lambda entry: -entry[1].ended)
         for name, line in [*running, *ended][: max(3, self.console.height - 3)]:
             grid.add_row(name, *_cells(line))
         grid.add_row(Text("all", "bold"), f"{self._ended} of {self._models}", self._eta(), _clock(self._started))
         return grid
 
     def _eta(self) -> str:
-        """The time that the rest will take, if it takes what the others took."""
+        """Estimate the remaining time from the mean time of the models that ended."""
         if not self._made or self._made >= self._stale:
             return ""
         left = (time.monotonic() - self._started) / self._made * (self._stale - self._made)
-        return f"about {_length(left)} left"
+        return f"about {_duration(left)} left"
 
     def conclude(self, summary: BatchSummary, page: Path) -> None:
         for model in summary.models:
@@ -207,16 +207,16 @@ class LiveTable:
 def _cells(line: _Line) -> tuple[Text, str | ProgressBar, str]:
     if line.model:
         seconds = line.model.seconds
-        return Text(outcome(line.model), STYLES[line.model.state]), "", _length(seconds)
+        return Text(outcome(line.model), STYLES[line.model.state]), "", _duration(seconds)
     is_counted = line.total > 0
     bar = ProgressBar(total=line.total, completed=line.done, width=16) if is_counted else ""
     return Text(line.stage), bar, _clock(line.started)
 
 
 def _clock(started: float) -> str:
-    return _length(time.monotonic() - started)
+    return _duration(time.monotonic() - started)
 
 
-def _length(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}:{rest:02}"

@@ -8,7 +8,7 @@ import click
 
 from tflq.cli.advise import advise
 from tflq.cli.batch import batch
-from tflq.cli.boundary import Outermost, heed_interrupts
+from tflq.cli.boundary import UnexpectedErrorBoundary, install_interrupt_handler
 from tflq.cli.cache import show_cache
 from tflq.cli.check import check
 from tflq.cli.completion import completion
@@ -23,35 +23,38 @@ from tflq.cli.sensitivity import sensitivity
 
 
 class _InOrder(click.Group):
-    """Lists the commands in the order in which one meets them."""
+    """Lists the commands in the order of use, and not by name."""
 
     def list_commands(self, _: click.Context) -> list[str]:
         return list(self.commands)
 
     def invoke(self, context: click.Context) -> Any:
-        with Outermost(context):
+        with UnexpectedErrorBoundary(context):
             return super().invoke(context)
 
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tflq")
 def main() -> None:
-    """Turn a float TensorFlow model into the .tflite files that ship: asked, made, checked, measured.
+    """Convert a float TensorFlow model to .tflite files, then check and measure each file.
+
+    A recipe is a YAML file. It names the model, the data, the files to write and the gates. A gate is a limit that
+    each file must keep.
 
     \b
-    Exit codes, the gravest of all variants and recipes:
-        0  made, checked, all gates passed
-        1  made, but a gate failed
-        2  the command line or the recipe is wrong
-        3  the source cannot be read, or has no such signature
-        4  the data cannot be read, or cannot calibrate
-        5  conversion failed or crashed, timed out, ran out of memory
-        6  made, but it breaks its mode's contract
-        7  made, but it cannot be run or evaluated
-       70  an error in tflq itself, which should be reported
-      130  interrupted
+    The exit code is the most serious one of all variants and recipes:
+        0  All files were written, and all gates passed.
+        1  A file was written, but a gate failed.
+        2  The command line or the recipe is wrong.
+        3  The model cannot be read, or it lacks the signature.
+        4  The data cannot be read or cannot be used for calibration.
+        5  The conversion failed, crashed, timed out or ran out of memory.
+        6  A file was written, but it breaks the contract of its mode.
+        7  A file was written, but it cannot be run or evaluated.
+       70  There is an error in tflq itself. Please report it.
+      130  The run was interrupted.
     """
-    heed_interrupts()
+    install_interrupt_handler()
 
 
 COMMANDS = (

@@ -9,7 +9,7 @@ import click
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary
 from tflq.cli.options import CommandOptions, File, pass_options
-from tflq.cli.recipes import load_one
+from tflq.cli.recipes import load_recipe
 from tflq.cli.running import display_for
 
 
@@ -21,8 +21,8 @@ from tflq.cli.running import display_for
 def ops(options: CommandOptions, recipe: Path) -> None:
     """List the ops of RECIPE's model that keep_float can name.
 
-    A line for each op of the float32 .tflite: its number, type, the shape that it makes, the bytes of its parameters,
-    the layers or scopes that it comes from, and the names of its outputs. Nothing is written but to the cache.
+    Each line is one op of the float32 .tflite: its number, its type, its output shape, the bytes of its parameters,
+    its layers or scopes, and the names of its outputs. The command writes to the cache only.
     """
     from tflq.cache import default_store
     from tflq.float_graph import float_graph
@@ -30,7 +30,7 @@ def ops(options: CommandOptions, recipe: Path) -> None:
     from tflq.report import ops as report
 
     with boundary(options.as_json):
-        loaded = load_one(recipe, options)
+        loaded = load_recipe(recipe, options)
         with display_for(options) as display:
             graph = float_graph(loaded, Settings(timeout=options.timeout, listen=display, store=default_store()))
     click.echo(report.to_json(graph) if options.as_json else report.to_text(graph))

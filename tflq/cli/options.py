@@ -1,4 +1,4 @@
-"""What commands that run recipes have in common: each option puts its value into the Options of the call."""
+"""The options that several commands share. Each option stores its value in an options object of the call."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ Seconds = click.FloatRange(min=0, min_open=True)
 
 @dataclass
 class CommandOptions:
+    """The options of the commands that read one or more recipes."""
+
     overrides: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     output: Path | None = None
@@ -25,20 +27,20 @@ class CommandOptions:
     timeout: float | None = None
     verifies_reproducible: bool = False
     log: Path | None = None
-    """Where the run writes its log; None before a run begins. It is no option of the command line."""
+    """The path of the run's log; None before a run begins. It is not an option of the command line."""
 
 
 OptionsType = TypeVar("OptionsType")
 
 
 def stored_options(context: click.Context, options: type[OptionsType]) -> OptionsType:
-    """The call's object of that class, which its options put their values into."""
-    found: OptionsType = context.meta.setdefault(_key(options), options())
-    return found
+    """Return the options object of that class for this call; create it on first use."""
+    stored: OptionsType = context.meta.setdefault(_key(options), options())
+    return stored
 
 
 def pass_options_of(options: type[Any]) -> Callable[[Any], Any]:
-    """Hand that object to the command."""
+    """Return a decorator that passes the options object of that class to the command."""
     return click.decorators.pass_meta_key(_key(options))
 
 
@@ -49,10 +51,13 @@ def _key(options: type[Any]) -> str:
 def option_of(
     options: type[Any], *names: str, help: str, metavar: str | None = None, type: Any = None
 ) -> Callable[[Any], Any]:
-    """An option that puts its value into the call's object of that class, whose field of its name has the default."""
+    """Return an option that stores its value in the options object of that class.
+
+    The field of the same name gives the default. A default of () means that the option may be repeated.
+    """
     default = getattr(options, names[-1].lstrip("-").replace("-", "_"))
 
-    def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    def store(context: click.Context, parameter: click.Parameter, value: Any) -> None:
         setattr(stored_options(context, options), str(parameter.name), value)
 
     return click.option(
@@ -64,7 +69,7 @@ def option_of(
         multiple=default == (),
         is_flag=default is False,
         show_default=bool(default),
-        callback=keep,
+        callback=store,
         expose_value=False,
     )
 
@@ -74,30 +79,35 @@ overriding = _option(
     "--set",
     "overrides",
     metavar="KEY=VALUE",
-    help="Override a key of RECIPE, such as calibration.samples=50 or variants.0.name=edge; may be repeated.",
+    help="Override a key of RECIPE, such as calibration.samples=50 or variants.0.name=edge. May be repeated.",
 )
-only = _option("--only", metavar="NAME", help="Make only the variant of that name; may be repeated.")
-output = _option("--output", metavar="DIR", type=File, help="Write into DIR, not into the output folder of RECIPE.")
+only = _option("--only", metavar="NAME", help="Convert only the variant with this name. May be repeated.")
+output = _option("--output", metavar="DIR", type=File, help="Write into DIR instead of the output folder of RECIPE.")
 outputs = _option(
     "--output",
     metavar="DIR",
     type=File,
-    help="Write into DIR, not into the output folder of RECIPE. Several recipes each get a folder there, by name.",
+    help="Write into DIR instead of the output folder of RECIPE. With several recipes, each has a folder in DIR.",
 )
-measured = _option("--output", metavar="DIR", type=File, help="Read the report in DIR, if convert wrote into DIR.")
-json = _option("--json", "as_json", help="Print the report as JSON to standard output, and nothing else there.")
-verbose = _option("-v", "--verbose", help="Show what TensorFlow says, too.")
+measured = _option(
+    "--output",
+    metavar="DIR",
+    type=File,
+    help="Read the report in DIR. Needed if `tflq convert` was run with --output DIR.",
+)
+json = _option("--json", "as_json", help="Print the report as JSON on standard output, and nothing else.")
+verbose = _option("-v", "--verbose", help="Also show the messages of TensorFlow.")
 timeout = _option("--timeout", metavar="SECONDS", type=Seconds, help="Stop a stage that takes longer.")
 
 
 def running(command: Any) -> Any:
-    """--json, --verbose and --timeout: the options of every command that runs a recipe."""
+    """Add --json, --verbose and --timeout, the options of every command that runs a recipe."""
     return json(verbose(timeout(command)))
 
 
 verify_reproducible = _option(
     "--verify-reproducible",
     "verifies_reproducible",
-    help="Make every file twice, the second time without the cache, and compare the bytes; not trained ones.",
+    help="Convert every file a second time, without the cache, and compare the bytes. Trained files are left out.",
 )
 pass_options = pass_options_of(CommandOptions)

@@ -1,4 +1,4 @@
-"""What commands show of what they did."""
+"""The display of a result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def show(result: Result, recipe: Recipe, file: Path | None) -> None:
-    """The table, and where the report is."""
+    """Print the table of the result, and the path of the report unless one file was evaluated."""
     from rich.console import Console
 
     from tflq.report.terminal import renderables

@@ -1,4 +1,4 @@
-"""The recipes that a command line names, with its options laid over them."""
+"""Loads the recipes that a command line names, and applies its options to them."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ if TYPE_CHECKING:
     from tflq.recipe import Recipe
 
 
-def load_one(path: Path, options: CommandOptions, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe as the options have it, with more overrides after those of the options."""
+def load_recipe(path: Path, options: CommandOptions, overrides: Sequence[str] = ()) -> Recipe:
+    """Load a recipe and apply the options; `overrides` come after the overrides of the options."""
     from tflq.recipe import load
 
-    return adjusted(load(path, [*options.overrides, *overrides]), options, 1)
+    return with_options(load(path, [*options.overrides, *overrides]), options, 1)
 
 
-def load_all(paths: Sequence[Path], overrides: Sequence[str]) -> list[Recipe]:
-    """All recipes; RecipeError with the faults of all."""
+def load_recipes(paths: Sequence[Path], overrides: Sequence[str]) -> list[Recipe]:
+    """Load all recipes. Raise one RecipeError with the errors of all of them."""
     from tflq.recipe import load
 
-    recipes, faults = [], []
+    recipes, errors = [], []
     for path in paths:
         try:
             recipes.append(load(path, overrides))
         except RecipeError as error:
-            faults.append(str(error))
-    if faults:
-        raise RecipeError("\n".join(dict.fromkeys(faults)))
+            errors.append(str(error))
+    if errors:
+        raise RecipeError("\n".join(dict.fromkeys(errors)))
     return recipes
 
 
-def adjusted(recipe: Recipe, options: CommandOptions, count: int) -> Recipe:
-    """The recipe, its variants and output folder as the options have it; of several recipes, each in its own folder."""
+def with_options(recipe: Recipe, options: CommandOptions, count: int) -> Recipe:
+    """Apply --only and --output. If `count` recipes share --output, each has a folder of its name in it."""
     from tflq.recipe import only
 
     recipe = only(recipe, options.only)
@@ -46,9 +46,11 @@ def adjusted(recipe: Recipe, options: CommandOptions, count: int) -> Recipe:
 
 
 def refuse_shared_outputs(paths: Sequence[Path], recipes: Sequence[Recipe]) -> None:
-    """RecipeError where the files of one recipe would replace those of another."""
+    """Raise RecipeError if the files of one recipe would replace the files of another."""
     first: dict[Path, Path] = {}
     for path, recipe in zip(paths, recipes, strict=True):
         other = first.setdefault(recipe.output.absolute(), path)
         if other is not path:
-            raise RecipeError(f"{path}: writes into {recipe.output}, as {other} does: give it another name or output")
+            raise RecipeError(
+                f"{path}: the output folder {recipe.output} is also that of {other}: give it another name or output"
+            )

@@ -1,4 +1,4 @@
-"""A recipe is run for a command, its progress displayed and its result shown."""
+"""Runs a recipe for a command, displays the progress and shows the result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def run_recipe(recipe: Recipe, options: CommandOptions, file: Path | None) -> Result | TflqError:
-    """The result, which was shown, or the error, which was told; `file`: measure that one and make none."""
+    """Run the recipe, then print its result or its error and return it.
+
+    If `file` is given, only that .tflite is measured, and nothing is converted.
+    """
     from tflq.cache import default_store
     from tflq.pipeline import LOG, Settings, run
 
@@ -40,7 +43,7 @@ def run_recipe(recipe: Recipe, options: CommandOptions, file: Path | None) -> Re
 
 
 def display_for(options: CommandOptions) -> ProgressDisplay:
-    """The display of progress on standard error."""
+    """Return the display of progress, which writes to standard error."""
     from rich.console import Console
 
     from tflq.cli.display import ProgressDisplay

@@ -1,4 +1,4 @@
-"""`tflq search`: the smallest or fastest file that meets the bars."""
+"""`tflq search`: find the smallest or fastest file that passes the gates."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import click
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary
 from tflq.cli.options import CommandOptions, File, Seconds, option_of, pass_options, pass_options_of, stored_options
-from tflq.cli.recipes import load_one
-from tflq.cli.trials import console_of_outcome, display_of_trials, show_parts
+from tflq.cli.recipes import load_recipe
+from tflq.cli.trials import print_all, result_console, trial_display
 from tflq.search.options import KEYS, SEARCHED, Goal
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from tflq.search.search_result import SearchResult
 
 
-class _Some(click.ParamType[tuple[str, ...]]):
-    """Some of those words, with commas between."""
+class _Words(click.ParamType[tuple[str, ...]]):
+    """One or more of the given words, separated by commas."""
 
     name = "words"
 
@@ -42,79 +42,82 @@ class _Some(click.ParamType[tuple[str, ...]]):
 
 @dataclass
 class SearchOptions:
-    """What is said of the search itself."""
+    """The options of the search itself."""
 
     goal: Goal = "size"
     variant: str | None = None
     modes: tuple[tuple[str, ...], ...] = ()
-    """What was said each time."""
+    """The modes of each use of the option."""
     fixed: tuple[tuple[str, ...], ...] = ()
+    """The keys of each use of the option."""
     max_trials: int = 250
     time: float | None = None
     gates: list[str] = field(default_factory=list)
-    """Overrides of the recipe's."""
+    """Overrides of the gates of the recipe."""
 
 
 _option = partial(option_of, SearchOptions)
 
 
-def _bar(name: str, gate: str, type_: click.ParamType[float], help_: str) -> Callable[[Any], Any]:
-    """An option that takes the place of a gate of the recipe."""
+def _gate(name: str, gate: str, type_: click.ParamType[float], help_: str) -> Callable[[Any], Any]:
+    """Return an option that replaces a gate of the recipe."""
     metavar = name.rpartition("-")[2].upper()
 
-    def keep(context: click.Context, _: click.Parameter, value: float | None) -> None:
+    def store(context: click.Context, _: click.Parameter, value: float | None) -> None:
         if value is not None:
             stored_options(context, SearchOptions).gates.append(f"gates.{gate}={value!r}")
 
-    return click.option(name, type=type_, metavar=metavar, callback=keep, expose_value=False, help=help_)
+    return click.option(name, type=type_, metavar=metavar, callback=store, expose_value=False, help=help_)
 
 
 @click.command()
 @click.argument("recipe", type=File)
-@_bar(
+@_gate(
     "--max-drop",
     "max_metric_drop",
     click.FloatRange(min=0),
-    "How far the metric may drop; by default gates.max_metric_drop.",
+    "The largest drop of the metric that passes. The default is gates.max_metric_drop.",
 )
-@_bar(
+@_gate(
     "--min-agreement",
     "min_agreement",
     click.FloatRange(0, 1),
-    "The share of samples whose top class must be the float model's.",
+    "The share of samples that must have the same top class as the float model.",
 )
-@_bar("--min-sqnr", "min_sqnr_db", click.FLOAT, "The SQNR in dB that every output must have.")
-@_option("--goal", type=click.Choice(["size", "latency"]), help="What is to be least.")
+@_gate("--min-sqnr", "min_sqnr_db", click.FLOAT, "The SQNR in dB that every output must have.")
+@_option("--goal", type=click.Choice(["size", "latency"]), help="Minimize the size or the latency.")
 @_option(
     "--variant",
     metavar="NAME",
-    help="Search within this variant of RECIPE: its mode, and its options to begin with.",
+    help="Search in the mode of this variant of RECIPE. The search begins with its options.",
 )
 @_option(
     "--modes",
     metavar="MODE",
-    type=_Some(SEARCHED),
-    help="Search within this mode; may be repeated, or be several with commas between, such as int8,int16x8.",
+    type=_Words(SEARCHED),
+    help="Search in this mode. May be repeated, or list several modes, such as int8,int16x8.",
 )
 @_option(
     "--fixed",
     metavar="KEY",
-    type=_Some(KEYS),
-    help=f"Leave it as RECIPE has it: {', '.join(KEYS)}; may be repeated, or be several with commas between.",
+    type=_Words(KEYS),
+    help=f"Keep the value that RECIPE has for KEY: {', '.join(KEYS)}. May be repeated, or list several keys.",
 )
-@_option("--max-trials", metavar="N", type=click.IntRange(min=1), help="Make no more trials than that.")
-@_option("--time", metavar="SECONDS", type=Seconds, help="Begin no trial after that time.")
+@_option("--max-trials", metavar="N", type=click.IntRange(min=1), help="The largest number of trials.")
+@_option("--time", metavar="SECONDS", type=Seconds, help="Start no trial after this time.")
 @option.overriding
 @option.output
 @option.running
 @pass_options
 @pass_options_of(SearchOptions)
-def search(said: SearchOptions, options: CommandOptions, recipe: Path) -> None:
-    """Find the smallest or fastest file that meets the bars.
+def search(search_options: SearchOptions, options: CommandOptions, recipe: Path) -> None:
+    """Find the smallest or fastest file that passes the gates.
 
-    Modes, methods of ranges, options, and ops kept in float are tried on some samples, and what was found is confirmed
-    on others. The bars are the gates of RECIPE. Beside its files, found.yaml is what `tflq convert` makes it from, and
-    search.json has all trials. A search that was stopped goes on. Where nothing meets the bars, the exit code is 1.
+    The gates are those of RECIPE. The search tries modes, range methods, options and ops in float on selection samples.
+    The winner is measured again on confirmation samples.
+
+    The output folder of RECIPE receives found.yaml, a recipe for `tflq convert`, and search.json with all trials. If
+    a search is stopped, the next call resumes it. If no file passes the gates, the exit code is 1.
     """
     from tflq.cache import default_store
     from tflq.pipeline import Settings
@@ -123,26 +126,28 @@ def search(said: SearchOptions, options: CommandOptions, recipe: Path) -> None:
     from tflq.trials import LOG, TrialLimits
 
     with boundary(options.as_json):
-        loaded = load_one(recipe, options, said.gates)
-        asked = SearchRequest(said.goal, said.variant, (*chain(*said.modes),), frozenset(chain(*said.fixed)))
+        loaded = load_recipe(recipe, options, search_options.gates)
+        modes, fixed = tuple(chain(*search_options.modes)), frozenset(chain(*search_options.fixed))
+        request = SearchRequest(search_options.goal, search_options.variant, modes, fixed)
         options.log = loaded.output / LOG
-        with display_of_trials(options) as listen:
+        with trial_display(options) as listen:
             settings = Settings(timeout=options.timeout, listen=listen, store=default_store())
-            outcome = run_search(loaded, asked, settings, TrialLimits(said.max_trials, said.time))
-    _show(outcome, loaded, options.as_json)
-    sys.exit(outcome.exit_code)
+            limits = TrialLimits(search_options.max_trials, search_options.time)
+            result = run_search(loaded, request, settings, limits)
+    _show(result, loaded, options.as_json)
+    sys.exit(result.exit_code)
 
 
-def _show(outcome: SearchResult, recipe: Recipe, as_json: bool) -> None:
+def _show(result: SearchResult, recipe: Recipe, as_json: bool) -> None:
     from tflq.search import json_report, table
     from tflq.search.run import FOUND
     from tflq.search.search_result import sentence
 
     if as_json:
-        click.echo(json_report.to_json(outcome), nl=False)
+        click.echo(json_report.to_json(result), nl=False)
         return
-    console = console_of_outcome(recipe)
-    samples = outcome.samples[0].upper() + outcome.samples[1:] + "."
-    show_parts(console, samples, table.rich_table(outcome), sentence(outcome))
-    if outcome.found:
-        show_parts(console, f"recipe: {recipe.output / FOUND}")
+    console = result_console(recipe)
+    samples = result.samples[0].upper() + result.samples[1:] + "."
+    print_all(console, samples, table.rich_table(result), sentence(result))
+    if result.found:
+        print_all(console, f"recipe: {recipe.output / FOUND}")

@@ -1,4 +1,4 @@
-"""`tflq sensitivity`: which ops lose what as integers, and why."""
+"""`tflq sensitivity`: show which quantized ops lose accuracy, and why."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import click
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary
 from tflq.cli.options import CommandOptions, File, Seconds, option_of, pass_options, pass_options_of
-from tflq.cli.recipes import load_one
-from tflq.cli.trials import console_of_outcome, display_of_trials, show_parts
+from tflq.cli.recipes import load_recipe
+from tflq.cli.trials import print_all, result_console, trial_display
 
 if TYPE_CHECKING:
     from tflq.recipe import Recipe
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class SensitivityOptions:
+    """The options of the sensitivity analysis itself."""
+
     variant: str | None = None
     by: By = "op"
     max_trials: int | None = None
@@ -34,43 +36,51 @@ _option = partial(option_of, SensitivityOptions)
 
 @click.command()
 @click.argument("recipe", type=File)
-@_option("--variant", metavar="NAME", help="Study this variant of RECIPE, not the first that is calibrated.")
-@_option("--by", type=click.Choice(["op", "type", "layer"]), help="Try single ops, or all of a type or layer at once.")
-@_option("--max-trials", metavar="N", type=click.IntRange(min=1), help="Make no more trials than that.")
-@_option("--time", metavar="SECONDS", type=Seconds, help="Begin no trial after that time.")
+@_option("--variant", metavar="NAME", help="Analyze this variant of RECIPE. The default is the first with calibration.")
+@_option(
+    "--by",
+    type=click.Choice(["op", "type", "layer"]),
+    help="Try each op alone, or all ops of a type or layer together.",
+)
+@_option("--max-trials", metavar="N", type=click.IntRange(min=1), help="The largest number of trials.")
+@_option("--time", metavar="SECONDS", type=Seconds, help="Start no trial after this time.")
 @option.overriding
 @option.output
 @option.running
 @pass_options
 @pass_options_of(SensitivityOptions)
-def sensitivity(said: SensitivityOptions, options: CommandOptions, recipe: Path) -> None:
-    """Show which ops of a variant lose accuracy as integers, and why.
+def sensitivity(sensitivity_options: SensitivityOptions, options: CommandOptions, recipe: Path) -> None:
+    """Show which quantized ops lose accuracy, and why.
 
-    Each op is tried in float while the others are integers, and as an integer while the others are in float; every
-    activation is compared with the float model's. What wins most for each byte and each op in float stands first, with
-    its cause. A study that was stopped goes on. All of it is written to sensitivity.json, beside RECIPE's files.
+    Each op is tried in float while the others are quantized, and quantized while the others are in float. Every
+    activation is compared with that of the float model. The ops that gain most for their cost in bytes and float ops
+    come first, with the cause of their loss.
+
+    The result is written to sensitivity.json in the output folder of RECIPE. If an analysis is stopped, the next call
+    resumes it.
     """
-    from tflq import sensitivity as study
+    from tflq import sensitivity as analysis
     from tflq.cache import default_store
     from tflq.pipeline import Settings
     from tflq.trials import LOG, TrialLimits
 
     with boundary(options.as_json):
-        loaded = load_one(recipe, options)
+        loaded = load_recipe(recipe, options)
         options.log = loaded.output / LOG
-        with display_of_trials(options) as listen:
+        request = analysis.SensitivityRequest(sensitivity_options.variant, sensitivity_options.by)
+        with trial_display(options) as listen:
             settings = Settings(timeout=options.timeout, listen=listen, store=default_store())
-            limits = TrialLimits(said.max_trials, said.time)
-            outcome = study.sensitivity(loaded, study.SensitivityRequest(said.variant, said.by), settings, limits)
-    _show(outcome, loaded, options.as_json)
+            limits = TrialLimits(sensitivity_options.max_trials, sensitivity_options.time)
+            result = analysis.sensitivity(loaded, request, settings, limits)
+    _show(result, loaded, options.as_json)
 
 
-def _show(outcome: SensitivityResult, recipe: Recipe, as_json: bool) -> None:
+def _show(result: SensitivityResult, recipe: Recipe, as_json: bool) -> None:
     from tflq.sensitivity import REPORT, json_report, table
 
     if as_json:
-        click.echo(json_report.to_json(outcome), nl=False)
+        click.echo(json_report.to_json(result), nl=False)
         return
-    console = console_of_outcome(recipe)
-    show_parts(console, *table.lines(outcome), table.rich_table(outcome, console.width), *table.findings(outcome))
-    show_parts(console, f"report: {recipe.output / REPORT}")
+    console = result_console(recipe)
+    print_all(console, *table.lines(result), table.rich_table(result, console.width), *table.findings(result))
+    print_all(console, f"report: {recipe.output / REPORT}")

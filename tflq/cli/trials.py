@@ -1,4 +1,4 @@
-"""What `tflq search` and `tflq sensitivity` have in common: how trials and their outcome are shown."""
+"""The display of trials and results, which `tflq search` and `tflq sensitivity` share."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from tflq.worker import Listener
 
 WIDE = 160
-"""Columns of a table that goes to a file."""
+"""The width in columns of a table that is not printed on a terminal."""
 
 
 @contextmanager
-def display_of_trials(options: CommandOptions) -> Iterator[Listener]:
-    """The display of progress; if standard error is no terminal, it leaves out single trials."""
+def trial_display(options: CommandOptions) -> Iterator[Listener]:
+    """Yield the display of progress. If standard error is no terminal, it leaves out single trials."""
     from tflq.trials import is_trial
 
-    with display_for(options) as shown:
-        yield shown if shown.console.is_terminal else lambda event: None if is_trial(event) else shown(event)
+    with display_for(options) as display:
+        yield display if display.console.is_terminal else lambda event: None if is_trial(event) else display(event)
 
 
-def console_of_outcome(recipe: Recipe) -> Console:
-    """The console on which an outcome is shown, after the warnings of its recipe were told."""
+def result_console(recipe: Recipe) -> Console:
+    """Print the warnings of the recipe, and return the console for the result."""
     from rich.console import Console
 
     from tflq.recipe import warnings
@@ -42,7 +42,7 @@ def console_of_outcome(recipe: Recipe) -> Console:
     return console if console.is_terminal else Console(width=WIDE)
 
 
-def show_parts(console: Console, *parts: str | Table) -> None:
+def print_all(console: Console, *parts: str | Table) -> None:
     """Print each text on a line of its own, however long, and each table in the width of the console."""
     for part in parts:
         if isinstance(part, str):
