@@ -1,14 +1,14 @@
-"""Write the generated parts of the documentation; with --check, only name the stale files.
+"""Write the generated parts of the documentation. With --check, only print the stale files.
 
-docs/recipe.md              every key of a recipe, from the models that read it
-docs/zoo.md                 the keys of a zoo, and what `tflq batch --help` prints
-docs/search.md              what `tflq search --help` prints
+docs/recipe.md              the keys of a recipe, from the pydantic models that read it
+docs/zoo.md                 the keys of a zoo, and the output of `tflq batch --help`
+docs/search.md              the output of `tflq search --help`
 docs/explanation.md         the numbers by which tflq decides
-docs/sensitivity.md         what `tflq sensitivity --help` prints
-README.md                   the modes, and what `tflq --help` prints
+docs/sensitivity.md         the output of `tflq sensitivity --help`
+README.md                   the modes, and the output of `tflq --help`
 benchmarks/README.md        the summaries of benchmarks/accuracy.md and benchmarks/results.md
-README.md, results          with --results: the table of the report that `make demo` left on disk
-docs/howto/training.md      with --results: the table of the report that `make demo-qat` left on disk
+README.md, results          with --results: the table of the report of `make demo`
+docs/howto/training.md      with --results: the table of the report of `make demo-qat`
 """
 
 from __future__ import annotations
@@ -32,19 +32,20 @@ ACCURACY, SPEED = ROOT / "benchmarks/accuracy.md", ROOT / "benchmarks/results.md
 
 
 def main(arguments: list[str]) -> int:
-    wanted = {ROOT / page: _filled(ROOT / page, blocks) for page, blocks in BLOCKS.items()}
+    """Write or check all pages, and return the exit code."""
+    pages = {ROOT / page: _filled(ROOT / page, blocks) for page, blocks in BLOCKS.items()}
     if "--results" in arguments:
         for page, (name, report) in REPORTS.items():
-            text = wanted.get(ROOT / page) or (ROOT / page).read_text()
-            wanted[ROOT / page] = block(text, name, results(ROOT / report))
-    wanted[ROOT / "docs/recipe.md"] = reference.page()
-    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
+            text = pages.get(ROOT / page) or (ROOT / page).read_text()
+            pages[ROOT / page] = block(text, name, results(ROOT / report))
+    pages[ROOT / "docs/recipe.md"] = reference.page()
+    stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if "--check" in arguments:
         for path in stale:
-            print(f"{path.relative_to(ROOT)} is stale: run make docs")
+            print(f"{path.relative_to(ROOT)}: the generated parts are stale: run make docs")
         return 1 if stale else 0
     for path in stale:
-        path.write_text(wanted[path])
+        path.write_text(pages[path])
     return 0
 
 
@@ -59,17 +60,17 @@ def block(text: str, name: str, content: str) -> str:
     """Return the text with new content between the markers of that name."""
     start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
     before, _, rest = text.partition(start)
-    _, found, after = rest.partition(end)
-    if not found:
-        raise SystemExit(f"the markers of the block {name} are missing")
+    _, end_marker, after = rest.partition(end)
+    if not end_marker:
+        raise SystemExit(f"the markers of the block {name} are missing: add {start.rstrip()} and {end}")
     return f"{before}{start}{content.rstrip()}\n{end}{after}"
 
 
 def help_text(*command_name: str) -> str:
     command = [sys.executable, "-c", "from tflq.cli import main; main(prog_name='tflq')", *command_name, "--help"]
     environment = {"COLUMNS": "100", "PATH": ""}
-    said = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-    return f"```console\n$ {' '.join(['tflq', *command_name, '--help'])}\n{said}```"
+    output = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    return f"```console\n$ {' '.join(['tflq', *command_name, '--help'])}\n{output}```"
 
 
 def modes() -> str:
@@ -84,21 +85,21 @@ def _data(kind: type) -> str:
 
 
 def results(report: Path) -> str:
-    found = re.search(r"^\|.*?(?=\n\n)", report.read_text(), re.MULTILINE | re.DOTALL)
-    if found is None:
+    match = re.search(r"^\|.*?(?=\n\n)", report.read_text(), re.MULTILINE | re.DOTALL)
+    if match is None:
         raise SystemExit(f"{report} has no table: run make demo demo-qat")
-    return found.group()
+    return match.group()
 
 
 def accuracy() -> str:
-    """The summaries below its tables."""
+    """Return the summaries below the tables of benchmarks/accuracy.md."""
     return _listed(re.findall(r"^int(?:8|16x8): .*$", ACCURACY.read_text(), re.MULTILINE), ACCURACY)
 
 
 def speed() -> str:
-    """The summaries below its tables of conversions."""
-    found = re.findall(r"^## (Six modes of MobileNetV2.*)$(?s:.*?)^(tflq is .*?);", SPEED.read_text(), re.MULTILINE)
-    return _listed([f"{title}: {summary}." for title, summary in found], SPEED)
+    """Return the summaries below the tables of conversions in benchmarks/results.md."""
+    matches = re.findall(r"^## (Six modes of MobileNetV2.*)$(?s:.*?)^(tflq is .*?);", SPEED.read_text(), re.MULTILINE)
+    return _listed([f"{title}: {summary}." for title, summary in matches], SPEED)
 
 
 def _listed(lines: list[str], page: Path) -> str:
@@ -108,7 +109,7 @@ def _listed(lines: list[str], page: Path) -> str:
 
 
 def zoo_keys() -> str:
-    """The keys of a zoo. Those of recipes are on another page."""
+    """Return the keys of a zoo. The keys of recipes are on another page."""
     schema = json.loads(zoo_schema())
     return "\n\n".join(section(schema, schema))
 
@@ -121,7 +122,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/sensitivity.md": {"help": lambda: help_text("sensitivity")},
     "benchmarks/README.md": {"accuracy": accuracy, "speed": speed},
 }
-"""Page → the names of its generated blocks, and the function that makes each."""
+"""Page → the names of its generated blocks, and the function that returns each block."""
 REPORTS = {
     "README.md": ("results", "examples/digits/build/tflite/report.md"),
     "docs/howto/training.md": ("training", "examples/qat/build/tflite/report.md"),

@@ -67,7 +67,7 @@ def test_options_of_one_recipe_do_not_speak_of_several() -> None:
     of_one = [name for name, said in helps.items() if "--output" in said and "RECIPE..." not in said]
     assert {"search", "sensitivity", "advise"} <= set(of_one)
     assert not [name for name in of_one if "everal recipes" in helps[name]]
-    assert "Several recipes" in helps["convert"]
+    assert "With several recipes" in helps["convert"]
 
 
 def test_the_lines_of_the_cache_come_to_its_total(tmp_path: Path, monkeypatch: Any) -> None:

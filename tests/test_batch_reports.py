@@ -74,7 +74,9 @@ def test_junit_counts_what_it_holds(summary: BatchSummary) -> None:
     }
     cases = {case.get("name"): case for case in root.iter("testcase") if case.get("classname") == "net"}
     assert cases["int8"].find("failure") is None
-    assert cases["int8 max_metric_drop"].find("failure").get("message") == "max_metric_drop is 0.02, measured: 0.04"
+    assert (
+        cases["int8 max_metric_drop"].find("failure").get("message") == "max_metric_drop is 0.04, but the limit is 0.02"
+    )
     assert cases["int8 against baseline"].find("failure").get("message").startswith("larger")
 
 

@@ -78,12 +78,14 @@ def test_what_stays_in_float_is_said_first() -> None:
 
 
 def test_custom_operators_are_said() -> None:
-    assert "custom    FlexSoftmax: not in a plain runtime" in to_text(changed("cnn_int8", with_custom_operator))
+    assert "custom    FlexSoftmax: the standard runtime does not have them" in to_text(
+        changed("cnn_int8", with_custom_operator)
+    )
 
 
 def test_file_without_signature_is_shown_by_its_tensors() -> None:
     graph = changed("cnn_int8", without_signature)
-    assert "no signature; inputs and outputs by their tensors' names" in to_text(graph)
+    assert "no signature; inputs and outputs are named by their tensors" in to_text(graph)
     (signature,) = to_dict(graph)["signatures"]
     assert signature["key"] == ""
     assert [port["name"] for port in signature["inputs"]] == ["serving_default_image:0"]

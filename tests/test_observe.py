@@ -100,7 +100,9 @@ def test_what_cannot_be_observed_is_left_to_tensorflow_and_told(recipes: Recipes
     ran = recipes.run("lstm_keras2", ["int8"])
     assert ran.codes == {"int8": 0}
     assert ran.report["ranges"]["found_by"] == "TensorFlow's calibrator"
-    assert "found by TensorFlow's calibrator, since its UNIDIRECTIONAL_SEQUENCE_LSTM keeps its activations" in ran.page
+    assert (
+        "come from TensorFlow's calibrator, because its UNIDIRECTIONAL_SEQUENCE_LSTM keeps its activations" in ran.page
+    )
 
 
 def dies(*_: object) -> NoReturn:
@@ -139,7 +141,7 @@ def test_what_litert_refuses_to_observe_is_left_to_tensorflow_and_told(
     monkeypatch.setattr(activation_ranges, "observe", is_refused)
     ran = recipes.run("tiny_dense", ["int8"])
     assert ran.codes == {"int8": 0}
-    assert "found by TensorFlow's calibrator, since observable.tflite: LiteRT cannot run this file: no" in ran.page
+    assert "come from TensorFlow's calibrator, because observable.tflite: LiteRT cannot run this file: no" in ran.page
 
 
 def test_sums_that_overflow_are_no_infinite_activations(recipes: Recipes) -> None:

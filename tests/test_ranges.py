@@ -183,7 +183,7 @@ def test_report_tells_how_far_each_method_clips(with_outlier: dict[str, Ran]) ->
         assert len(clips) == 3
         assert all((clip["chosen"] == 1) == (name == "minmax") for clip in clips)
         assert all(clip["percentile"] < 0.01 for clip in clips if name == "minmax")
-    assert "| activation | lowest | highest | minmax, here | percentile 99.99 | mse |" in with_outlier["minmax"].page
+    assert "| activation | lowest | highest | minmax (used) | percentile 99.99 | mse |" in with_outlier["minmax"].page
 
 
 UNCORRECTED = {"bias_correction": "off"}

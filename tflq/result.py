@@ -1,4 +1,4 @@
-"""What a run yields, as frozen values: the fields of report.json, gates and the exit code included."""
+"""The result of a run, as frozen values. The fields are the keys of report.json; a result also has an exit code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Status = Literal["ok", "failed", "broken", "error"]
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of a file: real = (q − zero_point) · scale where it has a scale."""
+    """An input or output of a file. If it has a scale, real = (q − zero_point) · scale."""
 
     name: str
     dtype: str
@@ -32,47 +32,55 @@ class Port:
 
 @dataclass(frozen=True)
 class Score:
-    """The metric of a file; `drop` is against the float32 .tflite on the same samples."""
+    """The metric of a file. `drop` is the loss against the float32 .tflite on the same samples."""
 
     name: str
     value: float
     drop: float
     ci95: tuple[float, float]
+    """The 95 % confidence interval of the drop."""
     samples: int
     samples_needed: int | None
-    """Samples that would settle whether the drop is above its bar, where these do not."""
+    """The number of samples that would show whether the drop passes its gate; None if these samples show it."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """The fidelity of one output to the float32 .tflite's; None stands for no difference at all."""
+    """The fidelity of one output to the output of the float32 .tflite."""
 
     sqnr_db: float | None
+    """The signal-to-quantization-noise ratio in dB; None if there is no difference."""
     cosine: float
     max_abs_error: float
     mse: float
     agreement: float | None
-    """The share of samples with the float32 file's top class; None where the output is not a row of classes."""
+    """The share of samples with the same top class as the float32 file; None if the output has no classes."""
 
 
 @dataclass(frozen=True)
 class Gate:
+    """A limit of the recipe, compared with the measured value."""
+
     name: str
     bar: float
+    """The limit of the recipe."""
     measured: float | None
+    """The measured value; None if it could not be measured."""
     passed: bool
     certain: bool
-    """Whether the samples were enough to tell; always true of what is not a sampled figure."""
+    """Whether there were enough samples to decide; always true if the value does not depend on samples."""
 
     @property
     def in_words(self) -> str:
-        measured = "nothing to measure it by" if self.measured is None else f"{self.measured:.6g}"
-        return f"{self.name} is {self.bar:g}, measured: {measured}"
+        """The measured value and the limit, as text for a failed gate."""
+        if self.measured is None:
+            return f"{self.name} could not be measured; the limit is {self.bar:g}"
+        return f"{self.name} is {self.measured:.6g}, but the limit is {self.bar:g}"
 
 
 @dataclass(frozen=True)
 class File:
-    """A finished .tflite, as read from its bytes."""
+    """A finished .tflite file; all fields are read from its bytes."""
 
     name: str
     sha256: str
@@ -85,7 +93,7 @@ class File:
 
 @dataclass(frozen=True)
 class Measured:
-    """What running a file over the samples showed."""
+    """The measurements of a file on the evaluation samples."""
 
     metric: Score | None
     fidelity: dict[str, Output]
@@ -94,54 +102,55 @@ class Measured:
 
 @dataclass(frozen=True)
 class CompressionStats:
-    """What pruning and clustering are for."""
+    """The compressed size of a file, and the zeros and distinct values of its weights."""
 
     gzip_bytes: int
     weights: tuple[Weights, ...]
 
     @property
     def zeros(self) -> float:
-        """The share of all weights that are zero."""
-        sizes = [math.prod(one.shape) for one in self.weights]
-        return sum(size * one.zeros for size, one in zip(sizes, self.weights, strict=True)) / max(sum(sizes), 1)
+        """The share of all weights that are zero, from 0 to 1."""
+        sizes = [math.prod(weights.shape) for weights in self.weights]
+        zeros = sum(size * weights.zeros for size, weights in zip(sizes, self.weights, strict=True))
+        return zeros / max(sum(sizes), 1)
 
 
 @dataclass(frozen=True)
 class Gain:
-    """A trained variant against the one that was made of the source in the same mode."""
+    """A trained variant, compared with the untrained variant of the same mode."""
 
     against: str
     value: float
-    """What is better in the metric, positive whichever way is up; negative where training cost accuracy."""
+    """The improvement of the metric. It is positive if training helped, and negative if training did harm."""
     lost: float
-    """What the other variant loses against the float32 .tflite."""
+    """The loss of the untrained variant against the float32 .tflite."""
 
     @property
     def share(self) -> float | None:
-        """Of the loss that was won back; None where there was none."""
+        """The share of the loss that training recovered; None if there was no loss."""
         return self.value / self.lost if self.lost > 0 else None
 
     @property
     def in_words(self) -> str:
         if self.share is None:
-            told = f"is better by {self.value:.4f} than" if self.value > 0 else f"loses {-self.value:.4f} more than"
-            return f"{'is as good as' if self.value == 0 else told} {self.against}, which loses nothing"
+            change = f"is better by {self.value:.4f} than" if self.value > 0 else f"loses {-self.value:.4f} more than"
+            return f"{'is as good as' if self.value == 0 else change} {self.against}, which loses nothing"
         if self.value <= 0:
-            return f"wins back nothing of the {self.lost:.4f} that {self.against} loses ({self.value:+.4f})"
-        return f"wins back {self.value:.4f} of the {self.lost:.4f} that {self.against} loses ({self.share:.0%})"
+            return f"recovers nothing of the {self.lost:.4f} that {self.against} loses ({self.value:+.4f})"
+        return f"recovers {self.value:.4f} of the {self.lost:.4f} that {self.against} loses ({self.share:.0%})"
 
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """How trained variants came about."""
+    """The training of the trained variants."""
 
     dataset: str
     samples: int
     of: int | None
-    """Rows that the dataset holds; None where that cannot be told without reading it all."""
+    """The number of rows in the dataset; None if it is known only after reading all of it."""
     loss: str
     from_logits: bool | None
-    """Of a cross-entropy: whether the model answers logits."""
+    """Whether the model returns logits, for a cross-entropy loss; None for other losses."""
     metric: str
     phases: tuple[Phase, ...]
     skipped_layers: tuple[str, ...]
@@ -150,11 +159,11 @@ class TrainingReport:
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the report: one variant of the recipe, made or not."""
+    """A row of the report: one variant of the recipe, or an existing file."""
 
     name: str
     mode: str | None
-    """None for a file that was made elsewhere."""
+    """The mode of the variant; None for an existing file."""
     file: File | None = None
     size_ratio: float | None = None
     measured: Measured | None = None
@@ -162,17 +171,17 @@ class Variant:
     violations: tuple[Violation, ...] = ()
     error: TflqError | None = None
     is_reproduced: bool | None = None
-    """Whether the file had the same bytes when it was made again; None where it was not."""
+    """Whether a second conversion gave the same bytes; None if there was no second conversion."""
     seconds: float = 0.0
     is_trained: bool = False
     compression: CompressionStats | None = None
     refinement: RefinementReport | None = None
-    """What was done before it was quantized; None where nothing was asked for."""
+    """The corrections before quantization; None if none were requested."""
     gain: Gain | None = None
 
     @property
     def has_integers(self) -> bool:
-        """Whether its mode asks for integer activations, so that ops left in float are worth a word."""
+        """Whether the mode has integer activations, so that the report lists ops in float."""
         return self.mode is not None and "int" in self.mode
 
     @property
@@ -189,45 +198,45 @@ class Variant:
 
     @property
     def why(self) -> str:
-        """In a line, why this variant is not ok; empty where it is."""
+        """The reason in one line if the status is not ok; else empty."""
         if self.error:
             return str(self.error)
-        faults = [f"{v.where} {v.message}" for v in self.violations if v.severity == "error"]
-        faults += [gate.in_words for gate in self.gates if not gate.passed]
-        return faults[0] + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else "") if faults else ""
+        problems = [f"{v.where} {v.message}" for v in self.violations if v.severity == "error"]
+        problems += [gate.in_words for gate in self.gates if not gate.passed]
+        return problems[0] + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "") if problems else ""
 
 
 @dataclass(frozen=True)
 class Data:
-    """Samples that were used, and from where."""
+    """The samples of a run, and their dataset."""
 
     dataset: str
     samples: int
     of: int | None
-    """Rows that the dataset holds; None where that cannot be told without reading it all."""
+    """The number of rows in the dataset; None if it is known only after reading all of it."""
     inputs: tuple[InputSummary, ...]
 
 
 FoundBy = Literal["observation", "TensorFlow's calibrator", "the public converter", "quantization-aware training"]
-"""The public converter finds ranges for each file anew."""
+"""The origin of the ranges. The public converter computes the ranges again for each file."""
 
 
 @dataclass(frozen=True)
 class RangeReport:
-    """How the ranges of activations were found, once for all variants."""
+    """The ranges of the activations, which all variants share."""
 
     method: str
     found_by: FoundBy
     reason: str | None
-    """Why they could not be observed."""
+    """The reason why the ranges could not be observed; None if they were observed."""
     activations: int | None
     clips: tuple[RangeComparison, ...]
-    """Activations with rare values far from the rest, and what each method keeps of their ranges."""
+    """The activations with rare values far from the others, and the part of the range that each method keeps."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """The source run in TensorFlow on the evaluation samples, and the float32 file that all is compared with."""
+    """The float32 baseline, with which all files are compared, and the source as TensorFlow runs it."""
 
     source_bytes: int
     source_metric: float | None
@@ -235,39 +244,41 @@ class Baseline:
     float32_bytes: int
     float32_metric: float | None
     fidelity: dict[str, Output]
-    """The source's answers against the float32 file's."""
+    """The fidelity of the source's outputs to the outputs of the float32 file."""
 
 
 @dataclass(frozen=True)
 class Stage:
+    """A stage of the run."""
+
     name: str
     seconds: float
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the work took."""
+    """The time and memory of a run."""
 
     seconds: float
     peak_rss_bytes: int
-    """Of the largest process."""
+    """The peak resident memory of the largest process."""
     stages: tuple[Stage, ...]
 
 
 @dataclass(frozen=True)
 class Result:
-    """Everything that one recipe yielded."""
+    """The complete result of one recipe."""
 
     name: str
     recipe: str
-    """As resolved, in YAML."""
+    """The resolved recipe, in YAML."""
     environment: dict[str, str]
     warnings: tuple[str, ...]
     calibration: Data | None
     range_report: RangeReport | None
     evaluation: Data
     metric: str | None
-    """The metric's name."""
+    """The name of the metric; None if there is no metric."""
     baseline: Baseline
     variants: tuple[Variant, ...]
     run: Run
@@ -275,5 +286,5 @@ class Result:
 
     @property
     def exit_code(self) -> int:
-        """The gravest of the variants'."""
+        """The most serious exit code of all variants."""
         return max((variant.exit_code for variant in self.variants), default=0)

@@ -1,4 +1,4 @@
-"""Zoos: files with `kind: zoo`, which list many models with shared keys. Recipes are found in files, folders and zoos."""
+"""Zoos: files with `kind: zoo`, which list many models with shared keys. A batch is collected from such files here."""
 
 from __future__ import annotations
 

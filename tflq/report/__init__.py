@@ -1,1 +1,1 @@
-"""Result → JSON, Markdown, the terminal's table; pure functions."""
+"""Reports: pure functions that turn a result into JSON, Markdown or the tables of a terminal."""

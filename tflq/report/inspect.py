@@ -1,4 +1,4 @@
-"""What is in a .tflite file, for `tflq inspect`: as data for JSON, and as tables for a terminal."""
+"""The contents of a .tflite file, for `tflq inspect`: as data for JSON, and as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ from tflq.flatbuffer import (
 from tflq.rules import violations
 
 FORMULA = "real = (q - zero_point) * scale"
-_NUMBERS = ("float32", "float16", "int8", "int16", "uint8")
-_LEAST_SHARE = 0.005
-_FOLDED = ("", "name", "in", "out")
-_RIGHT = ("version", "count", "size", "%", "scale", "zero point")
+_COMPUTED_DTYPES = ("float32", "float16", "int8", "int16", "uint8")
+_MIN_SHARE = 0.005
+"""An op with a smaller share of the file's size shows no share."""
+_FOLDED_COLUMNS = ("", "name", "in", "out")
+_RIGHT_COLUMNS = ("version", "count", "size", "%", "scale", "zero point")
 
 
 @dataclass(frozen=True)
 class _Port:
-    """An input or output of a signature; a number of `shape` is -1 where the size may change."""
+    """An input or output of a signature; a size of `shape` is -1 if it may change."""
 
     name: str
     dtype: str
@@ -47,7 +48,7 @@ class _Port:
 
 
 def to_dict(graph: Graph) -> dict[str, Any]:
-    """All there is to tell, for JSON; sizes are in bytes."""
+    """Return all facts about the file, for JSON; sizes are in bytes."""
     return {
         "size_bytes": graph.size_bytes,
         "size_by_dtype": dict(size_by_dtype(graph)),
@@ -79,7 +80,7 @@ def to_json(graph: Graph) -> str:
 
 
 def to_text(graph: Graph, width: int = 80) -> str:
-    """What a person wants to see first, first; wrapped to `width` columns, which should be 80 or more."""
+    """Return the facts for people, the most important first. `width` is in columns and should be 80 or more."""
     signatures = [_signature_table(graph, signature) for signature in _signatures(graph)]
     parts: list[Table | Text] = [
         _headline(graph),
@@ -99,7 +100,7 @@ def _rendered(part: Table | Text, width: int) -> str:
 
 
 def _signatures(graph: Graph) -> tuple[Signature, ...]:
-    """The file's own, or the first subgraph under its tensors' names."""
+    """Return the signatures of the file; if it has none, the first subgraph with the names of its tensors."""
     if graph.signatures or not graph.subgraphs:
         return graph.signatures
     first = graph.subgraphs[0]
@@ -127,11 +128,11 @@ def _port(name: str, tensor: Tensor) -> _Port:
 
 
 def _operators(graph: Graph) -> list[OperatorCount]:
-    """First those that the size lies in, then the many, then the few."""
+    """Return the operators by share of the size, then by count, then by type."""
 
     def rank(entry: OperatorCount) -> tuple[float, int, str]:
         share = entry.size_bytes / graph.size_bytes
-        return -share if share >= _LEAST_SHARE else 0, -entry.count, entry.kind.type
+        return -share if share >= _MIN_SHARE else 0, -entry.count, entry.kind.type
 
     return sorted(operator_counts(graph), key=rank)
 
@@ -142,16 +143,16 @@ def _float_ops(graph: Graph) -> Iterator[tuple[str, str]]:
 
 
 def _activations(graph: Graph) -> str | None:
-    """The dtype that most operators compute in."""
+    """Return the dtype that most operators compute in; None if there is none."""
     counts: Counter[str] = Counter()
     for entry in operator_counts(graph):
         if entry.kind.type not in CONVERSIONS:
-            counts.update({dtype: entry.count for dtype in entry.kind.outputs if dtype in _NUMBERS})
+            counts.update({dtype: entry.count for dtype in entry.kind.outputs if dtype in _COMPUTED_DTYPES})
     return counts.most_common(1)[0][0] if counts else None
 
 
 def _weights(graph: Graph) -> str | None:
-    """The dtype that most bytes of what operators compute with are stored in."""
+    """Return the dtype in which most bytes of weights are stored; None if there are no weights."""
     sizes: Counter[str] = Counter()
     for entry in operator_counts(graph):
         if entry.kind.weights:
@@ -165,21 +166,21 @@ def _headline(graph: Graph) -> Text:
     facts = [_size(graph.size_bytes), f"{sum(1 for _ in graph.operators())} operators{inside}"]
     facts += [f"{activations} activations"] if activations else []
     facts += [f"{weights} weights"] if weights else []
-    left = Counter(type_ for type_, _ in _float_ops(graph))
-    if not left or activations in ("float32", "float16"):
+    float_types = Counter(type_ for type_, _ in _float_ops(graph))
+    if not float_types or activations in ("float32", "float16"):
         return Text(", ".join(facts))
-    types = ", ".join(f"{count} {type_}" for type_, count in left.most_common())
+    types = ", ".join(f"{count} {type_}" for type_, count in float_types.most_common())
     return Text(f"{', '.join(facts)}\nleft in float: {types}")
 
 
 def _signature_table(graph: Graph, signature: Signature) -> Table:
     title = (
-        f"signature {signature.key}" if signature.key else "no signature; inputs and outputs by their tensors' names"
+        f"signature {signature.key}" if signature.key else "no signature; inputs and outputs are named by their tensors"
     )
     inputs, outputs = (list(_ports(graph, signature, ends)) for ends in (signature.inputs, signature.outputs))
     is_quantized = any(port.scale is not None for port in inputs + outputs)
     table = _table(title, ("", "name", "dtype", "shape", *(("scale", "zero point") if is_quantized else ())))
-    table.caption = f"{FORMULA}, where q is in the file" if is_quantized else None
+    table.caption = f"{FORMULA}; q is in the file" if is_quantized else None
     for side, ports in (("in", inputs), ("out", outputs)):
         for port in ports:
             integers = () if port.scale is None else (str(np.float32(port.scale)), str(port.zero_point))
@@ -191,10 +192,10 @@ def _operator_table(graph: Graph) -> Table:
     table = _table("operators", ("type", "version", "count", "in", "out", "weights", "size", "%"))
     for entry in _operators(graph):
         kind, share = entry.kind, entry.size_bytes / graph.size_bytes
-        dtypes = (_numbers(kind.inputs), _numbers(kind.outputs), kind.weights or "")
+        dtypes = (_computed_dtypes(kind.inputs), _computed_dtypes(kind.outputs), kind.weights or "")
         size = (
             _size(entry.size_bytes) if entry.size_bytes else "",
-            f"{100 * share:.0f}" if share >= _LEAST_SHARE else "",
+            f"{100 * share:.0f}" if share >= _MIN_SHARE else "",
         )
         _add(table, (kind.type, str(kind.version), str(entry.count), *dtypes, *size))
     return table
@@ -202,14 +203,14 @@ def _operator_table(graph: Graph) -> Table:
 
 def _file_table(graph: Graph) -> Table:
     sizes = size_by_dtype(graph)
-    rest = graph.size_bytes - sum(size for _, size in sizes)
+    other_bytes = graph.size_bytes - sum(size for _, size in sizes)
     table = _table("file", ("", ""), shows_header=False)
-    _add(table, ("size", _listed([*sizes, ("structure and names", rest)])))
+    _add(table, ("size", _listed([*sizes, ("structure and names", other_bytes)])))
     if graph.minimum_runtime_version:
         _add(table, ("needs", f"TensorFlow Lite {graph.minimum_runtime_version} or newer"))
     custom = dict.fromkeys(operator.type for _, operator in graph.operators() if operator.is_custom)
     if custom:
-        _add(table, ("custom", f"{', '.join(custom)}: not in a plain runtime"))
+        _add(table, ("custom", f"{', '.join(custom)}: the standard runtime does not have them"))
     if graph.metadata:
         _add(table, ("metadata", _listed([(entry.name, len(entry.data)) for entry in graph.metadata])))
     return table
@@ -217,26 +218,26 @@ def _file_table(graph: Graph) -> Table:
 
 def _verdict(graph: Graph) -> Text:
     lines = [f"{each.rule} {each.severity}: {each.where}: {each.message}" for each in violations(graph)]
-    return Text("\n".join(["broken rules", *lines]) if lines else "no rule is broken")
+    return Text("\n".join(["violations of rules", *lines]) if lines else "no violations of rules")
 
 
 def _table(title: str, header: tuple[str, ...], shows_header: bool = True) -> Table:
     table = Table(title=title, box=None, padding=(0, 2, 0, 0), show_header=shows_header)
     table.title_justify = table.caption_justify = "left"
     for name in header:
-        justify: Literal["left", "right"] = "right" if name in _RIGHT else "left"
-        least = len("float32") if name in ("in", "out") else None
-        table.add_column(name, justify=justify, overflow="fold", no_wrap=name not in _FOLDED, min_width=least)
+        justify: Literal["left", "right"] = "right" if name in _RIGHT_COLUMNS else "left"
+        width = len("float32") if name in ("in", "out") else None
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=name not in _FOLDED_COLUMNS, min_width=width)
     return table
 
 
 def _add(table: Table, cells: tuple[str, ...]) -> None:
-    table.add_row(*(Text(cell) for cell in cells))  # as Text: the name of a tensor is no markup
+    table.add_row(*(Text(cell) for cell in cells))  # Text, because the name of a tensor is not markup
 
 
-def _numbers(dtypes: tuple[str, ...]) -> str:
-    """What is computed in; all, such as indices and shapes, where none of it is a number of the model."""
-    return ", ".join([dtype for dtype in dtypes if dtype in _NUMBERS] or dtypes)
+def _computed_dtypes(dtypes: tuple[str, ...]) -> str:
+    """Return the dtypes of the computation; if there is none, all dtypes, such as those of indices and shapes."""
+    return ", ".join([dtype for dtype in dtypes if dtype in _COMPUTED_DTYPES] or dtypes)
 
 
 def _shape(shape: tuple[int, ...]) -> str:

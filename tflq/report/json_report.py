@@ -19,12 +19,12 @@ SCHEMA_VERSION = 1
 
 
 Report = Result | TflqError
-"""A result, or the error that left none."""
+"""A result, or the error of a run without a result."""
 
 
 def to_json(report: Report | Sequence[Report]) -> str:
-    """report.json, or a list of such where several are given; fields are only added within a schema version."""
-    plain = [to_dict(one) for one in report] if isinstance(report, Sequence) else to_dict(report)
+    """Return report.json, or a list if several reports are given. Within a schema version, keys are only added."""
+    plain = [to_dict(each) for each in report] if isinstance(report, Sequence) else to_dict(report)
     return json.dumps(finite(plain), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -81,7 +81,7 @@ def _variant(variant: Variant) -> dict[str, Any]:
         "trained": variant.is_trained,
         "gain": asdict(variant.gain) | {"share": variant.gain.share} if variant.gain else None,
         "gzip_bytes": variant.compression.gzip_bytes if variant.compression else None,
-        "weights": [asdict(one) for one in variant.compression.weights] if variant.compression else None,
+        "weights": [asdict(weights) for weights in variant.compression.weights] if variant.compression else None,
         "gates": [asdict(gate) for gate in variant.gates],
         "violations": [asdict(violation) for violation in variant.violations],
         "reproduced": variant.is_reproduced,
@@ -90,7 +90,7 @@ def _variant(variant: Variant) -> dict[str, Any]:
 
 
 def finite(value: Any) -> Any:
-    """NaN and infinity, which JSON does not have, as null."""
+    """Replace NaN and infinity, which JSON does not have, by None."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

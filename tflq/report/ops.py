@@ -1,4 +1,4 @@
-"""The ops of a float32 file as keep_float can name them, for `tflq ops`: as data for JSON, and as a table."""
+"""The ops of a float32 file that keep_float can name, for `tflq ops`: as data for JSON, and as a table."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ RIGHT = ("#", "bytes")
 
 @dataclass(frozen=True)
 class OpRow:
+    """An op of the float32 file."""
+
     index: int
+    """The number of the op in its subgraph."""
     type: str
     shape: tuple[int, ...]
-    """Of its first output; -1 where the size may change."""
+    """The shape of the first output; a size is -1 if it may change."""
     size_bytes: int
-    """Of its parameters, those that it shares with others included."""
+    """The size of its parameters, including the parameters that it shares with other ops."""
     scopes: tuple[str, ...]
     tensors: tuple[str, ...]
 
@@ -44,19 +47,19 @@ def to_json(graph: Graph) -> str:
 
 
 def to_text(graph: Graph) -> str:
-    """A line an op, in columns; what is longest comes last, and is never cut."""
-    listed = list(rows(graph))
-    around = os.path.commonpath([scope for row in listed for scope in row.scopes] or [""])
-    cells = [HEADER, *[_cells(row, around) for row in listed]]
+    """Return one line per op, in columns. The longest column comes last, and no column is cut."""
+    op_rows = list(rows(graph))
+    common_scope = os.path.commonpath([scope for row in op_rows for scope in row.scopes] or [""])
+    cells = [HEADER, *[_cells(row, common_scope) for row in op_rows]]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADER) - 1)]
     return "\n".join(_line(line, widths) for line in cells)
 
 
-def _cells(row: OpRow, around: str) -> tuple[str, ...]:
-    """Without the scope that is around all, such as the model's own name."""
+def _cells(row: OpRow, common_scope: str) -> tuple[str, ...]:
+    """Leave out the scope that all ops share, such as the name of the model."""
     shape = "×".join("?" if size == -1 else str(size) for size in row.shape)
     size = f"{row.size_bytes:,}" if row.size_bytes else ""
-    layers = [scope.removeprefix(around).strip("/") for scope in row.scopes]
+    layers = [scope.removeprefix(common_scope).strip("/") for scope in row.scopes]
     return (f"#{row.index}", row.type, shape, size, ", ".join(filter(None, layers)) or "-", ", ".join(row.tensors))
 
 

@@ -8,17 +8,17 @@ from tflq.calibrate import RangeComparison
 from tflq.report.refinement import refinement
 from tflq.report.table import markdown_table, size, table
 from tflq.report.training import training
-from tflq.result import Port, Result, Variant
+from tflq.result import Port, RangeReport, Result, Variant
 
 
 def to_markdown(result: Result) -> str:
-    """One page: what to beware of, the table, what is wrong, what stayed in float, how to feed the files."""
+    """Return one page: notes, the table, problems, ops in float, ranges, corrections, inputs and outputs, stages."""
     blocks = [
         f"# {result.name}",
-        *_beware(result),
+        *_notes(result),
         markdown_table(table(result).header, table(result).rows),
         _legend(result),
-        *_faults(result),
+        *_problems(result),
         *training(result),
         *_float_ops(result),
         *_ranges(result),
@@ -27,40 +27,42 @@ def to_markdown(result: Result) -> str:
         "real = (q − zero_point) · scale; q = clip(round(real / scale) + zero_point).",
         markdown_table(("file", "", "name", "dtype", "shape", "scale", "zero point"), list(_ports(result))),
         "## How it was made",
-        _made(result),
+        _stages(result),
     ]
     return "\n\n".join(blocks) + "\n"
 
 
-def _beware(result: Result) -> Iterator[str]:
+def _notes(result: Result) -> Iterator[str]:
     if result.warnings:
         yield "\n".join(f"> **Note:** {warning}" + "  " for warning in result.warnings)
 
 
 def _legend(result: Result) -> str:
-    used = result.evaluation
-    of = f" of {used.of}" if used.of is not None else ""
-    said = (
-        f"Measured on {used.samples}{of} samples of {used.dataset}; ratio, drop, SQNR and agree are against the float32"
-        " file on the same samples, SQNR and agree of the worst output. The source is run by TensorFlow."
+    data = result.evaluation
+    total = f" of {data.of}" if data.of is not None else ""
+    text = (
+        f"Measured on {data.samples}{total} samples of {data.dataset}. Ratio, drop, SQNR and agree compare a file with"
+        " the float32 file on the same samples. SQNR and agree are those of the worst output. The source runs in"
+        " TensorFlow."
     )
-    timed = [v.measured.latency_ms for v in result.variants if v.measured and v.measured.latency_ms]
-    if timed:
-        said += (
-            f" ms: median of one call on this machine, {timed[0].threads} thread{'s' * (timed[0].threads > 1)};"
-            " it says little of a phone or an accelerator."
+    latencies = [v.measured.latency_ms for v in result.variants if v.measured and v.measured.latency_ms]
+    if latencies:
+        threads = latencies[0].threads
+        text += (
+            f" The column ms is the median time of one call on this machine, with {threads}"
+            f" thread{'s' * (threads > 1)}. A phone or an accelerator has other times."
         )
-    return said
+    return text
 
 
-def _faults(result: Result) -> Iterator[str]:
-    found = [line for variant in result.variants for line in _faults_of(variant)]
-    if found:
-        yield "## What to look at"
-        yield "\n".join(f"- {line}" for line in found)
+def _problems(result: Result) -> Iterator[str]:
+    lines = [line for variant in result.variants for line in _problems_of(variant)]
+    if lines:
+        yield "## Problems"
+        yield "\n".join(f"- {line}" for line in lines)
 
 
-def _faults_of(variant: Variant) -> Iterator[str]:
+def _problems_of(variant: Variant) -> Iterator[str]:
     if variant.error:
         yield f"**{variant.name}**: {variant.error}"
     for violation in variant.violations:
@@ -86,25 +88,31 @@ def _float_ops(result: Result) -> Iterator[str]:
 
 
 def _ranges(result: Result) -> Iterator[str]:
-    found = result.range_report
-    if found is None:
+    report = result.range_report
+    if report is None:
         return
     yield "## Ranges"
-    how = "observed inside the float32 model" if found.found_by == "observation" else f"found by {found.found_by}"
-    count = "" if found.activations is None else f" of {found.activations} activations"
-    is_auto = found.method == "auto"
-    method, other = ("minmax", ", or mse where that came nearer") if is_auto else (found.method, "")
-    yield f"{method}{count}{other}, {how}{f', since {found.reason}' if found.reason else ''}."
-    if found.clips:
-        yield "Activations with rare values far from the rest, and the part of the range that each method keeps:"
-        here = "minmax" if is_auto else f"{found.method}, here"
-        header = ("activation", "lowest", "highest", here, "percentile 99.99", "mse")
-        yield markdown_table(header, [_clip(clip) for clip in found.clips])
+    yield _range_origin(report)
+    if report.clips:
+        yield "These activations have rare values far from the others. Each method keeps this part of the range:"
+        used = "minmax" if report.method == "auto" else f"{report.method} (used)"
+        header = ("activation", "lowest", "highest", used, "percentile 99.99", "mse")
+        yield markdown_table(header, [_clip(clip) for clip in report.clips])
+
+
+def _range_origin(report: RangeReport) -> str:
+    method = "minmax, or mse if hold-out samples favor it" if report.method == "auto" else report.method
+    count = "" if report.activations is None else f", for {report.activations} activations"
+    origin = (
+        "were observed in the float32 model" if report.found_by == "observation" else f"come from {report.found_by}"
+    )
+    reason = f", because {report.reason}" if report.reason else ""
+    return f"Method: {method}{count}. The ranges {origin}{reason}."
 
 
 def _clip(clip: RangeComparison) -> tuple[str, ...]:
-    kept = (f"{part:.3g}" for part in (clip.chosen, clip.percentile, clip.mse))
-    return (f"`{clip.tensor}`", f"{clip.lowest:.5g}", f"{clip.highest:.5g}", *kept)
+    shares = (f"{share:.3g}" for share in (clip.chosen, clip.percentile, clip.mse))
+    return (f"`{clip.tensor}`", f"{clip.lowest:.5g}", f"{clip.highest:.5g}", *shares)
 
 
 def _ports(result: Result) -> Iterator[tuple[str, ...]]:
@@ -121,9 +129,9 @@ def _port(name: str, side: str, port: Port) -> tuple[str, ...]:
     return (name, side, port.name, port.dtype, shape, scale, zero_point)
 
 
-def _made(result: Result) -> str:
+def _stages(result: Result) -> str:
     versions = ", ".join(f"{package} {version}" for package, version in result.environment.items())
     stages = "\n".join(f"| {stage.name} | {stage.seconds:.2f} |" for stage in result.run.stages)
     peak = size(result.run.peak_rss_bytes)
-    took = f"{result.run.seconds:.1f} s in all; the largest process took {peak}."
-    return f"{versions}.\n\n{took}\n\n| stage | seconds |\n| --- | --- |\n{stages}"
+    total = f"The run took {result.run.seconds:.1f} s. The largest process used {peak}."
+    return f"{versions}.\n\n{total}\n\n| stage | seconds |\n| --- | --- |\n{stages}"

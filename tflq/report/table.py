@@ -1,4 +1,4 @@
-"""Result → the rows of one table, which the terminal and the Markdown page both show."""
+"""Result → the rows of one table, which the terminal and report.md both show."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from tflq.result import Result, Variant
 
 @dataclass(frozen=True)
 class Table:
+    """The cells of a table as text; every row is as long as the header."""
+
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
 
 def table(result: Result, is_narrow: bool = False) -> Table:
-    """The source, then a row a variant; columns that nothing fills are left out.
+    """Return a row for the source and one per variant. Empty columns are left out.
 
-    A narrow one, for 80 columns, leaves out the agreement where there is a metric, which says it better.
+    A narrow table fits into 80 columns. If there is a metric, it leaves out the agreement.
     """
     metric = result.metric or "metric"
     header = ("", "size", "ratio", metric, "drop ±95 %", "SQNR dB", "agree", "ms", "verdict")
@@ -35,8 +37,8 @@ def _source(result: Result) -> tuple[str, ...]:
 
 
 def _row(variant: Variant) -> tuple[str, ...]:
-    made = (size(variant.file.size_bytes), f"{variant.size_ratio:.2f}") if variant.file else ("", "")
-    return (variant.name, *made, *_accuracy(variant), *_nearness(variant), _latency(variant), variant.status)
+    sizes = (size(variant.file.size_bytes), f"{variant.size_ratio:.2f}") if variant.file else ("", "")
+    return (variant.name, *sizes, *_accuracy(variant), *_fidelity(variant), _latency(variant), variant.status)
 
 
 def _accuracy(variant: Variant) -> tuple[str, str]:
@@ -47,14 +49,14 @@ def _accuracy(variant: Variant) -> tuple[str, str]:
     return f"{score.value:.4f}", f"{score.drop:+.4f} ±{(high - low) / 2:.4f}"
 
 
-def _nearness(variant: Variant) -> tuple[str, str]:
-    """The worst output's SQNR and agreement."""
+def _fidelity(variant: Variant) -> tuple[str, str]:
+    """Return the SQNR and the agreement of the worst output."""
     if variant.measured is None:
         return "", ""
     outputs = variant.measured.fidelity.values()
-    noises = [output.sqnr_db for output in outputs if output.sqnr_db is not None]
+    ratios = [output.sqnr_db for output in outputs if output.sqnr_db is not None]
     agreements = [output.agreement for output in outputs if output.agreement is not None]
-    return f"{min(noises):.1f}" if noises else "equal", f"{min(agreements):.4f}" if agreements else ""
+    return f"{min(ratios):.1f}" if ratios else "equal", f"{min(agreements):.4f}" if agreements else ""
 
 
 def _latency(variant: Variant) -> str:
@@ -65,7 +67,7 @@ def _latency(variant: Variant) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes as people read them, in units of 1,000."""
+    """Format a number of bytes for people, in units of 1,000."""
     for unit, digits in (("B", 0), ("kB", 1), ("MB", 2)):
         if count < 1000 or unit == "MB":
             return f"{count:,.{digits}f} {unit}"
@@ -74,6 +76,6 @@ def size(count: int) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """In Markdown."""
+    """Format the table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,4 +1,4 @@
-"""Result → the part of report.md that tells of training: what it won back, how it went, what became of the weights."""
+"""Result → the section of report.md on training: the recovered accuracy, the epochs and the weights."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ from tflq.result import Result, TrainingReport, Variant
 
 
 def training(result: Result) -> Iterator[str]:
-    """The blocks of the section; none where nothing was trained."""
+    """Yield the blocks of the section; nothing if no variant was trained."""
     if result.training is None:
         return
     yield "## Training"
     gains = [f"- **{variant.name}** {variant.gain.in_words}" for variant in result.variants if variant.gain]
     if gains:
         yield "\n".join(gains)
-    yield _how(result.training)
+    yield _setup(result.training)
     yield markdown_table(
         ("technique", "epoch", "loss", "accuracy", "validation", "", "s"), list(_epochs(result.training))
     )
     yield from _weights(result)
 
 
-def _how(given: TrainingReport) -> str:
-    of = f" of {given.of}" if given.of is not None else ""
-    kind = {True: ", of logits", False: ", of probabilities", None: ""}[given.from_logits]
-    resumed = sum(phase.resumed_after for phase in given.phases)
+def _setup(report: TrainingReport) -> str:
+    total = f" of {report.of}" if report.of is not None else ""
+    kind = {True: " on logits", False: " on probabilities", None: ""}[report.from_logits]
+    resumed = sum(phase.resumed_after for phase in report.phases)
+    skipped = ", ".join(report.skipped_layers)
     return (
-        f"Trained for {given.seconds:.1f} s on {given.samples}{of} samples of {given.dataset}, by"
-        f" {given.loss.replace('_', ' ')}{kind}; accuracy: {given.metric.replace('_', ' ')}."
-        + (f" A run that was interrupted had done {resumed} epoch{'s' * (resumed > 1)} of it." if resumed else "")
-        + (f" Left as they were: {', '.join(given.skipped_layers)}." if given.skipped_layers else "")
+        f"The training took {report.seconds:.1f} s on {report.samples}{total} samples of {report.dataset}."
+        f" Loss: {report.loss.replace('_', ' ')}{kind}. Accuracy: {report.metric.replace('_', ' ')}."
+        + (f" An interrupted run had already completed {resumed} epoch{'s' * (resumed > 1)}." if resumed else "")
+        + (f" The techniques skipped these layers: {skipped}." if skipped else "")
     )
 
 
-def _epochs(given: TrainingReport) -> Iterator[tuple[str, ...]]:
-    for phase in given.phases:
+def _epochs(report: TrainingReport) -> Iterator[tuple[str, ...]]:
+    for phase in report.phases:
         for number, epoch in enumerate(phase.epochs, 1):
             validation = [epoch.validation_loss, epoch.validation_metric]
-            shown = ["" if value is None else f"{value:.4f}" for value in validation]
-            kept = f"{number} (kept)" if number == phase.kept else str(number)
-            yield (phase.technique, kept, f"{epoch.loss:.4f}", f"{epoch.metric:.4f}", *shown, f"{epoch.seconds:.1f}")
+            cells = ["" if value is None else f"{value:.4f}" for value in validation]
+            label = f"{number} (kept)" if number == phase.kept else str(number)
+            yield (phase.technique, label, f"{epoch.loss:.4f}", f"{epoch.metric:.4f}", *cells, f"{epoch.seconds:.1f}")
 
 
 def _weights(result: Result) -> Iterator[str]:
@@ -49,9 +50,10 @@ def _weights(result: Result) -> Iterator[str]:
     if rows:
         yield "## Weights"
         yield (
-            "Zeros and values that repeat leave the file as large as it was; what shrinks is what is sent (gzip), and"
-            " what tools such as Vela make of it. Distinct: of the stored values, and the most in one output channel,"
-            " since each has a scale of its own, or a batch normalization folded into it."
+            "Zeros and repeated values do not make the .tflite file smaller. They make the compressed file (gzip)"
+            " smaller, and the output of tools such as Vela. Distinct is the number of distinct stored values. In"
+            " brackets is the largest number in one output channel, because each channel has its own scale or its own"
+            " folded batch normalization."
         )
         yield markdown_table(("file", "size", "gzip", "zeros"), rows)
         yield markdown_table(("file", "op", "tensor", "shape", "zeros", "distinct"), list(_layers(result)))
@@ -66,9 +68,10 @@ def _file(variant: Variant) -> tuple[str, ...]:
 
 def _layers(result: Result) -> Iterator[tuple[str, ...]]:
     for variant in result.variants:
-        for one in variant.compression.weights if variant.compression and variant.is_trained else ():
-            distinct = str(one.distinct)
-            if one.distinct_per_channel != one.distinct:
-                distinct += f" ({one.distinct_per_channel} in a channel)"
-            shape = "×".join(map(str, one.shape))
-            yield (variant.name, one.op, f"`{one.tensor.split(';')[0]}`", shape, f"{one.zeros:.1%}", distinct)
+        for weights in variant.compression.weights if variant.compression and variant.is_trained else ():
+            distinct = str(weights.distinct)
+            if weights.distinct_per_channel != weights.distinct:
+                distinct += f" ({weights.distinct_per_channel} in a channel)"
+            shape = "×".join(map(str, weights.shape))
+            tensor = f"`{weights.tensor.split(';')[0]}`"
+            yield (variant.name, weights.op, tensor, shape, f"{weights.zeros:.1%}", distinct)
