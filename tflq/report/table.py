@@ -25,8 +25,8 @@ def table(result: Result, is_narrow: bool = False) -> Table:
     header = ("", "size", "ratio", metric, "drop ±95 %", "SQNR dB", "agree", "ms", "verdict")
     rows = [_source(result), *[_row(variant) for variant in result.variants]]
     left_out = ("agree",) if is_narrow and result.metric else ()
-    kept = [i for i, name in enumerate(header) if i == 0 or (any(row[i] for row in rows) and name not in left_out)]
-    return Table(tuple(header[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows))
+    columns = [i for i, name in enumerate(header) if i == 0 or (any(row[i] for row in rows) and name not in left_out)]
+    return Table(tuple(header[i] for i in columns), tuple(tuple(row[i] for i in columns) for row in rows))
 
 
 def _source(result: Result) -> tuple[str, ...]:
