@@ -160,7 +160,7 @@ def test_a_model_that_kills_workers_is_set_aside(
     assert ended.exit_code == 5
     why = ended.model("killer")["why"]
     assert why.startswith("every worker of the cluster that ran this model died, at last tcp://127.0.0.1:")
-    assert why.endswith(", so it was set aside")
+    assert why.endswith("; the model was given up")
 
 
 def test_files_are_sent_where_the_folder_is_not_shared(models: Path, data: Path, tmp_path: Path) -> None:
