@@ -20,7 +20,7 @@ from tflq.pipeline import Settings
 from tflq.recipe import Recipe, load
 from tflq.trials import CONFIRMATION, BudgetExhausted, Splits, Trial, TrialLimits, TrialRunner, open_trials
 from tflq.trials.cost_model import work
-from tflq.trials.runner import JOURNAL
+from tflq.trials.setup import JOURNAL
 from tflq.trials.splits import choose_splits
 from tflq.trials.stored_samples import StoredColumn, StoredSamples, record, records
 from tflq.trials.trial import spread

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tflq.trials.constraints import Constraint, refuse_none, relative_violation, worst
 from tflq.trials.measurements import Estimate, Measurements, OutputFidelity, quality
-from tflq.trials.runner import LOG, BudgetExhausted, TrialLimits, TrialRunner, is_trial, open_trials
+from tflq.trials.runner import BudgetExhausted, TrialLimits, TrialRunner, is_trial
+from tflq.trials.setup import LOG, open_trials
 from tflq.trials.splits import Splits
 from tflq.trials.trial import CONFIRMATION, RANKING, SELECTION, SampleSet, Trial, TrialResult, meets_all
 

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from tflq import cache, calibrate, stages
+from tflq import stages
 from tflq.cache import digest
 from tflq.calibrate import CalibrationData, CalibrationSamples, Method, Percentile, Ranges
-from tflq.errors import ConversionError, DatasetError, RecipeError, TflqError
-from tflq.evaluate import EvaluationPlan
+from tflq.errors import TflqError
 from tflq.flatbuffer import Graph, load
-from tflq.modes import Int8, Int16x8, Mode
-from tflq.pipeline import Settings
-from tflq.recipe import Gates, Recipe, check_source
+from tflq.modes import Mode
+from tflq.recipe import Gates, Recipe
 from tflq.refine import RefinementConfig
 from tflq.refine import RefinementRequest as RefinementRequest
-from tflq.stages import CalibrationResult, ConvertibleSource, RecipeCache, RunContext, VariantBuild, conversion_task
-from tflq.stages.recipe_cache import versions
-from tflq.trials.constraints import Constraint, constraints
-from tflq.trials.cost_model import multiply_adds
+from tflq.stages import CalibrationResult, ConvertibleSource, RunContext, VariantBuild, conversion_task
+from tflq.trials.constraints import Constraint
 from tflq.trials.journal import Journal
 from tflq.trials.measurements import Measurements
-from tflq.trials.splits import Splits, choose_splits
-from tflq.trials.stored_samples import store_samples
+from tflq.trials.splits import Splits
 from tflq.trials.trial import (
     CONFIRMATION,
-    MIN_RANKING_SAMPLES,
     RANKING,
     SELECTION,
     SampleSet,
@@ -39,17 +31,11 @@ from tflq.trials.trial import (
     TrialEvaluation,
     TrialResult,
     run_trial,
-    spread,
 )
-from tflq.worker import Done, Event, Failed, Said, Task, Workers, preload_tensorflow
+from tflq.worker import Done, Event, Failed, Said, Task
 
-JOURNAL, LOG = "trials.jsonl", "trials.log"
 TRY = "try"
 """Begins the names of the stages that are trials."""
-MAX_SAMPLES = 500
-"""Samples to decide on."""
-MAX_WORK = 15e9
-"""Multiply-adds of int8 that the samples of one trial may take, in all."""
 
 
 class BudgetExhausted(Exception):
@@ -64,6 +50,9 @@ class TrialLimits:
     seconds: float | None = None
     gates: Gates | None = None
     """What fails these beyond hope on a few samples is not measured on the others that decide."""
+
+
+NO_LIMITS = TrialLimits()
 
 
 @dataclass(frozen=True)
@@ -185,7 +174,7 @@ class TrialRunner:
 
     def calibration_result(self, ranges: Ranges, variants: Sequence[Mode] = ()) -> CalibrationResult:
         """The ranges by what the recipe may ask for, and what those variants are quantized from; made once."""
-        told, context = _told(ranges), _calibrated_by(self.context, "ranges", ranges)
+        told, context = _told(ranges), with_calibration_key(self.context, "ranges", ranges)
         if told not in self._chosen:
             counting = context.calibration.counting
             if counting not in self._observed:
@@ -198,7 +187,7 @@ class TrialRunner:
     def observed(self, method: Method) -> CalibrationData:
         """What those ranges are taken from."""
         self.calibration_result(method)
-        context = _calibrated_by(self.context, "ranges", method)
+        context = with_calibration_key(self.context, "ranges", method)
         return self._observed[context.calibration.counting]
 
 
@@ -214,7 +203,7 @@ def _tried(trial: Trial, outcome: Done[Measurements] | Failed) -> TrialResult:
     )
 
 
-def _calibrated_by(context: RunContext, key: str, value: Ranges | int) -> RunContext:
+def with_calibration_key(context: RunContext, key: str, value: Ranges | int) -> RunContext:
     """The same, but for that key of the recipe's calibration."""
     calibration = context.calibration.model_copy(update={key: value})
     recipe = context.recipe.model_copy(update={"calibration": calibration})
@@ -224,84 +213,3 @@ def _calibrated_by(context: RunContext, key: str, value: Ranges | int) -> RunCon
 def is_trial(event: Event) -> bool:
     """Whether the event is of a single trial that decides or ranks."""
     return not isinstance(event, Said) and event.stage.startswith(f"{TRY} ")
-
-
-@contextmanager
-def open_trials(recipe: Recipe, settings: Settings, limits: TrialLimits = TrialLimits()) -> Iterator[TrialRunner]:
-    """A bench of that recipe; the journal and the log are kept in its output folder.
-
-    Raises SourceError, DatasetError or ConversionError where there is nothing to try or to measure.
-    """
-    if recipe.calibration is None:
-        raise RecipeError(f"{recipe.name}: trials quantize from ranges: give calibration, with a dataset")
-    check_source(recipe)
-    preload_tensorflow()
-    with cache.workspace(recipe.output) as folder:
-        log = recipe.output / LOG
-        log.unlink(missing_ok=True)
-        with Workers(log, settings.timeout, settings.listen, settings.budget) as workers:
-            recipe_cache = RecipeCache(recipe, settings.store if recipe.keeps else None)
-            yield _prepared(RunContext(_bare(recipe), folder, workers, settings.jobs, recipe_cache), limits)
-
-
-def _bare(recipe: Recipe) -> Recipe:
-    """The recipe with a variant of each width of activations, which is what ranges are chosen for."""
-    ops = recipe.base.model_dump(include={"allow_custom_ops", "select_tf_ops"})
-    return recipe.model_copy(update={"variants": (Int8(**ops), Int16x8(**ops))})
-
-
-def _prepared(context: RunContext, limits: TrialLimits) -> TrialRunner:
-    source, run = stages.prepare_source(context), context.workers.run
-    prepared_run = stages.prepare_inputs(context, source, makes_variants=False)
-    float32 = prepared_run.float32.path
-    _refuse(context, source)
-    most = len(spread(MAX_SAMPLES, MAX_WORK / multiply_adds(load(float32))))
-    splits = run(Task("choose the samples", choose_splits, (context.recipe, most), DatasetError)).value
-    if splits.calibration_samples is not None:
-        context = _calibrated_by(context, "samples", splits.calibration_samples)
-    recipe = context.recipe
-    arguments = (recipe.calibration, recipe.inputs, source.prepared, context.folder / "calibration")
-    calibration_samples = run(Task("read the calibration data", calibrate.read_samples, arguments, DatasetError)).value
-    plan = stages.evaluation_plan(context, source.prepared, prepared_run)
-    wanted = constraints(limits.gates, load(float32).size_bytes) if limits.gates else ()
-    scoring = recipe.measured_on.model_dump_json(include={"label", "output", "metric"})
-    return TrialRunner(
-        recipe=recipe,
-        splits=splits,
-        float32=float32,
-        context=context,
-        source=source,
-        judging=_judging(context, plan, splits, wanted),
-        constraints=wanted,
-        limits=limits,
-        journal=Journal(recipe.output / JOURNAL),
-        identity=digest(versions(), cache.sha256(float32), scoring),
-        calibration_samples=calibration_samples,
-    )
-
-
-def _refuse(context: RunContext, source: ConvertibleSource) -> None:
-    if source.missing_api:
-        raise ConversionError(f"trials quantize by what this TensorFlow lacks: {source.missing_api}")
-    if context.has_own_ranges:
-        raise ConversionError(
-            f"{context.recipe.model.path}: holds fake quantization, and with it its own ranges. There is nothing to"
-            " try: tflq convert makes its files"
-        )
-
-
-def _judging(
-    context: RunContext, plan: EvaluationPlan, splits: Splits, constraints: tuple[Constraint, ...]
-) -> dict[SampleSet, TrialEvaluation]:
-    rows = {SELECTION: splits.selection, CONFIRMATION: splits.confirmation}
-    tasks = [
-        Task(f"hold the {name} samples", store_samples, (plan, indices, context.folder / name), DatasetError)
-        for name, indices in rows.items()
-    ]
-    stored = [outcome.get() for outcome in context.workers.run_all(tasks, context.jobs)]
-    selection, confirmation = stored
-    return {
-        RANKING: TrialEvaluation(plan, selection.at(spread(selection.count, MIN_RANKING_SAMPLES)), 0.0, ()),
-        SELECTION: TrialEvaluation(plan, selection, MAX_WORK, constraints),
-        CONFIRMATION: TrialEvaluation(plan, confirmation, math.inf, ()),
-    }
