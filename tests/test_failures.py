@@ -256,7 +256,7 @@ class TestRangesThatAreMissing:
             ran.variant("int8").error
         )
         assert errors(ran.variant("float32")) == [
-            "the file answers NaN or Inf on 8 of 8 samples, and so does the float32 file"
+            "the file outputs NaN or Inf on 8 of 8 samples, and so does the float32 file"
         ]
 
 
@@ -519,7 +519,7 @@ def test_an_output_without_any_element_is_told_of_and_the_others_measured(recipe
     assert ran.codes == {"float32": 0, "dynamic": 0}
     for variant in ran.result.variants:
         (said,) = (one for one in variant.violations if one.where == "output 'none'")
-        assert said.message == "has no element at all for any sample, so that nothing of it was compared"
+        assert said.message == "has no elements for any sample, so it was not compared"
         assert variant.measured is not None
         assert variant.measured.fidelity["none"].mse == 0.0
         assert variant.measured.fidelity["y"].cosine > 0.99

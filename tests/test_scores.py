@@ -37,20 +37,20 @@ def test_a_file_that_answers_as_the_float32_file_is_not_suspicious() -> None:
 
 def test_nan_is_suspicious() -> None:
     (found,) = scores.suspicious_outputs(record([TRUTHS[0], TRUTHS[1] * np.nan, TRUTHS[2]], TRUTHS), BASE)
-    assert (found.severity, found.message) == ("error", "answers NaN or Inf on 1 of 3 samples")
+    assert (found.severity, found.message) == ("error", "outputs NaN or Inf on 1 of 3 samples")
 
 
 def test_nan_of_the_float32_file_too_is_said() -> None:
     nan = record([truth * np.nan for truth in TRUTHS], TRUTHS)
     messages = [found.message for found in scores.suspicious_outputs(nan, nan)]
-    assert "answers NaN or Inf on 3 of 3 samples, and so does the float32 file" in messages
+    assert "outputs NaN or Inf on 3 of 3 samples, and so does the float32 file" in messages
 
 
 def test_the_same_answer_whatever_the_input_is_suspicious() -> None:
     (found,) = scores.suspicious_outputs(record([TRUTHS[0]] * 3, TRUTHS), BASE)
     assert (found.where, found.message) == (
         "output 'y'",
-        "is the same for every sample, where the float32 file's varies",
+        "is the same for every sample, but the float32 file's output varies",
     )
 
 
@@ -62,7 +62,7 @@ def test_the_same_answer_is_right_where_the_float32_file_gives_it_too() -> None:
 def test_far_from_the_float32_file_is_a_warning() -> None:
     (found,) = scores.suspicious_outputs(record([truth * 0.5 for truth in TRUTHS], TRUTHS), BASE)
     assert (found.severity, found.where) == ("warning", "output 'y'")
-    assert found.message == "is far from the float32 file's: its error is 50% as large as that (SQNR 6.0 dB)"
+    assert found.message == "is far from the float32 file's output: the error is 50% as large as it (SQNR 6.0 dB)"
     assert list(scores.suspicious_outputs(record([truth * 0.7 for truth in TRUTHS], TRUTHS), BASE)) == []
 
 
@@ -71,7 +71,7 @@ def test_answers_without_any_element_are_told_of_and_equal() -> None:
     empty = record([np.zeros((1, 0))] * 3, [np.zeros((1, 0))] * 3)
     (found,) = scores.suspicious_outputs(empty, empty)
     assert (found.severity, found.where) == ("warning", "output 'y'")
-    assert found.message == "has no element at all for any sample, so that nothing of it was compared"
+    assert found.message == "has no elements for any sample, so it was not compared"
     assert list(scores.source_mismatches(empty)) == []
     (output,) = scores.outputs(empty).values()
     assert (output.sqnr_db, output.mse, output.max_abs_error) == (None, 0.0, 0.0)
@@ -84,7 +84,7 @@ def test_one_sample_alone_tells_nothing_of_constancy() -> None:
 def test_a_source_that_answers_otherwise_is_told() -> None:
     (found,) = scores.source_mismatches(record([truth + 1 for truth in TRUTHS], TRUTHS))
     assert found.severity == "error"
-    assert found.message.startswith("of the float32 .tflite is not what the source answers in TensorFlow: SQNR")
+    assert found.message.startswith("of the float32 .tflite differs from the output of the source in TensorFlow: SQNR")
 
 
 def test_a_source_that_differs_by_rounding_is_not() -> None:

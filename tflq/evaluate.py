@@ -22,7 +22,7 @@ from tflq.sources import Prepared, reference
 from tflq.strict import Strict, did_you_mean, or_words
 from tflq.worker import ProgressCallback
 
-SOURCE, FLOAT32 = "the source", "the base line"
+SOURCE, FLOAT32 = "the source", "the float32 baseline"
 """Names of the source model and the float32 file among the subjects. No variant can have them."""
 
 
@@ -127,14 +127,14 @@ class Record:
 
     def at(self, places: Sequence[int]) -> Record:
         """Return the record of only the samples at those places."""
-        chosen = list(places)
+        positions = list(places)
         return Record(
-            self.statistics[chosen],
-            {name: rows[chosen] for name, rows in self.errors.items()},
-            {name: odds[chosen] for name, odds in self.agreement.items()},
-            {name: distances[chosen] for name, distances in self.spread.items()},
-            self.is_finite[chosen],
-            self.was_calibrated_on[chosen],
+            self.statistics[positions],
+            {name: rows[positions] for name, rows in self.errors.items()},
+            {name: odds[positions] for name, odds in self.agreement.items()},
+            {name: distances[positions] for name, distances in self.spread.items()},
+            self.is_finite[positions],
+            self.was_calibrated_on[positions],
         )
 
 
@@ -145,30 +145,30 @@ def measure(report: ProgressCallback, plan: EvaluationPlan, indices: Sequence[in
     subjects |= {name: Runner(path) for name, path in plan.files.items()}
     if plan.runs_source:
         subjects[SOURCE] = reference(plan.source)
-    books = {name: SampleRecorder(plan, run(plan.first)) for name, run in subjects.items()}
+    recorders = {name: SampleRecorder(plan, run(plan.first)) for name, run in subjects.items()}
     done = 0
     for rows, samples in batches(plan, indices):
         arrays = stack(samples, plan.source)
         truths = split(float32(arrays), len(samples), plan.source)
-        familiar = [fingerprint(sample) in plan.calibrated_with for sample in samples]
+        calibrated = [fingerprint(sample) in plan.calibrated_with for sample in samples]
         for name, run in subjects.items():
             answers = truths if run is float32 else split(run(arrays), len(samples), plan.source)
-            for row, truth, answer, known in zip(rows, truths, answers, familiar, strict=True):
-                books[name].add(row, truth, answer, known)
+            for row, truth, answer, was_calibrated_on in zip(rows, truths, answers, calibrated, strict=True):
+                recorders[name].add(row, truth, answer, was_calibrated_on)
         done += len(samples)
         report(done, len(indices))
-    return {name: book.record() for name, book in books.items()}
+    return {name: recorder.record() for name, recorder in recorders.items()}
 
 
 def batches(plan: EvaluationPlan, indices: Sequence[int]) -> Iterator[tuple[list[Row], list[Sample]]]:
     """Yield the rows with those indices and their samples, in groups of one call's batch size."""
     rows = plan.evaluation.dataset.rows(indices, plan.source.inputs)
     numbers = iter(indices)
-    while some := list(islice(rows, plan.source.batch or 1)):
-        samples = [make_sample(row, plan.inputs, plan.source.inputs) for row in some]
+    while chunk := list(islice(rows, plan.source.batch or 1)):
+        samples = [make_sample(row, plan.inputs, plan.source.inputs) for row in chunk]
         for sample, number in zip(samples, numbers, strict=False):
             check_finite(sample, number, plan.evaluation.dataset)
-        yield some, samples
+        yield chunk, samples
 
 
 def stack(samples: Sequence[Sample], source: Prepared) -> Sample:
@@ -192,7 +192,7 @@ def split(outputs: Mapping[str, np.ndarray], count: int, source: Prepared) -> li
 
 
 class SampleRecorder:
-    """Records the statistics of one subject, sample by sample."""
+    """A recorder of the statistics of one subject, sample by sample."""
 
     def __init__(self, plan: EvaluationPlan, first: Mapping[str, np.ndarray]) -> None:
         self.metric, self.label = plan.evaluation.scoring, plan.evaluation.label
@@ -210,7 +210,7 @@ class SampleRecorder:
         self.was_calibrated_on.append(was_calibrated_on)
         self.is_finite.append(all(np.isfinite(output).all() for output in answer.values()))
         for name, f in truth.items():
-            q = _like(f, name, answer)
+            q = _matching_output(f, name, answer)
             self.errors.setdefault(name, []).append(errors(f, q))
             self.spread.setdefault(name, []).append(_distance(q, self.first[name]))
             if f.ndim == 2 and f.shape[1] > 1:
@@ -219,6 +219,7 @@ class SampleRecorder:
             self.statistics.append(self.metric.statistics(answer[self.output], np.asarray(row[self.label])))
 
     def record(self) -> Record:
+        """Return the record of all samples so far."""
         return Record(
             statistics=np.array(self.statistics).reshape(len(self.is_finite), -1 if self.statistics else 0),
             errors={name: np.array(rows) for name, rows in self.errors.items()},
@@ -229,7 +230,7 @@ class SampleRecorder:
         )
 
 
-def _like(reference: np.ndarray, name: str, answer: Mapping[str, np.ndarray]) -> np.ndarray:
+def _matching_output(reference: np.ndarray, name: str, answer: Mapping[str, np.ndarray]) -> np.ndarray:
     if name not in answer:
         raise EvaluationError(f"the file has no output {name!r}; its outputs are {', '.join(answer)}")
     if answer[name].shape != reference.shape:
@@ -240,33 +241,35 @@ def _like(reference: np.ndarray, name: str, answer: Mapping[str, np.ndarray]) ->
     return answer[name]
 
 
-def _distance(one: np.ndarray, other: np.ndarray) -> float:
+def _distance(output: np.ndarray, other: np.ndarray) -> float:
     """Return the largest absolute difference, or infinity if the shapes differ."""
-    if one.shape != other.shape:
+    if output.shape != other.shape:
         return math.inf
-    return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max(initial=0))
+    return float(np.abs(output.astype(np.float64) - other.astype(np.float64)).max(initial=0))
 
 
 def merge(shards: Sequence[Mapping[str, Record]]) -> dict[str, Record]:
     """Merge the records of shards, each with every n-th sample, in the order of the samples."""
-    return {name: _merged([shard[name] for shard in shards]) for name in shards[0]}
+    return {name: _merge_records([shard[name] for shard in shards]) for name in shards[0]}
 
 
-def _merged(records: Sequence[Record]) -> Record:
+def _merge_records(records: Sequence[Record]) -> Record:
     positions = [start + len(records) * np.arange(len(record.is_finite)) for start, record in enumerate(records)]
     order = np.argsort(np.concatenate(positions))
-    filled = [record for record in records if len(record.is_finite)]  # a dataset may end before every shard has a row
+    non_empty = [
+        record for record in records if len(record.is_finite)
+    ]  # a dataset may end before every shard has a row
 
-    def joined(parts: Iterable[np.ndarray]) -> np.ndarray:
+    def join(parts: Iterable[np.ndarray]) -> np.ndarray:
         return np.concatenate(list(parts))[order]
 
     return Record(
-        statistics=joined(record.statistics for record in filled),
-        errors={name: joined(record.errors[name] for record in filled) for name in filled[0].errors},
-        agreement={name: joined(record.agreement[name] for record in filled) for name in filled[0].agreement},
-        spread={name: joined(record.spread[name] for record in filled) for name in filled[0].spread},
-        is_finite=joined(record.is_finite for record in filled),
-        was_calibrated_on=joined(record.was_calibrated_on for record in filled),
+        statistics=join(record.statistics for record in non_empty),
+        errors={name: join(record.errors[name] for record in non_empty) for name in non_empty[0].errors},
+        agreement={name: join(record.agreement[name] for record in non_empty) for name in non_empty[0].agreement},
+        spread={name: join(record.spread[name] for record in non_empty) for name in non_empty[0].spread},
+        is_finite=join(record.is_finite for record in non_empty),
+        was_calibrated_on=join(record.was_calibrated_on for record in non_empty),
     )
 
 

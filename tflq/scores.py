@@ -1,4 +1,4 @@
-"""From what was recorded, sample by sample, to the figures of the report: metric, fidelity, gates, suspicions."""
+"""Scores of the report from the records of samples: metric, fidelity, gates, and signs of a wrong file."""
 
 from __future__ import annotations
 
@@ -15,33 +15,40 @@ from tflq.result import File, Gain, Gate, Measured, Output, Score, Variant
 from tflq.rules import Severity, Violation
 
 NEAR_SOURCE_DB = 30.0
-"""The float32 file computes what its source does, up to the order of sums; below this it computes something else."""
+"""Below this SQNR, the float32 file computes something other than its source. Rounding alone gives more."""
 
 FAR_DB = 10.0
-"""Below this an output has little left of the float32 file's; whether that is of use only a metric can tell."""
+"""Below this SQNR, an output has little in common with the float32 file's. Only a metric tells if it is usable."""
 
 PEERS = {"qat_int8": ("int8", "int8_only"), "qat_int8_only": ("int8_only", "int8")}
-"""The modes of the source itself that quantization-aware training is held against, the first that there is."""
+"""The post-training modes that quantization-aware training is compared with. The first one present counts."""
 
 
 def metric_value(metric: Metric | None, record: Record) -> float | None:
+    """Return the metric over all samples of the record, or None without a metric."""
     return float(metric.value(record.statistics.sum(0))) if metric else None
 
 
-def score(metric: Metric, base: Record, record: Record, bar: float | None) -> Score:
-    """The metric and its paired drop; settled where its interval leaves out the bar, or 0 where there is none."""
+def score(metric: Metric, base: Record, record: Record, limit: float | None) -> Score:
+    """Return the metric and its paired drop from `base`.
+
+    If the 95 % interval of the drop includes the limit, the score has the number of samples needed. Without a limit, it
+    is 0.
+    """
     drop = paired_drop(metric, base.statistics, record.statistics)
     if all(rows[:, 1].sum() == 0 for rows in record.errors.values()):
-        drop = replace(drop, low=drop.value, high=drop.value, deviation=0.0)  # the float32 file itself, in effect
-    mark = bar or 0.0
-    settled = not drop.low <= mark <= drop.high or drop.deviation == 0
+        drop = replace(
+            drop, low=drop.value, high=drop.value, deviation=0.0
+        )  # all outputs equal those of the float32 file
+    limit = limit or 0.0
+    is_certain = not drop.low <= limit <= drop.high or drop.deviation == 0
     value = float(metric.value(record.statistics.sum(0)))
-    needed = None if settled else drop.samples_to_tell_from(mark)
+    needed = None if is_certain else drop.samples_to_tell_from(limit)
     return Score(metric.name, value, drop.value, (drop.low, drop.high), drop.samples, needed)
 
 
 def outputs(record: Record) -> dict[str, Output]:
-    """The fidelity of each output."""
+    """Return the fidelity of each output, by its name."""
     return {name: _output(record, name) for name in record.errors}
 
 
@@ -52,36 +59,35 @@ def _output(record: Record, name: str) -> Output:
     return Output(sqnr, near.cosine, near.max_abs_error, near.mse, agreement)
 
 
-def gates(asked: Gates, file: File, size_ratio: float, measured: Measured | None) -> tuple[Gate, ...]:
-    """A verdict for every bar of the recipe that could be measured."""
-    found = []
-    if asked.max_size_bytes is not None:
-        bar = float(asked.max_size_bytes)
-        found.append(Gate("max_size_bytes", bar, float(file.size_bytes), file.size_bytes <= bar, certain=True))
-    if asked.max_size_ratio is not None:
-        bar = asked.max_size_ratio
-        found.append(Gate("max_size_ratio", bar, size_ratio, size_ratio <= bar, certain=True))
-    return (*found, *_sampled_gates(asked, measured)) if measured else tuple(found)
+def gates(request: Gates, file: File, size_ratio: float, measured: Measured | None) -> tuple[Gate, ...]:
+    """Return a verdict for every gate of the recipe that could be measured."""
+    verdicts = []
+    if request.max_size_bytes is not None:
+        limit = float(request.max_size_bytes)
+        verdicts.append(Gate("max_size_bytes", limit, float(file.size_bytes), file.size_bytes <= limit, certain=True))
+    if request.max_size_ratio is not None:
+        limit = request.max_size_ratio
+        verdicts.append(Gate("max_size_ratio", limit, size_ratio, size_ratio <= limit, certain=True))
+    return (*verdicts, *_sampled_gates(request, measured)) if measured else tuple(verdicts)
 
 
-def _sampled_gates(asked: Gates, measured: Measured) -> Iterator[Gate]:
-    if asked.max_metric_drop is not None and measured.metric is not None:
-        drop, bar = measured.metric.drop, asked.max_metric_drop
-        yield Gate("max_metric_drop", bar, drop, drop <= bar, certain=measured.metric.samples_needed is None)
+def _sampled_gates(request: Gates, measured: Measured) -> Iterator[Gate]:
+    if request.max_metric_drop is not None and measured.metric is not None:
+        drop, limit = measured.metric.drop, request.max_metric_drop
+        yield Gate("max_metric_drop", limit, drop, drop <= limit, certain=measured.metric.samples_needed is None)
     agreements = [output.agreement for output in measured.fidelity.values() if output.agreement is not None]
-    if asked.min_agreement is not None:
-        least = min(agreements, default=None)
-        yield Gate("min_agreement", asked.min_agreement, least, (least or 0) >= asked.min_agreement, certain=True)
-    if asked.min_sqnr_db is not None:
-        lowest = min(
-            (output.sqnr_db for output in measured.fidelity.values() if output.sqnr_db is not None), default=None
-        )
-        passed = lowest is None or lowest >= asked.min_sqnr_db
-        yield Gate("min_sqnr_db", asked.min_sqnr_db, lowest, passed, certain=True)
+    if request.min_agreement is not None:
+        lowest = min(agreements, default=None)
+        yield Gate("min_agreement", request.min_agreement, lowest, (lowest or 0) >= request.min_agreement, certain=True)
+    if request.min_sqnr_db is not None:
+        finite = [output.sqnr_db for output in measured.fidelity.values() if output.sqnr_db is not None]
+        lowest_db = min(finite, default=None)
+        passed = lowest_db is None or lowest_db >= request.min_sqnr_db
+        yield Gate("min_sqnr_db", request.min_sqnr_db, lowest_db, passed, certain=True)
 
 
 def with_gains(variants: Sequence[Variant]) -> tuple[Variant, ...]:
-    """The variants, the trained ones held against those that were made of the source itself."""
+    """Return the variants. A trained one gets its gain over the same mode without training."""
     return tuple(replace(variant, gain=_gain(variant, variants)) for variant in variants)
 
 
@@ -98,42 +104,46 @@ def _gain(variant: Variant, variants: Sequence[Variant]) -> Gain | None:
 
 
 def suspicious_outputs(record: Record, float32: Record) -> Iterator[Violation]:
-    """What the answers of a file betray: NaN, one answer whatever the input, or little left of the float32 file's."""
-    wrong = int(np.count_nonzero(~record.is_finite))
-    if wrong:
+    """Yield signs of a wrong file: NaN, a constant output, or an output far from the float32 file's."""
+    not_finite = int(np.count_nonzero(~record.is_finite))
+    if not_finite:
         also = ", and so does the float32 file" if not float32.is_finite.all() else ""
-        yield _seen("the file", f"answers NaN or Inf on {wrong} of {len(record.is_finite)} samples{also}", "error")
+        yield _violation(
+            "the file", f"outputs NaN or Inf on {not_finite} of {len(record.is_finite)} samples{also}", "error"
+        )
     for name, spread in record.spread.items():
         power, size = float32.errors[name][:, [0, 5]].sum(0).tolist()
         if not size:
-            message = "has no element at all for any sample, so that nothing of it was compared"
-            yield _seen(f"output {name!r}", message, "warning")
+            message = "has no elements for any sample, so it was not compared"
+            yield _violation(f"output {name!r}", message, "warning")
             continue
         level = float(np.sqrt(power / size))
         moved = float(float32.spread[name].max())
         if len(spread) > 1 and spread.max() == 0 and moved > 0.01 * level and moved > 0:
-            yield _seen(f"output {name!r}", "is the same for every sample, where the float32 file's varies", "error")
-        elif not wrong and -math.inf < (sqnr_db := fidelity(record.errors[name]).sqnr_db) < FAR_DB:
-            message = f"is far from the float32 file's: its error is {10 ** (-sqnr_db / 20):.0%} as large as that"
-            yield _seen(f"output {name!r}", f"{message} (SQNR {sqnr_db:.1f} dB)", "warning")
+            yield _violation(
+                f"output {name!r}", "is the same for every sample, but the float32 file's output varies", "error"
+            )
+        elif not not_finite and -math.inf < (sqnr_db := fidelity(record.errors[name]).sqnr_db) < FAR_DB:
+            message = f"is far from the float32 file's output: the error is {10 ** (-sqnr_db / 20):.0%} as large as it"
+            yield _violation(f"output {name!r}", f"{message} (SQNR {sqnr_db:.1f} dB)", "warning")
 
 
 def source_mismatches(source: Record) -> Iterator[Violation]:
-    """Where the float32 file, and so all that is measured against it, does not compute what the source does.
+    """Yield an error for each output of the float32 file that differs from the source.
 
-    Samples for which the source itself has no finite answer tell nothing of that.
+    Samples on which the source itself is not finite are left out.
     """
     for name, rows in source.errors.items():
         finite = rows[source.is_finite]
         near = fidelity(finite) if len(finite) else None
         if near and not near.sqnr_db >= NEAR_SOURCE_DB:
-            yield _seen(
+            yield _violation(
                 f"output {name!r}",
-                "of the float32 .tflite is not what the source answers in TensorFlow:"
+                "of the float32 .tflite differs from the output of the source in TensorFlow:"
                 f" SQNR {near.sqnr_db:.1f} dB, largest error {near.max_abs_error:.3g}",
                 "error",
             )
 
 
-def _seen(where: str, message: str, severity: Severity) -> Violation:
+def _violation(where: str, message: str, severity: Severity) -> Violation:
     return Violation("V13", where, message, severity)

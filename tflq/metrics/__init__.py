@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tflq.metrics.built_in import Custom, Metric, TopK, top_k_odds
-from tflq.metrics.drop import Drop, paired_drop
+from tflq.metrics.drop import Drop, paired_drop, uncertainty
 from tflq.metrics.fidelity import Fidelity, errors, fidelity
 from tflq.metrics.registry import METRIC_NAMES, METRICS, BuiltIn, built_in
 
@@ -21,4 +21,5 @@ __all__ = [
     "fidelity",
     "paired_drop",
     "top_k_odds",
+    "uncertainty",
 ]

@@ -1,6 +1,6 @@
-"""The metrics: each turns a sample into a row of statistics, and the sum of rows into its value.
+"""Metrics. Each turns a sample into a row of statistics, and a sum of rows into the value of the metric.
 
-So samples can be scored in any process, in any order, and resampled.
+So samples can be scored in any process and in any order, and can be resampled.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Metric(Protocol):
 
     @property
     def name(self) -> str:
-        """As the recipe has it."""
+        """The name of the metric in recipes and reports."""
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether a lower value is a drop."""
+        """Whether a higher value is better, so that a lower one counts as a drop."""
 
     @property
     def is_mean(self) -> bool:
@@ -39,15 +39,15 @@ class Metric(Protocol):
         """Whether the value of a sample is 1 if it is right and 0 if it is wrong."""
 
     def statistics(self, output: np.ndarray, label: np.ndarray) -> np.ndarray:
-        """One sample's row of statistics, float64 [k]; EvaluationError where output and label do not fit."""
+        """Return one sample's statistics, float64 [k]. Raise DatasetError if the label does not fit the output."""
 
     def value(self, totals: np.ndarray) -> np.ndarray:
-        """The metric of summed statistics: [..., k] → [...]."""
+        """Return the metric of summed statistics: [..., k] → [...]."""
 
 
 @dataclass(frozen=True)
 class TopK:
-    """The share of samples whose label is among the k highest outputs; ties count by their odds."""
+    """The share of samples whose label is among the k highest outputs. A tie counts by its probability."""
 
     k: int
     higher_is_better: ClassVar[bool] = True
@@ -67,9 +67,9 @@ class TopK:
 
 
 def top_k_odds(scores: np.ndarray, index: int, k: int) -> float:
-    """The probability that `index` is among the k highest scores when ties are broken at random.
+    """Return the probability that `index` is among the k highest scores if ties are broken at random.
 
-    Quantized scores tie often, and an order of ties that favours low indices would be a bias.
+    Quantized scores tie often. A fixed order of ties would favour low indices.
     """
     flat = scores.reshape(-1)
     if np.isnan(flat[index]):
@@ -102,7 +102,7 @@ def _mean(totals: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Elementwise:
-    """The mean over all elements of a difference of output and label: mae, mse, rmse."""
+    """The mean absolute or squared difference of output and label over all elements: mae, mse, rmse."""
 
     name: Literal["mae", "mse", "rmse"]
     higher_is_better: ClassVar[bool] = False
@@ -132,7 +132,7 @@ def _difference(output: np.ndarray, label: np.ndarray) -> np.ndarray:
 class R2:
     """The coefficient of determination over all elements: 1 − Σ(y − ŷ)² / Σ(y − mean(y))².
 
-    Not a number where y never varies.
+    The value is NaN if y is constant.
     """
 
     name: ClassVar[str] = "r2"
@@ -152,7 +152,7 @@ class R2:
 
 @dataclass(frozen=True)
 class BinaryAccuracy:
-    """The share of outputs on the label's side of a threshold, which is 0.5: give probabilities, not logits."""
+    """The share of outputs on the same side of 0.5 as the label. Outputs are probabilities, not logits."""
 
     name: ClassVar[str] = "binary_accuracy"
     higher_is_better: ClassVar[bool] = True
@@ -172,7 +172,8 @@ class BinaryAccuracy:
 class MeanIoU:
     """Intersection over union of one confusion matrix over all pixels, averaged over the classes that occur.
 
-    The output holds a score per class in its last dimension, or one probability per pixel; the label a class per pixel.
+    The output has a score for each class in its last dimension, or one probability for each pixel. The label has a
+    class for each pixel.
     """
 
     name: ClassVar[str] = "mean_iou"
@@ -183,21 +184,21 @@ class MeanIoU:
     def statistics(self, output: np.ndarray, label: np.ndarray) -> np.ndarray:
         truth = _numbers(label).astype(np.int64)
         classes = max(output.shape[-1], 2)
-        many = output.shape[-1] > 1
-        predicted = output.argmax(-1).reshape(-1) if many else (output > 0.5).reshape(-1).astype(np.int64)
+        has_scores = output.shape[-1] > 1
+        predicted = output.argmax(-1).reshape(-1) if has_scores else (output > 0.5).reshape(-1).astype(np.int64)
         if predicted.size != truth.size or truth.min() < 0 or truth.max() >= classes:
             raise DatasetError(
                 f"the label has {truth.size} pixels with classes {truth.min()} to {truth.max()};"
                 f" the output has {predicted.size} pixels with {classes} classes"
             )
         hits = np.bincount(truth[truth == predicted], minlength=classes)
-        either = np.bincount(truth, minlength=classes) + np.bincount(predicted, minlength=classes) - hits
-        return np.concatenate([hits, either]).astype(np.float64)
+        union = np.bincount(truth, minlength=classes) + np.bincount(predicted, minlength=classes) - hits
+        return np.concatenate([hits, union]).astype(np.float64)
 
     def value(self, totals: np.ndarray) -> np.ndarray:
-        hits, either = np.split(totals, 2, axis=-1)
-        seen = either > 0
-        return np.asarray(np.where(seen, hits / np.where(seen, either, 1), 0).sum(-1) / seen.sum(-1))
+        hits, union = np.split(totals, 2, axis=-1)
+        occurs = union > 0
+        return np.asarray(np.where(occurs, hits / np.where(occurs, union, 1), 0).sum(-1) / occurs.sum(-1))
 
 
 class Custom(FunctionOfFolder):
@@ -230,9 +231,9 @@ class Custom(FunctionOfFolder):
         module, _, name = self.python.partition(":")
         sys.path.insert(0, str(self.folder))
         try:
-            found = getattr(importlib.import_module(module), name)
+            function = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as error:
             raise EvaluationError(f"metric {self.python}: cannot be imported from {self.folder}: {error}") from error
         finally:
             sys.path.remove(str(self.folder))
-        return found  # type: ignore[no-any-return]
+        return function  # type: ignore[no-any-return]

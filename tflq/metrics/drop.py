@@ -24,17 +24,23 @@ class Drop:
     deviation: float
     """The standard deviation of the drop of one sample."""
 
-    def samples_to_tell_from(self, bar: float) -> int | None:
-        """Return the number of samples that separates the drop from the gate, or None if no number would.
+    def samples_to_tell_from(self, limit: float) -> int | None:
+        """Return the number of samples that separates the drop from the limit, or None if no number would.
 
         It is for 80 % power and a one-sided test at 5 %:
 
         n = (z₀.₉₅ + z₀.₈₀)² · variance / distance². For right-or-wrong outcomes, the variance is the share of samples
         on which the two models differ.
         """
-        distance = abs(self.value - bar)
+        distance = abs(self.value - limit)
         is_measurable = 0 < distance < math.inf and math.isfinite(self.deviation)
         return math.ceil(6.2 * (self.deviation / distance) ** 2) if is_measurable else None
+
+
+def uncertainty(samples_needed: int | None, limit: str = "the limit") -> str:
+    """Return the sentence for a 95 % interval that includes the limit. `samples_needed`: enough to decide, or None."""
+    needed = f"; about {samples_needed:,} samples would be needed" if samples_needed else ""
+    return f"the 95 % interval includes {limit}, so this is not certain{needed}"
 
 
 def paired_drop(metric: Metric, base: np.ndarray, other: np.ndarray) -> Drop:
@@ -46,7 +52,7 @@ def paired_drop(metric: Metric, base: np.ndarray, other: np.ndarray) -> Drop:
     (b + c + 2)/(n + 2) − ((b − c)/(n + 2))². For other metrics, the interval is a paired bootstrap over samples.
     """
     sign = 1.0 if metric.higher_is_better else -1.0
-    with np.errstate(invalid="ignore"):  # a file that answers Inf has no interval
+    with np.errstate(invalid="ignore"):  # a file that outputs Inf has no interval
         drop = sign * round(float(metric.value(base.sum(0)) - metric.value(other.sum(0))), DIGITS)
         deviation = _deviation(metric, base, other)
     reach = 1.96 * deviation / math.sqrt(len(base))

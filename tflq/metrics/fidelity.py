@@ -1,4 +1,4 @@
-"""How near an output is to another, without labels."""
+"""Fidelity of one output to another, without labels: SQNR, cosine and errors."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 
 def errors(reference: np.ndarray, output: np.ndarray) -> np.ndarray:
-    """One sample's sums of float output f and quantized output q, from which its fidelity follows.
+    """Return the sums of one sample that its fidelity is computed from, float64 [6].
 
-    Σf², Σ(f − q)², Σfq, Σq², max|f − q| and the number of elements, float64 [6].
+    For the float output f and the quantized output q: Σf², Σ(f − q)², Σfq, Σq², max|f − q| and the number of elements.
     """
     f, q = reference.astype(np.float64).reshape(-1), output.astype(np.float64).reshape(-1)
     d = f - q
@@ -20,17 +20,17 @@ def errors(reference: np.ndarray, output: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How near an output is to the float model's on the same samples; needs no labels."""
+    """The fidelity of an output to that of the float model on the same samples."""
 
     sqnr_db: float
-    """10·log10(Σf² / Σ(f − q)²); inf where they are equal, -inf where f is 0 throughout or either is not finite."""
+    """10·log10(Σf² / Σ(f − q)²); inf if they are equal, -inf if f is all 0 or one of them is not finite."""
     cosine: float
     max_abs_error: float
     mse: float
 
 
 def fidelity(rows: np.ndarray) -> Fidelity:
-    """The fidelity over samples of `errors` rows, [samples, 6]; that of nothing at all is that of equals."""
+    """Return the fidelity over samples from rows of `errors`, [samples, 6]. Outputs without elements count as equal."""
     with np.errstate(invalid="ignore"):
         signal, noise, cross, power, _, size = rows.sum(0).tolist()
     mse = noise / size if size else 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tflq.calibrate import RangeComparison
+from tflq.metrics import uncertainty
 from tflq.report.refinement import refinement
 from tflq.report.table import markdown_table, size, table
 from tflq.report.training import training
@@ -72,7 +73,9 @@ def _problems_of(variant: Variant) -> Iterator[str]:
             yield f"**{variant.name}**, gate: {gate.in_words}"
     score = variant.measured.metric if variant.measured else None
     if score and score.samples_needed:
-        yield f"**{variant.name}**: {score.samples} samples do not settle the drop; about {score.samples_needed} would"
+        limit = "the limit" if any(gate.name == "max_metric_drop" for gate in variant.gates) else "0"
+        drop = f"the drop is {score.drop:.4f} on {score.samples:,} samples"
+        yield f"**{variant.name}**: {drop}; {uncertainty(score.samples_needed, limit)}"
 
 
 def _float_ops(result: Result) -> Iterator[str]:
