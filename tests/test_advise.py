@@ -107,15 +107,15 @@ def test_of_files_that_lose_the_same_the_smallest_is_shipped(case: Case) -> None
 def test_where_int8_loses_little_training_is_not_worth_it(case: Case) -> None:
     ship, _, training = case.report(FLOAT32, INT8, QAT_MODES).lines("--tolerate", "0.05")
     assert ship.startswith(("qat_int8:", "int8:"))
-    assert training == "not worth it: without any, int8 loses 0.0500 ±0.0020"
+    assert training == "not worth it: without training, int8 loses 0.0500 ±0.0020"
 
 
 def test_where_int8_loses_much_and_nothing_was_trained_it_says_how(case: Case) -> None:
     ship, why, training = case.report(FLOAT32, INT8).lines()
     assert ship.startswith("float32:")
-    assert why.endswith("smaller, but out: int8 (0.0500 ±0.0020); not tried yet: dynamic, int16x8, float16")
+    assert why.endswith("smaller, but rejected: int8 (0.0500 ±0.0020); not tried yet: dynamic, int16x8, float16")
     assert training == (
-        "worth it where int8 is wanted: int8 loses 0.0500 ±0.0020; give training with techniques: [quantize], and"
+        "worth it if int8 is needed: int8 loses 0.0500 ±0.0020; give training with techniques: [quantize], and"
         " qat_int8 in variants"
     )
     case.recipe(model="saved")
@@ -138,7 +138,7 @@ def test_where_nothing_suffices_the_least_loss_is_told(case: Case) -> None:
     ship, why, training = case.report(INT8_ONLY, ("qat_int8_only", "qat_int8_only", 29_800, 0.02)).lines()
     assert ship.startswith("qat_int8_only:")
     assert why.startswith(
-        "for a CPU, at a loss of at most 0.01 in top1, nothing passes every gate; this loses least (29,800"
+        "for a CPU, at a loss of at most 0.01 in top1, no variant passes every gate; this one loses least (29,800"
     )
     assert training.startswith("helped too little: int8_only loses 0.0600 ±0.0020, qat_int8_only 0.0200 ±0.0020")
 
@@ -146,31 +146,31 @@ def test_where_nothing_suffices_the_least_loss_is_told(case: Case) -> None:
 def test_a_file_that_fails_a_gate_is_not_shipped(case: Case) -> None:
     ship, why, _ = case.report(QAT_MODES, status="failed").lines()
     assert ship.startswith("qat_int8:")
-    assert "nothing passes every gate" in why
+    assert "no variant passes every gate" in why
 
 
 def test_without_data_modes_that_need_none_are_named(tmp_path: Path) -> None:
     case = Case(tmp_path).recipe(calibration=None).report(FLOAT32)
     _, why, training = case.lines()
     assert why.endswith("not tried yet: dynamic, float16")
-    assert training == "whether it is worth it shows once int8 is measured: add int8 to variants, with calibration data"
+    assert training == "not known until int8 is measured: add int8 to variants, with calibration data"
 
 
 def test_without_a_metric_answers_that_differ_are_the_loss(tmp_path: Path) -> None:
     case = Case(tmp_path).recipe(evaluation=None).report(FLOAT32, INT8, metric=None)
-    assert "at a loss of at most 0.05 in answers like the float32 file's" in case.lines("--tolerate", "0.05")[1]
+    assert "at a loss of at most 0.05 in agreement with the float32 file" in case.lines("--tolerate", "0.05")[1]
 
 
 def test_what_was_not_measured_is_told_with_what_to_run(case: Case) -> None:
     ran = case.advise()
     assert ran.exit_code == 2
-    assert "net: nothing has been measured yet; run first: tflq convert" in ran.stderr
+    assert "net: nothing has been measured yet: run tflq convert" in ran.stderr
 
 
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"metric": None, "fidelity": {"y": {"agreement": None}}}, "no loss has been measured; give evaluation.label"),
+        ({"metric": None, "fidelity": {"y": {"agreement": None}}}, "no loss has been measured: give evaluation.label"),
         ({"mode": "int8", "file": None}, "no loss has been measured"),
     ],
 )
@@ -182,19 +182,19 @@ def test_a_report_without_figures_is_told(case: Case, keys: dict[str, Any], said
 def test_random_numbers_are_no_ground_to_advise_on(tmp_path: Path) -> None:
     ran = Case(tmp_path).recipe(evaluation={"dataset": {"random": {}}}).report(FLOAT32).advise()
     assert ran.exit_code == 2
-    assert "was measured on random numbers, which say nothing of accuracy" in ran.stderr
+    assert "was measured on random numbers, which say nothing about accuracy" in ran.stderr
 
 
 def test_a_report_of_another_kind_is_refused(case: Case) -> None:
     case.report(FLOAT32)
     (case.folder / "build/net/report.json").write_text("{}")
-    assert "is no report of this version of tflq" in case.advise().stderr
+    assert "this is not a report of this version of tflq" in case.advise().stderr
 
 
 def test_a_target_that_nothing_suits_is_told(case: Case) -> None:
     ran = case.report(INT8).advise("--target", "integer")
     assert ran.exit_code == 2
-    assert "no variant that was measured suits integer-only hardware: add one of int8_only" in ran.stderr
+    assert "no variant that runs on integer-only hardware was measured: add one of int8_only" in ran.stderr
 
 
 def test_a_recipe_changed_since_is_noted(case: Case) -> None:

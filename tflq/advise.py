@@ -1,4 +1,4 @@
-"""Which variant to ship: the field's decision, walked over what a run has measured."""
+"""Recommend a variant to ship, from the measurements of a run."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tflq.sources import SavedModel
 
 Target = Literal["cpu", "gpu", "integer"]
 TOLERATED = 0.01
-"""A drop in the metric that most would take; the recipe's gate, if it has one, says better."""
-ALIKE = 1.05
-"""Files that differ in size by less are of one size."""
+"""The default largest drop of the metric, if the recipe has no gate for it."""
+SAME_SIZE_RATIO = 1.05
+"""Files whose sizes differ by a smaller ratio count as equal in size."""
 REPORT = "report.json"
 
 
 @dataclass(frozen=True)
 class MeasuredVariant:
-    """A variant as the report has it."""
+    """The measurements of one variant in the report."""
 
     name: str
     mode: str
@@ -33,29 +33,30 @@ class MeasuredVariant:
     size_bytes: int
     milliseconds: float | None
     loss: float | None
-    """What is lost of the metric against the float32 .tflite; without a metric, the share of answers that differ."""
+    """The drop of the metric from the float32 file; without a metric, the share of samples with another top class."""
     margin: float
-    """Half of the interval of it."""
+    """Half the width of the 95 % interval of the loss."""
 
     @property
-    def lost(self) -> str:
+    def loss_in_words(self) -> str:
+        """The loss with its margin, such as `0.0040 ±0.0020`."""
         return f"{self.loss:.4f}" + (f" ±{self.margin:.4f}" if self.margin else "")
 
 
 @dataclass(frozen=True)
 class MeasuredRun:
-    """What a run of the recipe left."""
+    """The measurements of a run of the recipe."""
 
     metric: str
-    """What a loss is of, in words."""
+    """The quantity that a loss is measured in."""
     variants: tuple[MeasuredVariant, ...]
     is_stale: bool
-    """Whether the recipe is another one by now."""
+    """Whether the recipe was changed since the run."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """One variant, why, and whether training is worth it."""
+    """The recommended variant, the reason, and whether training is worth it."""
 
     recommended: str
     reason: str
@@ -63,40 +64,40 @@ class Advice:
 
 
 def read(recipe: Recipe) -> MeasuredRun:
-    """What was measured in the recipe's output folder; RecipeError where nothing was, with what to run."""
+    """Read the report in the recipe's output folder. Raise RecipeError if there is none, or no loss was measured."""
     path = recipe.output / REPORT
-    remedy = f"run first: tflq convert, with this recipe; it writes {path}"
+    remedy = f"run tflq convert with this recipe first, which writes {path}"
     if not path.is_file():
-        raise RecipeError(f"{recipe.name}: nothing has been measured yet; {remedy}")
+        raise RecipeError(f"{recipe.name}: nothing has been measured yet: {remedy}")
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
-        variants = tuple(_found(variant) for variant in plain["variants"] if variant["file"] and variant["mode"])
+        variants = tuple(_measurements(variant) for variant in plain["variants"] if variant["file"] and variant["mode"])
         text = hashlib.sha256(dump(recipe, recipe.output).encode()).hexdigest()
         is_stale = bool(plain["recipe_sha256"] != text)
     except (ValueError, KeyError, TypeError) as error:
-        raise RecipeError(f"{path}: is no report of this version of tflq; {remedy}") from error
+        raise RecipeError(f"{path}: this is not a report of this version of tflq: {remedy}") from error
     if isinstance(recipe.measured_on.dataset, Random):
         raise RecipeError(
-            f"{recipe.name}: was measured on random numbers, which say nothing of accuracy; give evaluation with a"
-            " dataset of yours, a label and a metric, and run tflq convert"
+            f"{recipe.name}: was measured on random numbers, which say nothing about accuracy: give evaluation with a"
+            " dataset of your own, a label and a metric, and run tflq convert"
         )
     if not any(variant.loss is not None for variant in variants):
         raise RecipeError(
-            f"{recipe.name}: no loss has been measured; give evaluation.label and evaluation.metric, and run tflq"
+            f"{recipe.name}: no loss has been measured: give evaluation.label and evaluation.metric, and run tflq"
             " convert"
         )
     metric = recipe.measured_on.scoring
-    return MeasuredRun(metric.name if metric else "answers like the float32 file's", variants, is_stale)
+    return MeasuredRun(metric.name if metric else "agreement with the float32 file", variants, is_stale)
 
 
-def _found(variant: dict[str, Any]) -> MeasuredVariant:
+def _measurements(variant: dict[str, Any]) -> MeasuredVariant:
     loss, margin = None, 0.0
     if variant["metric"]:
         loss, (low, high) = variant["metric"]["drop"], variant["metric"]["ci95"]
         margin = (high - low) / 2
     elif variant["fidelity"]:
-        agreed = [output["agreement"] for output in variant["fidelity"].values() if output["agreement"] is not None]
-        loss = 1 - min(agreed) if agreed else None
+        agreements = [out["agreement"] for out in variant["fidelity"].values() if out["agreement"] is not None]
+        loss = 1 - min(agreements) if agreements else None
     return MeasuredVariant(
         name=variant["name"],
         mode=variant["mode"],
@@ -110,21 +111,26 @@ def _found(variant: dict[str, Any]) -> MeasuredVariant:
 
 
 def advise(recipe: Recipe, measured: MeasuredRun, target: Target, tolerated: float) -> Advice:
-    """Recommend the smallest of the variants that run on the target and lose no more than is tolerated."""
-    able = [one for one in measured.variants if _runs_on(one, target) and one.status in ("ok", "failed")]
-    known = [(one.loss, one) for one in able if one.loss is not None]
-    if not known:
+    """Recommend the smallest variant that runs on the target and loses at most `tolerated`.
+
+    If no variant passes, recommend the one with the smallest loss. Raise RecipeError if none suits the target.
+    """
+    variants = [
+        variant for variant in measured.variants if _runs_on(variant, target) and variant.status in ("ok", "failed")
+    ]
+    losses = [(variant.loss, variant) for variant in variants if variant.loss is not None]
+    if not losses:
         names = ", ".join(dict.fromkeys(_modes_for(target)))
-        raise RecipeError(f"{recipe.name}: no variant that was measured suits {WORDS[target]}: add one of {names}")
-    passed = [one for loss, one in known if loss <= tolerated and one.status == "ok"]
+        raise RecipeError(f"{recipe.name}: no variant that runs on {WORDS[target]} was measured: add one of {names}")
+    passed = [variant for loss, variant in losses if loss <= tolerated and variant.status == "ok"]
     metric = measured.metric
-    chosen = _smallest(passed) if passed else min(known, key=lambda pair: pair[0])[1]
+    chosen = _smallest(passed) if passed else min(losses, key=lambda pair: pair[0])[1]
     return Advice(
         f"{chosen.name}: {recipe.output / f'{recipe.name}-{chosen.name}.tflite'}",
         _reason(
             chosen,
             passed,
-            [one for _, one in known],
+            [variant for _, variant in losses],
             f"{WORDS[target]}, at a loss of at most {tolerated:g} in {metric}",
         )
         + _untried(recipe, measured, target, passed),
@@ -137,7 +143,7 @@ SMALLER: dict[Target, tuple[ModeName, ...]] = {
     "gpu": ("float16",),
     "integer": ("int8_only", "int16x8_only"),
 }
-"""What the field tries, before it trains."""
+"""The modes to try before training, by target."""
 WORDS = {"cpu": "a CPU", "gpu": "a GPU", "integer": "integer-only hardware"}
 
 
@@ -154,69 +160,83 @@ def _runs_on(variant: MeasuredVariant, target: Target) -> bool:
 
 
 def _smallest(variants: Sequence[MeasuredVariant]) -> MeasuredVariant:
-    """Of those that are about as small as the smallest, the one that loses least; of equals the smallest."""
-    least = min(variant.size_bytes for variant in variants)
-    alike = [variant for variant in variants if variant.size_bytes <= ALIKE * least]
-    return min(alike, key=lambda variant: (variant.loss or 0.0, variant.size_bytes))
+    """Return the variant with the smallest loss among those about as small as the smallest; of equals the smallest."""
+    smallest = min(variant.size_bytes for variant in variants)
+    similar = [variant for variant in variants if variant.size_bytes <= SAME_SIZE_RATIO * smallest]
+    return min(similar, key=lambda variant: (variant.loss or 0.0, variant.size_bytes))
 
 
 def _reason(
-    chosen: MeasuredVariant, passed: Sequence[MeasuredVariant], able: Sequence[MeasuredVariant], asked: str
+    chosen: MeasuredVariant, passed: Sequence[MeasuredVariant], variants: Sequence[MeasuredVariant], request: str
 ) -> str:
     time = "" if chosen.milliseconds is None else f", {chosen.milliseconds:.3g} ms"
-    figures = f"{chosen.size_bytes:,} bytes{time}, loses {chosen.lost}"
+    figures = f"{chosen.size_bytes:,} bytes{time}, loses {chosen.loss_in_words}"
     if not passed:
-        return f"for {asked}, nothing passes every gate; this loses least ({figures})"
-    smaller = [one for one in able if one.size_bytes < chosen.size_bytes / ALIKE and one not in passed]
-    others = ", ".join(f"{one.name} ({'fails a gate' if one.status == 'failed' else one.lost})" for one in smaller)
-    first, more = _standing(chosen, passed)
-    return f"{first} for {asked} ({figures}){more}" + (f"; smaller, but out: {others}" if others else "")
+        return f"for {request}, no variant passes every gate; this one loses least ({figures})"
+    smaller = [
+        variant
+        for variant in variants
+        if variant.size_bytes < chosen.size_bytes / SAME_SIZE_RATIO and variant not in passed
+    ]
+    others = ", ".join(
+        f"{variant.name} ({'fails a gate' if variant.status == 'failed' else variant.loss_in_words})"
+        for variant in smaller
+    )
+    first, more = _rank_of_size(chosen, passed)
+    return f"{first} for {request} ({figures}){more}" + (f"; smaller, but rejected: {others}" if others else "")
 
 
-def _standing(chosen: MeasuredVariant, passed: Sequence[MeasuredVariant]) -> tuple[str, str]:
-    """How the size of the chosen variant compares with the sizes of all that passed, and what is smaller still."""
-    least = min(passed, key=lambda one: one.size_bytes)
+def _rank_of_size(chosen: MeasuredVariant, passed: Sequence[MeasuredVariant]) -> tuple[str, str]:
+    """Compare the size of the chosen variant with the others that passed, and name a smaller one."""
+    smallest = min(passed, key=lambda variant: variant.size_bytes)
     if len(passed) == 1:
         return "the only one", ""
-    if chosen.size_bytes == least.size_bytes:
+    if chosen.size_bytes == smallest.size_bytes:
         return f"the smallest of {len(passed)}", ""
-    part = 1 - least.size_bytes / chosen.size_bytes
-    smaller = f"; {least.name} is only {part:.1%} smaller ({least.size_bytes:,} bytes) and loses {least.lost}"
+    saving = 1 - smallest.size_bytes / chosen.size_bytes
+    size = f"{saving:.1%} smaller ({smallest.size_bytes:,} bytes)"
+    smaller = f"; {smallest.name} is only {size} and loses {smallest.loss_in_words}"
     return f"one of the smallest of {len(passed)}", smaller
 
 
 def _untried(recipe: Recipe, measured: MeasuredRun, target: Target, passed: Sequence[MeasuredVariant]) -> str:
-    """What would be smaller than float32, and needs no training, where nothing that was measured is."""
-    if any(one.mode != "float32" for one in passed):
+    """Name modes that need no training and were not tried, if only float32 passed."""
+    if any(variant.mode != "float32" for variant in passed):
         return ""
-    tried = {one.mode for one in measured.variants}
-    modes = [mode for mode in SMALLER[target] if mode not in tried]
+    measured_modes = {variant.mode for variant in measured.variants}
+    modes = [mode for mode in SMALLER[target] if mode not in measured_modes]
     if recipe.calibration is None:
         modes = [mode for mode in modes if mode not in CALIBRATED]
     return f"; not tried yet: {', '.join(modes)}" if modes else ""
 
 
 def _training(recipe: Recipe, measured: MeasuredRun, tolerated: float, chosen: MeasuredVariant) -> str:
-    """Whether it is worth it: where post-training int8 loses too much, and only there."""
-    plain = [one for one in measured.variants if one.mode in ("int8", "int8_only") and not one.is_trained]
-    known = [(one.loss, one) for one in plain if one.loss is not None]
-    learned = [(one.loss, one) for one in measured.variants if one.mode in QAT_MODES and one.loss is not None]
-    if not known:
+    """Say whether training is worth it. It is if post-training int8 loses too much."""
+    plain = [
+        variant for variant in measured.variants if variant.mode in ("int8", "int8_only") and not variant.is_trained
+    ]
+    losses = [(variant.loss, variant) for variant in plain if variant.loss is not None]
+    trained = [
+        (variant.loss, variant)
+        for variant in measured.variants
+        if variant.mode in QAT_MODES and variant.loss is not None
+    ]
+    if not losses:
         data = "" if recipe.calibration else ", with calibration data"
-        return f"whether it is worth it shows once int8 is measured: add int8 to variants{data}"
-    loss, int8 = min(known, key=lambda pair: pair[0])
+        return f"not known until int8 is measured: add int8 to variants{data}"
+    loss, int8 = min(losses, key=lambda pair: pair[0])
     if loss <= tolerated:
-        return f"not worth it: without any, {int8.name} loses {int8.lost}"
-    if not learned:
-        return f"worth it where int8 is wanted: {int8.name} loses {int8.lost}; {_how(recipe)}"
-    least, best = min(learned, key=lambda pair: pair[0])
+        return f"not worth it: without training, {int8.name} loses {int8.loss_in_words}"
+    if not trained:
+        return f"worth it if int8 is needed: {int8.name} loses {int8.loss_in_words}; {_how(recipe)}"
+    least, best = min(trained, key=lambda pair: pair[0])
     if least > tolerated:
         return (
-            f"helped too little: {int8.name} loses {int8.lost}, {best.name} {best.lost}; try more epochs, another"
-            " learning_rate, or skip_layers for the most sensitive"
+            f"helped too little: {int8.name} loses {int8.loss_in_words}, {best.name} {best.loss_in_words};"
+            " try more epochs, another learning_rate, or skip_layers for the most sensitive layers"
         )
-    worth = "was worth it" if chosen.is_trained else "would do, too"
-    return f"{worth}: {int8.name} loses {int8.lost}, {best.name} {best.lost}"
+    worth = "was worth it" if chosen.is_trained else "also possible"
+    return f"{worth}: {int8.name} loses {int8.loss_in_words}, {best.name} {best.loss_in_words}"
 
 
 def _how(recipe: Recipe) -> str:
