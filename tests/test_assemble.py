@@ -58,7 +58,7 @@ def test_a_search_without_max_trials_has_no_total() -> None:
     heard: list[Any] = []
     workers = SimpleNamespace(listen=heard.append)
     runner: Any = SimpleNamespace(limits=TrialLimits(), context=SimpleNamespace(workers=workers), count=3)
-    SearchState(runner, Space((), (), "minmax", {}, frozenset()), (), "size")._tell()
+    SearchState(runner, Space((), (), "minmax", {}, frozenset()), (), "size")._report_progress()
     assert heard == [Progress("search", 3, None)]
 
 

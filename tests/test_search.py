@@ -90,7 +90,7 @@ def searches(tmp_path: Path, planted: Path) -> Searches:
 
 
 def shown_to_be_needed(searched: Searched) -> bool:
-    """Whether each op in float was taken back alone, and the bars then failed."""
+    """Whether each op in float was taken back alone, and a gate then failed."""
     needed = [one for one in searched.report["found"]["needed"] if one["key"] == "keep_float"]
     failed = [not one["is_met_without"] and not all(one["without"]["meets"].values()) for one in needed]
     return len(failed) == len(searched.kept) and all(failed)
@@ -108,7 +108,7 @@ def test_a_concatenation_of_unlike_ranges_is_mended(unlike: Searched) -> None:
     assert shown_to_be_needed(unlike)
     said = unlike.ran.stdout
     assert "int8, minmax, with CONCATENATION 'concat', FULLY_CONNECTED 'y' in float meets min_sqnr_db 20: " in said
-    assert "; without CONCATENATION 'concat' in float SQNR is " in said
+    assert "; without CONCATENATION 'concat' in float, SQNR is " in said
 
 
 def test_weights_that_one_scale_does_not_bear_get_one_for_each_channel(searches: Searches) -> None:
@@ -131,7 +131,7 @@ def test_options_that_helped_alone_are_tried_together() -> None:
             {"per_channel_dense": False},
         )
     )
-    joined = space.together(base, [corrected, wide, dense, plain])
+    joined = space.combine(base, [corrected, wide, dense, plain])
     changed = {"bias_correction": "on", "headroom": "expected", "per_channel": False}
     assert joined == replace(base, variant=base.variant.model_copy(update=changed))
 
@@ -172,7 +172,7 @@ def test_digits_meet_half_a_point(searches: Searches) -> None:
     confirmed = report["found"]["confirming"]["figures"]
     assert confirmed["drop"]["value"] <= 0.005
     assert confirmed["samples"] == 300
-    assert report["samples"].endswith("confirmed on the 300 that it does")
+    assert report["samples"].endswith("confirmed on the 300 that it uses")
     assert report["trials"][0]["figures"]["drop"]["value"] > 0.005
     assert shown_to_be_needed(searched)
     assert run_recipe(searched.output / "found.yaml").result.exit_code == 0
@@ -220,7 +220,7 @@ def test_where_nothing_meets_the_bar_it_says_what_came_closest(searches: Searche
     (output_of(recipe) / "found.yaml").touch()
     searched = searches.search(recipe, "--min-sqnr", "90")
     assert searched.ran.exit_code == 1
-    assert "nothing that was tried meets min_sqnr_db 90; of " in searched.ran.stdout
+    assert "no trial meets min_sqnr_db 90; of " in searched.ran.stdout
     assert "the closest is " in searched.ran.stdout
     assert searched.report["verdict"] == "not met"
     assert searched.report["found"] is None
@@ -232,7 +232,7 @@ def test_where_nothing_meets_the_bar_it_says_what_came_closest(searches: Searche
 
 @pytest.mark.slow
 def test_what_seems_to_meet_the_bar_is_refuted_by_other_samples(searches: Searches) -> None:
-    """The recipe's own gate is met on both sets of samples; a gate just below what deciding ones show is not."""
+    """The recipe's gate is met on both sets of samples. One just below the value on the selection samples is not."""
     rows = np.load(searches.planted / "evaluation.npz")["x"]
     rows[1::2] *= 1.2  # every second row confirms, and leaves the ranges of the calibration samples
     np.savez(searches.folder / "rows.npz", x=rows)
@@ -270,7 +270,7 @@ def test_limits_end_a_search_which_tells_so(searches: Searches) -> None:
     searched = searches.search(searches.write("unlike"), "--max-trials", "3")
     assert searched.ran.exit_code == 1
     assert len(searched.report["trials"]) == 3
-    assert "the limits ended the search after 3 trials, so there may be better" in searched.ran.stdout
+    assert "the limits ended the search after 3 trials, so a better file may exist" in searched.ran.stdout
     longer = searches.search(searches.write("unlike"), "--max-trials", "21")
     assert longer.report["trials"][:3] == searched.report["trials"]
 
@@ -302,9 +302,9 @@ def test_the_fastest_is_not_the_smallest(searches: Searches) -> None:
 @pytest.mark.parametrize(
     ("options", "keys", "said"),
     [
-        ([], {"gates": {}}, "how good is good enough? Give --max-drop"),
+        ([], {"gates": {}}, "the recipe has no gate on accuracy: give --max-drop"),
         (["--max-drop", "0.1"], {"gates": {}}, "gates.max_metric_drop: needs evaluation.metric"),
-        (["--variant", "int9"], {}, "--variant int9: no variant to search within (did you mean 'int8'?)"),
+        (["--variant", "int9"], {}, "--variant int9: no variant to search has this name (did you mean 'int8'?)"),
         (["--modes", "int9"], {}, "'int9' is not one of int8, int16x8"),
         ([], {"calibration": None, "variants": ["dynamic"]}, "give calibration, with a dataset"),
     ],

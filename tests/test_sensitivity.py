@@ -26,7 +26,7 @@ from tflq.pipeline import Settings
 from tflq.recipe import load as load_recipe
 from tflq.sensitivity import SensitivityRequest, SensitivityResult, table
 from tflq.sensitivity import sensitivity as study
-from tflq.sensitivity.align import aligned
+from tflq.sensitivity.align import align
 from tflq.sensitivity.causes import CauseEvidence, causes, of_activation
 from tflq.sensitivity.error_split import real, with_rounded_activations, with_rounded_weights
 from tflq.sensitivity.groups import Group, groups, readers
@@ -96,13 +96,13 @@ def studied_once(tmp_path_factory: pytest.TempPathFactory, planted: Path) -> Cal
 
 
 PLANTED = {
-    "outlier": ({}, ["#1", "MUL"], ["#2", "#3"], "channels", "its channels differ "),
+    "outlier": ({}, ["#1", "MUL"], ["#2", "#3"], "channels", "its channels share one scale, "),
     "spread": (
         {"converter": {"per_channel": False}},
         ["#1", "FULLY_CONNECTED"],
         [],
         "weights",
-        "per_channel: true gives each its own",
+        "per_channel: true gives each channel its own scale",
     ),
     "unlike": ({}, ["#3", "CONCATENATION"], ["#4"], "concat", "it gives one scale to ranges that differ "),
 }
@@ -129,9 +129,9 @@ def test_poisoned_sample_is_named_and_what_mends_it(studies: Studies) -> None:
     report = studied.report
     assert [effect["name"] for effect in report["effects"]] == ["input x", "#0", "#1"]
     for effect in report["effects"]:
-        assert effect["causes"][0]["said"].startswith("its range is set by calibration row 17 alone: with it ")
+        assert effect["causes"][0]["said"].startswith("calibration row 17 alone sets its range, which is ")
     assert any(note.startswith("calibration row 17 alone sets the ranges of 3 of 3") for note in report["notes"])
-    assert "With ranges: mse, and nothing more in float, +" in studied.ran.stdout
+    assert "With ranges: mse, and no more ops in float, the SQNR changes by +" in studied.ran.stdout
     left_open = studies.study(studies.write("plain", rows="poisoned.npz")).report
     assert left_open["sqnr_db"] > report["sqnr_db"] + 20
 
@@ -179,7 +179,7 @@ def test_study_that_was_stopped_goes_on_and_ends_the_same(studies: Studies, tmp_
     assert stopped.report["is_spent"]
     before = stopped.journal
     assert len(before) == 4
-    assert "The limits ended this before all was tried" in stopped.ran.stdout
+    assert "The limits ended the study before all trials ran" in stopped.ran.stdout
     resumed = studies.study(recipe)
     assert resumed.journal[:4] == before
     assert len(resumed.journal) == len(set(resumed.journal))
@@ -229,14 +229,18 @@ def test_model_that_cannot_be_observed_is_studied_by_its_trials(recipes: Recipes
 @pytest.mark.parametrize(
     ("variants", "options", "said"),
     [
-        (["dynamic"], [], "sensitivity is of a mode with integer activations, such as int8: the recipe has none"),
+        (["dynamic"], [], "the recipe has no variant with integer activations to study: add one, such as int8"),
         (
             ["int8", {"mode": "int16x8", "name": "wide"}],
             ["--variant", "wild"],
-            "--variant wild: no variant of that name has integer activations (did you mean 'wide'?); there are int8,"
+            "--variant wild: no variant with integer activations has this name (did you mean 'wide'?); there are int8,"
             " wide",
         ),
-        (["int8"], ["--time", "1e-9"], "--time ends this before the variant itself is tried: give it more"),
+        (
+            ["int8"],
+            ["--time", "1e-9"],
+            "--time ended the study before the variant itself was measured: give it more time",
+        ),
         (
             [{"mode": "int8", "keep_float": ["nothing"]}],
             [],
@@ -320,13 +324,13 @@ def test_rare_values_are_a_cause() -> None:
     histogram = Histogram(lows, lows + 1, np.array([500_000, 500_000, 3]))
     seen = ActivationStatistics(type("Few", (), {"minima": np.zeros((3, 1))})(), {1: histogram})
     (cause,) = of_activation(evidence(chain("CONV_2D"), {1: (0.0, 900.0)}, Int8(), observed=seen), 1)
-    assert cause.said == "rare values set its range: 99.99 % of all lie in 0.0022 of it"
+    assert cause.said == "rare values set its range: 99.99 % of all values lie in 0.0022 of it"
 
 
 @pytest.mark.parametrize(("largest", "is_told"), [(0.01, True), (0.9, False)])
 def test_fixed_steps_are_a_cause_where_answers_are_small(largest: float, is_told: bool) -> None:
     found = of_activation(evidence(chain("SOFTMAX"), {1: (0.0, largest)}, Int8(), is_fixed=True), 1)
-    said = ["its integers have fixed steps of 1/256 or more, and it answers 0.01 at most"]
+    said = ["its integers have fixed steps of at least 1/256, but its largest value is 0.01"]
     assert [cause.said for cause in found] == (said if is_told else [])
 
 
@@ -345,7 +349,7 @@ def test_weights_are_a_cause_where_channels_share_a_scale(variant: Mode, kinds: 
     net = chain("CONV_2D", weights=Tensor(2, "w", "float32", values.shape, values.shape, 2, stored=stored))
     found = causes(evidence(net, {}, variant), net.subgraphs[0].operators[0])
     assert [cause.kind for cause in found] == kinds
-    assert all("differ 100-fold" in cause.said for cause in found)
+    assert all("100 times as large" in cause.said for cause in found)
 
 
 def test_lone_sample_is_told_by_its_row(recipes: Recipes, planted: Path, tmp_path: Path) -> None:
@@ -360,7 +364,7 @@ def test_lone_sample_is_told_by_its_row(recipes: Recipes, planted: Path, tmp_pat
     seen = ActivationStatistics(observed(float32, calibration_samples), {0: Histogram(none, none, none)})
     lone = evidence(load(float32), {0: (-300.0, 300.0)}, Int8(), observed=seen, calibration_samples=calibration_samples)
     (cause,) = of_activation(lone, 0)
-    assert cause.said.startswith("its range is set by calibration row 5 alone: with it ")
+    assert cause.said.startswith("calibration row 5 alone sets its range, which is ")
 
 
 @pytest.fixture(scope="module")
@@ -371,14 +375,14 @@ def pair(recipes: Recipes) -> tuple[bytes, bytes]:
 
 def test_tensors_are_found_again_by_the_order_of_ops_or_by_name(pair: tuple[bytes, bytes]) -> None:
     float32, made = map(read, pair)
-    found = aligned(float32, made)
+    found = align(float32, made)
     for one, other in found.activations.items():
-        ours, theirs = found.float32.tensors[one], found.made.tensors[other]
+        ours, theirs = found.float32.tensors[one], found.quantized.tensors[other]
         assert theirs.dtype == "int8"
         assert ours.shape == theirs.shape
     model = edit.unpack(pair[1])
     model.subgraphs[0].operators = model.subgraphs[0].operators[:-2]
-    by_name = aligned(float32, read(edit.pack(model)))
+    by_name = align(float32, read(edit.pack(model)))
     assert not by_name.constants
     ends = {*found.float32.inputs, *found.float32.outputs}  # whose names the adaptors took
     inner = {pair for pair in found.activations.items() if pair[0] not in ends}
@@ -387,7 +391,7 @@ def test_tensors_are_found_again_by_the_order_of_ops_or_by_name(pair: tuple[byte
 
 def test_split_files_are_the_float_file_with_one_half_rounded(pair: tuple[bytes, bytes]) -> None:
     float32, made = map(read, pair)
-    found = aligned(float32, made)
+    found = align(float32, made)
     (weights,) = read(with_rounded_weights(pair[0], found)).subgraphs
     assert [op.type for op in weights.operators] == [op.type for op in found.float32.operators]
     (op, position), integer = next(

@@ -1,4 +1,4 @@
-"""Trials: files quantized from ranges that are held, and measured on samples that are held."""
+"""Trials: files quantized from stored ranges, and measured on stored samples."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_what_is_fitted_to_samples_is_made_once_for_all_methods_of_ranges(scored
 
 
 def test_a_trial_measures_what_convert_measures(recipes: Recipes) -> None:
-    """Of a dataset with as many rows as are asked for twice, the confirming ones are those of the report."""
+    """Of a dataset with as many rows as are asked for twice, the confirmation rows are those of the report."""
     rows = {"npz": str(recipes.data / "images.npz")}
     calibration = {"dataset": {"npz": str(recipes.data / "pixels.npz")}, "samples": 20, "ranges": "minmax"}
     evaluation = {"dataset": rows, "samples": 12, "label": "label", "metric": "top1"}
@@ -149,14 +149,14 @@ def test_limits_end_the_trials_and_lose_none(recipes: Recipes, limits: TrialLimi
     with runner(recipe, limits) as (made, events):
         with pytest.raises(BudgetExhausted):
             made.run(THREE)
-        assert [tried.trial for tried in made.tried["deciding"].values()] == [*THREE[:made_before]]
+        assert [result.trial for result in made.results["selection"].values()] == [*THREE[:made_before]]
         assert attempts(events) == made_before
 
 
 @pytest.mark.parametrize(
     ("model", "keys", "error", "said"),
     [
-        ("fake_quantized", {}, ConversionError, "holds fake quantization"),
+        ("fake_quantized", {}, ConversionError, "contains fake-quantize ops"),
         ("tiny_dense", {"calibration": None}, RecipeError, "give calibration, with a dataset"),
         ("tiny_dense", {"evaluation": {"dataset": {"npz": "few.npz"}}}, DatasetError, "has too few rows"),
     ],
@@ -182,15 +182,15 @@ def splits(tmp_path: Path, rows: int, most: int = 1000, **keys: Any) -> tuple[Sp
 def test_rows_that_evaluation_does_not_ask_for_decide(tmp_path: Path) -> None:
     chosen, _ = splits(tmp_path, 100, evaluation={"dataset": {"npz": "other.npz"}, "samples": 30})
     assert (len(chosen.selection), len(chosen.confirmation)) == (70, 30)
-    assert "decided on 70 rows of" in chosen.said
-    assert chosen.said.endswith("that evaluation does not ask for, confirmed on the 30 that it does")
+    assert "selected on 70 rows of" in chosen.description
+    assert chosen.description.endswith("that evaluation does not use and confirmed on the 30 that it uses")
     assert not {*chosen.selection} & {*chosen.confirmation}
 
 
 def test_evaluation_rows_are_divided_where_there_are_no_others(tmp_path: Path) -> None:
     chosen, _ = splits(tmp_path, 100, evaluation={"dataset": {"npz": "other.npz"}})
     assert (chosen.selection, chosen.confirmation) == (tuple(range(0, 100, 2)), tuple(range(1, 100, 2)))
-    assert "evaluation rows" in chosen.said
+    assert "evaluation rows" in chosen.description
 
 
 def test_no_row_is_calibrated_with_and_measured_on(tmp_path: Path) -> None:
@@ -204,21 +204,21 @@ def test_rows_that_calibration_has_seen_are_better_than_none(tmp_path: Path) -> 
     same = {"dataset": {"npz": "data.npz"}}
     chosen, _ = splits(tmp_path, 24, evaluation=same)
     assert len({*chosen.selection} | {*chosen.confirmation}) == 24
-    assert "which calibration has seen" in chosen.said
+    assert "which calibration also uses" in chosen.description
 
 
 def test_without_evaluation_rows_that_calibration_leaves_are_measured_on(tmp_path: Path) -> None:
     chosen, _ = splits(tmp_path, 100, calibration={"dataset": {"npz": "data.npz"}, "samples": 20, "seed": "first"})
     assert {*chosen.selection} | {*chosen.confirmation} == {*range(20, 100)}
     assert chosen.calibration_samples is None
-    assert "that calibration does not ask for" in chosen.said
+    assert "that calibration does not use" in chosen.description
 
 
 def test_without_other_rows_some_are_held_back_from_calibration(tmp_path: Path) -> None:
     chosen, _ = splits(tmp_path, 30, calibration={"dataset": {"npz": "data.npz"}, "samples": 30, "seed": "first"})
     assert chosen.calibration_samples == 20
     assert {*chosen.selection} | {*chosen.confirmation} == {*range(20, 30)}
-    assert "held back from calibration, which has 20 now" in chosen.said
+    assert "held out from calibration, which keeps 20" in chosen.description
 
 
 def test_held_back_rows_are_not_calibrated_with(recipes: Recipes) -> None:
@@ -255,7 +255,7 @@ def test_some_of_some_samples(tmp_path: Path) -> None:
 
 def test_what_was_measured_first_is_a_part_of_the_whole(scored: Path) -> None:
     with runner(scored) as (made, _):
-        held, plan = made.judging[CONFIRMATION].stored, made.judging[CONFIRMATION].plan
+        held, plan = made.evaluations[CONFIRMATION].stored, made.evaluations[CONFIRMATION].plan
         order = [*range(0, held.count, 2), *range(1, held.count, 2)]
         first = held.at(order[: len(order) // 2])
         parts = list(records(nothing, made.float32, [first, held.at(order[len(order) // 2 :])], plan))

@@ -1,4 +1,4 @@
-"""The smallest or fastest file that meets the recipe's bars: found by trials on some samples, confirmed on others.
+"""Search for the smallest or fastest file that passes the gates: selected on some samples, confirmed on others.
 
-It exports nothing, so that the command line reads `options` without importing the rest.
+This package exports nothing, so that the command line can read `options` without importing the rest.
 """

@@ -1,4 +1,4 @@
-"""Outcome → search.json; the same search yields the same bytes."""
+"""SearchResult → search.json. The same search yields the same bytes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ SCHEMA_VERSION = 1
 
 
 def to_json(outcome: SearchResult) -> str:
-    """search.json; fields are only added within a schema version."""
+    """Return the text of search.json. Within a schema version, fields are only added."""
     return json.dumps(finite(to_dict(outcome)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def to_dict(outcome: SearchResult) -> dict[str, Any]:
-    numbers = {id(tried): number for number, tried in enumerate(outcome.tried)}
+    """Return the contents of search.json as plain values."""
+    numbers = {id(result): number for number, result in enumerate(outcome.results)}
     return {
         "schema_version": SCHEMA_VERSION,
         "tflq": importlib.metadata.version("tflq"),
@@ -38,10 +39,10 @@ def to_dict(outcome: SearchResult) -> dict[str, Any]:
         "limits_ended_it": outcome.is_spent,
         "found": _found(outcome, outcome.found) if outcome.found else None,
         "closest": _named(outcome, outcome.closest) if outcome.closest and not outcome.found else None,
-        "refuted": [_named(outcome, tried) for tried in outcome.refuted],
-        "front": [numbers[id(tried)] for tried in outcome.front],
+        "refuted": [_named(outcome, result) for result in outcome.rejected],
+        "front": [numbers[id(result)] for result in outcome.front],
         "made": outcome.trials,
-        "trials": [_tried(outcome, tried) for tried in outcome.tried],
+        "trials": [_trial(outcome, result) for result in outcome.results],
         "exit_code": outcome.exit_code,
     }
 
@@ -53,26 +54,27 @@ def _verdict(outcome: SearchResult) -> str:
 
 
 def _found(outcome: SearchResult, found: FoundTrial) -> dict[str, Any]:
+    """Return the found trial. The keys `deciding` and `confirming` are the selection and confirmation samples."""
     return {
         "deciding": _named(outcome, found.selection),
         "confirming": _named(outcome, found.confirmation),
-        "needed": [_needed(outcome, needed) for needed in found.needed],
+        "needed": [_ablation(outcome, ablation) for ablation in found.ablations],
     }
 
 
-def _needed(outcome: SearchResult, needed: AblationResult) -> dict[str, Any]:
-    op = needed.change.op
+def _ablation(outcome: SearchResult, ablation: AblationResult) -> dict[str, Any]:
+    op = ablation.change.op
     return {
-        "key": needed.change.key,
+        "key": ablation.change.key,
         "op": None if op is None else _op(outcome, op),
-        "is_met_without": needed.is_met,
-        "without": _tried(outcome, needed.tried),
+        "is_met_without": ablation.is_met,
+        "without": _trial(outcome, ablation.result),
     }
 
 
-def _named(outcome: SearchResult, tried: TrialResult) -> dict[str, Any]:
-    """With the names of the ops, not their numbers alone."""
-    plain = _tried(outcome, tried)
+def _named(outcome: SearchResult, result: TrialResult) -> dict[str, Any]:
+    """Return the trial with types and names of the ops kept in float, beside their numbers."""
+    plain = _trial(outcome, result)
     return plain | {"kept_in_float": [_op(outcome, op) for op in plain["kept_in_float"]]}
 
 
@@ -80,19 +82,19 @@ def _op(outcome: SearchResult, op: int) -> dict[str, Any]:
     return {"index": op, "type": outcome.types[op], "name": outcome.names[op]}
 
 
-def _tried(outcome: SearchResult, tried: TrialResult) -> dict[str, Any]:
-    trial = tried.trial
+def _trial(outcome: SearchResult, result: TrialResult) -> dict[str, Any]:
+    trial = result.trial
     return {
         "trial": trial.in_words,
         "mode": trial.variant.mode,
         "ranges": _method(trial.ranges) if trial.variant.needs_ranges else None,
         "options": trial.variant.model_dump(mode="json", exclude={"mode", "name", "trained", "keep_float"}),
         "kept_in_float": kept_by_search(trial, outcome.space.recipe_trial(trial)),
-        "figures": asdict(tried.figures) if tried.figures else None,
-        "meets": {constraint.kind: constraint.violation(tried.figures) <= 0 for constraint in outcome.constraints}
-        if tried.figures
+        "figures": asdict(result.figures) if result.figures else None,
+        "meets": {constraint.kind: constraint.violation(result.figures) <= 0 for constraint in outcome.constraints}
+        if result.figures
         else None,
-        "reason": tried.reason or None,
+        "reason": result.reason or None,
     }
 
 

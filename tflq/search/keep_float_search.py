@@ -1,4 +1,4 @@
-"""The least to keep in float: ops ranked by the harm that each does, a bisection over the ranks, then pruning."""
+"""Search for the fewest ops to keep in float: rank the ops by harm, bisect over the ranks, then prune."""
 
 from __future__ import annotations
 
@@ -7,51 +7,58 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tflq.flatbuffer import Graph
-from tflq.search.space import keeping, kept_by_search
+from tflq.search.space import kept_by_search, with_ops_in_float
 from tflq.search.state import SearchState
 from tflq.trials import Trial
 
-UNITS = 48
-"""A graph with more ops is ranked in so many runs of neighbours, which pruning takes apart again."""
+MAX_UNITS = 48
+"""If a graph has more ops, neighbouring ops are ranked together, in this many units. Pruning splits them again."""
 
-PARTS = 16
-"""What is kept in float is pruned by so many parts of it at first."""
+FIRST_PARTS = 16
+"""Pruning first divides the ops kept in float into this many parts."""
 
 Unit = tuple[int, ...]
+"""The numbers of ops that are ranked together."""
 
 
 def search_keep_float(state: SearchState, base: Trial) -> None:
-    """Leave among what was tried a mend of the base that meets the bars, where there is one; raises Spent."""
-    mender = _KeepFloatSearch(state, base)
-    grown = mender.grown(mender.ranked(units(state.runner.graph)))
-    if grown:
-        mender.pruned(grown)
+    """Look for the fewest ops to keep in float so that the base meets the constraints.
+
+    The trials are added to the state. Raise BudgetExhausted if the limits end the search.
+    """
+    search = _KeepFloatSearch(state, base)
+    ops = search.grow(search.rank(units(state.runner.graph)))
+    if ops:
+        search.prune(ops)
 
 
 def prune(state: SearchState, trial: Trial) -> None:
-    """Leave among what was tried the trial with the ops in float that it needs, and no others; raises Spent."""
-    _KeepFloatSearch(state, trial).pruned(tuple(kept_by_search(trial, state.space.recipe_trial(trial))))
+    """Try the trial with fewer ops in float, as long as the constraints are met.
+
+    The trials are added to the state. Raise BudgetExhausted if the limits end the search.
+    """
+    _KeepFloatSearch(state, trial).prune(tuple(kept_by_search(trial, state.space.recipe_trial(trial))))
 
 
 def units(graph: Graph) -> list[Unit]:
-    """The ops that compute on floats, as they follow each other, in at most UNITS runs."""
+    """Return the ops that compute in float, in the order of the graph, in at most MAX_UNITS units."""
     (subgraph, *_) = graph.subgraphs
     ops = [op.index for op in subgraph.operators if any(tensor.is_float for tensor in subgraph.written_by(op))]
-    size = math.ceil(len(ops) / UNITS)
+    size = math.ceil(len(ops) / MAX_UNITS)
     return [tuple(ops[start : start + size]) for start in range(0, len(ops), size)] if ops else []
 
 
-def neighbours(graph: Graph, some: Sequence[Unit]) -> list[set[int]]:
-    """For each unit the places of those that make what it reads, or read what it makes."""
+def neighbours(graph: Graph, units: Sequence[Unit]) -> list[set[int]]:
+    """Return for each unit the places of the units that write its inputs or read its outputs."""
     (subgraph, *_) = graph.subgraphs
-    place = {op: position for position, unit in enumerate(some) for op in unit}
-    maker = {tensor: place[op.index] for op in subgraph.operators for tensor in op.outputs if op.index in place}
-    beside: list[set[int]] = [set() for _ in some]
+    place = {op: position for position, unit in enumerate(units) for op in unit}
+    writers = {tensor: place[op.index] for op in subgraph.operators for tensor in op.outputs if op.index in place}
+    adjacent: list[set[int]] = [set() for _ in units]
     for op in subgraph.operators:
-        for other in (maker[tensor] for tensor in op.inputs if tensor in maker and op.index in place):
-            beside[place[op.index]].add(other)
-            beside[other].add(place[op.index])
-    return beside
+        for other in (writers[tensor] for tensor in op.inputs if tensor in writers and op.index in place):
+            adjacent[place[op.index]].add(other)
+            adjacent[other].add(place[op.index])
+    return adjacent
 
 
 @dataclass(frozen=True)
@@ -60,67 +67,67 @@ class _KeepFloatSearch:
     base: Trial
 
     def keep(self, ops: Sequence[int]) -> Trial:
-        return keeping(self.base, self.state.space.recipe_trial(self.base), ops)
+        return with_ops_in_float(self.base, self.state.space.recipe_trial(self.base), ops)
 
-    def ranked(self, some: Sequence[Unit]) -> list[Unit]:
-        """The units, what does most harm where it alone is in integers coming first.
+    def rank(self, units: Sequence[Unit]) -> list[Unit]:
+        """Return the units, sorted by the SQNR with only that unit in integers, the lowest first.
 
-        What one op in float wins would not tell: a tensor is quantized as long as one of the ops at it is.
+        The gain of one op in float would not rank ops: a tensor stays quantized while another op at it is quantized.
         """
-        alone = self.state.rank([self.keep(_ops([*some[:place], *some[place + 1 :]])) for place in range(len(some))])
-        known = {place: self.state.quality(one) for place, one in enumerate(alone) if one.figures}
-        beside = neighbours(self.state.runner.graph, some)
+        alone = self.state.rank([self.keep(_ops([*units[:place], *units[place + 1 :]])) for place in range(len(units))])
+        quality = {place: self.state.quality(result) for place, result in enumerate(alone) if result.figures}
+        adjacent = neighbours(self.state.runner.graph, units)
 
-        def harm(place: int) -> tuple[float, bool, int]:
-            """Of what is never in integers alone, such as a concatenation, that of what it stands beside."""
-            nearest = min((known[other] for other in beside[place] if other in known), default=math.inf)
-            return known.get(place, nearest), place not in known, place
+        def order(place: int) -> tuple[float, bool, int]:
+            """An op that is never in integers alone, such as a concatenation, ranks as its most harmful neighbour."""
+            nearest = min((quality[other] for other in adjacent[place] if other in quality), default=math.inf)
+            return quality.get(place, nearest), place not in quality, place
 
-        return [some[place] for place in sorted(range(len(some)), key=harm)]
+        return [units[place] for place in sorted(range(len(units)), key=order)]
 
-    def grown(self, ranked: Sequence[Unit]) -> Unit | None:
-        """The ops of the fewest first units that meet the bars, found by doubling and bisection."""
+    def grow(self, ranked: Sequence[Unit]) -> Unit | None:
+        """Return the ops of the fewest first units that meet the constraints, by doubling and bisection."""
         sizes = [2**power for power in range(len(ranked).bit_length()) if 2**power < len(ranked)]
         sizes += [len(ranked) - 1] if len(ranked) > 1 else []
-        tried = self.state.run([self.keep(_ops(ranked[:size])) for size in sizes])
-        met = [size for size, one in zip(sizes, tried, strict=True) if self.state.meets(one)]
+        results = self.state.run([self.keep(_ops(ranked[:size])) for size in sizes])
+        met = [size for size, result in zip(sizes, results, strict=True) if self.state.meets(result)]
         if not met:
             return None
         high = met[0]
         low = max((size for size in sizes if size < high), default=0)
         while high - low > 1:
             middle = (low + high) // 2
-            (one,) = self.state.run([self.keep(_ops(ranked[:middle]))])
-            low, high = (low, middle) if self.state.meets(one) else (middle, high)
+            (result,) = self.state.run([self.keep(_ops(ranked[:middle]))])
+            low, high = (low, middle) if self.state.meets(result) else (middle, high)
         return _ops(ranked[:high])
 
-    def pruned(self, kept: Unit) -> None:
-        """Take back parts of it, PARTS at first and single ops last, as long as the bars are met."""
-        size = math.ceil(len(kept) / PARTS)
-        while kept and size:
-            parts = [kept[start : start + size] for start in range(0, len(kept), size)]
-            tried = self.state.run([self.keep(_without(kept, [part])) for part in parts])
-            spare = [(one, part) for one, part in zip(tried, parts, strict=True) if self.state.meets(one)]
+    def prune(self, kept_ops: Unit) -> None:
+        """Quantize parts of the kept ops as long as the constraints are met: large parts first, single ops last."""
+        size = math.ceil(len(kept_ops) / FIRST_PARTS)
+        while kept_ops and size:
+            parts = [kept_ops[start : start + size] for start in range(0, len(kept_ops), size)]
+            results = self.state.run([self.keep(_without(kept_ops, [part])) for part in parts])
+            spare = [(result, part) for result, part in zip(results, parts, strict=True) if self.state.meets(result)]
             spare.sort(key=lambda pair: -self.state.quality(pair[0]))
             if spare:
-                kept = self._without_most(kept, [part for _, part in spare])
+                kept_ops = self._without_most(kept_ops, [part for _, part in spare])
             else:
                 size = math.ceil(size / 2) if size > 1 else 0
 
-    def _without_most(self, kept: Unit, spare: Sequence[Unit]) -> Unit:
-        """Without the first of those parts, and as many more of them as the bars let go with it."""
+    def _without_most(self, kept_ops: Unit, spare: Sequence[Unit]) -> Unit:
+        """Return the kept ops without the first spare part and as many more as the constraints allow."""
         low, high = 1, len(spare) + 1
         while high - low > 1:
             middle = (low + high) // 2
-            (one,) = self.state.run([self.keep(_without(kept, spare[:middle]))])
-            low, high = (middle, high) if self.state.meets(one) else (low, middle)
-        return _without(kept, spare[:low])
+            (result,) = self.state.run([self.keep(_without(kept_ops, spare[:middle]))])
+            low, high = (middle, high) if self.state.meets(result) else (low, middle)
+        return _without(kept_ops, spare[:low])
 
 
-def _without(kept: Unit, parts: Sequence[Unit]) -> Unit:
-    gone = {op for part in parts for op in part}
-    return tuple(op for op in kept if op not in gone)
+def _without(kept_ops: Unit, parts: Sequence[Unit]) -> Unit:
+    removed = {op for part in parts for op in part}
+    return tuple(op for op in kept_ops if op not in removed)
 
 
-def _ops(some: Sequence[Unit]) -> Unit:
-    return tuple(sorted(op for unit in some for op in unit))
+def _ops(units: Sequence[Unit]) -> Unit:
+    return tuple(sorted(op for unit in units for op in unit))

@@ -1,4 +1,4 @@
-"""The words that a search takes on the command line: goals, modes and keys. Importing this imports no other module."""
+"""The goals, modes and keys that a search accepts on the command line. This module imports no other module."""
 
 from __future__ import annotations
 

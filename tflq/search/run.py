@@ -1,4 +1,4 @@
-"""A search from its recipe to found.yaml and search.json."""
+"""Run a search: from a recipe to found.yaml and search.json."""
 
 from __future__ import annotations
 
@@ -17,35 +17,37 @@ from tflq.trials import SELECTION, TrialLimits, TrialRunner, open_trials, refuse
 
 FOUND, REPORT = "found.yaml", "search.json"
 OUTPUT = "found"
-"""Where what found.yaml describes is made, beside it."""
+"""The output folder of found.yaml, beside it."""
 
 
 def search(recipe: Recipe, request: SearchRequest, settings: Settings, limits: TrialLimits) -> SearchResult:
-    """Search, and write what was found and tried into the recipe's output folder.
+    """Search, and write the found recipe and all trials into the recipe's output folder.
 
-    Raises RecipeError, SourceError, DatasetError or ConversionError where there is nothing to try.
+    Raise RecipeError, SourceError, DatasetError or ConversionError if trials are not possible.
     """
     refuse_none(recipe.gates)
     with open_trials(recipe, settings, replace(limits, gates=recipe.gates)) as runner:
-        _refuse_what_cannot_be_measured(runner)
+        _refuse_unmeasurable(runner)
         whole = space(recipe, request, runner.is_observed)
-        decided = replace(whole, families=tuple(runner.decided(one).variant for one in whole.families))
-        state = SearchState(runner, decided, runner.constraints, request.goal)
+        families = tuple(runner.resolve_auto(family).variant for family in whole.families)
+        state = SearchState(runner, replace(whole, families=families), runner.constraints, request.goal)
         outcome = conclude(state, Search(state).find())
         _write(outcome, runner)
     return outcome
 
 
-def _refuse_what_cannot_be_measured(runner: TrialRunner) -> None:
+def _refuse_unmeasurable(runner: TrialRunner) -> None:
     kinds = {constraint.kind for constraint in runner.constraints}
     if "max_metric_drop" in kinds and runner.recipe.measured_on.metric is None:
-        raise RecipeError("--max-drop: is of a metric, and evaluation gives none: give --min-agreement or --min-sqnr")
-    if "min_agreement" in kinds and not runner.judging[SELECTION].stored.base.agreement:
-        raise RecipeError("--min-agreement: no output is a row of classes: give --min-sqnr")
+        raise RecipeError(
+            "--max-drop: evaluation has no metric that could drop: give --min-agreement or --min-sqnr instead"
+        )
+    if "min_agreement" in kinds and not runner.evaluations[SELECTION].stored.base.agreement:
+        raise RecipeError("--min-agreement: no output is a row of classes: give --min-sqnr instead")
 
 
 def _write(outcome: SearchResult, runner: TrialRunner) -> None:
-    """Both files, or without a find only the report, and no recipe of an earlier search."""
+    """Write search.json, and found.yaml if a file was found. Else delete the found.yaml of an earlier search."""
     folder = runner.recipe.output
     cache.write(folder / REPORT, to_json(outcome))
     if outcome.found is None:
@@ -55,7 +57,7 @@ def _write(outcome: SearchResult, runner: TrialRunner) -> None:
 
 
 def found_recipe(outcome: SearchResult, found: FoundTrial, recipe: Recipe) -> Recipe:
-    """The recipe with the found variant alone, its ops in float by name."""
+    """Return the recipe with only the found variant, which names its ops in float."""
     trial = found.selection.trial
     recipe_trial = outcome.space.recipe_trial(trial)
     names = [outcome.names[op] for op in kept_by_search(trial, recipe_trial)]

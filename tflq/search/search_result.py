@@ -1,4 +1,4 @@
-"""What a search yields, as a frozen value, and what it says."""
+"""The result of a search as a frozen value, and the sentence that sums it up."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from tflq.errors import RecipeError
 from tflq.flatbuffer import Graph
+from tflq.metrics import uncertainty
 from tflq.op_selectors import ops, scopes, select
 from tflq.search.options import Goal
 from tflq.search.space import Space, kept_by_search
@@ -17,25 +18,28 @@ from tflq.trials import Constraint, TrialResult, meets_all, relative_violation, 
 
 @dataclass(frozen=True)
 class SearchResult:
+    """The trials of a search, and the one that was found."""
+
     name: str
     goal: Goal
     constraints: tuple[Constraint, ...]
     samples: str
-    """Which were decided on and which confirmed, in words."""
+    """A sentence that says which rows are the selection and the confirmation samples."""
     metric: str | None
     float32_bytes: int
     trials: int
-    """In all, those included that only rank ops by a few samples."""
-    tried: tuple[TrialResult, ...]
-    """On the deciding samples."""
+    """Number of all trials, including those that only rank ops on a few samples."""
+    results: tuple[TrialResult, ...]
+    """All results on the selection samples."""
     front: tuple[TrialResult, ...]
-    """Those that nothing beats in both the goal and the bar, by the goal."""
-    refuted: tuple[TrialResult, ...]
-    """What the confirming samples showed of candidates that they refuted."""
+    """The Pareto front of the goal and the first constraint, sorted by the goal."""
+    rejected: tuple[TrialResult, ...]
+    """The results on the confirmation samples of the candidates that failed there."""
     found: FoundTrial | None
     names: dict[int, str]
-    """What keep_float can call an op, by its number; of the ops in what is told apart from the other trials."""
+    """The names that keep_float takes for ops, by number. Only the ops that the found or rejected trials keep."""
     types: dict[int, str]
+    """The type of each op, by its number."""
     is_spent: bool
     """Whether the limits ended the search."""
     space: Space
@@ -46,67 +50,71 @@ class SearchResult:
 
     @property
     def closest(self) -> TrialResult | None:
-        """What lacks least: of what was refuted, since that seemed to lack nothing, or of all that was tried."""
-        measured = [(one, one.figures) for one in self.refuted or self.tried if one.figures]
+        """The result with the smallest violation: among the rejected candidates if there are any, else among all."""
+        measured = [(result, result.figures) for result in self.rejected or self.results if result.figures]
         return min(
             measured, key=lambda pair: relative_violation(worst(self.constraints, pair[1]), pair[1]), default=(None,)
         )[0]
 
     @property
     def is_certain(self) -> bool:
+        """Whether the 95 % intervals on the confirmation samples are on the passing side of all limits."""
         figures = self.found.confirmation.figures if self.found else None
         return figures is not None and all(constraint.is_certain(figures) for constraint in self.constraints)
 
 
 def conclude(state: SearchState, found: FoundTrial | None) -> SearchResult:
+    """Return the result of the search from its final state."""
     runner, graph = state.runner, state.runner.graph
     scoring = runner.recipe.measured_on.scoring
     outcome = SearchResult(
         name=runner.recipe.name,
         goal=state.goal,
         constraints=state.constraints,
-        samples=runner.splits.said,
+        samples=runner.splits.description,
         metric=scoring.name if scoring else None,
         float32_bytes=graph.size_bytes,
         trials=runner.count,
-        tried=tuple(state.tried.values()),
+        results=tuple(state.results.values()),
         front=_front(state),
-        refuted=tuple(state.refuted),
+        rejected=tuple(state.rejected),
         found=found,
         names={},
         types={op.index: op.type for op in graph.subgraphs[0].operators},
         is_spent=state.is_spent,
         space=state.space,
     )
-    told = [found.selection if found else outcome.closest, *state.refuted]
-    trials = [one.trial for one in told if one]
-    kept = sorted({op for trial in trials for op in kept_by_search(trial, state.space.recipe_trial(trial))})
-    return replace(outcome, names={op: spelled(graph, op) for op in kept})
+    named = [found.selection if found else outcome.closest, *state.rejected]
+    trials = [result.trial for result in named if result]
+    kept_ops = sorted({op for trial in trials for op in kept_by_search(trial, state.space.recipe_trial(trial))})
+    return replace(outcome, names={op: shortest_name(graph, op) for op in kept_ops})
 
 
 def _front(state: SearchState) -> tuple[TrialResult, ...]:
     front: list[TrialResult] = []
-    measured = [one for one in state.tried.values() if one.figures]
-    for one in sorted(measured, key=lambda tried: (state.cost(tried), _loss(state, tried))):
-        if not front or _loss(state, one) < _loss(state, front[-1]):
-            front.append(one)
+    measured = [result for result in state.results.values() if result.figures]
+    for result in sorted(
+        measured, key=lambda measured_result: (state.cost(measured_result), _loss(state, measured_result))
+    ):
+        if not front or _loss(state, result) < _loss(state, front[-1]):
+            front.append(result)
     return tuple(front)
 
 
-def _loss(state: SearchState, tried: TrialResult) -> tuple[float, float]:
-    """By the first bar, and where that is the same by the SQNR."""
-    assert tried.figures
-    return state.constraints[0].violation(tried.figures), -state.quality(tried)
+def _loss(state: SearchState, result: TrialResult) -> tuple[float, float]:
+    """Return a sort key: the violation of the first constraint, then the SQNR."""
+    assert result.figures
+    return state.constraints[0].violation(result.figures), -state.quality(result)
 
 
-def spelled(graph: Graph, index: int) -> str:
-    """The shortest name that keep_float takes for this op alone; its number where it shares all."""
+def shortest_name(graph: Graph, index: int) -> str:
+    """Return the shortest name that keep_float takes for this op alone, or its number if no name is unique."""
     op = ops(graph)[index]
     names = sorted((*op.names, *scopes(op)), key=lambda name: (len(name), name))
-    return next((name for name in names if _names_alone(graph, name, index)), f"#{index}")
+    return next((name for name in names if _is_unique(graph, name, index)), f"#{index}")
 
 
-def _names_alone(graph: Graph, name: str, index: int) -> bool:
+def _is_unique(graph: Graph, name: str, index: int) -> bool:
     try:
         return select(graph, [name]) == {index}
     except RecipeError:
@@ -114,59 +122,58 @@ def _names_alone(graph: Graph, name: str, index: int) -> bool:
 
 
 def sentence(outcome: SearchResult) -> str:
-    """What was found and why, or that nothing was and what came closest."""
-    request = " and ".join(map(str, outcome.constraints))
+    """Return the summary: the found file and its measurements, or the trial that came closest."""
+    gates = " and ".join(map(str, outcome.constraints))
     if outcome.found is None:
-        return f"nothing that was tried meets {request}{_closest(outcome)}{_spent(outcome)}"
+        return f"no trial meets {gates}{_closest(outcome)}{_spent(outcome)}"
     figures = outcome.found.confirmation.figures
     assert figures
     count = figures.file.size_bytes
     size = f"{count:,} bytes, {count / outcome.float32_bytes:.2f} of the float32 file"
     measured = ", ".join(constraint.in_words(figures) for constraint in outcome.constraints)
     parts = [
-        f"{described(outcome, outcome.found.selection)} meets {request}: {size}; on"
-        f" {figures.samples:,} samples that did not choose it: {measured}",
-        *(_doubt(outcome.constraints, outcome.found) if not outcome.is_certain else []),
-        *(_need(outcome, needed) for needed in outcome.found.needed),
+        f"{description(outcome, outcome.found.selection)} meets {gates}: {size}; on"
+        f" {figures.samples:,} confirmation samples, {measured}",
+        *(_uncertainty(outcome.constraints, outcome.found) if not outcome.is_certain else []),
+        *(_ablation(outcome, ablation) for ablation in outcome.found.ablations),
     ]
     return "; ".join(parts) + _spent(outcome)
 
 
-def described(outcome: SearchResult, tried: TrialResult) -> str:
-    """What it is, with the ops that it keeps in float."""
-    kept = kept_by_search(tried.trial, outcome.space.recipe_trial(tried.trial))
-    some = [f"{outcome.types[op]} {outcome.names[op]!r}" for op in kept]
-    more = [f"and {len(some) - 3} more"] if len(some) > 4 else []
-    listed = ", ".join([*some[: 3 if more else 4], *more])
-    return tried.trial.in_words + (f", with {listed} in float" if some else "")
+def description(outcome: SearchResult, result: TrialResult) -> str:
+    """Return the trial in words, with the ops that it keeps in float."""
+    kept_ops = kept_by_search(result.trial, outcome.space.recipe_trial(result.trial))
+    names = [f"{outcome.types[op]} {outcome.names[op]!r}" for op in kept_ops]
+    more = [f"and {len(names) - 3} more"] if len(names) > 4 else []
+    listed = ", ".join([*names[: 3 if more else 4], *more])
+    return result.trial.in_words + (f", with {listed} in float" if names else "")
 
 
-def _doubt(constraints: Sequence[Constraint], found: FoundTrial) -> list[str]:
+def _uncertainty(constraints: Sequence[Constraint], found: FoundTrial) -> list[str]:
     assert found.confirmation.figures
-    doubtful = [constraint for constraint in constraints if not constraint.is_certain(found.confirmation.figures)]
-    needed = [constraint.samples_needed(found.confirmation.figures) for constraint in doubtful]
-    enough = f": {max(n for n in needed if n):,} would" if any(needed) else ""
-    return [f"so many samples cannot tell that for certain{enough}"]
+    uncertain = [constraint for constraint in constraints if not constraint.is_certain(found.confirmation.figures)]
+    needed = [constraint.samples_needed(found.confirmation.figures) for constraint in uncertain]
+    return [uncertainty(max((number for number in needed if number), default=None))]
 
 
-def _need(outcome: SearchResult, needed: AblationResult) -> str:
-    change, figures = needed.change, needed.tried.figures
-    op = change.op
-    what = f"{outcome.types[op]} {outcome.names[op]!r} in float" if op is not None else _option(outcome, needed)
+def _ablation(outcome: SearchResult, ablation: AblationResult) -> str:
+    """Say what happens without the change."""
+    op, figures = ablation.change.op, ablation.result.figures
+    change = f"{outcome.types[op]} {outcome.names[op]!r} in float" if op is not None else _option(outcome, ablation)
     if figures is None:
-        return f"without {what} there is no file: {needed.tried.reason}"
-    if needed.is_met:
-        return f"without {what} it is met too, with {figures.file.size_bytes:,} bytes"
+        return f"without {change}, no file can be made: {ablation.result.reason}"
+    if ablation.is_met:
+        return f"without {change}, the gates are met too, with {figures.file.size_bytes:,} bytes"
     if figures.fault:
-        return f"without {what} {figures.fault}"
-    near = ", too near to the bar after what was refuted" if meets_all(outcome.constraints, needed.tried) else ""
-    return f"without {what} {worst(outcome.constraints, figures).in_words(figures)}{near}"
+        return f"without {change}, {figures.fault}"
+    near = ", too near to the limit after the rejections" if meets_all(outcome.constraints, ablation.result) else ""
+    return f"without {change}, {worst(outcome.constraints, figures).in_words(figures)}{near}"
 
 
-def _option(outcome: SearchResult, needed: AblationResult) -> str:
-    """What the change is, as the recipe would say it."""
+def _option(outcome: SearchResult, ablation: AblationResult) -> str:
+    """Return the change in the words of a recipe."""
     assert outcome.found
-    trial, key = outcome.found.selection.trial, needed.change.key
+    trial, key = outcome.found.selection.trial, ablation.change.key
     if key == "ranges":
         return f"ranges: {getattr(trial.ranges, 'percentile', trial.ranges)}"
     return f"{key}: {str(getattr(trial.variant, key)).lower()}"
@@ -175,20 +182,21 @@ def _option(outcome: SearchResult, needed: AblationResult) -> str:
 def _closest(outcome: SearchResult) -> str:
     closest = outcome.closest
     if closest is None or closest.figures is None:
-        reasons = [one.reason for one in outcome.tried]
+        reasons = [result.reason for result in outcome.results]
         return f": no file could be made: {reasons[0]}" if reasons else ""
     constraint = worst(outcome.constraints, closest.figures)
-    says = closest.figures.fault or constraint.in_words(closest.figures)
-    kind = "confirming" if outcome.refuted else "deciding"
-    count = len(outcome.refuted)
-    refuted = f"; {count} that seemed to {'were' if count > 1 else 'was'} refuted by other samples" if count else ""
+    violation = closest.figures.fault or constraint.in_words(closest.figures)
+    kind = "confirmation" if outcome.rejected else "selection"
+    count = len(outcome.rejected)
+    candidates = f"{count} candidate{'s' * (count > 1)}"
+    rejected = f"; {candidates} failed on the confirmation samples" if count else ""
     return (
-        f"{refuted}; of {outcome.trials} trials the closest is {described(outcome, closest)}:"
-        f" {says} on {closest.figures.samples:,} {kind} samples"
+        f"{rejected}; of {outcome.trials} trials the closest is {description(outcome, closest)}:"
+        f" {violation} on {closest.figures.samples:,} {kind} samples"
     )
 
 
 def _spent(outcome: SearchResult) -> str:
     if not outcome.is_spent:
         return ""
-    return f"; the limits ended the search after {outcome.trials} trials, so there may be better"
+    return f"; the limits ended the search after {outcome.trials} trials, so a better file may exist"

@@ -1,4 +1,4 @@
-"""Outcome → the rows of one table: the Pareto front, the best plain trials, and what was found."""
+"""SearchResult → the rows of one table: the recipe's trials, the Pareto front, and the found trial."""
 
 from __future__ import annotations
 
@@ -12,52 +12,56 @@ from tflq.search.search_result import SearchResult
 from tflq.search.space import kept_by_search
 from tflq.trials import Measurements, TrialResult, meets_all
 
-SHOWN = 16
+MAX_FRONT_ROWS = 16
+"""The largest number of rows from the Pareto front."""
 
 
 @dataclass(frozen=True)
 class SearchRow:
+    """The cells of one trial, and how it stands out."""
+
     cells: tuple[str, ...]
     meets: bool
     is_found: bool
 
 
 def rich_table(outcome: SearchResult) -> Table:
-    """The table, as a terminal shows it."""
-    shown = Table(title=outcome.name, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    """Return the table for a terminal."""
+    grid = Table(title=outcome.name, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     first, *others = header(outcome)
-    shown.add_column(first, no_wrap=True)
+    grid.add_column(first, no_wrap=True)
     for name in others:
-        shown.add_column(name, justify="right", no_wrap=True)
+        grid.add_column(name, justify="right", no_wrap=True)
     for row in rows(outcome):
         style = "bold green" if row.is_found else "" if row.meets else "dim"
-        shown.add_row(*(Text(cell, style) for cell in row.cells))
-    return shown
+        grid.add_row(*(Text(cell, style) for cell in row.cells))
+    return grid
 
 
 def header(outcome: SearchResult) -> tuple[str, ...]:
+    """Return the names of the columns."""
     metric = (outcome.metric, "drop ±95 %") if outcome.metric else ()
     return ("", "in float", "size", *metric, "SQNR dB", *([] if outcome.metric else ["agree"]), "")
 
 
 def rows(outcome: SearchResult) -> list[SearchRow]:
-    """What the recipe asks for, the front, and what was found, by size; the deciding samples' figures."""
+    """Return the rows, sorted by size, with the measurements on the selection samples."""
     found = outcome.found.selection if outcome.found else None
-    plain = [one for one in outcome.tried if one.trial == outcome.space.recipe_trial(one.trial)]
-    thinned = outcome.front[:: -(-len(outcome.front) // SHOWN) or 1]
-    chosen = {id(one): one for one in (*plain, *thinned, *([found] if found else [])) if one.figures}
-    measured = [(one, one.figures) for one in chosen.values() if one.figures]
+    plain = [result for result in outcome.results if result.trial == outcome.space.recipe_trial(result.trial)]
+    thinned = outcome.front[:: -(-len(outcome.front) // MAX_FRONT_ROWS) or 1]
+    chosen = {id(result): result for result in (*plain, *thinned, *([found] if found else [])) if result.figures}
+    measured = [(result, result.figures) for result in chosen.values() if result.figures]
     return [_row(outcome, *pair) for pair in sorted(measured, key=lambda pair: pair[1].file.size_bytes)]
 
 
-def _row(outcome: SearchResult, tried: TrialResult, figures: Measurements) -> SearchRow:
-    meets = meets_all(outcome.constraints, tried)
-    is_found = outcome.found is not None and tried is outcome.found.selection
+def _row(outcome: SearchResult, result: TrialResult, figures: Measurements) -> SearchRow:
+    meets = meets_all(outcome.constraints, result)
+    is_found = outcome.found is not None and result is outcome.found.selection
     verdict = "found" if is_found else "meets" if meets else "fails"
-    kept = len(kept_by_search(tried.trial, outcome.space.recipe_trial(tried.trial)))
+    kept_count = len(kept_by_search(result.trial, outcome.space.recipe_trial(result.trial)))
     cells = (
-        tried.trial.in_words,
-        str(kept or ""),
+        result.trial.in_words,
+        str(kept_count or ""),
         size(figures.file.size_bytes),
         *_accuracy(figures),
         f"{min(near.sqnr_db.value for near in figures.outputs.values()):.1f}",

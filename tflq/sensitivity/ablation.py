@@ -1,4 +1,4 @@
-"""Trials with only some ops in float, and with only these quantized: what each wins, and what it costs."""
+"""Ablation: trials with only one group of ops in float, and with only that group quantized."""
 
 from __future__ import annotations
 
@@ -13,127 +13,133 @@ from tflq.trials import BudgetExhausted, Measurements, Trial, TrialResult, Trial
 from tflq.worker import Finished, Progress, Started
 
 WORTH_A_LOOK_DB = 10.0
-"""Quantized alone, an op that leaves so much more than all together is a tenth of the noise or less."""
+"""An op makes a tenth of the noise or less if it alone leaves this much more SQNR than all ops."""
 NOTICEABLE_DB = 0.5
+"""A smaller gain is not reported as one."""
 Way = Literal["in_float", "with_readers"]
 
 
 @dataclass(frozen=True)
 class KeepFloatGain:
-    """What it brings to have ops in float: positive where it is better."""
+    """The gain and the cost of ops in float. Positive values of `db` and `metric` are better."""
 
     way: Way
     db: float
     metric: float | None
     more_bytes: int
-    """By which the file grows."""
+    """The growth of the file in bytes."""
     more_float_ops: int
-    """Neighbours included that cannot be integers then."""
+    """Number of additional float ops, including neighbours that cannot be integers then."""
     worth: float
-    """Decibels for each op in float, and less the more the file grows."""
+    """Decibels for each op in float, reduced if the file grows. Effects are ranked by it."""
 
 
 @dataclass(frozen=True)
 class OpEffect:
-    """What trials showed of a group; None is a trial that was not made, or not needed."""
+    """The trial results of one group of ops; None for a trial that was not run or not needed."""
 
     group: Group
     types: tuple[str, ...]
     tensor: str
-    """The first that it makes."""
+    """The name of the first output tensor of the group."""
     sqnr_db: float | None
-    """Of that tensor, where all is quantized."""
+    """The SQNR of the group's worst output tensor, if everything is quantized."""
     readers: tuple[int, ...]
     causes: tuple[Cause, ...]
     in_float: TrialResult | None = None
     alone: TrialResult | None = None
-    """Quantized, with all others in float."""
+    """The group quantized, with all other ops in float."""
     with_readers: TrialResult | None = None
-    """In float together with what reads its output, so that this is never an integer."""
+    """The group in float together with the ops that read its output, so that the output stays in float."""
     alone_db: float | None = None
-    won: KeepFloatGain | None = None
-    """The better of what it wins in float alone, and with its readers."""
+    gain: KeepFloatGain | None = None
+    """The better gain: with the group alone in float, or with its readers too."""
 
     @property
     def rank(self) -> tuple[float, float, int]:
-        """What comes first is worth most; of what is worth nothing, what does most harm alone, and of these the first.
+        """The sort key: the largest worth first. Without a noticeable gain, the lowest SQNR alone first.
 
-        An input alone does what its integers leave of it.
+        For an input of the model, the SQNR of its integers counts as the SQNR alone.
         """
-        worth = self.won.worth if self.won and self.won.db >= NOTICEABLE_DB else 0.0
+        worth = self.gain.worth if self.gain and self.gain.db >= NOTICEABLE_DB else 0.0
         alone = self.alone_db if self.group.ops else self.sqnr_db
         return -worth, float("inf") if alone is None else round(alone), min(self.group.ops, default=-1)
 
 
 @dataclass
 class AblationSweep:
-    """Trials of one variant's groups, the most suspicious first, as long as the limits let them be made."""
+    """Trials of the groups of one variant, the most suspicious group first, until the limits end them."""
 
     runner: TrialRunner
     trial: Trial
     base: Measurements
     is_spent: bool = False
-    tried: dict[Trial, TrialResult] = field(default_factory=dict)
-    _all: frozenset[int] = frozenset()
+    results: dict[Trial, TrialResult] = field(default_factory=dict)
+    _all_ops: frozenset[int] = frozenset()
 
     def run(self, effects: Sequence[OpEffect], leaky: frozenset[int]) -> list[OpEffect]:
-        """The effects, best first; `leaky` are ops whose output has a range that spoils what is behind it."""
+        """Return the effects with their trials, the best first.
+
+        `leaky` are the ops whose output has a range that harms the ops behind it.
+        """
         graph = self.runner.graph
-        self._all = frozenset(op.index for op in graph.subgraphs[0].operators)
-        behind = [replace(one, readers=tuple(sorted(readers(graph, one.group, leaky)))) for one in effects]
-        of_ops = [one.group for one in behind if one.group.ops]
-        apart = [trial for group in of_ops for trial in (self._in_float(group), self._alone(group))]
-        self._try("try ops in float, and alone", apart)
-        tried = [self._with_trials(one) for one in behind]
-        together = [self._with_readers(one) for one in tried if self._is_worth_more_trials(one)]
-        self._try("try them with what reads them", together)
-        return sorted((self._weighed(self._with_trials(one)) for one in tried), key=lambda one: one.rank)
+        self._all_ops = frozenset(op.index for op in graph.subgraphs[0].operators)
+        effects = [replace(effect, readers=tuple(sorted(readers(graph, effect.group, leaky)))) for effect in effects]
+        groups_of_ops = [effect.group for effect in effects if effect.group.ops]
+        single = [trial for group in groups_of_ops for trial in (self._in_float(group), self._alone(group))]
+        self._run_stage("try ops in float, and alone", single)
+        effects = [self._with_trials(effect) for effect in effects]
+        together = [self._with_readers(effect) for effect in effects if self._is_worth_more_trials(effect)]
+        self._run_stage("try ops with their readers in float", together)
+        return sorted(
+            (self._with_gain(self._with_trials(effect)) for effect in effects), key=lambda effect: effect.rank
+        )
 
     def _in_float(self, group: Group) -> Trial:
-        return self.kept(group.ops)
+        return self.keep_in_float(group.ops)
 
     def _alone(self, group: Group) -> Trial:
-        return self.kept(self._all - {*group.ops})
+        return self.keep_in_float(self._all_ops - {*group.ops})
 
     def _with_readers(self, effect: OpEffect) -> Trial:
-        return self.kept({*effect.group.ops, *effect.readers})
+        return self.keep_in_float({*effect.group.ops, *effect.readers})
 
     def _with_trials(self, effect: OpEffect) -> OpEffect:
-        """The effect with what was tried of it so far."""
+        """Return the effect with the results of its trials so far."""
         if not effect.group.ops:
-            return replace(effect, with_readers=self.tried.get(self._with_readers(effect)))
+            return replace(effect, with_readers=self.results.get(self._with_readers(effect)))
         return replace(
             effect,
-            in_float=self.tried.get(self._in_float(effect.group)),
-            alone=self.tried.get(self._alone(effect.group)),
-            with_readers=self.tried.get(self._with_readers(effect)) if effect.readers else None,
+            in_float=self.results.get(self._in_float(effect.group)),
+            alone=self.results.get(self._alone(effect.group)),
+            with_readers=self.results.get(self._with_readers(effect)) if effect.readers else None,
         )
 
     def _is_worth_more_trials(self, effect: OpEffect) -> bool:
-        """Whether it does harm alone, or may, and something would be left to quantize."""
-        if not effect.readers or len({*effect.group.ops, *effect.readers}) == len(self._all):
+        """Return whether the group does or may do harm alone, and other ops would be left to quantize."""
+        if not effect.readers or len({*effect.group.ops, *effect.readers}) == len(self._all_ops):
             return False
         alone = effect.alone.figures if effect.alone else None
         return alone is None or self.decibels(alone) < self.decibels(self.base) + WORTH_A_LOOK_DB
 
-    def kept(self, ops: Iterable[int]) -> Trial:
-        """The trial with those ops in float besides what the recipe keeps."""
-        named = (*self.trial.variant.keep_float, *(f"#{op}" for op in sorted(ops)))
-        return replace(self.trial, variant=self.trial.variant.model_copy(update={"keep_float": named}))
+    def keep_in_float(self, ops: Iterable[int]) -> Trial:
+        """Return the trial with those ops in float, in addition to those that the recipe keeps."""
+        names = (*self.trial.variant.keep_float, *(f"#{op}" for op in sorted(ops)))
+        return replace(self.trial, variant=self.trial.variant.model_copy(update={"keep_float": names}))
 
-    def others(self, trials: Sequence[Trial]) -> list[TrialResult]:
-        """Those of the trials that the limits let be made."""
-        self._try("try other options", trials)
-        return [self.tried[trial] for trial in trials if trial in self.tried]
+    def run_remedies(self, trials: Sequence[Trial]) -> list[TrialResult]:
+        """Run trials with other options. Return the results that the limits allow."""
+        self._run_stage("try other options", trials)
+        return [self.results[trial] for trial in trials if trial in self.results]
 
-    def _try(self, stage: str, trials: Sequence[Trial]) -> None:
+    def _run_stage(self, stage: str, trials: Sequence[Trial]) -> None:
         listen, started, at_once = self.runner.context.workers.listen, time.monotonic(), 4 * self.runner.context.jobs
         listen(Started(stage))
         for start in range(0, len(trials), at_once):
-            some = trials[start : start + at_once]
+            chunk = trials[start : start + at_once]
             if not self.is_spent:
-                self._run(some)
-            listen(Progress(stage, start + len(some), len(trials)))
+                self._run(chunk)
+            listen(Progress(stage, start + len(chunk), len(trials)))
         listen(Finished(stage, time.monotonic() - started, failed=False))
 
     def _run(self, trials: Sequence[Trial]) -> None:
@@ -141,24 +147,25 @@ class AblationSweep:
             self.runner.run(trials)
         except BudgetExhausted:
             self.is_spent = True
-        known = {trial: self.runner.known(trial) for trial in trials}
-        self.tried |= {trial: found for trial, found in known.items() if found is not None}
+        results = {trial: self.runner.selection_result(trial) for trial in trials}
+        self.results |= {trial: result for trial, result in results.items() if result is not None}
 
     def decibels(self, figures: Measurements) -> float:
+        """Return the SQNR in dB that the study compares."""
         return quality(figures, self.runner.recipe.measured_on)
 
-    def _weighed(self, effect: OpEffect) -> OpEffect:
-        won = [self._won(way, getattr(effect, way)) for way in ("in_float", "with_readers")]
-        found = [one for one in won if one is not None]
+    def _with_gain(self, effect: OpEffect) -> OpEffect:
+        gains = [self._gain(way, getattr(effect, way)) for way in ("in_float", "with_readers")]
+        measured = [gain for gain in gains if gain is not None]
         alone = effect.alone.figures if effect.alone else None
         return replace(
             effect,
-            won=max(found, key=lambda one: one.worth, default=None),
+            gain=max(measured, key=lambda gain: gain.worth, default=None),
             alone_db=self.decibels(alone) if alone else None,
         )
 
-    def _won(self, way: Way, tried: TrialResult | None) -> KeepFloatGain | None:
-        figures, base = tried.figures if tried else None, self.base
+    def _gain(self, way: Way, result: TrialResult | None) -> KeepFloatGain | None:
+        figures, base = result.figures if result else None, self.base
         if figures is None:
             return None
         db, growth = self.decibels(figures) - self.decibels(base), figures.file.size_bytes - base.file.size_bytes

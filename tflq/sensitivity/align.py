@@ -1,4 +1,4 @@
-"""Which tensor of a quantized file is which of the float32 file."""
+"""Alignment of a quantized file with the float32 file: which tensor is which."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from tflq.flatbuffer import Graph, Operator, Subgraph, Tensor
 
 
 @dataclass(frozen=True)
-class Aligned:
-    """Of the main graphs of a float32 file and of one that was quantized from it."""
+class Alignment:
+    """The main graphs of a float32 file and of the file quantized from it, and the tensors that correspond."""
 
     float32: Subgraph
-    made: Subgraph
+    quantized: Subgraph
     activations: Mapping[int, int]
-    """By the tensor in the float32 file the one in the other, as the op that makes it writes it."""
+    """Tensor of the float32 file → tensor of the quantized file, as the op that computes it writes it."""
     constants: Mapping[tuple[int, int], Tensor]
-    """By the number of an op of the float32 file and the position where it reads, the other's constant."""
+    """Number of an op of the float32 file and position of its input → constant of the quantized file."""
 
 
-def aligned(float32: Graph, made: Graph) -> Aligned:
-    """By the order of the ops, where adaptors apart both have the same; else by the names of tensors."""
-    ours, theirs = float32.subgraphs[0], made.subgraphs[0]
+def align(float32: Graph, quantized: Graph) -> Alignment:
+    """Align two graphs by the order of their ops if both have the same ops, without adaptors; else by tensor names."""
+    ours, theirs = float32.subgraphs[0], quantized.subgraphs[0]
     operators = [operator for operator in theirs.operators if operator.type not in ADAPTORS]
-    if [one.type for one in operators] != [one.type for one in ours.operators]:
-        return Aligned(ours, theirs, _by_name(ours, theirs), {})
+    if [operator.type for operator in operators] != [operator.type for operator in ours.operators]:
+        return Alignment(ours, theirs, _by_name(ours, theirs), {})
     pairs = list(zip(ours.operators, operators, strict=True))
     activations = {index: _read(pairs, index) for index in ours.inputs}
-    activations |= {one: other for op, twin in pairs for one, other in zip(op.outputs, twin.outputs, strict=False)}
+    activations |= {own: other for op, twin in pairs for own, other in zip(op.outputs, twin.outputs, strict=False)}
     constants = {
         (op.index, position): tensor
         for op, twin in pairs
         for position, _ in enumerate(op.inputs)
         if (tensor := theirs.input(twin, position)) is not None and tensor.is_constant
     }
-    return Aligned(ours, theirs, {one: other for one, other in activations.items() if other >= 0}, constants)
+    return Alignment(ours, theirs, {own: other for own, other in activations.items() if other >= 0}, constants)
 
 
 def _read(pairs: list[tuple[Operator, Operator]], index: int) -> int:
-    """What the first reader of that input reads in the other file."""
-    found = (twin.inputs[op.inputs.index(index)] for op, twin in pairs if index in op.inputs)
-    return next(found, -1)
+    """Return the tensor that the first reader of that input reads in the quantized file, or -1."""
+    tensors = (twin.inputs[op.inputs.index(index)] for op, twin in pairs if index in op.inputs)
+    return next(tensors, -1)
 
 
 def _by_name(ours: Subgraph, theirs: Subgraph) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""Why integers lose much at an op: what calibration saw of its output, what its weights are, what it joins."""
+"""Causes of the loss at an op: the calibration range of its output, its weights, and the inputs that it joins."""
 
 from __future__ import annotations
 
@@ -13,58 +13,63 @@ from tflq.flatbuffer import ROLES, Graph, Operator, Tensor
 from tflq.modes import Mode
 
 Kind = Literal["sample", "outliers", "weights", "concat", "channels", "steps"]
-ALONE = 2.0
-"""One sample makes the range so many times as wide."""
-MOST = 99.99
-"""Percent of the values that count as most."""
-RARE = 0.25
-"""Most values lie in this part of the range, or less."""
-UNLIKE = 8.0
-"""Ranges, or channels, that are so many times as wide as others of the same scale."""
+ONE_SAMPLE_FACTOR = 2.0
+"""Report a sample if it alone makes the range more than this many times as wide."""
+PERCENTILE = 99.99
+"""Values beyond this percentile are rare."""
+RARE_PART = 0.25
+"""Report rare values if all others lie in less than this part of the range."""
+WIDTH_RATIO = 8.0
+"""Report ranges or channels that share a scale if their widths differ by more than this factor."""
 JOINS = {"CONCATENATION", "PACK", "MAXIMUM", "MINIMUM"}
-STEPS = 16
-"""An output of so few steps of its scale has little to say."""
+MIN_STEPS = 16
+"""Report an output with a fixed scale if it uses fewer steps than this."""
 
 
 @dataclass(frozen=True)
 class Cause:
+    """A reason for the loss at an op."""
+
     kind: Kind
     said: str
+    """The cause as a sentence with its numbers."""
     factor: float
-    """How strong it is: how many times as wide, or as large, something is as it need be."""
+    """The strength of the cause: how many times too wide or too large something is."""
 
 
 @dataclass(frozen=True)
 class CauseEvidence:
+    """What the causes of one variant are derived from."""
+
     graph: Graph
     variant: Mode
     ranges: Mapping[int, Range]
-    """What the integers of each tensor of the main graph span."""
+    """The range that the integers of each tensor of the main graph cover."""
     observed: ActivationStatistics | None
-    """None where TensorFlow's calibrator found the ranges."""
+    """The activation statistics; None if TensorFlow's calibrator found the ranges."""
     calibration_samples: CalibrationSamples
     peaks: Mapping[int, tuple[float, ...]]
-    """The largest magnitude in each channel of each activation."""
+    """The largest magnitude in each channel, by activation."""
 
 
 def causes(evidence: CauseEvidence, operator: Operator) -> tuple[Cause, ...]:
-    """Of that op of the main graph, the strongest of each kind, the likeliest kind first."""
-    found = [*_of_join(evidence, operator), *_of_weights(evidence, operator)]
+    """Return the causes at an op of the main graph, the likeliest kind first."""
+    reasons = [*_of_join(evidence, operator), *_of_weights(evidence, operator)]
     for index in operator.outputs:
-        found += of_activation(evidence, index)
-    return tuple(found)
+        reasons += of_activation(evidence, index)
+    return tuple(reasons)
 
 
 def of_activation(evidence: CauseEvidence, index: int) -> list[Cause]:
-    """Of one tensor."""
-    given = evidence.ranges.get(index)
-    if given is None:
+    """Return the causes at one tensor of the main graph."""
+    span = evidence.ranges.get(index)
+    if span is None:
         return []
-    if given.is_fixed:
-        return list(_of_steps(evidence, given))
-    is_clipped = given.kept < 1 / ALONE
-    found = [] if is_clipped else [*_of_sample(evidence, index), *_of_outliers(evidence, given)]
-    return [*found, *_of_channels(evidence.peaks.get(index, ()))]
+    if span.is_fixed:
+        return list(_of_steps(evidence, span))
+    is_clipped = span.kept < 1 / ONE_SAMPLE_FACTOR
+    reasons = [] if is_clipped else [*_of_sample(evidence, index), *_of_outliers(evidence, span)]
+    return [*reasons, *_of_channels(evidence.peaks.get(index, ()))]
 
 
 def _of_sample(evidence: CauseEvidence, index: int) -> Iterator[Cause]:
@@ -75,88 +80,90 @@ def _of_sample(evidence: CauseEvidence, index: int) -> Iterator[Cause]:
     calls = {int(observation.minima[:, column].argmin()), int(observation.maxima[:, column].argmax())}
     wider = {call: float(wider_by(observation, call)[column]) for call in sorted(calls)}
     call, factor = max(wider.items(), key=lambda item: item[1])
-    if factor > ALONE:
+    if factor > ONE_SAMPLE_FACTOR:
         row = evidence.calibration_samples.rows[call * evidence.calibration_samples.samples.per_call]
-        said = f"its range is set by calibration row {row} alone: with it {factor:.3g} times as wide"
-        yield Cause("sample", f"{said} as without", factor)
+        text = f"calibration row {row} alone sets its range, which is {factor:.3g} times as wide as without that row"
+        yield Cause("sample", text, factor)
 
 
-def _of_outliers(evidence: CauseEvidence, given: Range) -> Iterator[Cause]:
-    histogram = evidence.observed.histograms[given.tensor] if evidence.observed else None
+def _of_outliers(evidence: CauseEvidence, span: Range) -> Iterator[Cause]:
+    histogram = evidence.observed.histograms[span.tensor] if evidence.observed else None
     if histogram is None or not len(histogram.counts):
         return
-    low, high = histogram.percentile(MOST)
-    part = given.part(max(low, given.lowest), min(high, given.highest))
-    if part < RARE:
-        said = f"rare values set its range: {MOST:g} % of all lie in {part:.2g} of it"
-        yield Cause("outliers", said, 1 / max(part, 1e-9))
+    low, high = histogram.percentile(PERCENTILE)
+    part = span.part(max(low, span.lowest), min(high, span.highest))
+    if part < RARE_PART:
+        text = f"rare values set its range: {PERCENTILE:g} % of all values lie in {part:.2g} of it"
+        yield Cause("outliers", text, 1 / max(part, 1e-9))
 
 
 def _of_channels(peaks: tuple[float, ...]) -> Iterator[Cause]:
-    """Of one activation, which has one scale."""
-    some = np.array([peak for peak in peaks if peak > 0])
-    factor = float(some.max() / np.median(some)) if len(some) > 2 else 1.0
-    if factor > UNLIKE:
-        said = f"its channels differ {factor:.3g}-fold and share one scale: the largest beside the median"
-        yield Cause("channels", said, factor)
+    """Compare the channels of one activation, which all share one scale."""
+    positive = np.array([peak for peak in peaks if peak > 0])
+    factor = float(positive.max() / np.median(positive)) if len(positive) > 2 else 1.0
+    if factor > WIDTH_RATIO:
+        text = f"its channels share one scale, but the largest channel is {factor:.3g} times as large as the median one"
+        yield Cause("channels", text, factor)
 
 
-def _of_steps(evidence: CauseEvidence, given: Range) -> Iterator[Cause]:
+def _of_steps(evidence: CauseEvidence, span: Range) -> Iterator[Cause]:
     bits = evidence.variant.activation_bits
-    parts = 2**bits if bits == 8 and given.lowest >= 0 else 2 ** (bits - 1)
-    largest = max(given.highest, -given.lowest)
-    if 0 < largest < STEPS / parts:
-        said = f"its integers have fixed steps of 1/{parts} or more, and it answers {largest:.2g} at most"
-        yield Cause("steps", said, STEPS / parts / largest)
+    parts = 2**bits if bits == 8 and span.lowest >= 0 else 2 ** (bits - 1)
+    largest = max(span.highest, -span.lowest)
+    if 0 < largest < MIN_STEPS / parts:
+        text = f"its integers have fixed steps of at least 1/{parts}, but its largest value is {largest:.2g}"
+        yield Cause("steps", text, MIN_STEPS / parts / largest)
 
 
 def _of_join(evidence: CauseEvidence, operator: Operator) -> Iterator[Cause]:
-    """What an op joins has one scale: that op, and those that make what it joins."""
+    """Find inputs of unlike ranges that an op joins under one scale: at that op, and at the ops that write them."""
     if operator.type in JOINS:
-        some = [evidence.ranges[index] for index in dict.fromkeys(operator.inputs) if index in evidence.ranges]
-        narrow, wide = (choose(some, key=_width, default=None) for choose in (min, max))
-        if narrow and wide and (factor := _width(wide) / max(_width(narrow), 1e-30)) > UNLIKE:
-            said = f"it gives one scale to ranges that differ {factor:.3g}-fold: {_told(narrow)} and {_told(wide)}"
-            yield Cause("concat", said, factor)
+        spans = [evidence.ranges[index] for index in dict.fromkeys(operator.inputs) if index in evidence.ranges]
+        narrow, wide = (choose(spans, key=_width, default=None) for choose in (min, max))
+        if narrow and wide and (factor := _width(wide) / max(_width(narrow), 1e-30)) > WIDTH_RATIO:
+            text = (
+                f"it gives one scale to ranges that differ {factor:.3g}-fold: {_in_words(narrow)} and {_in_words(wide)}"
+            )
+            yield Cause("concat", text, factor)
     for other in evidence.graph.subgraphs[0].operators:
         if other.type in JOINS and {*operator.outputs} & {*other.inputs}:
-            yield from _of_part(evidence, operator, other)
+            yield from _of_joined_input(evidence, operator, other)
 
 
-def _of_part(evidence: CauseEvidence, operator: Operator, join: Operator) -> Iterator[Cause]:
+def _of_joined_input(evidence: CauseEvidence, operator: Operator, join: Operator) -> Iterator[Cause]:
     own = [evidence.ranges[index] for index in operator.outputs if index in evidence.ranges and index in join.inputs]
     joined = [evidence.ranges[index] for index in join.outputs if index in evidence.ranges]
     factor = max(map(_width, joined), default=0.0) / max(max(map(_width, own), default=0.0), 1e-30)
-    if own and factor > UNLIKE:
-        said = f"its output takes the scale of #{join.index} {join.type}, whose range is {factor:.3g} times as wide"
-        yield Cause("concat", said, factor)
+    if own and factor > WIDTH_RATIO:
+        text = f"its output takes the scale of #{join.index} {join.type}, whose range is {factor:.3g} times as wide"
+        yield Cause("concat", text, factor)
 
 
-def _width(one: Range) -> float:
-    return max(one.maximum, 0.0) - min(one.minimum, 0.0)
+def _width(span: Range) -> float:
+    return max(span.maximum, 0.0) - min(span.minimum, 0.0)
 
 
-def _told(one: Range) -> str:
-    return f"{one.name.split(';')[0]!r} from {one.minimum:.3g} to {one.maximum:.3g}"
+def _in_words(span: Range) -> str:
+    return f"{span.name.split(';')[0]!r} from {span.minimum:.3g} to {span.maximum:.3g}"
 
 
 def _of_weights(evidence: CauseEvidence, operator: Operator) -> Iterator[Cause]:
-    """Where all channels of its weights have one scale."""
+    """Compare the channels of an op's weights if they all share one scale."""
     variant, roles = evidence.variant, ROLES.get(operator.type)
-    is_apart = variant.per_channel and (variant.per_channel_dense or operator.type != "FULLY_CONNECTED")
+    has_own_scales = variant.per_channel and (variant.per_channel_dense or operator.type != "FULLY_CONNECTED")
     weights = evidence.graph.subgraphs[0].input(operator, roles.weights) if roles else None
-    if roles is None or is_apart or weights is None or not weights.is_constant:
+    if roles is None or has_own_scales or weights is None or not weights.is_constant:
         return
     factor = _spread_over_channels(weights, roles.channels)
-    if factor > UNLIKE:
+    if factor > WIDTH_RATIO:
         key = "per_channel" if not variant.per_channel else "per_channel_dense"
-        said = (
-            f"the channels of its weights differ {factor:.3g}-fold and share one scale: the largest beside the median"
+        text = (
+            f"the channels of its weights share one scale, but the largest is {factor:.3g} times as large as the median"
         )
-        yield Cause("weights", f"{said}; {key}: true gives each its own", factor)
+        yield Cause("weights", f"{text}; {key}: true gives each channel its own scale", factor)
 
 
 def _spread_over_channels(weights: Tensor, axis: int) -> float:
     peaks = np.abs(np.moveaxis(np.asarray(weights.data), axis, 0)).reshape(weights.shape[axis], -1).max(1)
-    some = peaks[peaks > 0]
-    return float(some.max() / np.median(some)) if len(some) else 1.0
+    positive = peaks[peaks > 0]
+    return float(positive.max() / np.median(positive)) if len(positive) else 1.0

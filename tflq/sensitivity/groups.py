@@ -1,4 +1,4 @@
-"""What is kept in float, or quantized, together: an op, all of a type, all of a layer; and what reads its output."""
+"""Groups of ops that are kept in float together: one op, all ops of a type, or all ops of a layer."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ By = Literal["op", "type", "layer"]
 
 @dataclass(frozen=True)
 class Group:
-    """Ops of the main graph by their numbers, and what people call them."""
+    """A group of ops of the main graph, by their numbers."""
 
     name: str
     ops: tuple[int, ...]
     input: int | None = None
-    """The tensor of the group that stands for an input of the model: it has no ops, only readers."""
+    """The input tensor of the model, if the group stands for one. Such a group has no ops, only readers."""
 
 
 def groups(graph: Graph, by: By, candidates: Iterable[int]) -> tuple[Group, ...]:
-    """The candidates, in the order of the graph."""
-    found: dict[str, list[int]] = {}
-    named = ops(graph)
+    """Group the candidates by op, type or layer, in the order of the graph."""
+    members: dict[str, list[int]] = {}
+    names = ops(graph)
     for index in sorted(candidates):
-        op = named[index]
+        op = names[index]
         layer = (scopes(op) or op.tensors[-1:] or (op.type,))[-1]
         name = {"op": f"#{index}", "type": op.type, "layer": layer}[by]
-        found.setdefault(name, []).append(index)
-    return tuple(Group(name, tuple(indices)) for name, indices in found.items())
+        members.setdefault(name, []).append(index)
+    return tuple(Group(name, tuple(indices)) for name, indices in members.items())
 
 
 def inputs(graph: Graph) -> tuple[Group, ...]:
-    """A group for each float input of the model."""
+    """Return a group for each float input of the model."""
     (subgraph, *_) = graph.subgraphs
     names = {index: name for signature in graph.signatures[:1] for name, index in signature.inputs}
     return tuple(
@@ -48,7 +48,7 @@ def inputs(graph: Graph) -> tuple[Group, ...]:
 
 
 def quantizable(graph: Graph, dtype: str) -> frozenset[int]:
-    """Ops of the main graph that compute in float, and that the quantizer would make integers of."""
+    """Return the float ops of the main graph that the quantizer can quantize. `dtype`: that of the activations."""
     return frozenset(
         operator.index
         for subgraph, operator in float_operators(graph)
@@ -57,26 +57,27 @@ def quantizable(graph: Graph, dtype: str) -> frozenset[int]:
 
 
 def readers(graph: Graph, group: Group, leaky: Collection[int]) -> frozenset[int]:
-    """The ops that read what the group makes, so that it is whole where all of them are in float.
+    """Return the ops that must be in float too, so that the outputs of the group are never quantized.
 
-    Those behind a reader too that passes its range on, or whose own output is as bad, as `leaky` tells.
+    These are the ops that read the outputs. The ops behind a reader belong to them too if the reader passes the range
+    on or is in `leaky`.
     """
     (subgraph, *_) = graph.subgraphs
     by_tensor: dict[int, list[Operator]] = {}
     for operator in subgraph.operators:
         for index in operator.inputs:
             by_tensor.setdefault(index, []).append(operator)
-    made = {index for op in group.ops for index in subgraph.operators[op].outputs}
-    made |= set() if group.input is None else {group.input}
-    return frozenset(_behind(by_tensor, made, leaky)) - {*group.ops}
+    outputs = {index for op in group.ops for index in subgraph.operators[op].outputs}
+    outputs |= set() if group.input is None else {group.input}
+    return frozenset(_behind(by_tensor, outputs, leaky)) - {*group.ops}
 
 
-def _behind(by_tensor: Mapping[int, list[Operator]], made: set[int], leaky: Collection[int]) -> Iterator[int]:
-    waiting, seen = sorted(made), set[int]()
+def _behind(by_tensor: Mapping[int, list[Operator]], outputs: set[int], leaky: Collection[int]) -> Iterator[int]:
+    waiting, visited = sorted(outputs), set[int]()
     while waiting:
         for operator in by_tensor.get(waiting.pop(), ()):
-            if operator.index not in seen:
-                seen.add(operator.index)
+            if operator.index not in visited:
+                visited.add(operator.index)
                 yield operator.index
                 if operator.type in PASSING or operator.type in JOINING or operator.index in leaky:
                     waiting += operator.outputs

@@ -1,4 +1,4 @@
-"""Outcome → sensitivity.json, the contract for machines."""
+"""SensitivityResult → sensitivity.json."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ SCHEMA_VERSION = 1
 
 
 def to_json(outcome: SensitivityResult) -> str:
-    """Fields are only added within a schema version; the effects stand best first."""
+    """Return the text of sensitivity.json. Within a schema version, fields are only added."""
     return json.dumps(_finite(to_dict(outcome)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def to_dict(outcome: SensitivityResult) -> dict[str, Any]:
+    """Return the contents of sensitivity.json as plain values. The effects are sorted, the best first."""
     return {
         "schema_version": SCHEMA_VERSION,
         "name": outcome.name,
         "variant": outcome.trial.variant.model_dump(mode="json"),
-        "ranges": _tried_ranges(outcome),
+        "ranges": _ranges(outcome),
         "is_relaxed": outcome.is_relaxed,
         "by": outcome.by,
         "samples": outcome.samples,
@@ -37,14 +38,16 @@ def to_dict(outcome: SensitivityResult) -> dict[str, Any]:
         },
         "first_bad": asdict(outcome.first_bad) | {"lost_db": outcome.first_bad.lost_db} if outcome.first_bad else None,
         "effects": [_effect(effect) for effect in outcome.effects],
-        "remedies": [_remedy(outcome, tried) for tried in outcome.remedies],
-        "tensors": [{"tensor": one.name, "op": one.operator, "sqnr_db": one.sqnr_db} for one in outcome.tensors],
+        "remedies": [_remedy(outcome, result) for result in outcome.remedies],
+        "tensors": [
+            {"tensor": tensor.name, "op": tensor.operator, "sqnr_db": tensor.sqnr_db} for tensor in outcome.tensors
+        ],
         "notes": list(outcome.notes),
         "is_spent": outcome.is_spent,
     }
 
 
-def _tried_ranges(outcome: SensitivityResult) -> Any:
+def _ranges(outcome: SensitivityResult) -> Any:
     ranges = outcome.trial.ranges
     return ranges if isinstance(ranges, str) else ranges.model_dump()
 
@@ -54,7 +57,7 @@ def _outputs(outputs: Any) -> dict[str, Any]:
 
 
 def _effect(effect: OpEffect) -> dict[str, Any]:
-    won = effect.won
+    gain = effect.gain
     return {
         "name": effect.group.name,
         "ops": list(effect.group.ops),
@@ -64,26 +67,26 @@ def _effect(effect: OpEffect) -> dict[str, Any]:
         "readers": list(effect.readers),
         "alone_sqnr_db": effect.alone_db,
         "won": None
-        if won is None
-        else asdict(won)
+        if gain is None
+        else asdict(gain)
         | {
-            "db_per_kilobyte": won.db / (won.more_bytes / 1000) if won.more_bytes > 0 else None,
-            "db_per_float_op": won.db / max(won.more_float_ops, 1),
+            "db_per_kilobyte": gain.db / (gain.more_bytes / 1000) if gain.more_bytes > 0 else None,
+            "db_per_float_op": gain.db / max(gain.more_float_ops, 1),
         },
         "causes": [asdict(cause) for cause in effect.causes],
-        "trials": {name: _tried(getattr(effect, name)) for name in ("in_float", "alone", "with_readers")},
+        "trials": {name: _result(getattr(effect, name)) for name in ("in_float", "alone", "with_readers")},
     }
 
 
-def _tried(tried: TrialResult | None) -> dict[str, Any] | None:
-    if tried is None:
+def _result(result: TrialResult | None) -> dict[str, Any] | None:
+    if result is None:
         return None
-    return {"figures": asdict(tried.figures) if tried.figures else None, "reason": tried.reason}
+    return {"figures": asdict(result.figures) if result.figures else None, "reason": result.reason}
 
 
-def _remedy(outcome: SensitivityResult, tried: TrialResult) -> dict[str, Any]:
-    won = outcome.decibels(tried.figures) - outcome.decibels(outcome.base) if tried.figures else None
-    return {"what": tried.trial.in_words, "won_db": won, **(_tried(tried) or {})}
+def _remedy(outcome: SensitivityResult, result: TrialResult) -> dict[str, Any]:
+    gain = outcome.decibels(result.figures) - outcome.decibels(outcome.base) if result.figures else None
+    return {"what": result.trial.in_words, "won_db": gain, **(_result(result) or {})}
 
 
 def _finite(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a study of sensitivity yields, as frozen values."""
+"""The result of a sensitivity study, as frozen values."""
 
 from __future__ import annotations
 
@@ -15,35 +15,39 @@ from tflq.trials import Measurements, OutputFidelity, Trial, TrialResult, qualit
 
 @dataclass(frozen=True)
 class SensitivityResult:
+    """The effects of all groups of ops of one variant, and the comparison of its activations."""
+
     name: str
     trial: Trial
-    """The variant that was studied, and its ranges."""
+    """The variant under study, and the method of its ranges."""
     is_relaxed: bool
-    """Whether the recipe's is strict, where trials have to leave ops in float."""
+    """Whether the variant of the recipe is strict, so that the study had to allow float ops."""
     by: By
     base: Measurements
-    """With all quantized that can be."""
+    """The measurements of the variant itself."""
     samples: str
-    """Which they are, for people."""
+    """A sentence that says which rows are used."""
     evaluation: Evaluation
     tensors: tuple[Activation, ...]
+    """All compared activations, in the order of the graph."""
     losses: tuple[LocalLoss, ...]
     first_bad: LocalLoss | None
     split: ErrorSplit
     effects: tuple[OpEffect, ...]
-    """Best first."""
+    """The effects of all groups, the best first."""
     remedies: tuple[TrialResult, ...]
-    """Other options of the same mode, with nothing more in float."""
+    """The results of other options of the same mode, without more ops in float."""
     notes: tuple[str, ...]
     types: Mapping[int, str]
-    """Of each op of the main graph."""
+    """The type of each op of the main graph, by its number."""
     is_spent: bool
-    """Whether the limits ended it before all was tried."""
+    """Whether the limits ended the study before all trials ran."""
 
     def decibels(self, figures: Measurements) -> float:
+        """Return the SQNR in dB that the study compares."""
         return quality(figures, self.evaluation)
 
     def of_outputs(self, outputs: Mapping[str, OutputFidelity]) -> float:
-        """The same of figures that are of outputs alone."""
+        """Return the same SQNR from the fidelity of outputs."""
         scored = [self.evaluation.output or next(iter(outputs))] if self.evaluation.metric else list(outputs)
         return min(outputs[name].sqnr_db.value for name in scored)

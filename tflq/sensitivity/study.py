@@ -1,4 +1,4 @@
-"""The study of one variant: its groups of ops are tried, and every activation is compared with the float model's."""
+"""The sensitivity study of one variant: ablation of its groups of ops, and comparison of every activation."""
 
 from __future__ import annotations
 
@@ -28,75 +28,79 @@ from tflq.trials import SELECTION, BudgetExhausted, Measurements, Trial, TrialLi
 from tflq.worker import Task
 
 REPORT = "sensitivity.json"
-COMPARED = 32
-"""Samples on which every activation is compared."""
+COMPARED_SAMPLES = 32
+"""Number of samples on which every activation is compared."""
 
 
 @dataclass(frozen=True)
 class SensitivityRequest:
+    """The options of a study."""
+
     variant: str | None = None
-    """By default the first of the recipe that is calibrated."""
+    """The name of the variant. Default: the first one with integer activations."""
     by: By = "op"
 
 
 def sensitivity(
     recipe: Recipe, request: SensitivityRequest, settings: Settings, limits: TrialLimits
 ) -> SensitivityResult:
-    """Study one variant, and write what was found into the recipe's output folder.
+    """Study one variant, and write sensitivity.json into the recipe's output folder.
 
-    Raises RecipeError, SourceError, DatasetError or ConversionError where there is nothing to study.
+    Raise RecipeError, SourceError, DatasetError or ConversionError if the variant cannot be studied.
     """
-    variant = _chosen(recipe, request.variant)
+    variant = _select_variant(recipe, request.variant)
     with open_trials(recipe, settings, limits) as runner:
-        outcome = _studied(runner, variant, request.by)
+        outcome = _study(runner, variant, request.by)
     cache.write(recipe.output / REPORT, to_json(outcome))
     return outcome
 
 
-def _chosen(recipe: Recipe, name: str | None) -> Mode:
-    able = {variant.name: variant for variant in recipe.variants if variant.needs_ranges and not variant.trained}
-    if not able:
-        raise RecipeError("sensitivity is of a mode with integer activations, such as int8: the recipe has none")
+def _select_variant(recipe: Recipe, name: str | None) -> Mode:
+    variants = {variant.name: variant for variant in recipe.variants if variant.needs_ranges and not variant.trained}
+    if not variants:
+        raise RecipeError("the recipe has no variant with integer activations to study: add one, such as int8")
     if name is None:
-        return next(iter(able.values()))
-    if name not in able:
-        hint, there = did_you_mean(name, able), ", ".join(able)
-        raise RecipeError(f"--variant {name}: no variant of that name has integer activations{hint}; there are {there}")
-    return able[name]
+        return next(iter(variants.values()))
+    if name not in variants:
+        hint, names = did_you_mean(name, variants), ", ".join(variants)
+        raise RecipeError(
+            f"--variant {name}: no variant with integer activations has this name{hint}; there are {names}"
+        )
+    return variants[name]
 
 
 def _relaxed(variant: Mode) -> Mode:
-    """The same in the mode that lets ops stay in float."""
+    """Return the variant in the mode that lets ops stay in float."""
     kind = Int8 if variant.activations == "int8" else Int16x8
     return kind.model_validate({**variant.model_dump(exclude={"mode"}), "mode": kind.model_fields["mode"].default})
 
 
-def _studied(runner: TrialRunner, variant: Mode, by: By) -> SensitivityResult:
+def _study(runner: TrialRunner, variant: Mode, by: By) -> SensitivityResult:
     assert runner.recipe.calibration is not None
-    trial = runner.decided(_relaxed(variant))
-    select(runner.graph, variant.keep_float)  # which refuses what is not there, before anything is tried
+    trial = runner.resolve_auto(_relaxed(variant))
+    select(runner.graph, variant.keep_float)  # refuses unknown names before any trial
     base = _base(runner, trial, variant.name)
     graph, calibration_result = runner.graph, runner.calibration_result(trial.ranges, [trial.variant])
     file = _file(runner, trial, calibration_result)
-    tensors, halves = _measured(runner, _origin(calibration_result, trial, runner), file)
+    tensors, error_split = _compare(runner, _origin(calibration_result, trial, runner), file)
     evidence = _evidence(runner, trial, calibration_result, tensors)
     sweep = AblationSweep(runner, trial, base)
-    lost = tuple(losses(runner.float32, tensors))
-    effects = sweep.run(_by_suspicion(_effects(evidence, by, tensors), lost), _leaky(evidence))
+    local_losses = tuple(losses(runner.float32, tensors))
+    effects = sweep.run(_sort_by_suspicion(_effects(evidence, by, tensors), local_losses), _leaky(evidence))
     return SensitivityResult(
         name=runner.recipe.name,
         trial=trial,
         is_relaxed=variant.is_strict,
         by=by,
         base=base,
-        samples=runner.splits.said,
+        samples=runner.splits.description,
         evaluation=runner.recipe.measured_on,
         tensors=tensors,
-        losses=lost,
-        first_bad=first_bad(lost),
-        split=halves,
+        losses=local_losses,
+        first_bad=first_bad(local_losses),
+        split=error_split,
         effects=tuple(effects),
-        remedies=tuple(sweep.others(list(_remedies(runner, trial)))),
+        remedies=tuple(sweep.run_remedies(list(_remedies(runner, trial)))),
         notes=(*calibration_result.selected_ranges.warnings, *calibration_result.selected_ranges.advice)
         if calibration_result.selected_ranges
         else (),
@@ -106,11 +110,11 @@ def _studied(runner: TrialRunner, variant: Mode, by: By) -> SensitivityResult:
 
 
 def _base(runner: TrialRunner, trial: Trial, name: str) -> Measurements:
-    """Of the variant as it is."""
+    """Return the measurements of the variant itself."""
     try:
         (whole,) = runner.run([trial])
     except BudgetExhausted:
-        raise RecipeError("--time ends this before the variant itself is tried: give it more") from None
+        raise RecipeError("--time ended the study before the variant itself was measured: give it more time") from None
     if whole.figures is None:
         raise ConversionError(f"{name}: {whole.reason}")
     return whole.figures
@@ -123,7 +127,7 @@ def _file(runner: TrialRunner, trial: Trial, calibration_result: CalibrationResu
 
 
 def _origin(calibration_result: CalibrationResult, trial: Trial, runner: TrialRunner) -> Path:
-    """The float32 file whose activations the variant's are: equalized where that one is."""
+    """Return the float32 file that the variant is quantized from. It is equalized if the variant is."""
     return (
         calibration_result.quantizer_input(trial.variant).original
         if calibration_result.selected_ranges
@@ -131,15 +135,15 @@ def _origin(calibration_result: CalibrationResult, trial: Trial, runner: TrialRu
     )
 
 
-def _measured(runner: TrialRunner, float32: Path, file: Path) -> tuple[tuple[Activation, ...], ErrorSplit]:
-    judging, folder, files = runner.judging[SELECTION], runner.context.folder, (float32, file)
-    source, batch = judging.plan.source, judging.plan.source.batch or 1
-    samples = judging.stored.samples()[:COMPARED]
+def _compare(runner: TrialRunner, float32: Path, file: Path) -> tuple[tuple[Activation, ...], ErrorSplit]:
+    evaluation, folder, files = runner.evaluations[SELECTION], runner.context.folder, (float32, file)
+    source, batch = evaluation.plan.source, evaluation.plan.source.batch or 1
+    samples = evaluation.stored.samples()[:COMPARED_SAMPLES]
     calls = [stack(samples[start : start + batch], source) for start in range(0, len(samples), batch)]
-    compared: Task[Any] = Task("compare the activations", compare, (files, calls, folder), EvaluationError)
-    apart: Task[Any] = Task("weights and activations apart", split, (files, judging, folder), EvaluationError)
-    one, other = runner.context.workers.run_all([compared, apart], runner.context.jobs)
-    return one.get(), other.get()
+    comparison: Task[Any] = Task("compare the activations", compare, (files, calls, folder), EvaluationError)
+    separation: Task[Any] = Task("split the error", split, (files, evaluation, folder), EvaluationError)
+    tensors, error_split = runner.context.workers.run_all([comparison, separation], runner.context.jobs)
+    return tensors.get(), error_split.get()
 
 
 def _evidence(
@@ -147,37 +151,38 @@ def _evidence(
 ) -> CauseEvidence:
     selected_ranges = calibration_result.selected_ranges
     ranges = selected_ranges.by_bits[trial.variant.activation_bits] if selected_ranges else ()
-    found = runner.observed(trial.ranges).found
+    statistics = runner.calibration_data(trial.ranges).found
     return CauseEvidence(
         graph=runner.graph,
         variant=trial.variant,
-        ranges={one.tensor: one for one in ranges if one.subgraph == 0},
-        observed=found if isinstance(found, ActivationStatistics) else None,
+        ranges={span.tensor: span for span in ranges if span.subgraph == 0},
+        observed=statistics if isinstance(statistics, ActivationStatistics) else None,
         calibration_samples=runner.calibration_samples,
-        peaks={one.tensor: one.peaks for one in tensors},
+        peaks={activation.tensor: activation.peaks for activation in tensors},
     )
 
 
 def _effects(evidence: CauseEvidence, by: By, tensors: tuple[Activation, ...]) -> Iterator[OpEffect]:
-    """Of all groups, before anything is tried."""
+    """Yield the effects of all groups, without trials yet."""
     graph = evidence.graph
     (subgraph, *_) = graph.subgraphs
-    able = quantizable(graph, evidence.variant.activations) - select(graph, evidence.variant.keep_float)
+    candidates = quantizable(graph, evidence.variant.activations) - select(graph, evidence.variant.keep_float)
     worst: dict[int | None, float] = {}
-    for one in tensors:
-        worst[one.operator] = min(worst.get(one.operator, one.sqnr_db), one.sqnr_db)
+    for activation in tensors:
+        sqnr_db = activation.sqnr_db
+        worst[activation.operator] = min(worst.get(activation.operator, sqnr_db), sqnr_db)
     for group in inputs(graph):
         assert group.input is not None
-        known = {one.tensor: one.sqnr_db for one in tensors}.get(group.input)
+        input_db = {activation.tensor: activation.sqnr_db for activation in tensors}.get(group.input)
         name = subgraph.tensors[group.input].name
-        yield OpEffect(group, (), name, known, (), tuple(of_activation(evidence, group.input)))
-    for group in groups(graph, by, able):
+        yield OpEffect(group, (), name, input_db, (), tuple(of_activation(evidence, group.input)))
+    for group in groups(graph, by, candidates):
         yield _effect(evidence, group, worst)
 
 
-def _by_suspicion(effects: Iterable[OpEffect], lost: Sequence[LocalLoss]) -> list[OpEffect]:
-    """Those first that lose most from what they read to what they make, or have a cause to lose much."""
-    by_op = {one.operator: one.lost_db for one in lost}
+def _sort_by_suspicion(effects: Iterable[OpEffect], losses: Sequence[LocalLoss]) -> list[OpEffect]:
+    """Sort the effects: those with a cause first, then those that lose most between their inputs and outputs."""
+    by_op = {loss.operator: loss.lost_db for loss in losses}
 
     def suspicion(effect: OpEffect) -> tuple[bool, float]:
         return bool(effect.causes), max((by_op.get(op, 0.0) for op in effect.group.ops), default=0.0)
@@ -188,11 +193,11 @@ def _by_suspicion(effects: Iterable[OpEffect], lost: Sequence[LocalLoss]) -> lis
 def _effect(evidence: CauseEvidence, group: Group, worst: Mapping[int | None, float]) -> OpEffect:
     (subgraph, *_) = evidence.graph.subgraphs
     operators = [subgraph.operators[op] for op in group.ops]
-    named = [tensor.name for operator in operators for tensor in subgraph.written_by(operator)]
+    names = [tensor.name for operator in operators for tensor in subgraph.written_by(operator)]
     return OpEffect(
         group=group,
         types=tuple(dict.fromkeys(operator.type for operator in operators)),
-        tensor=named[0] if named else "",
+        tensor=names[0] if names else "",
         sqnr_db=min((worst[op] for op in group.ops if op in worst), default=None),
         readers=(),
         causes=tuple(cause for operator in operators for cause in causes(evidence, operator)),
@@ -200,7 +205,7 @@ def _effect(evidence: CauseEvidence, group: Group, worst: Mapping[int | None, fl
 
 
 def _leaky(evidence: CauseEvidence) -> frozenset[int]:
-    """Ops whose output has a range that spoils it: what reads it must be in float too for it to be whole."""
+    """Return the ops whose output has a harmful range. Their readers must be in float with them."""
     return frozenset(
         operator.index
         for operator in evidence.graph.subgraphs[0].operators
@@ -209,11 +214,13 @@ def _leaky(evidence: CauseEvidence) -> frozenset[int]:
 
 
 def _remedies(runner: TrialRunner, trial: Trial) -> Iterator[Trial]:
-    """What costs nothing, or next to nothing."""
+    """Yield trials with other options that cost nothing or little: ranges, and one scale for each channel."""
     if runner.is_observed:
         yield from (
-            replace(trial, ranges=m) for m in ("minmax", Percentile(percentile=99.99), "mse") if m != trial.ranges
+            replace(trial, ranges=method)
+            for method in ("minmax", Percentile(percentile=99.99), "mse")
+            if method != trial.ranges
         )
     if not (trial.variant.per_channel and trial.variant.per_channel_dense):
-        apart = {"per_channel": True, "per_channel_dense": True}
-        yield replace(trial, variant=trial.variant.model_copy(update=apart))
+        options = {"per_channel": True, "per_channel_dense": True}
+        yield replace(trial, variant=trial.variant.model_copy(update=options))

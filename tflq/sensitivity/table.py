@@ -1,4 +1,4 @@
-"""Outcome → what the terminal shows: where accuracy goes, op by op, and why."""
+"""SensitivityResult → what the terminal shows: the loss of each op, and its cause."""
 
 from __future__ import annotations
 
@@ -12,35 +12,37 @@ from tflq.sensitivity.sensitivity_result import SensitivityResult
 from tflq.trials import TrialResult
 from tflq.trials.measurements import EQUAL_DB
 
-TITLE = "in float, instead of integers:"
+TITLE = "Gain of ops in float:"
 LEGEND = (
-    "Of each op: SQNR of what it makes (here), and of the answer with it alone as an integer (alone); what the answer"
-    " gains with it in float, or with it and what reads it (wins), in dB; and the bytes and float ops that this costs."
+    "SQNR of the op's output (here), and of the model's output with only this op as an integer (alone); gain of the"
+    " model's output with this op, or this op and its readers, in float (wins), all in dB; cost of this gain in bytes"
+    " and float ops."
 )
-SHOWN = 20
-NAMED = 5
-"""Causes are told of so many."""
+MAX_ROWS = 20
+"""The largest number of effects in the table."""
+MAX_CAUSES = 5
+"""The largest number of effects whose cause is printed."""
 
 
 def lines(outcome: SensitivityResult) -> Iterator[str]:
-    """Sentences that stand above the table."""
-    both, split = outcome.decibels(outcome.base), outcome.split
+    """Yield the sentences above the table."""
+    whole, split = outcome.decibels(outcome.base), outcome.split
     weights, activations = outcome.of_outputs(split.weights), outcome.of_outputs(split.activations)
-    strict = ", without its promise that nothing is in float" if outcome.is_relaxed else ""
+    relaxed = ", with ops in float allowed for this study" if outcome.is_relaxed else ""
     yield (
-        f"{outcome.name}: {outcome.trial.in_words}{strict}, on {outcome.base.samples} samples of"
+        f"{outcome.name}: {outcome.trial.in_words}{relaxed}, on {outcome.base.samples} samples of"
         f" {outcome.evaluation.dataset}."
     )
     yield (
-        f"SQNR {_decibels(both)} dB; with weights alone as integers {_decibels(weights)}, with activations alone"
-        f" {_decibels(activations)}."
+        f"SQNR {_decibels(whole)} dB; with only the weights as integers {_decibels(weights)} dB; with only the"
+        f" activations {_decibels(activations)} dB."
     )
     bad = outcome.first_bad
     if bad is not None:
-        name = _short(next(one.name for one in outcome.tensors if one.operator == bad.operator))
+        name = _short(next(tensor.name for tensor in outcome.tensors if tensor.operator == bad.operator))
         yield (
-            f"The first op that loses much is #{bad.operator} {outcome.types[bad.operator]} {name}: it reads"
-            f" {_decibels(bad.before_db)} dB and makes {_decibels(bad.after_db)}."
+            f"The first op that loses much is #{bad.operator} {outcome.types[bad.operator]} {name}: its inputs have"
+            f" {_decibels(bad.before_db)} dB, its output {_decibels(bad.after_db)} dB."
         )
     for note in outcome.notes:
         yield f"Note: {note}."
@@ -48,17 +50,17 @@ def lines(outcome: SensitivityResult) -> Iterator[str]:
 
 
 def rich_table(outcome: SensitivityResult, width: int) -> Table:
-    """The best of the effects, in so many columns, which should be 80 or more; all are in the report."""
-    shown = Table(title=TITLE, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    """Return the table of the best effects. `width`: columns of the terminal, 80 or more."""
+    grid = Table(title=TITLE, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     metric = [outcome.evaluation.scoring.name] if outcome.evaluation.scoring else []
     header = ("", "", "here", "alone", "wins", *metric, "bytes", "ops")
-    rows = [_row(effect, bool(metric)) for effect in outcome.effects[:SHOWN]]
+    rows = [_row(effect, bool(metric)) for effect in outcome.effects[:MAX_ROWS]]
     others = sum(max([len(name), *(len(row[i]) for row in rows)]) + 2 for i, name in enumerate(header) if i != 1)
     for name in header:
-        shown.add_column(name, justify="right" if name else "left", no_wrap=True)
-    for first, what, *figures in rows:
-        shown.add_row(*(Text(cell) for cell in (first, _cut(what, width - others), *figures)))
-    return shown
+        grid.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for name, op, *cells in rows:
+        grid.add_row(*(Text(cell) for cell in (name, _cut(op, width - others), *cells)))
+    return grid
 
 
 def _cut(text: str, width: int) -> str:
@@ -66,54 +68,54 @@ def _cut(text: str, width: int) -> str:
 
 
 def _row(effect: OpEffect, is_scored: bool) -> tuple[str, ...]:
-    won = effect.won
-    what = (effect.group.name, f"{', '.join(effect.types)} {_short(effect.tensor)}".strip())
-    seen = (_decibels(effect.sqnr_db), _decibels(effect.alone_db))
-    if won is None:
-        return (*what, *seen, *[""] * (4 if is_scored else 3))
-    readers = f", {_numbers(effect.readers)}" if won.way == "with_readers" else ""
-    metric = [f"{won.metric:+.4f}"] if is_scored and won.metric is not None else [""] * is_scored
+    gain = effect.gain
+    ops = f"{', '.join(effect.types)} {_short(effect.tensor)}".strip()
+    sqnr = (_decibels(effect.sqnr_db), _decibels(effect.alone_db))
+    if gain is None:
+        return (effect.group.name, ops, *sqnr, *[""] * (4 if is_scored else 3))
+    readers = f", {_numbers(effect.readers)}" if gain.way == "with_readers" else ""
+    metric = [f"{gain.metric:+.4f}"] if is_scored and gain.metric is not None else [""] * is_scored
     return (
-        what[0] + readers,
-        what[1],
-        *seen,
-        f"{won.db:+.1f}",
+        effect.group.name + readers,
+        ops,
+        *sqnr,
+        f"{gain.db:+.1f}",
         *metric,
-        f"{won.more_bytes:+,}",
-        f"{won.more_float_ops:+d}",
+        f"{gain.more_bytes:+,}",
+        f"{gain.more_float_ops:+d}",
     )
 
 
 def findings(outcome: SensitivityResult) -> Iterator[str]:
-    """Sentences that stand below the table: causes of the worst, and what costs nothing."""
-    for effect in [one for one in outcome.effects[:NAMED] if one.causes and _matters(one, outcome)]:
-        what = f"{effect.group.name} {', '.join(effect.types)} {_short(effect.tensor)}".replace("  ", " ")
-        yield f"{what}: {effect.causes[0].said}."
-    for tried in outcome.remedies:
-        won = outcome.decibels(tried.figures) - outcome.decibels(outcome.base) if tried.figures else 0.0
-        if won >= NOTICEABLE_DB:
-            yield f"With {_changed(outcome, tried)}, and nothing more in float, {won:+.1f} dB."
+    """Yield the sentences below the table: causes of the best effects, and other options that help."""
+    for effect in [effect for effect in outcome.effects[:MAX_CAUSES] if effect.causes and _matters(effect, outcome)]:
+        op = f"{effect.group.name} {', '.join(effect.types)} {_short(effect.tensor)}".replace("  ", " ")
+        yield f"{op}: {effect.causes[0].said}."
+    for result in outcome.remedies:
+        gain = outcome.decibels(result.figures) - outcome.decibels(outcome.base) if result.figures else 0.0
+        if gain >= NOTICEABLE_DB:
+            yield f"With {_changes(outcome, result)}, and no more ops in float, the SQNR changes by {gain:+.1f} dB."
     if outcome.is_spent:
-        yield "The limits ended this before all was tried; run it again with wider ones, and it goes on from here."
+        yield "The limits ended the study before all trials ran. Run it again with wider limits to continue from here."
 
 
-def _changed(outcome: SensitivityResult, tried: TrialResult) -> str:
-    """As the recipe would say it."""
-    if tried.trial.ranges == outcome.trial.ranges:
+def _changes(outcome: SensitivityResult, result: TrialResult) -> str:
+    """Return the changed options in the words of a recipe."""
+    if result.trial.ranges == outcome.trial.ranges:
         keys = ("per_channel", "per_channel_dense")
         return ", ".join(f"{key}: true" for key in keys if not getattr(outcome.trial.variant, key))
-    ranges = tried.trial.ranges
+    ranges = result.trial.ranges
     return f"ranges: {ranges if isinstance(ranges, str) else f'{{percentile: {ranges.percentile:g}}}'}"
 
 
 def _matters(effect: OpEffect, outcome: SensitivityResult) -> bool:
-    if effect.won and effect.won.db >= NOTICEABLE_DB:
+    if effect.gain and effect.gain.db >= NOTICEABLE_DB:
         return True
     return effect.alone_db is None or effect.alone_db < outcome.decibels(outcome.base) + 10
 
 
 def _numbers(ops: tuple[int, ...]) -> str:
-    """Two of them, or one and how many more."""
+    """Return up to two op numbers, or the first one and how many more there are."""
     return ", ".join(f"#{op}" for op in ops) if len(ops) < 3 else f"#{ops[0]} and {len(ops) - 1} more"
 
 
@@ -124,5 +126,5 @@ def _decibels(value: float | None) -> str:
 
 
 def _short(name: str) -> str:
-    """Of an op made of several, the name of the first."""
+    """Return the first name of an op that was fused from several."""
     return name.split(";")[0]

@@ -1,4 +1,4 @@
-"""Every activation of a quantized file beside that of the float32 file, on the same samples."""
+"""Compare every activation of a quantized file with the same activation of the float32 file."""
 
 from __future__ import annotations
 
@@ -14,68 +14,77 @@ from tflq.datasets import Sample
 from tflq.flatbuffer import edit, load
 from tflq.interpreter import Runner
 from tflq.metrics import errors, fidelity
-from tflq.sensitivity.align import aligned
+from tflq.sensitivity.align import align
 from tflq.trials.measurements import EQUAL_DB
 from tflq.worker import ProgressCallback
 
-FAR = 6.0
-"""Decibels that an op must lose for it to be called the first that spoils something."""
-GOOD = 30.0
-"""With so many left, nothing is spoilt yet."""
+BAD_LOSS_DB = 6.0
+"""An op is bad if it loses at least this much SQNR."""
+GOOD_SQNR_DB = 30.0
+"""An op is not bad if its output has at least this SQNR."""
 
 
 @dataclass(frozen=True)
 class Activation:
-    """A tensor that an op makes, or an input; `operator` is None of an input."""
+    """An output tensor of an op, or an input of the model."""
 
     tensor: int
     name: str
     operator: int | None
+    """The number of the op that computes the tensor; None for an input of the model."""
     sqnr_db: float
-    """EQUAL_DB where the quantized file has it without any error."""
+    """The SQNR in dB; EQUAL_DB if the quantized file has no error here."""
     peaks: tuple[float, ...]
-    """The largest magnitude in each channel of the float32 file's."""
+    """The largest magnitude in each channel in the float32 file."""
 
 
 def compare(
     report: ProgressCallback, files: tuple[Path, Path], calls: Sequence[Sample], folder: Path
 ) -> tuple[Activation, ...]:
-    """In the order in which they are made, the inputs first; of the float32 file and the quantized one."""
-    found = aligned(load(files[0]), load(files[1]))
-    observed = {index for index in activations(load(files[0])) if index in found.activations}
+    """Run both files, and return their common activations in the order of the graph, the inputs first.
+
+    `files`: the float32 file and the quantized one. `calls`: the input arrays of each call.
+    """
+    alignment = align(load(files[0]), load(files[1]))
+    observed = {index for index in activations(load(files[0])) if index in alignment.activations}
     runs = (
         Runner(_exposed(files[0], {index: index for index in observed}, folder / "float32-exposed.tflite")),
-        Runner(_exposed(files[1], {index: found.activations[index] for index in observed}, folder / "exposed.tflite")),
+        Runner(
+            _exposed(files[1], {index: alignment.activations[index] for index in observed}, folder / "exposed.tflite")
+        ),
     )
     sums: dict[int, np.ndarray] = {}
     peaks: dict[int, np.ndarray] = {}
     for done, arrays in enumerate(calls, 1):
         truths, answers = (run(arrays) for run in runs)
         for name, truth in truths.items():
-            if truth.shape == answers[name].shape and truth.size:  # a shape may depend on the numbers
+            if truth.shape == answers[name].shape and truth.size:  # a shape may depend on the values
                 sums[int(name)] = sums.get(int(name), 0) + errors(truth, answers[name])
-                peaks[int(name)] = _higher(peaks.get(int(name)), truth)
+                peaks[int(name)] = _update_peaks(peaks.get(int(name)), truth)
         report(done, len(calls))
-    tensors = found.float32.tensors
-    makers = {index: operator.index for operator in found.float32.operators for index in operator.outputs}
-    order = [*found.float32.inputs, *(index for operator in found.float32.operators for index in operator.outputs)]
+    tensors = alignment.float32.tensors
+    writers = {index: operator.index for operator in alignment.float32.operators for index in operator.outputs}
+    order = [
+        *alignment.float32.inputs,
+        *(index for operator in alignment.float32.operators for index in operator.outputs),
+    ]
     return tuple(
-        Activation(index, tensors[index].name, makers.get(index), decibels(sums[index]), tuple(peaks[index].tolist()))
+        Activation(index, tensors[index].name, writers.get(index), decibels(sums[index]), tuple(peaks[index].tolist()))
         for index in order
         if index in sums
     )
 
 
-def _higher(known: np.ndarray | None, values: np.ndarray) -> np.ndarray:
-    """The largest magnitude in each channel, or of all where their number changes."""
+def _update_peaks(earlier: np.ndarray | None, values: np.ndarray) -> np.ndarray:
+    """Return the largest magnitude in each channel so far, or over all channels if their number changes."""
     peaks = np.abs(values.reshape(-1, values.shape[-1] if values.ndim else 1)).max(0)
-    if known is None or known.shape == peaks.shape:
-        return np.asarray(peaks if known is None else np.maximum(known, peaks))
-    return np.array([max(known.max(), peaks.max())])
+    if earlier is None or earlier.shape == peaks.shape:
+        return np.asarray(peaks if earlier is None else np.maximum(earlier, peaks))
+    return np.array([max(earlier.max(), peaks.max())])
 
 
 def _exposed(file: Path, outputs: Mapping[int, int], target: Path) -> Path:
-    """The file with those tensors as its outputs, called by the numbers that they stand under."""
+    """Write the file with those tensors as its outputs. `outputs`: output name, a number → tensor index."""
     model = edit.unpack(file.read_bytes())
     edit.set_outputs(model, {str(name): index for name, index in outputs.items()})
     edit.write(model, target)
@@ -83,13 +92,14 @@ def _exposed(file: Path, outputs: Mapping[int, int], target: Path) -> Path:
 
 
 def decibels(row: np.ndarray) -> float:
+    """Return the SQNR in dB of summed `errors`, float64 [6], within ±EQUAL_DB."""
     value = fidelity(row[np.newaxis]).sqnr_db
     return min(max(value, -EQUAL_DB), EQUAL_DB)
 
 
 @dataclass(frozen=True)
 class LocalLoss:
-    """What an op loses: the worst SQNR among what it reads, and that of what it makes."""
+    """The loss at one op: the worst SQNR among its inputs, and the worst among its outputs, in dB."""
 
     operator: int
     before_db: float
@@ -100,19 +110,24 @@ class LocalLoss:
         return self.before_db - self.after_db
 
 
-def losses(float32: Path, found: Sequence[Activation]) -> Iterator[LocalLoss]:
-    """Of each op whose output was compared, in the order of the graph."""
+def losses(float32: Path, activations: Sequence[Activation]) -> Iterator[LocalLoss]:
+    """Yield the loss of each op whose output was compared, in the order of the graph."""
     (subgraph, *_) = load(float32).subgraphs
-    known = {one.tensor: one.sqnr_db for one in found}
+    sqnr = {activation.tensor: activation.sqnr_db for activation in activations}
     for operator in subgraph.operators:
-        after = [known[index] for index in operator.outputs if index in known]
+        after = [sqnr[index] for index in operator.outputs if index in sqnr]
         if after:
-            before = [known[index] for index in operator.inputs if index in known]
+            before = [sqnr[index] for index in operator.inputs if index in sqnr]
             yield LocalLoss(operator.index, min(before, default=EQUAL_DB), min(after))
 
 
-def first_bad(found: Sequence[LocalLoss]) -> LocalLoss | None:
-    """The first op that loses much and leaves little; None where none does."""
+def first_bad(losses: Sequence[LocalLoss]) -> LocalLoss | None:
+    """Return the first op with a large loss and a low SQNR after it, or Nloss."""
     return next(
-        (one for one in found if one.lost_db >= FAR and one.after_db < GOOD and math.isfinite(one.lost_db)), None
+        (
+            loss
+            for loss in losses
+            if loss.lost_db >= BAD_LOSS_DB and loss.after_db < GOOD_SQNR_DB and math.isfinite(loss.lost_db)
+        ),
+        None,
     )

@@ -1,4 +1,4 @@
-"""Many cheap trials of one model: what is needed is made once, then files are quantized from it and measured."""
+"""Many cheap trials of one model. Shared inputs are made once; each trial quantizes a file and measures it."""
 
 from __future__ import annotations
 

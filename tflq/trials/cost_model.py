@@ -1,4 +1,4 @@
-"""How much work a file is, by its graph alone, so that the same file is always as much."""
+"""Estimate the work of one call of a file from its graph alone. The estimate is the same on every machine."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from tflq.contract import activations
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph
 
 COST = {"int8": 1.0, "uint8": 1.0, "float32": 2.0, "hybrid": 1.3, "int16": 12.0}
-"""Of one multiply-add in LiteRT's kernels on a CPU, int8 being 1: int16 has none with vector instructions."""
+"""The cost of one multiply-add in LiteRT's CPU kernels, relative to int8. Int16 kernels use no vector instructions."""
 
 
 def work(graph: Graph) -> float:
-    """Multiply-adds of one call, each weighted by its kernel; an op without weights has one for each element."""
+    """Return the multiply-adds of one call, weighted by kernel. An op without weights counts one for each element."""
     return sum(_cost(*place) * _multiply_adds(*place) for place in graph.operators())
 
 
 def multiply_adds(graph: Graph) -> int:
-    """Of one call, each counted alike."""
+    """Return the multiply-adds of one call, without weighting."""
     return sum(_multiply_adds(*place) for place in graph.operators())
 
 
 def _multiply_adds(subgraph: Subgraph, operator: Operator) -> int:
-    """What control flow and fused recurrent ops do inside is not counted."""
+    """Count the multiply-adds of one op, without those inside control flow and fused recurrent ops."""
     elements = sum(math.prod(tensor.shape) for tensor in subgraph.written_by(operator))
     if operator.type not in ROLES:
         return elements
     weights = subgraph.input(operator, 1)
     if weights is None or not weights.shape:
         return elements
-    each = math.prod(weights.shape) // max(weights.shape[ROLES[operator.type].channels], 1)
-    return elements * each
+    per_output = math.prod(weights.shape) // max(weights.shape[ROLES[operator.type].channels], 1)
+    return elements * per_output
 
 
 def _cost(subgraph: Subgraph, operator: Operator) -> float:

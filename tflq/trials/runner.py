@@ -1,4 +1,4 @@
-"""Where trials are made: the float32 file, ranges and samples of one recipe, each made once."""
+"""Run trials of one recipe. The float32 file, the ranges and the samples are made once, for all of them."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ from tflq.trials.trial import (
 from tflq.worker import Done, Event, Failed, Said, Task
 
 TRY = "try"
-"""Begins the names of the stages that are trials."""
+"""The first word in the stage name of a trial."""
 
 
 class BudgetExhausted(Exception):
-    """No further trial may be made."""
+    """The limits allow no further trial."""
 
 
 @dataclass(frozen=True)
 class TrialLimits:
-    """What all trials together may take; None for any number."""
+    """Limits on all trials together; None for no limit."""
 
     trials: int | None = None
     seconds: float | None = None
     gates: Gates | None = None
-    """What fails these beyond hope on a few samples is not measured on the others that decide."""
+    """A file that clearly fails these after a few samples is not measured on more selection samples."""
 
 
 NO_LIMITS = TrialLimits()
@@ -57,102 +57,104 @@ NO_LIMITS = TrialLimits()
 
 @dataclass(frozen=True)
 class TrialRunner:
+    """A runner of the trials of one recipe. It keeps their results in memory and in the journal."""
+
     recipe: Recipe
-    """As trials are made of it: with fewer calibration samples than asked for where some were held back."""
+    """The recipe of the trials. If calibration rows are held out, it has fewer calibration samples."""
     splits: Splits
     float32: Path
     context: RunContext
     source: ConvertibleSource
-    judging: dict[SampleSet, TrialEvaluation]
+    evaluations: dict[SampleSet, TrialEvaluation]
     limits: TrialLimits
     constraints: tuple[Constraint, ...]
-    """Those of the limits' gates."""
+    """The constraints for the gates of the limits."""
     journal: Journal
     identity: str
-    """Of all that decides what trials find, the trials themselves apart."""
+    """A digest of all inputs that the trials have in common."""
     calibration_samples: CalibrationSamples
-    tried: dict[SampleSet, dict[str, TrialResult]] = field(
+    results: dict[SampleSet, dict[str, TrialResult]] = field(
         default_factory=lambda: {RANKING: {}, SELECTION: {}, CONFIRMATION: {}}
     )
-    """What was asked for since this bench stands, in that order."""
-    _observed: dict[str, CalibrationData] = field(default_factory=dict)
-    _chosen: dict[str, CalibrationResult] = field(default_factory=dict)
+    """The results that this runner returned, in the order of the requests."""
+    _observations: dict[str, CalibrationData] = field(default_factory=dict)
+    _calibrations: dict[str, CalibrationResult] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic)
 
     @property
     def graph(self) -> Graph:
-        """The float32 file's."""
+        """The graph of the float32 file."""
         return load(self.float32)
 
     @property
     def is_observed(self) -> bool:
-        """Whether the activations were observed from within, so that other ranges than minmax can be had."""
+        """Whether the activations were observed in the float32 model, which methods other than minmax need."""
         assert self.recipe.calibration is not None
-        chosen = self.calibration_result(self.recipe.calibration.ranges).selected_ranges
-        return chosen is not None and chosen.observation_obstacle is None
+        selected = self.calibration_result(self.recipe.calibration.ranges).selected_ranges
+        return selected is not None and selected.observation_obstacle is None
 
     def run(self, trials: Sequence[Trial], on: SampleSet = SELECTION) -> list[TrialResult]:
-        """What each trial yields, in their order; raises Spent where the limits do not let all of them be made.
+        """Return the result of each trial, in their order.
 
-        None that was made is lost then: each is in `tried`, and in the journal. The limits are those of deciding; what
-        confirms it comes on top.
+        Raise BudgetExhausted if the limits do not allow all of them. The results of those that ran stay in `results`
+        and in the journal. Trials on the confirmation samples do not count toward the limits.
         """
-        keys, known = [self._key(trial, on) for trial in trials], self.tried[on]
-        new = {key: trial for key, trial in zip(keys, trials, strict=True) if key not in known}
+        keys, results = [self._key(trial, on) for trial in trials], self.results[on]
+        new = {key: trial for key, trial in zip(keys, trials, strict=True) if key not in results}
         is_free = on == CONFIRMATION or self.limits.trials is None
         left = len(new) if is_free else max((self.limits.trials or 0) - self.count, 0)
-        made = self._made(dict(islice(new.items(), left)), on)
-        known.update({key: made[key] for key in new if key in made})
-        if any(key not in known for key in keys):
+        finished = self._run_new(dict(islice(new.items(), left)), on)
+        results.update({key: finished[key] for key in new if key in finished})
+        if any(key not in results for key in keys):
             raise BudgetExhausted
-        return [known[key] for key in keys]
+        return [results[key] for key in keys]
 
     @property
     def count(self) -> int:
-        """Of the trials that the limits are about."""
-        return len(self.tried[RANKING]) + len(self.tried[SELECTION])
+        """Number of trials that count toward the limits."""
+        return len(self.results[RANKING]) + len(self.results[SELECTION])
 
-    def known(self, trial: Trial) -> TrialResult | None:
-        """What the trial yielded on the deciding samples, if it was made since this bench stands."""
-        return self.tried[SELECTION].get(self._key(trial, SELECTION))
+    def selection_result(self, trial: Trial) -> TrialResult | None:
+        """Return the result of the trial on the selection samples, or None if this runner has none."""
+        return self.results[SELECTION].get(self._key(trial, SELECTION))
 
-    def _made(self, trials: dict[str, Trial], on: SampleSet) -> dict[str, TrialResult]:
-        """Those that the limits allow."""
-        found = {key: tried for key in trials if (tried := self.journal.get(key))}
-        missing = [key for key in trials if key not in found]
-        ranged = [one for key in missing if (one := trials[key]).variant.needs_ranges]
-        for method in {_told(one.ranges): one.ranges for one in ranged}.values():
-            self.calibration_result(method, [one.variant for one in ranged if one.ranges == method])
-        refused = {key: error for key in missing if (error := self._refusal(trials[key]))}
-        found.update({key: TrialResult(trials[key], None, error) for key, error in refused.items()})
-        missing = [key for key in missing if key not in refused]
+    def _run_new(self, trials: dict[str, Trial], on: SampleSet) -> dict[str, TrialResult]:
+        """Return results from the journal or from new runs. Once the time limit has passed, no new trial begins."""
+        results = {key: result for key in trials if (result := self.journal.get(key))}
+        missing = [key for key in trials if key not in results]
+        ranged = [trial for key in missing if (trial := trials[key]).variant.needs_ranges]
+        for method in {_method_name(trial.ranges): trial.ranges for trial in ranged}.values():
+            self.calibration_result(method, [trial.variant for trial in ranged if trial.ranges == method])
+        obstacles = {key: obstacle for key in missing if (obstacle := self._obstacle(trials[key]))}
+        results.update({key: TrialResult(trials[key], None, obstacle) for key, obstacle in obstacles.items()})
+        missing = [key for key in missing if key not in obstacles]
         tasks = (self._task(key, trials[key], on) for key in missing if on == CONFIRMATION or not self._is_late)
         for place, outcome in self.context.workers.as_done(tasks, self.context.jobs):
             key = missing[place]
-            found[key] = _tried(trials[key], outcome)
+            results[key] = _to_result(trials[key], outcome)
             if not (isinstance(outcome, Failed) and outcome.error.may_pass):
-                self.journal.add(key, found[key])
-        return found
+                self.journal.add(key, results[key])
+        return results
 
-    def _refusal(self, trial: Trial) -> str:
-        """Why there is nothing to quantize for it, if so."""
+    def _obstacle(self, trial: Trial) -> str:
+        """Return why the trial has no model to quantize, or an empty string."""
         if not trial.variant.needs_ranges:
             return ""
         refined = self.calibration_result(trial.ranges).refined.get(RefinementRequest.by(trial.variant))
         return str(refined) if isinstance(refined, TflqError) else ""
 
-    def decided(self, variant: Mode) -> Trial:
-        """What the recipe has the variant be, what is left to be seen as calibration samples held back have it."""
-        asked = self.recipe.calibration
-        assert asked is not None
-        trial = Trial(variant, asked.method)
+    def resolve_auto(self, variant: Mode) -> Trial:
+        """Return the variant as a trial. Options at `auto` get the values that the hold-out samples decide."""
+        calibration = self.recipe.calibration
+        assert calibration is not None
+        trial = Trial(variant, calibration.method)
         if not variant.needs_ranges:
             return trial
-        refined = self.calibration_result(asked.ranges, [variant]).refined.get(RefinementRequest.by(variant))
+        refined = self.calibration_result(calibration.ranges, [variant]).refined.get(RefinementRequest.by(variant))
         if isinstance(refined, TflqError):
             return trial
-        kept = refined.refinement.config if refined else RefinementConfig()
-        return Trial(variant.model_copy(update=kept.options), "mse" if kept.mse else trial.ranges)
+        config = refined.refinement.config if refined else RefinementConfig()
+        return Trial(variant.model_copy(update=config.options), "mse" if config.mse else trial.ranges)
 
     @property
     def _is_late(self) -> bool:
@@ -162,40 +164,44 @@ class TrialRunner:
         build = VariantBuild(trial.variant, key[:16])
         calibration_result = self.calibration_result(trial.ranges) if trial.variant.needs_ranges else None
         make = conversion_task(self.context, self.source, calibration_result, build)
-        arguments = (make, trial.variant, self.context.path(build), self.judging[on])
+        arguments = (make, trial.variant, self.context.path(build), self.evaluations[on])
         verb = "confirm" if on == CONFIRMATION else TRY
         return Task(f"{verb} {trial.in_words} ({key[:6]})", run_trial, arguments, make.error, make.remedy)
 
     def _key(self, trial: Trial, on: SampleSet) -> str:
         variant = trial.variant.model_dump_json(exclude={"name"})
-        of_ranges = [self.calibration_samples.digest, _told(trial.ranges)] if trial.variant.needs_ranges else []
-        constraints = [str(constraint) for constraint in self.judging[on].constraints]
-        return digest(self.identity, on, self.judging[on].stored.digest, variant, *of_ranges, *constraints)
+        ranges = [self.calibration_samples.digest, _method_name(trial.ranges)] if trial.variant.needs_ranges else []
+        constraints = [str(constraint) for constraint in self.evaluations[on].constraints]
+        return digest(self.identity, on, self.evaluations[on].stored.digest, variant, *ranges, *constraints)
 
     def calibration_result(self, ranges: Ranges, variants: Sequence[Mode] = ()) -> CalibrationResult:
-        """The ranges by what the recipe may ask for, and what those variants are quantized from; made once."""
-        told, context = _told(ranges), with_calibration_key(self.context, "ranges", ranges)
-        if told not in self._chosen:
+        """Return the ranges by that method, and the models that the variants are quantized from. Each is made once."""
+        name, context = _method_name(ranges), with_calibration_key(self.context, "ranges", ranges)
+        if name not in self._calibrations:
             counting = context.calibration.counting
-            if counting not in self._observed:
-                self._observed[counting] = stages.observe(context, self.calibration_samples)
-            self._chosen[told] = stages.select_ranges(context, self._observed[counting], self.calibration_samples)
-        if new := [one for one in variants if RefinementRequest.by(one) not in self._chosen[told].refined]:
-            self._chosen[told] = stages.refine_models(context, self._chosen[told], new)
-        return self._chosen[told]
+            if counting not in self._observations:
+                self._observations[counting] = stages.observe(context, self.calibration_samples)
+            self._calibrations[name] = stages.select_ranges(
+                context, self._observations[counting], self.calibration_samples
+            )
+        if new := [
+            variant for variant in variants if RefinementRequest.by(variant) not in self._calibrations[name].refined
+        ]:
+            self._calibrations[name] = stages.refine_models(context, self._calibrations[name], new)
+        return self._calibrations[name]
 
-    def observed(self, method: Method) -> CalibrationData:
-        """What those ranges are taken from."""
+    def calibration_data(self, method: Method) -> CalibrationData:
+        """Return the activation statistics that the ranges by that method are computed from."""
         self.calibration_result(method)
         context = with_calibration_key(self.context, "ranges", method)
-        return self._observed[context.calibration.counting]
+        return self._observations[context.calibration.counting]
 
 
-def _told(ranges: Ranges) -> str:
+def _method_name(ranges: Ranges) -> str:
     return f"percentile {ranges.percentile!r}" if isinstance(ranges, Percentile) else ranges
 
 
-def _tried(trial: Trial, outcome: Done[Measurements] | Failed) -> TrialResult:
+def _to_result(trial: Trial, outcome: Done[Measurements] | Failed) -> TrialResult:
     return (
         TrialResult(trial, None, str(outcome.error))
         if isinstance(outcome, Failed)
@@ -204,12 +210,12 @@ def _tried(trial: Trial, outcome: Done[Measurements] | Failed) -> TrialResult:
 
 
 def with_calibration_key(context: RunContext, key: str, value: Ranges | int) -> RunContext:
-    """The same, but for that key of the recipe's calibration."""
+    """Return the context with another value for that key of the recipe's calibration section."""
     calibration = context.calibration.model_copy(update={key: value})
     recipe = context.recipe.model_copy(update={"calibration": calibration})
     return replace(context, recipe=recipe, cache=context.cache.for_recipe(recipe))
 
 
 def is_trial(event: Event) -> bool:
-    """Whether the event is of a single trial that decides or ranks."""
+    """Return whether the event belongs to a single trial on the selection or ranking samples."""
     return not isinstance(event, Said) and event.stage.startswith(f"{TRY} ")

@@ -42,12 +42,13 @@ MAX_WORK = 15e9
 
 @contextmanager
 def open_trials(recipe: Recipe, settings: Settings, limits: TrialLimits = NO_LIMITS) -> Iterator[TrialRunner]:
-    """A bench of that recipe; the journal and the log are kept in its output folder.
+    """Open a runner of trials for the recipe, with its journal and log in the recipe's output folder.
 
-    Raises SourceError, DatasetError or ConversionError where there is nothing to try or to measure.
+    Raise RecipeError without `calibration`. Raise SourceError, DatasetError or ConversionError if the model cannot be
+    quantized or there are too few samples.
     """
     if recipe.calibration is None:
-        raise RecipeError(f"{recipe.name}: trials quantize from ranges: give calibration, with a dataset")
+        raise RecipeError(f"{recipe.name}: trials need the ranges of activations: give calibration, with a dataset")
     check_source(recipe)
     preload_tensorflow()
     with cache.workspace(recipe.output) as folder:
@@ -55,20 +56,22 @@ def open_trials(recipe: Recipe, settings: Settings, limits: TrialLimits = NO_LIM
         log.unlink(missing_ok=True)
         with Workers(log, settings.timeout, settings.listen, settings.budget) as workers:
             recipe_cache = RecipeCache(recipe, settings.store if recipe.keeps else None)
-            yield _prepared(RunContext(_bare(recipe), folder, workers, settings.jobs, recipe_cache), limits)
+            yield _prepare(
+                RunContext(_with_one_mode_per_width(recipe), folder, workers, settings.jobs, recipe_cache), limits
+            )
 
 
-def _bare(recipe: Recipe) -> Recipe:
-    """The recipe with a variant of each width of activations, which is what ranges are chosen for."""
+def _with_one_mode_per_width(recipe: Recipe) -> Recipe:
+    """Return the recipe with one variant for 8-bit and one for 16-bit activations, so that both get ranges."""
     ops = recipe.base.model_dump(include={"allow_custom_ops", "select_tf_ops"})
     return recipe.model_copy(update={"variants": (Int8(**ops), Int16x8(**ops))})
 
 
-def _prepared(context: RunContext, limits: TrialLimits) -> TrialRunner:
+def _prepare(context: RunContext, limits: TrialLimits) -> TrialRunner:
     source, run = stages.prepare_source(context), context.workers.run
     prepared_run = stages.prepare_inputs(context, source, makes_variants=False)
     float32 = prepared_run.float32.path
-    _refuse(context, source)
+    _refuse_unsuitable(context, source)
     most = len(spread(MAX_SAMPLES, MAX_WORK / multiply_adds(load(float32))))
     splits = run(Task("choose the samples", choose_splits, (context.recipe, most), DatasetError)).value
     if splits.calibration_samples is not None:
@@ -77,7 +80,7 @@ def _prepared(context: RunContext, limits: TrialLimits) -> TrialRunner:
     arguments = (recipe.calibration, recipe.inputs, source.prepared, context.folder / "calibration")
     calibration_samples = run(Task("read the calibration data", calibrate.read_samples, arguments, DatasetError)).value
     plan = stages.evaluation_plan(context, source.prepared, prepared_run)
-    wanted = constraints(limits.gates, load(float32).size_bytes) if limits.gates else ()
+    limits_of_gates = constraints(limits.gates, load(float32).size_bytes) if limits.gates else ()
     scoring = recipe.measured_on.model_dump_json(include={"label", "output", "metric"})
     return TrialRunner(
         recipe=recipe,
@@ -85,8 +88,8 @@ def _prepared(context: RunContext, limits: TrialLimits) -> TrialRunner:
         float32=float32,
         context=context,
         source=source,
-        judging=_judging(context, plan, splits, wanted),
-        constraints=wanted,
+        evaluations=_evaluations(context, plan, splits, limits_of_gates),
+        constraints=limits_of_gates,
         limits=limits,
         journal=Journal(recipe.output / JOURNAL),
         identity=digest(versions(), cache.sha256(float32), scoring),
@@ -94,22 +97,22 @@ def _prepared(context: RunContext, limits: TrialLimits) -> TrialRunner:
     )
 
 
-def _refuse(context: RunContext, source: ConvertibleSource) -> None:
+def _refuse_unsuitable(context: RunContext, source: ConvertibleSource) -> None:
     if source.missing_api:
-        raise ConversionError(f"trials quantize by what this TensorFlow lacks: {source.missing_api}")
+        raise ConversionError(f"this TensorFlow lacks an API that trials need to quantize: {source.missing_api}")
     if context.has_own_ranges:
         raise ConversionError(
-            f"{context.recipe.model.path}: holds fake quantization, and with it its own ranges. There is nothing to"
-            " try: tflq convert makes its files"
+            f"{context.recipe.model.path}: the model contains fake-quantize ops, which fix its ranges, so trials have"
+            " nothing to vary: use tflq convert"
         )
 
 
-def _judging(
+def _evaluations(
     context: RunContext, plan: EvaluationPlan, splits: Splits, constraints: tuple[Constraint, ...]
 ) -> dict[SampleSet, TrialEvaluation]:
     rows = {SELECTION: splits.selection, CONFIRMATION: splits.confirmation}
     tasks = [
-        Task(f"hold the {name} samples", store_samples, (plan, indices, context.folder / name), DatasetError)
+        Task(f"store the {name} samples", store_samples, (plan, indices, context.folder / name), DatasetError)
         for name, indices in rows.items()
     ]
     stored = [outcome.get() for outcome in context.workers.run_all(tasks, context.jobs)]

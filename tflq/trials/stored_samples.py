@@ -1,4 +1,4 @@
-"""Samples as they are measured on again and again: on disk, each with its label and the float32 file's answers."""
+"""Samples stored on disk, each with its label and the float32 file's outputs, so that every trial can reuse them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from tflq.worker import ProgressCallback
 
 RECORD = "float32.npz"
 INPUT, OUTPUT, LABEL = "input ", "output ", "label"
-"""Begin the names of columns."""
+"""Prefixes of column names."""
 
 
 @dataclass(frozen=True)
 class StoredColumn:
-    """Arrays of any shapes, one after the other in a file."""
+    """Arrays of any shapes, stored one after the other in a file."""
 
     file: Path
     dtypes: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
 
     def arrays(self, places: Sequence[int]) -> list[np.ndarray]:
-        """Those at the places."""
+        """Return the arrays at those places."""
         stored = np.asarray(np.memmap(self.file, np.uint8, "r") if self.file.stat().st_size else np.zeros(0, np.uint8))
         sizes = [prod(shape) * np.dtype(dtype).itemsize for dtype, shape in zip(self.dtypes, self.shapes, strict=True)]
         starts = [0, *accumulate(sizes)]
@@ -45,24 +45,24 @@ class StoredColumn:
 
 @dataclass(frozen=True)
 class StoredSamples:
-    """A set of samples; any number of processes may read it."""
+    """A set of samples in a folder. Any number of processes may read it."""
 
     folder: Path
     count: int
     columns: Mapping[str, StoredColumn]
     digest: str
-    """Of the samples and their labels."""
+    """The digest of the samples and their labels."""
 
     places: Sequence[int] | None = None
-    """Those of its samples that are meant; None for all."""
+    """The places of the samples in use; None for all."""
 
     def at(self, places: Sequence[int]) -> StoredSamples:
-        """The samples at those places among these alone."""
+        """Return the subset at those places among these samples."""
         return replace(self, places=[self._places[place] for place in places], count=len(places))
 
     @property
     def base(self) -> Record:
-        """What the float32 file answered."""
+        """The record of the float32 file on these samples."""
         return load(self.folder / RECORD).at(self._places)
 
     @property
@@ -70,11 +70,11 @@ class StoredSamples:
         return range(self.count) if self.places is None else self.places
 
     def samples(self) -> list[Sample]:
-        """The inputs of each."""
-        return [_of(INPUT, row) for row in self.rows()]
+        """Return the input arrays of each sample."""
+        return [_strip_prefix(INPUT, row) for row in self.rows()]
 
     def rows(self) -> list[dict[str, np.ndarray]]:
-        """For each sample what each column holds of it."""
+        """Return the arrays of each sample, by column name."""
         columns = [column.arrays(self._places) for column in self.columns.values()]
         return [dict(zip(self.columns, arrays, strict=True)) for arrays in zip(*columns, strict=True)]
 
@@ -84,62 +84,64 @@ class _Writer:
         folder.mkdir(parents=True)
         self.folder = folder
         self._files: dict[str, Path] = {}
-        self._seen: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
+        self._arrays: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
 
     def add(self, row: Mapping[str, np.ndarray]) -> None:
         for name, array in row.items():
             file = self._files.setdefault(name, self.folder / str(len(self._files)))
-            self._seen.setdefault(name, []).append((array.dtype.str, array.shape))
+            self._arrays.setdefault(name, []).append((array.dtype.str, array.shape))
             with file.open("ab") as stream:
                 stream.write(np.ascontiguousarray(array).tobytes())
 
     def columns(self) -> dict[str, StoredColumn]:
         return {
-            name: StoredColumn(self._files[name], tuple(dtype for dtype, _ in seen), tuple(shape for _, shape in seen))
-            for name, seen in self._seen.items()
+            name: StoredColumn(
+                self._files[name], tuple(dtype for dtype, _ in arrays), tuple(shape for _, shape in arrays)
+            )
+            for name, arrays in self._arrays.items()
         }
 
 
 def store_samples(
     report: ProgressCallback, plan: EvaluationPlan, indices: Sequence[int], folder: Path
 ) -> StoredSamples:
-    """The samples of those rows, put into a new folder; DatasetError where the dataset yields none."""
-    run, writer, prints = Runner(plan.float32), _Writer(folder), []
-    book, label = SampleRecorder(plan, run(plan.first)), plan.evaluation.label if plan.evaluation.metric else None
+    """Store the samples of those rows in a new folder. Raise DatasetError if the dataset yields none."""
+    run, writer, digests = Runner(plan.float32), _Writer(folder), []
+    recorder, label = SampleRecorder(plan, run(plan.first)), plan.evaluation.label if plan.evaluation.metric else None
     for rows, samples in batches(plan, indices):
         truths = split(run(stack(samples, plan.source)), len(samples), plan.source)
         for row, sample, truth in zip(rows, samples, truths, strict=True):
-            book.add(row, truth, truth)
+            recorder.add(row, truth, truth)
             labelled = {LABEL: np.asarray(row[label])} if label else {}
-            writer.add({**_under(INPUT, sample), **_under(OUTPUT, truth), **labelled})
-            prints.append(fingerprint({**sample, **labelled}))
-        report(len(prints), len(indices))
-    if not prints:
-        raise DatasetError(f"{plan.evaluation.dataset}: yields none of the rows that trials are to be measured on")
-    save(book.record(), folder / RECORD)
-    return StoredSamples(folder, len(prints), writer.columns(), digest(*prints))
+            writer.add({**_add_prefix(INPUT, sample), **_add_prefix(OUTPUT, truth), **labelled})
+            digests.append(fingerprint({**sample, **labelled}))
+        report(len(digests), len(indices))
+    if not digests:
+        raise DatasetError(f"{plan.evaluation.dataset}: yields none of the rows that trials need: check the dataset")
+    save(recorder.record(), folder / RECORD)
+    return StoredSamples(folder, len(digests), writer.columns(), digest(*digests))
 
 
-def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> Sample:
+def _add_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> Sample:
     return {prefix + name: array for name, array in arrays.items()}
 
 
-def _of(prefix: str, row: Mapping[str, np.ndarray]) -> Sample:
+def _strip_prefix(prefix: str, row: Mapping[str, np.ndarray]) -> Sample:
     return {name.removeprefix(prefix): array for name, array in row.items() if name.startswith(prefix)}
 
 
 def record(report: ProgressCallback, path: Path, stored: StoredSamples, plan: EvaluationPlan) -> Record:
-    """What the file answers on those samples, beside the float32 file's answers."""
-    (answers,) = records(report, path, [stored], plan)
-    return answers
+    """Run the file on the samples, and record its outputs against those of the float32 file."""
+    (whole,) = records(report, path, [stored], plan)
+    return whole
 
 
 def records(
     report: ProgressCallback, path: Path, parts: Sequence[StoredSamples], plan: EvaluationPlan
 ) -> Iterator[Record]:
-    """The same of the first part, then of this and the next, and so on."""
+    """Run the file on each part in turn, and yield after each part the record of all parts so far."""
     run = Runner(path)
-    book, batch, total = (
+    recorder, batch, total = (
         SampleRecorder(plan, run(plan.first)),
         plan.source.batch or 1,
         sum(part.count for part in parts),
@@ -147,12 +149,14 @@ def records(
     for part in parts:
         rows = part.rows()
         for start in range(0, part.count, batch):
-            some = rows[start : start + batch]
-            answers = split(run(stack([_of(INPUT, row) for row in some], plan.source)), len(some), plan.source)
-            for row, answer in zip(some, answers, strict=True):
-                book.add(_labelled(row, plan), _of(OUTPUT, row), answer)
-            report(len(book.is_finite), total)
-        yield book.record()
+            chunk = rows[start : start + batch]
+            answers = split(
+                run(stack([_strip_prefix(INPUT, row) for row in chunk], plan.source)), len(chunk), plan.source
+            )
+            for row, answer in zip(chunk, answers, strict=True):
+                recorder.add(_labelled(row, plan), _strip_prefix(OUTPUT, row), answer)
+            report(len(recorder.is_finite), total)
+        yield recorder.record()
 
 
 def _labelled(row: Mapping[str, np.ndarray], plan: EvaluationPlan) -> dict[str, np.ndarray]:

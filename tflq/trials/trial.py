@@ -1,4 +1,4 @@
-"""One trial: a file is quantized from ranges that are held, checked, measured and forgotten."""
+"""One trial: quantize a file from ranges that are kept, check it, measure it, and delete it."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from tflq.evaluate import EvaluationPlan
 from tflq.modes import Mode
 from tflq.refine import RefinementConfig, RefinementRequest
 from tflq.trials.constraints import Constraint
-from tflq.trials.measurements import Measurements, figures, file_facts
+from tflq.trials.measurements import Measurements, file_facts, measurements_of
 from tflq.trials.stored_samples import StoredSamples, records
 from tflq.worker import ProgressCallback, Task
 
-SampleSet = Literal["ranking", "deciding", "confirming"]
+SampleSet = Literal["ranking", "selection", "confirmation"]
 RANKING: SampleSet = "ranking"
-"""A few of the deciding samples, which tell what is nearer to the float32 file."""
-SELECTION: SampleSet = "deciding"
-CONFIRMATION: SampleSet = "confirming"
+"""A few of the selection samples, which are enough to rank trials by fidelity."""
+SELECTION: SampleSet = "selection"
+CONFIRMATION: SampleSet = "confirmation"
 MIN_RANKING_SAMPLES = 100
-"""Samples that a file is measured on however slow it is, if there are as many."""
+"""Even a slow file is measured on this many samples, if there are as many."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A variant and the method of its ranges: all that there is to choose."""
+    """A variant and the method of its ranges."""
 
     variant: Mode
     ranges: Method
 
     @property
     def in_words(self) -> str:
-        """What it is, without what it keeps in float."""
+        """The mode and its options, without the ops kept in float."""
         variant, words = self.variant, [str(self.variant.mode)]
         if variant.needs_ranges:
             words += [f"percentile {self.ranges.percentile:g}" if isinstance(self.ranges, Percentile) else self.ranges]
-            refined = RefinementRequest.by(variant).required
-            words += [refined.in_words] if refined != RefinementConfig() else []
+            required = RefinementRequest.by(variant).required
+            words += [required.in_words] if required != RefinementConfig() else []
         words += ["per tensor"] if not variant.per_channel else []
         words += ["dense per tensor"] if variant.per_channel and not variant.per_channel_dense else []
         return ", ".join(words)
@@ -49,15 +49,18 @@ class Trial:
 
 @dataclass(frozen=True)
 class TrialResult:
+    """A trial and its measurements on one set of samples."""
+
     trial: Trial
     figures: Measurements | None
+    """The measurements; None if no valid file could be made."""
     reason: str = ""
-    """Why there are no figures: what refused the variant, or its file."""
+    """Why there are no measurements: the error of the conversion or of the checks."""
 
 
-def meets_all(constraints: Sequence[Constraint], tried: TrialResult, look: int = 1) -> bool:
-    """Whether it meets all of them on the samples that it was measured on."""
-    figures = tried.figures
+def meets_all(constraints: Sequence[Constraint], result: TrialResult, look: int = 1) -> bool:
+    """Return whether the trial meets all constraints on its samples. `look`: see `Constraint.violation`."""
+    figures = result.figures
     return (
         figures is not None
         and not figures.fault
@@ -67,46 +70,53 @@ def meets_all(constraints: Sequence[Constraint], tried: TrialResult, look: int =
 
 @dataclass(frozen=True)
 class TrialEvaluation:
-    """What every trial's file is measured on and with."""
+    """The samples and limits for measuring the file of a trial."""
 
     plan: EvaluationPlan
     stored: StoredSamples
-    afforded: float
-    """Work, as `work` counts it, that may go into measuring: a slow file is measured on fewer of the samples."""
+    max_work: float
+    """The largest work for one file, in multiply-adds of int8. A slow file is measured on fewer samples."""
     constraints: tuple[Constraint, ...]
-    """What is hopeless by these after LEAST samples is not measured on more."""
+    """A file that is hopeless by these after MIN_RANKING_SAMPLES samples is not measured on more."""
 
 
 def run_trial(
-    report: ProgressCallback, make: Task[Any], variant: Mode, path: Path, judging: TrialEvaluation
+    report: ProgressCallback, make: Task[Any], variant: Mode, path: Path, evaluation: TrialEvaluation
 ) -> Measurements:
-    """Make the file, hold it to its contract and measure it; an error that says why where that cannot be done."""
+    """Make the file by the task, check it against its contract, and measure it.
+
+    Raise EvaluationError if the file breaks its contract. Errors of the conversion pass through.
+    """
     try:
-        kept = make.function(report, *make.arguments) or ()
-        verified = verify.verify(report, path, variant, judging.plan.source, kept)
-        faults = [f"{one.where} {one.message}" for one in verified.violations if one.severity == "error"]
-        if faults:
-            raise EvaluationError(f"the file breaks its contract: {faults[0]}")
-        return _figures(report, path, variant, judging)
+        kept_ops = make.function(report, *make.arguments) or ()
+        violations = verify.verify(report, path, variant, evaluation.plan.source, kept_ops).violations
+        errors = [f"{violation.where} {violation.message}" for violation in violations if violation.severity == "error"]
+        if errors:
+            raise EvaluationError(f"the file breaks its contract: {errors[0]}")
+        return _measure(report, path, variant, evaluation)
     finally:
         path.unlink(missing_ok=True)
 
 
-def _figures(report: ProgressCallback, path: Path, variant: Mode, judging: TrialEvaluation) -> Measurements:
-    file, stored, plan = file_facts(path, variant.is_integer), judging.stored, judging.plan
-    some = stored.at(spread(stored.count, judging.afforded / max(file.work, 1)))
-    first = spread(some.count, MIN_RANKING_SAMPLES if judging.constraints else some.count)
-    rest = sorted({*range(some.count)} - {*first})
-    parts, seen = [first, rest] if rest else [first], list[int]()
-    for part, answers in zip(parts, records(report, path, [some.at(part) for part in parts], plan), strict=True):
-        seen += part
-        found = figures(file, some.at(seen).base, answers, plan.evaluation.scoring)
-        if any(constraint.is_hopeless(found) for constraint in judging.constraints):
+def _measure(report: ProgressCallback, path: Path, variant: Mode, evaluation: TrialEvaluation) -> Measurements:
+    """Measure the file on the samples that it may use, and stop after the first part if it is hopeless."""
+    file, stored, plan = file_facts(path, variant.is_integer), evaluation.stored, evaluation.plan
+    samples = stored.at(spread(stored.count, evaluation.max_work / max(file.work, 1)))
+    first = spread(samples.count, MIN_RANKING_SAMPLES if evaluation.constraints else samples.count)
+    rest = sorted({*range(samples.count)} - {*first})
+    parts, places = [first, rest] if rest else [first], list[int]()
+    for part, answers in zip(parts, records(report, path, [samples.at(part) for part in parts], plan), strict=True):
+        places += part
+        measurements = measurements_of(file, samples.at(places).base, answers, plan.evaluation.scoring)
+        if any(constraint.is_hopeless(measurements) for constraint in evaluation.constraints):
             break
-    return found
+    return measurements
 
 
 def spread(count: int, most: float) -> list[int]:
-    """At most so many places of that count, or LEAST, evenly spread, since neighbours are often alike."""
-    taken = int(min(count, max(most, MIN_RANKING_SAMPLES)))
-    return [place * count // taken for place in range(taken)]
+    """Return at most `most` of `count` places, or MIN_RANKING_SAMPLES if that is more.
+
+    The places are evenly spread, since neighbouring samples are often alike.
+    """
+    number = int(min(count, max(most, MIN_RANKING_SAMPLES)))
+    return [place * count // number for place in range(number)]
