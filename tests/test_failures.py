@@ -202,8 +202,8 @@ class TestCrashes:
             said = str(ran.variant(mode).error)
             assert said == (
                 "calibration row 0 makes the activation 'Log' inside the model -inf, as do 19 other samples; no"
-                " integer stands for that: correct the model or the data, or take dynamic or float16, which need no"
-                " ranges"
+                " integer can represent that value. Correct the model or the data, or use mode dynamic or float16,"
+                " which need no ranges"
             )
 
     def test_infinity_that_tensorflow_s_calibrator_meets(self, recipes: Recipes) -> None:
@@ -211,8 +211,8 @@ class TestCrashes:
         ran = recipes.run("infinite_in_branch", ["float32", "int8"])
         assert ran.codes == {"float32": 0, "int8": 4}
         assert re.fullmatch(
-            r"the activation '\S+' inside the model becomes -inf on a calibration sample; no integer stands for that:"
-            r" correct the model or the data, or take dynamic or float16, which need no ranges",
+            r"the activation '\S+' inside the model becomes -inf on a calibration sample; no integer can represent"
+            r" that value\. Correct the model or the data, or use mode dynamic or float16, which need no ranges",
             str(ran.variant("int8").error),
         )
 
@@ -252,7 +252,7 @@ class TestRangesThatAreMissing:
     def test_answers_that_are_no_numbers(self, recipes: Recipes) -> None:
         ran = recipes.run("not_a_number", ["float32", "dynamic", "int8"])
         assert ran.codes == {"float32": 6, "dynamic": 6, "int8": 4}
-        assert "inside the model nan, as do 19 other samples; no integer stands for that: " in str(
+        assert "inside the model nan, as do 19 other samples; no integer can represent that value. " in str(
             ran.variant("int8").error
         )
         assert errors(ran.variant("float32")) == [

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from tflq.calibrate import FEWEST_CALLS, ActivationStatistics, CalibrationSamples, Range, wider_by
+from tflq.calibrate import MIN_CALLS_FOR_OUTLIERS, ActivationStatistics, CalibrationSamples, Range, wider_by
 from tflq.flatbuffer import ROLES, Graph, Operator, Tensor
 from tflq.modes import Mode
 
@@ -68,7 +68,7 @@ def of_activation(evidence: CauseEvidence, index: int) -> list[Cause]:
 
 
 def _of_sample(evidence: CauseEvidence, index: int) -> Iterator[Cause]:
-    if evidence.observed is None or len(evidence.observed.observation.minima) < FEWEST_CALLS:
+    if evidence.observed is None or len(evidence.observed.observation.minima) < MIN_CALLS_FOR_OUTLIERS:
         return
     observation = evidence.observed.observation
     column = observation.tensors.index(index)
@@ -86,7 +86,7 @@ def _of_outliers(evidence: CauseEvidence, given: Range) -> Iterator[Cause]:
     if histogram is None or not len(histogram.counts):
         return
     low, high = histogram.percentile(MOST)
-    part = given.part(max(low, given.lowest), min(high, given.highest))
+    part = given.share(max(low, given.lowest), min(high, given.highest))
     if part < RARE:
         said = f"rare values set its range: {MOST:g} % of all lie in {part:.2g} of it"
         yield Cause("outliers", said, 1 / max(part, 1e-9))

@@ -147,7 +147,7 @@ def _evidence(
 ) -> CauseEvidence:
     selected_ranges = calibration_result.selected_ranges
     ranges = selected_ranges.by_bits[trial.variant.activation_bits] if selected_ranges else ()
-    found = runner.observed(trial.ranges).found
+    found = runner.observed(trial.ranges).statistics
     return CauseEvidence(
         graph=runner.graph,
         variant=trial.variant,
