@@ -86,7 +86,7 @@ class TestNothingSmaller:
         ran = recipes.run("small_weights", ["float32", "dynamic", "float16", "int8_only"])
         assert ran.codes == {"float32": 0, "dynamic": 6, "float16": 0, "int8_only": 0}
         assert errors(ran.variant("dynamic")) == [
-            "the file is still a float32 file: 1 of its 1 constants have fewer than 1,024 elements. Use mode float16 or"
+            "the file is still a float32 file: 1 of its 1 constants has fewer than 1,024 elements. Use mode float16 or"
             " int8 instead"
         ]
         assert ran.file("dynamic").stat().st_size == ran.file("float32").stat().st_size
@@ -94,7 +94,7 @@ class TestNothingSmaller:
     def test_without_weights(self, recipes: Recipes) -> None:
         ran = recipes.run("sin_of_input", ["dynamic", "float16"])
         assert errors(ran.variant("dynamic")) == [
-            "the file is still a float32 file: it holds no float constants; take int8 instead"
+            "the file is still a float32 file: it holds no float constants. Use mode int8 instead"
         ]
         assert errors(ran.variant("float16")) == ["the file holds no float16 constant: nothing became smaller"]
         assert ran.result.exit_code == 6
@@ -177,8 +177,8 @@ class TestModelsThatCannotBeConverted:
         with pytest.raises(ConversionError) as caught:
             recipes.run("lstm_exported", ["float32"], model=model)
         assert str(caught.value).endswith(
-            "Leave model.batch_size at 1, or build the layer with unroll=True, or in Keras 2, whose LSTM becomes one"
-            " fused op"
+            "Leave model.batch_size at 1, or build the layer with unroll=True, or build it with Keras 2, whose LSTM"
+            " becomes one fused op"
         )
 
 

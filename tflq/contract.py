@@ -96,7 +96,8 @@ def unquantized_weights(graph: Graph) -> Iterator[Violation]:
         return
     sizes = [math.prod(tensor.shape) for tensor in weights if tensor.dtype == "float32"]
     small = sum(size < DYNAMIC_RANGE_MINIMUM_ELEMENTS for size in sizes)
-    why = f"{small} of its {len(sizes)} constants have fewer than {DYNAMIC_RANGE_MINIMUM_ELEMENTS:,} elements"
+    verb = "has" if small == 1 else "have"
+    why = f"{small} of its {len(sizes)} constants {verb} fewer than {DYNAMIC_RANGE_MINIMUM_ELEMENTS:,} elements"
     remedy = "Use mode float16 or int8 instead" if sizes else "Use mode int8 instead"
     yield broken("the file", f"is still a float32 file: {why if sizes else 'it holds no float constants'}. {remedy}")
 
