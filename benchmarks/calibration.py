@@ -33,10 +33,10 @@ def plain(float32: Path) -> Callable[[Arrays], object]:
 
 
 def observed(float32: Path) -> Callable[[Arrays], object]:
-    from tflq.calibrate import observable
+    from tflq.calibrate import add_min_max_outputs
     from tflq.interpreter import Runner
 
-    return Runner(observable(float32, float32.with_suffix(".observable")))
+    return Runner(add_min_max_outputs(float32, float32.with_suffix(".observable")))
 
 
 def profiled(float32: Path) -> Callable[[Arrays], object]:

@@ -57,11 +57,11 @@ IN_INT8, IN_INT16 = ("ABS", "q0", "q1"), ("ABS", "s0", "s1")
         ),
         (
             [IN_INT8, ("RESHAPE", "f1", "f2")],
-            ["RESHAPE: the quantizer passed it over: no range for a tensor, or scales that cannot be made equal"],
+            ["RESHAPE: the quantizer skipped it: it has no range for a tensor, or cannot make its scales equal"],
         ),
-        ([IN_INT8, ("CAST", "i1", "f2")], ["CAST: makes floats of int32, which is no quantized float"]),
+        ([IN_INT8, ("CAST", "i1", "f2")], ["CAST: converts int32 to float, and int32 is no quantized dtype"]),
         ([IN_INT8, ("CAST", "f1", "i2")], ["CAST: the quantizer knows no int8 version of this op"]),
-        ([IN_INT8, ("READ_VARIABLE", "i1", "f2")], ["READ_VARIABLE: the converter makes no integers of variables"]),
+        ([IN_INT8, ("READ_VARIABLE", "i1", "f2")], ["READ_VARIABLE: the converter does not quantize variables"]),
     ],
 )
 def test_float_ops_and_their_reasons(ops: list[Op], reasons: list[str]) -> None:

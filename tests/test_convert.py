@@ -15,17 +15,17 @@ SAID = {
     "loop over a list": (
         "<unknown>:0: error: loc(callsite(\"while\")): 'tf.TensorListReserve' op requires element_shape to be static"
         " during TF Lite transformation pass",
-        "the model has a loop over a list of tensors of no fixed size, as recurrent layers of Keras 3 make, which"
-        " TensorFlow Lite's own ops cannot express. Leave model.batch_size at 1, or build the layer with unroll=True,"
-        " or in Keras 2, whose LSTM becomes one fused op",
+        "the model has a loop over a list of tensors of no fixed size, which TensorFlow Lite's own ops cannot express."
+        " Recurrent layers of Keras 3 become such a loop. Leave model.batch_size at 1, or build the layer with"
+        " unroll=True, or build it with Keras 2, whose LSTM becomes one fused op",
     ),
     "ops that there are not": (
         "error: 'tf.StringLength' op is neither a custom op nor a flex op\n"
         "error: 'tf.Roll' op is neither a custom op nor a flex op\n"
         "error: 'tf.StringLength' op is neither a custom op nor a flex op",
         "TensorFlow Lite has no op for 'tf.StringLength', 'tf.Roll'. Rewrite that part of the model with other ops, or"
-        " try converter.select_tf_ops: true (the file then needs the Flex runtime), or allow_custom_ops: true and bring"
-        " a kernel",
+        " set converter.select_tf_ops: true (the file then needs the Flex runtime), or set converter.allow_custom_ops:"
+        " true and register a kernel of your own",
     ),
     "no 16-bit kernel": (
         "Quantization to 16x8-bit not yet supported for op: 'SIN'.\n",
@@ -35,22 +35,23 @@ SAID = {
         "Max and min for dynamic tensors should be recorded during calibration: Failed for tensor cond/add\n"
         "Empty min/max for tensor cond/add",
         "calibration never reached the tensor cond/add, so it has no range: it is in a branch that no sample takes, or"
-        " was NaN for all; calibrate with samples that reach it, or take dynamic or float16",
+        " it was NaN for all samples. Calibrate with samples that reach it, or use mode dynamic or float16",
     ),
     "TensorFlow ops to calibrate": (
         "Select TensorFlow op(s), included in the given model, is(are) not supported by this interpreter. Make sure you"
         " apply/link the Flex runtime before inference.",
-        "calibration would have to run TensorFlow ops (select_tf_ops), and Python has no Flex runtime to do it with;"
-        " take dynamic or float16, which need no calibration",
+        "calibration would have to run TensorFlow ops (select_tf_ops), but Python has no Flex runtime for them. Use"
+        " mode dynamic or float16, which need no calibration",
     ),
     "custom ops to calibrate": (
         "Encountered unresolved custom op: Cumprod.\nSee instructions: https://www.tensorflow.org/lite/guide/ops_custom",
-        "calibration would have to run the custom op Cumprod (allow_custom_ops), for which TensorFlow Lite has no"
-        " kernel; take dynamic or float16, which need no calibration",
+        "calibration would have to run the custom op Cumprod (allow_custom_ops), but TensorFlow Lite has no kernel for"
+        " it. Use mode dynamic or float16, which need no calibration",
     ),
     "too large": (
         "Model size is bigger than 2gb",
-        "the file would be larger than 2 GB, which the format does not allow; float16 or int8 makes it smaller",
+        "the file would be larger than 2 GB, which the format does not allow. Use mode float16 or int8, whose files are"
+        " smaller",
     ),
     "something else": ("A new\n   kind of trouble.", "the converter says: A new kind of trouble."),
 }

@@ -86,7 +86,7 @@ class TestNothingSmaller:
         ran = recipes.run("small_weights", ["float32", "dynamic", "float16", "int8_only"])
         assert ran.codes == {"float32": 0, "dynamic": 6, "float16": 0, "int8_only": 0}
         assert errors(ran.variant("dynamic")) == [
-            "the file is still a float32 file: of its 1 constants 1 have too few elements, under 1,024; take float16 or"
+            "the file is still a float32 file: 1 of its 1 constants has fewer than 1,024 elements. Use mode float16 or"
             " int8 instead"
         ]
         assert ran.file("dynamic").stat().st_size == ran.file("float32").stat().st_size
@@ -94,7 +94,7 @@ class TestNothingSmaller:
     def test_without_weights(self, recipes: Recipes) -> None:
         ran = recipes.run("sin_of_input", ["dynamic", "float16"])
         assert errors(ran.variant("dynamic")) == [
-            "the file is still a float32 file: it holds no float constants; take int8 instead"
+            "the file is still a float32 file: it holds no float constants. Use mode int8 instead"
         ]
         assert errors(ran.variant("float16")) == ["the file holds no float16 constant: nothing became smaller"]
         assert ran.result.exit_code == 6
@@ -123,7 +123,7 @@ class TestFilesThatCannotRun:
         ran = recipes.run("one_at_a_time", ["float32", "int8"], model=model)
         assert ran.codes == {"float32": 7, "int8": 7}
         assert str(ran.variant("float32").error).startswith(
-            "recipe-float32.tflite: runs one sample, but not two at a time, though batch_size: dynamic was asked: "
+            "recipe-float32.tflite: runs one sample, but not two at a time, though the recipe has batch_size: dynamic: "
         )
 
     def test_several_samples_where_one_fits(self, recipes: Recipes) -> None:
@@ -144,8 +144,8 @@ class TestFilesThatCannotRun:
             " the Flex runtime, and LiteRT for Python has none: measure it on the device"
         )
         assert str(ran.variant("int8").error) == (
-            "calibration would have to run TensorFlow ops (select_tf_ops), and Python has no Flex runtime to do it"
-            " with; take dynamic or float16, which need no calibration"
+            "calibration would have to run TensorFlow ops (select_tf_ops), but Python has no Flex runtime for them. Use"
+            " mode dynamic or float16, which need no calibration"
         )
         assert ran.file("float16").is_file()
         assert ran.variant("float16").file.ops["FlexCumprod"] == 1
@@ -167,8 +167,8 @@ class TestModelsThatCannotBeConverted:
             recipes.run("unknown_op", ["float32", "int8"])
         assert str(caught.value) == (
             "TensorFlow Lite has no op for 'tf.ScaleAndTranslate'. Rewrite that part of the model with other ops, or"
-            " try converter.select_tf_ops: true (the file then needs the Flex runtime), or allow_custom_ops: true"
-            " and bring a kernel"
+            " set converter.select_tf_ops: true (the file then needs the Flex runtime), or set"
+            " converter.allow_custom_ops: true and register a kernel of your own"
         )
         assert caught.value.exit_code == 5
 
@@ -177,8 +177,8 @@ class TestModelsThatCannotBeConverted:
         with pytest.raises(ConversionError) as caught:
             recipes.run("lstm_exported", ["float32"], model=model)
         assert str(caught.value).endswith(
-            "Leave model.batch_size at 1, or build the layer with unroll=True, or in Keras 2, whose LSTM becomes one"
-            " fused op"
+            "Leave model.batch_size at 1, or build the layer with unroll=True, or build it with Keras 2, whose LSTM"
+            " becomes one fused op"
         )
 
 
@@ -202,8 +202,8 @@ class TestCrashes:
             said = str(ran.variant(mode).error)
             assert said == (
                 "calibration row 0 makes the activation 'Log' inside the model -inf, as do 19 other samples; no"
-                " integer stands for that: correct the model or the data, or take dynamic or float16, which need no"
-                " ranges"
+                " integer can represent that value. Correct the model or the data, or use mode dynamic or float16,"
+                " which need no ranges"
             )
 
     def test_infinity_that_tensorflow_s_calibrator_meets(self, recipes: Recipes) -> None:
@@ -211,8 +211,8 @@ class TestCrashes:
         ran = recipes.run("infinite_in_branch", ["float32", "int8"])
         assert ran.codes == {"float32": 0, "int8": 4}
         assert re.fullmatch(
-            r"the activation '\S+' inside the model becomes -inf on a calibration sample; no integer stands for that:"
-            r" correct the model or the data, or take dynamic or float16, which need no ranges",
+            r"the activation '\S+' inside the model becomes -inf on a calibration sample; no integer can represent"
+            r" that value\. Correct the model or the data, or use mode dynamic or float16, which need no ranges",
             str(ran.variant("int8").error),
         )
 
@@ -245,14 +245,14 @@ class TestRangesThatAreMissing:
         assert [op.type for op in ran.variant("int8").file.float_ops] == ["FULLY_CONNECTED"]
         assert str(ran.variant("int16x8").error).startswith("calibration never reached the tensor ")
         assert str(ran.variant("int16x8").error).endswith(
-            ", so it has no range: it is in a branch that no sample takes, or was NaN for all; calibrate with"
-            " samples that reach it, or take dynamic or float16"
+            ", so it has no range: it is in a branch that no sample takes, or it was NaN for all samples. Calibrate"
+            " with samples that reach it, or use mode dynamic or float16"
         )
 
     def test_answers_that_are_no_numbers(self, recipes: Recipes) -> None:
         ran = recipes.run("not_a_number", ["float32", "dynamic", "int8"])
         assert ran.codes == {"float32": 6, "dynamic": 6, "int8": 4}
-        assert "inside the model nan, as do 19 other samples; no integer stands for that: " in str(
+        assert "inside the model nan, as do 19 other samples; no integer can represent that value. " in str(
             ran.variant("int8").error
         )
         assert errors(ran.variant("float32")) == [
@@ -267,7 +267,7 @@ def test_fake_quantized_source_has_no_float_files(recipes: Recipes) -> None:
     (said,) = errors(ran.variant("float32"))
     assert said.startswith("the file computes with integers, such as 'FakeQuantWithMinMaxArgs_1' of uint8, ")
     assert said.endswith(
-        ": the source holds fake quantization, as quantization-aware training leaves it; take int8 or int8_only"
+        ": the source has fake-quantize ops of quantization-aware training. Use mode int8 or int8_only"
     )
     assert f"the float32 baseline: {said}" in ran.result.warnings
 

@@ -221,11 +221,11 @@ def test_damage_gives_a_graph_or_a_plain_error(name: str) -> None:
 def test_newer_operator_and_dtype_are_named() -> None:
     model = edit.load("cnn_int8")
     model.operatorCodes[0].builtinCode = 5000
-    with pytest.raises(EvaluationError, match=r"operator has the number 5000: .* made for a newer LiteRT"):
+    with pytest.raises(EvaluationError, match=r"operator has the unknown code 5000: .* needs a newer LiteRT"):
         read(edit.packed(model))
     model = edit.load("cnn_int8")
     edit.written_by(model, "SOFTMAX").type = 100
-    with pytest.raises(EvaluationError, match=r"dtype number 100: .* made for a newer LiteRT"):
+    with pytest.raises(EvaluationError, match=r"unknown dtype 100: .* needs a newer LiteRT"):
         read(edit.packed(model))
 
 
@@ -233,7 +233,7 @@ def test_constant_without_all_its_bytes_is_named() -> None:
     model = edit.load("cnn_int8")
     bias = edit.read_by(model, "FULLY_CONNECTED", 2)
     edit.store(model, bias, np.zeros(3, np.int32))
-    with pytest.raises(EvaluationError, match=r"shape \[4\] and dtype int32 takes 16 bytes, and the file holds 12"):
+    with pytest.raises(EvaluationError, match=r"shape \[4\] and dtype int32 needs 16 bytes, but the file holds 12"):
         read(edit.packed(model))
 
 

@@ -113,7 +113,7 @@ def test_the_range_is_that_of_least_error_behind_the_function(name: str) -> None
     )
     assert before[0] < behind[0] < 0
     assert squared_error(values, *behind, function=function) < 0.95 * squared_error(values, *before, function=function)
-    told = SquaredError(held, 8, function).of(*behind) / len(values)
+    told = SquaredError(held, 8, function).within(*behind) / len(values)
     assert told == pytest.approx(squared_error(values, *behind, function=function), rel=0.1)
 
 

@@ -42,7 +42,7 @@ def main(graph: Graph) -> tuple[Operator, ...]:
 def named(ran: Ran, variant: str) -> list[str]:
     file = ran.variant(variant).file
     assert file is not None
-    return [op.type for op in file.float_ops if op.reason == "asked for by keep_float"]
+    return [op.type for op in file.float_ops if op.reason == "named by keep_float"]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -109,15 +109,16 @@ def test_float_op_that_is_not_named_breaks_a_strict_mode(ran: Ran) -> None:
 def test_selector_that_names_nothing_costs_its_variant_alone(ran: Ran) -> None:
     assert ran.codes["lost"] == 2
     assert ran.variant("lost").why == (
-        "keep_float: 'sofmax' names no op (did you mean 'SOFTMAX'?); `tflq ops RECIPE` lists what can be named"
+        "keep_float: 'sofmax' names no op (did you mean 'SOFTMAX'?); `tflq ops RECIPE` lists all types, names and"
+        " numbers"
     )
     assert not ran.file("lost").exists()
 
 
 def test_report_tells_ops_that_were_asked_for_from_others(ran: Ran) -> None:
-    assert "| chain_int16x8 | SQRT | `Sqrt` | asked for by keep_float |" in ran.page
+    assert "| chain_int16x8 | SQRT | `Sqrt` | named by keep_float |" in ran.page
     reasons = {op["reason"] for variant in ran.report["variants"] for op in variant["float_ops"] or ()}
-    assert reasons == {"asked for by keep_float", "the quantizer knows no int16 version of this op"}
+    assert reasons == {"named by keep_float", "the quantizer knows no int16 version of this op"}
 
 
 def test_dynamic_keeps_the_weights_of_what_is_named(ran: Ran) -> None:
@@ -163,7 +164,7 @@ def test_source_with_ranges_of_its_own_is_refused_in_words(recipes: Recipes) -> 
     ran = recipes.run("fake_quantized", [{"mode": "int8", "keep_float": ["#0"]}])
     error = ran.variant("int8").error
     assert isinstance(error, ConversionError)
-    assert "the source holds fake quantization" in str(error)
+    assert "the source has fake-quantize ops" in str(error)
 
 
 def test_op_is_known_by_its_number_where_two_have_one_name(ran: Ran, tmp_path: Path) -> None:

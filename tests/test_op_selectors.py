@@ -75,9 +75,9 @@ def test_selectors_add_up() -> None:
     [
         ("sofmax", "'sofmax' names no op (did you mean 'SOFTMAX'?)"),
         ("block_2/conv", "'block_2/conv' names no op (did you mean 'block_1/conv'?)"),
-        ("*/conv2d", "'*/conv2d' names no op (did you mean 'model/conv/Conv2D'? Names are told apart by case)"),
+        ("*/conv2d", "'*/conv2d' names no op (did you mean 'model/conv/Conv2D'? Names are case-sensitive)"),
         ("zzz", "'zzz' names no op"),
-        ("#7", "there is no op #7: the model has 7, from #0 to #6"),
+        ("#7", "there is no op #7: the model has 7 ops, from #0 to #6"),
         (
             "add",
             "'add' is the type ADD (#2, #3) and a name (#2): write ADD for the type, or a number such as '#2' for the"
@@ -88,7 +88,7 @@ def test_selectors_add_up() -> None:
 def test_what_names_nothing_or_two_things_is_refused(selector: str, said: str) -> None:
     with pytest.raises(RecipeError) as error:
         select(graph(KERAS2), [selector])
-    assert str(error.value) == f"keep_float: {said}; `tflq ops RECIPE` lists what can be named"
+    assert str(error.value) == f"keep_float: {said}; `tflq ops RECIPE` lists all types, names and numbers"
 
 
 def test_all_faults_are_told_at_once() -> None:

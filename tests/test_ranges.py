@@ -23,7 +23,7 @@ from tflq.calibrate import (
     sample_weights,
     select_ranges,
 )
-from tflq.calibrate.data_checks import _others, repeats
+from tflq.calibrate.data_checks import _other_calls, repeated_samples
 from tflq.calibrate.headroom import headroom
 from tflq.calibrate.histogram import SquaredError
 from tflq.calibrate.ranges import Range, RangeMethod, ranges
@@ -160,8 +160,8 @@ def test_outlier_is_named_with_its_row(with_outlier: dict[str, Ran]) -> None:
     assert any(
         said.startswith("calibration row 41 alone sets the ranges of 3 of 3 activations, which are ")
         and said.endswith(
-            " times as wide with it as without. Look at that row; if it is right, ranges: {percentile: 99.99} or mse"
-            " leaves such values out"
+            " times as wide with it as without it. Check that row. If it is right, set calibration.ranges to"
+            " {percentile: 99.99} or mse, which clip such values"
         )
         for said in warnings
     )
@@ -329,14 +329,14 @@ def test_methods_are_compared_for_the_fewest_bits_of_a_variant(dense: Path, outl
     ],
 )
 def test_further_samples_or_calls_are_told_in_plain_words(count: int, per_call: int, said: str) -> None:
-    assert _others(count, per_call) == said
+    assert _other_calls(count, per_call) == said
 
 
 def test_one_repeated_sample_is_told_in_the_singular(dense: Path, tmp_path: Path) -> None:
     rows = np.random.default_rng(1).normal(0, 1, (4, 16)).astype(np.float32)
     rows[3] = rows[1]
     np.savez(tmp_path / "rows.npz", x=rows)
-    (said,) = repeats(gathered_from(dense, tmp_path / "rows.npz", tmp_path / "samples", 4))
+    (said,) = repeated_samples(gathered_from(dense, tmp_path / "rows.npz", tmp_path / "samples", 4))
     assert said == (
         "1 of 4 calibration samples repeats another one: row 3 has the values of row 1. It adds nothing to the ranges"
     )

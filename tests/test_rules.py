@@ -177,10 +177,15 @@ BROKEN = [
     ("cnn_int16x8", "V1", "none below -127", with_numbers(weights, "int8", -128)),
     ("cnn_int8", "V2", "8 scales but 7 zero points", with_quantization(weights, zeroPoint=[0] * 7)),
     ("cnn_int8", "V2", "8 scales along dimension 3", with_quantization(bias, quantizedDimension=3)),
-    ("cnn_int8", "V2", "for those of 3", along_another_dimension),
+    ("cnn_int8", "V2", "apply them along dimension 3", along_another_dimension),
     ("cnn_int8", "V3", "4 scales", with_quantization(dense, scale=[0.1] * 4, zeroPoint=[0] * 4, quantizedDimension=1)),
     ("cnn_int16x8", "V3", "int16 with zero point 5", with_quantization(dense, zeroPoint=[5])),
-    ("cnn_int8", "V4", "a scale of 0", with_quantization(dense, scale=[0.0])),
+    (
+        "cnn_int8",
+        "V4",
+        "a scale of 0: with it integers cannot represent the values",
+        with_quantization(dense, scale=[0.0]),
+    ),
     ("cnn_int8", "V4", "a scale of nan", with_quantization(dense, scale=[float("nan")])),
     ("cnn_int8", "V4", "a scale of inf", with_quantization(dense, scale=[float("inf")])),
     ("cnn_int8", "V4", "a scale of -1", with_quantization(dense, scale=[-1.0])),
@@ -188,14 +193,14 @@ BROKEN = [
     ("cnn_int8", "V5", "a bias of float32: beside int8 it should be int32", with_type(bias, "FLOAT32")),
     ("cnn_int16x8", "V5", "a bias of int32: beside int16 it should be int64", with_type(deep_bias, "INT32")),
     ("cnn_int8", "V5", "a bias with zero point -2", with_quantization(bias, zeroPoint=[-2] + [0] * 7)),
-    ("cnn_int8", "V5", "1 scales, the weights have 8", with_quantization(bias, scale=[0.1], zeroPoint=[0])),
+    ("cnn_int8", "V5", "1 scales, but the weights have 8", with_quantization(bias, scale=[0.1], zeroPoint=[0])),
     ("cnn_int8", "V6", "differs by 0.5 times", scaled(bias, 1.5)),
     ("cnn_int16x8", "V6", "differs by 0.5 times", scaled(bias, 1.5)),
-    ("cnn_int8", "V6", "cut off", with_numbers(bias, "int32", 2**31 - 1)),
-    ("cnn_int8", "V6", "cut off", with_numbers(bias, "int32", -(2**31))),
+    ("cnn_int8", "V6", "clipped to int32", with_numbers(bias, "int32", 2**31 - 1)),
+    ("cnn_int8", "V6", "clipped to int32", with_numbers(bias, "int32", -(2**31))),
     ("cnn_int8", "V7", "shared by 2 operators, and its scale is wrong for 1", with_shared_bias),
     ("cnn_int16x8", "V7", "shared by 2 operators, and its scale is wrong for 1", with_shared_bias),
-    ("cnn_int8", "V7", "written over by those of", with_shared_place),
+    ("cnn_int8", "V7", "overwritten by those of", with_shared_place),
     ("cnn_int8", "V8", "the kernel writes 1/256, -128", with_quantization(softmax, scale=[0.01])),
     ("cnn_int8", "V8", "the kernel writes 1/256, -128", with_quantization(softmax, zeroPoint=[0])),
     ("cnn_int16x8", "V8", "the kernel writes 1/32768, 0", with_quantization(softmax, scale=[0.01])),
@@ -204,8 +209,8 @@ BROKEN = [
     ("cnn_int8", "V8", "the kernel writes 1/16, 127", with_last("LOG_SOFTMAX")),
     ("cnn_int8", "V9", "the kernel only copies", scaled(joined, 2)),
     ("cnn_int16x8", "V9", "the kernel only copies", scaled(joined, 2)),
-    ("cnn_int8", "V10", "zero point 200, which int8 has not", with_quantization(dense, zeroPoint=[200])),
-    ("cnn_int8", "V10", "zero point -1, which uint8 has not", with_quantization(image, zeroPoint=[-1])),
+    ("cnn_int8", "V10", "zero point 200, which int8 cannot hold", with_quantization(dense, zeroPoint=[200])),
+    ("cnn_int8", "V10", "zero point -1, which uint8 cannot hold", with_quantization(image, zeroPoint=[-1])),
     ("cnn_int8", "V12", "its input 'image' is not an input", with_stray_input),
     ("loop_float32", "V12", "its output 'y' is not an output", with_stray_output),
     ("loop_float32", "V12", "two outputs have one name", with_one_name_twice),
@@ -260,7 +265,7 @@ def test_scale_out_of_proportion_is_a_warning(scale: float, seen: str) -> None:
 def test_bias_near_its_end_is_a_warning() -> None:
     (violation,) = found("cnn_int8", with_numbers(bias, "int32", 1_500_000_000))
     assert (violation.rule, violation.severity) == ("V6", "warning")
-    assert violation.message == "the bias comes near the end of int32 with 1,500,000,000"
+    assert violation.message == "the bias is close to the limit of int32: 1,500,000,000"
 
 
 def test_file_of_two_gigabytes_is_an_error() -> None:

@@ -244,7 +244,7 @@ def test_model_that_cannot_be_observed_is_studied_by_its_trials(recipes: Recipes
         (
             [{"mode": "int8", "keep_float": ["nothing"]}],
             [],
-            "keep_float: 'nothing' names no op; `tflq ops RECIPE` lists what can be named",
+            "keep_float: 'nothing' names no op; `tflq ops RECIPE` lists all types, names and numbers",
         ),
     ],
 )

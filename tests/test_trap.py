@@ -98,7 +98,7 @@ def test_file_without_weights_breaks_its_contract(trap: Path, plain: Path) -> No
     assert variant.exit_code == 6
     found = [(violation.rule, violation.severity, violation.message) for violation in variant.violations]
     assert next(message for rule, _, message in found if rule == "V15").endswith("are read, but never assigned")
-    lost = "holds 0 bytes of constants, where the source's signature reads 5,392 bytes of weights"
+    lost = "holds 0 bytes of constants, but the source's signature reads 5,392 bytes of weights"
     assert any(severity == "warning" and message.startswith(lost) for _, severity, message in found)
 
 

@@ -51,7 +51,7 @@ SILENT = [
         "float32",
         "dynamic",
         [
-            "the file is still a float32 file: of its 6 constants 5 have too few elements, under 1,024; take float16 or"
+            "the file is still a float32 file: 5 of its 6 constants have fewer than 1,024 elements. Use mode float16 or"
             " int8 instead"
         ],
     ),
@@ -70,27 +70,27 @@ def test_what_the_converter_makes_instead_is_found(all_modes: Ran, made: str, as
 def test_types_of_inputs_and_outputs_are_those_asked(all_modes: Ran) -> None:
     said = faults(all_modes.file("int8"), "int8_only")
     assert said[-2:] == [
-        "input 'image' is float32, where int8 was asked",
-        "output 'scores' is float32, where int8 was asked",
+        "input 'image' is float32, but should be int8",
+        "output 'scores' is float32, but should be int8",
     ]
 
 
 @pytest.mark.parametrize(
     ("image", "scores", "said"),
     [
-        (replace(IMAGE, name="picture"), SCORES, "the file has the inputs image, not picture"),
-        (IMAGE, replace(SCORES, name="logits"), "the file has the outputs scores, not logits"),
+        (replace(IMAGE, name="picture"), SCORES, "the file has the inputs image, but should have picture"),
+        (IMAGE, replace(SCORES, name="logits"), "the file has the outputs scores, but should have logits"),
         (
             replace(IMAGE, shape=(1, 9, 9, 3)),
             SCORES,
-            "input 'image' has the shape [1, 8, 8, 3], the source's is [1, 9, 9, 3]",
+            "input 'image' has the shape [1, 8, 8, 3], but the source has [1, 9, 9, 3]",
         ),
         (
             replace(IMAGE, shape=(None, 8, 8, 3)),
             SCORES,
-            "input 'image' has the shape [1, 8, 8, 3], the source's is [?, 8, 8, 3]",
+            "input 'image' has the shape [1, 8, 8, 3], but the source has [?, 8, 8, 3]",
         ),
-        (IMAGE, replace(SCORES, shape=(4,)), "output 'scores' has the shape [1, 4], the source's is [4]"),
+        (IMAGE, replace(SCORES, shape=(4,)), "output 'scores' has the shape [1, 4], but the source has [4]"),
     ],
 )
 def test_signature_is_that_of_the_source(all_modes: Ran, image: TensorSpec, scores: TensorSpec, said: str) -> None:
@@ -125,5 +125,5 @@ def test_file_is_tried_with_two_samples_where_any_number_will_do(all_modes: Ran,
     with pytest.raises(EvaluationError) as caught:
         smoke_test(nothing, all_modes.file("int8"), arrays, is_open)
     assert str(caught.value).startswith(
-        "recipe-int8.tflite: runs one sample, but not two at a time, though batch_size: dynamic was asked: "
+        "recipe-int8.tflite: runs one sample, but not two at a time, though the recipe has batch_size: dynamic: "
     )

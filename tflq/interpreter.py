@@ -1,4 +1,4 @@
-"""Run a .tflite on named float arrays; the only file that builds an Interpreter."""
+"""Run a .tflite file on named float arrays. No other module creates a LiteRT interpreter."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tflq.errors import EvaluationError
 
 Arrays = Mapping[str, np.ndarray]
 
-LONGEST_WARMUP_SECONDS, LONGEST_SECONDS = 1.0, 10.0
-"""Time limits of warm-up and timed calls. Slow calls come from kernels without vector instructions."""
+MAX_WARMUP_SECONDS, MAX_TIMED_SECONDS = 1.0, 10.0
+"""The time limits for all warm-up calls and all timed calls. Calls are slow if kernels use no vector instructions."""
 
 
 @dataclass(frozen=True)
 class LatencyStats:
-    """Latency of one call in milliseconds, on this machine, with these kernels."""
+    """The latency of one call in milliseconds, on this machine, with these kernels."""
 
     median: float
     p90: float
@@ -40,7 +40,7 @@ class Runner:
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        """Load the model. EvaluationError if it cannot be loaded or allocated."""
+        """Load the model. EvaluationError if LiteRT cannot load or allocate it."""
         from ai_edge_litert.interpreter import Interpreter
 
         self.path, self.threads = path, threads
@@ -58,27 +58,28 @@ class Runner:
         self._outputs: Mapping[str, Any] = self._runner.get_output_details()
 
     def __call__(self, arrays: Arrays) -> dict[str, np.ndarray]:
-        """Return the outputs; quantized floats are float32. EvaluationError if a kernel fails.
+        """Return the outputs by name. Quantized floats are returned as float32. EvaluationError if a kernel fails.
 
         Calls are independent: the state of fused recurrent ops is cleared before each call.
         """
-        raw = self._run(self._fed(arrays))
+        raw = self._run(self._file_inputs(arrays))
         return {name: dequantized(output, self._outputs[name]) for name, output in raw.items()}
 
-    def _fed(self, arrays: Arrays) -> Arrays:
-        return {name: quantized(self._fitting(arrays, name), detail) for name, detail in self._inputs.items()}
+    def _file_inputs(self, arrays: Arrays) -> Arrays:
+        """Return the inputs in the dtypes of the file."""
+        return {name: quantized(self._input(arrays, name), detail) for name, detail in self._inputs.items()}
 
-    def _run(self, fed: Arrays) -> Arrays:
+    def _run(self, file_inputs: Arrays) -> Arrays:
         try:
             self._interpreter.reset_all_variables()
-            raw: Arrays = self._runner(**fed)
+            raw: Arrays = self._runner(**file_inputs)
         except (ValueError, RuntimeError) as error:
             raise EvaluationError(
                 f"{self.path.name}: LiteRT failed while running this file: {_cause(error)}"
             ) from error
         return raw
 
-    def _fitting(self, arrays: Arrays, name: str) -> np.ndarray:
+    def _input(self, arrays: Arrays, name: str) -> np.ndarray:
         """Return the array of that input. EvaluationError if its shape is wrong: LiteRT would resize the input."""
         if name not in arrays:
             raise EvaluationError(
@@ -86,9 +87,9 @@ class Runner:
             )
         array, sizes = arrays[name], self._inputs[name]["shape_signature"]
         if array.ndim != len(sizes) or any(size not in (-1, has) for size, has in zip(sizes, array.shape, strict=True)):
-            wanted = brackets([None if size == -1 else int(size) for size in sizes])
+            expected = brackets([None if size == -1 else int(size) for size in sizes])
             raise EvaluationError(
-                f"{self.path.name}: input {name!r} takes {wanted}, but the recipe gives {brackets(array.shape)}"
+                f"{self.path.name}: input {name!r} takes {expected}, but the recipe gives {brackets(array.shape)}"
             )
         return array
 
@@ -98,28 +99,28 @@ class Runner:
         return f"LiteRT {importlib.metadata.version('ai-edge-litert')}, {'XNNPACK' if delegated else 'built-in'}"
 
     def time(self, arrays: Arrays, runs: int, warmup: int) -> LatencyStats:
-        """Measure `runs` calls after `warmup` untimed ones. Slow calls are stopped at a time limit.
+        """Measure `runs` calls after `warmup` untimed ones. If calls are slow, a time limit reduces their number.
 
-        Inputs are quantized once before, because on a device they have the file's own dtype.
+        The inputs are quantized before, because on a device they already have the dtype of the file.
         """
-        fed = self._fed(arrays)
-        self._timed(fed, warmup, LONGEST_WARMUP_SECONDS)
-        milliseconds = self._timed(fed, runs, LONGEST_SECONDS)
+        file_inputs = self._file_inputs(arrays)
+        self._milliseconds(file_inputs, warmup, MAX_WARMUP_SECONDS)
+        milliseconds = self._milliseconds(file_inputs, runs, MAX_TIMED_SECONDS)
         median, p90 = np.percentile(milliseconds, [50, 90])
         return LatencyStats(float(median), float(p90), len(milliseconds), self.threads, self.kernels())
 
-    def _timed(self, fed: Arrays, count: int, seconds: float) -> list[float]:
-        """Return the milliseconds of each call. After three calls, none is started once that time is over."""
+    def _milliseconds(self, file_inputs: Arrays, count: int, seconds: float) -> list[float]:
+        """Return the milliseconds of each call. After three calls, no call starts when the time is over."""
         milliseconds: list[float] = []
         while len(milliseconds) < count and (len(milliseconds) < 3 or sum(milliseconds) < seconds * 1000):
             start = time.perf_counter()
-            self._run(fed)
+            self._run(file_inputs)
             milliseconds.append((time.perf_counter() - start) * 1000)
         return milliseconds
 
 
 def quantized(array: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
-    """Return the array in the tensor's dtype. If it is quantized: q = clip(round(x / scale) + zero_point)."""
+    """Return the array in the dtype of the tensor. For a quantized tensor: q = clip(round(x / scale) + zero_point)."""
     scale, zero_point = detail["quantization"]
     dtype = np.dtype(detail["dtype"])
     if scale == 0 or array.dtype == dtype:

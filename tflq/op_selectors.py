@@ -1,4 +1,4 @@
-"""The ops of a float32 file, and the words that choose some of them: type, tensor name, scope or number."""
+"""Select ops of a float32 file by selectors: an op type, a tensor name, a pattern, a scope or a number."""
 
 from __future__ import annotations
 
@@ -13,37 +13,38 @@ from tflq.flatbuffer import Graph
 from tflq.strict import did_you_mean
 
 Path = tuple[str, ...]
-REMEDY = "`tflq ops RECIPE` lists what can be named"
+REMEDY = "`tflq ops RECIPE` lists all types, names and numbers"
 
 
 @dataclass(frozen=True)
 class Op:
-    """An op of the main graph, by all that it can be called."""
+    """An op of the main graph, with everything that a selector can name."""
 
     index: int
     type: str
     tensors: tuple[str, ...]
-    """The names of those that it writes, and the signature's names of those that are outputs."""
+    """The names of the tensors that it writes. For outputs of the model, the names in the signature follow."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Of its tensors, and of the ops that it was fused of, which the converter joins with `;`."""
+        """The names of its tensors and of its fused parts. The converter joins the names of parts with `;`."""
         parts = (part for tensor in self.tensors for part in (tensor, *tensor.split(";")))
         return tuple(dict.fromkeys(part for part in parts if part))
 
     @cached_property
     def paths(self) -> tuple[Path, ...]:
+        """The names of its parts, each divided into steps at `/`."""
         return tuple(tuple(name.split("/")) for name in self.names if ";" not in name)
 
     def is_in(self, scope: Path) -> bool:
-        """Whether one of its names has these steps one after the other; the last step alone is no scope."""
+        """Return whether one of its paths contains these consecutive steps. The last step alone is no scope."""
         length = len(scope)
         paths = self.paths if length > 1 else [path[:-1] for path in self.paths]
         return any(path[i : i + length] == scope for path in paths for i in range(len(path) - length + 1))
 
 
 def ops(graph: Graph) -> tuple[Op, ...]:
-    """Those of the main graph, in its order."""
+    """Return the ops of the main graph, in the order of the graph."""
     (subgraph, *_) = graph.subgraphs
     outputs: dict[int, list[str]] = {}
     for signature in graph.signatures:
@@ -64,95 +65,100 @@ def ops(graph: Graph) -> tuple[Op, ...]:
 
 
 def select(graph: Graph, selectors: Sequence[str]) -> frozenset[int]:
-    """The numbers of the ops that any of the selectors names; RecipeError with each that names none or may mean two."""
-    named, chosen, faults = ops(graph), set[int](), []
+    """Return the indices of the ops that the selectors name.
+
+    RecipeError with every selector that names no op or is ambiguous.
+    """
+    graph_ops, selected, problems = ops(graph), set[int](), []
     for selector in selectors:
         try:
-            chosen |= _chosen(named, selector)
-        except LookupError as fault:
-            faults.append(str(fault))
-    if faults:
-        raise RecipeError(f"keep_float: {'; '.join(faults)}; {REMEDY}")
-    return frozenset(chosen)
+            selected |= _select(graph_ops, selector)
+        except LookupError as problem:
+            problems.append(str(problem))
+    if problems:
+        raise RecipeError(f"keep_float: {'; '.join(problems)}; {REMEDY}")
+    return frozenset(selected)
 
 
-def _chosen(named: Sequence[Op], selector: str) -> set[int]:
-    if found := re.fullmatch(r"#(\d+)", selector):
-        return {_numbered(named, int(found[1]))}
-    if any(op.type == selector for op in named):
-        return _numbers(op for op in named if op.type == selector)
-    typed = _numbers(op for op in named if op.type == selector.upper())
-    called = _called(named, selector)
-    if typed and called and typed != called:
+def _select(graph_ops: Sequence[Op], selector: str) -> set[int]:
+    if match := re.fullmatch(r"#(\d+)", selector):
+        return {_by_number(graph_ops, int(match[1]))}
+    if any(op.type == selector for op in graph_ops):
+        return _indices(op for op in graph_ops if op.type == selector)
+    by_type = _indices(op for op in graph_ops if op.type == selector.upper())
+    by_name = _by_name(graph_ops, selector)
+    if by_type and by_name and by_type != by_name:
         raise LookupError(
-            f"{selector!r} is the type {selector.upper()} ({_listed(typed)}) and a name ({_listed(called)}): write"
-            f" {selector.upper()} for the type, or a number such as '#{min(called)}' for the other"
+            f"{selector!r} is the type {selector.upper()} ({_list(by_type)}) and a name ({_list(by_name)}): write"
+            f" {selector.upper()} for the type, or a number such as '#{min(by_name)}' for the other"
         )
-    if not typed and not called:
-        raise LookupError(f"{selector!r} names no op{_near(named, selector)}")
-    return typed or called
+    if not by_type and not by_name:
+        raise LookupError(f"{selector!r} names no op{_suggestion(graph_ops, selector)}")
+    return by_type or by_name
 
 
-def _numbered(named: Sequence[Op], number: int) -> int:
-    if number not in {op.index for op in named}:
-        raise LookupError(f"there is no op #{number}: the model has {len(named)}, from #0 to #{len(named) - 1}")
+def _by_number(graph_ops: Sequence[Op], number: int) -> int:
+    count = len(graph_ops)
+    if number not in {op.index for op in graph_ops}:
+        raise LookupError(f"there is no op #{number}: the model has {count} ops, from #0 to #{count - 1}")
     return number
 
 
-def _called(named: Sequence[Op], selector: str) -> set[int]:
-    """By a whole name, else by a pattern, else by a scope."""
-    if whole := _numbers(op for op in named if selector in op.names):
-        return whole
+def _by_name(graph_ops: Sequence[Op], selector: str) -> set[int]:
+    """Select by a complete name, else by a pattern, else by a scope."""
+    if complete := _indices(op for op in graph_ops if selector in op.names):
+        return complete
     if any(sign in selector for sign in "*?["):
-        return _numbers(op for op in named if any(fnmatchcase(name, selector) for name in op.names))
-    inside = _numbers(op for op in named if op.is_in(tuple(selector.strip("/").split("/"))))
-    return inside if "/" in selector else _of_one_layer(named, selector, inside)
+        return _indices(op for op in graph_ops if any(fnmatchcase(name, selector) for name in op.names))
+    in_scope = _indices(op for op in graph_ops if op.is_in(tuple(selector.strip("/").split("/"))))
+    return in_scope if "/" in selector else _by_layer(graph_ops, selector, in_scope)
 
 
-def _of_one_layer(named: Sequence[Op], selector: str, inside: set[int]) -> set[int]:
-    """Keras 3 numbers its scopes once more: of the layers `dense` and `dense_1` it makes `dense_1` and `dense_1_2`.
+def _by_layer(graph_ops: Sequence[Op], selector: str, in_scope: set[int]) -> set[int]:
+    """Select by the name of a Keras layer. Keras 3 adds a number to scopes: layer `dense` has the scope `dense_1`.
 
-    So a name that is no scope stands for the one that it became, and one that may be two things is refused.
+    A name that is no scope selects the scope with a number. LookupError if the name may be a scope and a layer.
     """
     pattern = re.compile(f"{re.escape(selector)}_\\d+")
-    again = sorted({step for op in named for path in op.paths for step in path[:-1] if pattern.fullmatch(step)})
-    if not inside and len(again) == 1 and _are_numbered_anew(named):
-        return _numbers(op for op in named if op.is_in((again[0],)))
-    if inside and again and re.search(r"_\d+$", selector):
-        rest = _numbers(op for op in named if op.is_in((again[0],)))
+    steps = {step for op in graph_ops for path in op.paths for step in path[:-1]}
+    renumbered = sorted(step for step in steps if pattern.fullmatch(step))
+    if not in_scope and len(renumbered) == 1 and _has_numbered_scopes(graph_ops):
+        return _indices(op for op in graph_ops if op.is_in((renumbered[0],)))
+    if in_scope and renumbered and re.search(r"_\d+$", selector):
+        others = _indices(op for op in graph_ops if op.is_in((renumbered[0],)))
         raise LookupError(
-            f"{selector!r} is a scope ({_listed(inside)}), but a layer of that name may be {again[0]!r}"
-            f" ({_listed(rest)}), since Keras 3 numbers scopes anew: write the scope with the one above it, or a number"
-            f" such as '#{min(inside)}'"
+            f"{selector!r} is a scope ({_list(in_scope)}), but a layer of that name may be {renumbered[0]!r}"
+            f" ({_list(others)}), because Keras 3 renumbers scopes: write the scope with the one above it, or a number"
+            f" such as '#{min(in_scope)}'"
         )
-    return inside
+    return in_scope
 
 
-def _are_numbered_anew(named: Sequence[Op]) -> bool:
-    """Whether every scope right below the model's ends in a number, as those that Keras 3 makes do."""
-    return all(re.search(r"_\d+$", path[1]) for op in named for path in op.paths if len(path) > 2)
+def _has_numbered_scopes(graph_ops: Sequence[Op]) -> bool:
+    """Return whether every scope directly below the model's scope ends in a number, as in Keras 3."""
+    return all(re.search(r"_\d+$", path[1]) for op in graph_ops for path in op.paths if len(path) > 2)
 
 
-def _numbers(some: Iterator[Op]) -> set[int]:
-    return {op.index for op in some}
+def _indices(selected: Iterator[Op]) -> set[int]:
+    return {op.index for op in selected}
 
 
-def _listed(numbers: set[int]) -> str:
+def _list(numbers: set[int]) -> str:
     first = ", ".join(f"#{number}" for number in sorted(numbers)[:3])
     return first if len(numbers) < 4 else f"{first} and {len(numbers) - 3} more"
 
 
-def _near(named: Sequence[Op], selector: str) -> str:
-    """The name that was probably meant."""
-    types, names = {op.type for op in named}, [name for op in named for name in op.names]
+def _suggestion(graph_ops: Sequence[Op], selector: str) -> str:
+    """Return a question with the name that the user probably meant, or an empty text."""
+    types, names = {op.type for op in graph_ops}, [name for op in graph_ops for name in op.names]
     pattern = selector.lower()
     alike = [name for name in names if fnmatchcase(name.lower(), pattern)]
     if alike:
-        return f" (did you mean {min(alike, key=len)!r}? Names are told apart by case)"
-    inside = ["/".join(path[i:-1]) for op in named for path in op.paths for i in range(len(path) - 1)]
-    return did_you_mean(selector.upper(), types) or did_you_mean(selector, [*dict.fromkeys([*inside, *names])])
+        return f" (did you mean {min(alike, key=len)!r}? Names are case-sensitive)"
+    scope_names = ["/".join(path[i:-1]) for op in graph_ops for path in op.paths for i in range(len(path) - 1)]
+    return did_you_mean(selector.upper(), types) or did_you_mean(selector, [*dict.fromkeys([*scope_names, *names])])
 
 
 def scopes(op: Op) -> tuple[str, ...]:
-    """Where its parts come from: layers, or scopes of a SavedModel, with those around them."""
+    """Return the scopes that its parts come from, such as layers, each with the scopes around it."""
     return tuple(dict.fromkeys("/".join(path[:-1]) for path in op.paths if len(path) > 1))

@@ -17,13 +17,16 @@ from tflq.modes import MODE_NAMES, QAT_MODES
 from tflq.sources import Described, Keras, SavedModel
 from tflq.worker import Listener, Task, Workers
 
-PICTURE_SIZE = 224
+IMAGE_SIZE = 224
 OTHER_SIZE = 16
-"""Sizes that replace open sizes of a signature. The user should correct them."""
+"""The sizes that replace open sizes of a signature. The user should correct them."""
 
 
 def recipe_for(model: Path, folder: Path, listen: Listener) -> str:
-    """Return the text of a recipe for the model. Paths are relative to the folder. SourceError if it cannot be read."""
+    """Return the text of a recipe for the model. Paths are relative to the folder.
+
+    SourceError if the model cannot be read.
+    """
     keras = model.suffix in (".keras", ".h5", ".hdf5")
     source = Keras(keras=model) if keras else SavedModel(saved_model=model)
     source.check()
@@ -68,22 +71,22 @@ def _input(spec: TensorSpec) -> Iterator[str]:
     sizes = _sizes(spec.shape)
     if spec.shape is None or None in spec.shape[1:]:
         batch = "null" if spec.shape is None or spec.shape[0] is None else str(spec.shape[0])
-        shown = ", ".join([batch, *map(str, sizes)])
-        yield f"    shape: [{shown}]  # the signature leaves sizes open: put in your sizes; null is the batch"
-    if _is_picture(spec.shape):
+        shape_text = ", ".join([batch, *map(str, sizes)])
+        yield f"    shape: [{shape_text}]  # the signature leaves sizes open: put in your sizes; null is the batch"
+    if _is_image(spec.shape):
         yield f"    # resize: {sizes[:2]}"
     if spec.dtype.startswith("float"):
         yield "    # scale: 0.00784313725  # value * scale + offset, or give mean and std"
         yield "    # offset: -1.0"
 
 
-def _is_picture(shape: tuple[int | None, ...] | None) -> bool:
+def _is_image(shape: tuple[int | None, ...] | None) -> bool:
     return shape is not None and len(shape) == 4 and shape[-1] in (1, 3, 4)
 
 
 def _sizes(shape: tuple[int | None, ...] | None) -> list[int]:
     """Return the sizes of one sample. Open sizes get a default."""
-    stand_in = PICTURE_SIZE if _is_picture(shape) else OTHER_SIZE
+    stand_in = IMAGE_SIZE if _is_image(shape) else OTHER_SIZE
     return [OTHER_SIZE] if shape is None else [size or stand_in for size in shape[1:]]
 
 

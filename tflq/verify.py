@@ -1,4 +1,4 @@
-"""A finished file held to what was asked: its bytes are read, its rules and contract checked, and it is run once."""
+"""Verify a finished file: read it, check the rules and the contract of its mode, and run it once."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from tflq.worker import ProgressCallback
 
 @dataclass(frozen=True)
 class VerifiedFile:
+    """The facts about a file, and its violations of rules and contract."""
+
     file: File
     violations: tuple[Violation, ...]
 
@@ -32,31 +34,32 @@ class VerifiedFile:
 def verify(
     _: ProgressCallback, path: Path, variant: Mode | None, source: Prepared, kept: Collection[int] = ()
 ) -> VerifiedFile:
-    """What the file holds and where it breaks its contract; a file without a variant has only to keep the rules.
+    """Return the facts about the file, and its violations. Without a variant, only the rules are checked.
 
-    `kept` are the ops of the file that keep_float names.
+    `kept` holds the indices of the ops that keep_float names. EvaluationError if the file cannot be read.
     """
     graph = flatbuffer.load(path)
-    found = [*rules.violations(graph)]
+    violations = [*rules.violations(graph)]
     if variant is not None:
         inputs = {spec: variant.input_dtype(spec.dtype) for spec in source.inputs}
         outputs = {spec: variant.output_dtype(spec.dtype) for spec in source.outputs}
-        found += [*variant.violations(graph, kept), *signature_violations(graph, inputs, outputs)]
-    found += [*_lost_weights(graph, variant, source), *_state(graph)]
+        violations += [*variant.violations(graph, kept), *signature_violations(graph, inputs, outputs)]
+    violations += [*_lost_weights(graph, variant, source), *_state(graph)]
     is_integer = any(True for _ in quantized_activations(graph)) if variant is None else variant.is_integer
-    return VerifiedFile(describe(path, graph, tuple(float_ops(graph, kept)) if is_integer else ()), tuple(found))
+    in_float = tuple(float_ops(graph, kept)) if is_integer else ()
+    return VerifiedFile(describe(path, graph, in_float), tuple(violations))
 
 
 def compression_stats(_: ProgressCallback, path: Path) -> CompressionStats:
-    """The file's weights, one by one, and its size as gzip sends it."""
+    """Return the size of the file after gzip, in bytes, and statistics of each weight tensor."""
     graph = flatbuffer.load(path)
     return CompressionStats(len(gzip.compress(path.read_bytes(), mtime=0)), tuple(flatbuffer.weights(graph)))
 
 
 def smoke_test(_: ProgressCallback, path: Path, arrays: Sample, is_open: bool) -> None:
-    """Allocate the file and run it once; EvaluationError, or the worker's death, where that cannot be done.
+    """Load the file and run it once. If the batch size is open, also run two samples at a time.
 
-    Where the number of samples is open, run two at a time as well.
+    EvaluationError if this fails. A kernel may also crash the worker.
     """
     run = Runner(path)
     run(arrays)
@@ -65,40 +68,43 @@ def smoke_test(_: ProgressCallback, path: Path, arrays: Sample, is_open: bool) -
 
 
 def _run_two(run: Runner, arrays: Sample) -> None:
-    said = f"{run.path.name}: runs one sample, but not two at a time, though batch_size: dynamic was asked"
+    problem = f"{run.path.name}: runs one sample, but not two at a time, though the recipe has batch_size: dynamic"
     try:
         answers = run({name: np.concatenate([array, array]) for name, array in arrays.items()})
     except EvaluationError as error:
-        raise EvaluationError(f"{said}: {error}") from error
+        raise EvaluationError(f"{problem}: {error}") from error
     for name, answer in answers.items():
         if answer.shape[:1] != (2,):
-            raise EvaluationError(f"{said}: then output {name!r} is {brackets(answer.shape)}")
+            raise EvaluationError(f"{problem}: then output {name!r} is {brackets(answer.shape)}")
 
 
 def _state(graph: Graph) -> Iterator[Violation]:
-    """A source's recurrent layer begins anew with each call; the fused op that it becomes does not."""
-    kept = [op for sub, op in graph.operators() if any(tensor.is_variable for tensor in sub.read_by(op))]
-    if kept:
+    """Warn of fused recurrent ops. They keep their state between calls, but recurrent layers of the source do not."""
+    stateful = [op for sub, op in graph.operators() if any(tensor.is_variable for tensor in sub.read_by(op))]
+    if stateful:
         message = "keeps its state from one call to the next: call reset_all_variables() before each new sequence"
-        yield Violation("V15", kept[0].type, message, "warning")
+        yield Violation("V15", stateful[0].type, message, "warning")
 
 
 def _lost_weights(graph: Graph, variant: Mode | None, source: Prepared) -> Iterator[Violation]:
-    """The converter drops variables that it cannot find and says nothing, but rightly those that no output needs."""
-    held = sum(size for _, size in flatbuffer.size_by_dtype(graph))
+    """Warn if the file has few constants. The converter silently drops variables that it cannot find.
+
+    It is right to drop variables that no output depends on.
+    """
+    size_bytes = sum(size for _, size in flatbuffer.size_by_dtype(graph))
     share = {"float32": 0.5, "float16": 0.25}.get(variant.mode if variant else "", 0.125)
-    if held < share * source.weight_bytes:
+    if size_bytes < share * source.weight_bytes:
         yield Violation(
             "V13",
             "the file",
-            f"holds {held:,} bytes of constants, where the source's signature reads {source.weight_bytes:,} bytes of"
-            " weights: most of them serve no output, or the converter lost them",
+            f"holds {size_bytes:,} bytes of constants, but the source's signature reads {source.weight_bytes:,} bytes"
+            " of weights. Either no output depends on most of them, or the converter lost them",
             "warning",
         )
 
 
 def describe(path: Path, graph: Graph, in_float: tuple[FloatOp, ...]) -> File:
-    """The file as the report has it; ops in float are told of one that should compute in integers."""
+    """Return the facts about the file for the report. `in_float` lists the float ops of an integer file."""
     signature = graph.signatures[0] if graph.signatures else Signature("", 0, (), ())
     return File(
         name=path.name,

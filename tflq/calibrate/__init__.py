@@ -1,31 +1,37 @@
-"""What calibration yields: samples, checked; the range of every activation; what is odd about either."""
+"""Calibration: read and check samples, observe the activations, and select the range of each."""
 
 from __future__ import annotations
 
 from tflq.calibrate.calibration_data import ActivationStatistics, CalibrationData, load_calibration_data
-from tflq.calibrate.data_checks import FEWEST_CALLS, RangeComparison, refuse_infinite, refuse_infinite_ranges, wider_by
+from tflq.calibrate.data_checks import (
+    MIN_CALLS_FOR_OUTLIERS,
+    RangeComparison,
+    refuse_infinite,
+    refuse_infinite_ranges,
+    wider_by,
+)
 from tflq.calibrate.histogram import Counts, Histogram, count, histogram
 from tflq.calibrate.observe import (
     CONTROL_FLOW,
     Observation,
-    Part,
+    ObservationShard,
     activations,
+    add_min_max_outputs,
     merge,
-    observable,
     observe,
     obstacle,
     shards,
 )
+from tflq.calibrate.range_selection import SelectedRanges, select_ranges
 from tflq.calibrate.ranges import JOINING, PASSING, Range, RangeMethod
 from tflq.calibrate.sample_weights import sample_weights
 from tflq.calibrate.samples import CalibrationSamples, Samples, fingerprint, read_samples
 from tflq.calibrate.schema import Calibration, Counting, Method, Percentile, Ranges, SampleCount, Seed
-from tflq.calibrate.select_ranges import SelectedRanges, select_ranges
 
 __all__ = [
     "CONTROL_FLOW",
-    "FEWEST_CALLS",
     "JOINING",
+    "MIN_CALLS_FOR_OUTLIERS",
     "PASSING",
     "ActivationStatistics",
     "Calibration",
@@ -36,7 +42,7 @@ __all__ = [
     "Histogram",
     "Method",
     "Observation",
-    "Part",
+    "ObservationShard",
     "Percentile",
     "Range",
     "RangeComparison",
@@ -47,12 +53,12 @@ __all__ = [
     "Seed",
     "SelectedRanges",
     "activations",
+    "add_min_max_outputs",
     "count",
     "fingerprint",
     "histogram",
     "load_calibration_data",
     "merge",
-    "observable",
     "observe",
     "obstacle",
     "read_samples",

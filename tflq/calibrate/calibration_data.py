@@ -1,4 +1,4 @@
-"""All that calibration knows of a float model, from which the ranges of every variant are taken; kept in one folder."""
+"""The calibration data of a float32 file, from which the ranges of every variant are computed."""
 
 from __future__ import annotations
 
@@ -21,85 +21,85 @@ _OBSERVED, _FOUND, _REASON, _MODEL = "observed.npz", "ranges.json", "observation
 
 @dataclass(frozen=True)
 class ActivationStatistics:
-    """The activations of the float32 file, observed from within."""
+    """The activations of the float32 file, as they were observed on the calibration samples."""
 
     observation: Observation
     histograms: Mapping[int, Histogram]
-    """How the values of each tensor are spread, over all calls, or over a few that show what clipping would do."""
+    """The histogram of each tensor, by its index. It counts all calls, or a few that show the effect of clipping."""
 
 
 @dataclass(frozen=True)
 class CalibrationData:
-    """Ranges, and the model that they are of."""
+    """The statistics or the ranges of a model's activations."""
 
     model: Path
-    found: ActivationStatistics | tuple[Range, ...]
-    """The ranges themselves where TensorFlow's calibrator found them."""
+    statistics: ActivationStatistics | tuple[Range, ...]
+    """The observed statistics, or the ranges that TensorFlow's calibrator computed."""
     observation_obstacle: str | None = None
-    """Why the activations could not be observed from within."""
+    """The reason why tflq could not observe the activations itself, if it could not."""
 
-    def ranges(self, span: RangeMethod) -> tuple[Range, ...]:
-        """As TensorFlow's calibrator found them where it did."""
-        if not isinstance(self.found, ActivationStatistics):
-            return self.found
-        return ranges(load(self.model), self.found.observation, self.found.histograms, span)
+    def ranges(self, method: RangeMethod) -> tuple[Range, ...]:
+        """Return the ranges by that method. If TensorFlow's calibrator computed the ranges, return those."""
+        if not isinstance(self.statistics, ActivationStatistics):
+            return self.statistics
+        return ranges(load(self.model), self.statistics.observation, self.statistics.histograms, method)
 
-    def of(self, calls: Sequence[int], histograms: Mapping[int, Histogram] | None = None) -> CalibrationData:
-        """What those calls alone show, of which the histograms are; without any there are no ranges but minmax."""
-        assert isinstance(self.found, ActivationStatistics)
-        seen = self.found.observation
-        part = replace(seen, minima=seen.minima[list(calls)], maxima=seen.maxima[list(calls)])
-        return replace(self, found=ActivationStatistics(part, histograms or {}))
+    def for_calls(self, calls: Sequence[int], histograms: Mapping[int, Histogram] | None = None) -> CalibrationData:
+        """Return the data of those calls alone, with their histograms. Without histograms only minmax is possible."""
+        assert isinstance(self.statistics, ActivationStatistics)
+        whole = self.statistics.observation
+        part = replace(whole, minima=whole.minima[list(calls)], maxima=whole.maxima[list(calls)])
+        return replace(self, statistics=ActivationStatistics(part, histograms or {}))
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True)
-        if isinstance(self.found, ActivationStatistics):
-            _save(self.found, folder / _OBSERVED)
+        if isinstance(self.statistics, ActivationStatistics):
+            _save(self.statistics, folder / _OBSERVED)
         else:
-            (folder / _FOUND).write_bytes(_RANGES.dump_json(self.found))
+            (folder / _FOUND).write_bytes(_RANGES.dump_json(self.statistics))
             (folder / _REASON).write_text(self.observation_obstacle or "", encoding="utf-8")
             shutil.copy(self.model, folder / _MODEL)
 
 
 def load_calibration_data(folder: Path, float32: Path) -> CalibrationData:
-    """What was saved in the folder, of that float32 file."""
+    """Return the data that was saved in the folder for that float32 file."""
     if (folder / _OBSERVED).exists():
         return CalibrationData(float32, _load(folder / _OBSERVED))
-    found = _RANGES.validate_json((folder / _FOUND).read_bytes())
-    return CalibrationData(folder / _MODEL, found, (folder / _REASON).read_text(encoding="utf-8"))
+    by_tensorflow = _RANGES.validate_json((folder / _FOUND).read_bytes())
+    return CalibrationData(folder / _MODEL, by_tensorflow, (folder / _REASON).read_text(encoding="utf-8"))
 
 
-def _save(observed: ActivationStatistics, path: Path) -> None:
-    seen, spread = observed.observation, list(observed.histograms.values())
+def _save(statistics: ActivationStatistics, path: Path) -> None:
+    observation, histograms = statistics.observation, list(statistics.histograms.values())
     np.savez(
         path,
-        tensors=np.array(seen.tensors),
-        minima=seen.minima,
-        maxima=seen.maxima,
-        is_finite=seen.is_finite,
-        mean_tensors=np.array(list(seen.means), int),
-        channels=np.array([len(mean) for mean in seen.means.values()], int),
-        means=np.concatenate([*seen.means.values(), np.zeros(0)]),
-        bins=np.array([len(one.counts) for one in spread]),
-        lows=np.concatenate([one.lows for one in spread]),
-        highs=np.concatenate([one.highs for one in spread]),
-        counts=np.concatenate([one.counts for one in spread]),
+        tensors=np.array(observation.tensors),
+        minima=observation.minima,
+        maxima=observation.maxima,
+        is_finite=observation.is_finite,
+        mean_tensors=np.array(list(observation.means), int),
+        channels=np.array([len(mean) for mean in observation.means.values()], int),
+        means=np.concatenate([*observation.means.values(), np.zeros(0)]),
+        bins=np.array([len(histogram.counts) for histogram in histograms]),
+        lows=np.concatenate([histogram.lows for histogram in histograms]),
+        highs=np.concatenate([histogram.highs for histogram in histograms]),
+        counts=np.concatenate([histogram.counts for histogram in histograms]),
     )
 
 
 def _load(path: Path) -> ActivationStatistics:
-    with np.load(path, allow_pickle=False) as held:
-        tensors = tuple(int(tensor) for tensor in held["tensors"])
-        means = np.split(held["means"], np.cumsum(held["channels"])[:-1])
-        ends = np.cumsum(held["bins"])[:-1]
-        columns = [np.split(held[name], ends) for name in ("lows", "highs", "counts")]
+    with np.load(path, allow_pickle=False) as arrays:
+        tensors = tuple(int(tensor) for tensor in arrays["tensors"])
+        means = np.split(arrays["means"], np.cumsum(arrays["channels"])[:-1])
+        ends = np.cumsum(arrays["bins"])[:-1]
+        columns = [np.split(arrays[name], ends) for name in ("lows", "highs", "counts")]
         return ActivationStatistics(
             Observation(
                 tensors,
-                held["minima"],
-                held["maxima"],
-                dict(zip(held["mean_tensors"].tolist(), means, strict=False)),
-                held["is_finite"],
+                arrays["minima"],
+                arrays["maxima"],
+                dict(zip(arrays["mean_tensors"].tolist(), means, strict=False)),
+                arrays["is_finite"],
             ),
             dict(zip(tensors, map(Histogram, *columns), strict=True)),
         )

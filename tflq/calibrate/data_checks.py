@@ -1,4 +1,4 @@
-"""What is odd about calibration data, and about what it does inside the model."""
+"""Checks of the calibration samples, and of the activations and ranges that result from them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from tflq.calibrate.calibration_data import ActivationStatistics
 from tflq.calibrate.histogram import Histogram, SquaredError
-from tflq.calibrate.observe import Observation, exposed
+from tflq.calibrate.observe import Observation, add_activation_outputs
 from tflq.calibrate.ranges import Range
 from tflq.calibrate.samples import CalibrationSamples
 from tflq.errors import DatasetError
@@ -19,50 +19,53 @@ from tflq.flatbuffer import Graph, load
 from tflq.interpreter import Runner
 from tflq.worker import ProgressCallback
 
-ALONE = 2.0
-"""A sample sets a range alone where the range is more than so many times what it is without that sample."""
-MANY = 0.1
-"""The part of all activations whose ranges one sample must set alone to be named."""
-FEWEST_CALLS = 8
-"""With fewer, any sample may stand out."""
-MOST = 99.99
-"""The percentile that most users of one try first."""
-WASTED = 4.0
-"""A range is told to be wide where it is more than so many times that of most values."""
-LISTED = 10
+OUTLIER_WIDENING = 2.0
+"""One call sets a range alone if the range is more than this many times as wide with it as without it."""
+OUTLIER_MIN_SHARE = 0.1
+"""A warning names a call if it sets at least this share of all ranges alone."""
+MIN_CALLS_FOR_OUTLIERS = 8
+"""With fewer calls, any call may widen the ranges by chance."""
+TYPICAL_PERCENTILE = 99.99
+"""The percentile that ranges are compared with. It is the usual first choice."""
+MAX_WIDTH_RATIO = 4.0
+"""A range is reported as wide if it is more than this many times as wide as the range of the usual percentile."""
+MAX_COMPARISONS = 10
+"""The number of activations that a report lists at most."""
 NO_INTEGER = (
-    "no integer stands for that: correct the model or the data, or take dynamic or float16, which need no ranges"
+    "no integer can represent that value. Correct the model or the data, or use mode dynamic or float16, which need no"
+    " ranges"
 )
 
 
 def refuse_infinite(
     _: ProgressCallback, float32: Path, calibration_samples: CalibrationSamples, calls: Sequence[int]
 ) -> None:
-    """Raise DatasetError for calls that made an activation NaN or infinite, naming the first such of the first call.
+    """Raise DatasetError if one of the calls makes an activation NaN or infinite. The message names the first one.
 
-    Returns where none did: the sum behind a mean may overflow though every value is finite.
+    Return if no activation is: the sum of a mean may overflow although every value is finite.
     """
-    run, graph = Runner(exposed(float32, calibration_samples.samples.folder / "exposed.tflite")), load(float32)
-    found: list[tuple[int, str]] = []
+    target = calibration_samples.samples.folder / "exposed.tflite"
+    run, graph = Runner(add_activation_outputs(float32, target)), load(float32)
+    failures: list[tuple[int, str]] = []
     for call, arrays in zip(calls, calibration_samples.samples.calls(calls), strict=True):
         answers = {int(name): values for name, values in run(arrays).items()}
-        wrong = [index for index in _in_order(graph) if index in answers and not np.isfinite(answers[index]).all()]
-        if wrong:
-            value = answers[wrong[0]][~np.isfinite(answers[wrong[0]])][0]
-            found.append((call, f"{graph.subgraphs[0].tensors[wrong[0]].name!r} inside the model {value}"))
-    if found:
-        (call, what), per_call = found[0], calibration_samples.samples.per_call
-        first = f"{_of_a_call(per_call)}calibration row {_row(calibration_samples, call)} makes the activation {what}"
-        raise DatasetError(f"{first}{_others(len(found) - 1, per_call)}; {NO_INTEGER}")
+        infinite = [i for i in _in_order(graph) if i in answers and not np.isfinite(answers[i]).all()]
+        if infinite:
+            value = answers[infinite[0]][~np.isfinite(answers[infinite[0]])][0]
+            failures.append((call, f"{graph.subgraphs[0].tensors[infinite[0]].name!r} inside the model {value}"))
+    if failures:
+        (call, what), per_call = failures[0], calibration_samples.samples.per_call
+        first = f"{_call_prefix(per_call)}calibration row {_row(calibration_samples, call)} makes the activation {what}"
+        raise DatasetError(f"{first}{_other_calls(len(failures) - 1, per_call)}; {NO_INTEGER}")
 
 
-def _of_a_call(per_call: int) -> str:
-    """The words before the number of a row that is the first of several samples in one call."""
+def _call_prefix(per_call: int) -> str:
+    """Return the words before a row number if that row is the first of several samples in one call."""
     return f"a call of {per_call} samples from " if per_call > 1 else ""
 
 
-def _others(count: int, per_call: int) -> str:
-    """Tell of further calls that do the same: each is of one sample, or of several."""
+def _other_calls(count: int, per_call: int) -> str:
+    """Return a clause about further calls that do the same. A call of one sample is called a sample."""
     if count == 0:
         return ""
     noun = "sample" if per_call == 1 else "call"
@@ -70,16 +73,16 @@ def _others(count: int, per_call: int) -> str:
 
 
 def refuse_infinite_ranges(ranges: Sequence[Range]) -> None:
-    """Raise DatasetError for the first that is not finite; TensorFlow's quantizer would die of it."""
-    for one in ranges:
-        for value in (one.lowest, one.highest):
+    """Raise DatasetError for the first range that is not finite. TensorFlow's quantizer would crash on it."""
+    for range_ in ranges:
+        for value in (range_.lowest, range_.highest):
             if not math.isfinite(value):
-                what = f"the activation {one.name!r} inside the model becomes {value} on a calibration sample"
+                what = f"the activation {range_.name!r} inside the model becomes {value} on a calibration sample"
                 raise DatasetError(f"{what}; {NO_INTEGER}")
 
 
 def _in_order(graph: Graph) -> Iterator[int]:
-    """The tensors of the first subgraph, as they are made."""
+    """Yield the tensors of the first subgraph in the order in which they are computed."""
     (subgraph, *_) = graph.subgraphs
     yield from subgraph.inputs
     for operator in subgraph.operators:
@@ -90,40 +93,41 @@ def _row(calibration_samples: CalibrationSamples, call: int) -> int:
     return calibration_samples.rows[call * calibration_samples.samples.per_call]
 
 
-def repeats(calibration_samples: CalibrationSamples) -> Iterator[str]:
-    """Samples that are the same as another."""
+def repeated_samples(calibration_samples: CalibrationSamples) -> Iterator[str]:
+    """Yield a warning if samples have the same values as another one."""
     rows: dict[str, list[int]] = {}
     for row, contents in zip(calibration_samples.rows, calibration_samples.hashes, strict=True):
         rows.setdefault(contents, []).append(row)
-    again = [same for same in rows.values() if len(same) > 1]
-    if again:
-        extra = sum(len(same) - 1 for same in again)
+    repeated = [equal for equal in rows.values() if len(equal) > 1]
+    if repeated:
+        extra = sum(len(equal) - 1 for equal in repeated)
         repeat = "repeats" if extra == 1 else "repeat"
         yield (
             f"{extra} of {len(calibration_samples.rows)} calibration samples {repeat} another one: row"
-            f" {again[0][1]} has the values of row {again[0][0]}. It adds nothing to the ranges"
+            f" {repeated[0][1]} has the values of row {repeated[0][0]}. It adds nothing to the ranges"
         )
 
 
 def outlier_samples(observation: Observation, calibration_samples: CalibrationSamples) -> Iterator[str]:
-    """Samples each of which alone sets the ranges of many activations."""
+    """Yield a warning for each call that alone sets the ranges of many activations."""
     calls, tensors = observation.minima.shape
-    if calls < FEWEST_CALLS:
+    if calls < MIN_CALLS_FOR_OUTLIERS:
         return
     for call in sorted({*observation.minima.argmin(0).tolist(), *observation.maxima.argmax(0).tolist()}):
-        wider = wider_by(observation, call)
-        alone = wider[wider > ALONE]
-        if len(alone) >= max(2, MANY * tensors):
-            many = _of_a_call(calibration_samples.samples.per_call)
+        factors = wider_by(observation, call)
+        factors = factors[factors > OUTLIER_WIDENING]
+        if len(factors) >= max(2, OUTLIER_MIN_SHARE * tensors):
+            prefix = _call_prefix(calibration_samples.samples.per_call)
             yield (
-                f"{many}calibration row {_row(calibration_samples, call)} alone sets the ranges of {len(alone)} of"
-                f" {tensors} activations, which are {np.median(alone):.3g} times as wide with it as without."
-                " Look at that row; if it is right, ranges: {percentile: 99.99} or mse leaves such values out"
+                f"{prefix}calibration row {_row(calibration_samples, call)} alone sets the ranges of {len(factors)} of"
+                f" {tensors} activations, which are {np.median(factors):.3g} times as wide with it as without it."
+                " Check that row. If it is right, set calibration.ranges to {percentile: 99.99} or mse, which clip such"
+                " values"
             )
 
 
 def wider_by(observation: Observation, call: int) -> np.ndarray:
-    """For each tensor how many times as wide its range is with that call as without."""
+    """Return for each tensor how many times as wide its range is with that call as without it, float64 [tensors]."""
     others = np.arange(len(observation.minima)) != call
     with_it = _width(observation.minima.min(0), observation.maxima.max(0))
     without = _width(observation.minima[others].min(0), observation.maxima[others].max(0))
@@ -131,54 +135,59 @@ def wider_by(observation: Observation, call: int) -> np.ndarray:
 
 
 def _width(minima: np.ndarray, maxima: np.ndarray) -> np.ndarray:
-    """Of ranges that hold 0, as those of integers do."""
+    """Return the widths of the ranges after they are widened to contain 0, as integer ranges do."""
     return np.asarray(np.maximum(maxima, 0).astype(np.float64) - np.minimum(minima, 0))
 
 
 @dataclass(frozen=True)
 class RangeComparison:
-    """How far an activation's range would be clipped; each part is of the observed range."""
+    """The ranges of one activation by several methods, as shares of the observed range."""
 
     tensor: str
     lowest: float
     highest: float
     chosen: float
-    """The part that the recipe's method keeps, for integers of the fewest bits that a variant has: 8 or 16."""
+    """The share by the recipe's method, for the smallest number of bits of all variants: 8 or 16."""
     percentile: float
-    """The part that the 99.99th percentile keeps."""
+    """The share by the 99.99th percentile."""
     mse: float
-    """The part with the least mean squared error of integers of so many bits."""
+    """The share with the least mean squared error of integers with that many bits."""
 
 
-def compare_ranges(observed: ActivationStatistics, chosen: Sequence[Range], bits: int) -> tuple[RangeComparison, ...]:
-    """The activations whose ranges are widest beside what most of their values need, the widest first."""
-    found = []
-    for one in (one for one in chosen if not one.is_fixed):
-        histogram = observed.histograms[one.tensor]
-        low, high = histogram.percentile(MOST) if len(histogram.counts) else (one.lowest, one.highest)
-        found.append((one.part(max(low, one.lowest), min(high, one.highest)), one, histogram))
-    found.sort(key=lambda clip: clip[0])
-    wide = [clip for clip in found[:LISTED] if clip[0] < 1 / WASTED or clip[1].kept < 1 / WASTED]
+def compare_ranges(
+    statistics: ActivationStatistics, selected: Sequence[Range], bits: int
+) -> tuple[RangeComparison, ...]:
+    """Return the activations whose ranges are much wider than most of their values need, the widest first."""
+    candidates = []
+    for range_ in (range_ for range_ in selected if not range_.is_fixed):
+        histogram = statistics.histograms[range_.tensor]
+        ends = range_.lowest, range_.highest
+        low, high = histogram.percentile(TYPICAL_PERCENTILE) if len(histogram.counts) else ends
+        candidates.append((range_.share(max(low, range_.lowest), min(high, range_.highest)), range_, histogram))
+    candidates.sort(key=lambda candidate: candidate[0])
+    limit = 1 / MAX_WIDTH_RATIO
     return tuple(
-        RangeComparison(one.name, one.lowest, one.highest, one.kept, part, _mse(one, spread, bits))
-        for part, one, spread in wide
+        RangeComparison(range_.name, range_.lowest, range_.highest, range_.kept, share, _mse(range_, histogram, bits))
+        for share, range_, histogram in candidates[:MAX_COMPARISONS]
+        if share < limit or range_.kept < limit
     )
 
 
-def _mse(one: Range, histogram: Histogram, bits: int) -> float:
-    return one.part(*SquaredError(histogram, bits).least(one.lowest, one.highest))
+def _mse(range_: Range, histogram: Histogram, bits: int) -> float:
+    return range_.share(*SquaredError(histogram, bits).least(range_.lowest, range_.highest))
 
 
 def wide_ranges(comparisons: Sequence[RangeComparison]) -> Iterator[str]:
-    """Whether another method than minmax is worth a trial."""
-    wasted = [clip for clip in comparisons if clip.percentile < 1 / WASTED]
-    if wasted:
-        many = (
-            f"{LISTED} activations or more"
-            if len(wasted) == LISTED
-            else f"{len(wasted)} activation{'s' * (len(wasted) > 1)}"
+    """Yield advice to use another method than minmax if rare values take most of a range."""
+    wide = [comparison for comparison in comparisons if comparison.percentile < 1 / MAX_WIDTH_RATIO]
+    if wide:
+        number = (
+            f"{MAX_COMPARISONS} activations or more"
+            if len(wide) == MAX_COMPARISONS
+            else f"{len(wide)} activation{'s' * (len(wide) > 1)}"
         )
         yield (
-            f"most of the range of {many} is for rare values: {MOST:g} % of the values of {wasted[0].tensor!r}"
-            f" lie in {wasted[0].percentile:.2g} of its range; try calibration.ranges: {{percentile: {MOST:g}}} or mse"
+            f"most of the range of {number} is for rare values: {TYPICAL_PERCENTILE:g} % of the values of"
+            f" {wide[0].tensor!r} lie in {wide[0].percentile:.2g} of its range. Set calibration.ranges to"
+            f" {{percentile: {TYPICAL_PERCENTILE:g}}} or mse"
         )

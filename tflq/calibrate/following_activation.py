@@ -1,7 +1,7 @@
-"""What becomes of an activation's values before anything else is made of them: a LEAKY_RELU, a sigmoid, a hard swish.
+"""The elementwise function that follows an activation, such as a LEAKY_RELU, a sigmoid or a hard swish.
 
-An error of its integers counts as the function leaves it. What a function makes small or flat needs no fine steps, and
-may be cut off.
+The quantization error of an activation matters only after that function. Where the function is flat, the range needs no
+fine steps and may be clipped.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ def _elu(values: np.ndarray) -> np.ndarray:
 
 
 def _gelu(values: np.ndarray) -> np.ndarray:
-    """By tanh (Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2); the exact one differs by less than 0.001."""
+    """Return the tanh approximation of GELU (Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2).
+
+    The exact function differs by less than 0.001.
+    """
     return np.asarray(values * (1 + np.tanh(ROOT_2_OVER_PI * (values + 0.044715 * values**3))) / 2)
 
 
@@ -62,78 +65,83 @@ _OPS: Mapping[str, Callable[..., np.ndarray]] = {
     "SUB": np.subtract,
     "MUL": np.multiply,
 }
-"""Of one value, or of two."""
+"""The elementwise functions of ops and of fused activations, by op type. They take one operand or two."""
 
 
 def following_activations(subgraph: Subgraph) -> dict[int, Function]:
-    """For each activation of which nothing but one function of its values is read, that function."""
+    """Return for each activation the one function of it that other ops read.
+
+    An activation is left out if an op reads it directly, or if ops read two different functions of it.
+    """
     readers: dict[int, list[int]] = {}
     for operator in subgraph.operators:
         for tensor in set(operator.inputs):
             readers.setdefault(tensor, []).append(operator.index)
-    found = {tensor: _function(subgraph, readers, tensor) for tensor in readers}
-    return {tensor: function for tensor, function in found.items() if function is not None}
+    functions = {tensor: _function(subgraph, readers, tensor) for tensor in readers}
+    return {tensor: function for tensor, function in functions.items() if function is not None}
 
 
 def _function(subgraph: Subgraph, readers: Mapping[int, Sequence[int]], tensor: int) -> Function | None:
-    """None where something reads the activation itself, or two functions of it."""
-    known: dict[int, Function] = {tensor: identity}
+    """Follow the elementwise ops from the activation on, in the order of the ops. Return None without one function."""
+    functions: dict[int, Function] = {tensor: identity}
     waiting, read = list(readers[tensor]), {tensor} & set(subgraph.outputs)
     while waiting:
         operator = subgraph.operators[heapq.heappop(waiting)]
-        if known.keys() & set(operator.outputs):  # it reads two that are known
+        if functions.keys() & set(operator.outputs):  # the op reads two of the tensors and was followed already
             continue
-        found = [_operand(subgraph, operator, position, known) for position in range(len(operator.inputs))]
-        operands = [operand for operand in found if operand is not None]
-        if not {operator.type, operator.fused} <= _OPS.keys() or len(operands) < len(found):
-            read |= known.keys() & set(operator.inputs)
+        candidates = [_operand(subgraph, operator, position, functions) for position in range(len(operator.inputs))]
+        operands = [operand for operand in candidates if operand is not None]
+        if not {operator.type, operator.fused} <= _OPS.keys() or len(operands) < len(candidates):
+            read |= functions.keys() & set(operator.inputs)
             continue
-        (made,) = operator.outputs
-        known[made] = partial(_applied, operator, operands)
-        read |= {made} & set(subgraph.outputs)
-        for reader in readers.get(made, ()):
+        (output,) = operator.outputs
+        functions[output] = partial(_apply, operator, operands)
+        read |= {output} & set(subgraph.outputs)
+        for reader in readers.get(output, ()):
             heapq.heappush(waiting, reader)
     if len(read) != 1 or tensor in read or _is_gate(subgraph, readers, min(read)):
         return None
-    return known[min(read)]
+    return functions[min(read)]
 
 
 def _is_gate(subgraph: Subgraph, readers: Mapping[int, Sequence[int]], tensor: int) -> bool:
-    """Whether an activation that is as large is multiplied by it, which makes its errors as large as that one is."""
+    """Return whether the tensor multiplies an activation that is as large. That activation then scales its errors."""
     size = prod(subgraph.tensors[tensor].shape)
     multiplied = [subgraph.operators[reader] for reader in readers.get(tensor, ())]
     others = {index for operator in multiplied if operator.type == "MUL" for index in operator.inputs} - {tensor}
-    return any(prod(one.shape) >= size for one in map(subgraph.tensors.__getitem__, others) if not one.is_constant)
+    return any(prod(t.shape) >= size for t in map(subgraph.tensors.__getitem__, others) if not t.is_constant)
 
 
-def _operand(subgraph: Subgraph, operator: Operator, position: int, known: Mapping[int, Function]) -> Function | None:
-    """What the op reads there as a function of the activation; None where it is none, or not one number for all."""
+def _operand(
+    subgraph: Subgraph, operator: Operator, position: int, functions: Mapping[int, Function]
+) -> Function | None:
+    """Return the op's input as a function of the activation. Return None if it is neither that nor one number."""
     tensor = subgraph.input(operator, position)
-    if tensor is not None and tensor.index in known:
-        return known[tensor.index]
+    if tensor is not None and tensor.index in functions:
+        return functions[tensor.index]
     number = None if tensor is None else _number(operator, tensor)
     return None if number is None else lambda _: np.array(number)
 
 
 def _number(operator: Operator, constant: Tensor) -> float | None:
-    """The one that the constant is; of slopes the root of their mean square, since it is their squares that count."""
+    """Return the number that the constant holds. For slopes of PRELU, return their root mean square."""
     data = constant.data
     if data is None or constant.dtype != "float32" or (data.size != 1 and operator.type != "PRELU"):
         return None
     return float(np.sqrt(np.square(data, dtype=np.float64).mean()) if operator.type == "PRELU" else data.item())
 
 
-def _applied(operator: Operator, operands: Sequence[Function], values: np.ndarray) -> np.ndarray:
-    read = [operand(values) for operand in operands]
+def _apply(operator: Operator, operands: Sequence[Function], values: np.ndarray) -> np.ndarray:
+    arguments = [operand(values) for operand in operands]
     if operator.type == "LEAKY_RELU":
-        read.append(np.array(operator.slope))
-    return _OPS[operator.fused](_OPS[operator.type](*read))
+        arguments.append(np.array(operator.slope))
+    return _OPS[operator.fused](_OPS[operator.type](*arguments))
 
 
 def keeping_positive(subgraph: Subgraph) -> Iterator[tuple[int, int]]:
-    """What ops that leave positive values as they are read, where nothing else reads it, and what they make of it.
+    """Yield the input and output of each op that keeps positive values, if no other op reads the input.
 
-    Such values are rounded once, and not twice, where both have one range.
+    If both have one range, positive values are rounded once instead of twice.
     """
     readers = Counter(chain(subgraph.outputs, *(set(operator.inputs) for operator in subgraph.operators)))
     for operator in subgraph.operators:

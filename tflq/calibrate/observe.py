@@ -1,6 +1,6 @@
-"""Exact ranges: the float model itself, with the minimum and maximum of every activation among its outputs.
+"""Observe the activations of the float32 file: add minimum and maximum ops to the model, and run all samples.
 
-Reductions stand right behind what they reduce, so that they read what is still in the processor's cache.
+Each reduction stands right behind the op whose output it reduces. The output is then still in the processor's cache.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from tflq.interpreter import Runner
 from tflq.worker import ProgressCallback
 
 BLOCK = 16
-"""Calls whose means are summed together: the order of all sums is the same with any number of shards."""
+"""The number of calls whose means are summed together. The order of all sums is the same with any number of shards."""
 CONTROL_FLOW = {"WHILE", "IF", "CALL_ONCE", "CALL", "STABLEHLO_WHILE"}
 WITH_INTERMEDIATES = {"UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "LSTM"}
 
 
 def obstacle(graph: Graph) -> str | None:
-    """Why the activations of this model cannot be observed from within; None where they can."""
+    """Return why the activations of this model cannot be observed, as a clause. Return None if they can."""
     custom = [operator.type for _, operator in graph.operators() if operator.is_custom]
     if custom:
         return f"it has the custom op {custom[0]}"
     types = {operator.type for _, operator in graph.operators()}
-    for found, said in (
+    for matches, explanation in (
         (types & CONTROL_FLOW, "has bodies of control flow"),
         (types & WITH_INTERMEDIATES, "keeps its activations to itself"),
     ):
-        if found:
-            return f"its {min(found)} {said}"
+        if matches:
+            return f"its {min(matches)} {explanation}"
     if len(graph.subgraphs) > 1:
         return "it has several subgraphs"
     unknown = [tensor.name for tensor in graph.subgraphs[0].tensors if tensor.is_float and not tensor.has_rank]
@@ -44,58 +44,64 @@ def obstacle(graph: Graph) -> str | None:
 
 
 def activations(graph: Graph) -> tuple[int, ...]:
-    """The float tensors of the first subgraph that depend on the input."""
+    """Return the indices of the float32 tensors of the first subgraph that are inputs or outputs of ops.
+
+    Constants, variables and empty tensors are left out.
+    """
     (subgraph, *_) = graph.subgraphs
-    made = {*subgraph.inputs, *(index for operator in subgraph.operators for index in operator.outputs)}
+    computed = {*subgraph.inputs, *(index for operator in subgraph.operators for index in operator.outputs)}
     return tuple(
         t.index
         for t in subgraph.tensors
-        if t.index in made and t.dtype == "float32" and not (t.is_constant or t.is_variable or 0 in t.shape)
+        if t.index in computed and t.dtype == "float32" and not (t.is_constant or t.is_variable or 0 in t.shape)
     )
 
 
-def observable(float32: Path, target: Path) -> Path:
-    """The model whose outputs are `min N` and `max N` of each activation N, and `mean N` over all but its channels."""
+def add_min_max_outputs(float32: Path, target: Path) -> Path:
+    """Write the model with the outputs `min N` and `max N` for each activation N to `target`, and return that path.
+
+    Model outputs and inputs of ops with weights also get `mean N`: the mean per channel.
+    """
     content = float32.read_bytes()
     graph, model = read(content), edit.unpack(content)
-    chosen, (subgraph, *_) = activations(graph), graph.subgraphs
+    (subgraph, *_) = graph.subgraphs
     ends = [tensor for tensor in map(subgraph.tensors.__getitem__, subgraph.outputs) if _has_channels(tensor)]
     means = {tensor.index: tuple(range(len(tensor.shape) - 1)) for tensor in ends}
     means |= dict(_channel_axes(subgraph))
     outputs: dict[str, int] = {}
-    behind: dict[int, list[Any]] = {}
+    added: dict[int, list[Any]] = {}
     axes = _Axes(model)
-    for index in chosen:
+    for index in activations(graph):
         shape = subgraph.tensors[index].shape
-        wanted = {"min": ("REDUCE_MIN", tuple(range(len(shape)))), "max": ("REDUCE_MAX", tuple(range(len(shape))))}
+        reductions = {"min": ("REDUCE_MIN", tuple(range(len(shape)))), "max": ("REDUCE_MAX", tuple(range(len(shape))))}
         if index in means:
-            wanted["mean"] = ("MEAN", means[index])
-        for name, (type_, over) in wanted.items():
+            reductions["mean"] = ("MEAN", means[index])
+        for name, (type_, over) in reductions.items():
             output = index
             if over:
                 output = edit.add_tensor(model, f"{name} {index}", [n for i, n in enumerate(shape) if i not in over])
-                behind.setdefault(index, []).append(edit.reduction(model, type_, [index, axes.constant(over)], output))
+                added.setdefault(index, []).append(edit.reduction(model, type_, [index, axes.constant(over)], output))
             outputs[f"{name} {index}"] = output
-    edit.place_behind(model, behind)
+    edit.place_behind(model, added)
     edit.set_outputs(model, outputs)
     edit.write(model, target)
     return target
 
 
 class _Axes:
-    """Constants of axes, each added to the model once."""
+    """Constants that hold axes. Each is added to the model once."""
 
     def __init__(self, model: Any) -> None:
-        self._model, self._known = model, dict[tuple[int, ...], int]()
+        self._model, self._constants = model, dict[tuple[int, ...], int]()
 
     def constant(self, axes: tuple[int, ...]) -> int:
-        if axes not in self._known:
-            self._known[axes] = edit.add_constant(self._model, f"axes {axes}", np.array(axes))
-        return self._known[axes]
+        if axes not in self._constants:
+            self._constants[axes] = edit.add_constant(self._model, f"axes {axes}", np.array(axes))
+        return self._constants[axes]
 
 
-def exposed(float32: Path, target: Path) -> Path:
-    """The model whose outputs are all activations, by their numbers."""
+def add_activation_outputs(float32: Path, target: Path) -> Path:
+    """Write the model with all activations as outputs, named by their indices, to `target`, and return that path."""
     content = float32.read_bytes()
     model = edit.unpack(content)
     edit.set_outputs(model, {str(index): index for index in activations(read(content))})
@@ -104,12 +110,12 @@ def exposed(float32: Path, target: Path) -> Path:
 
 
 def _has_channels(tensor: Tensor) -> bool:
-    """Whether its last dimension is always as long."""
+    """Return whether the size of the last dimension is fixed."""
     return tensor.shape_signature[-1:] != (-1,)
 
 
 def _channel_axes(subgraph: Subgraph) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """For the activation that each op with weights reads, the axes that are no channels of the weights."""
+    """Yield the activation that each op with weights reads, and its axes that are not input channels of the weights."""
     for operator in subgraph.operators:
         roles = ROLES.get(operator.type)
         tensor = subgraph.input(operator, roles.activation) if roles else None
@@ -118,56 +124,59 @@ def _channel_axes(subgraph: Subgraph) -> Iterator[tuple[int, tuple[int, ...]]]:
 
 
 def _is_flattened(subgraph: Subgraph, operator: Operator) -> bool:
-    """Whether a dense layer reads all but the batch as its channels."""
+    """Return whether a dense layer reads all axes but the batch as its channels."""
     data, weights = subgraph.read_by(operator)[:2]
     return operator.type == "FULLY_CONNECTED" and weights.shape[-1] != data.shape[-1]
 
 
 @dataclass(frozen=True)
-class Part:
-    """What a run of calls showed."""
+class ObservationShard:
+    """The observation of consecutive calls."""
 
     minima: np.ndarray
-    """[calls, tensors]"""
+    """float32 [calls, tensors]"""
     maxima: np.ndarray
+    """float32 [calls, tensors]"""
     sums: Mapping[int, np.ndarray]
-    """For each tensor that has one its mean per channel, summed over the calls of each block, [blocks, channels]."""
+    """The means per channel of a tensor, summed over the calls of each block: tensor → float64 [blocks, channels]."""
     is_finite: np.ndarray
-    """[calls]: of the means too, since minima and maxima may pass over NaN."""
+    """bool [calls]: whether all minima, maxima and means are finite. Minima and maxima alone may skip NaN."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What every float activation was on every call."""
+    """The extremes of every float activation on every call, and the means of some."""
 
     tensors: tuple[int, ...]
-    """Their indices in the first subgraph."""
+    """The indices of the activations in the first subgraph."""
     minima: np.ndarray
     """float32 [calls, tensors]"""
     maxima: np.ndarray
+    """float32 [calls, tensors]"""
     means: Mapping[int, np.ndarray]
-    """The mean per channel of what ops with weights read, and of outputs: tensor → float64 [channels]."""
+    """The mean per channel of model outputs and of inputs of ops with weights: tensor → float64 [channels]."""
     is_finite: np.ndarray
-    """[calls]: whether all activations were."""
+    """bool [calls]: whether all activations are finite."""
 
 
-def observe(report: ProgressCallback, float32: Path, samples: Samples, calls: range) -> Part:
-    """Run the model over those calls, the first of which begins a block."""
-    run, parts = Runner(observable(float32, samples.folder / f"observable-{calls.start}.tflite")), []
+def observe(report: ProgressCallback, float32: Path, samples: Samples, calls: range) -> ObservationShard:
+    """Run the model over those calls. The first call must begin a block. EvaluationError if LiteRT fails."""
+    run = Runner(add_min_max_outputs(float32, samples.folder / f"observable-{calls.start}.tflite"))
+    blocks = []
     for start in calls[::BLOCK]:
         block = range(start, min(start + BLOCK, calls.stop))
-        parts.append(_part([run(arrays) for arrays in samples.calls(block)]))
+        blocks.append(_observe_block([run(arrays) for arrays in samples.calls(block)]))
         report(block.stop - calls.start, len(calls))
-    return _joined(parts)
+    return _concatenate(blocks)
 
 
-def _part(block: Sequence[Mapping[str, np.ndarray]]) -> Part:
-    def columns(which: str) -> dict[int, np.ndarray]:
-        """[calls, values] of each tensor, in the order of their numbers; the runner's is that of their names."""
-        numbers = sorted(int(name.split()[1]) for name in block[0] if name.startswith(which))
-        return {n: np.stack([outputs[f"{which} {n}"].reshape(-1) for outputs in block]) for n in numbers}
+def _observe_block(block: Sequence[Mapping[str, np.ndarray]]) -> ObservationShard:
+    def columns(kind: str) -> dict[int, np.ndarray]:
+        """Return [calls, values] of each tensor, in the order of their indices. The runner's order is by name."""
+        indices = sorted(int(name.split()[1]) for name in block[0] if name.startswith(kind))
+        return {i: np.stack([outputs[f"{kind} {i}"].reshape(-1) for outputs in block]) for i in indices}
 
-    return Part(
+    return ObservationShard(
         np.concatenate(list(columns("min").values()), axis=1),
         np.concatenate(list(columns("max").values()), axis=1),
         {tensor: rows.astype(np.float64).sum(0, keepdims=True) for tensor, rows in columns("mean").items()},
@@ -175,24 +184,24 @@ def _part(block: Sequence[Mapping[str, np.ndarray]]) -> Part:
     )
 
 
-def _joined(parts: Sequence[Part]) -> Part:
-    return Part(
-        np.concatenate([part.minima for part in parts]),
-        np.concatenate([part.maxima for part in parts]),
-        {tensor: np.concatenate([part.sums[tensor] for part in parts]) for tensor in parts[0].sums},
-        np.concatenate([part.is_finite for part in parts]),
+def _concatenate(shards: Sequence[ObservationShard]) -> ObservationShard:
+    return ObservationShard(
+        np.concatenate([shard.minima for shard in shards]),
+        np.concatenate([shard.maxima for shard in shards]),
+        {tensor: np.concatenate([shard.sums[tensor] for shard in shards]) for tensor in shards[0].sums},
+        np.concatenate([shard.is_finite for shard in shards]),
     )
 
 
-def merge(graph: Graph, parts: Sequence[Part]) -> Observation:
-    """The parts, in the order of their calls, as one."""
-    tensors, whole = activations(graph), _joined(parts)
+def merge(graph: Graph, shards: Sequence[ObservationShard]) -> Observation:
+    """Return one observation of all shards, which are in the order of their calls."""
+    tensors, whole = activations(graph), _concatenate(shards)
     means = {tensor: sums.sum(0) / len(whole.minima) for tensor, sums in whole.sums.items()}
     return Observation(tensors, whole.minima, whole.maxima, means, whole.is_finite)
 
 
 def shards(calls: int, count: int) -> list[range]:
-    """At most `count` runs of calls, each of whole blocks."""
+    """Divide the calls into at most `count` consecutive ranges of whole blocks."""
     blocks = math.ceil(calls / BLOCK)
     bounds = [round(i * blocks / min(count, blocks)) * BLOCK for i in range(min(count, blocks) + 1)]
     return [range(start, min(stop, calls)) for start, stop in pairwise(bounds)]

@@ -1,4 +1,4 @@
-"""From what was observed to the range of every activation that its integers will span."""
+"""Compute the range of every activation, which its integers will span, from the observations and histograms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tflq.calibrate.schema import Method
 from tflq.flatbuffer import Graph, Subgraph
 
 FIXED = {"SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION", "LOG_SOFTMAX"}
-"""Ops whose integer kernels have one output scale, whatever was observed."""
+"""Ops whose integer kernels have a fixed output scale, whatever range was observed."""
 PASSING = {
     **dict.fromkeys(("SPLIT",), 1),
     **dict.fromkeys(
@@ -39,14 +39,14 @@ PASSING = {
         0,
     ),
 }
-"""Ops whose output has the scale of an input, and which input that is."""
+"""Ops whose output has the scale of one input, with the position of that input."""
 JOINING = {"CONCATENATION", "PACK", "MAXIMUM", "MINIMUM"}
-"""Ops whose inputs and output all have one scale."""
+"""Ops whose inputs and outputs all have one scale."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Of one activation: what its integers span, and what was observed."""
+    """The range of one activation: the values that its integers span, and the values that were observed."""
 
     subgraph: int
     tensor: int
@@ -54,90 +54,92 @@ class Range:
     minimum: float
     maximum: float
     lowest: float
+    """The lowest value that was observed."""
     highest: float
+    """The highest value that was observed."""
     is_fixed: bool = False
-    """Whether the op that makes it has one output scale, whatever was observed."""
+    """Whether the op that writes the activation has a fixed output scale."""
 
     @property
     def kept(self) -> float:
-        """What part of the observed range it is; more than all of it where it has headroom."""
-        return self.part(self.minimum, self.maximum)
+        """The width of this range as a share of the observed range. It is above 1 if the range has headroom."""
+        return self.share(self.minimum, self.maximum)
 
-    def part(self, minimum: float, maximum: float) -> float:
-        """What part of the observed range that one is; 0 belongs to both, since integers always have it."""
+    def share(self, minimum: float, maximum: float) -> float:
+        """Return the width of that range as a share of the observed range. Both are first widened to contain 0."""
         observed = max(self.highest, 0.0) - min(self.lowest, 0.0)
         return (max(maximum, 0.0) - min(minimum, 0.0)) / observed if observed else 1.0
 
 
 @dataclass(frozen=True)
 class RangeMethod:
-    """How ranges are chosen, for activations of so many bits."""
+    """The way to choose ranges for activations of that many bits."""
 
     method: Method
     bits: int
     has_headroom: bool = False
-    """Whether ends that leave nothing out have room for what was not seen."""
+    """Whether ends that clip nothing are widened for unseen samples."""
 
 
 def ranges(
-    graph: Graph, observation: Observation, histograms: Mapping[int, Histogram], span: RangeMethod
+    graph: Graph, observation: Observation, histograms: Mapping[int, Histogram], range_method: RangeMethod
 ) -> tuple[Range, ...]:
-    """The range of every observed activation; minmax needs no histograms.
+    """Return the range of every observed activation. The method minmax needs no histograms.
 
-    Ranges agree where ops need them to: what passes its values on has the range that it took them with.
+    Unless the method is plain minmax, the ranges of tensors that must have one scale are made equal.
     """
-    (subgraph, *_), method = graph.subgraphs, span.method
+    (subgraph, *_), method = graph.subgraphs, range_method.method
     lowest, highest = observation.minima.min(0), observation.maxima.max(0)
     fixed = {index for op in subgraph.operators if op.type in FIXED for index in op.outputs}
     observed = {
         index: Range(0, index, subgraph.tensors[index].name, low, high, low, high, index in fixed)
         for index, low, high in zip(observation.tensors, lowest.tolist(), highest.tolist(), strict=True)
     }
-    if method == "minmax" and not span.has_headroom:
+    if method == "minmax" and not range_method.has_headroom:
         return tuple(observed.values())
-    found, errors = observed, dict[int, SquaredError]()
+    selected, errors, bits = observed, dict[int, SquaredError](), range_method.bits
     if method == "mse":
-        behind = following_activations(subgraph)
-        errors = {index: SquaredError(histograms[index], span.bits, behind.get(index, identity)) for index in observed}
-        found = _clipped(observed, lambda one: errors[one.tensor].least(one.lowest, one.highest))
+        functions = following_activations(subgraph)
+        errors = {index: SquaredError(histograms[index], bits, functions.get(index, identity)) for index in observed}
+        selected = _clip(observed, lambda range_: errors[range_.tensor].least(range_.lowest, range_.highest))
     elif method != "minmax":
         percent = method.percentile
-        found = _clipped(observed, lambda one: histograms[one.tensor].percentile(percent))
-    if span.has_headroom:
-        found = _with_headroom(found, subgraph, observation, span.bits)
+        selected = _clip(observed, lambda range_: histograms[range_.tensor].percentile(percent))
+    if range_method.has_headroom:
+        selected = _add_headroom(selected, subgraph, observation, bits)
     if errors:
-        found = _rounded_once(found, subgraph, errors)
-    return tuple(_agreeing(subgraph, found).values())
+        selected = _share_across_relus(selected, subgraph, errors)
+    return tuple(_unify(subgraph, selected).values())
 
 
-def _clipped(observed: Mapping[int, Range], ends: Callable[[Range], tuple[float, float]]) -> dict[int, Range]:
-    found = dict(observed)
-    for index, one in observed.items():
-        if not one.is_fixed:
-            low, high = ends(one)
-            found[index] = replace(one, minimum=max(one.lowest, low), maximum=min(one.highest, high))
-    return found
+def _clip(observed: Mapping[int, Range], ends: Callable[[Range], tuple[float, float]]) -> dict[int, Range]:
+    clipped = dict(observed)
+    for index, range_ in observed.items():
+        if not range_.is_fixed:
+            low, high = ends(range_)
+            clipped[index] = replace(range_, minimum=max(range_.lowest, low), maximum=min(range_.highest, high))
+    return clipped
 
 
-def _rounded_once(
-    clipped: Mapping[int, Range], subgraph: Subgraph, errors: Mapping[int, SquaredError]
+def _share_across_relus(
+    separate: Mapping[int, Range], subgraph: Subgraph, errors: Mapping[int, SquaredError]
 ) -> dict[int, Range]:
-    """With one range at both ends of the ops that then do nothing to positive values, where that has less error."""
-    found = dict(clipped)
+    """Give the input and output of each ReLU-like op one range if this lowers the error: values are rounded once."""
+    shared = dict(separate)
     for indices in keeping_positive(subgraph):
-        if not found.keys() >= {*indices}:  # no float, or empty
+        if not shared.keys() >= {*indices}:  # a tensor that is no float, or is empty
             continue
-        ends = [found[index] for index in indices]
-        low, high = min(one.minimum for one in ends), max(one.maximum for one in ends)
-        read, made = (errors[one.tensor] for one in ends)
-        of_negative = replace(read, histogram=read.histogram.negative)
-        apart = read.of(ends[0].minimum, ends[0].maximum) + made.of(ends[1].minimum, ends[1].maximum)
-        if of_negative.of(low, high) + made.of(low, high) < apart:
-            found |= {one.tensor: replace(one, minimum=low, maximum=high) for one in ends}
-    return found
+        pair = [shared[index] for index in indices]
+        low, high = min(range_.minimum for range_ in pair), max(range_.maximum for range_ in pair)
+        before, after = (errors[range_.tensor] for range_ in pair)
+        of_negative = replace(before, histogram=before.histogram.negative)
+        apart = before.within(pair[0].minimum, pair[0].maximum) + after.within(pair[1].minimum, pair[1].maximum)
+        if of_negative.within(low, high) + after.within(low, high) < apart:
+            shared |= {range_.tensor: replace(range_, minimum=low, maximum=high) for range_ in pair}
+    return shared
 
 
-def _with_headroom(
+def _add_headroom(
     clipped: Mapping[int, Range], subgraph: Subgraph, observation: Observation, bits: int
 ) -> dict[int, Range]:
     widened = dict(clipped)
@@ -145,30 +147,32 @@ def _with_headroom(
         minima, maxima = observation.minima[:, place], observation.maxima[:, place]
         if not clipped[index].is_fixed:
             values = len(minima) * prod(subgraph.tensors[index].shape)
-            widened[index] = _widened(clipped[index], (minima, maxima), values, bits)
+            widened[index] = _widen(clipped[index], (minima, maxima), values, bits)
     return widened
 
 
-def _widened(found: Range, extremes: tuple[np.ndarray, np.ndarray], values: float, bits: int) -> Range:
-    (minima, maxima), minimum, maximum = extremes, found.minimum, found.maximum
+def _widen(clipped: Range, extremes: tuple[np.ndarray, np.ndarray], values: float, bits: int) -> Range:
+    """Widen the ends that clip nothing. The factor of each end depends on the other end, so there are two rounds."""
+    (minima, maxima), minimum, maximum = extremes, clipped.minimum, clipped.maximum
     for _ in range(2):
-        if found.maximum == found.highest > 0:
-            maximum = found.maximum * headroom(maxima, values, max(-minimum, 0.0), bits)
-        if found.minimum == found.lowest < 0:
-            minimum = found.minimum * headroom(-minima, values, max(maximum, 0.0), bits)
-    return replace(found, minimum=minimum, maximum=maximum)
+        if clipped.maximum == clipped.highest > 0:
+            maximum = clipped.maximum * headroom(maxima, values, max(-minimum, 0.0), bits)
+        if clipped.minimum == clipped.lowest < 0:
+            minimum = clipped.minimum * headroom(-minima, values, max(maximum, 0.0), bits)
+    return replace(clipped, minimum=minimum, maximum=maximum)
 
 
-def _agreeing(subgraph: Subgraph, clipped: Mapping[int, Range]) -> dict[int, Range]:
-    agreed = dict(clipped)
+def _unify(subgraph: Subgraph, separate: Mapping[int, Range]) -> dict[int, Range]:
+    """Give the outputs of `PASSING` and `JOINING` ops the range of their inputs."""
+    unified = dict(separate)
     for operator in subgraph.operators:
-        inputs = [agreed[index] for index in operator.inputs if index in agreed]
+        inputs = [unified[index] for index in operator.inputs if index in unified]
         if operator.type in PASSING:
             source = operator.inputs[PASSING[operator.type]]
-            inputs = [agreed[source]] if source in agreed else []
+            inputs = [unified[source]] if source in unified else []
         elif operator.type not in JOINING:
             continue
-        for output in (agreed[index] for index in operator.outputs if index in agreed and inputs):
+        for output in (unified[index] for index in operator.outputs if index in unified and inputs):
             low, high = min(r.minimum for r in inputs), max(r.maximum for r in inputs)
-            agreed[output.tensor] = replace(output, minimum=low, maximum=high)
-    return agreed
+            unified[output.tensor] = replace(output, minimum=low, maximum=high)
+    return unified

@@ -1,4 +1,4 @@
-"""What each call counts in the histograms of each activation."""
+"""The weight of each call in the histogram of each activation."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ import numpy as np
 from tflq.calibrate.observe import Observation
 from tflq.calibrate.schema import Counting
 
-FEW = 8
-"""Calls that tell what clipping would do, where the recipe does not ask for any."""
-_UNIT, _HEAVIEST = 1 << 20, 1 << 24
+CALLS_COUNTED_FOR_MINMAX = 8
+"""The number of calls whose values are counted if the recipe asks for minmax. They show the effect of clipping."""
+_WEIGHT_OF_MEDIAN, _MAX_WEIGHT = 1 << 20, 1 << 24
+_MAX_RELATIVE_SCALE = 1e3
 
 
 def sample_weights(observation: Observation, counting: Counting) -> dict[int, np.ndarray]:
-    """For each call that counts, int64 [tensors].
+    """Return for each call that is counted the weights of its activations, int64 [tensors].
 
-    `weighted` is what minimizes the error beside the peak of each call, as the peak signal-to-noise ratio does: one
-    call with outliers then weighs little beside many without. Weights are whole, so that sums depend on no order.
+    `weighted` divides each squared error by the squared peak of its call, as the peak signal-to-noise ratio does.
+    A call with outliers then has little weight beside many calls without. The weights are whole numbers, so that sums
+    do not depend on the order.
     """
     calls, tensors = observation.minima.shape
     if counting != "weighted":
-        chosen = range(calls) if counting == "all" else np.unique(np.linspace(0, calls - 1, FEW).astype(int)).tolist()
-        return dict.fromkeys(chosen, np.ones(tensors, np.int64))
+        few = np.unique(np.linspace(0, calls - 1, CALLS_COUNTED_FOR_MINMAX).astype(int)).tolist()
+        return dict.fromkeys(range(calls) if counting == "all" else few, np.ones(tensors, np.int64))
     peaks = np.maximum(np.abs(observation.minima), np.abs(observation.maxima)).astype(np.float64)
     relative = np.median(peaks, axis=0) / np.maximum(peaks, np.finfo(np.float32).tiny)
-    whole = np.clip(np.rint(_UNIT * np.square(np.minimum(relative, 1e3))), 1, _HEAVIEST).astype(np.int64)
-    return dict(enumerate(whole))
+    weights = np.rint(_WEIGHT_OF_MEDIAN * np.square(np.minimum(relative, _MAX_RELATIVE_SCALE)))
+    return dict(enumerate(np.clip(weights, 1, _MAX_WEIGHT).astype(np.int64)))

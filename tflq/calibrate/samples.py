@@ -1,4 +1,4 @@
-"""Calibration samples: read once, checked before TensorFlow sees them, kept on disk for every use."""
+"""Read the calibration samples once, check them before TensorFlow sees them, and store them on disk."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from tflq.worker import ProgressCallback
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples on disk; any number of processes may read them."""
+    """Samples on disk. Several processes may read them at a time."""
 
     stored: Stored
     specs: tuple[TensorSpec, ...]
     per_call: int
+    """The number of samples in one call of the model."""
 
     @property
     def folder(self) -> Path:
@@ -33,10 +34,10 @@ class Samples:
     def number_of_calls(self) -> int:
         return -(-self.stored.count // self.per_call)
 
-    def calls(self, chosen: Iterable[int]) -> Iterator[Sample]:
-        """The arrays of those calls, [per_call, ...]; the last sample is repeated to fill the last call."""
+    def calls(self, indices: Iterable[int]) -> Iterator[Sample]:
+        """Yield the arrays of those calls, [per_call, ...]. The last sample is repeated to fill the last call."""
         arrays = self.stored.arrays()
-        for call in chosen:
+        for call in indices:
             first = call * self.per_call
             rows = np.minimum(np.arange(first, first + self.per_call), self.stored.count - 1)
             yield {spec.name: spec.call(arrays[spec.name][rows]) for spec in self.specs}
@@ -44,46 +45,45 @@ class Samples:
 
 @dataclass(frozen=True)
 class CalibrationSamples:
-    """Calibration samples, and what they are like."""
+    """The calibration samples, with a summary of each input."""
 
     samples: Samples
     total: int | None
-    """Rows that the dataset holds; None where only reading them all would tell."""
+    """The number of rows of the dataset. None if it is only known after all rows are read."""
     summaries: tuple[InputSummary, ...]
     rows: tuple[int, ...]
-    """The row of the dataset that each sample is made of."""
+    """The index of the dataset row of each sample."""
     hashes: tuple[str, ...]
-    """Of each sample's contents."""
+    """The fingerprint of each sample."""
 
     @property
     def digest(self) -> str:
-        """Of all samples, in their order."""
+        """The digest of all samples, in their order."""
         return digest(str(self.samples.per_call), *self.hashes)
 
 
 def read_samples(
     report: ProgressCallback, calibration: Calibration, inputs: Mapping[str, Input], source: Prepared, folder: Path
 ) -> CalibrationSamples:
-    """Read the samples into the folder; DatasetError where they cannot calibrate, before TensorFlow sees them."""
-    chosen = select(calibration.dataset, calibration.samples, calibration.seed)
-    survey, hashes = SummaryBuilder(calibration.dataset), list[str]()
-    rows = calibration.dataset.rows(chosen.indices, source.inputs)
+    """Read the samples into the folder. DatasetError if they cannot be read or used for calibration."""
+    selection = select(calibration.dataset, calibration.samples, calibration.seed)
+    summary, hashes = SummaryBuilder(calibration.dataset), list[str]()
+    rows = calibration.dataset.rows(selection.indices, source.inputs)
     with Writer(folder, "calibration") as writer:
-        for index, row in zip(chosen.indices, rows, strict=False):
+        for index, row in zip(selection.indices, rows, strict=False):
             sample = make_sample(row, inputs, source.inputs)
-            survey.add(sample, index)
+            summary.add(sample, index)
             writer.add(sample)
             hashes.append(fingerprint(sample))
-            report(len(hashes), len(chosen.indices))
+            report(len(hashes), len(selection.indices))
     if not hashes:
         raise DatasetError(f"{calibration.dataset}: yields no rows, so there is nothing to calibrate with")
-    check_calibration(survey.summaries(), inputs)
+    check_calibration(summary.summaries(), inputs)
     samples = Samples(writer.stored, source.inputs, source.batch or 1)
-    return CalibrationSamples(
-        samples, chosen.total, survey.summaries(), tuple(chosen.indices[: len(hashes)]), tuple(hashes)
-    )
+    used_rows = tuple(selection.indices[: len(hashes)])
+    return CalibrationSamples(samples, selection.total, summary.summaries(), used_rows, tuple(hashes))
 
 
 def fingerprint(sample: Sample) -> str:
-    """The same for two samples of the same contents."""
+    """Return a digest of the values of all inputs. Samples with the same values have the same fingerprint."""
     return digest(*(part for name in sorted(sample) for part in (name, sample[name].tobytes())))

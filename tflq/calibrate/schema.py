@@ -58,5 +58,5 @@ class Calibration(Strict):
 
     @property
     def counting(self) -> Counting:
-        """Which calls' values are counted for that method, and how."""
+        """The way in which the values of the calls are counted for that method."""
         return "few" if self.method == "minmax" else "weighted" if self.method == "mse" else "all"

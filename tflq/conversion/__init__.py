@@ -1,4 +1,4 @@
-"""The only room that touches TFLiteConverter; everything here runs in a worker."""
+"""The only package that uses TFLiteConverter. Everything here runs in a worker."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Inputs and outputs that are to be int16 where an op that stays in float takes or makes them.
+"""Inputs and outputs that should be int16 although an op that stays in float reads or writes them.
 
-The 16-bit quantizer refuses such a file, so it does not get to see these ends; they are converted afterwards.
+The 16-bit quantizer refuses such a file. These inputs and outputs are detached first, and reattached afterwards with a
+conversion.
 """
 
 from __future__ import annotations
@@ -14,58 +15,62 @@ from ai_edge_litert import schema_py_generated as schema
 from tflq.flatbuffer import edit
 
 Side = Literal["inputs", "outputs"]
-LARGEST = 2**15 - 1
+INT16_MAX = 2**15 - 1
 
 
 @dataclass(frozen=True)
 class IoTensor:
-    """An input or output of the first subgraph, by the op in float that has it there too."""
+    """An input or output of the first subgraph, and the float op that reads or writes it."""
 
     side: Side
     place: int
+    """The position among the inputs or outputs of the subgraph."""
     operator: bytes
+    """The custom code of the hidden op."""
     position: int
+    """The position among the inputs or outputs of the op."""
     scale: float
     entries: tuple[tuple[int, bytes], ...]
-    """What the signature calls it, and at which place there."""
+    """The position and the name in each signature."""
 
 
 def detach_io(model: Any, side: Side, operators: Mapping[bytes, Any]) -> tuple[IoTensor, ...]:
-    """Take those that one of the operators reads or writes from the model, whose ranges are set."""
+    """Remove the inputs or outputs that one of the operators uses from the model. Their ranges must be set."""
     (subgraph, *_) = model.subgraphs
     used = {int(index): (name, i) for name, op in operators.items() for i, index in enumerate(getattr(op, side))}
     indices = list(getattr(subgraph, side))
-    ends = tuple(
+    io_tensors = tuple(
         IoTensor(side, place, *used[index], _scale(subgraph.tensors[index]), _entries(model, side, index))
         for place, index in enumerate(indices)
         if index in used and subgraph.tensors[index].type == schema.TensorType.FLOAT32
     )
-    gone = {indices[end.place] for end in ends}
-    setattr(subgraph, side, [index for index in indices if index not in gone])
+    detached = {indices[io_tensor.place] for io_tensor in io_tensors}
+    setattr(subgraph, side, [index for index in indices if index not in detached])
     for signature in _signatures(model):
-        setattr(signature, side, [entry for entry in getattr(signature, side) if entry.tensorIndex not in gone])
-    return ends
+        setattr(signature, side, [entry for entry in getattr(signature, side) if entry.tensorIndex not in detached])
+    return io_tensors
 
 
-def reattach_io(model: Any, ends: Sequence[IoTensor], operators: Mapping[bytes, Any]) -> None:
-    """Each where it was, as int16, with its conversion from or to what the operator has."""
+def reattach_io(model: Any, io_tensors: Sequence[IoTensor], operators: Mapping[bytes, Any]) -> None:
+    """Put each input or output back as int16, with a conversion from or to the float tensor of its operator."""
     (subgraph, *_) = model.subgraphs
-    for end in ends:
-        inner = int(getattr(operators[end.operator], end.side)[end.position])
+    for io_tensor in io_tensors:
+        side = io_tensor.side
+        inner = int(getattr(operators[io_tensor.operator], side)[io_tensor.position])
         outer = edit.add_copy(subgraph, inner)
         tensor = subgraph.tensors[outer]
         tensor.name, tensor.type, tensor.buffer = tensor.name + b"_int16", schema.TensorType.INT16, 0
-        tensor.quantization = schema.QuantizationParametersT(scale=[end.scale], zeroPoint=[0])
-        _convert(model, end.side, inner, outer)
-        _insert(subgraph, end.side, end.place, outer)
+        tensor.quantization = schema.QuantizationParametersT(scale=[io_tensor.scale], zeroPoint=[0])
+        _convert(model, side, inner, outer)
+        _insert(subgraph, side, io_tensor.place, outer)
         for signature in _signatures(model):
-            for place, name in end.entries:
-                _insert(signature, end.side, place, schema.TensorMapT(name, outer))
+            for place, name in io_tensor.entries:
+                _insert(signature, side, place, schema.TensorMapT(name, outer))
 
 
 def _insert(holder: Any, side: Side, place: int, value: Any) -> None:
-    held = getattr(holder, side)
-    values = [] if held is None else list(held)  # what is empty is read as nothing at all
+    current = getattr(holder, side)
+    values = [] if current is None else list(current)  # an empty vector is read as None
     setattr(holder, side, [*values[:place], value, *values[place:]])
 
 
@@ -79,7 +84,7 @@ def _convert(model: Any, side: Side, inner: int, outer: int) -> None:
 
 def _scale(tensor: Any) -> float:
     low, high = edit.range_of(tensor) or (-1.0, 1.0)
-    return max(-low, high) / LARGEST
+    return max(-low, high) / INT16_MAX
 
 
 def _signatures(model: Any) -> list[Any]:

@@ -1,7 +1,7 @@
-"""Ops that stay in float: while the others are quantized they look like custom ops, which no quantizer touches.
+"""Keep ops in float: they look like custom ops while the other ops are quantized. No quantizer touches custom ops.
 
-This is exact where names are not: it takes an op by its place, in the files of both quantizers, and what passes from
-one kept op to the next is not made into integers in between.
+An op is identified by its index, because names may be ambiguous. This works with both quantizers, and a tensor between
+two kept ops stays in float.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ RUNTIME = b"min_runtime_version"
 
 @dataclass(frozen=True)
 class HiddenOps:
-    """What ops were before they were hidden, by the custom code that each got."""
+    """The hidden ops of a model, and what is needed to restore them."""
 
     ops: Mapping[bytes, tuple[Any, tuple[Any, ...], tuple[int, ...]]]
-    """The operator code, the values of `OPTIONS`, and where it reads a state of its own."""
+    """By custom code: the operator code, the values of `OPTIONS`, and the positions of its variable inputs."""
     runtime: str
-    """The oldest runtime that has the ops as they were."""
-    ends: tuple[IoTensor, ...]
+    """The oldest runtime version that has the original ops."""
+    io_tensors: tuple[IoTensor, ...]
 
 
-def hide_ops(model: Any, kept: Collection[int], sides: Sequence[Side] = ()) -> HiddenOps:
-    """Turn these ops of the first subgraph into custom ones, each with constants of its own.
+def hide_ops(model: Any, indices: Collection[int], int16_sides: Sequence[Side] = ()) -> HiddenOps:
+    """Turn these ops of the first subgraph into custom ops, and give each its own constants.
 
-    What is to be int16 of that which the ops read or write on those sides of the model is taken away meanwhile.
-    Those of which no quantizer makes integers anyway are left as they are: it must see them for what they are.
+    `int16_sides` says whether inputs or outputs of the model should be int16. If a hidden op uses one, it is detached.
+    Ops that no quantizer turns into integers are not hidden, because the quantizer must recognize them.
     """
     (subgraph, *_) = model.subgraphs
     hidden: dict[bytes, tuple[Any, tuple[Any, ...], tuple[int, ...]]] = {}
     operators: dict[bytes, Any] = {}
-    for index in sorted(kept):
+    for index in sorted(indices):
         operator = subgraph.operators[index]
         code = model.operatorCodes[operator.opcodeIndex]
         if edit.type_of(code) in NEVER_INTEGER:
@@ -58,54 +58,57 @@ def hide_ops(model: Any, kept: Collection[int], sides: Sequence[Side] = ()) -> H
         model.operatorCodes.append(schema.OperatorCodeT(builtinCode=32, deprecatedBuiltinCode=32, customCode=name))
         _copy_constants(model, subgraph, operator)
     edit.drop_unused_codes(model)
-    ends = tuple(end for side in sides for end in detach_io(model, side, operators))
-    return HiddenOps(hidden, _runtime(model), ends)
+    io_tensors = tuple(io_tensor for side in int16_sides for io_tensor in detach_io(model, side, operators))
+    return HiddenOps(hidden, _runtime(model), io_tensors)
 
 
 def restore_ops(content: bytes, hidden: HiddenOps) -> tuple[bytes, tuple[int, ...]]:
-    """The quantized file with the ops as they were, and where in its first subgraph they are."""
+    """Return the quantized file with the original ops, and their indices in its first subgraph."""
     if not hidden.ops:
         return content, ()
     model = edit.unpack(content)
     (subgraph, *_) = model.subgraphs
     names = [model.operatorCodes[operator.opcodeIndex].customCode for operator in subgraph.operators]
-    found = {name: operator for name, operator in zip(names, subgraph.operators, strict=True) if name in hidden.ops}
-    for name, operator in found.items():
+    operators = {name: operator for name, operator in zip(names, subgraph.operators, strict=True) if name in hidden.ops}
+    for name, operator in operators.items():
         code, options, states = hidden.ops[name]
         operator.opcodeIndex = edit.code_index(model, code)
         _set_options(operator, options)
         for position in states:
             operator.inputs[position] = edit.add_variable(subgraph, operator.inputs[position])
-    reattach_io(model, hidden.ends, found)
+    reattach_io(model, hidden.io_tensors, operators)
     edit.drop_unused_codes(model)
     _raise_runtime(model, hidden.runtime)
-    kept = {id(operator) for operator in found.values()}
-    return edit.pack(model), tuple(i for i, operator in enumerate(subgraph.operators) if id(operator) in kept)
+    restored = {id(operator) for operator in operators.values()}
+    return edit.pack(model), tuple(i for i, operator in enumerate(subgraph.operators) if id(operator) in restored)
 
 
-def with_float_weights(content: bytes, float32: bytes, chosen: Collection[int]) -> bytes:
-    """The dynamic-range file, its ops of those places in the float32 file with that one's weights."""
+def with_float_weights(content: bytes, float32: bytes, indices: Collection[int]) -> bytes:
+    """Return the dynamic-range file with the float32 weights of those ops. The indices are of the float32 file.
+
+    ConversionError if the two files have different ops.
+    """
     model, source = edit.unpack(content), edit.unpack(float32)
-    operators, originals = (_computing(one) for one in (model, source))
-    if [_name_of(model, one) for one in operators] != [_name_of(source, one) for one in originals]:
+    operators, originals = _computing(model), _computing(source)
+    if [_type_and_shapes(model, op) for op in operators] != [_type_and_shapes(source, op) for op in originals]:
         raise ConversionError(
-            "keep_float: the converter made other ops of this model with int8 weights than with float32 ones, so that"
-            " they cannot be told apart; take int8, or leave keep_float out"
+            "keep_float: with int8 weights the converter writes other ops for this model than with float32 weights, so"
+            " the ops cannot be matched. Use mode int8, or remove keep_float"
         )
-    for index in sorted(chosen):
+    for index in sorted(indices):
         operator, original = operators[index], originals[index]
         operator.opcodeIndex = edit.code_index(model, source.operatorCodes[original.opcodeIndex])
         _set_options(operator, tuple(getattr(original, option) for option in OPTIONS))
         for position, place in enumerate(original.inputs):
             tensor = source.subgraphs[0].tensors[place]
             if place >= 0 and tensor.type == schema.TensorType.FLOAT32 and edit.is_constant(source, tensor):
-                operator.inputs[position] = edit.bring(model, source, place)
+                operator.inputs[position] = edit.copy_constant(model, source, place)
     edit.drop_unused(model)
     return edit.pack(model)
 
 
 def _computing(model: Any) -> list[Any]:
-    """The operators but those that only unpack weights."""
+    """Return all operators but those that only dequantize weights."""
     (subgraph, *_) = model.subgraphs
     return [
         operator
@@ -114,7 +117,7 @@ def _computing(model: Any) -> list[Any]:
     ]
 
 
-def _name_of(model: Any, operator: Any) -> tuple[str, list[list[int]]]:
+def _type_and_shapes(model: Any, operator: Any) -> tuple[str, list[list[int]]]:
     shapes = [list(model.subgraphs[0].tensors[index].shape) for index in operator.outputs]
     return edit.type_of(model.operatorCodes[operator.opcodeIndex]), shapes
 
@@ -125,7 +128,7 @@ def _set_options(operator: Any, values: tuple[Any, ...]) -> None:
 
 
 def _copy_constants(model: Any, subgraph: Any, operator: Any) -> None:
-    """A quantizer that overwrites constants in place would spoil those that another op shares."""
+    """Copy the constants that another op shares. A quantizer that overwrites constants in place would corrupt them."""
     shared = {index for other in subgraph.operators if other is not operator for index in other.inputs}
     for position, index in enumerate(operator.inputs):
         if index in shared and index >= 0 and edit.is_constant(model, subgraph.tensors[index]):
@@ -133,17 +136,17 @@ def _copy_constants(model: Any, subgraph: Any, operator: Any) -> None:
 
 
 def _runtime(model: Any) -> str:
-    held = [entry.buffer for entry in model.metadata or [] if entry.name == RUNTIME]
-    data = model.buffers[held[0]].data if held else None
+    buffers = [entry.buffer for entry in model.metadata or [] if entry.name == RUNTIME]
+    data = model.buffers[buffers[0]].data if buffers else None
     return "" if data is None else bytes(data).rstrip(b"\0").decode("ascii")
 
 
 def _raise_runtime(model: Any, runtime: str) -> None:
-    """The quantizer knew of no runtime for ops that it could not see."""
-    if _order(runtime) > _order(_runtime(model)):
+    """Restore a higher runtime version: the quantizer ignored the versions of hidden ops."""
+    if _version(runtime) > _version(_runtime(model)):
         (entry,) = (entry for entry in model.metadata if entry.name == RUNTIME)
         model.buffers[entry.buffer].data = np.frombuffer(runtime.encode().ljust(16, b"\0"), np.uint8)
 
 
-def _order(version: str) -> list[int]:
+def _version(version: str) -> list[int]:
     return [int(part) for part in version.split(".") if part.isdigit()]

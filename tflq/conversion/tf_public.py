@@ -1,4 +1,4 @@
-"""TensorFlow's converter as everybody uses it: loads, converts, calibrates and quantizes, all for one file."""
+"""TensorFlow's public converter, which loads, converts, calibrates and quantizes for each file."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tflq.worker import ProgressCallback
 def convert_publicly(
     report: ProgressCallback, prepared: Prepared, variant: Mode, target: Path, samples: Samples | None = None
 ) -> None:
-    """Make the variant's file at `target`; ConversionError with the cause and a remedy where TensorFlow cannot."""
+    """Write the file of the variant to `target`. ConversionError, with cause and remedy, if TensorFlow fails."""
     import tensorflow as tf
 
     if variant.keep_float:
         raise ConversionError(
-            "keep_float: only the converter's inner parts can leave single ops in float, and this TensorFlow lacks what"
-            " tflq uses of them"
+            "keep_float: only internal functions of the converter can keep single ops in float, but this version of"
+            " TensorFlow lacks functions that tflq needs. Remove keep_float, or install another version of TensorFlow"
         )
     converter = tf.lite.TFLiteConverter.from_saved_model(str(prepared.saved_model), signature_keys=[SIGNATURE])
     set_up(converter, prepared, variant)
@@ -35,26 +35,26 @@ def convert_publicly(
 
 
 def set_up(converter: Any, prepared: Prepared, variant: Mode) -> None:
-    """Ask for the variant; calibration data apart."""
+    """Set the options of the variant, except the calibration samples."""
     variant.configure(converter)
-    # Keras 3 leaves the batch open inside of a recurrent layer even where the signature's is known.
+    # Keras 3 leaves the batch size inside a recurrent layer open even if the signature fixes it.
     converter._experimental_default_to_single_batch_in_tensor_list_ops = prepared.batch == 1
 
 
 def feed(report: ProgressCallback, samples: Samples, passes: int = 1) -> Callable[[], Iterator[Sample]]:
-    """The samples as a representative dataset, which the converter goes through that many times."""
-    calls, fed = samples.number_of_calls, 0
+    """Return the samples as a representative dataset, which the converter reads `passes` times."""
+    calls, done = samples.number_of_calls, 0
 
     def batches() -> Iterator[Sample]:
-        nonlocal fed
+        nonlocal done
         for arrays in samples.calls(range(calls)):
             yield arrays
-            fed += 1
-            report(min(fed, passes * calls), passes * calls)
+            done += 1
+            report(min(done, passes * calls), passes * calls)
 
     return batches
 
 
 def _passes(variant: Mode) -> int:
-    """How often the converter runs through the samples: it reads them again for 16-bit activations."""
+    """Return how often the converter reads the samples. It reads them twice for 16-bit activations."""
     return 2 if "16x8" in variant.mode else 1

@@ -1,4 +1,4 @@
-"""A .tflite file as a Graph of frozen values, without TensorFlow."""
+"""Read a .tflite file as a Graph of frozen values, without TensorFlow."""
 
 from tflq.flatbuffer.graph import ABSENT, Graph, Metadata, Operator, Quantization, Signature, Subgraph, Tensor
 from tflq.flatbuffer.inventory import (

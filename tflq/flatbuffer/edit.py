@@ -1,4 +1,4 @@
-"""A .tflite as an object to change, and back to bytes: the file format's own classes."""
+"""Edit a .tflite file as an object of the file format's own classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tflq.flatbuffer.roles import ROLES
 
 
 def unpack(content: bytes) -> Any:
-    """The file as a `ModelT`, whose constants are views of the bytes."""
+    """Return the file as a `ModelT`. Its constants are views of the bytes."""
     return flatbuffer_utils.read_model_from_bytearray(content)
 
 
@@ -27,14 +27,14 @@ def write(model: Any, path: Path) -> None:
 
 
 def add_tensor(model: Any, name: str, shape: list[int], dtype: str = "FLOAT32") -> int:
-    """The index of a new tensor of the first subgraph."""
+    """Add a tensor to the first subgraph, and return its index."""
     tensor = schema.TensorT(name=name.encode(), shape=shape, type=getattr(schema.TensorType, dtype), hasRank=True)
     model.subgraphs[0].tensors.append(tensor)
     return len(model.subgraphs[0].tensors) - 1
 
 
 def add_constant(model: Any, name: str, values: np.ndarray) -> int:
-    """The index of a new int32 constant of the first subgraph."""
+    """Add an int32 constant to the first subgraph, and return its index."""
     index = add_tensor(model, name, list(values.shape), "INT32")
     model.buffers.append(schema.BufferT(data=np.frombuffer(values.astype("<i4").tobytes(), np.uint8)))
     model.subgraphs[0].tensors[index].buffer = len(model.buffers) - 1
@@ -42,9 +42,10 @@ def add_constant(model: Any, name: str, values: np.ndarray) -> int:
 
 
 def set_constant(model: Any, place: tuple[int, int], values: np.ndarray) -> None:
-    """Let an operator of the first subgraph read other float32 values, at `place`: its index, and the input's position.
+    """Set the float32 constant that an operator of the first subgraph reads.
 
-    Where others read the same tensor, it gets one of its own.
+    `place` is the index of the operator and the position of the input. If other operators read the same tensor, this
+    operator gets a copy.
     """
     subgraph, (operator, position) = model.subgraphs[0], place
     inputs = subgraph.operators[operator].inputs
@@ -52,14 +53,14 @@ def set_constant(model: Any, place: tuple[int, int], values: np.ndarray) -> None
         subgraph.tensors.append(_copy(subgraph.tensors[inputs[position]]))
         inputs[position] = len(subgraph.tensors) - 1
     tensor = subgraph.tensors[inputs[position]]
-    if sum(other.buffer == tensor.buffer for some in model.subgraphs for other in some.tensors) > 1:
+    if sum(other.buffer == tensor.buffer for graph in model.subgraphs for other in graph.tensors) > 1:
         model.buffers.append(schema.BufferT())
         tensor.buffer = len(model.buffers) - 1
     model.buffers[tensor.buffer].data = np.frombuffer(values.astype("<f4").tobytes(), np.uint8)
 
 
 def reduction(model: Any, type_: str, inputs: list[int], output: int) -> Any:
-    """A new operator, not yet in its place: the tensor of the first input reduced over the axes of the second."""
+    """Return a new operator that reduces the first input over the axes in the second. It is not inserted yet."""
     options = schema.ReducerOptionsT(keepDims=False)
     return schema.OperatorT(
         opcodeIndex=_code(model, getattr(schema.BuiltinOperator, type_)),
@@ -71,7 +72,7 @@ def reduction(model: Any, type_: str, inputs: list[int], output: int) -> Any:
 
 
 def conversion(model: Any, type_: str, source: int, target: int) -> Any:
-    """A new QUANTIZE or DEQUANTIZE, not yet in its place."""
+    """Return a new QUANTIZE or DEQUANTIZE operator. It is not inserted yet."""
     number = getattr(schema.BuiltinOperator, type_)
     code = schema.OperatorCodeT(builtinCode=number, deprecatedBuiltinCode=number, version=2)
     return schema.OperatorT(opcodeIndex=code_index(model, code), inputs=[source], outputs=[target])
@@ -91,22 +92,22 @@ def _builtin(code: Any) -> int:
 
 
 def type_of(code: Any) -> str:
-    """The name of an operator code's built-in operator; CUSTOM for any other."""
+    """Return the name of the built-in operator, or CUSTOM."""
     return next(str(name) for name, number in vars(schema.BuiltinOperator).items() if number == _builtin(code))
 
 
 def code_index(model: Any, code: Any) -> int:
-    """The place of that operator code in the model, to which it is added where it has none."""
-    wanted = (_builtin(code), code.customCode, code.version)
-    known = [(_builtin(one), one.customCode, one.version) for one in model.operatorCodes]
-    if wanted not in known:
+    """Return the index of that operator code in the model. The code is added if the model does not have it."""
+    key = (_builtin(code), code.customCode, code.version)
+    keys = [(_builtin(other), other.customCode, other.version) for other in model.operatorCodes]
+    if key not in keys:
         model.operatorCodes.append(code)
-        known.append(wanted)
-    return known.index(wanted)
+        keys.append(key)
+    return keys.index(key)
 
 
 def drop_unused_codes(model: Any) -> None:
-    """Some runtimes refuse a file for the version of an op that it names and does not use."""
+    """Remove operator codes that no operator uses. Some runtimes refuse a file because of an unused version."""
     operators = [operator for subgraph in model.subgraphs for operator in subgraph.operators]
     used = sorted({operator.opcodeIndex for operator in operators})
     model.operatorCodes = [model.operatorCodes[index] for index in used]
@@ -115,47 +116,48 @@ def drop_unused_codes(model: Any) -> None:
 
 
 def place_behind(model: Any, added: Mapping[int, Sequence[Any]]) -> None:
-    """Put new operators of the first subgraph right behind the operator that makes the tensor they are filed under."""
+    """Insert new operators into the first subgraph. `added` maps a tensor to the operators behind its writer."""
     (subgraph, *_) = model.subgraphs
-    placed = [operator for index in subgraph.inputs for operator in added.get(index, ())]
+    operators = [operator for index in subgraph.inputs for operator in added.get(index, ())]
     for operator in subgraph.operators:
-        placed += [operator, *(new for index in operator.outputs for new in added.get(index, ()))]
-    subgraph.operators = placed
+        operators += [operator, *(new for index in operator.outputs for new in added.get(index, ()))]
+    subgraph.operators = operators
 
 
 def set_outputs(model: Any, outputs: Mapping[str, int]) -> None:
-    """Let the only signature, and the first subgraph, have these outputs by name and no others."""
+    """Replace the outputs of the only signature and of the first subgraph. `outputs` maps names to tensors."""
     (signature,) = model.signatureDefs
     signature.outputs = [schema.TensorMapT(name.encode(), index) for name, index in outputs.items()]
     model.subgraphs[0].outputs = list(dict.fromkeys(outputs.values()))
 
 
 def set_range(model: Any, tensor: tuple[int, int], minimum: float, maximum: float) -> None:
-    """Write the range of the tensor, given as subgraph and index, to where quantizers look for it."""
+    """Write the range into the tensor, where quantizers read it. `tensor` is the subgraph and the index."""
     subgraph, index = tensor
-    held = model.subgraphs[subgraph].tensors[index]
-    held.quantization = held.quantization or schema.QuantizationParametersT()
-    held.quantization.min, held.quantization.max = [minimum], [maximum]
+    target = model.subgraphs[subgraph].tensors[index]
+    target.quantization = target.quantization or schema.QuantizationParametersT()
+    target.quantization.min, target.quantization.max = [minimum], [maximum]
 
 
 def range_of(tensor: Any) -> tuple[float, float] | None:
-    """The range that calibration has written into the tensor."""
-    held = tensor.quantization
-    if held is None or held.min is None or len(held.min) != 1:
+    """Return the range that calibration wrote into the tensor, or None."""
+    quantization = tensor.quantization
+    if quantization is None or quantization.min is None or len(quantization.min) != 1:
         return None
-    return float(held.min[0]), float(held.max[0])
+    return float(quantization.min[0]), float(quantization.max[0])
 
 
 def unshare(model: Any) -> None:
-    """Give every tensor a buffer of its own, in order, as the converter does first, and every op a bias of its own.
+    """Give every tensor its own buffer, in order, as the converter does first, and give every op its own bias.
 
-    A quantizer that overwrites constants in place spoils what shares them. Biases of zeros may go on being shared.
+    A quantizer that overwrites a shared constant in place would corrupt it for its other readers. Biases of zeros may
+    stay shared.
     """
     _unshare_biases(model)
-    held, model.buffers = model.buffers, [schema.BufferT()]
+    shared, model.buffers = model.buffers, [schema.BufferT()]
     tensors = [tensor for subgraph in model.subgraphs for tensor in subgraph.tensors]
     for holder in [*tensors, *(model.metadata or [])]:
-        model.buffers.append(schema.BufferT(data=held[holder.buffer].data))
+        model.buffers.append(schema.BufferT(data=shared[holder.buffer].data))
         holder.buffer = len(model.buffers) - 1
 
 
@@ -163,27 +165,27 @@ def _unshare_biases(model: Any) -> None:
     positions = {getattr(schema.BuiltinOperator, name): roles.bias for name, roles in ROLES.items()}
     types = [_builtin(code) for code in model.operatorCodes]
     for subgraph in model.subgraphs:
-        seen: set[int] = set()
+        biases: set[int] = set()
         for operator in subgraph.operators:
             place = positions.get(types[operator.opcodeIndex], len(operator.inputs))
             bias = operator.inputs[place] if place < len(operator.inputs) else -1
-            if bias in seen:
+            if bias in biases:
                 operator.inputs[place] = add_copy(subgraph, bias)
             elif bias >= 0 and np.any(model.buffers[subgraph.tensors[bias].buffer].data):
-                seen.add(bias)
+                biases.add(bias)
 
 
 def add_copy(subgraph: Any, index: int) -> int:
-    """The index of a new tensor like that one, in the same place of the file."""
+    """Add a copy of the tensor that shares its buffer, and return the index of the copy."""
     subgraph.tensors.append(_copy(subgraph.tensors[index]))
     return len(subgraph.tensors) - 1
 
 
 def add_variable(subgraph: Any, index: int) -> int:
-    """The index of a new tensor like that one, which keeps its numbers from one call to the next."""
-    place = add_copy(subgraph, index)
-    subgraph.tensors[place].isVariable, subgraph.tensors[place].buffer = True, 0
-    return place
+    """Add a variable tensor like that one, which keeps its values between calls, and return its index."""
+    variable = add_copy(subgraph, index)
+    subgraph.tensors[variable].isVariable, subgraph.tensors[variable].buffer = True, 0
+    return variable
 
 
 def _copy(tensor: Any) -> Any:
@@ -197,8 +199,8 @@ def _copy(tensor: Any) -> Any:
     )
 
 
-def bring(model: Any, source: Any, index: int) -> int:
-    """The index of a new constant of the first subgraph: that of another model."""
+def copy_constant(model: Any, source: Any, index: int) -> int:
+    """Copy a constant of the first subgraph of another model into this one, and return its new index."""
     (subgraph, *_), tensor = model.subgraphs, _copy(source.subgraphs[0].tensors[index])
     model.buffers.append(schema.BufferT(data=source.buffers[tensor.buffer].data))
     tensor.buffer = len(model.buffers) - 1
@@ -207,7 +209,7 @@ def bring(model: Any, source: Any, index: int) -> int:
 
 
 def drop_unused(model: Any) -> None:
-    """Leave out of the first subgraph what nothing reads: unpacked weights, tensors, their contents, operator codes."""
+    """Remove unused parts of the first subgraph: dequantized weights, tensors, their buffers, and operator codes."""
     (subgraph, *_) = model.subgraphs
     read = {*subgraph.outputs, *(index for operator in subgraph.operators for index in operator.inputs)}
     types = [type_of(code) for code in model.operatorCodes]
@@ -226,19 +228,19 @@ def _used(subgraph: Any) -> Iterator[int]:
             yield from (index for index in (() if indices is None else indices) if index >= 0)
 
 
-def _keep_tensors(model: Any, kept: set[int]) -> None:
-    """These tensors of the first subgraph and no others, and no contents but those of a tensor or of metadata."""
+def _keep_tensors(model: Any, indices: set[int]) -> None:
+    """Keep only these tensors of the first subgraph, and only the buffers of tensors and metadata."""
     (subgraph, *_) = model.subgraphs
-    place = {-1: -1, **{old: new for new, old in enumerate(sorted(kept))}}
-    subgraph.tensors = [subgraph.tensors[old] for old in sorted(kept)]
+    new_indices = {-1: -1, **{old: new for new, old in enumerate(sorted(indices))}}
+    subgraph.tensors = [subgraph.tensors[old] for old in sorted(indices)]
     for holder in (subgraph, *subgraph.operators):
         for field in ("inputs", "outputs", "intermediates"):
             if getattr(holder, field, None) is not None:
-                setattr(holder, field, [place[index] for index in getattr(holder, field)])
+                setattr(holder, field, [new_indices[index] for index in getattr(holder, field)])
     for signature in model.signatureDefs or []:
         for entry in [*signature.inputs, *signature.outputs] if signature.subgraphIndex == 0 else ():
-            entry.tensorIndex = place[entry.tensorIndex]
-    holders = [*(model.metadata or []), *(tensor for one in model.subgraphs for tensor in one.tensors)]
+            entry.tensorIndex = new_indices[entry.tensorIndex]
+    holders = [*(model.metadata or []), *(tensor for graph in model.subgraphs for tensor in graph.tensors)]
     used = sorted({0, *(holder.buffer for holder in holders)})
     model.buffers = [model.buffers[index] for index in used]
     for holder in holders:

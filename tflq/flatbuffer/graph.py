@@ -1,4 +1,4 @@
-"""What is in a .tflite file, as frozen values: subgraphs of operators and tensors, signatures, metadata."""
+"""The contents of a .tflite file as frozen values: subgraphs of operators and tensors, signatures, metadata."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 ABSENT = -1
-"""Stands in `Operator.inputs` for an optional input that is not given, so that the others keep their positions."""
+"""The index in `Operator.inputs` of an optional input that is not given. The other inputs keep their positions."""
 FLOAT_DTYPES = frozenset({"float16", "float32", "float64", "bfloat16"})
 PACKED_BITS = {"int4": 4, "uint4": 4, "int2": 2}
 NUMPY_DTYPES = {
@@ -25,9 +25,10 @@ NUMPY_DTYPES = {
 
 @dataclass(frozen=True)
 class Quantization:
-    """real = (q - zero_point) * scale; one scale for the whole tensor, or one for each index of `dimension`.
+    """The quantization of a tensor: real = (q - zero_point) * scale.
 
-    `scales` is empty where another tensor holds them, as in blockwise quantization.
+    There is one scale for the whole tensor, or one for each index of `dimension`. `scales` is empty if another tensor
+    holds the scales, as in blockwise quantization.
     """
 
     scales: tuple[float, ...]
@@ -41,23 +42,23 @@ class Quantization:
 
 @dataclass(frozen=True)
 class Tensor:
-    """An edge of the graph. `shape_signature` has -1 for a dimension that may change, where `shape` has 1."""
+    """An edge of the graph. For an open dimension, `shape_signature` has -1, and `shape` has 1."""
 
     index: int
     name: str
     dtype: str
-    """TensorFlow's name of it: float32, int8, int4, string, ..."""
+    """TensorFlow's name of the dtype: float32, int8, int4, string, ..."""
     shape: tuple[int, ...]
     shape_signature: tuple[int, ...]
     buffer: int
-    """Tensors of one buffer share one place in the file."""
+    """The index of the buffer. Tensors with one buffer share one place in the file."""
     quantization: Quantization | None = None
     is_variable: bool = False
     is_sparse: bool = False
     has_rank: bool = True
-    """Whether its number of dimensions is known; where it is not, `shape` says nothing."""
+    """Whether the number of dimensions is known. If it is not, `shape` means nothing."""
     stored: npt.NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
-    """The bytes of a constant: a view of the file, never a copy."""
+    """The bytes of a constant, as a view of the file."""
 
     @property
     def is_constant(self) -> bool:
@@ -69,21 +70,21 @@ class Tensor:
 
     @property
     def size_bytes(self) -> int:
-        """What it takes in the file: 0 unless constant."""
+        """The size of a constant in the file. It is 0 for any other tensor."""
         return 0 if self.stored is None else self.stored.size
 
     @property
     def needed_bytes(self) -> int:
-        """What its shape takes; the converter may let constants of several sizes share one place in the file."""
+        """The size that the shape and the dtype need. The buffer is larger if it is shared with a larger constant."""
         bits = PACKED_BITS.get(self.dtype) or 8 * NUMPY_DTYPES.get(self.dtype, np.dtype("V0")).itemsize
         return 0 if self.is_sparse else -(-math.prod(self.shape) * bits // 8)
 
     @property
     def data(self) -> npt.NDArray[Any] | None:
-        """A constant in its shape, as a read-only view; None for any other tensor.
+        """The values of a constant in its shape, as a read-only view. They are None for any other tensor.
 
-        int4 and int2 are unpacked, to one byte an element. A sparse tensor, and one of a dtype that NumPy has not
-        (string, bfloat16), is given as its stored bytes.
+        int4 and int2 are unpacked to one byte an element. If the tensor is sparse, or if NumPy does not have the dtype
+        (string, bfloat16), the values are the stored bytes.
         """
         if self.stored is None or not self.needed_bytes:
             return self.stored
@@ -93,7 +94,7 @@ class Tensor:
 
 
 def _unpacked(stored: npt.NDArray[np.uint8], dtype: str, count: int) -> npt.NDArray[Any]:
-    """One element a byte where the file has several, the first in the lowest bits."""
+    """Return one element a byte. In the file, a byte has several elements, the first in the lowest bits."""
     bits = PACKED_BITS[dtype]
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     values = (stored[:, np.newaxis] >> shifts).ravel()[:count] & np.uint8(2**bits - 1)
@@ -105,7 +106,7 @@ def _unpacked(stored: npt.NDArray[np.uint8], dtype: str, count: int) -> npt.NDAr
 
 @dataclass(frozen=True)
 class Operator:
-    """A node of the graph; `type` is a built-in operator's name, or a custom one's own, such as FlexLog."""
+    """A node of the graph. `type` is the name of a built-in operator or of a custom operator, such as FlexLog."""
 
     index: int
     type: str
@@ -115,11 +116,11 @@ class Operator:
     is_custom: bool = False
     intermediates: tuple[int, ...] = ()
     fused: str = "NONE"
-    """The activation function that it applies to its own result, such as RELU6; of recurrent ops it is not told."""
+    """The fused activation function, such as RELU6. It is not read for recurrent ops."""
     slope: float = 0.0
-    """Of LEAKY_RELU: the factor of what is negative."""
+    """The factor for negative values of LEAKY_RELU."""
     variable: str = ""
-    """Of VAR_HANDLE: the variable's name, which is one for all subgraphs."""
+    """The variable's name of VAR_HANDLE. A name is valid in all subgraphs."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class Subgraph:
     outputs: tuple[int, ...]
 
     def input(self, operator: Operator, position: int) -> Tensor | None:
-        """What the operator reads at that position; None where it is not given."""
+        """Return the tensor that the operator reads at that position, or None if that input is not given."""
         index = operator.inputs[position] if position < len(operator.inputs) else ABSENT
         return None if index == ABSENT else self.tensors[index]
 
@@ -145,7 +146,7 @@ class Subgraph:
 
 @dataclass(frozen=True)
 class Signature:
-    """A named way to call a subgraph; its inputs and outputs are pairs of a name and a tensor's index."""
+    """A named way to call a subgraph. Inputs and outputs are pairs of a name and a tensor index."""
 
     key: str
     subgraph: int
@@ -170,12 +171,12 @@ class Graph:
 
     @property
     def minimum_runtime_version(self) -> str | None:
-        """The oldest TensorFlow Lite that has every operator at its version; None where the file does not say."""
-        found = [entry.data for entry in self.metadata if entry.name == "min_runtime_version"]
-        return found[0].rstrip(b"\0").decode("ascii", "replace") or None if found else None
+        """The oldest TensorFlow Lite that has every operator at its version. None if the file does not say."""
+        versions = [entry.data for entry in self.metadata if entry.name == "min_runtime_version"]
+        return versions[0].rstrip(b"\0").decode("ascii", "replace") or None if versions else None
 
     def operators(self) -> Iterator[tuple[Subgraph, Operator]]:
-        """Every operator of every subgraph, with the subgraph that it is in."""
+        """Yield every operator of every subgraph, with its subgraph."""
         for subgraph in self.subgraphs:
             for operator in subgraph.operators:
                 yield subgraph, operator

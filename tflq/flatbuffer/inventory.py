@@ -1,4 +1,4 @@
-"""What a graph is made of: operators by what they compute in, bytes by dtype and by operator."""
+"""Count the contents of a graph: operators by kind, bytes by dtype and by kind of operator."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tflq.flatbuffer.graph import ABSENT, Graph, Operator, Subgraph, Tensor
 
 CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE", "DENSIFY"})
 """Operators that change how numbers are stored, and compute nothing."""
-_BLIND = frozenset({"SHAPE", "RANK", "WHILE", "IF", "CALL", "CALL_ONCE", "VAR_HANDLE"})
-"""Operators that see no value themselves: the bodies of control flow are subgraphs with operators of their own."""
+_WITHOUT_VALUES = frozenset({"SHAPE", "RANK", "WHILE", "IF", "CALL", "CALL_ONCE", "VAR_HANDLE"})
+"""Operators that compute with no value themselves. The operators of a control-flow body are in another subgraph."""
 
 
 @dataclass(frozen=True)
 class OperatorKind:
-    """What operators that compute in the same way have in common: type, version and dtypes.
+    """The type, version and dtypes that operators of one kind have in common.
 
-    `inputs` and `outputs` hold the dtypes of what is made at run time; `weights` is the dtype, as stored, of the
-    largest constant that is a float or quantized, None where there is none.
+    `inputs` and `outputs` are the dtypes of tensors that are computed at run time. `weights` is the stored dtype of
+    the largest constant that is a float or quantized. It is None without such a constant.
     """
 
     type: str
@@ -31,7 +31,7 @@ class OperatorKind:
 
 @dataclass(frozen=True)
 class OperatorCount:
-    """How many operators of a kind there are, and the bytes of their constants, each counted once in a graph."""
+    """The number of operators of a kind, and the bytes of their constants. A constant is counted once in a graph."""
 
     kind: OperatorKind
     count: int
@@ -39,13 +39,13 @@ class OperatorCount:
 
 
 def float_operators(graph: Graph) -> Iterator[tuple[Subgraph, Operator]]:
-    """The operators that compute in float: one of the tensors they read or write at run time is a float.
+    """Yield the operators that compute in float: they read or write a float tensor that is no constant.
 
-    Constants do not count: the activations say what a kernel computes in. Nor do operators that only convert, that
-    see no value, or that hand tensors to another subgraph.
+    Constants do not matter, because the activations decide the dtype of a kernel. Operators that only convert, that use
+    no values, or that call another subgraph are left out.
     """
     for subgraph, operator in graph.operators():
-        if operator.type in CONVERSIONS or operator.type in _BLIND:
+        if operator.type in CONVERSIONS or operator.type in _WITHOUT_VALUES:
             continue
         tensors = (*subgraph.read_by(operator), *subgraph.written_by(operator))
         if any(tensor.is_float and not tensor.is_constant for tensor in tensors):
@@ -53,7 +53,7 @@ def float_operators(graph: Graph) -> Iterator[tuple[Subgraph, Operator]]:
 
 
 def operator_counts(graph: Graph) -> tuple[OperatorCount, ...]:
-    """Every operator of the graph by its kind; the kinds in the order of the graph."""
+    """Count the operators of the graph by kind. The kinds are in the order of the graph."""
     counts: Counter[OperatorKind] = Counter()
     sizes: Counter[OperatorKind] = Counter()
     counted: set[int] = set()
@@ -69,7 +69,7 @@ def operator_counts(graph: Graph) -> tuple[OperatorCount, ...]:
 
 
 def size_by_dtype(graph: Graph) -> tuple[tuple[str, int], ...]:
-    """The bytes of the constants by dtype, the largest first; tensors that share a place count once."""
+    """Return the bytes of the constants by dtype, the largest first. Tensors that share a buffer count once."""
     stored = {tensor.buffer: tensor for subgraph in graph.subgraphs for tensor in subgraph.tensors}
     sizes: Counter[str] = Counter()
     for tensor in stored.values():
@@ -78,7 +78,7 @@ def size_by_dtype(graph: Graph) -> tuple[tuple[str, int], ...]:
 
 
 def _constants(subgraph: Subgraph) -> dict[int, Tensor]:
-    """The constants by tensor index, and under a tensor that is only an unpacked constant, the packed one."""
+    """Return the constants by tensor index. The index of a dequantized constant leads to the stored constant."""
     constants = {tensor.index: tensor for tensor in subgraph.tensors if tensor.is_constant}
     for operator in subgraph.operators:
         source = subgraph.input(operator, 0)
@@ -89,7 +89,7 @@ def _constants(subgraph: Subgraph) -> dict[int, Tensor]:
 
 def _owned(operator: Operator, constants: dict[int, Tensor]) -> list[Tensor]:
     if operator.outputs and operator.outputs[0] in constants:
-        return []  # the packed constant belongs to whoever computes with it
+        return []  # the stored constant belongs to the operator that computes with it
     return [constants[index] for index in operator.inputs if index in constants]
 
 

@@ -1,4 +1,4 @@
-""".tflite bytes to a Graph. Nothing of the weights is copied: what is constant is a view of the bytes."""
+"""Read the bytes of a .tflite file into a Graph. Constants are views of the bytes, so no weights are copied."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ _WITH_FUNCTION = {
     **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"), schema.Pool2DOptions),
 }
 _OPTIONS = {**_WITH_FUNCTION, "LEAKY_RELU": schema.LeakyReluOptions, "VAR_HANDLE": schema.VarHandleOptions}
-_ASTRAY = (IndexError, OverflowError, TypeError, ValueError, struct.error)
-"""What the flatbuffer accessors raise when an offset or a count in the file leads out of it."""
+_DECODING_ERRORS = (IndexError, OverflowError, TypeError, ValueError, struct.error)
+"""The errors that flatbuffer accessors raise if an offset or a count points outside the file."""
 _T = TypeVar("_T")
 _Buffers = tuple[npt.NDArray[np.uint8], ...]
 
 
 def load(path: Path) -> Graph:
-    """The graph of the file at that path; EvaluationError, with its name, where it is not one."""
+    """Return the graph of the file. EvaluationError, with the path, if it is not a complete .tflite file."""
     try:
         return read(path.read_bytes())
     except EvaluationError as error:
@@ -63,13 +63,15 @@ def load(path: Path) -> Graph:
 
 
 def read(data: bytes) -> Graph:
-    """The graph of a .tflite file; EvaluationError for bytes that are not one, or not a whole one."""
+    """Return the graph of the bytes of a .tflite file. EvaluationError if they are not a complete .tflite file."""
     if data[4:8] != b"TFL3":
         raise EvaluationError("not a .tflite file: the identifier TFL3 is missing at its start")
     try:
         return _graph(data)
-    except _ASTRAY as error:
-        raise EvaluationError("not a whole .tflite file: it is damaged or was cut short; make it again") from error
+    except _DECODING_ERRORS as error:
+        raise EvaluationError(
+            "not a complete .tflite file: it is damaged or was cut short. Convert or copy it again"
+        ) from error
 
 
 def _graph(data: bytes) -> Graph:
@@ -96,7 +98,7 @@ def _each(count: int, get: Callable[[int], _T]) -> tuple[_T, ...]:
 
 
 def _stored(buffer: Any, data: bytes) -> npt.NDArray[np.uint8]:
-    if buffer.Offset() > 1:  # in a file too large for a flatbuffer the contents lie behind it
+    if buffer.Offset() > 1:  # in a file that is too large for a flatbuffer, the buffers follow the flatbuffer
         return np.frombuffer(data, np.uint8, buffer.Size(), buffer.Offset())
     return np.frombuffer(b"", np.uint8) if buffer.DataIsNone() else buffer.DataAsNumpy()
 
@@ -119,20 +121,20 @@ def _tensor(index: int, packed: Any, buffers: _Buffers) -> Tensor:
     if tensor.is_constant and stored.size < tensor.needed_bytes:
         raise EvaluationError(
             f"no runtime can load this file: the constant {tensor.name!r} of shape {list(tensor.shape)} and dtype"
-            f" {tensor.dtype} takes {tensor.needed_bytes} bytes, and the file holds {stored.size}; make it again"
+            f" {tensor.dtype} needs {tensor.needed_bytes} bytes, but the file holds {stored.size}. Convert it again"
         )
     return tensor
 
 
 def _dtype(code: int) -> str:
     if code not in _DTYPES:
-        raise EvaluationError(f"a tensor has the dtype number {code}: the file is damaged, or made for a newer LiteRT")
+        raise EvaluationError(f"a tensor has the unknown dtype {code}: the file is damaged, or needs a newer LiteRT")
     return _DTYPES[code]
 
 
 def _quantization(packed: Any) -> Quantization | None:
     if packed is None or not (packed.ScaleLength() or packed.DetailsType()):
-        return None  # a range alone, which calibration leaves there, is not a quantization
+        return None  # calibration leaves a range without a scale, which is no quantization
     return Quantization(
         scales=_numbers(packed.ScaleAsNumpy()),
         zero_points=_numbers(packed.ZeroPointAsNumpy()),
@@ -174,11 +176,11 @@ def _operator(index: int, packed: Any, code: Any, tensors: int) -> Operator:
 
 
 def _function(code: int) -> str:
-    return _FUNCTIONS.get(code, f"activation function {code}")  # of a newer LiteRT, which nothing here depends on
+    return _FUNCTIONS.get(code, f"activation function {code}")  # an unknown code comes from a newer LiteRT
 
 
 def _options(packed: Any, type_: str) -> Any:
-    """The options of an op of which something is asked; None where there are none."""
+    """Return the options of an op, or None if they are not given or not needed."""
     table = packed.BuiltinOptions()
     if table is None or type_ not in _OPTIONS:
         return None
@@ -190,7 +192,9 @@ def _options(packed: Any, type_: str) -> Any:
 def _type(code: Any) -> tuple[str, bool]:
     number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())  # the old field ends at 127
     if number not in _OPERATORS:
-        raise EvaluationError(f"an operator has the number {number}: the file is damaged, or made for a newer LiteRT")
+        raise EvaluationError(
+            f"an operator has the unknown code {number}: the file is damaged, or needs a newer LiteRT"
+        )
     is_custom = number == schema.BuiltinOperator.CUSTOM
     return (_text(code.CustomCode()) if is_custom else _OPERATORS[number]), is_custom
 
@@ -218,7 +222,7 @@ def _text(string: bytes | None) -> str:
 
 
 def _numbers(vector: Any) -> tuple[Any, ...]:
-    return tuple(vector.tolist()) if isinstance(vector, np.ndarray) else ()  # 0 where there is no vector
+    return tuple(vector.tolist()) if isinstance(vector, np.ndarray) else ()  # the accessor returns 0 without a vector
 
 
 def _indices(vector: Any, end: int, lowest: int = 0) -> tuple[int, ...]:

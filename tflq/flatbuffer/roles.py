@@ -1,4 +1,4 @@
-"""Where ops with weights read their activation, their weights and their bias."""
+"""The positions of the activation, the weights and the bias among the inputs of ops with weights."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from types import MappingProxyType
 
 @dataclass(frozen=True)
 class Roles:
-    """Positions among the inputs of an operator with weights."""
+    """The positions among the inputs of an operator with weights."""
 
     activation: int
     weights: int
     bias: int
     channels: int
-    """The dimension of the weights that the channels of the output lie along."""
+    """The dimension of the weights that holds the output channels."""
 
 
 ROLES: Mapping[str, Roles] = MappingProxyType(
@@ -27,4 +27,4 @@ ROLES: Mapping[str, Roles] = MappingProxyType(
         "CONV_3D": Roles(0, 1, 2, channels=4),
     }
 )
-"""Of each such operator; what is not among them has no weights, or several kinds of them."""
+"""The positions by operator type. Other operators have no weights, or several weight tensors."""

@@ -1,4 +1,4 @@
-"""The weights of a file as pruning and clustering left them: how many are zero, how many differ."""
+"""Statistics of the weights of a file after pruning or clustering: the share of zeros, and the distinct values."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from tflq.flatbuffer.graph import Graph, Tensor
 from tflq.flatbuffer.roles import ROLES
 
 WEIGHTS = frozenset({"float32", "float16", "int16", "int8", "int4", "int2"})
-"""The dtypes of weights; shapes, axes and biases of integer files are int32 and int64."""
+"""The dtypes of weights. Shapes, axes and biases of integer files are int32 and int64."""
 ONE_SCALE = {"FULLY_CONNECTED"}
-"""Ops all of whose channels have one scale, unless the file has more."""
+"""Ops whose channels share one scale, unless the file has more scales."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A constant of two or more dimensions that an operator reads."""
+    """The statistics of a constant with two or more dimensions that an operator reads."""
 
     op: str
     tensor: str
     dtype: str
     shape: tuple[int, ...]
     zeros: float
-    """The share of values that stand for 0."""
+    """The share of values that are 0, from 0 to 1."""
     distinct: int
-    """Values that differ, as they are stored."""
+    """The number of distinct stored values."""
     distinct_per_channel: int
-    """The most of any output channel: each may have a scale of its own, or a batch normalization folded into it."""
+    """The largest number of distinct values in one output channel. Each channel may have its own scale."""
 
 
 def weights(graph: Graph) -> Iterator[Weights]:
-    """Of every weight tensor, once, in the order of the operators; sparse storage is left out."""
-    seen: set[int] = set()
+    """Yield statistics of every weight tensor once, in the order of the operators. Sparse tensors are left out."""
+    buffers: set[int] = set()
     for subgraph, operator in graph.operators():
         for tensor in subgraph.read_by(operator):
-            if _is_weight(tensor) and tensor.buffer not in seen:
-                seen.add(tensor.buffer)
+            if _is_weight(tensor) and tensor.buffer not in buffers:
+                buffers.add(tensor.buffer)
                 yield _weights(operator.type, tensor)
 
 

@@ -15,7 +15,7 @@ from tflq.contract import (
     outside_ops,
     quantized_activations,
     tensors,
-    unasked_integers,
+    unexpected_integers,
     unquantized_weights,
 )
 from tflq.modes.converter import Choice, Converter, Headroom
@@ -177,7 +177,7 @@ class Float32(_Floating):
         pass
 
     def _broken_promises(self, graph: Graph, _: Collection[int]) -> Iterator[Violation]:
-        yield from unasked_integers(tensor for tensor in tensors(graph) if tensor.quantization)
+        yield from unexpected_integers(tensor for tensor in tensors(graph) if tensor.quantization)
         for tensor in tensors(graph):
             if tensor.dtype == "float16":
                 yield broken(tensor.name, "is float16, where all should be float32")
@@ -206,7 +206,7 @@ class Dynamic(BaseMode):
         for violation in unquantized_weights(graph):
             said = "is still a float32 file: keep_float leaves no weights that are large enough to quantize"
             yield broken("the file", said) if self.keep_float else violation
-        yield from unasked_integers(quantized_activations(graph))
+        yield from unexpected_integers(quantized_activations(graph))
 
 
 class Float16(_Floating):
@@ -221,7 +221,7 @@ class Float16(_Floating):
     def _broken_promises(self, graph: Graph, _: Collection[int]) -> Iterator[Violation]:
         if not any(tensor.is_constant and tensor.dtype == "float16" for tensor in tensors(graph)):
             yield broken("the file", "holds no float16 constant: nothing became smaller")
-        yield from unasked_integers(tensor for tensor in tensors(graph) if tensor.quantization)
+        yield from unexpected_integers(tensor for tensor in tensors(graph) if tensor.quantization)
 
 
 class Integer(BaseMode):

@@ -1,7 +1,8 @@
-"""Rules that every .tflite file must keep, whatever its mode: a file that breaks one computes something wrong.
+"""Rules that every .tflite file must follow, whatever its mode. A file that breaks a rule computes wrong values.
 
-After the LiteRT 8-bit quantization specification, the operator properties of TensorFlow's quantizer, and what LiteRT's
-kernels check. All were held against files of every mode that TensorFlow 2.21 makes; none fires on a file that is right.
+The rules come from the LiteRT 8-bit quantization specification, from the operator properties of TensorFlow's quantizer,
+and from the checks of LiteRT's kernels. They were tried on files of every mode that TensorFlow 2.21 writes. No rule
+reports a correct file.
 """
 
 from tflq.rules.registry import RULES, violations

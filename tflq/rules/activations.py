@@ -1,4 +1,4 @@
-"""V3, V4, V8, V9 and V10: what a tensor's scale and zero point may be, by its dtype and by the operators around it."""
+"""V3, V4, V8, V9 and V10: the valid scales and zero points of a tensor, by its dtype and its operators."""
 
 from __future__ import annotations
 
@@ -30,20 +30,18 @@ _COPYING = frozenset(
         *("SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TILE", "TOPK_V2", "TRANSPOSE", "UNPACK"),
     }
 )
-"""Operators whose kernels pass integers on as they are, or choose or average among them."""
+"""Operators whose kernels copy integers, choose among them, or average them."""
 
 
 def activations_are_per_tensor(graph: Graph) -> Iterator[Violation]:
-    """V3: an activation has one scale; in int16 its zero point is 0."""
+    """V3: an activation has one scale. If it is int16, its zero point is 0."""
     for place in places(graph):
         if place.tensor.is_constant:
             continue
         if place.quantization.is_per_axis:
-            yield place.breaks("V3", f"an activation with {len(place.quantization.scales)} scales: kernels take one")
+            yield place.breaks("V3", f"an activation with {len(place.quantization.scales)} scales: kernels use one")
         if place.tensor.dtype == "int16" and any(place.quantization.zero_points):
-            yield place.breaks(
-                "V3", f"int16 with zero point {place.quantization.zero_points[0]}: kernels take it for 0"
-            )
+            yield place.breaks("V3", f"int16 with zero point {place.quantization.zero_points[0]}: kernels assume 0")
 
 
 def scales_are_usable(graph: Graph) -> Iterator[Violation]:
@@ -51,11 +49,11 @@ def scales_are_usable(graph: Graph) -> Iterator[Violation]:
     for place in places(graph):
         unusable = [scale for scale in place.quantization.scales if not (math.isfinite(scale) and scale > 0)]
         if unusable:
-            yield place.breaks("V4", f"a scale of {unusable[0]:g}, with which no number but 0 can be written")
+            yield place.breaks("V4", f"a scale of {unusable[0]:g}: with it integers cannot represent the values")
 
 
 def scales_are_usual(graph: Graph) -> Iterator[Violation]:
-    """V4: a warning where scales of activations are out of all proportion."""
+    """V4: warn of scales of activations that are far too small or too large."""
     scales = [(place, place.quantization.scales[0]) for place in places(graph) if place.quantization.scales]
     unusual = [
         (place, scale)
@@ -64,37 +62,37 @@ def scales_are_usual(graph: Graph) -> Iterator[Violation]:
     ]
     for place, scale in unusual[:1]:
         others = f", and {len(unusual) - 1} more like it" if len(unusual) > 1 else ""
-        seen = "hardly differed from 0" if scale < 1 else "were in the millions"
-        yield place.breaks("V4", f"a scale of {scale:.2g}{others}: in calibration its values {seen}", "warning")
+        values = "hardly differed from 0" if scale < 1 else "were in the millions"
+        yield place.breaks("V4", f"a scale of {scale:.2g}{others}: in calibration its values {values}", "warning")
 
 
 def integers_have_scales(graph: Graph) -> Iterator[Violation]:
-    """V4: so has every int8 and int16 tensor of an operator with weights, or beside another such tensor that has."""
-    bare: dict[tuple[int, int], Place] = {}
+    """V4: an int8 or int16 tensor has a scale if its operator has weights, or another scaled tensor of that dtype."""
+    without_scale: dict[tuple[int, int], Place] = {}
     for subgraph, operator in graph.operators():
         tensors = (*subgraph.read_by(operator), *subgraph.written_by(operator))
         scaled = {tensor.dtype for tensor in tensors if tensor.quantization}
         for tensor in tensors:
-            is_due = operator.type in WEIGHTS or tensor.dtype in scaled
-            if tensor.dtype in ("int8", "int16") and is_due and not tensor.quantization:
-                bare.setdefault((subgraph.index, tensor.index), Place(subgraph, operator, tensor))
-    for place in bare.values():
+            needs_scale = operator.type in WEIGHTS or tensor.dtype in scaled
+            if tensor.dtype in ("int8", "int16") and needs_scale and not tensor.quantization:
+                without_scale.setdefault((subgraph.index, tensor.index), Place(subgraph, operator, tensor))
+    for place in without_scale.values():
         yield place.breaks("V4", f"{place.tensor.dtype} without a scale")
 
 
 def known_ranges_are_used(graph: Graph) -> Iterator[Violation]:
-    """V8: the outputs of operators whose range is known have the scale and zero point that their kernels write."""
+    """V8: the output of an operator with a known range has the scale and zero point that its kernel writes."""
     for place in places(graph):
-        right = _FIXED.get((place.operator.type, place.tensor.dtype))
-        if right is None or place.tensor.index not in place.operator.outputs:
+        expected = _FIXED.get((place.operator.type, place.tensor.dtype))
+        if expected is None or place.tensor.index not in place.operator.outputs:
             continue
-        if not _alike(place.quantization, Quantization((right[0],), (right[1],))):
-            message = f"{_shown(place.quantization)}: the kernel writes 1/{1 / right[0]:g}, {right[1]}"
+        if not _are_close(place.quantization, Quantization((expected[0],), (expected[1],))):
+            message = f"{_text(place.quantization)}: the kernel writes 1/{1 / expected[0]:g}, {expected[1]}"
             yield place.breaks("V8", message)
 
 
 def copies_keep_their_scale(graph: Graph) -> Iterator[Violation]:
-    """V9: where an operator copies integers, all that it reads and writes has one scale and zero point."""
+    """V9: if an operator copies integers, all its inputs and outputs have one scale and zero point."""
     for subgraph, operator in graph.operators():
         if operator.type not in _COPYING:
             continue
@@ -102,26 +100,26 @@ def copies_keep_their_scale(graph: Graph) -> Iterator[Violation]:
         copied = [Place(subgraph, operator, tensor) for tensor in tensors if tensor.dtype in _RANGES]
         copied = [place for place in copied if place.quantization.scales]
         for place in copied[1:]:
-            if not _alike(place.quantization, copied[0].quantization):
-                other = f"{_shown(copied[0].quantization)} of {copied[0].tensor.name!r}"
-                yield place.breaks("V9", f"{_shown(place.quantization)} beside {other}: the kernel only copies")
+            if not _are_close(place.quantization, copied[0].quantization):
+                other = f"{_text(copied[0].quantization)} of {copied[0].tensor.name!r}"
+                yield place.breaks("V9", f"{_text(place.quantization)} beside {other}: the kernel only copies")
 
 
 def zero_is_exact(graph: Graph) -> Iterator[Violation]:
-    """V10: the zero point is a number of the dtype, for padding and ReLU write it."""
+    """V10: the dtype can hold the zero point, because padding and ReLU write it."""
     for place in places(graph):
         lowest, highest = _RANGES.get(place.tensor.dtype, (-math.inf, math.inf))
         outside = [point for point in place.quantization.zero_points if not lowest <= point <= highest]
         if outside:
-            yield place.breaks("V10", f"zero point {outside[0]}, which {place.tensor.dtype} has not")
+            yield place.breaks("V10", f"zero point {outside[0]}, which {place.tensor.dtype} cannot hold")
 
 
-def _alike(one: Quantization, other: Quantization) -> bool:
-    is_close = all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(one.scales, other.scales, strict=False))
-    return is_close and len(one.scales) == len(other.scales) and one.zero_points == other.zero_points
+def _are_close(first: Quantization, second: Quantization) -> bool:
+    is_close = all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(first.scales, second.scales, strict=False))
+    return is_close and len(first.scales) == len(second.scales) and first.zero_points == second.zero_points
 
 
-def _shown(quantization: Quantization) -> str:
+def _text(quantization: Quantization) -> str:
     return f"scale {', '.join(f'{scale:.6g}' for scale in quantization.scales[:3])}, zero point" + (
         f" {', '.join(str(point) for point in quantization.zero_points[:3])}"
     )

@@ -1,6 +1,6 @@
-"""V5 to V7: a bias is added to integer products, so its scale is the input's times that of the weights.
+"""V5 to V7: a bias is added to integer products, so its scale is the scale of the input times that of the weights.
 
-V14, the same where activations are int16 and weights int8, is V6 and V7 there.
+V6 and V7 also cover V14, the same rule for int16 activations with int8 weights.
 """
 
 from __future__ import annotations
@@ -23,34 +23,35 @@ _DTYPES = {
     ("TRANSPOSE_CONV", "int8"): ("int32",),
     ("TRANSPOSE_CONV", "int16"): ("int64",),
 }
-"""The dtypes of bias that there are kernels for, by operator and activation."""
-_TOLERANCE = 1e-4  # the converter keeps to 1e-7; less than this is lost in the rounding of the activations
-_LARGEST_INT32 = 2**31 - 1
-_CONVERTERS_LARGEST = 1.01 * 2**30  # where a bias would be larger, the converter enlarges the scale of the weights
+"""The bias dtypes that kernels exist for, by operator and dtype of the activation. The first one is usual."""
+_TOLERANCE = 1e-4  # the converter is exact to 1e-7; the rounding of activations hides differences below this tolerance
+_INT32_MAX = 2**31 - 1
+_CONVERTER_MAX = 1.01 * 2**30  # if a bias would be larger, the converter enlarges the scale of the weights
 
 
 @dataclass(frozen=True)
 class _Bias:
-    """A constant bias, at an operator that adds it to products of integers."""
+    """A constant bias, with an operator that adds it to products of integers."""
 
     place: Place
     activation: str
+    """The dtype of the operator's input."""
     products: tuple[float, ...]
-    """The scales it should have: the input's times each of the weights'."""
+    """The expected scales: the scale of the input times each scale of the weights."""
 
     @property
     def misfit(self) -> float:
-        """The largest difference to the scales it should have, as a share of them; a bias of zeros fits anywhere."""
+        """The largest relative difference to the expected scales. A bias of zeros fits any scale."""
         data, scales = self.place.tensor.data, self.place.quantization.scales
         if len(scales) != len(self.products) or data is None or not data.any():
             return 0.0
-        right = np.maximum(self.products, np.finfo(np.float32).tiny)
+        expected = np.maximum(self.products, np.finfo(np.float32).tiny)
         with np.errstate(all="ignore"):
-            return float(np.max(np.abs(np.array(scales) - self.products) / right))
+            return float(np.max(np.abs(np.array(scales) - self.products) / expected))
 
 
 def biases_are_typed(graph: Graph) -> Iterator[Violation]:
-    """V5: int32 beside int8, int64 beside int16; zero points 0; as many scales as the weights have."""
+    """V5: a bias is int32 beside int8 and int64 beside int16, with zero points 0 and as many scales as the weights."""
     for bias in _biases(graph):
         dtypes = _DTYPES[bias.place.operator.type, bias.activation]
         scales, zero_points = bias.place.quantization.scales, bias.place.quantization.zero_points
@@ -58,43 +59,44 @@ def biases_are_typed(graph: Graph) -> Iterator[Violation]:
             message = f"a bias of {bias.place.tensor.dtype}: beside {bias.activation} it should be {dtypes[0]}"
             yield bias.place.breaks("V5", message)
         if any(zero_points):
-            yield bias.place.breaks("V5", f"a bias with zero point {max(zero_points, key=abs)}: kernels take it for 0")
+            yield bias.place.breaks("V5", f"a bias with zero point {max(zero_points, key=abs)}: kernels assume 0")
         if len(scales) != len(bias.products):
-            yield bias.place.breaks("V5", f"the bias has {len(scales)} scales, the weights have {len(bias.products)}")
+            message = f"the bias has {len(scales)} scales, but the weights have {len(bias.products)}"
+            yield bias.place.breaks("V5", message)
 
 
 def bias_scales_fit(graph: Graph) -> Iterator[Violation]:
-    """V6: the scale of a bias is that of what it is added to."""
+    """V6: the scale of a bias is the scale of the products that it is added to."""
     for biases in _by_tensor(graph):
         if len(biases) == 1 and biases[0].misfit > _TOLERANCE:
-            share = f"{biases[0].misfit:.2g} times"
-            yield biases[0].place.breaks(
-                "V6", f"its scale differs by {share} the product of the input's and the weights'"
+            message = (
+                f"its scale differs by {biases[0].misfit:.2g} times the scale of the input times that of the weights"
             )
+            yield biases[0].place.breaks("V6", message)
 
 
 def biases_are_whole(graph: Graph) -> Iterator[Violation]:
-    """V6: no bias is cut off at the ends of int32; a warning where one is beyond the half that the converter allows."""
+    """V6: no bias is clipped to int32. Warn of a bias beyond the half of int32 that the converter allows."""
     for bias, *_ in _by_tensor(graph):
         if bias.place.tensor.dtype != "int32" or bias.place.tensor.data is None:
             continue
         largest = int(np.max(np.abs(bias.place.tensor.data.astype(np.int64)), initial=0))
-        if largest >= _LARGEST_INT32:
-            yield bias.place.breaks("V6", "the bias is cut off at the end of int32, for its scale is too small")
-        elif largest > _CONVERTERS_LARGEST:
-            yield bias.place.breaks("V6", f"the bias comes near the end of int32 with {largest:,}", "warning")
+        if largest >= _INT32_MAX:
+            yield bias.place.breaks("V6", "the bias is clipped to int32, because its scale is too small")
+        elif largest > _CONVERTER_MAX:
+            yield bias.place.breaks("V6", f"the bias is close to the limit of int32: {largest:,}", "warning")
 
 
 def shared_biases_fit(graph: Graph) -> Iterator[Violation]:
-    """V7: a bias that several operators add has one scale, which must be right for each.
+    """V7: a bias that several operators share has one scale that is right for each of them.
 
-    The converter shares biases of equal numbers before it makes integers of them for int16 activations.
+    The converter shares biases with equal float values before it quantizes them for int16 activations.
     """
     for biases in _by_tensor(graph):
-        wrong = [bias for bias in biases if bias.misfit > _TOLERANCE]
-        if len(biases) > 1 and wrong:
-            message = f"shared by {len(biases)} operators, and its scale is wrong for {len(wrong)} of them"
-            yield wrong[0].place.breaks("V7", message)
+        misfits = [bias for bias in biases if bias.misfit > _TOLERANCE]
+        if len(biases) > 1 and misfits:
+            message = f"shared by {len(biases)} operators, and its scale is wrong for {len(misfits)} of them"
+            yield misfits[0].place.breaks("V7", message)
 
 
 def _by_tensor(graph: Graph) -> list[list[_Bias]]:
@@ -113,6 +115,6 @@ def _biases(graph: Graph) -> Iterator[_Bias]:
             continue
         input_, weights = (tensor.quantization.scales if tensor.quantization else () for tensor in tensors[:2])
         if input_ and weights:
-            with np.errstate(all="ignore"):  # rounded to float32 as the converter does
+            with np.errstate(all="ignore"):  # the product is rounded to float32, as the converter does
                 products = np.float32(input_[0]) * np.array(weights, np.float32)
             yield _Bias(Place(subgraph, operator, tensors[2]), tensors[0].dtype, tuple(products.tolist()))

@@ -1,4 +1,4 @@
-"""All rules, in the order in which violations are listed."""
+"""The list of all rules, in the order in which reports list violations."""
 
 from tflq.flatbuffer import Graph
 from tflq.rules.activations import (
@@ -38,5 +38,5 @@ RULES: tuple[Rule, ...] = (
 
 
 def violations(graph: Graph) -> tuple[Violation, ...]:
-    """Everything in all subgraphs that breaks a rule, in the order of the rules."""
+    """Return the violations in all subgraphs, in the order of the rules."""
     return tuple(violation for rule in RULES for violation in rule(graph))

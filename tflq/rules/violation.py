@@ -1,4 +1,4 @@
-"""What a rule yields, and the places in a graph that rules look at."""
+"""Violations, which a rule yields, and the places in a graph that rules check."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Violation:
-    """A broken rule; `where` is an operator's type and a tensor's name."""
+    """A broken rule. `where` is the type of an operator and the name of a tensor."""
 
     rule: str
     where: str
@@ -26,7 +26,7 @@ Rule = Callable[[Graph], Iterator[Violation]]
 
 @dataclass(frozen=True)
 class Place:
-    """A tensor, at an operator that writes or reads it."""
+    """A tensor, with an operator that writes or reads it."""
 
     subgraph: Subgraph
     operator: Operator
@@ -34,16 +34,17 @@ class Place:
 
     @property
     def quantization(self) -> Quantization:
-        """The tensor's; one without scales where it has none."""
+        """The quantization of the tensor. It has no scales if the tensor is not quantized."""
         return self.tensor.quantization or Quantization((), ())
 
     def breaks(self, rule: str, message: str, severity: Severity = "error") -> Violation:
+        """Return a violation of that rule at this place."""
         inside = f" in {self.subgraph.name or self.subgraph.index}" if self.subgraph.index else ""
         return Violation(rule, f"{self.operator.type} {self.tensor.name!r}{inside}", message, severity)
 
 
 def places(graph: Graph) -> Iterator[Place]:
-    """Every tensor that an operator uses, once: where it is written, else where it is first read."""
+    """Yield every tensor that an operator uses once: with its writer, or else with its first reader."""
     for subgraph in graph.subgraphs:
         first: dict[int, Operator] = {}
         for operator in subgraph.operators:

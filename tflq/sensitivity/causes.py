@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from tflq.calibrate import FEWEST_CALLS, ActivationStatistics, CalibrationSamples, Range, wider_by
+from tflq.calibrate import MIN_CALLS_FOR_OUTLIERS, ActivationStatistics, CalibrationSamples, Range, wider_by
 from tflq.flatbuffer import ROLES, Graph, Operator, Tensor
 from tflq.modes import Mode
 
@@ -73,7 +73,7 @@ def of_activation(evidence: CauseEvidence, index: int) -> list[Cause]:
 
 
 def _of_sample(evidence: CauseEvidence, index: int) -> Iterator[Cause]:
-    if evidence.observed is None or len(evidence.observed.observation.minima) < FEWEST_CALLS:
+    if evidence.observed is None or len(evidence.observed.observation.minima) < MIN_CALLS_FOR_OUTLIERS:
         return
     observation = evidence.observed.observation
     column = observation.tensors.index(index)
@@ -91,7 +91,7 @@ def _of_outliers(evidence: CauseEvidence, span: Range) -> Iterator[Cause]:
     if histogram is None or not len(histogram.counts):
         return
     low, high = histogram.percentile(PERCENTILE)
-    part = span.part(max(low, span.lowest), min(high, span.highest))
+    part = span.share(max(low, span.lowest), min(high, span.highest))
     if part < RARE_PART:
         text = f"rare values set its range: {PERCENTILE:g} % of all values lie in {part:.2g} of it"
         yield Cause("outliers", text, 1 / max(part, 1e-9))

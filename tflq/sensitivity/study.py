@@ -151,7 +151,7 @@ def _evidence(
 ) -> CauseEvidence:
     selected_ranges = calibration_result.selected_ranges
     ranges = selected_ranges.by_bits[trial.variant.activation_bits] if selected_ranges else ()
-    statistics = runner.calibration_data(trial.ranges).found
+    statistics = runner.calibration_data(trial.ranges).statistics
     return CauseEvidence(
         graph=runner.graph,
         variant=trial.variant,

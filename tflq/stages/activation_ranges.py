@@ -110,8 +110,8 @@ class ActivationObserver:
 
         Values of large activations are counted in a part of many calls only, with a larger weight.
         """
-        assert isinstance(data.found, ActivationStatistics)
-        (fitting, holdout), observation = split, data.found.observation
+        assert isinstance(data.statistics, ActivationStatistics)
+        (fitting, holdout), observation = split, data.statistics.observation
         weights = sample_weights(observation, "weighted")
         intervals = _counting_intervals(load(data.model), observation.tensors, len(fitting))
         offsets = np.arange(len(intervals))
@@ -153,10 +153,12 @@ def split_calibration(
     data: CalibrationData, fitting: Sequence[int], counts: Sequence[Sequence[Counts]]
 ) -> SplitCalibration:
     """Return the statistics of both parts from the results of `split_counting_tasks`."""
-    assert isinstance(data.found, ActivationStatistics)
-    observation = data.found.observation
+    assert isinstance(data.statistics, ActivationStatistics)
+    observation = data.statistics.observation
     all_calls = ActivationStatistics(observation, _histograms(observation, counts))
-    return SplitCalibration(replace(data, found=all_calls), data.of(fitting, _histograms(observation, counts[:-1])))
+    return SplitCalibration(
+        replace(data, statistics=all_calls), data.for_calls(fitting, _histograms(observation, counts[:-1]))
+    )
 
 
 def _counting_intervals(graph: Graph, tensors: Sequence[int], calls: int) -> np.ndarray:

@@ -137,7 +137,7 @@ class Refiner:
             work.split_calibration[data.model] = split_calibration(data, split[0], values[len(targets) :])
         if not is_split:
             return base
-        without_counts = SplitCalibration(data, data.of(split[0]))
+        without_counts = SplitCalibration(data, data.for_calls(split[0]))
         return replace(base, split_calibration=work.split_calibration.get(data.model, without_counts))
 
     def _correction_targets(
