@@ -50,7 +50,7 @@ class Gates(Strict):
     )
 
 
-def _homes() -> dict[str, str]:
+def _sections_of_keys() -> dict[str, str]:
     """Map each key of a section to the section's name, for keys that are given outside of it."""
     sections: dict[str, type[Strict]] = {
         "model": SavedModel,
@@ -69,7 +69,7 @@ def _homes() -> dict[str, str]:
 class Recipe(Strict):
     """One float model, its data, the variants to make, and the gates that each must pass."""
 
-    homes: ClassVar[Mapping[str, str]] = _homes()
+    sections: ClassVar[Mapping[str, str]] = _sections_of_keys()
 
     extends: RecipePath | None = Field(None, description="A recipe file. Its keys apply unless this file gives them.")
     name: FileName = Field(description="Start of the file names. Default: the name of the recipe file.")
@@ -147,7 +147,7 @@ def compose(source: strict.YamlSource, name: str, folder: Path) -> Recipe:
         source.data.setdefault("name", name)
         source.places.setdefault(("name",), source.name)
         source.data.setdefault("output", f"build/{source.data['name']}")
-        source.faults += [source.fault(location, message) for location, message in _conflicts(source.data)]
+        source.errors += [source.error(location, message) for location, message in _conflicts(source.data)]
     recipe = strict.validate(source, Recipe, folder)
     variants = recipe.variants or ((named(recipe.mode),) if recipe.mode else ())
     resolved = tuple(variant.with_defaults(recipe.converter) for variant in variants)

@@ -57,7 +57,7 @@ else:
         reduce(or_, [Annotated[kind, Tag(f"<{name}>")] for name, kind in zip(MODE_NAMES, MODES, strict=True)]),
         Discriminator(
             _tag,
-            custom_error_type="fault",
+            custom_error_type="in_plain_words",
             custom_error_message="should be the name of a mode, or a mapping with the key mode",
         ),
         BeforeValidator(_as_variant, json_schema_input_type=reduce(or_, MODES, ModeName)),
