@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tflq.datasets import pictures
+from tflq.datasets.decode import decode_image
 from tflq.datasets.images import Images
 from tflq.errors import DatasetError
 
@@ -50,7 +50,7 @@ def photos(tmp_path: Path) -> Path:
     ids=["RGB", "gray", "RGBA", "gray and alpha", "bilevel", "16 bits", "palette"],
 )
 def test_decode_gives_one_channel_or_three(data: bytes, pixels: np.ndarray) -> None:
-    decoded = pictures.decode(data, "picture")
+    decoded = decode_image(data, "picture")
     assert decoded.dtype == np.uint8
     np.testing.assert_array_equal(decoded, pixels)
 
@@ -58,7 +58,7 @@ def test_decode_gives_one_channel_or_three(data: bytes, pixels: np.ndarray) -> N
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("LA", 2), ("RGB", 3), ("RGBA", 4)])
 def test_decode_gives_the_channels_that_are_told(mode: str, channels: int) -> None:
     picture = Image.fromarray(GRAY)
-    decoded = pictures.decode(encoded(picture), "picture", channels)
+    decoded = decode_image(encoded(picture), "picture", channels)
     np.testing.assert_array_equal(decoded, np.asarray(picture.convert(mode)).reshape(6, 8, channels))
 
 
@@ -66,8 +66,8 @@ def test_decode_of_cmyk_and_of_a_turned_photograph() -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     picture = Image.fromarray(PIXELS)
-    assert pictures.decode(encoded(picture, "JPEG", exif=turned), "photograph").shape == (6, 8, 3)
-    assert pictures.decode(encoded(picture.convert("CMYK"), "JPEG"), "print").shape == (6, 8, 3)
+    assert decode_image(encoded(picture, "JPEG", exif=turned), "photograph").shape == (6, 8, 3)
+    assert decode_image(encoded(picture.convert("CMYK"), "JPEG"), "print").shape == (6, 8, 3)
 
 
 @pytest.mark.parametrize(

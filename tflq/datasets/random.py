@@ -35,7 +35,7 @@ class Random(Strict):
         return f"random numbers of seed {self.random.seed}"
 
     def files(self) -> list[Path]:
-        """The rows depend on no file."""
+        """Return no files, because the rows depend on none."""
         return []
 
     def count(self) -> None:
@@ -48,7 +48,7 @@ class Random(Strict):
             )
 
     def _values(self, index: int, place: int, spec: TensorSpec) -> np.ndarray:
-        shape = _known(spec)
+        shape = _sample_shape(spec)
         generator = np.random.Generator(np.random.PCG64([self.random.seed, index, place]))
         dtype = np.dtype(spec.dtype)
         if dtype.kind == "f":
@@ -62,7 +62,7 @@ def _name(spec: TensorSpec) -> str:
     return spec.name
 
 
-def _known(spec: TensorSpec) -> tuple[int, ...]:
+def _sample_shape(spec: TensorSpec) -> tuple[int, ...]:
     shape = spec.sample_shape
     if shape is None or None in shape:
         raise DatasetError(
