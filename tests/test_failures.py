@@ -96,7 +96,7 @@ class TestNothingSmaller:
         assert errors(ran.variant("dynamic")) == [
             "the file is still a float32 file: it holds no float constants; take int8 instead"
         ]
-        assert errors(ran.variant("float16")) == ["the file holds no float16 constant: nothing became smaller"]
+        assert errors(ran.variant("float16")) == ["the file has no float16 constant, so nothing became smaller"]
         assert ran.result.exit_code == 6
 
 

@@ -210,9 +210,7 @@ def test_column_that_is_not_there(row: Mapping[str, Any], given: Input, message:
 
 def test_no_column_is_guessed_for_several_inputs() -> None:
     specs = (*X, TensorSpec("y", "float32", (1, 2)))
-    with pytest.raises(
-        DatasetError, match=r"^input 'y': the dataset has no column 'y'; it has x: set inputs\.y"
-    ):
+    with pytest.raises(DatasetError, match=r"^input 'y': the dataset has no column 'y'; it has x: set inputs\.y"):
         make_sample({"x": TWO}, {}, specs)
 
 

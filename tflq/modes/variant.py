@@ -41,8 +41,8 @@ def _as_variant(value: Any) -> Any:
         return variant
     mode, modes = variant.get("mode"), MODE_NAMES
     if mode not in modes:
-        said = "a variant needs a mode" if mode is None else f"{mode!r} is not a mode"
-        raise ValueError(f"{said}{did_you_mean(str(mode), modes)}; the modes are {', '.join(modes)}")
+        problem = "a variant needs a mode" if mode is None else f"{mode!r} is not a mode"
+        raise ValueError(f"{problem}{did_you_mean(str(mode), modes)}; the modes are {', '.join(modes)}")
     return variant
 
 

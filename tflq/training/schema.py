@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 
 from tflq.calibrate import SampleCount
 from tflq.datasets import Dataset
-from tflq.modes import QAT_MODES, QatInt8, asks_for_nothing
+from tflq.modes import QAT_MODES, QatInt8, is_neutral
 from tflq.strict import AsTuple, Location, Strict, or_words
 
 Technique = Literal["prune", "cluster", "quantize"]
@@ -120,7 +120,7 @@ def conflicts(data: dict[str, Any], variants: dict[Location, dict[str, Any]]) ->
 def _ignored(variant: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if variant.get("mode") in QAT_MODES:
         for key in QatInt8.ignored:
-            if key in variant and not asks_for_nothing(key, variant[key]):
+            if key in variant and not is_neutral(key, variant[key]):
                 yield key, f"has no effect in {variant['mode']}, whose ranges come from training: remove it"
 
 
