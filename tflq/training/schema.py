@@ -102,17 +102,17 @@ class Training(Strict):
 
 def conflicts(data: dict[str, Any], variants: dict[Location, dict[str, Any]]) -> Iterator[tuple[Location, str]]:
     """Yield errors if the section and the variants do not fit. `data` is the recipe as it was read."""
-    given = data.get("training")
-    section = given if isinstance(given, dict) else {}
-    listed = section.get("techniques")
-    techniques: set[str] = set(map(str, listed)) if isinstance(listed, list) else set()
-    if not techniques or techniques - {*TECHNIQUES}:  # which is told apart
+    training = data.get("training")
+    section = training if isinstance(training, dict) else {}
+    value = section.get("techniques")
+    techniques: set[str] = set(map(str, value)) if isinstance(value, list) else set()
+    if not techniques or techniques - {*TECHNIQUES}:  # validation reports this separately
         techniques = {*TECHNIQUES}
     for key, technique in (("pruning", "prune"), ("clustering", "cluster")):
         if section.get(key) is not None and technique not in techniques:
             yield ("training", key), f"has no effect unless training.techniques has {technique}"
     for location, variant in variants.items():
-        yield from (((*location, key), said) for key, said in _ignored(variant))
+        yield from (((*location, key), message) for key, message in _ignored(variant))
         if missing := _missing(variant, techniques if section else None):
             yield location, missing
 
