@@ -24,7 +24,7 @@ class Random(Strict):
     """Random rows without end. A row depends only on the seed and its index.
 
     Floats are uniform in [0, 1). 8-bit integers are uniform over all values. Wider integers are 0 or 1, because they
-    are mostly ids or masks and larger ids might be outside of the model's tables. `inputs` is not applied.
+    are mostly ids or masks. Larger ids might be outside of the model's tables. `inputs` is not applied.
     """
 
     EXAMPLE: ClassVar[str] = ""

@@ -64,8 +64,8 @@ class Tfds(Strict):
         import tensorflow_datasets as tfds
 
         if builder.info.file_format.value == "tfrecord":
-            parts = self._split(builder).file_instructions
-            yield from records.read((records.Segment(Path(p.filename), p.skip, p.take) for p in parts), indices)
+            instructions = self._split(builder).file_instructions
+            yield from records.read((records.Segment(Path(p.filename), p.skip, p.take) for p in instructions), indices)
             return
         with ForeignCode(str(self)):
             source = builder.as_data_source(

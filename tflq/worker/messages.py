@@ -26,7 +26,7 @@ class Task(Generic[T]):
     arguments: tuple[Any, ...]
     error: type[TflqError]
     remedy: str = ""
-    """What the user can try if the worker crashes."""
+    """Advice for the user if the worker crashes."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Environment variables that must be set before TensorFlow is imported. Such a worker is not forked."""
 
