@@ -79,7 +79,7 @@ def test_decode_of_cmyk_and_of_a_turned_photograph() -> None:
         (encoded(Image.fromarray(PIXELS))[:60], "is a broken image: "),
     ],
 )
-def test_broken_picture_is_named(tmp_path: Path, data: bytes, message: str) -> None:
+def test_broken_image_is_named(tmp_path: Path, data: bytes, message: str) -> None:
     (tmp_path / "photo.png").write_bytes(data)
     (row,) = Images(images=tmp_path).rows([0])
     assert row["file"] == "photo.png"
@@ -88,7 +88,7 @@ def test_broken_picture_is_named(tmp_path: Path, data: bytes, message: str) -> N
     assert str(error.value).startswith(f"{tmp_path}/photo.png: {message}")
 
 
-def test_pictures_are_found_in_order(photos: Path) -> None:
+def test_images_are_found_in_order(photos: Path) -> None:
     dataset = Images(images=photos)
     assert dataset.count() == 3
     rows = list(dataset.rows([0, 1, 2]))
@@ -103,7 +103,7 @@ def test_labels_are_the_places_of_the_folders(photos: Path) -> None:
     assert [(row["file"], row["label"]) for row in rows] == [("cat/10.JPG", 1), ("dog/deep/a.jpeg", 2)]
 
 
-def test_picture_without_a_folder_has_no_label(photos: Path) -> None:
+def test_image_without_a_folder_has_no_label(photos: Path) -> None:
     (photos / "stray.png").write_bytes(encoded(Image.fromarray(PIXELS)))
     with pytest.raises(DatasetError) as error:
         Images(images=photos, labels="folders").count()
