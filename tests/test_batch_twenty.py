@@ -90,7 +90,7 @@ def test_four_are_told_with_stage_and_cause(twenty: tuple[Ended, Watched, Path])
     whys = {name: ended.model(name)["why"] for name, state in ended.states.items() if state == "failed"}
     assert set(whys) == {"segfault", "hang", "hungry", "misspelt"}
     assert whys["segfault"].startswith("open the evaluation data: the worker process crashed with SIGSEGV")
-    assert whys["hang"].startswith("open the evaluation data: the 100 s that this model may take in all were over")
+    assert whys["hang"].startswith("open the evaluation data: this model took longer than its limit of 100 s")
     taken = re.match(r"open the evaluation data: its processes took (\d\.\d\d) GB of memory", whys["hungry"])
     assert float(taken[1]) >= 1.5
     assert whys["hungry"].partition("; ")[2].startswith("--memory raises the limit")

@@ -101,7 +101,7 @@ def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with (
-        pytest.raises(RecipeError, match="out: cannot be made to write into: File exists"),
+        pytest.raises(RecipeError, match="out: this folder cannot be created: File exists"),
         cache.workspace(tmp_path / "out"),
     ):
         pass

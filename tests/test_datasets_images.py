@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tflq.datasets import pictures
+from tflq.datasets.decode import decode_image
 from tflq.datasets.images import Images
 from tflq.errors import DatasetError
 
@@ -50,7 +50,7 @@ def photos(tmp_path: Path) -> Path:
     ids=["RGB", "gray", "RGBA", "gray and alpha", "bilevel", "16 bits", "palette"],
 )
 def test_decode_gives_one_channel_or_three(data: bytes, pixels: np.ndarray) -> None:
-    decoded = pictures.decode(data, "picture")
+    decoded = decode_image(data, "picture")
     assert decoded.dtype == np.uint8
     np.testing.assert_array_equal(decoded, pixels)
 
@@ -58,7 +58,7 @@ def test_decode_gives_one_channel_or_three(data: bytes, pixels: np.ndarray) -> N
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("LA", 2), ("RGB", 3), ("RGBA", 4)])
 def test_decode_gives_the_channels_that_are_told(mode: str, channels: int) -> None:
     picture = Image.fromarray(GRAY)
-    decoded = pictures.decode(encoded(picture), "picture", channels)
+    decoded = decode_image(encoded(picture), "picture", channels)
     np.testing.assert_array_equal(decoded, np.asarray(picture.convert(mode)).reshape(6, 8, channels))
 
 
@@ -66,8 +66,8 @@ def test_decode_of_cmyk_and_of_a_turned_photograph() -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     picture = Image.fromarray(PIXELS)
-    assert pictures.decode(encoded(picture, "JPEG", exif=turned), "photograph").shape == (6, 8, 3)
-    assert pictures.decode(encoded(picture.convert("CMYK"), "JPEG"), "print").shape == (6, 8, 3)
+    assert decode_image(encoded(picture, "JPEG", exif=turned), "photograph").shape == (6, 8, 3)
+    assert decode_image(encoded(picture.convert("CMYK"), "JPEG"), "print").shape == (6, 8, 3)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_decode_of_cmyk_and_of_a_turned_photograph() -> None:
         (encoded(Image.fromarray(PIXELS))[:60], "is a broken image: "),
     ],
 )
-def test_broken_picture_is_named(tmp_path: Path, data: bytes, message: str) -> None:
+def test_broken_image_is_named(tmp_path: Path, data: bytes, message: str) -> None:
     (tmp_path / "photo.png").write_bytes(data)
     (row,) = Images(images=tmp_path).rows([0])
     assert row["file"] == "photo.png"
@@ -88,7 +88,7 @@ def test_broken_picture_is_named(tmp_path: Path, data: bytes, message: str) -> N
     assert str(error.value).startswith(f"{tmp_path}/photo.png: {message}")
 
 
-def test_pictures_are_found_in_order(photos: Path) -> None:
+def test_images_are_found_in_order(photos: Path) -> None:
     dataset = Images(images=photos)
     assert dataset.count() == 3
     rows = list(dataset.rows([0, 1, 2]))
@@ -103,7 +103,7 @@ def test_labels_are_the_places_of_the_folders(photos: Path) -> None:
     assert [(row["file"], row["label"]) for row in rows] == [("cat/10.JPG", 1), ("dog/deep/a.jpeg", 2)]
 
 
-def test_picture_without_a_folder_has_no_label(photos: Path) -> None:
+def test_image_without_a_folder_has_no_label(photos: Path) -> None:
     (photos / "stray.png").write_bytes(encoded(Image.fromarray(PIXELS)))
     with pytest.raises(DatasetError) as error:
         Images(images=photos, labels="folders").count()

@@ -320,7 +320,7 @@ print("tensorflow" in sys.modules)
 
 
 def every_kind(folder: Path, prepared: Path) -> Iterator[Dataset]:
-    """The same photographs, in every kind of dataset that holds pictures."""
+    """The same photographs, in every kind of dataset that holds images."""
     (folder / "photos").mkdir()
     for i, encoded in enumerate(JPEGS):
         (folder / "photos" / f"{i:02}.jpg").write_bytes(encoded)

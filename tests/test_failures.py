@@ -96,7 +96,7 @@ class TestNothingSmaller:
         assert errors(ran.variant("dynamic")) == [
             "the file is still a float32 file: it holds no float constants. Use mode int8 instead"
         ]
-        assert errors(ran.variant("float16")) == ["the file holds no float16 constant: nothing became smaller"]
+        assert errors(ran.variant("float16")) == ["the file has no float16 constant, so nothing became smaller"]
         assert ran.result.exit_code == 6
 
 
@@ -344,9 +344,9 @@ UNFIT = {
     "-inf": "{data}: row 5: input 'x' holds -inf: correct the data, its scale and offset, or leave that row out",
     "nan": "{data}: row 5: input 'x' holds nan: correct the data, its scale and offset, or leave that row out",
     "empty": "{data}: has no rows",
-    "zeros": "input 'x' never varies: it is 0 throughout all 24 calibration samples, which gives it no range; check its"
+    "zeros": "input 'x' never varies: it is 0 in all 24 calibration samples, so it has no range; check its"
     " column, scale and offset",
-    "shape": "input 'x' takes [16], but column 'x' gives [9]: name another column as inputs.x.column, or give the rows"
+    "shape": "input 'x' takes [16], but column 'x' gives [9]: set inputs.x.column to another column, or give the rows"
     " that shape in a python dataset",
 }
 
@@ -417,7 +417,7 @@ class TestDataThatDoesNotFit:
     def test_of_other_columns(self, recipes: Recipes, data: Path) -> None:
         rows = {"dataset": {"npz": str(data / "vectors.npz")}}
         assert refusal(recipes, "two_inputs", evaluation=rows).startswith(
-            "input 'alpha': the dataset has no column 'alpha'; it has x, label: name one as inputs.alpha.column"
+            "input 'alpha': the dataset has no column 'alpha'; it has x, label: set inputs.alpha.column to one of them"
         )
 
     def test_with_an_input_that_the_model_has_not(self, recipes: Recipes) -> None:

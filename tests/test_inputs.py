@@ -186,7 +186,7 @@ def test_columns_that_are_not_inputs_are_not_made() -> None:
     assert list(make_sample(row, {}, X)) == ["x"]
 
 
-NEITHER = "name one as inputs.x.column"
+NEITHER = "set inputs.x.column to one of them"
 
 
 @pytest.mark.parametrize(
@@ -210,13 +210,11 @@ def test_column_that_is_not_there(row: Mapping[str, Any], given: Input, message:
 
 def test_no_column_is_guessed_for_several_inputs() -> None:
     specs = (*X, TensorSpec("y", "float32", (1, 2)))
-    with pytest.raises(
-        DatasetError, match=r"^input 'y': the dataset has no column 'y'; it has x: name one as inputs\.y"
-    ):
+    with pytest.raises(DatasetError, match=r"^input 'y': the dataset has no column 'y'; it has x: set inputs\.y"):
         make_sample({"x": TWO}, {}, specs)
 
 
-OTHERWISE = "name another column as inputs.x.column, or give the rows that shape in a python dataset"
+OTHERWISE = "set inputs.x.column to another column, or give the rows that shape in a python dataset"
 
 
 @pytest.mark.parametrize(
@@ -228,31 +226,31 @@ OTHERWISE = "name another column as inputs.x.column, or give the rows that shape
             [[1, 2], [3]],
             Input(),
             (2, 2),
-            "input 'x': column 'x' holds lists of several lengths, which make no array",
+            "input 'x': column 'x' holds lists of different lengths, which do not form an array",
         ),
         (
             PHOTO,
             Input(),
             (4, 4, 3),
-            "input 'x' takes [4, 4, 3], but column 'x' gives [8, 6, 3]: say inputs.x.resize: [4, 4]",
+            "input 'x' takes [4, 4, 3], but column 'x' gives [8, 6, 3]: set inputs.x.resize: [4, 4]",
         ),
         (
             PHOTO,
             Input(layout="nchw"),
             (3, 4, 4),
-            "input 'x' takes [3, 4, 4], but column 'x' gives [3, 8, 6]: say inputs.x.resize: [4, 4]",
+            "input 'x' takes [3, 4, 4], but column 'x' gives [3, 8, 6]: set inputs.x.resize: [4, 4]",
         ),
         (
             PHOTO,
             Input(),
             (3, 8, 6),
-            "input 'x' takes [3, 8, 6], but column 'x' gives [8, 6, 3]: say inputs.x.layout: nchw",
+            "input 'x' takes [3, 8, 6], but column 'x' gives [8, 6, 3]: set inputs.x.layout: nchw",
         ),
         (
             PHOTO,
             Input(),
             (8, 6, 1),
-            "input 'x' takes [8, 6, 1], but column 'x' gives [8, 6, 3]: say inputs.x.channels: grayscale",
+            "input 'x' takes [8, 6, 1], but column 'x' gives [8, 6, 3]: set inputs.x.channels: grayscale",
         ),
         (PHOTO, Input(), (784,), f"input 'x' takes [784], but column 'x' gives [8, 6, 3]: {OTHERWISE}"),
         (TWO, Input(), (3, None), f"input 'x' takes [3, ?], but column 'x' gives [2]: {OTHERWISE}"),
@@ -260,7 +258,7 @@ OTHERWISE = "name another column as inputs.x.column, or give the rows that shape
             TWO,
             Input(resize=(4, 4)),
             (4, 4, 1),
-            "input 'x': column 'x' is no picture [height, width, channels]: its shape is [2]",
+            "input 'x': column 'x' is not an image [height, width, channels]: its shape is [2]",
         ),
         (
             PHOTO[..., :2],
@@ -312,4 +310,4 @@ def test_integer_inputs_take_whole_numbers_in_range(value: Any, given: Input, dt
 def test_dtype_that_is_no_number(dtype: str) -> None:
     with pytest.raises(DatasetError) as error:
         make([1, 2], Input(), (2,), dtype)
-    assert str(error.value) == f"input 'x' takes {dtype}, which is no kind of number known here"
+    assert str(error.value) == f"input 'x' takes {dtype}, which is not a supported number type"

@@ -59,7 +59,7 @@ def test_input_that_never_varies(dtype: str, value: float, shown: str) -> None:
     with pytest.raises(DatasetError) as error:
         check_calibration([summary("float32", 0, 1), summary(dtype, value, value)], {})
     assert str(error.value) == (
-        f"input 'x' never varies: it is {shown} throughout all 7 calibration samples, which gives it no range;"
+        f"input 'x' never varies: it is {shown} in all 7 calibration samples, so it has no range;"
         " check its column, scale and offset"
     )
 

@@ -57,5 +57,5 @@ def test_calibration_samples_of_several_shapes_are_refused(tmp_path: Path) -> No
     specs = (TensorSpec("x", "float32", (1, None)),)
     source = Prepared(SavedModel(saved_model=tmp_path), tmp_path, specs, specs, 0, 0)
     asked = Calibration.model_validate({"dataset": {"python": "uneven:rows"}}, context={"folder": tmp_path})
-    with pytest.raises(DatasetError, match=r"calibration: samples of 'x' differ in shape, \[2\] and \[3\], so that"):
+    with pytest.raises(DatasetError, match=r"calibration: samples of 'x' differ in shape, \[2\] and \[3\], so"):
         read_samples(nothing, asked, {}, source, tmp_path / "samples")

@@ -12,7 +12,7 @@ from tflq import advise, scores
 from tflq.datasets import DATASETS, KINDS
 from tflq.metrics import METRIC_NAMES, METRICS, built_in
 from tflq.modes import CALIBRATED, MODE_NAMES, MODES, QAT_MODES, Converter, Mode, named
-from tflq.modes.ignored import GRANULARITY, REFINEMENTS, asks_for_nothing
+from tflq.modes.ignored import GRANULARITY, REFINEMENTS, is_neutral
 from tflq.recipe import json_schema
 from tflq.refine import RefinementConfig
 from tflq.search import options
@@ -64,4 +64,4 @@ def test_a_correction_is_known_to_modes_search_and_report() -> None:
     assert {*REFINEMENTS, *GRANULARITY, "keep_float"} <= {*options.KEYS} & {*Converter.model_fields}
     assert {*REFINEMENTS, *GRANULARITY} == {*TOGGLES}
     assert all(f"`{key}`" in REPORT for key in REFINEMENTS)
-    assert all(asks_for_nothing(key, Converter.model_fields[key].default) for key in REFINEMENTS)
+    assert all(is_neutral(key, Converter.model_fields[key].default) for key in REFINEMENTS)

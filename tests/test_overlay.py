@@ -39,8 +39,8 @@ def test_laying_one_over_another(base: str, over: str, both: dict[str, Any]) -> 
 
 def test_each_part_knows_the_file_that_says_it() -> None:
     both = overlay.lay(parse("a:\n  x: 1\n  y: 2\n", "base.yaml"), parse("a:\n\n  y: 3\n", "over.yaml"))
-    assert both.fault(("a", "x"), "wrong") == "base.yaml:2: a.x: wrong"
-    assert both.fault(("a", "y"), "wrong") == "over.yaml:3: a.y: wrong"
+    assert both.error(("a", "x"), "wrong") == "base.yaml:2: a.x: wrong"
+    assert both.error(("a", "y"), "wrong") == "over.yaml:3: a.y: wrong"
 
 
 def test_what_is_taken_away_has_no_place_any_more() -> None:
@@ -80,7 +80,9 @@ def test_all_files_are_known(tmp_path: Path) -> None:
 
 def test_what_extends_itself_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "net.yaml", "extends: net.yaml\n")
-    with pytest.raises(RecipeError, match=r"net\.yaml:1: extends: .*net\.yaml extends this file in turn$"):
+    with pytest.raises(
+        RecipeError, match=r"net\.yaml:1: extends: .*net\.yaml also extends this file: remove one of the two extends$"
+    ):
         overlay.read(path)
 
 
@@ -88,7 +90,7 @@ def test_a_part_is_a_source_of_its_own() -> None:
     source = parse("models:\n- a\n- model: b\n  name: c\n", "zoo.yaml")
     part = overlay.part(source, ("models", 1))
     assert part.data == {"model": "b", "name": "c"}
-    assert part.fault(("name",), "wrong") == "zoo.yaml:4: name: wrong"
+    assert part.error(("name",), "wrong") == "zoo.yaml:4: name: wrong"
     assert overlay.part(source, ("defaults",)).data == {}
 
 

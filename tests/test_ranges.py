@@ -205,21 +205,19 @@ def test_repeated_samples_are_told(recipes: Recipes, tmp_path: Path) -> None:
 def test_samples_outside_their_declared_range_are_refused(recipes: Recipes) -> None:
     ran = recipes.run("tiny_dense", ["float32", "int8"], inputs={"x": {"range": [-0.1, 0.1]}})
     assert ran.codes == {"float32": 0, "int8": 4}
-    assert ", where inputs.x.range says -0.1 to 0.1: check its scale and offset" in str(ran.variant("int8").error)
+    assert ", but inputs.x.range says -0.1 to 0.1: check its scale and offset" in str(ran.variant("int8").error)
 
 
 def test_samples_in_a_small_part_of_their_declared_range_are_told(recipes: Recipes) -> None:
     ran = recipes.run("tiny_dense", ["int8"], inputs={"x": {"range": [-255, 255]}}, converter=UNCORRECTED)
-    assert any("a small part of the range declared, -255 to 255: check its" in said for said in ran.result.warnings)
+    assert any("a small part of the declared range, -255 to 255: check its" in said for said in ran.result.warnings)
 
 
 def test_raw_pixels_are_told(recipes: Recipes, data: Path) -> None:
     rows = {"dataset": {"npz": str(data / "pixels.npz")}}
     keys = {"calibration": rows, "evaluation": rows, "converter": UNCORRECTED}
     said = recipes.run("tiny_conv", ["int8"], **keys).result.warnings
-    assert any(
-        one.startswith("input 'image' is from 0 to 255, as raw pixels are: if the model expects ") for one in said
-    )
+    assert any(one.startswith("input 'image' is from 0 to 255, like raw pixels: if the model expects ") for one in said)
     declared = {"image": {"range": [0, 255]}}
     quiet = recipes.run("tiny_conv", ["int8"], inputs=declared, **keys).result.warnings
     assert not any("raw pixels" in one for one in quiet)

@@ -94,7 +94,7 @@ def test_second_run_reads_and_observes_nothing_and_makes_the_same(recipe: Path, 
 def test_troubles_of_the_store_say_nothing_of_ranges(recipes: Recipes, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     ran = keeping(recipes.write("fake_quantized", ["int8"]), Store(tmp_path / "file", GIGABYTE))
-    assert any(said.startswith("nothing could be kept in the cache ") for said in ran.result.warnings)
+    assert any(said.startswith("nothing could be saved in the cache ") for said in ran.result.warnings)
     assert ran.report["ranges"]["found_by"] == "quantization-aware training"
 
 
@@ -194,7 +194,7 @@ def test_damage_is_mended_and_told(recipe: Path, store: Store) -> None:
             file.write_bytes(file.read_bytes()[:-7])
     second = keeping(recipe, store)
     assert done(second) == {SAMPLES, OBSERVED, SOURCE}
-    assert sum("was damaged, so it was made anew" in said for said in second.result.warnings) == 2
+    assert sum("was damaged, so it is computed again" in said for said in second.result.warnings) == 2
     assert made(second) == made(first)
     assert done(keeping(recipe, store)) == set()
 

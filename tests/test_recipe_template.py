@@ -12,7 +12,7 @@ from tflq.metrics import METRIC_NAMES
 from tflq.modes import MODE_NAMES, QAT_MODES
 from tflq.recipe import Recipe, load
 from tflq.recipe_template import recipe_for
-from tflq.sources.shapes import fixed
+from tflq.sources.shapes import fix_shapes
 from tflq.worker import preload_tensorflow
 
 
@@ -50,7 +50,7 @@ def test_open_sizes_get_a_shape_that_leaves_the_batch_to_batch_size(
 ) -> None:
     text, recipe = started(models / "dynamic_size", tmp_path)
     specs = [TensorSpec("image", "float32", (None, None, None, 3))]
-    (spec,) = fixed(specs, batch_size, taken(text, tmp_path))  # type: ignore[arg-type]
+    (spec,) = fix_shapes(specs, batch_size, taken(text, tmp_path))  # type: ignore[arg-type]
     assert spec.shape == (None if batch_size == "dynamic" else 1, 224, 224, 3)
     assert recipe.model.batch_size == 1
 

@@ -17,7 +17,7 @@ from tflq.errors import RecipeError, SourceError
 from tflq.inputs import Input
 from tflq.interpreter import Runner
 from tflq.sources import Keras, SavedModel, describe, prepare
-from tflq.sources.shapes import fixed
+from tflq.sources.shapes import fix_shapes
 from tflq.worker import Task, Workers
 
 
@@ -72,7 +72,7 @@ class TestSignatures:
 
     def test_must_take_something(self, models: Path, tmp_path: Path) -> None:
         assert refusal(SavedModel(saved_model=models / "without_inputs"), tmp_path) == (
-            "MODEL: the signature 'serving_default' takes nothing, so there is nothing to convert"
+            "MODEL: the signature 'serving_default' has no inputs, so there is nothing to convert"
         )
 
 
@@ -122,8 +122,8 @@ class TestShapes:
         with pytest.raises(RecipeError) as caught:
             recipes.run("dynamic_size", ["float32"])
         assert str(caught.value) == (
-            "inputs.image.shape is needed: the model's signature gives this input the shape [1, ?, ?, 3], and a .tflite"
-            " is made for one; such as shape: [1, 64, 64, 3] with the sizes that you will use"
+            "inputs.image.shape is needed: the model's signature gives this input the shape [1, ?, ?, 3], but a .tflite"
+            " file needs known sizes; for example shape: [1, 64, 64, 3] with your own sizes"
         )
 
     @pytest.mark.parametrize("given", [{"shape": [1, 8, 8, 3]}, {"resize": [8, 8]}], ids=["shape", "resize"])
@@ -137,7 +137,7 @@ class TestShapes:
         with pytest.raises(
             RecipeError, match=r"inputs\.image\.shape: \[1, 9, 9, 3\] does not fit the model's \[\?, 8, 8, 3\]"
         ):
-            fixed([spec], 1, {"image": Input(shape=(1, 9, 9, 3))})
+            fix_shapes([spec], 1, {"image": Input(shape=(1, 9, 9, 3))})
 
     def test_may_have_no_batch(self, recipes: Recipes) -> None:
         ran = recipes.run("without_batch", ["float32", "int8_only", "int16x8_only"])
@@ -147,29 +147,29 @@ class TestShapes:
 
     @pytest.mark.parametrize("shape", [(None, 16), (4, 16), (16,), (None,), ()])
     def test_are_of_a_batch_where_something_is_left_of_them(self, shape: tuple[int | None, ...]) -> None:
-        (spec,) = fixed([TensorSpec("x", "float32", shape)], 1, {})
+        (spec,) = fix_shapes([TensorSpec("x", "float32", shape)], 1, {})
         assert spec.is_batched == (shape not in ((16,), ()))
         assert spec.shape == tuple(1 if size is None else size for size in shape)
 
     def test_of_a_fixed_batch_refuse_another(self) -> None:
         spec = TensorSpec("x", "float32", (4, 16))
-        assert fixed([spec], 1, {})[0].batch == fixed([spec], 4, {})[0].batch == 4
+        assert fix_shapes([spec], 1, {})[0].batch == fix_shapes([spec], 4, {})[0].batch == 4
         for asked in (2, "dynamic"):
             with pytest.raises(RecipeError) as caught:
-                fixed([spec], asked, {})
+                fix_shapes([spec], asked, {})
             assert str(caught.value) == (
-                f"model.batch_size: {asked} cannot be had: input 'x' takes [4, 16] at a time, as the signature or"
-                " inputs.x.shape says; leave batch_size out"
+                f"model.batch_size: {asked} is not possible: input 'x' takes [4, 16] per call, by the signature or"
+                " inputs.x.shape; remove batch_size"
             )
 
     def test_that_are_open_stay_so_in_their_batch_alone(self) -> None:
-        (spec,) = fixed([TensorSpec("x", "float32", (None, None, 3))], "dynamic", {"x": Input(shape=(None, 9, 3))})
+        (spec,) = fix_shapes([TensorSpec("x", "float32", (None, None, 3))], "dynamic", {"x": Input(shape=(None, 9, 3))})
         assert (spec.shape, spec.batch) == ((None, 9, 3), None)
 
     def test_of_unknown_rank_are_the_recipes_to_say(self) -> None:
         with pytest.raises(RecipeError, match="gives this input an unknown number of dimensions"):
-            fixed([TensorSpec("x", "float32", None)], 1, {})
-        assert fixed([TensorSpec("x", "float32", None)], 1, {"x": Input(shape=(1, 5))})[0].shape == (1, 5)
+            fix_shapes([TensorSpec("x", "float32", None)], 1, {})
+        assert fix_shapes([TensorSpec("x", "float32", None)], 1, {"x": Input(shape=(1, 5))})[0].shape == (1, 5)
 
 
 class TestDtypes:
@@ -189,7 +189,10 @@ class TestDtypes:
     def test_text_is_refused(self, recipes: Recipes) -> None:
         with pytest.raises(SourceError) as caught:
             recipes.run("text_input", ["float32"])
-        assert str(caught.value) == "input 'text' takes text, which no quantized model can: convert what follows it"
+        assert (
+            str(caught.value)
+            == "input 'text' takes text, which no quantized model supports: convert the part of the model after it"
+        )
 
 
 class TestState:

@@ -59,7 +59,7 @@ def test_damage_is_told_and_made_anew(store: Store, tmp_path: Path, damage: str)
     DAMAGES[damage](entry.path)
     assert not store.fetch("model", "k", tmp_path / "found")
     assert not (tmp_path / "found").exists()
-    assert store.notes == [f"the cache entry {entry.path} was damaged, so it was made anew"]
+    assert store.notes == [f"the cache entry {entry.path} was damaged, so it is computed again"]
     store.keep("model", "k", tmp_path / "made")
     assert store.fetch("model", "k", tmp_path / "found")
 
@@ -115,7 +115,7 @@ def test_a_place_that_cannot_be_written_costs_nothing_but_a_note(tmp_path: Path)
     (tmp_path / "file").touch()
     store = Store(tmp_path / "file", 1000)
     store.keep("model", "k", folder(tmp_path / "made"))
-    assert store.notes == [f"nothing could be kept in the cache {tmp_path / 'file'}: File exists"]
+    assert store.notes == [f"nothing could be saved in the cache {tmp_path / 'file'}: File exists"]
     assert not store.fetch("model", "k", tmp_path / "found")
 
 

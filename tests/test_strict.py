@@ -94,7 +94,7 @@ def test_merge_keys() -> None:
 
 def test_overriding_a_merged_key_is_no_fault() -> None:
     source = strict.parse("a: &a {x: 1}\nb: &b {<<: *a, x: 2}\nc: *b\n", "recipe.yaml")
-    assert source.faults == []
+    assert source.errors == []
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_overriding_a_merged_key_is_no_fault() -> None:
     ],
 )
 def test_faults_of_form(text: str, fault: str) -> None:
-    assert strict.parse(text, "recipe.yaml").faults == [fault]
+    assert strict.parse(text, "recipe.yaml").errors == [fault]
 
 
 def test_every_part_has_its_line() -> None:
@@ -130,10 +130,10 @@ def test_an_alias_has_the_line_of_its_key_and_its_parts_theirs() -> None:
 
 def test_fault_names_the_nearest_part_that_the_file_has() -> None:
     source = strict.parse("a:\n  b: 1\n", "recipe.yaml")
-    assert source.fault(("a", "<tag>", "b"), "is odd") == "recipe.yaml:2: a.b: is odd"
-    assert source.fault(("a", "c"), "is odd") == "recipe.yaml:1: a: is odd"
-    assert source.fault(("a", "c"), strict.words.MISSING) == "recipe.yaml:1: a.c: this key is missing"
-    assert source.fault((), "is odd") == "recipe.yaml:1: is odd"
+    assert source.error(("a", "<tag>", "b"), "is odd") == "recipe.yaml:2: a.b: is odd"
+    assert source.error(("a", "c"), "is odd") == "recipe.yaml:1: a: is odd"
+    assert source.error(("a", "c"), strict.words.MISSING) == "recipe.yaml:1: a.c: this key is missing"
+    assert source.error((), "is odd") == "recipe.yaml:1: is odd"
 
 
 @pytest.mark.parametrize("text", ["[" * 2000, "a: &a [*a]\n", "a: &a {b: {c: *a}}\n"])
@@ -253,7 +253,7 @@ class Part(Strict):
 
 
 class Whole(Strict):
-    homes = {"size": "part"}  # noqa: RUF012  (pydantic leaves it alone: the base declares it a ClassVar)
+    sections = {"size": "part"}  # noqa: RUF012  (pydantic leaves it alone: the base declares it a ClassVar)
 
     path: RecipePath = Path("here")
     part: Part | None = None

@@ -125,37 +125,36 @@ def test_whether_answers_are_logits_is_seen_from_them(learned: dict[str, Lesson]
 
 REFUSED = {
     "operation": "SourceError: {models}/operation.keras: layer 'multiply' (Multiply) cannot be rebuilt in tf-keras: it"
-    " is of keras.src.ops.numpy, and only Keras's own layers are known; leave training out, or give the model as Keras"
-    " 2 (tf-keras) saves it",
+    " is from keras.src.ops.numpy, and only layers of Keras itself are supported; remove training, or save the model"
+    " with Keras 2 (tf-keras)",
     "attention": "SourceError: {models}/attention.keras: layer 'heads' (MultiHeadAttention) cannot be rebuilt in"
-    " tf-keras: what Keras 3 keeps of it lacks 'query_shape'; leave training out, or give the model as Keras 2"
-    " (tf-keras) saves it",
-    "unquantizable": "SourceError: TensorFlow Model Optimization cannot quantize 'norm' (LayerNormalization); name such"
-    " layers in training.skip_layers to leave them out",
-    "two heads": "SourceError: {models}/two_heads.keras: has the outputs output_0, output_1, and only a model with one"
+    " tf-keras: its configuration in Keras 3 lacks 'query_shape'; remove training, or save the model with Keras 2"
+    " (tf-keras)",
+    "unquantizable": "SourceError: TensorFlow Model Optimization cannot quantize 'norm' (LayerNormalization); name"
+    " these layers in training.skip_layers, so that they are not trained",
+    "two heads": "SourceError: {models}/two_heads.keras: has the outputs output_0, output_1, but only a model with one"
     " output can be trained",
     "quantized": "SourceError: {models}/quantized.keras: layer 'scores' was quantized by Keras (int8), which TensorFlow"
     " Lite does not support: give the model from before quantize()",
-    "nested": "SourceError: {models}/vectors_nested.h5: layer 'inner' is a model itself, which cannot be trained inside"
-    " of another; call its layers one by one when the model is built, or save it with Keras 3, from which they are"
-    " taken apart",
-    "by two": "SourceError: {models}/vectors_by_two.h5: takes 2 samples at a time and no other number, so it cannot be"
-    " trained; build it without a batch size",
-    "subclassed": "SourceError: {models}/vectors_subclassed: is a subclass of Model, and only models of the Sequential"
-    " or Functional kind can be trained; build it so, or leave training out",
-    "skipped": "RecipeError: training.skip_layers: 'hiden' matches no layer (did you mean 'hidden'?); there are stem,"
-    " stem_norm, stem_relu, deep, deep_norm, deep_relu, point, sum, mean, hidden, drop, scores",
-    "one-hot": "DatasetError: training: the label [0.0, 0.0, 0.0, 1.0], where the model answers [4];"
-    " sparse_categorical_crossentropy takes one class number for each row of classes; for one-hot labels take"
+    "nested": "SourceError: {models}/vectors_nested.h5: layer 'inner' is itself a model, and nested models of Keras 2"
+    " cannot be trained; add its layers directly to the outer model, or save the model with Keras 3",
+    "by two": "SourceError: {models}/vectors_by_two.h5: has the fixed batch size 2, so it cannot be trained;"
+    " build it without a batch size",
+    "subclassed": "SourceError: {models}/vectors_subclassed: is a subclass of Model, but only Sequential and"
+    " Functional models can be trained; build it as one of these, or remove training",
+    "skipped": "RecipeError: training.skip_layers: 'hiden' matches no layer (did you mean 'hidden'?); the layers are"
+    " stem, stem_norm, stem_relu, deep, deep_norm, deep_relu, point, sum, mean, hidden, drop, scores",
+    "one-hot": "DatasetError: training: the label [0.0, 0.0, 0.0, 1.0] does not fit the model's output [4];"
+    " sparse_categorical_crossentropy needs one class number for each row of classes; for one-hot labels, use"
     " categorical_crossentropy",
-    "large": "DatasetError: training: the label [6] is no class number from 0 to 3",
-    "text": "DatasetError: training: the label ['3'] is no class number from 0 to 3",
-    "column": "DatasetError: training: there is no column 'lable' for the label (did you mean 'label'?); there are"
+    "large": "DatasetError: training: the label [6] is not a class number from 0 to 3",
+    "text": "DatasetError: training: the label ['3'] is not a class number from 0 to 3",
+    "column": "DatasetError: training: the dataset has no column 'lable' for the label (did you mean 'label'?); it has"
     " image, label, onehot, large, text",
-    "loss": "DatasetError: training: the label [3], where the model answers [4]; huber takes one for each; for class"
-    " numbers take sparse_categorical_crossentropy",
+    "loss": "DatasetError: training: the label [3] does not fit the model's output [4]; huber needs one value for each;"
+    " for class numbers, use sparse_categorical_crossentropy",
     "rate": "ConversionError: training (quantize): the loss became nan in epoch 1; lower training.learning_rate, and"
-    " see that the loss fits the labels",
+    " check that the loss fits the labels",
 }
 
 

@@ -16,10 +16,10 @@ from tflq.errors import ConversionError, DatasetError, RecipeError
 from tflq.result import CompressionStats, Gain
 from tflq.training import Epoch, Training
 from tflq.training.checkpoint import Checkpoint, folder_for
-from tflq.training.data import DataRequest, Examples, gather, label
+from tflq.training.data import DataRequest, Examples, label, read_examples
 from tflq.training.fit import _best, _is_done
 from tflq.training.schema import Loss
-from tflq.training.techniques import _refuse_too_few_zeros, skipped
+from tflq.training.techniques import _refuse_too_few_zeros, skipped_layers
 
 DATA = Path(__file__).parent / "data"
 
@@ -57,10 +57,10 @@ def test_label_takes_the_shape_of_the_output(loss: Loss, value: Any, shape: tupl
 @pytest.mark.parametrize(
     ("loss", "value", "said"),
     [
-        ("sparse_categorical_crossentropy", 1.5, r"the label \[1.5\] is no class number from 0 to 2"),
-        ("sparse_categorical_crossentropy", [0, 1], r"takes one class number for each row of classes$"),
-        ("categorical_crossentropy", 1, "for class numbers take sparse_categorical_crossentropy"),
-        ("mean_absolute_error", [1, 2], r"where the model answers \[3\]; mean_absolute_error takes one for each$"),
+        ("sparse_categorical_crossentropy", 1.5, r"the label \[1.5\] is not a class number from 0 to 2"),
+        ("sparse_categorical_crossentropy", [0, 1], r"needs one class number for each row of classes$"),
+        ("categorical_crossentropy", 1, "for class numbers, use sparse_categorical_crossentropy"),
+        ("mean_absolute_error", [1, 2], r"the model's output \[3\]; mean_absolute_error needs one value for each$"),
     ],
 )
 def test_label_that_does_not_fit_is_refused(loss: Loss, value: Any, said: str) -> None:
@@ -76,7 +76,7 @@ def examples(tmp_path: Path) -> Examples:
     ).dataset
     specs = [TensorSpec("x", "float32", (None, 1))]
     loss: Loss = "sparse_categorical_crossentropy"
-    return gather(lambda *_: None, wanted(loss, dataset), specs, output(3), tmp_path / "stored")
+    return read_examples(lambda *_: None, wanted(loss, dataset), specs, output(3), tmp_path / "stored")
 
 
 def test_an_epoch_is_every_row_once_in_an_order_that_the_seeds_decide(examples: Examples) -> None:
@@ -101,7 +101,7 @@ def test_samples_of_several_shapes_make_no_batch(tmp_path: Path) -> None:
     ).dataset
     specs = [TensorSpec("x", "float32", (None, None))]
     with pytest.raises(DatasetError, match=r"samples of 'x' differ in shape, \[2\] and \[3\]"):
-        gather(
+        read_examples(
             lambda *_: None,
             wanted("sparse_categorical_crossentropy", dataset),
             specs,
@@ -115,9 +115,9 @@ def epochs(*losses: float | None) -> list[Epoch]:
 
 
 def test_the_epoch_with_the_lowest_validation_loss_is_kept_once_weights_are_settled() -> None:
-    assert _best(epochs(0.5, 0.2, 0.3), settled=1) == 2
-    assert _best(epochs(0.1, 0.2, 0.3, 0.25), settled=3) == 4
-    assert _best(epochs(None, None), settled=1) == 2
+    assert _best(epochs(0.5, 0.2, 0.3), first_usable=1) == 2
+    assert _best(epochs(0.1, 0.2, 0.3, 0.25), first_usable=3) == 4
+    assert _best(epochs(None, None), first_usable=1) == 2
 
 
 def test_training_stops_after_as_many_epochs_without_gain_as_patience_allows() -> None:
@@ -165,15 +165,15 @@ def test_a_layer_with_fewer_zeros_than_asked_for_is_an_error() -> None:
     kernel = SimpleNamespace(numpy=lambda: np.array([[0.0, 1.0], [2.0, 3.0]] * 50))
     layers = [SimpleNamespace(name="dense", kernel=kernel), SimpleNamespace(name="relu")]
     _refuse_too_few_zeros(layers, 0.25)
-    with pytest.raises(ConversionError, match="layer 'dense' has 25% zeros after pruning, where 50% were asked for"):
+    with pytest.raises(ConversionError, match="layer 'dense' has 25% zeros after pruning, but the target is 50%"):
         _refuse_too_few_zeros(layers, 0.5)
 
 
 def test_skip_layers_takes_names_and_globs_and_refuses_what_matches_nothing() -> None:
     model = SimpleNamespace(layers=[SimpleNamespace(name=name) for name in ("stem", "deep_1", "deep_2", "logits")])
-    assert skipped(model, recipe(skip_layers=["deep_*", "logits"])) == ("deep_1", "deep_2", "logits")
+    assert skipped_layers(model, recipe(skip_layers=["deep_*", "logits"])) == ("deep_1", "deep_2", "logits")
     with pytest.raises(RecipeError, match=r"'logit' matches no layer \(did you mean 'logits'\?\)"):
-        skipped(model, recipe(skip_layers=["deep_1", "logit"]))
+        skipped_layers(model, recipe(skip_layers=["deep_1", "logit"]))
 
 
 def test_weights_are_counted_from_the_file() -> None:

@@ -56,7 +56,7 @@ SILENT = [
         ],
     ),
     ("dynamic", "int16x8", ["the file has no int16 op at all: it computes in float"]),
-    ("float32", "float16", ["the file holds no float16 constant: nothing became smaller"]),
+    ("float32", "float16", ["the file has no float16 constant, so nothing became smaller"]),
     ("int8", "int16x8", ["the file has no int16 op at all: it computes in float"]),
 ]
 

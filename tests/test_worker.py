@@ -380,7 +380,7 @@ def test_all_tasks_together_may_take_a_time(company: Company) -> None:
     assert isinstance(outcomes[0], Done)
     assert outcomes[0].value == 5
     assert isinstance(outcomes[1], Failed)
-    assert str(outcomes[1].error).startswith(f"work: the {limit:g} s that this model may take in all were over")
+    assert str(outcomes[1].error).startswith(f"work: this model took longer than its limit of {limit:g} s")
     assert outcomes[1].error.may_pass
 
 
@@ -399,7 +399,7 @@ def test_all_processes_together_may_take_memory(company: Company) -> None:
         small, large = workers.run_all(both, jobs=2)
     assert isinstance(large, Failed)
     assert str(large.error).startswith("hold 1200: its processes took 1.")
-    assert "more than the 1.20 GB that this model may take, so it was stopped; --memory raises" in str(large.error)
+    assert "more than the limit of 1.20 GB for this model, so it was stopped; --memory raises" in str(large.error)
     assert isinstance(small, Done)
     assert small.value == 100
     until(lambda: not any(is_alive(process) for process in company.sleepers()))

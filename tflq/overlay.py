@@ -1,4 +1,4 @@
-"""Files laid over one another: what a recipe or a zoo extends, and what a zoo says for all models and for one."""
+"""Lay YAML files over one another: `extends` of a recipe or a zoo, and the defaults and models of a zoo."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tflq import datasets, sources, strict
 from tflq.errors import RecipeError
 from tflq.strict import Location, PlacedText, YamlSource, shown
 
-EITHER = {"mode": "variants", "variants": "mode"}
-"""Two ways to say the same: one that is laid over the other takes its place."""
+ALTERNATIVES = {"mode": "variants", "variants": "mode"}
+"""Two keys with the same meaning. Either key replaces the other key of the base."""
 KINDS = (*datasets.KINDS, *sources.KINDS)
 
 
 def read(path: Path) -> YamlSource:
-    """The YAML file, laid over the one that it extends, and so on; RecipeError where one cannot be read at all.
+    """Read the YAML file and lay it over the file that it extends, which may extend another file.
 
-    Each path is taken from the folder of the file that says it.
+    Each path is relative to the folder of the file that gives it. Raise RecipeError if a file cannot be read.
     """
     return _read(path, ())
 
@@ -29,20 +29,20 @@ def _read(path: Path, above: tuple[Path, ...]) -> YamlSource:
     source.files = (path,)
     if not isinstance(source.data, dict) or "extends" not in source.data:
         return source
-    named = source.data.pop("extends")
-    if not isinstance(named, str) or not named:
-        source.faults.append(source.fault(("extends",), f"should be the path of a file, not {shown(named)}"))
+    name = source.data.pop("extends")
+    if not isinstance(name, str) or not name:
+        source.errors.append(source.error(("extends",), f"should be the path of a file, not {shown(name)}"))
         return source
-    base = Path(os.path.normpath(path.parent / named))
+    base = Path(os.path.normpath(path.parent / name))
     if base.absolute() in [file.absolute() for file in (*above, path)]:
-        raise RecipeError(source.fault(("extends",), f"{base} extends this file in turn"))
+        raise RecipeError(source.error(("extends",), f"{base} also extends this file: remove one of the two extends"))
     if not base.is_file():
-        raise RecipeError(source.fault(("extends",), f"{base}: there is no such file"))
+        raise RecipeError(source.error(("extends",), f"{base}: there is no such file"))
     return lay(placed(_read(base, (*above, path)), base.parent), source)
 
 
 def placed(source: YamlSource, folder: Path) -> YamlSource:
-    """The source, its texts marked with the folder from which their paths are taken, if they have none yet."""
+    """Mark each text of the source with the folder that its paths are relative to, unless it is marked already."""
     source.data = _placed(source.data, folder)
     return source
 
@@ -56,15 +56,15 @@ def _placed(data: Any, folder: Path) -> Any:
 
 
 def lay(base: YamlSource, over: YamlSource) -> YamlSource:
-    """What `over` says, and what `base` says besides.
+    """Return `base` with the keys of `over` in place of its own.
 
-    Mappings are laid key by key; anything else, and a dataset or model of another kind, takes the place of what was
-    there, and a key of nothing (`evaluation: null`) takes that away.
+    Mappings are merged key by key. Any other value replaces that of the base, and so does a dataset or model of another
+    kind. A null (`evaluation: null`) removes the key of the base.
     """
     for source in (base, over):
         if isinstance(source.data, dict) and "model" in source.data:
             source.data["model"] = sources.spelled_out(source.data["model"])
-    laid = YamlSource(over.name, has_lines=over.has_lines, faults=[*base.faults, *over.faults])
+    laid = YamlSource(over.name, has_lines=over.has_lines, errors=[*base.errors, *over.errors])
     laid.files = tuple(dict.fromkeys((*over.files, *base.files)))
     laid.data = _lay(base.data, over.data)
     laid.places = {here: place for here, place in base.places.items() if here in _locations(laid.data)} | over.places
@@ -72,17 +72,17 @@ def lay(base: YamlSource, over: YamlSource) -> YamlSource:
 
 
 def _lay(base: Any, over: Any) -> Any:
-    if not isinstance(base, dict) or not isinstance(over, dict) or _are_of_two_kinds(base, over):
+    if not isinstance(base, dict) or not isinstance(over, dict) or _differ_in_kind(base, over):
         return over
-    kept = {key: value for key, value in base.items() if EITHER.get(key) not in over}
-    below = {key: _lay(kept[key], value) if key in kept else value for key, value in over.items()}
-    gone = [key for key, value in over.items() if value is None and key in base]
-    return {key: value for key, value in {**kept, **below}.items() if key not in gone}
+    inherited = {key: value for key, value in base.items() if ALTERNATIVES.get(key) not in over}
+    merged = {key: _lay(inherited[key], value) if key in inherited else value for key, value in over.items()}
+    removed = [key for key, value in over.items() if value is None and key in base]
+    return {key: value for key, value in {**inherited, **merged}.items() if key not in removed}
 
 
-def _are_of_two_kinds(base: dict[str, Any], over: dict[str, Any]) -> bool:
-    one, other = ([kind for kind in KINDS if kind in data] for data in (base, over))
-    return bool(one and other and one != other)
+def _differ_in_kind(base: dict[str, Any], over: dict[str, Any]) -> bool:
+    base_kinds, over_kinds = ([kind for kind in KINDS if kind in data] for data in (base, over))
+    return bool(base_kinds and over_kinds and base_kinds != over_kinds)
 
 
 def _locations(data: Any, here: Location = ()) -> set[Location]:
@@ -97,7 +97,7 @@ def _walk(data: Any, here: Location) -> Iterator[Location]:
 
 
 def part(source: YamlSource, location: Location) -> YamlSource:
-    """What stands there in the source, as a source of its own; an absent mapping is empty."""
+    """Return the part of the source at that location as a source. An absent part is an empty mapping."""
     data: Any = source.data
     for step in location:
         data = data.get(step, {}) if isinstance(data, dict) else data[step]

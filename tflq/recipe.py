@@ -21,7 +21,7 @@ from tflq.strict import AsTuple, FileName, RecipePath, Strict, or_words
 from tflq.training import Technique, Training
 
 RANDOM_SAMPLES = 16
-"""Number of random samples, if the recipe has no data: they show that a file runs and how close it is."""
+"""The number of random samples if the recipe has no data. They show that a file runs and how close it is."""
 
 
 class Latency(Strict):
@@ -50,7 +50,7 @@ class Gates(Strict):
     )
 
 
-def _homes() -> dict[str, str]:
+def _sections_of_keys() -> dict[str, str]:
     """Map each key of a section to the section's name, for keys that are given outside of it."""
     sections: dict[str, type[Strict]] = {
         "model": SavedModel,
@@ -69,7 +69,7 @@ def _homes() -> dict[str, str]:
 class Recipe(Strict):
     """One float model, its data, the variants to make, and the gates that each must pass."""
 
-    homes: ClassVar[Mapping[str, str]] = _homes()
+    sections: ClassVar[Mapping[str, str]] = _sections_of_keys()
 
     extends: RecipePath | None = Field(None, description="A recipe file. Its keys apply unless this file gives them.")
     name: FileName = Field(description="Start of the file names. Default: the name of the recipe file.")
@@ -105,8 +105,8 @@ class Recipe(Strict):
         if self.evaluation:
             return self.evaluation
         if self.calibration:
-            given = self.calibration
-            return Evaluation(dataset=given.dataset, samples=given.samples, seed=given.seed)
+            section = self.calibration
+            return Evaluation(dataset=section.dataset, samples=section.samples, seed=section.seed)
         return Evaluation(dataset=Random.model_validate({"random": {}}), samples=RANDOM_SAMPLES)
 
     @property
@@ -124,15 +124,15 @@ class Recipe(Strict):
 
     @property
     def techniques(self) -> tuple[Technique, ...]:
-        """The training techniques that some variant needs; empty if no variant uses the trained model."""
+        """The training techniques that a variant needs; empty if no variant uses the trained model."""
         if self.training is None or not any(variant.trained for variant in self.variants):
             return ()
-        is_learned = any(variant.mode in QAT_MODES for variant in self.variants)
-        return tuple(technique for technique in self.training.techniques if is_learned or technique != "quantize")
+        needs_qat = any(variant.mode in QAT_MODES for variant in self.variants)
+        return tuple(technique for technique in self.training.techniques if needs_qat or technique != "quantize")
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe, with `key.subkey=value` overrides. RecipeError lists all errors, one a line."""
+    """Read a recipe, with `key.subkey=value` overrides. Raise a RecipeError that lists all errors, one per line."""
     path = Path(path)
     source = overlay.read(path)
     if isinstance(source.data, dict) and source.data.get("kind") == "zoo":
@@ -142,12 +142,15 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def compose(source: strict.YamlSource, name: str, folder: Path) -> Recipe:
-    """Return the recipe in the source; `name` is its default name. RecipeError lists all errors, one a line."""
+    """Return the recipe in the source. `name` is its default name.
+
+    Raise a RecipeError that lists all errors, one per line.
+    """
     if isinstance(source.data, dict):
         source.data.setdefault("name", name)
         source.places.setdefault(("name",), source.name)
         source.data.setdefault("output", f"build/{source.data['name']}")
-        source.faults += [source.fault(location, message) for location, message in _conflicts(source.data)]
+        source.errors += [source.error(location, message) for location, message in _conflicts(source.data)]
     recipe = strict.validate(source, Recipe, folder)
     variants = recipe.variants or ((named(recipe.mode),) if recipe.mode else ())
     resolved = tuple(variant.with_defaults(recipe.converter) for variant in variants)
@@ -163,18 +166,18 @@ def _conflicts(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
         yield ("variants",), "mode and variants are both given: remove one of them"
     elif variants == []:
         yield ("variants",), "should list at least one variant"
-    listed = variants if isinstance(variants, list) else []
-    asked: dict[strict.Location, dict[str, Any]] = {
-        ("variants", i): one if isinstance(one, dict) else {"mode": one} for i, one in enumerate(listed)
+    entries = variants if isinstance(variants, list) else []
+    sections: dict[strict.Location, dict[str, Any]] = {
+        ("variants", i): entry if isinstance(entry, dict) else {"mode": entry} for i, entry in enumerate(entries)
     }
-    names = {location: one.get("name") or _default_name(one) for location, one in asked.items()}
+    names = {location: variant.get("name") or _default_name(variant) for location, variant in sections.items()}
     yield from _same_names(names)
-    every: dict[strict.Location, dict[str, Any]] = {**asked, ("mode",): {"mode": mode}}
-    yield from training.conflicts(data, every)
-    for location, one in every.items():
-        if one.get("mode") in CALIBRATED and data.get("calibration") is None:
-            yield location, f"{one['mode']} needs calibration samples: add calibration with a dataset"
-    yield from _conflicts_of_dynamic(data, every)
+    sections[("mode",)] = {"mode": mode}
+    yield from training.conflicts(data, sections)
+    for location, variant in sections.items():
+        if variant.get("mode") in CALIBRATED and data.get("calibration") is None:
+            yield location, f"{variant['mode']} needs calibration samples: add calibration with a dataset"
+    yield from _conflicts_of_dynamic(data, sections)
     yield from _conflicts_of_evaluation(data)
 
 
@@ -182,14 +185,14 @@ def _conflicts_of_dynamic(
     data: dict[str, Any], variants: Mapping[strict.Location, dict[str, Any]]
 ) -> Iterator[tuple[strict.Location, str]]:
     """Yield an error if mode dynamic must correct biases but the recipe has no calibration samples."""
-    given = data.get("converter")
-    converter = given if isinstance(given, dict) else {}
-    asked = {
-        ((*location, "bias_correction") if "bias_correction" in one else ("converter", "bias_correction")): one
-        for location, one in variants.items()
-        if one.get("mode") == "dynamic" and {**converter, **one}.get("bias_correction") == "on"
+    section = data.get("converter")
+    converter = section if isinstance(section, dict) else {}
+    locations = {
+        ((*location, "bias_correction") if "bias_correction" in variant else ("converter", "bias_correction")): None
+        for location, variant in variants.items()
+        if variant.get("mode") == "dynamic" and {**converter, **variant}.get("bias_correction") == "on"
     }
-    for location in asked if data.get("calibration") is None else ():
+    for location in locations if data.get("calibration") is None else ():
         yield (
             location,
             "mode dynamic needs calibration samples to correct biases: add calibration with a dataset, or write auto",
@@ -202,19 +205,19 @@ def _default_name(variant: dict[str, Any]) -> str | None:
 
 
 def _same_names(names: Mapping[strict.Location, Any]) -> Iterator[tuple[strict.Location, str]]:
-    seen: list[Any] = []
+    earlier: list[Any] = []
     for location, name in names.items():
-        if name is not None and name in seen:
+        if name is not None and name in earlier:
             yield location, f"another variant has the name {name!r}: give this one a different name"
-        seen.append(name)
+        earlier.append(name)
 
 
 def _conflicts_of_evaluation(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
     evaluation, gates = (data[key] if isinstance(data.get(key), dict) else {} for key in ("evaluation", "gates"))
-    for given, other in (("metric", "label"), ("label", "metric"), ("output", "metric")):
-        if evaluation.get(given) is not None and evaluation.get(other) is None:
+    for key, other in (("metric", "label"), ("label", "metric"), ("output", "metric")):
+        if evaluation.get(key) is not None and evaluation.get(other) is None:
             yield (
-                ("evaluation", given),
+                ("evaluation", key),
                 f"needs evaluation.{other} too, because a metric compares an output with a label",
             )
     if gates.get("max_metric_drop") is not None and evaluation.get("metric") is None:
@@ -222,14 +225,19 @@ def _conflicts_of_evaluation(data: dict[str, Any]) -> Iterator[tuple[strict.Loca
 
 
 def only(recipe: Recipe, names: Sequence[str]) -> Recipe:
-    """Return the recipe with only the variants of those names; no names mean all. RecipeError for an unknown name."""
-    known = [variant.name for variant in recipe.variants]
+    """Return the recipe with only the variants of these names, or with all if there are no names.
+
+    Raise RecipeError if no variant has a given name.
+    """
+    known_names = [variant.name for variant in recipe.variants]
     for name in names:
-        if name not in known:
-            hint = strict.did_you_mean(name, known)
-            raise RecipeError(f"--only {name}: no variant has this name{hint}; the variants are {', '.join(known)}")
-    kept = tuple(variant for variant in recipe.variants if not names or variant.name in names)
-    return recipe.model_copy(update={"variants": kept})
+        if name not in known_names:
+            hint = strict.did_you_mean(name, known_names)
+            raise RecipeError(
+                f"--only {name}: no variant has this name{hint}; the variants are {', '.join(known_names)}"
+            )
+    variants = tuple(variant for variant in recipe.variants if not names or variant.name in names)
+    return recipe.model_copy(update={"variants": variants})
 
 
 def check_source(recipe: Recipe) -> None:
@@ -255,18 +263,18 @@ def warnings(recipe: Recipe) -> Iterator[str]:
 
 
 def _warnings_of_training(recipe: Recipe) -> Iterator[str]:
-    given = recipe.training
-    if given is None:
+    section = recipe.training
+    if section is None:
         return
     if not recipe.techniques:
         yield "training is given, but no variant uses the trained model"
-    elif set(recipe.techniques) < set(given.techniques):
+    elif set(recipe.techniques) < set(section.techniques):
         yield "training.techniques has quantize, but no variant has the mode qat_int8 or qat_int8_only"
-    if isinstance(given.dataset, Random):
+    if isinstance(section.dataset, Random):
         yield "trained on random numbers, not on real data: use the trained files only for a trial"
-    if recipe.evaluation and given.dataset == recipe.evaluation.dataset:
+    if recipe.evaluation and section.dataset == recipe.evaluation.dataset:
         yield "training and evaluation use the same dataset, so the results of trained variants may look too good"
-    if recipe.evaluation and given.validation and given.validation.dataset == recipe.evaluation.dataset:
+    if recipe.evaluation and section.validation and section.validation.dataset == recipe.evaluation.dataset:
         yield "training.validation and evaluation use the same dataset, so the epoch was chosen on the test data"
 
 

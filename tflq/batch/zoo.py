@@ -127,7 +127,7 @@ def _expand(source: YamlSource, folder: Path, overrides: Sequence[str]) -> Batch
     """Return an item for every model of a zoo. Raise RecipeError with all errors in the zoo's own keys."""
     zoo = strict.validate(source, Zoo, folder)
     overlay.placed(source, folder)
-    source.faults.clear()
+    source.errors.clear()
     entries = list(_entries(source))
     plain_paths = {path for path, is_plain, _ in entries if is_plain}
     selected = [(path, entry) for path, is_plain, entry in entries if is_plain or path not in plain_paths]
@@ -164,7 +164,7 @@ def _matches(entry: YamlSource) -> Iterator[tuple[Path | None, bool, YamlSource]
         entry = replace(entry, data={"recipe" if is_recipe else "model": entry.data})
     keys = [key for key in ("recipe", "model") if key in entry.data]
     if len(keys) != 1:
-        raise RecipeError(entry.fault((), "give either model or recipe, with a path or a pattern"))
+        raise RecipeError(entry.error((), "give either model or recipe, with a path or a pattern"))
     key = keys[0]
     pattern = _pattern(entry.data[key])
     if pattern is None:
@@ -172,7 +172,7 @@ def _matches(entry: YamlSource) -> Iterator[tuple[Path | None, bool, YamlSource]
         return
     paths = _paths(pattern, RECIPE_SUFFIXES if key == "recipe" else sources.KERAS_SUFFIXES, key == "model")
     if not paths:
-        raise RecipeError(entry.fault((key,), f"{pattern}: no file matches this pattern"))
+        raise RecipeError(entry.error((key,), f"{pattern}: no file matches this pattern"))
     for path in paths:
         yield path, not glob.has_magic(pattern), _with_path(entry, key, path)
 

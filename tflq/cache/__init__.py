@@ -1,4 +1,4 @@
-"""Files and folders: content hashes, whole writes, and a store of what was made once; the versions that decide it."""
+"""Content hashes, atomic writes, the cache of earlier results, and the versions of packages that affect results."""
 
 from tflq.cache.content import contents, digest, identity, sha256, tree_bytes
 from tflq.cache.files import uninterrupted, workspace, write

@@ -1,4 +1,4 @@
-"""What identifies values, files and folders: SHA-256, in hexadecimal."""
+"""Hashes of values, files and folders: SHA-256 in hexadecimal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def digest(*parts: str | bytes) -> str:
-    """Of the parts, in their order; where one ends and the next begins counts."""
+    """Return the hash of the parts in their order. It depends on where one part ends and the next begins."""
     total = hashlib.sha256()
     for part in parts:
         encoded = part.encode(errors="surrogateescape") if isinstance(part, str) else part
@@ -25,7 +25,7 @@ def sha256(path: Path) -> str:
 
 
 def contents(path: Path) -> str:
-    """Of a file, or of the names and contents of all files below a folder."""
+    """Return the hash of a file, or of the names and contents of all files below a folder."""
     if path.is_file():
         return sha256(path)
     files = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
@@ -33,12 +33,15 @@ def contents(path: Path) -> str:
 
 
 def identity(files: Iterable[Path]) -> str:
-    """Of the files as the file system knows them, unread: any change to one of them changes it, as may a copy."""
+    """Return the hash of the files' paths, sizes and times, without reading them.
+
+    Any change of a file changes the hash. A copy may also change it.
+    """
     stats = [(str(path.absolute()), path.stat()) for path in files]
     return digest(*(f"{path} {s.st_ino} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for path, s in stats))
 
 
 def tree_bytes(path: Path) -> int:
-    """The size of a file, or of all files below a folder."""
+    """Return the size of a file, or of all files below a folder, in bytes."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return sum(file.stat().st_size for file in files)

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the folder in which a run works."""
+"""Atomic writes of files, and the temporary folder of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tflq.errors import RecipeError
 
 
 def write(path: Path, text: str) -> None:
-    """Write the text, whole or not at all."""
+    """Write the text to the file, completely or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -26,35 +26,39 @@ def write(path: Path, text: str) -> None:
 
 @contextmanager
 def workspace(output: Path) -> Iterator[Path]:
-    """A temporary folder inside the output folder, so that what is made in it can be renamed into place."""
+    """Create a temporary folder inside the output folder, from which files can be renamed into place.
+
+    Raise RecipeError if the output folder cannot be created.
+    """
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RecipeError(f"{output}: cannot be made to write into: {error.strerror}") from error
-    for left in output.glob(f"{_PREFIX}*"):
-        if not is_running(int(left.name.removeprefix(_PREFIX).split("-")[0])):
-            shutil.rmtree(left, ignore_errors=True)
+        raise RecipeError(f"{output}: this folder cannot be created: {error.strerror}") from error
+    for leftover in output.glob(f"{_PREFIX}*"):
+        if not is_running(int(leftover.name.removeprefix(_PREFIX).split("-")[0])):
+            shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=output) as folder:
         yield Path(folder)
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ignore Ctrl-C for the moment that it takes to rename files that belong together."""
-    if threading.current_thread() is not threading.main_thread():  # only the main one is ever interrupted
+    """Ignore Ctrl-C inside the context, for example while files that belong together are renamed."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread is interrupted
         yield
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)  # None: not set by Python
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)  # None: the handler was not set by Python
 
 
 _PREFIX = ".work-"
 
 
 def is_running(process: int) -> bool:
+    """Return whether there is a process with that id."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

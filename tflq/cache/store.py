@@ -1,4 +1,4 @@
-"""What was made once, kept for the next run: folders of files under a key of all that they were made from."""
+"""The cache of earlier results: folders of files. The key of each is the hash of everything that it depends on."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _TEMPORARY = ".new-"
 
 @dataclass(frozen=True)
 class Entry:
-    """What is kept under one key; the start of its name tells what it is."""
+    """A folder of the cache. Its name starts with its kind."""
 
     path: Path
     size_bytes: int
     last_used: float
-    """Seconds since the epoch."""
+    """The time of the last use, in seconds since the epoch."""
 
     @property
     def kind(self) -> str:
@@ -35,9 +35,9 @@ class Entry:
 
 
 class Store:
-    """Entries below one folder, of a bounded size in all; any number of processes may use it at once.
+    """The entries below one folder, with a limit of their total size. Several processes may use it at once.
 
-    What cannot be kept or is damaged costs the next run time, and is told in `notes`.
+    If an entry is damaged or cannot be saved, a later run takes longer, and `notes` says so.
     """
 
     def __init__(self, root: Path, limit_bytes: int) -> None:
@@ -48,14 +48,14 @@ class Store:
         return (self._path(kind, key) / _MANIFEST).exists()
 
     def fetch(self, kind: str, key: str, target: Path) -> bool:
-        """Copy the entry into a new folder, checked against its hashes; False where there is none, or none whole."""
-        for _ in range(2):  # another process may remove it or make it anew while it is copied
+        """Copy the entry into the new folder `target` and check its hashes. Return False if this fails."""
+        for _ in range(2):  # another process may replace the entry during the copy
             if not self.has(kind, key):
                 return False
             if self._copied(self._path(kind, key), target):
                 return True
             shutil.rmtree(target, ignore_errors=True)
-        self.notes.append(f"the cache entry {self._path(kind, key)} was damaged, so it was made anew")
+        self.notes.append(f"the cache entry {self._path(kind, key)} was damaged, so it is computed again")
         self._remove(self._path(kind, key))
         return False
 
@@ -63,57 +63,57 @@ class Store:
         try:
             os.utime(entry / _MANIFEST)
             shutil.copytree(entry, target)
-            held = json.loads((target / _MANIFEST).read_text(encoding="utf-8"))
+            hashes = json.loads((target / _MANIFEST).read_text(encoding="utf-8"))
             (target / _MANIFEST).unlink()
-            return all(sha256(target / name) == digest for name, digest in held.items())
+            return all(sha256(target / name) == digest for name, digest in hashes.items())
         except (OSError, ValueError, AttributeError, shutil.Error):
             return False
 
     def keep(self, kind: str, key: str, folder: Path) -> None:
-        """Copy the folder into an entry, whole or not at all; one that another process made meanwhile stays."""
+        """Copy the folder into an entry, completely or not at all. An entry that another process has saved stays."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=f"{_TEMPORARY}{os.getpid()}-", dir=self.root) as temporary:
                 new = Path(temporary) / "entry"
                 shutil.copytree(folder, new)
                 files = [file for file in new.rglob("*") if file.is_file()]
-                held = {file.relative_to(new).as_posix(): sha256(file) for file in files}
-                (new / _MANIFEST).write_text(json.dumps(held), encoding="utf-8")
+                hashes = {file.relative_to(new).as_posix(): sha256(file) for file in files}
+                (new / _MANIFEST).write_text(json.dumps(hashes), encoding="utf-8")
                 _put(new, self._path(kind, key))
             self.shrink(self.limit_bytes)
         except OSError as error:
-            self.notes.append(f"nothing could be kept in the cache {self.root}: {error.strerror}")
+            self.notes.append(f"nothing could be saved in the cache {self.root}: {error.strerror}")
 
     def entries(self) -> list[Entry]:
-        """All that is kept, what was used last coming first."""
-        found = [_entry(path) for path in self.root.glob("*/") if not path.name.startswith(".")]
-        return sorted((entry for entry in found if entry), key=lambda entry: -entry.last_used)
+        """Return all entries, the most recently used first."""
+        entries = [_entry(path) for path in self.root.glob("*/") if not path.name.startswith(".")]
+        return sorted((entry for entry in entries if entry), key=lambda entry: -entry.last_used)
 
     def shrink(self, limit_bytes: int) -> list[Entry]:
-        """Remove what was not used for longest until no more than that is left: what was removed."""
+        """Remove the least recently used entries until the rest is within the limit. Return the removed entries."""
         removed, total = [], 0
         for entry in self.entries():
             total += entry.size_bytes
             if total > limit_bytes:
                 self._remove(entry.path)
                 removed.append(entry)
-        for left in self.root.glob(f"{_TEMPORARY}*"):
-            if not is_running(int(left.name.removeprefix(_TEMPORARY).split("-")[0])):
-                shutil.rmtree(left, ignore_errors=True)
+        for leftover in self.root.glob(f"{_TEMPORARY}*"):
+            if not is_running(int(leftover.name.removeprefix(_TEMPORARY).split("-")[0])):
+                shutil.rmtree(leftover, ignore_errors=True)
         return removed
 
     def _remove(self, entry: Path) -> None:
-        """At once, so that nobody finds a part of it."""
+        """Remove the entry in one step, so that no process sees a part of it."""
         prefix = f"{_TEMPORARY}{os.getpid()}-"
         with suppress(FileNotFoundError), tempfile.TemporaryDirectory(prefix=prefix, dir=self.root) as temporary:
-            entry.rename(Path(temporary) / "entry")  # not found where another process was faster
+            entry.rename(Path(temporary) / "entry")  # another process may have removed it already
 
     def _path(self, kind: str, key: str) -> Path:
         return self.root / f"{kind}-{key[:40]}"
 
 
 def _put(new: Path, place: Path) -> None:
-    """Move the folder there, unless another process has made the same one."""
+    """Rename the folder, unless another process has saved the same entry."""
     try:
         new.rename(place)
     except OSError as error:
@@ -122,7 +122,7 @@ def _put(new: Path, place: Path) -> None:
 
 
 def _entry(path: Path) -> Entry | None:
-    """The entry in that folder; None where another process has just removed it."""
+    """Return the entry in the folder, or None if another process has just removed it."""
     try:
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         used = (path / _MANIFEST).stat().st_mtime if (path / _MANIFEST).exists() else 0.0
@@ -132,13 +132,17 @@ def _entry(path: Path) -> Entry | None:
 
 
 def default_store() -> Store:
-    """The store of this user: TFLQ_CACHE_DIR, by default the system's folder for caches, of at most TFLQ_CACHE_GB."""
+    """Return the cache of this user.
+
+    TFLQ_CACHE_DIR is its folder, by default the system's folder for caches. TFLQ_CACHE_GB is its limit in gigabytes.
+    Raise RecipeError if TFLQ_CACHE_GB is not a number.
+    """
     from platformdirs import user_cache_path
 
-    given = os.environ.get("TFLQ_CACHE_GB", str(DEFAULT_LIMIT_GB))
+    text = os.environ.get("TFLQ_CACHE_GB", str(DEFAULT_LIMIT_GB))
     try:
-        limit = float(given)
+        limit = float(text)
     except ValueError:
-        raise RecipeError(f"TFLQ_CACHE_GB is {given!r}; it should be a number of gigabytes") from None
+        raise RecipeError(f"TFLQ_CACHE_GB is {text!r}; it should be a number of gigabytes") from None
     root = Path(os.environ.get("TFLQ_CACHE_DIR") or user_cache_path("tflq"))
     return Store(root, int(limit * 1e9))

@@ -1,4 +1,4 @@
-"""The packages whose change may change what is made of a recipe."""
+"""The packages whose versions may change the results of a recipe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TRAINING = ("tensorflow-model-optimization",)
 
 
 def versions(trains: bool) -> dict[str, str]:
-    """The version of each; `trains` says whether what trains models is among them."""
+    """Return the version of each package. If `trains`, the packages for training are included."""
     return {package: _version(package) for package in (*PACKAGES, *(TRAINING if trains else ()))}
 
 

@@ -1,4 +1,4 @@
-"""The kinds of dataset. Each class holds the YAML keys of a kind, and has `count()` and `rows()`."""
+"""The kinds of dataset. Each class has the YAML keys of a kind and the members of `DatasetKind`."""
 
 from tflq.datasets.dataset import DATASETS, KINDS, Dataset
 from tflq.datasets.python import Python

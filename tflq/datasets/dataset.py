@@ -21,19 +21,22 @@ from tflq.strict import Strict, did_you_mean
 
 
 class DatasetKind(Protocol):
-    """What every kind of dataset has; its text names the dataset in messages."""
+    """The members of every kind of dataset. `str(dataset)` is its name in messages."""
 
     EXAMPLE: ClassVar[str]
-    """An example for recipes that `tflq init` writes; "" if it is not to be offered."""
+    """An example for the recipes that `tflq init` writes, or an empty text if they should not show this kind."""
 
     def files(self) -> list[Path] | None:
-        """Return the files that the rows depend on; None if only reading tells whether the rows have changed."""
+        """Return the files that the rows depend on, or None if they are unknown."""
 
     def count(self) -> int | None:
-        """Return the number of rows; None if it is known only after reading all of them, or if there is no end."""
+        """Return the number of rows, or None if it is unknown before reading or infinite."""
 
     def rows(self, indices: Sequence[int], specs: Sequence[TensorSpec] = ..., /) -> Iterator[Row]:
-        """Yield the rows of these indices, which increase. `specs` are the model's inputs. Raise DatasetError."""
+        """Yield the rows at these increasing indices. `specs` are the model's inputs.
+
+        Raise DatasetError if the data cannot be read.
+        """
 
 
 DATASETS = (Tfds, Npz, Images, TFRecord, Python, Random)

@@ -1,4 +1,4 @@
-"""Code of others, run so that whatever it raises becomes an error that says whose it is."""
+"""Run code of the user or of a library, and turn its exceptions into errors that name this code."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from types import TracebackType
 
 from tflq.errors import DatasetError
 
-LONGEST = 300
-"""Characters of another's message that are passed on."""
+MAX_LENGTH = 300
+"""An error contains at most this number of characters of the exception's message."""
 
 
 class ForeignCode:
-    """Within it, any exception becomes a DatasetError: `what`, the exception and the line of code in the folder.
+    """A context that turns any exception into a DatasetError with `what`, the exception and the line in the folder.
 
-    The folder, if any, is the first place for imports meanwhile.
+    Inside the context, Python looks for modules first in the folder, if one is given.
     """
 
     def __init__(self, what: str, folder: Path | None = None) -> None:
@@ -32,18 +32,18 @@ class ForeignCode:
             sys.path.remove(str(self.folder))
         if isinstance(error, (Exception, SystemExit)) and not isinstance(error, DatasetError):
             place = self._place(error)
-            raise DatasetError(f"{self.what}: {place + ': ' if place else ''}{told(error)}") from error
+            raise DatasetError(f"{self.what}: {place + ': ' if place else ''}{_summary(error)}") from error
 
     def _place(self, error: BaseException) -> str:
-        """`file:line` of the innermost code that lies in the folder."""
+        """Return `file:line` of the innermost code in the folder, or an empty text."""
         frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
         if isinstance(error, SyntaxError):
             frames.append((error.filename or "", error.lineno))
-        own = [f"{name}:{line}" for name, line in frames if self.folder and self.folder in Path(name).parents]
-        return own[-1] if own else ""
+        lines = [f"{name}:{line}" for name, line in frames if self.folder and self.folder in Path(name).parents]
+        return lines[-1] if lines else ""
 
 
-def told(error: BaseException) -> str:
-    """The exception's type and the start of its message."""
+def _summary(error: BaseException) -> str:
+    """Return the exception's type and the start of its message."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:LONGEST]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {lines[0][:MAX_LENGTH]}" if lines else type(error).__name__

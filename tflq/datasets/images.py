@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from tflq.datasets import pictures
+from tflq.datasets.decode import decode_image
 from tflq.datasets.rows import LazyRow, Row, TensorSpec
 from tflq.errors import DatasetError
 from tflq.strict import RecipePath, Strict
@@ -30,8 +30,8 @@ def _text(value: Any) -> Any:
 class Images(Strict):
     """The JPEG and PNG files of a folder and its sub-folders, sorted by name. Hidden files are skipped.
 
-    Columns: `image` is uint8 [height, width, 3], or [height, width, 1] for a grayscale image. `file` is its path from
-    the folder. `label` is there if `labels` is not `none`.
+    Columns: `image` is uint8 [height, width, 3], or [height, width, 1] for a grayscale image. `file` is its path
+    relative to the folder. The column `label` exists unless `labels` is `none`.
     """
 
     EXAMPLE: ClassVar[str] = "{images: photos/, labels: folders}"
@@ -48,7 +48,7 @@ class Images(Strict):
         return str(self.images)
 
     def files(self) -> list[Path]:
-        """The files that the rows depend on. A label also depends on the names of the folders."""
+        """Return the files that the rows depend on. A label also depends on the names of the folders."""
         tables = [self.labels] if isinstance(self.labels, Path) else []
         return [*tables, *(self.images / entry.file for entry in self._entries())]
 
@@ -70,14 +70,14 @@ class Images(Strict):
             encoded = path.read_bytes()
         except OSError as error:
             raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
-        return pictures.decode(encoded, str(path))
+        return decode_image(encoded, str(path))
 
     def _entries(self) -> list[_Entry]:
         if not self.images.is_dir():
             raise DatasetError(f"{self.images}: there is no such folder")
         if isinstance(self.labels, Path):
-            return list(_listed(self.labels, self.images))
-        files = [path.relative_to(self.images) for path in _pictures(self.images)]
+            return list(_table_entries(self.labels, self.images))
+        files = [path.relative_to(self.images) for path in _image_paths(self.images)]
         if not files:
             raise DatasetError(f"{self.images}: has no image: there is no {', '.join(SUFFIXES)} file")
         if self.labels == "none":
@@ -85,19 +85,19 @@ class Images(Strict):
         return [_Entry(file.as_posix(), label) for file, label in zip(files, self._folders(files), strict=True)]
 
     def _folders(self, files: list[Path]) -> Iterator[int]:
-        places = {folder.name: place for place, folder in enumerate(_subfolders(self.images))}
+        classes = {folder.name: index for index, folder in enumerate(_subfolders(self.images))}
         for file in files:
             if len(file.parts) < 2:
                 raise DatasetError(
                     f"{self.images / file}: has no label, because it is not in a sub-folder: move it into the folder"
                     " of its class, or use labels: none"
                 )
-            yield places[file.parts[0]]
+            yield classes[file.parts[0]]
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """One image: its path from the dataset's folder, and its label."""
+    """An image: its path relative to the dataset's folder, and its label."""
 
     file: str
     label: int | float | None = None
@@ -107,17 +107,17 @@ def _subfolders(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
 
 
-def _pictures(folder: Path) -> Iterator[Path]:
+def _image_paths(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         if path.suffix.lower() in SUFFIXES:
             yield path
         elif path.is_dir():
-            yield from _pictures(path)
+            yield from _image_paths(path)
 
 
-def _listed(table: Path, folder: Path) -> Iterator[_Entry]:
+def _table_entries(table: Path, folder: Path) -> Iterator[_Entry]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)

@@ -1,4 +1,4 @@
-"""`{npz: data.npz}`: one array a column."""
+"""`{npz: data.npz}`: each array is a column."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Npz(Strict):
         return str(self.npz)
 
     def files(self) -> list[Path]:
-        """The files that the rows depend on."""
+        """Return the files that the rows depend on."""
         return [self.npz]
 
     def count(self) -> int:
@@ -77,14 +77,14 @@ class Npz(Strict):
 
 @dataclass(frozen=True)
 class _Column:
-    """One array of the file, not yet read."""
+    """An array of the file, which is read when a row needs it."""
 
     path: Path
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     offset: int | None
-    """Where its bytes start in the file, in row-major order; None where they are not there as they are."""
+    """The position of its bytes in the file, in row-major order; None if they are compressed or in another order."""
 
     def at(self, index: int) -> Any:
         return self._array[index]
@@ -113,7 +113,7 @@ def _column(archive: zipfile.ZipFile, path: Path, member: zipfile.ZipInfo) -> _C
 
 
 def _start(path: Path, member: zipfile.ZipInfo) -> int:
-    """Where the member's bytes start: after its local header of 30 bytes, its name and an extra field."""
+    """Return the position of the member's bytes, after its local header of 30 bytes, its name and an extra field."""
     with path.open("rb") as file:
         file.seek(member.header_offset + 26)
         name_bytes, extra_bytes = struct.unpack("<HH", file.read(4))

@@ -35,16 +35,16 @@ class Python(FunctionOfFolder):
         """None: the files that the rows depend on are unknown."""
 
     def count(self) -> int | None:
-        held = self._call()
-        if not _is_indexed(held):
+        rows = self._call()
+        if not _is_indexed(rows):
             return None
         with self._foreign():
-            return len(held)
+            return len(rows)
 
     def rows(self, indices: Sequence[int], _specs: Sequence[TensorSpec] = ()) -> Iterator[Row]:
-        held = self._call()
-        chosen = self._picked(held, indices) if _is_indexed(held) else self._passed(held, indices)
-        for index, row in chosen:
+        rows = self._call()
+        numbered = self._pick(rows, indices) if _is_indexed(rows) else self._iterate(rows, indices)
+        for index, row in numbered:
             if not isinstance(row, Mapping):
                 raise DatasetError(
                     f"{self}: row {index} is a {type(row).__name__};"
@@ -52,27 +52,27 @@ class Python(FunctionOfFolder):
                 )
             yield row
 
-    def _picked(self, held: Sequence[Any], indices: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    def _pick(self, rows: Sequence[Any], indices: Sequence[int]) -> Iterator[tuple[int, Any]]:
         for index in indices:
             with self._foreign():
-                row = held[index]
+                row = rows[index]
             yield index, row
 
-    def _passed(self, held: Any, indices: Sequence[int]) -> Iterator[tuple[int, Any]]:
-        wanted = iter(indices)
-        following = next(wanted, None)
+    def _iterate(self, rows: Any, indices: Sequence[int]) -> Iterator[tuple[int, Any]]:
+        remaining = iter(indices)
+        following = next(remaining, None)
         with self._foreign():
-            rows = iter(held)
+            iterator = iter(rows)
         for index in count():
             if following is None:
                 return
             with self._foreign():
-                row = next(rows, END)
+                row = next(iterator, END)
             if row is END:
                 return
             if index == following:
                 yield index, row
-                following = next(wanted, None)
+                following = next(remaining, None)
 
     def _call(self) -> Any:
         name, _, attribute = self.python.partition(":")
@@ -84,18 +84,18 @@ class Python(FunctionOfFolder):
             hint = did_you_mean(attribute, [key for key, value in vars(module).items() if callable(value)])
             raise DatasetError(f"{self}: {module.__file__} has no function {attribute!r}{hint}")
         with self._foreign():
-            held = function()
-        if isinstance(held, (Mapping, str, bytes)) or not (_is_indexed(held) or hasattr(held, "__iter__")):
+            rows = function()
+        if isinstance(rows, (Mapping, str, bytes)) or not (_is_indexed(rows) or hasattr(rows, "__iter__")):
             raise DatasetError(
-                f"{self}: returned a {type(held).__name__}; it should yield rows, or return a sequence of rows"
+                f"{self}: returned a {type(rows).__name__}; it should yield rows, or return a sequence of rows"
             )
-        return held
+        return rows
 
     def _foreign(self) -> ForeignCode:
         return ForeignCode(self.python, self.folder.absolute())
 
     def _refuse_namesake(self, name: str, loaded: str | None) -> None:
-        """Raise DatasetError if a module of that name is already loaded from another place."""
+        """Raise DatasetError if Python has loaded a module of that name from another place."""
         stem = self.folder.absolute().joinpath(*name.split("."))
         here = [path for path in (stem / "__init__.py", stem.with_suffix(".py")) if path.is_file()]
         if here and (loaded is None or not here[0].samefile(loaded)):
@@ -105,5 +105,5 @@ class Python(FunctionOfFolder):
             )
 
 
-def _is_indexed(held: Any) -> bool:
-    return hasattr(held, "__len__") and hasattr(held, "__getitem__")
+def _is_indexed(rows: Any) -> bool:
+    return hasattr(rows, "__len__") and hasattr(rows, "__getitem__")

@@ -24,7 +24,7 @@ class Random(Strict):
     """Random rows without end. A row depends only on the seed and its index.
 
     Floats are uniform in [0, 1). 8-bit integers are uniform over all values. Wider integers are 0 or 1, because they
-    are mostly ids or masks and larger ids might be outside of the model's tables. `inputs` is not applied.
+    are mostly ids or masks. Larger ids might be outside of the model's tables. `inputs` is not applied.
     """
 
     EXAMPLE: ClassVar[str] = ""
@@ -35,7 +35,7 @@ class Random(Strict):
         return f"random numbers of seed {self.random.seed}"
 
     def files(self) -> list[Path]:
-        """The rows depend on no file."""
+        """Return no files, because the rows depend on none."""
         return []
 
     def count(self) -> None:
@@ -48,7 +48,7 @@ class Random(Strict):
             )
 
     def _values(self, index: int, place: int, spec: TensorSpec) -> np.ndarray:
-        shape = _known(spec)
+        shape = _sample_shape(spec)
         generator = np.random.Generator(np.random.PCG64([self.random.seed, index, place]))
         dtype = np.dtype(spec.dtype)
         if dtype.kind == "f":
@@ -62,7 +62,7 @@ def _name(spec: TensorSpec) -> str:
     return spec.name
 
 
-def _known(spec: TensorSpec) -> tuple[int, ...]:
+def _sample_shape(spec: TensorSpec) -> tuple[int, ...]:
     shape = spec.sample_shape
     if shape is None or None in shape:
         raise DatasetError(

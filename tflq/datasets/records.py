@@ -18,13 +18,13 @@ from pathlib import Path
 from tflq.errors import DatasetError
 
 File = gzip.GzipFile | io.BufferedReader
-LONGEST = 2**31
-"""Bytes; no message of Protocol Buffers is longer."""
+MAX_BYTES = 2**31
+"""The largest size of a Protocol Buffers message, in bytes."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of records of one file."""
+    """Consecutive records of a file."""
 
     path: Path
     first: int
@@ -32,13 +32,16 @@ class Segment:
 
 
 def count(path: Path) -> int:
-    """Return the number of records in the file. DatasetError if it is not a TFRecord file."""
-    with _opened(path) as file:
+    """Return the number of records in the file. Raise DatasetError if it is not a TFRecord file."""
+    with _open(path) as file:
         return sum(1 for _ in _lengths(file, path))
 
 
 def read(segments: Iterable[Segment], indices: Sequence[int]) -> Iterator[tuple[str, bytes]]:
-    """A name for messages and the bytes of each of those records, counted over all segments, in increasing order."""
+    """Yield a name for messages and the bytes of each record.
+
+    The indices count the records of all segments, and increase. Raise DatasetError if a file cannot be read.
+    """
     start = 0
     for segment in segments:
         stop = start + segment.count
@@ -51,21 +54,21 @@ def read(segments: Iterable[Segment], indices: Sequence[int]) -> Iterator[tuple[
 
 
 def _read(path: Path, positions: Sequence[int]) -> Iterator[tuple[str, bytes]]:
-    wanted = iter(positions)
-    following = next(wanted)
-    with _opened(path) as file:
+    remaining = iter(positions)
+    following = next(remaining)
+    with _open(path) as file:
         for position, length in enumerate(_lengths(file, path)):
             if position == following:
                 yield f"{path}: record {position}", file.read(length)
-                if (following := next(wanted, -1)) < 0:
+                if (following := next(remaining, -1)) < 0:
                     return
 
 
 def _lengths(file: File, path: Path) -> Iterator[int]:
-    """The length of each record, the file standing at its first byte."""
+    """Yield the length of each record in bytes. The position of the file is then the record's first byte."""
     while header := file.read(12):
-        length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else LONGEST
-        if length >= LONGEST:
+        length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else MAX_BYTES
+        if length >= MAX_BYTES:
             raise DatasetError(
                 f"{path}: is not a TFRecord file, is damaged, or is compressed but its name does not end in .gz"
             )
@@ -77,7 +80,7 @@ def _lengths(file: File, path: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[File]:
+def _open(path: Path) -> Iterator[File]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             yield file

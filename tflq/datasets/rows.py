@@ -1,4 +1,4 @@
-"""What a dataset yields, and what a model takes."""
+"""The rows of a dataset, and the inputs and outputs of a model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 Row = Mapping[str, Any]
-"""Column name → array or scalar; a picture is uint8 [height, width, channels]."""
+"""Column name → array or scalar; an image is uint8 [height, width, channels]."""
 Sample = dict[str, np.ndarray]
 """Model input name → array of the model's dtype and of one sample's shape, without the batch dimension."""
 
@@ -21,52 +21,52 @@ class TensorSpec:
     name: str
     dtype: str
     shape: tuple[int | None, ...] | None
-    """The batch comes first. None stands for any size; for the whole, any number of dimensions."""
+    """The shape, batch dimension first. A size of None can be any size. If the shape is None, the rank is open."""
 
     is_batched: bool = True
-    """Whether the first dimension counts samples; else one call takes one sample, which is the whole tensor."""
+    """Whether the first dimension is the batch. If not, one call takes one sample, which is the whole tensor."""
 
     @property
     def batch(self) -> int | None:
-        """Samples that one call takes; None where any number will do."""
+        """The number of samples in one call; None if it can be any number."""
         return self.shape[0] if self.is_batched and self.shape else None if self.shape is None else 1
 
     @property
     def sample_shape(self) -> tuple[int | None, ...] | None:
-        """The shape of one sample; None where it may have any number of dimensions."""
+        """The shape of one sample; None if the rank is open."""
         return self.shape if self.shape is None or not self.is_batched else self.shape[1:]
 
     def call(self, samples: np.ndarray) -> np.ndarray:
-        """Samples, [batch, ...], as the array of one call."""
+        """Return the array of one call from samples [batch, ...]."""
         return samples if self.is_batched else samples[0]
 
 
 def brackets(shape: Sequence[int | None]) -> str:
-    """A shape as messages show it: [1, ?, ?, 3]."""
+    """Return the shape as messages show it, such as [1, ?, ?, 3]."""
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
 
 
 class LazyRow(Mapping[str, Any]):
-    """A row, some of whose columns are made when they are first asked for, since nobody may ask."""
+    """A row with columns that are computed at their first use, because a column may not be needed."""
 
-    def __init__(self, columns: Mapping[str, Any], made: Mapping[str, Callable[[], Any]]) -> None:
+    def __init__(self, columns: Mapping[str, Any], functions: Mapping[str, Callable[[], Any]]) -> None:
         self._columns = dict(columns)
-        self._made = made
+        self._functions = functions
 
     def __getitem__(self, column: str) -> Any:
-        if column not in self._columns and column in self._made:
-            self._columns[column] = self._made[column]()
+        if column not in self._columns and column in self._functions:
+            self._columns[column] = self._functions[column]()
         return self._columns[column]
 
     def __contains__(self, column: object) -> bool:
-        return column in self._columns or column in self._made
+        return column in self._columns or column in self._functions
 
     def __iter__(self) -> Iterator[str]:
-        return iter({**self._made, **self._columns})
+        return iter({**self._functions, **self._columns})
 
     def __len__(self) -> int:
-        return len({*self._made, *self._columns})
+        return len({*self._functions, *self._columns})
 
 
 class RandomRow(dict[str, Any]):
-    """A row that is a sample already: it has the model's own names, shapes and dtypes."""
+    """A row that is already a sample: it has the names, shapes and dtypes of the model's inputs."""

@@ -16,10 +16,10 @@ from tflq.errors import DatasetError
 
 @dataclass(frozen=True)
 class Selection:
-    """Which rows of a dataset are read."""
+    """The rows of a dataset that are read."""
 
     indices: Sequence[int]
-    """In increasing order. If all rows of a dataset of unknown length are wanted, the indices have no end."""
+    """The indices in increasing order. They have no end for all rows of a dataset of unknown length."""
     total: int | None
     """The number of rows; None if it is known only after reading all of them."""
 
@@ -27,8 +27,8 @@ class Selection:
 def select(dataset: Dataset, samples: int | Literal["all"], seed: int | Literal["first"]) -> Selection:
     """Choose a seeded random sample of the rows without replacement, or the first rows.
 
-    A dataset with fewer rows is used whole. If the number of rows is unknown, the first rows are used, whatever the
-    seed. DatasetError if there are no rows.
+    A dataset with fewer rows is used whole. If the number of rows is unknown, the first rows are used with any seed.
+    Raise DatasetError if there are no rows.
     """
     total = dataset.count()
     if total == 0:
@@ -37,8 +37,8 @@ def select(dataset: Dataset, samples: int | Literal["all"], seed: int | Literal[
         if isinstance(dataset, Random) and samples == "all":
             raise DatasetError(f"{dataset}: have no end: give samples as a number, not as all")
         return Selection(range(sys.maxsize if samples == "all" else samples), None)
-    taken = total if samples == "all" else min(samples, total)
-    if seed == "first" or taken == total:
-        return Selection(range(taken), total)
-    chosen = np.random.Generator(np.random.PCG64(seed)).choice(total, taken, replace=False)
+    count = total if samples == "all" else min(samples, total)
+    if seed == "first" or count == total:
+        return Selection(range(count), total)
+    chosen = np.random.Generator(np.random.PCG64(seed)).choice(total, count, replace=False)
     return Selection(tuple(sorted(chosen.tolist())), total)

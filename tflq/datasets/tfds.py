@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from tflq.datasets import pictures, records
+from tflq.datasets import records
+from tflq.datasets.decode import decode_image
 from tflq.datasets.foreign import ForeignCode
 from tflq.datasets.rows import LazyRow, Row, TensorSpec
 from tflq.errors import DatasetError
@@ -36,9 +37,9 @@ class Tfds(Strict):
         return f"tfds {self.tfds} {self.split}"
 
     def files(self) -> list[Path] | None:
-        """The files of all prepared versions; None if the dataset is not prepared. This does not import tfds."""
-        given = self.data_dir or os.environ.get("TFDS_DATA_DIR") or Path("~/tensorflow_datasets").expanduser()
-        files = sorted(path for path in Path(given, self.tfds.split("/")[0].split(":")[0]).rglob("*") if path.is_file())
+        """Return the files of all prepared versions, or None if there are none. This does not import tfds."""
+        root = self.data_dir or os.environ.get("TFDS_DATA_DIR") or Path("~/tensorflow_datasets").expanduser()
+        files = sorted(path for path in Path(root, self.tfds.split("/")[0].split(":")[0]).rglob("*") if path.is_file())
         return files or None
 
     def count(self) -> int:
@@ -55,16 +56,16 @@ class Tfds(Strict):
             with ForeignCode(place):
                 columns = dict(_flat(features.deserialize_example_np(record, decoders=skipped)))
             encoded = {"/".join(path): channels for path, channels in images.items()}
-            made = {name: partial(pictures.decode, columns.pop(name), place, n) for name, n in encoded.items()}
-            yield LazyRow(columns, made)
+            decoders = {name: partial(decode_image, columns.pop(name), place, n) for name, n in encoded.items()}
+            yield LazyRow(columns, decoders)
 
     def _records(self, builder: Any, indices: Sequence[int]) -> Iterator[tuple[str, bytes]]:
-        """A name for messages and the serialized tf.train.Example of each of those rows."""
+        """Yield a name for messages and the serialized tf.train.Example of each row."""
         import tensorflow_datasets as tfds
 
         if builder.info.file_format.value == "tfrecord":
-            parts = self._split(builder).file_instructions
-            yield from records.read((records.Segment(Path(p.filename), p.skip, p.take) for p in parts), indices)
+            instructions = self._split(builder).file_instructions
+            yield from records.read((records.Segment(Path(p.filename), p.skip, p.take) for p in instructions), indices)
             return
         with ForeignCode(str(self)):
             source = builder.as_data_source(

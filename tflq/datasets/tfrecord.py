@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import Discriminator, Field, PositiveInt, Tag, field_validator, model_validator
 from typing_extensions import Self
 
-from tflq.datasets import pictures, records
+from tflq.datasets import records
+from tflq.datasets.decode import decode_image
 from tflq.datasets.rows import LazyRow, Row, TensorSpec
 from tflq.errors import DatasetError
 from tflq.strict import AsTuple, RecipePath, Strict, did_you_mean
@@ -24,7 +25,7 @@ LISTS = {
     "int64": "int64_list",
     "float32": "float_list",
 }
-"""dtype → the list of a tf.train.Feature that holds its values."""
+"""dtype → the list in a tf.train.Feature that contains its values."""
 
 
 Dtype = Literal["image", "int64", "float32", "string", "bytes"]
@@ -74,7 +75,7 @@ class TFRecord(Strict):
         return str(self.tfrecord)
 
     def files(self) -> list[Path]:
-        """The files that the rows depend on."""
+        """Return the files that the rows depend on."""
         return self._files()
 
     def count(self) -> int:
@@ -97,32 +98,34 @@ class TFRecord(Strict):
         from tensorflow_datasets.proto import tf_example_pb2
 
         try:
-            held = tf_example_pb2.Example.FromString(record).features.feature
+            values = tf_example_pb2.Example.FromString(record).features.feature
         except DecodeError as error:
             raise DatasetError(f"{place}: is not a tf.train.Example") from error
         features = {name: Feature(dtype=f) if isinstance(f, str) else f for name, f in self.features.items()}
-        columns = {name: _values(held, name, feature, place) for name, feature in features.items()}
+        columns = {name: _values(values, name, feature, place) for name, feature in features.items()}
         encoded = {name: columns.pop(name) for name, feature in features.items() if feature.dtype == "image"}
-        return LazyRow(columns, {name: partial(pictures.decode, data, place) for name, data in encoded.items()})
+        return LazyRow(columns, {name: partial(decode_image, data, place) for name, data in encoded.items()})
 
 
-def _values(held: Any, name: str, feature: Feature, place: str) -> Any:
-    if name not in held:
-        has = ", ".join(sorted(held)) or "none at all"
-        raise DatasetError(f"{place}: has no feature {name!r}{did_you_mean(name, held)}; its features are {has}")
-    wanted = LISTS[feature.dtype]
-    kind = held[name].WhichOneof("kind") or wanted
-    if kind != wanted:
-        raise DatasetError(f"{place}: feature {name!r} is in the {kind}, but {feature.dtype} is read from the {wanted}")
-    values = list(getattr(held[name], kind).value)
-    if len(values) != math.prod(feature.shape):
-        asks = f", but its shape {list(feature.shape)} needs {math.prod(feature.shape)}"
+def _values(features: Any, name: str, feature: Feature, place: str) -> Any:
+    if name not in features:
+        names = ", ".join(sorted(features)) or "none at all"
+        raise DatasetError(f"{place}: has no feature {name!r}{did_you_mean(name, features)}; its features are {names}")
+    expected = LISTS[feature.dtype]
+    kind = features[name].WhichOneof("kind") or expected
+    if kind != expected:
         raise DatasetError(
-            f"{place}: feature {name!r} holds {len(values)} values{asks if feature.shape else '; give its shape'}"
+            f"{place}: feature {name!r} is in the {kind}, but {feature.dtype} is read from the {expected}"
+        )
+    values = list(getattr(features[name], kind).value)
+    if len(values) != math.prod(feature.shape):
+        needs = f", but its shape {list(feature.shape)} needs {math.prod(feature.shape)}"
+        raise DatasetError(
+            f"{place}: feature {name!r} holds {len(values)} values{needs if feature.shape else '; give its shape'}"
         )
     if feature.dtype == "string":
         values = [_text(value, name, place) for value in values]
-    dtype = np.dtype(object) if wanted == "bytes_list" else np.dtype(feature.dtype)
+    dtype = np.dtype(object) if expected == "bytes_list" else np.dtype(feature.dtype)
     array = np.array(values, dtype).reshape(feature.shape)
     return array if feature.shape else array[()]
 

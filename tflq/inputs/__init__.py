@@ -1,4 +1,4 @@
-"""Rows → samples: one definition of each model input, for calibration and for evaluation."""
+"""Convert rows to samples. Calibration, training and evaluation use the same definition of each model input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be wrong with samples, found before TensorFlow sees them; and what they are like, for the report."""
+"""Check samples before TensorFlow reads them, and summarize them for the report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tflq.inputs.schema import Input
 
 
 def check_finite(sample: Sample, row: int, dataset: object) -> None:
-    """DatasetError where the sample, made of that row of the dataset, holds NaN or infinities."""
+    """Raise DatasetError if the sample contains NaN or infinities. `row` is the index of its row in the dataset."""
     for name, array in sample.items():
         if array.dtype.kind == "f" and not (is_finite := np.isfinite(array)).all():
             raise DatasetError(
@@ -25,23 +25,23 @@ def check_finite(sample: Sample, row: int, dataset: object) -> None:
 
 @dataclass(frozen=True)
 class InputSummary:
-    """One model input over all samples."""
+    """The values of a model input over all samples."""
 
     name: str
     dtype: str
     rank: int
-    """Dimensions of one sample."""
+    """The number of dimensions of one sample."""
     samples: int
     minimum: float
     maximum: float
     mean: float
     std: float
     is_repeated: bool
-    """Whether there are several samples, and all are the same."""
+    """Whether there are several samples and all are equal."""
 
     @property
-    def is_raw_picture(self) -> bool:
-        """Whether this is a float input of three or more dimensions with what looks like the numbers of pixels."""
+    def is_raw_image(self) -> bool:
+        """Whether this is a float input of three or more dimensions with values like those of pixels."""
         return self.dtype == "float32" and self.rank >= 3 and self.minimum >= 0 and 128 <= self.maximum <= 255
 
     @property
@@ -49,62 +49,62 @@ class InputSummary:
         return self.minimum == self.maximum
 
 
-BEYOND = 0.05
-"""How far samples may lie outside the range that is declared for them, as part of its width: resizing overshoots."""
+OVERSHOOT = 0.05
+"""The share of the declared range by which samples may exceed it, because resizing overshoots."""
 
 
 def check_calibration(summaries: Iterable[InputSummary], inputs: Mapping[str, Input]) -> None:
-    """DatasetError where an input is not in its declared range, or never varies; ids and masks may be constant."""
+    """Raise DatasetError if an input is outside its declared range or never varies. Ids and masks may be constant."""
     for summary in summaries:
         declared = inputs[summary.name].range if summary.name in inputs else None
         if declared is not None:
             _check_range(summary, declared)
         dtype = np.dtype(summary.dtype)
-        is_measured = dtype.kind == "f" or (dtype.kind in "iu" and dtype.itemsize == 1)
-        if summary.is_constant and is_measured:
+        is_quantity = dtype.kind == "f" or (dtype.kind in "iu" and dtype.itemsize == 1)
+        if summary.is_constant and is_quantity:
             raise DatasetError(
-                f"input {summary.name!r} never varies: it is {summary.minimum:g} throughout all {summary.samples}"
-                " calibration samples, which gives it no range; check its column, scale and offset"
+                f"input {summary.name!r} never varies: it is {summary.minimum:g} in all {summary.samples} calibration"
+                " samples, so it has no range; check its column, scale and offset"
             )
 
 
 def _check_range(summary: InputSummary, declared: tuple[float, float]) -> None:
-    slack = BEYOND * (declared[1] - declared[0])
+    slack = OVERSHOOT * (declared[1] - declared[0])
     if summary.minimum < declared[0] - slack or summary.maximum > declared[1] + slack:
         raise DatasetError(
             f"input {summary.name!r} is from {summary.minimum:g} to {summary.maximum:g} in the calibration samples,"
-            f" where inputs.{summary.name}.range says {declared[0]:g} to {declared[1]:g}: check its scale and offset"
+            f" but inputs.{summary.name}.range says {declared[0]:g} to {declared[1]:g}: check its scale and offset"
         )
 
 
 def data_warnings(summaries: Iterable[InputSummary], inputs: Mapping[str, Input]) -> Iterator[str]:
-    """What is allowed of calibration samples, but seldom meant."""
+    """Yield a warning for values of calibration samples that are allowed but probably a mistake."""
     for summary in summaries:
-        given = inputs.get(summary.name)
-        if given is not None and given.range is not None:
-            low, high = given.range
+        config = inputs.get(summary.name)
+        if config is not None and config.range is not None:
+            low, high = config.range
             if summary.maximum - summary.minimum < 0.1 * (high - low):
                 yield (
                     f"input {summary.name!r} is from {summary.minimum:g} to {summary.maximum:g} in the calibration"
-                    f" samples, a small part of the range declared, {low:g} to {high:g}: check its scale and offset"
+                    f" samples, a small part of the declared range, {low:g} to {high:g}: check its scale and offset"
                 )
-        elif summary.is_raw_picture:
+        elif summary.is_raw_image:
             yield (
-                f"input {summary.name!r} is from {summary.minimum:g} to {summary.maximum:g}, as raw pixels are: if the"
+                f"input {summary.name!r} is from {summary.minimum:g} to {summary.maximum:g}, like raw pixels: if the"
                 f" model expects [0, 1] or [-1, 1], give inputs.{summary.name} a scale and offset; if it takes pixels,"
-                " say so with range: [0, 255]"
+                " add range: [0, 255]"
             )
 
 
 class SummaryBuilder:
-    """Summarizes samples of a dataset that pass by, each checked to be finite."""
+    """Summarizes samples of a dataset one by one, and checks that each is finite."""
 
     def __init__(self, dataset: object) -> None:
         self.dataset = dataset
         self._tallies: dict[str, _InputTally] = {}
 
     def add(self, sample: Sample, row: int) -> None:
-        """DatasetError where the sample, made of that row, is not finite."""
+        """Add the sample of that row. Raise DatasetError if it is not finite."""
         check_finite(sample, row, self.dataset)
         for name, array in sample.items():
             self._tallies.setdefault(name, _InputTally(array)).add(array)
@@ -114,7 +114,7 @@ class SummaryBuilder:
 
 
 class _InputTally:
-    """One input's running figures: mean and variance as of Chan, Golub and LeVeque (1979)."""
+    """The running statistics of an input. Mean and variance are updated as in Chan, Golub and LeVeque (1979)."""
 
     def __init__(self, first: np.ndarray) -> None:
         self.first = first

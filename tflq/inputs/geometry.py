@@ -1,4 +1,4 @@
-"""Resizing and cropping, as tf.image does it: pixels have their centres at half coordinates."""
+"""Resize and crop images as tf.image does: the centers of pixels are at half coordinates."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import numpy as np
 
 Method = Literal["nearest", "bilinear", "bicubic"]
 Size = tuple[int, int]
-"""Height and width."""
+"""Height and width in pixels."""
 GRAY_WEIGHTS = np.array([0.2989, 0.587, 0.114], np.float32)
-"""Of red, green and blue, as in tf.image.rgb_to_grayscale."""
+"""The weights of red, green and blue, as in tf.image.rgb_to_grayscale."""
 
 
-def resize(picture: np.ndarray, size: Size, method: Method, antialias: bool) -> np.ndarray:
-    """A float32 picture [height, width, channels] in another size.
+def resize(image: np.ndarray, size: Size, method: Method, antialias: bool) -> np.ndarray:
+    """Return the float32 image [height, width, channels] in another size.
 
-    Like `tf.image.resize` with half-pixel centres: it differs by up to 0.01 of 255, and nearest does not differ.
+    The result differs from that of `tf.image.resize` by up to 0.01 of 255. With nearest it does not differ.
     """
-    if picture.shape[:2] == size:
-        return picture
+    if image.shape[:2] == size:
+        return image
     if method == "nearest":
-        rows, columns = (_nearest(given, wanted) for given, wanted in zip(picture.shape, size, strict=False))
-        chosen: np.ndarray = picture[rows][:, columns]
-        return chosen
-    channels = [_resampled(picture[..., i], size, method, antialias) for i in range(picture.shape[-1])]
+        rows, columns = (_nearest(old, new) for old, new in zip(image.shape, size, strict=False))
+        nearest: np.ndarray = image[rows][:, columns]
+        return nearest
+    channels = [_resampled(image[..., i], size, method, antialias) for i in range(image.shape[-1])]
     return np.stack(channels, axis=-1)
 
 
-def _nearest(given: int, wanted: int) -> np.ndarray:
-    centres = (np.arange(wanted, dtype=np.float32) + np.float32(0.5)) * (np.float32(given) / np.float32(wanted))
-    return np.minimum(centres.astype(np.int64), given - 1)
+def _nearest(old: int, new: int) -> np.ndarray:
+    centers = (np.arange(new, dtype=np.float32) + np.float32(0.5)) * (np.float32(old) / np.float32(new))
+    return np.minimum(centers.astype(np.int64), old - 1)
 
 
 def _resampled(channel: np.ndarray, size: Size, method: Method, antialias: bool) -> np.ndarray:
@@ -45,13 +45,13 @@ def _resampled(channel: np.ndarray, size: Size, method: Method, antialias: bool)
     return np.asarray(image.transform((width, height), Image.Transform.AFFINE, scale, filter_))
 
 
-def cover(given: Size, wanted: Size) -> Size:
-    """The size in the given proportions that just covers the wanted one; its free side is rounded."""
-    scale = max(wanted[0] / given[0], wanted[1] / given[1])
-    return max(wanted[0], round(given[0] * scale)), max(wanted[1], round(given[1] * scale))
+def cover(image: Size, target: Size) -> Size:
+    """Return the smallest size in the image's proportions that covers the target. Sides are rounded."""
+    scale = max(target[0] / image[0], target[1] / image[1])
+    return max(target[0], round(image[0] * scale)), max(target[1], round(image[1] * scale))
 
 
-def crop(picture: np.ndarray, size: Size) -> np.ndarray:
-    """The middle; where it cannot be exact, half a pixel to the upper left."""
-    top, left = ((has - wanted) // 2 for has, wanted in zip(picture.shape, size, strict=False))
-    return picture[top : top + size[0], left : left + size[1]]
+def crop(image: np.ndarray, size: Size) -> np.ndarray:
+    """Return the center of the image in that size, half a pixel to the upper left if it cannot be exact."""
+    top, left = ((old - new) // 2 for old, new in zip(image.shape, size, strict=False))
+    return image[top : top + size[0], left : left + size[1]]

@@ -45,7 +45,7 @@ PerChannel = Annotated[
     | Annotated[tuple[FiniteFloat, ...], Field(min_length=1), AsTuple, Tag("<list>")],
     Discriminator(lambda value: "<list>" if _form(value) == "<list>" else "<one>"),
 ]
-"""One number, or one for each channel."""
+"""One number, or one number per channel."""
 
 
 class Resize(Strict):
@@ -109,7 +109,7 @@ class Input(Strict):
 
     @property
     def size(self) -> Size | None:
-        """Height and width that images are resized to."""
+        """The height and width that images are resized to, in pixels; None if they are not resized."""
         return self.resize.size if isinstance(self.resize, Resize) else self.resize
 
     @property
@@ -125,12 +125,12 @@ class Input(Strict):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        faults = list(self._faults())
-        if faults:
-            raise ValueError("; ".join(faults))
+        errors = list(self._errors())
+        if errors:
+            raise ValueError("; ".join(errors))
         return self
 
-    def _faults(self) -> Iterator[str]:
+    def _errors(self) -> Iterator[str]:
         if (self.scale, self.offset) != (None, None) and (self.mean, self.std) != (None, None):
             yield "give scale and offset, or mean and std, not both"
         if self.crop == "center" and self.resize is None:
@@ -144,9 +144,9 @@ class Input(Strict):
             yield "range: should be [lowest, highest], the lower number first"
         if self.shape is not None and None in self.shape[1:]:
             yield "shape: only the batch, which comes first, may be null"
-        yield from self._faults_of_size()
+        yield from self._errors_of_size()
 
-    def _faults_of_size(self) -> Iterator[str]:
+    def _errors_of_size(self) -> Iterator[str]:
         if self.size is None or self.shape is None:
             return
         height_and_width = self.shape[1:3] if self.layout == "nhwc" else self.shape[2:4]

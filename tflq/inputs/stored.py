@@ -1,4 +1,4 @@
-"""Rows of arrays on disk, one raw file a column: memory is bounded whatever the data, and processes share them."""
+"""Rows of arrays on disk, one raw file per column. They may be larger than memory, and processes share them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tflq.errors import DatasetError
 
 @dataclass(frozen=True)
 class Stored:
-    """So many rows; any number of processes may read them."""
+    """Rows on disk. Any number of processes may read them."""
 
     folder: Path
     count: int
     columns: Mapping[str, tuple[str, tuple[int, ...]]]
-    """The dtype of each, and the shape of one row of it."""
+    """Column name → its dtype and the shape of one row."""
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Mapped into memory, not read; [count, ...]."""
+        """Return column name → memory-mapped array [count, ...]."""
         return {
             name: np.memmap(self.folder / str(place), np.dtype(dtype), "r", shape=(self.count, *shape))
             for place, (name, (dtype, shape)) in enumerate(self.columns.items())
@@ -34,10 +34,10 @@ class Stored:
 
 
 class Writer:
-    """Appends rows, whose number need not be known before; leaving the context ends the files."""
+    """Appends rows to files. Leaving the context closes the files."""
 
     def __init__(self, folder: Path, section: str) -> None:
-        """`section`: the recipe's that the rows are of, for messages."""
+        """`section` is the section of the recipe that gives the rows. Messages name it."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.section, self.count = folder, section, 0
         self._columns: dict[str, tuple[str, tuple[int, ...]]] = {}
@@ -53,7 +53,7 @@ class Writer:
         self._open.close()
 
     def add(self, row: Sample) -> None:
-        """DatasetError where a column is not of the shape that it had in the first row."""
+        """Append a row. Raise DatasetError if a column does not have the shape that it has in the first row."""
         if not self.count:
             self._columns = {name: (str(array.dtype), array.shape) for name, array in row.items()}
             paths = [self.folder / str(place) for place in range(len(row))]
@@ -62,12 +62,12 @@ class Writer:
             if row[name].shape != shape:
                 raise DatasetError(
                     f"{self.section}: samples of {name!r} differ in shape, {brackets(shape)} and"
-                    f" {brackets(row[name].shape)}, so that they make no batch: say inputs.{name}.resize"
+                    f" {brackets(row[name].shape)}, so they cannot form a batch: set inputs.{name}.resize"
                 )
             row[name].tofile(file)
         self.count += 1
 
     @property
     def stored(self) -> Stored:
-        """All that was added; to be read once the context is left."""
+        """All rows that were added. Read them only after the context is left."""
         return Stored(self.folder, self.count, self._columns)

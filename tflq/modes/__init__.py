@@ -1,11 +1,11 @@
 """The modes. Each sets the options of the converter and has a contract for the resulting file.
 
-TFLiteConverter often makes something else than it was asked for, without an error. So the contract is checked on the
-file itself.
+TFLiteConverter often writes a file that is not what its options ask for, without an error. So the contract is checked
+on the file itself.
 """
 
 from tflq.modes.converter import Choice, Converter, Headroom
-from tflq.modes.ignored import asks_for_nothing
+from tflq.modes.ignored import is_neutral
 from tflq.modes.post_training import (
     Dynamic,
     Float16,
@@ -38,7 +38,7 @@ __all__ = [
     "ModeName",
     "QatInt8",
     "QatInt8Only",
-    "asks_for_nothing",
     "default_name",
+    "is_neutral",
     "named",
 ]

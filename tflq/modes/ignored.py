@@ -1,4 +1,4 @@
-"""Converter options that have no effect in some modes, and their values that ask for nothing."""
+"""Converter options that have no effect in some modes, and the values of these options that change nothing."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
 }
 
 
-def asks_for_nothing(key: str, value: object) -> bool:
+def is_neutral(key: str, value: object) -> bool:
     """Return whether a mode that ignores the option accepts this value."""
     return value in _NEUTRAL[key]
 
 
-def tell_editors(properties: dict[str, Any], ignored: Iterable[str]) -> None:
+def refuse_in_schema(properties: dict[str, Any], ignored: Iterable[str]) -> None:
     """Make the JSON Schema of a mode refuse the values that its validators refuse."""
     for key in ignored:
         if key == "keep_float":

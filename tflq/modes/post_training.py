@@ -19,7 +19,7 @@ from tflq.contract import (
     unquantized_weights,
 )
 from tflq.modes.converter import Choice, Converter, Headroom
-from tflq.modes.ignored import GRANULARITY, REFINEMENTS, REFINEMENTS_OF_INTEGERS, asks_for_nothing, tell_editors
+from tflq.modes.ignored import GRANULARITY, REFINEMENTS, REFINEMENTS_OF_INTEGERS, is_neutral, refuse_in_schema
 from tflq.strict import FileName, did_you_mean
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ TRAINED = "trained_"
 """Prefix of the default name of a variant with `trained: true`."""
 
 
-def _tell_editors(schema: dict[str, Any], kind: type[BaseMode]) -> None:
-    """Make the JSON Schema refuse what the validators refuse, so that editors show it."""
+def _extend_schema(schema: dict[str, Any], kind: type[BaseMode]) -> None:
+    """Make the JSON Schema refuse what the validators refuse, so that editors mark it."""
     schema["required"] = ["mode"]
     for side in ("inference_input_type", "inference_output_type"):
         schema["properties"][side]["enum"] = list(kind.io_types)
-    tell_editors(schema["properties"], kind.ignored)
+    refuse_in_schema(schema["properties"], kind.ignored)
     if kind.model_fields["trained"].default:
         schema["properties"]["trained"]["enum"] = [True]
 
@@ -55,7 +55,7 @@ def default_name(mode: str, is_trained: bool) -> str:
 class BaseMode(Converter):
     """A variant: a mode with a name, the types of its inputs and outputs, and converter options."""
 
-    model_config = ConfigDict(json_schema_extra=_tell_editors)
+    model_config = ConfigDict(json_schema_extra=_extend_schema)
 
     needs_ranges: ClassVar[bool] = False
     """Whether activation ranges are computed from calibration samples."""
@@ -114,19 +114,19 @@ class BaseMode(Converter):
         converter._experimental_disable_per_channel_quantization_for_dense_layers = not self.per_channel_dense
         converter.inference_input_type = tf.dtypes.as_dtype(self.inference_input_type)
         converter.inference_output_type = tf.dtypes.as_dtype(self.inference_output_type)
-        self._ask(converter, tf)
+        self._set_options(converter, tf)
         if self.select_tf_ops:
             converter.target_spec.supported_ops = [*converter.target_spec.supported_ops, tf.lite.OpsSet.SELECT_TF_OPS]
 
-    def _ask(self, converter: Any, tf: Any) -> None:
+    def _set_options(self, converter: Any, tf: Any) -> None:
         raise NotImplementedError
 
-    def violations(self, graph: Graph, kept: Collection[int] = ()) -> Iterator[Violation]:
-        """Yield where the file breaks the contract of this mode. `kept` are the ops that keep_float names."""
+    def violations(self, graph: Graph, kept_ops: Collection[int] = ()) -> Iterator[Violation]:
+        """Yield each violation of this mode's contract. `kept_ops` are the indices of ops that keep_float names."""
         yield from outside_ops(graph, self.allow_custom_ops, self.select_tf_ops)
-        yield from self._broken_promises(graph, kept)
+        yield from self._mode_violations(graph, kept_ops)
 
-    def _broken_promises(self, graph: Graph, kept: Collection[int]) -> Iterator[Violation]:
+    def _mode_violations(self, graph: Graph, kept_ops: Collection[int]) -> Iterator[Violation]:
         raise NotImplementedError
 
     def input_dtype(self, source: str) -> str:
@@ -138,10 +138,10 @@ class BaseMode(Converter):
         return self.inference_output_type if source == "float32" else source
 
 
-def _neutral(value: T, info: ValidationInfo, why: str) -> T:
-    """Return the value if it asks for nothing of the option; otherwise raise ValueError."""
-    if not asks_for_nothing(info.field_name or "", value):
-        raise ValueError(why)
+def _neutral(value: T, info: ValidationInfo, reason: str) -> T:
+    """Return the value if it changes nothing. Otherwise raise ValueError with the reason."""
+    if not is_neutral(info.field_name or "", value):
+        raise ValueError(reason)
     return value
 
 
@@ -158,14 +158,14 @@ class _Floating(BaseMode):
     @field_validator(*REFINEMENTS)
     @classmethod
     def _needs_samples(cls, value: Choice | Headroom, info: ValidationInfo) -> Choice | Headroom:
-        why = f"needs calibration samples: use it with {REFINED}, or remove it"
-        return _neutral(value, info, why)
+        reason = f"needs calibration samples: use it with {REFINED}, or remove it"
+        return _neutral(value, info, reason)
 
     @field_validator("keep_float")
     @classmethod
-    def _is_of_no_use(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        why = "has no effect in float32 and float16, which quantize no ops: remove it"
-        return _neutral(value, info, why)
+    def _quantizes_no_ops(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        reason = "has no effect in float32 and float16, which quantize no ops: remove it"
+        return _neutral(value, info, reason)
 
 
 class Float32(_Floating):
@@ -173,14 +173,14 @@ class Float32(_Floating):
 
     mode: Literal["float32"] = "float32"
 
-    def _ask(self, converter: Any, tf: Any) -> None:
+    def _set_options(self, converter: Any, tf: Any) -> None:
         pass
 
-    def _broken_promises(self, graph: Graph, _: Collection[int]) -> Iterator[Violation]:
+    def _mode_violations(self, graph: Graph, _: Collection[int]) -> Iterator[Violation]:
         yield from unexpected_integers(tensor for tensor in tensors(graph) if tensor.quantization)
         for tensor in tensors(graph):
             if tensor.dtype == "float16":
-                yield broken(tensor.name, "is float16, where all should be float32")
+                yield broken(tensor.name, "is float16, but all tensors should be float32")
 
 
 class Dynamic(BaseMode):
@@ -196,16 +196,16 @@ class Dynamic(BaseMode):
 
     @field_validator(*REFINEMENTS_OF_INTEGERS)
     @classmethod
-    def _is_of_integers(cls, value: Choice | Headroom, info: ValidationInfo) -> Choice | Headroom:
+    def _needs_integer_activations(cls, value: Choice | Headroom, info: ValidationInfo) -> Choice | Headroom:
         return _neutral(value, info, f"has no effect in dynamic: use it with {REFINED}, or remove it")
 
-    def _ask(self, converter: Any, tf: Any) -> None:
+    def _set_options(self, converter: Any, tf: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
 
-    def _broken_promises(self, graph: Graph, _: Collection[int]) -> Iterator[Violation]:
+    def _mode_violations(self, graph: Graph, _: Collection[int]) -> Iterator[Violation]:
         for violation in unquantized_weights(graph):
-            said = "is still a float32 file: keep_float leaves no weights that are large enough to quantize"
-            yield broken("the file", said) if self.keep_float else violation
+            message = "is still a float32 file: keep_float leaves no weights that are large enough to quantize"
+            yield broken("the file", message) if self.keep_float else violation
         yield from unexpected_integers(quantized_activations(graph))
 
 
@@ -214,13 +214,13 @@ class Float16(_Floating):
 
     mode: Literal["float16"] = "float16"
 
-    def _ask(self, converter: Any, tf: Any) -> None:
+    def _set_options(self, converter: Any, tf: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
 
-    def _broken_promises(self, graph: Graph, _: Collection[int]) -> Iterator[Violation]:
+    def _mode_violations(self, graph: Graph, _: Collection[int]) -> Iterator[Violation]:
         if not any(tensor.is_constant and tensor.dtype == "float16" for tensor in tensors(graph)):
-            yield broken("the file", "holds no float16 constant: nothing became smaller")
+            yield broken("the file", "has no float16 constant, so nothing became smaller")
         yield from unexpected_integers(tensor for tensor in tensors(graph) if tensor.quantization)
 
 
@@ -231,11 +231,11 @@ class Integer(BaseMode):
     is_integer: ClassVar[bool] = True
     activations: ClassVar[str] = "int8"
 
-    def _broken_promises(self, graph: Graph, kept: Collection[int]) -> Iterator[Violation]:
+    def _mode_violations(self, graph: Graph, kept_ops: Collection[int]) -> Iterator[Violation]:
         if not has_integer_op(graph, self.activations):
             yield broken("the file", f"has no {self.activations} op at all: it computes in float")
         if self.is_strict:
-            yield from left_in_float(graph, kept)
+            yield from left_in_float(graph, kept_ops)
 
 
 class Int8(Integer):
@@ -244,7 +244,7 @@ class Int8(Integer):
     io_types: ClassVar[tuple[str, ...]] = ("float32", "int8", "uint8")
     mode: Literal["int8"] = "int8"
 
-    def _ask(self, converter: Any, tf: Any) -> None:
+    def _set_options(self, converter: Any, tf: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
 
 
@@ -257,7 +257,7 @@ class Int8Only(Integer):
     inference_input_type: str = Field("int8", description=INPUT_TYPE)
     inference_output_type: str = Field("int8", description=OUTPUT_TYPE)
 
-    def _ask(self, converter: Any, tf: Any) -> None:
+    def _set_options(self, converter: Any, tf: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
 
@@ -269,7 +269,7 @@ class Int16x8(Integer):
     activations: ClassVar[str] = "int16"
     mode: Literal["int16x8"] = "int16x8"
 
-    def _ask(self, converter: Any, tf: Any) -> None:
+    def _set_options(self, converter: Any, tf: Any) -> None:
         ops = tf.lite.OpsSet
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_ops = [
@@ -288,7 +288,7 @@ class Int16x8Only(Integer):
     inference_input_type: str = Field("int16", description=INPUT_TYPE)
     inference_output_type: str = Field("int16", description=OUTPUT_TYPE)
 
-    def _ask(self, converter: Any, tf: Any) -> None:
+    def _set_options(self, converter: Any, tf: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         only = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         converter.target_spec.supported_ops = [only]

@@ -24,8 +24,8 @@ class _QatVariant(Integer):
             raise ValueError("qat_int8 and qat_int8_only always use the trained model: remove this key")
         return value
 
-    def _ask(self, converter: Any, tf: Any) -> None:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]  # and no other set of ops: that would want samples
+    def _set_options(self, converter: Any, tf: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]  # another set of ops would need samples
 
 
 class QatInt8(_QatVariant):

@@ -41,8 +41,8 @@ def _as_variant(value: Any) -> Any:
         return variant
     mode, modes = variant.get("mode"), MODE_NAMES
     if mode not in modes:
-        said = "a variant needs a mode" if mode is None else f"{mode!r} is not a mode"
-        raise ValueError(f"{said}{did_you_mean(str(mode), modes)}; the modes are {', '.join(modes)}")
+        problem = "a variant needs a mode" if mode is None else f"{mode!r} is not a mode"
+        raise ValueError(f"{problem}{did_you_mean(str(mode), modes)}; the modes are {', '.join(modes)}")
     return variant
 
 
@@ -57,7 +57,7 @@ else:
         reduce(or_, [Annotated[kind, Tag(f"<{name}>")] for name, kind in zip(MODE_NAMES, MODES, strict=True)]),
         Discriminator(
             _tag,
-            custom_error_type="fault",
+            custom_error_type="in_plain_words",
             custom_error_message="should be the name of a mode, or a mapping with the key mode",
         ),
         BeforeValidator(_as_variant, json_schema_input_type=reduce(or_, MODES, ModeName)),

@@ -5,7 +5,7 @@ and from the checks of LiteRT's kernels. They were tried on files of every mode 
 reports a correct file.
 """
 
-from tflq.rules.registry import RULES, violations
+from tflq.rules.rule_list import RULES, violations
 from tflq.rules.violation import Rule, Severity, Violation
 
 __all__ = ["RULES", "Rule", "Severity", "Violation", "violations"]

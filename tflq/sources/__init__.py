@@ -1,4 +1,4 @@
-"""The float-model kinds: to a SavedModel with one signature of known shapes, and to reference predictions."""
+"""The kinds of float model, their export as a SavedModel with known shapes, and their predictions in TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A source to a SavedModel with one signature of known shapes, and to reference predictions; runs in a worker."""
+"""Export the float model as a SavedModel with one signature of known shapes, and predict with TensorFlow.
+
+This code runs in a worker.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,17 @@ from tflq.datasets import Sample, TensorSpec, brackets
 from tflq.errors import SourceError
 from tflq.inputs import Input
 from tflq.sources.schema import Keras, SavedModel
-from tflq.sources.shapes import fixed, refuse_strangers
+from tflq.sources.shapes import fix_shapes, refuse_strangers
 from tflq.strict import did_you_mean
 from tflq.worker import ProgressCallback
 
 SIGNATURE = "serving_default"
-"""The key of the only signature of every prepared model, and so of every file made of it."""
+"""The key of the only signature of a prepared model, and of each file that is converted from it."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """A signature as the source has it: dimensions that it leaves open are None."""
+    """A signature of the source. Dimensions that it leaves open are None."""
 
     signature: str
     inputs: tuple[TensorSpec, ...]
@@ -35,10 +38,10 @@ class Described:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A float model with the one signature asked for, ready to convert."""
+    """A float model with only the signature to convert."""
 
     original: SavedModel
-    """The source, or what Keras makes of it: not what is converted, so that the two can be compared."""
+    """The source, or the SavedModel that Keras exports. It is not converted, so both can be compared."""
     saved_model: Path
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -47,12 +50,15 @@ class Prepared:
 
     @property
     def batch(self) -> int | None:
-        """Samples that one call takes; 1 where the inputs have no batch dimension, None where any number will do."""
+        """The number of samples in one call: 1 if there is no batch dimension, None if it can be any number."""
         return self.inputs[0].batch
 
 
 def describe(_: ProgressCallback, model: SavedModel | Keras, folder: Path) -> Described:
-    """The model's signature, or its first where it has none of that name; the folder is for what must be written."""
+    """Return the signature of the model, or its first signature if it has none of that name.
+
+    A Keras model is exported into the folder. Raise SourceError if TensorFlow cannot load the model.
+    """
     original = model.saved(folder)
     loaded = _load(original)
     keys = tuple(sorted(loaded.signatures))
@@ -63,39 +69,40 @@ def describe(_: ProgressCallback, model: SavedModel | Keras, folder: Path) -> De
 
 
 def prepare(_: ProgressCallback, model: SavedModel | Keras, inputs: Mapping[str, Input], folder: Path) -> Prepared:
-    """Export the asked signature, alone and with every shape known, into `folder`.
+    """Export only the recipe's signature into `folder`, with all shapes known.
 
-    The converter is given this export, not the source: it would convert another signature than the one asked for
-    where a model has several, and lose variables that only the signature holds on to.
+    The converter reads this export instead of the source. If a source has several signatures, the converter may take
+    the wrong one. It also loses variables that only the signature refers to. Raise SourceError if the model cannot be
+    loaded or exported, and RecipeError if the recipe does not fit its inputs.
     """
     original = model.saved(folder / "keras")
     loaded = _load(original)
     function = _signature(original, loaded)
     refuse_strangers(inputs, _inputs(function))
-    known = fixed(_inputs(function), model.batch_size, inputs)
-    arguments = dict(zip(_arguments(known), known, strict=True))
+    specs = fix_shapes(_inputs(function), model.batch_size, inputs)
+    arguments = dict(zip(_arguments(specs), specs, strict=True))
     serve = _fixed_function(model, function, arguments)
     _save(serve, list(function.graph.variables), loaded, folder / "model")
     _rename(folder / "model", {key: spec.name for key, spec in arguments.items() if key != spec.name})
     weights = sum(variable.dtype.size * variable.shape.num_elements() for variable in function.graph.variables)
-    return Prepared(original, folder / "model", known, _outputs(serve), tree_bytes(model.path), weights)
+    return Prepared(original, folder / "model", specs, _outputs(serve), tree_bytes(model.path), weights)
 
 
 def _save(serve: Any, variables: list[Any], loaded: Any, folder: Path) -> None:
-    """The function alone, which is half the work of all; with all where it needs more than its variables."""
+    """Save only the function, which takes half as long, or the whole model if it needs more than variables."""
     import tensorflow as tf
 
     module = tf.Module()
-    module.held = variables
+    module.resources = variables
     try:
         tf.saved_model.save(module, str(folder), signatures={SIGNATURE: serve})
-    except AssertionError:  # it refers to a table or another resource, which only the whole holds
-        module.held = loaded
+    except AssertionError:  # the function refers to a table or another resource of the whole model
+        module.resources = loaded
         tf.saved_model.save(module, str(folder), signatures={SIGNATURE: serve})
 
 
 def _fixed_function(model: SavedModel | Keras, function: Any, arguments: Mapping[str, TensorSpec]) -> Any:
-    """The function for inputs of those shapes alone, which it takes by the names of the arguments."""
+    """Return the function for inputs of exactly these shapes. Its parameters have the names of the arguments."""
     import tensorflow as tf
 
     serve = tf.function(
@@ -107,19 +114,19 @@ def _fixed_function(model: SavedModel | Keras, function: Any, arguments: Mapping
         return serve.get_concrete_function(**specs)
     except (ValueError, TypeError) as error:
         shapes = ", ".join(f"{spec.name} {brackets(spec.shape or ())}" for spec in arguments.values())
-        said = " ".join(str(error).split())[:400]
+        reason = " ".join(str(error).split())[:400]
         remedy = "correct model.batch_size and the shapes in inputs"
-        raise SourceError(f"{model.path}: cannot take {shapes} ({remedy}): {said}") from error
+        raise SourceError(f"{model.path}: cannot take {shapes} ({remedy}): {reason}") from error
 
 
 def _arguments(specs: Sequence[TensorSpec]) -> list[str]:
     names = [spec.name for spec in specs]
-    plain = all(re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) for name in names)
-    return names if plain else [f"input_{position}" for position in range(len(names))]
+    are_identifiers = all(re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) for name in names)
+    return names if are_identifiers else [f"input_{position}" for position in range(len(names))]
 
 
 def _rename(folder: Path, names: Mapping[str, str]) -> None:
-    """Call the signature's inputs as the source does, in the part of the SavedModel that the converter reads."""
+    """Give the signature's inputs the names of the source, in the part of the SavedModel that the converter reads."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     if not names:
@@ -150,14 +157,14 @@ def _signature(model: SavedModel, loaded: Any) -> Any:
         raise SourceError(f"{model.path}: there is no signature {model.signature!r}{hint}; it has {has}")
     function = loaded.signatures[model.signature]
     if not function.structured_input_signature[1] or not function.structured_outputs:
-        what = "takes nothing" if function.structured_outputs else "answers nothing"
+        what = "has no inputs" if function.structured_outputs else "has no outputs"
         raise SourceError(f"{model.path}: the signature {model.signature!r} {what}, so there is nothing to convert")
     return function
 
 
 def _inputs(function: Any) -> tuple[TensorSpec, ...]:
-    given = function.structured_input_signature[1]  # in an order that differs from one process to the next
-    return tuple(_spec(name, given[name]) for name in sorted(given))
+    specs = function.structured_input_signature[1]  # their order differs between processes
+    return tuple(_spec(name, specs[name]) for name in sorted(specs))
 
 
 def _outputs(function: Any) -> tuple[TensorSpec, ...]:
@@ -170,7 +177,7 @@ def _spec(name: str, spec: Any) -> TensorSpec:
 
 
 def reference(prepared: Prepared) -> Callable[[Sample], dict[str, np.ndarray]]:
-    """The source as a function of arrays, run by TensorFlow on one thread."""
+    """Return the source as a function from the arrays of a call to its outputs. TensorFlow uses one thread."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)

@@ -1,4 +1,4 @@
-"""The kinds of float model. Each class holds the YAML keys of a kind and makes a SavedModel of it."""
+"""The kinds of float model. Each class has the YAML keys of a kind and exports it as a SavedModel."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class SavedModel(Strict):
         return self.saved_model
 
     def check(self) -> None:
-        """SourceError where there is certainly no such model; needs no TensorFlow."""
+        """Raise SourceError if there is certainly no such model. This does not import TensorFlow."""
         if not self.path.exists():
             raise SourceError(f"{self.path}: there is no such folder")
         if not any((self.path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
             raise SourceError(f"{self.path}: is not a SavedModel: it has no saved_model.pb")
 
     def saved(self, _: Path) -> SavedModel:
-        """Return the model, which is a SavedModel already."""
+        """Return the model, which is already a SavedModel."""
         return self
 
 
@@ -58,7 +58,7 @@ class Keras(Strict):
         return self.keras
 
     def check(self) -> None:
-        """SourceError where there is certainly no such model; needs no TensorFlow."""
+        """Raise SourceError if there is certainly no such model. This does not import TensorFlow."""
         if not self.path.is_file():
             what = (
                 "is a folder: if it is a SavedModel, give it as saved_model"
@@ -69,7 +69,7 @@ class Keras(Strict):
         _ = self.keras_version
 
     def saved(self, folder: Path) -> SavedModel:
-        """Write the model as a SavedModel into the folder. SourceError if Keras cannot load or export it."""
+        """Write the model as a SavedModel into the folder. Raise SourceError if Keras cannot load or export it."""
         try:
             if self.keras_version < 3:
                 import tf_keras
@@ -97,7 +97,7 @@ class Keras(Strict):
 
     @property
     def keras_version(self) -> int:
-        """The major version of the Keras that wrote the file."""
+        """The major version of the Keras that wrote the file. Raise SourceError if the file is incomplete."""
         try:
             version = _archive_version(self.path) if zipfile.is_zipfile(self.path) else _h5_version(self.path)
         except (OSError, KeyError, ValueError) as error:
@@ -108,7 +108,7 @@ class Keras(Strict):
 
 
 def _root(error: BaseException) -> str:
-    """Return the message of the first error. The message of the last error holds the whole configuration."""
+    """Return the message of the first error. The message of the last error contains the whole configuration."""
     while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = cause
     return " ".join(str(error).split("Full object config")[0].split())[:400]
@@ -123,7 +123,7 @@ def _h5_version(path: Path) -> str:
     import h5py
 
     with h5py.File(path) as file:
-        file.attrs["model_config"]  # absent in a file of weights alone
+        file.attrs["model_config"]  # absent in a file of only weights
         version = file.attrs["keras_version"]
         return version.decode() if isinstance(version, bytes) else str(version)
 
@@ -133,7 +133,7 @@ KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 
 
 def spelled_out(value: Any) -> Any:
-    """Return the mapping that a plain path stands for; any other value is returned unchanged."""
+    """Return a path as a mapping with the key of its kind, and any other value unchanged."""
     if isinstance(value, str):
         return {"keras" if value.endswith(KERAS_SUFFIXES) else "saved_model": value}
     return value

@@ -50,7 +50,7 @@ def _is_file_name(value: str) -> str:
     return value
 
 
-def _names_a_function(value: str) -> str:
+def _is_function_name(value: str) -> str:
     module, _, function = value.partition(":")
     if not all(name.isidentifier() for name in [*module.split("."), function]):
         raise ValueError(f"{value!r} should have the form module:function, such as mypackage.data:rows")
@@ -62,7 +62,7 @@ RecipePath = Annotated[Path, BeforeValidator(_from_folder), PlainSerializer(_to_
 FileName = Annotated[str, AfterValidator(_is_file_name), WithJsonSchema({"type": "string", "pattern": FILE_NAME})]
 """A word that becomes part of file names."""
 FunctionName = Annotated[
-    str, AfterValidator(_names_a_function), WithJsonSchema({"type": "string", "pattern": FUNCTION_NAME})
+    str, AfterValidator(_is_function_name), WithJsonSchema({"type": "string", "pattern": FUNCTION_NAME})
 ]
 """A function of an importable module, as `module:function`."""
 AsTuple = BeforeValidator(_to_tuple)
@@ -70,12 +70,12 @@ AsTuple = BeforeValidator(_to_tuple)
 
 
 class FunctionOfFolder(Strict):
-    """A kind with the keys `python` and `folder`. The default folder is that of the file that names the function."""
+    """A section with the keys `python` and `folder`. The default folder is that of the file that names the function."""
 
     @model_validator(mode="before")
     @classmethod
     def _beside_its_file(cls, data: Any) -> Any:
-        named = data.get("python") if isinstance(data, dict) else None
-        if isinstance(named, PlacedText) and "folder" not in data:
-            return {**data, "folder": PlacedText(".", named.folder)}
+        function = data.get("python") if isinstance(data, dict) else None
+        if isinstance(function, PlacedText) and "folder" not in data:
+            return {**data, "folder": PlacedText(".", function.folder)}
         return data

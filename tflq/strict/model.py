@@ -16,7 +16,7 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-from tflq.strict.words import FAULT, did_you_mean, in_words, shown
+from tflq.strict.words import IN_PLAIN_WORDS, did_you_mean, in_words, shown
 
 
 class Strict(BaseModel):
@@ -24,29 +24,29 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    homes: ClassVar[Mapping[str, str]] = {}
-    """Maps keys that are often given here by mistake to the section where they belong."""
+    sections: ClassVar[Mapping[str, str]] = {}
+    """Maps each key that is often given here by mistake to the section that it belongs to."""
 
     @model_validator(mode="wrap")
     @classmethod
-    def _tell_in_words(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _use_plain_words(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         try:
             return handler(data)
         except ValidationError as error:
-            faults = [in_words(fault, cls.model_fields, cls.homes) for fault in error.errors()]
-            raise ValidationError.from_exception_data(cls.__name__, faults) from None
+            errors = [in_words(item, cls.model_fields, cls.sections) for item in error.errors()]
+            raise ValidationError.from_exception_data(cls.__name__, errors) from None
 
 
 def or_words(what: str, *words: str) -> WrapValidator:
-    """Validate a union of some type with fixed words. A wrong value gives one error that names all choices."""
+    """Return a validator of a union of a type and fixed words. A wrong value gives one error that names all choices."""
 
     def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         try:
             return handler(value)
         except ValidationError as error:
-            inside = [in_words(fault, (), {}) for fault in error.errors() if fault["type"] == FAULT]
-            if isinstance(value, dict) and inside:
-                raise ValidationError.from_exception_data(error.title, inside) from None
+            errors = [in_words(item, (), {}) for item in error.errors() if item["type"] == IN_PLAIN_WORDS]
+            if isinstance(value, dict) and errors:
+                raise ValidationError.from_exception_data(error.title, errors) from None
             hint = did_you_mean(value, words) if isinstance(value, str) else ""
             raise ValueError(f"should be {', '.join(words)} or {what}, not {shown(value)}{hint}") from None
 

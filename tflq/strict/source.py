@@ -1,4 +1,4 @@
-"""Read YAML text as plain data, with the file and line of each part; and write it."""
+"""Read YAML text as plain data, with the file and line of each part, and write YAML text."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tflq.strict.words import MISSING, shown
 
 Location = tuple[str | int, ...]
 TAG = "tag:yaml.org,2002:"
-DEEPEST = 50
-"""Most levels of nesting. Only an alias that contains itself has more."""
+MAX_DEPTH = 50
+"""The largest number of nesting levels. Only an alias that contains itself exceeds it."""
 
 NUMBER = "[0-9]+(?:_[0-9]+)*"
 SCALARS = (
@@ -85,9 +85,9 @@ class PlacedText(str):
     folder: Path
 
     def __new__(cls, text: str, folder: Path) -> Self:
-        made = super().__new__(cls, text)
-        made.folder = folder
-        return made
+        placed = super().__new__(cls, text)
+        placed.folder = folder
+        return placed
 
 
 @dataclass
@@ -99,25 +99,25 @@ class YamlSource:
     has_lines: bool = True
     """Whether places have a line number."""
     places: dict[Location, str] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     files: tuple[Path, ...] = ()
-    """The files that it was read from."""
+    """The files from which the text was read."""
 
     def place(self, mark: yaml.Mark | None) -> str:
         return f"{self.name}:{mark.line + 1}" if self.has_lines and mark else self.name
 
-    def fault(self, location: Location, message: str) -> str:
+    def error(self, location: Location, message: str) -> str:
         """Return `file:line: key: message`. Parts of the location that the file does not have are left out."""
-        known: Location = ()
+        present: Location = ()
         for part in location:
-            known = (*known, part) if (*known, part) in self.places else known
-        named = (*known, location[-1]) if message == MISSING else known
-        key = ".".join(map(str, named))
-        return f"{self.places.get(known, self.name)}: {key + ': ' if key else ''}{message}"
+            present = (*present, part) if (*present, part) in self.places else present
+        shown_location = (*present, location[-1]) if message == MISSING else present
+        key = ".".join(map(str, shown_location))
+        return f"{self.places.get(present, self.name)}: {key + ': ' if key else ''}{message}"
 
 
 def read(path: Path) -> YamlSource:
-    """Read the YAML file. RecipeError if it cannot be read at all."""
+    """Read the YAML file. Raise RecipeError if it cannot be read."""
     try:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
@@ -127,14 +127,14 @@ def read(path: Path) -> YamlSource:
 
 
 def parse(text: str, name: str, has_lines: bool = True) -> YamlSource:
-    """Parse the YAML text; messages call it by `name`. RecipeError if it is not YAML."""
+    """Parse the YAML text. Messages call it by `name`. Raise RecipeError if it is not YAML."""
     source = YamlSource(name, has_lines=has_lines)
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
         source.data = _Reader(loader, source).plain(root, ()) if root else None
     except yaml.MarkedYAMLError as error:
-        raise RecipeError(_not_yaml(source, error)) from error
+        raise RecipeError(_yaml_error(source, error)) from error
     except yaml.YAMLError as error:
         raise RecipeError(f"{name}: this is not YAML: {error}") from error
     except RecursionError as error:
@@ -142,12 +142,12 @@ def parse(text: str, name: str, has_lines: bool = True) -> YamlSource:
     return source
 
 
-def _not_yaml(source: YamlSource, error: yaml.MarkedYAMLError) -> str:
+def _yaml_error(source: YamlSource, error: yaml.MarkedYAMLError) -> str:
     problem, mark, opened = str(error.problem), error.problem_mark, error.context_mark
     since = (
         f", in the part that starts on line {opened.line + 1}" if opened and mark and opened.line != mark.line else ""
     )
-    remedy = next((f"; {remedy}" for said, remedy in REMEDIES.items() if said in problem), "")
+    remedy = next((f"; {remedy}" for part, remedy in REMEDIES.items() if part in problem), "")
     return f"{source.place(mark)}: this is not YAML: {problem.removeprefix('but ')}{since}{remedy}"
 
 
@@ -157,12 +157,12 @@ class _Reader:
     def __init__(self, loader: _Loader, source: YamlSource) -> None:
         self.loader, self.source = loader, source
         self.flat: set[int] = set()
-        """Ids of mappings whose merge keys are resolved. Aliases lead to the same mapping again."""
+        """The ids of mappings whose merge keys are resolved. An alias leads to the same mapping again."""
 
     def plain(self, node: yaml.Node, here: Location) -> Any:
         place = self.source.place(node.start_mark)
         self.source.places.setdefault(here, place)
-        if len(here) > DEEPEST:
+        if len(here) > MAX_DEPTH:
             raise RecipeError(f"{place}: this is nested too deeply: an alias (*) contains itself")
         if isinstance(node, yaml.SequenceNode):
             return [self.plain(child, (*here, i)) for i, child in enumerate(node.value)]
@@ -171,25 +171,25 @@ class _Reader:
         return self._scalar(node, place)
 
     def _scalar(self, node: yaml.Node, place: str) -> Any:
-        meant = self.loader.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
-        if node.tag not in (TAG + "str", meant):
+        resolved = self.loader.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
+        if node.tag not in (TAG + "str", resolved):
             raise RecipeError(f"{place}: {node.value!r} has the tag {node.tag.replace(TAG, '!!')}: remove the tag")
         return self.loader.construct_object(node)
 
     def _entries(self, node: yaml.MappingNode, here: Location) -> Iterator[tuple[str, Any]]:
         if id(node) not in self.flat:
             self.flat.add(id(node))
-            self.source.faults += self._twice(node, here)
+            self.source.errors += self._duplicates(node, here)
             self.loader.flatten_mapping(node)
         for key_node, value_node in node.value:
             place = self.source.place(key_node.start_mark)
             if not isinstance(key_node, yaml.ScalarNode):
-                self.source.faults.append(f"{place}: a key should be plain text, without brackets")
+                self.source.errors.append(f"{place}: a key should be plain text, without brackets")
                 continue
             self.source.places[(*here, key_node.value)] = place
             yield key_node.value, self.plain(value_node, (*here, key_node.value))
 
-    def _twice(self, node: yaml.MappingNode, here: Location) -> Iterator[str]:
+    def _duplicates(self, node: yaml.MappingNode, here: Location) -> Iterator[str]:
         keys: set[str] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in keys:
@@ -199,14 +199,17 @@ class _Reader:
 
 
 def override(source: YamlSource, assignments: Iterable[str]) -> None:
-    """Apply `key.subkey=value` assignments. Values are read as YAML; later messages name the assignment."""
+    """Apply `key.subkey=value` assignments. Values are read as YAML, and later messages name the assignment.
+
+    Raise RecipeError if an assignment has another form or names a key that cannot be set.
+    """
     for assignment in assignments:
         dotted, equals, text = assignment.partition("=")
         if not equals or not all(dotted.split(".")):
             raise RecipeError(f"--set {assignment}: should have the form KEY=VALUE, such as calibration.samples=50")
         value = parse(text, f"--set {assignment}", has_lines=False)
         location = _assign(source, dotted.split("."), value)
-        source.faults += value.faults
+        source.errors += value.errors
         for below in [place for place in source.places if place[: len(location)] == location]:
             del source.places[below]
         for depth in range(1, len(location)):
@@ -215,7 +218,7 @@ def override(source: YamlSource, assignments: Iterable[str]) -> None:
 
 
 def _assign(source: YamlSource, keys: list[str], value: YamlSource) -> Location:
-    """Put the value at those keys. Mappings that do not exist yet are made."""
+    """Set the value at those keys. Create the mappings that do not exist yet. Return the location of the value."""
     target, location = source.data, ()  # type: Any, Location
     for key in keys:
         if isinstance(target, list) and key.isdecimal() and int(key) < len(target):
@@ -223,7 +226,7 @@ def _assign(source: YamlSource, keys: list[str], value: YamlSource) -> Location:
         elif isinstance(target, dict):
             location = (*location, key)
         else:
-            raise RecipeError(f"{value.name}: {_no_place(source, location, target, key)}")
+            raise RecipeError(f"{value.name}: {_cannot_set(source, location, target, key)}")
         step = location[-1]
         if len(location) == len(keys):
             target[step] = value.data
@@ -233,7 +236,7 @@ def _assign(source: YamlSource, keys: list[str], value: YamlSource) -> Location:
     return location
 
 
-def _no_place(source: YamlSource, location: Location, target: Any, key: str) -> str:
+def _cannot_set(source: YamlSource, location: Location, target: Any, key: str) -> str:
     where = f"{'.'.join(map(str, location))} of {source.name}" if location else source.name
     if isinstance(target, list):
         return f"{where} is a list with {len(target)} entries, counted from 0, and has no entry {key!r}"

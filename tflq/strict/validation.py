@@ -17,22 +17,22 @@ M = TypeVar("M", bound=Strict)
 
 
 def validate(source: YamlSource, model: type[M], folder: Path) -> M:
-    """Validate the source as that model. Paths are relative to the folder. RecipeError lists every error."""
-    faults = list(source.faults)
+    """Validate the source as that model. Paths are relative to the folder. Raise one RecipeError with all errors."""
+    messages = list(source.errors)
     if not isinstance(source.data, dict):
         what = "the file is empty" if source.data is None else f"the file contains {shown(source.data)}"
         where = source.places.get((), source.name)
-        message = f"{where}: {what}: write one `key: value` per line, with a space after the colon"
-        raise RecipeError("\n".join([*faults, message]))
+        hint = f"{where}: {what}: write one `key: value` per line, with a space after the colon"
+        raise RecipeError("\n".join([*messages, hint]))
     try:
         value = model.model_validate(source.data, context={"folder": folder})
     except ValidationError as error:
-        faults += [source.fault(tuple(fault["loc"]), fault["msg"]) for fault in error.errors()]
-    if faults:
-        raise RecipeError("\n".join(sorted(dict.fromkeys(faults), key=_line)))
+        messages += [source.error(tuple(item["loc"]), item["msg"]) for item in error.errors()]
+    if messages:
+        raise RecipeError("\n".join(sorted(dict.fromkeys(messages), key=_line)))
     return value
 
 
-def _line(fault: str) -> int:
-    found = re.search(r":(\d+): ", fault)
-    return int(found.group(1)) if found else 0
+def _line(message: str) -> int:
+    match = re.search(r":(\d+): ", message)
+    return int(match.group(1)) if match else 0

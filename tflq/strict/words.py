@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-FAULT = "fault"
-"""The type of an error whose message is in plain words already."""
+IN_PLAIN_WORDS = "in_plain_words"
+"""The type of an error whose message is already in plain words."""
 MISSING = "this key is missing"
-LONGEST = 60
-"""Number of characters of a value that are shown."""
+MAX_LENGTH = 60
+"""Messages show at most this number of characters of a value."""
 
 PLAIN = {
     r"a valid dictionary( or instance of \w+)?": "a mapping of keys to values",
@@ -29,32 +29,33 @@ PLAIN = {
     "greater than": "above",
     "less than": "below",
 }
+"""Pattern in a message of pydantic → plain words."""
 
 
-def in_words(fault: ErrorDetails, keys: Iterable[str], homes: Mapping[str, str]) -> InitErrorDetails:
-    """Return the error in plain words. `keys` are the model's keys; `homes` maps other keys to their section."""
-    text = _text(fault, keys, homes)
-    custom = PydanticCustomError(FAULT, "{text}", {"text": text})
-    return InitErrorDetails(type=custom, loc=fault["loc"], input=fault["input"])
+def in_words(error: ErrorDetails, keys: Iterable[str], sections: Mapping[str, str]) -> InitErrorDetails:
+    """Return the error in plain words. `keys` are the model's keys; `sections` maps other keys to their section."""
+    text = _text(error, keys, sections)
+    custom = PydanticCustomError(IN_PLAIN_WORDS, "{text}", {"text": text})
+    return InitErrorDetails(type=custom, loc=error["loc"], input=error["input"])
 
 
-def _text(fault: ErrorDetails, keys: Iterable[str], homes: Mapping[str, str]) -> str:
-    said, value = fault["msg"], fault["input"]
-    match fault["type"]:
+def _text(error: ErrorDetails, keys: Iterable[str], sections: Mapping[str, str]) -> str:
+    message, value = error["msg"], error["input"]
+    match error["type"]:
         case "extra_forbidden":
-            key = str(fault["loc"][-1])
-            return f"unknown key here; it belongs in {homes[key]}" if key in homes else _unknown(key, keys)
+            key = str(error["loc"][-1])
+            return f"unknown key here; it belongs in {sections[key]}" if key in sections else _unknown(key, keys)
         case "missing":
             return MISSING
         case "literal_error":
-            return _not_among(value, re.findall(r"'([^']*)'", fault["ctx"]["expected"]))
+            return _not_among(value, re.findall(r"'([^']*)'", error["ctx"]["expected"]))
         case "string_type" if isinstance(value, (bool, int, float)):
             return f"should be text, not {shown(value)}; put it in quotes"
         case "tuple_type" if isinstance(value, str):
             return f"should be a list, not {shown(value)}; put it in brackets"
-    subject, should, rest = said.partition(" should ")
-    if not should or fault["type"] in (FAULT, "value_error"):
-        return said.removeprefix("Value error, ")
+    subject, should, rest = message.partition(" should ")
+    if not should or error["type"] in (IN_PLAIN_WORDS, "value_error"):
+        return message.removeprefix("Value error, ")
     return _plain(f"should {rest}") + (f", not {shown(value)}" if subject == "Input" else "")
 
 
@@ -71,8 +72,8 @@ def _not_among(value: Any, choices: list[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    for said, plain in PLAIN.items():
-        text = re.sub(said, plain, text)
+    for pattern, plain in PLAIN.items():
+        text = re.sub(pattern, plain, text)
     return text
 
 
@@ -83,10 +84,10 @@ def shown(value: object) -> str:
     if isinstance(value, (dict, list, tuple)):
         return "a mapping" if isinstance(value, dict) else "a list"
     text = str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}…"
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` with the most similar word, or an empty text if none is similar."""
-    near = difflib.get_close_matches(word, list(words), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    matches = difflib.get_close_matches(word, list(words), n=1)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

@@ -1,4 +1,4 @@
-"""Training-side optimization: a float model, pruned, clustered or trained to be quantized."""
+"""Optimization by training: pruning, weight clustering and quantization-aware training of the float model."""
 
 from tflq.training.outcome import Epoch, Phase, Trained
 from tflq.training.schema import Clustering, Pruning, Technique, Training, Validation, conflicts

@@ -1,4 +1,4 @@
-"""Training as it stood after its last whole epoch, so that an interrupted run goes on."""
+"""Checkpoints after each epoch, from which an interrupted training goes on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATE = "state.json"
 
 
 def folder_for(checkpoints: Path, key: str) -> Path:
-    """The folder of that key; those of other keys are of no more use, and are removed."""
+    """Create and return the folder of the key. Folders of other keys are obsolete and are removed."""
     folder = checkpoints / key[:16]
     if checkpoints.is_dir():
         for other in checkpoints.iterdir():
@@ -30,17 +30,20 @@ def folder_for(checkpoints: Path, key: str) -> Path:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The epochs of one technique, and the variables after the last of them and after the best."""
+    """The epochs of one technique, and the variables after its last and after its best epoch."""
 
     folder: Path
 
     def epochs(self) -> list[Epoch]:
-        """What has been done, if anything has."""
+        """Return the epochs that are complete."""
         state = self.folder / STATE
         return [Epoch(**epoch) for epoch in json.loads(state.read_text())] if state.exists() else []
 
     def save(self, epochs: Sequence[Epoch], best: int, variables: Sequence[Any]) -> None:
-        """Keep the variables as they are after the last epoch; all others but those of the best are removed."""
+        """Save the variables after the last epoch. Remove all others except those of the best epoch.
+
+        `best` is the number of the best epoch, from 1. `variables` are Keras variables, always in the same order.
+        """
         self.folder.mkdir(exist_ok=True)
         number = len(epochs)
         temporary = self.folder / "next.npz"
@@ -52,7 +55,7 @@ class Checkpoint:
                 file.unlink()
 
     def restore(self, number: int, variables: Sequence[Any]) -> None:
-        """Set the variables to what they were after that epoch."""
+        """Set the variables to their values after epoch `number`, from 1."""
         with np.load(self._file(number)) as arrays:
             for place, variable in enumerate(variables):
                 variable.assign(arrays[f"arr_{place}"])

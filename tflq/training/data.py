@@ -1,4 +1,4 @@
-"""Rows to samples and labels on disk, and from there batches in a seeded order."""
+"""Write samples and labels to disk, and read them as batches in a seeded order."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ LABEL = "label"
 
 @dataclass(frozen=True)
 class DataRequest:
-    """Which rows, and what is made of each of them."""
+    """The rows of a dataset to read, and how each becomes a sample and a label."""
 
     section: str
-    """The recipe's, for messages."""
+    """The section of the recipe. Messages name it."""
     dataset: Dataset
     samples: SampleCount
     seed: int
@@ -36,40 +36,44 @@ class DataRequest:
 
 @dataclass(frozen=True)
 class Examples:
-    """Samples on disk, each with its label."""
+    """Samples and their labels on disk."""
 
     stored: Stored
     total: int | None
-    """Rows that the dataset holds; None where only reading them all would tell."""
+    """The number of rows in the dataset; None if it is unknown until all are read."""
 
     def batches(self, size: int, seeds: Sequence[int] | None) -> Iterator[dict[str, np.ndarray]]:
-        """All rows once, in an order that the seeds alone decide, or in their own; the last batch may be smaller."""
+        """Yield all rows once, as column name → array [size, ...]. The last batch may be smaller.
+
+        The order depends only on the seeds. If they are None, it is that of the dataset.
+        """
         arrays, count = self.stored.arrays(), self.stored.count
         order = np.arange(count) if seeds is None else np.random.default_rng(seeds).permutation(count)
         for start in range(0, count, size):
-            chosen = order[start : start + size]
-            yield {name: array[chosen] for name, array in arrays.items()}
+            indices = order[start : start + size]
+            yield {name: array[indices] for name, array in arrays.items()}
 
     def contents(self) -> str:
+        """Return the hash of the samples and labels."""
         return cache.contents(self.stored.folder)
 
 
-def gather(
+def read_examples(
     report: ProgressCallback, request: DataRequest, specs: Sequence[TensorSpec], output: TensorSpec, folder: Path
 ) -> Examples:
-    """Write the rows' samples and labels into the folder; DatasetError where a row does not fit the model."""
-    chosen = select(request.dataset, request.samples, request.seed)
-    rows = request.dataset.rows(chosen.indices, specs)
+    """Write the samples and labels into the folder. Raise DatasetError if a row does not fit the model."""
+    selection = select(request.dataset, request.samples, request.seed)
+    rows = request.dataset.rows(selection.indices, specs)
     with Writer(folder, request.section) as writer:
-        for index, row in zip(chosen.indices, rows, strict=False):
-            writer.add(_made(request, row, index, specs) | {LABEL: _label_of(request, row, output)})
-            report(writer.count, len(chosen.indices))
+        for index, row in zip(selection.indices, rows, strict=False):
+            writer.add(_sample(request, row, index, specs) | {LABEL: _label_of(request, row, output)})
+            report(writer.count, len(selection.indices))
     if not writer.count:
         raise DatasetError(f"{request.dataset}: yields no rows, so there is nothing to train with")
-    return Examples(writer.stored, chosen.total)
+    return Examples(writer.stored, selection.total)
 
 
-def _made(request: DataRequest, row: Row, index: int, specs: Sequence[TensorSpec]) -> Sample:
+def _sample(request: DataRequest, row: Row, index: int, specs: Sequence[TensorSpec]) -> Sample:
     sample = make_sample(row, request.inputs, specs)
     check_finite(sample, index, request.dataset)
     return sample
@@ -79,37 +83,43 @@ def _label_of(request: DataRequest, row: Row, output: TensorSpec) -> np.ndarray:
     if request.label not in row:
         hint = did_you_mean(request.label, row)
         raise DatasetError(
-            f"{request.section}: there is no column {request.label!r} for the label{hint}; there are {', '.join(row)}"
+            f"{request.section}: the dataset has no column {request.label!r} for the label{hint}; it has"
+            f" {', '.join(row)}"
         )
     return label(np.asarray(row[request.label]), request, output)
 
 
 def label(value: np.ndarray, request: DataRequest, output: TensorSpec) -> np.ndarray:
-    """As the loss takes it; DatasetError where it does not fit the model's output."""
-    answer = tuple(size for size in (output.sample_shape or ()) if size is not None)
+    """Return the label in the dtype and shape that the loss needs: int64 class numbers, or float32 like the output.
+
+    Raise DatasetError if it does not fit the model's output.
+    """
+    shape = tuple(size for size in (output.sample_shape or ()) if size is not None)
     if request.loss == "sparse_categorical_crossentropy":
-        return _classes(value, request, answer)
-    if value.size != np.prod(answer):
-        hint = "; for class numbers take sparse_categorical_crossentropy" if value.size == 1 else ""
+        return _classes(value, request, shape)
+    if value.size != np.prod(shape):
+        hint = "; for class numbers, use sparse_categorical_crossentropy" if value.size == 1 else ""
         raise DatasetError(
-            f"{request.section}: the label {_shown(value)}, where the model answers"
-            f" {brackets(answer)}; {request.loss} takes one for each{hint}"
+            f"{request.section}: the label {_shown(value)} does not fit the model's output"
+            f" {brackets(shape)}; {request.loss} needs one value for each{hint}"
         )
-    return value.astype(np.float32).reshape(answer)
+    return value.astype(np.float32).reshape(shape)
 
 
-def _classes(value: np.ndarray, request: DataRequest, answer: tuple[int, ...]) -> np.ndarray:
-    classes = answer[-1] if answer else 1
-    if value.size != np.prod(answer[:-1]):
-        hint = "; for one-hot labels take categorical_crossentropy" if value.size == np.prod(answer) else ""
+def _classes(value: np.ndarray, request: DataRequest, shape: tuple[int, ...]) -> np.ndarray:
+    classes = shape[-1] if shape else 1
+    if value.size != np.prod(shape[:-1]):
+        hint = "; for one-hot labels, use categorical_crossentropy" if value.size == np.prod(shape) else ""
         raise DatasetError(
-            f"{request.section}: the label {_shown(value)}, where the model answers"
-            f" {brackets(answer)}; {request.loss} takes one class number for each row of classes{hint}"
+            f"{request.section}: the label {_shown(value)} does not fit the model's output"
+            f" {brackets(shape)}; {request.loss} needs one class number for each row of classes{hint}"
         )
-    if value.dtype.kind not in "biuf" or (strange := value[(value < 0) | (value >= classes) | (value % 1 != 0)]).size:
-        told = strange if value.dtype.kind in "biuf" else value
-        raise DatasetError(f"{request.section}: the label {_shown(told)} is no class number from 0 to {classes - 1}")
-    return value.astype(np.int64).reshape(answer[:-1])
+    if value.dtype.kind not in "biuf" or (invalid := value[(value < 0) | (value >= classes) | (value % 1 != 0)]).size:
+        wrong = invalid if value.dtype.kind in "biuf" else value
+        raise DatasetError(
+            f"{request.section}: the label {_shown(wrong)} is not a class number from 0 to {classes - 1}"
+        )
+    return value.astype(np.int64).reshape(shape[:-1])
 
 
 def _shown(value: np.ndarray) -> str:

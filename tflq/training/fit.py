@@ -1,4 +1,4 @@
-"""The epochs of one technique: seeded, stopped when validation says so, and kept after each."""
+"""Run the epochs of one technique, with seeds, early stopping and a checkpoint after each epoch."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ METRICS = {
     "binary_crossentropy": "binary_accuracy",
 }
 OTHER_METRIC = "mean_absolute_error"
-Tell = Callable[[int, str], None]
-"""Called with the steps done of this technique, and what its last epoch was like."""
+StepCallback = Callable[[int, str], None]
+"""A function of the number of steps of this technique that are done, and of a note on its last epoch."""
 
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """What is learned from, and how."""
+    """The options and the data of training."""
 
     training: Training
     samples: Examples
     validation: Examples | None
     inputs: tuple[str, ...]
-    """In the order of the model's."""
+    """The names of the inputs, in the order of the model."""
     from_logits: bool | None
+    """Whether the cross-entropy takes logits; None for other losses."""
 
     @property
     def metric(self) -> str:
@@ -44,12 +45,17 @@ class TrainingSetup:
 
     @property
     def steps(self) -> int:
-        """In one epoch."""
+        """The number of steps in one epoch."""
         return math.ceil(self.samples.stored.count / self.training.batch_size)
 
 
-def fit(wrapped: Wrapped, technique: Technique, setup: TrainingSetup, checkpoint: Checkpoint, tell: Tell) -> Phase:
-    """Train the wrapped model from its last whole epoch on; it is left as it was after the best."""
+def fit(
+    wrapped: Wrapped, technique: Technique, setup: TrainingSetup, checkpoint: Checkpoint, report: StepCallback
+) -> Phase:
+    """Train the wrapped model from its last complete epoch on. Afterwards it has the weights of the best epoch.
+
+    Raise ConversionError if the loss is not finite.
+    """
     model, training = wrapped.model, setup.training
     _compile(model, setup)
     model.optimizer.build(model.trainable_variables)
@@ -58,15 +64,15 @@ def fit(wrapped: Wrapped, technique: Technique, setup: TrainingSetup, checkpoint
     resumed_after = len(epochs)
     if epochs:
         checkpoint.restore(len(epochs), variables)
-    while not _is_done(epochs, wrapped.settled, training):
+    while not _is_done(epochs, wrapped.first_usable_epoch, training):
         seed(model, [training.seed, len(epochs)])
-        epochs.append(_epoch(wrapped, setup, epochs, tell))
-        _refuse_nonsense(epochs, technique)
-        checkpoint.save(epochs, _best(epochs, wrapped.settled), variables)
-    tell(training.epochs * setup.steps, _note(epochs, setup.metric))
-    kept = _best(epochs, wrapped.settled)
-    checkpoint.restore(kept, variables)
-    return Phase(technique, tuple(epochs), kept, resumed_after)
+        epochs.append(_epoch(wrapped, setup, epochs, report))
+        _refuse_infinite_loss(epochs, technique)
+        checkpoint.save(epochs, _best(epochs, wrapped.first_usable_epoch), variables)
+    report(training.epochs * setup.steps, _note(epochs, setup.metric))
+    best = _best(epochs, wrapped.first_usable_epoch)
+    checkpoint.restore(best, variables)
+    return Phase(technique, tuple(epochs), best, resumed_after)
 
 
 def _compile(model: Any, setup: TrainingSetup) -> None:
@@ -90,47 +96,48 @@ def _metric(setup: TrainingSetup) -> Any:
     return setup.metric
 
 
-def _is_done(epochs: Sequence[Epoch], settled: int, training: Training) -> bool:
+def _is_done(epochs: Sequence[Epoch], first_usable: int, training: Training) -> bool:
     if len(epochs) >= training.epochs:
         return True
-    if training.validation is None or len(epochs) < settled:
+    if training.validation is None or len(epochs) < first_usable:
         return False
-    return len(epochs) - _best(epochs, settled) >= training.validation.patience
+    return len(epochs) - _best(epochs, first_usable) >= training.validation.patience
 
 
-def _best(epochs: Sequence[Epoch], settled: int) -> int:
-    """The number of the epoch with the lowest validation loss of those that may be kept; without one, the last."""
-    losses = [epoch.validation_loss for epoch in epochs[settled - 1 :]]
-    known = [loss for loss in losses if loss is not None]
-    return settled + losses.index(min(known)) if known else len(epochs)
+def _best(epochs: Sequence[Epoch], first_usable: int) -> int:
+    """Return the number of the usable epoch with the lowest validation loss. Without validation, return the last."""
+    losses = [epoch.validation_loss for epoch in epochs[first_usable - 1 :]]
+    measured = [loss for loss in losses if loss is not None]
+    return first_usable + losses.index(min(measured)) if measured else len(epochs)
 
 
 def seed(model: Any, seeds: Sequence[int]) -> None:
-    """Begin the epoch with chance of its own, so that it does not depend on what ran before in this process."""
+    """Set all random states from the seeds, so that an epoch does not depend on earlier work in this process."""
     import tf_keras
 
     state = np.random.SeedSequence(list(seeds)).generate_state(1)[0]
     tf_keras.utils.set_random_seed(int(state))
-    layers = [part for part in model.submodules if isinstance(part, tf_keras.__internal__.layers.BaseRandomLayer)]
-    for place, layer in enumerate(layers):
-        if layer.built:  # else it has no generator yet, and never asks for one
-            layer._random_generator._generator.reset_from_seed(int(state) + place)
+    random_layer = tf_keras.__internal__.layers.BaseRandomLayer
+    layers = [module for module in model.submodules if isinstance(module, random_layer)]
+    for index, layer in enumerate(layers):
+        if layer.built:  # a layer that is not built has no generator and does not need one
+            layer._random_generator._generator.reset_from_seed(int(state) + index)
 
 
-def _epoch(wrapped: Wrapped, setup: TrainingSetup, epochs: Sequence[Epoch], tell: Tell) -> Epoch:
+def _epoch(wrapped: Wrapped, setup: TrainingSetup, epochs: Sequence[Epoch], report: StepCallback) -> Epoch:
     import tf_keras
 
     begin, training = time.monotonic(), setup.training
     done, note = len(epochs) * setup.steps, _note(epochs, setup.metric)
-    progress = tf_keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, _: tell(done + batch + 1, note))
+    progress = tf_keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, _: report(done + batch + 1, note))
     batches = _dataset(setup.samples, setup, [training.seed, len(epochs)])
     history = wrapped.model.fit(batches, verbose=0, callbacks=[*wrapped.callbacks, progress]).history
-    validated = _validated(wrapped.model, setup)
-    return Epoch(history["loss"][0], history[setup.metric][0], *validated, time.monotonic() - begin)
+    validation = _validation(wrapped.model, setup)
+    return Epoch(history["loss"][0], history[setup.metric][0], *validation, time.monotonic() - begin)
 
 
-def _validated(model: Any, setup: TrainingSetup) -> tuple[float | None, float | None]:
-    """The loss and the metric."""
+def _validation(model: Any, setup: TrainingSetup) -> tuple[float | None, float | None]:
+    """Return the loss and the metric on the validation samples, or None for both without them."""
     if setup.validation is None:
         return None, None
     loss, metric = model.evaluate(_dataset(setup.validation, setup, None), verbose=0)
@@ -145,11 +152,11 @@ def _note(epochs: Sequence[Epoch], metric: str) -> str:
     return text if last.validation_loss is None else f"{text}, validation loss {last.validation_loss:.4f}"
 
 
-def _refuse_nonsense(epochs: Sequence[Epoch], technique: Technique) -> None:
+def _refuse_infinite_loss(epochs: Sequence[Epoch], technique: Technique) -> None:
     if not math.isfinite(epochs[-1].loss):
         raise ConversionError(
             f"training ({technique}): the loss became {epochs[-1].loss} in epoch {len(epochs)}; lower"
-            " training.learning_rate, and see that the loss fits the labels"
+            " training.learning_rate, and check that the loss fits the labels"
         )
 
 

@@ -1,4 +1,4 @@
-"""A Keras 3 model rebuilt, layer by layer, in tf-keras, which is what TensorFlow Model Optimization works with."""
+"""Rebuild a Keras 3 model layer by layer in tf-keras, because TensorFlow Model Optimization needs tf-keras."""
 
 from __future__ import annotations
 
@@ -13,60 +13,61 @@ import numpy as np
 from tflq.errors import SourceError
 
 TOLERANCE = 1e-4
-"""Of a layer's largest answer: sums in another order differ by less, another computation by more."""
+"""The allowed difference, relative to a layer's largest output. Sums in another order differ by less."""
 RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
-"""Arguments of layers that tf-keras calls otherwise."""
-LEFT_OUT = ("_initializer", "_constraint")
-"""Ends of the arguments that a trained layer does without."""
-REMEDY = "leave training out, or give the model as Keras 2 (tf-keras) saves it"
+"""Layer → its arguments that have another name in tf-keras."""
+UNUSED_SUFFIXES = ("_initializer", "_constraint")
+"""The suffixes of arguments that a trained layer does not need."""
+REMEDY = "remove training, or save the model with Keras 2 (tf-keras)"
 Call = Callable[..., Any]
-"""`call(name, layer, arguments, options)`: what the layer answers to them."""
+"""`call(name, layer, arguments, options)` returns the output of the layer."""
 
 
 def rebuild_in_tf_keras(path: Path, samples: Mapping[str, np.ndarray]) -> Any:
-    """The Keras 3 model of the file as a tf-keras model; SourceError with the layer that stands in the way.
+    """Return the Keras 3 model of the file as a tf-keras model.
 
-    Every layer of both must answer the samples alike: input name → [n, ...].
+    `samples` are input name → [n, ...]. Raise SourceError with the name of a layer if it cannot be rebuilt, or if its
+    outputs on the samples differ.
     """
     import keras
     import tf_keras
 
     original = keras.models.load_model(path, compile=False)
     if not isinstance(original, keras.Sequential) and not hasattr(original, "_run_through_graph"):
-        raise SourceError(f"{path}: is a subclass of Model, whose layers cannot be rebuilt to train; {REMEDY}")
-    twins = _LayerPairs(path)
+        raise SourceError(f"{path}: is a subclass of Model, so its layers cannot be rebuilt for training; {REMEDY}")
+    pairs = _LayerPairs(path)
     inputs = [tf_keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name) for tensor in original.inputs]
-    outputs = _through(original, inputs, twins.rebuild)
-    twins.take_weights()
-    _through(original, _in_order(path, original, samples), twins.compare)
+    outputs = _follow_graph(original, inputs, pairs.rebuild)
+    pairs.copy_weights()
+    _follow_graph(original, _in_order(path, original, samples), pairs.compare)
     return tf_keras.Model(inputs, outputs, name=original.name)
 
 
 def _in_order(path: Path, original: Any, samples: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """The samples as the model takes them; what nobody named has another name each time that it is loaded."""
+    """Return the samples in the order of the model's inputs. Keras gives unnamed inputs a new name at each load."""
     names = [tensor.name for tensor in original.inputs]
     if len(names) == len(samples) == 1:
         return list(samples.values())
     if set(names) != set(samples):
-        raise SourceError(f"{path}: its inputs {', '.join(names)} have no lasting names; name them, to train it")
+        raise SourceError(f"{path}: its inputs {', '.join(names)} have no fixed names; name them to train it")
     return [samples[name] for name in names]
 
 
-def _through(model: Any, inputs: Sequence[Any], call: Call, within: str = "") -> Any:
-    """Follow the model's graph from the inputs to what it answers, through the models inside of it too."""
+def _follow_graph(model: Any, inputs: Sequence[Any], call: Call, prefix: str = "") -> Any:
+    """Call each layer in the order of the model's graph, also in nested models, and return the outputs."""
     import keras
 
     def step(operation: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
-        name = f"{within}{operation.name}"
+        name = f"{prefix}{operation.name}"
         if isinstance(operation, keras.Model):
-            return _through(operation, arguments, call, f"{name}/")
+            return _follow_graph(operation, arguments, call, f"{name}/")
         return call(name, operation, arguments, {key: value for key, value in options.items() if value is not None})
 
     if isinstance(model, keras.Sequential):
-        (answer,) = inputs
+        (output,) = inputs
         for layer in model.layers:
-            answer = step(layer, [answer], {})
-        return answer
+            output = step(layer, [output], {})
+        return output
     return model._run_through_graph(
         inputs, operation_fn=lambda operation: lambda *arguments, **options: step(operation, arguments, options)
     )
@@ -74,69 +75,71 @@ def _through(model: Any, inputs: Sequence[Any], call: Call, within: str = "") ->
 
 @dataclass
 class _LayerPairs:
-    """Layers of Keras 3, and the layers of tf-keras that stand for them."""
+    """The layers of Keras 3 and their copies in tf-keras."""
 
     path: Path
     pairs: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def rebuild(self, name: str, layer: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
         if name not in self.pairs:
-            self.pairs[name] = (layer, self._twin(name, layer))
+            self.pairs[name] = (layer, self._tf_keras_layer(name, layer))
         try:
             return self.pairs[name][1](*arguments, **options)
         except (TypeError, ValueError, AttributeError) as error:
             raise self._error(name, layer, str(error)) from error
 
-    def _twin(self, name: str, layer: Any) -> Any:
+    def _tf_keras_layer(self, name: str, layer: Any) -> Any:
         import tf_keras
 
         serialized = _serialized(layer)
         kind = getattr(tf_keras.layers, serialized["class_name"], None)
         if serialized["module"] != "keras.layers":
-            raise self._error(name, layer, f"it is of {serialized['module']}, and only Keras's own layers are known")
+            raise self._error(
+                name, layer, f"it is from {serialized['module']}, and only layers of Keras itself are supported"
+            )
         if kind is None:
             raise self._error(name, layer, "tf-keras has no such layer")
         try:
             return kind.from_config(_config(kind, serialized["config"]) | {"name": name})
         except KeyError as error:
-            raise self._error(name, layer, f"what Keras 3 keeps of it lacks {error}") from error
+            raise self._error(name, layer, f"its configuration in Keras 3 lacks {error}") from error
         except (TypeError, ValueError, AttributeError) as error:
             raise self._error(name, layer, str(error)) from error
 
-    def take_weights(self) -> None:
-        for name, (theirs, ours) in self.pairs.items():
+    def copy_weights(self) -> None:
+        for name, (layer, copy) in self.pairs.items():
             try:
-                ours.set_weights(theirs.get_weights())
+                copy.set_weights(layer.get_weights())
             except ValueError as error:
-                raise self._error(name, theirs, str(error)) from error
+                raise self._error(name, layer, str(error)) from error
 
     def compare(self, name: str, layer: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
-        """Both layers on the same arrays; what theirs answers goes on to the next."""
-        answer = layer(*arguments, **options)
-        expected, found = np.asarray(answer, np.float64), np.asarray(self.pairs[name][1](*arguments, **options))
-        difference = np.abs(expected - found).max(initial=0) if expected.shape == found.shape else np.inf
+        """Compare both layers on the same arrays, and return the output of the Keras 3 layer."""
+        output = layer(*arguments, **options)
+        expected, actual = np.asarray(output, np.float64), np.asarray(self.pairs[name][1](*arguments, **options))
+        difference = np.abs(expected - actual).max(initial=0) if expected.shape == actual.shape else np.inf
         if not difference <= TOLERANCE * max(np.abs(expected).max(initial=0), 1e-3):
-            raise self._error(name, layer, f"the two answer differently, by {difference:.3g}")
-        return answer
+            raise self._error(name, layer, f"the outputs of the two layers differ by {difference:.3g}")
+        return output
 
-    def _error(self, name: str, layer: Any, said: str) -> SourceError:
-        kind, told = type(layer).__name__, " ".join(said.split())[:300]
-        return SourceError(f"{self.path}: layer {name!r} ({kind}) cannot be rebuilt in tf-keras: {told}; {REMEDY}")
+    def _error(self, name: str, layer: Any, message: str) -> SourceError:
+        kind, reason = type(layer).__name__, " ".join(message.split())[:300]
+        return SourceError(f"{self.path}: layer {name!r} ({kind}) cannot be rebuilt in tf-keras: {reason}; {REMEDY}")
 
 
 def _serialized(layer: Any) -> dict[str, Any]:
-    """Its module, class and configuration; what is no layer but an operation has a module of its own."""
+    """Return the layer's module, class and configuration. An operation that is not a layer has another module."""
     import keras
 
     return dict(keras.saving.serialize_keras_object(layer))
 
 
 def _config(kind: Any, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What the tf-keras layer takes of it; what it must not lack shows when the two are compared."""
-    known = {name for each in kind.__mro__ for name in inspect.signature(each.__init__).parameters}
+    """Return the arguments of the tf-keras layer. The comparison of outputs shows whether any is missing."""
+    parameters = {name for base in kind.__mro__ for name in inspect.signature(base.__init__).parameters}
     renamed = {RENAMED.get(kind.__name__, {}).get(key, key): value for key, value in config.items()}
-    kept = {k: v for k, v in renamed.items() if k in known and v is not None and not k.endswith(LEFT_OUT)}
-    return {key: _regularizer(value) if key.endswith("_regularizer") else value for key, value in kept.items()} | {
+    used = {k: v for k, v in renamed.items() if k in parameters and v is not None and not k.endswith(UNUSED_SUFFIXES)}
+    return {key: _regularizer(value) if key.endswith("_regularizer") else value for key, value in used.items()} | {
         "dtype": "float32"
     }
 

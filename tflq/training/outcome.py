@@ -1,4 +1,4 @@
-"""What training leaves: models, and how they came about."""
+"""The outcome of training: models and the course of each technique."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tflq.training.schema import Technique
 
 @dataclass(frozen=True)
 class Epoch:
-    """The means over one epoch; of the validation, after it."""
+    """The means of loss and metric over one epoch. Validation runs after the epoch."""
 
     loss: float
     metric: float
@@ -21,31 +21,31 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Phase:
-    """One technique's training."""
+    """The training with one technique."""
 
     technique: Technique
     epochs: tuple[Epoch, ...]
     kept: int
-    """The epoch whose weights are kept, from 1."""
+    """The number of the epoch whose weights are kept, from 1."""
     resumed_after: int
-    """Epochs that an interrupted run before had done."""
+    """The number of epochs that an earlier, interrupted run completed."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Models that training made, as SavedModels, and how."""
+    """The trained models as SavedModels, and how they were trained."""
 
     floating: Path | None
-    """As pruning or clustering left it; None where it was neither."""
+    """The model after pruning and clustering; None without both."""
     quantized: Path | None
-    """With the FakeQuant ops of quantization-aware training; None where there was none."""
+    """The model with the fake-quantize ops of quantization-aware training; None without it."""
     phases: tuple[Phase, ...]
     samples: int
     total: int | None
-    """Rows that the dataset holds; None where only reading them all would tell."""
+    """The number of rows in the dataset; None if it is unknown until all are read."""
     metric: str
-    """As Keras names it."""
+    """The name of the metric in Keras."""
     from_logits: bool | None
-    """Of a cross-entropy."""
+    """Whether the cross-entropy takes logits; None for other losses."""
     skipped: tuple[str, ...]
-    """Layers that `skip_layers` left as they were."""
+    """The layers that `skip_layers` excludes from training."""

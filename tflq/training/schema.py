@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 
 from tflq.calibrate import SampleCount
 from tflq.datasets import Dataset
-from tflq.modes import QAT_MODES, QatInt8, asks_for_nothing
+from tflq.modes import QAT_MODES, QatInt8, is_neutral
 from tflq.strict import AsTuple, Location, Strict, or_words
 
 Technique = Literal["prune", "cluster", "quantize"]
@@ -102,17 +102,17 @@ class Training(Strict):
 
 def conflicts(data: dict[str, Any], variants: dict[Location, dict[str, Any]]) -> Iterator[tuple[Location, str]]:
     """Yield errors if the section and the variants do not fit. `data` is the recipe as it was read."""
-    given = data.get("training")
-    section = given if isinstance(given, dict) else {}
-    listed = section.get("techniques")
-    techniques: set[str] = set(map(str, listed)) if isinstance(listed, list) else set()
-    if not techniques or techniques - {*TECHNIQUES}:  # which is told apart
+    training = data.get("training")
+    section = training if isinstance(training, dict) else {}
+    value = section.get("techniques")
+    techniques: set[str] = set(map(str, value)) if isinstance(value, list) else set()
+    if not techniques or techniques - {*TECHNIQUES}:  # validation reports this separately
         techniques = {*TECHNIQUES}
     for key, technique in (("pruning", "prune"), ("clustering", "cluster")):
         if section.get(key) is not None and technique not in techniques:
             yield ("training", key), f"has no effect unless training.techniques has {technique}"
     for location, variant in variants.items():
-        yield from (((*location, key), said) for key, said in _ignored(variant))
+        yield from (((*location, key), message) for key, message in _ignored(variant))
         if missing := _missing(variant, techniques if section else None):
             yield location, missing
 
@@ -120,7 +120,7 @@ def conflicts(data: dict[str, Any], variants: dict[Location, dict[str, Any]]) ->
 def _ignored(variant: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if variant.get("mode") in QAT_MODES:
         for key in QatInt8.ignored:
-            if key in variant and not asks_for_nothing(key, variant[key]):
+            if key in variant and not is_neutral(key, variant[key]):
                 yield key, f"has no effect in {variant['mode']}, whose ranges come from training: remove it"
 
 

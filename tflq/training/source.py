@@ -1,4 +1,4 @@
-"""The float model as a tf-keras model whose layers can be trained, proven to compute what the source does."""
+"""Load the float model as a tf-keras model for training, and check that it gives the outputs of the source."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from tflq.sources import SIGNATURE, Keras, Prepared, SavedModel
 from tflq.training.keras3_to_tf_keras import TOLERANCE, rebuild_in_tf_keras
 
 KERAS_METADATA = "keras_metadata.pb"
-"""What Keras 2 adds to a SavedModel, so that its layers can be had again."""
+"""The file that Keras 2 adds to a SavedModel, so that its layers can be loaded."""
 
 
 def check(model: SavedModel | Keras) -> None:
-    """SourceError where there are certainly no layers to train; needs no TensorFlow."""
+    """Raise SourceError if the model certainly has no layers to train. This does not import TensorFlow."""
     if isinstance(model, SavedModel) and not (model.path / KERAS_METADATA).is_file():
         raise SourceError(
-            f"{model.path}: training needs the layers of a Keras model, and an exported SavedModel has none: give the"
-            " .keras or .h5 file that it was exported from, as model: {keras: ...}, or leave training out"
+            f"{model.path}: training needs the layers of a Keras model, but an exported SavedModel has none: give the"
+            " .keras or .h5 file that it was exported from, as model: {keras: ...}, or remove training"
         )
 
 
 @dataclass(frozen=True)
 class Trainable:
-    """A tf-keras model, and what the source calls its inputs, in the model's order, and its output."""
+    """A tf-keras model, with the source's names of its inputs, in the order of the model, and of its output."""
 
     model: Any
     inputs: tuple[str, ...]
@@ -38,20 +38,21 @@ class Trainable:
 
 
 def load(model: SavedModel | Keras, source: Prepared, samples: Mapping[str, np.ndarray]) -> Trainable:
-    """The source's layers; SourceError where they cannot be had, or do not compute what the source does.
+    """Return the source as a model with layers.
 
-    `samples`, input name → [n, ...], are what both must answer alike.
+    `samples` are input name → [n, ...]. Raise SourceError if the layers cannot be loaded, or if their outputs on the
+    samples differ from those of the source.
     """
     if len(source.outputs) > 1:
         names = ", ".join(spec.name for spec in source.outputs)
-        raise SourceError(f"{model.path}: has the outputs {names}, and only a model with one output can be trained")
+        raise SourceError(f"{model.path}: has the outputs {names}, but only a model with one output can be trained")
     keras = (
         rebuild_in_tf_keras(model.path, samples)
         if isinstance(model, Keras) and model.keras_version >= 3
         else _loaded(model)
     )
     trainable = Trainable(keras, _names(keras, source, model.path), source.outputs[0].name)
-    _prove(trainable, source, samples, model.path)
+    _check_outputs(trainable, source, samples, model.path)
     return trainable
 
 
@@ -61,41 +62,47 @@ def _loaded(model: SavedModel | Keras) -> Any:
     try:
         loaded = tf_keras.models.load_model(model.path, compile=False)
     except (ValueError, TypeError, OSError, KeyError, AttributeError, NotImplementedError) as error:
-        said = " ".join(str(error).split())[:300]
-        raise SourceError(f"{model.path}: tf-keras cannot load its layers, so it cannot be trained: {said}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise SourceError(
+            f"{model.path}: tf-keras cannot load its layers, so it cannot be trained: {reason}"
+        ) from error
     if not isinstance(loaded, tf_keras.Sequential) and not getattr(loaded, "_is_graph_network", False):
         raise SourceError(
-            f"{model.path}: is a subclass of Model, and only models of the Sequential or Functional kind can be"
-            " trained; build it so, or leave training out"
+            f"{model.path}: is a subclass of Model, but only Sequential and Functional models can be trained;"
+            " build it as one of these, or remove training"
         )
     if any(tensor.shape[0] is not None for tensor in loaded.inputs):
         raise SourceError(
-            f"{model.path}: takes {loaded.inputs[0].shape[0]} samples at a time and no other number, so it cannot be"
-            " trained; build it without a batch size"
+            f"{model.path}: has the fixed batch size {loaded.inputs[0].shape[0]}, so it cannot be trained;"
+            " build it without a batch size"
         )
     nested = [layer.name for layer in loaded.layers if isinstance(layer, tf_keras.Model)]
     if nested:
         raise SourceError(
-            f"{model.path}: layer {nested[0]!r} is a model itself, which cannot be trained inside of another; call its"
-            " layers one by one when the model is built, or save it with Keras 3, from which they are taken apart"
+            f"{model.path}: layer {nested[0]!r} is itself a model, and nested models of Keras 2 cannot be trained;"
+            " add its layers directly to the outer model, or save the model with Keras 3"
         )
     return loaded
 
 
 def _names(model: Any, source: Prepared, path: Path) -> tuple[str, ...]:
-    """What the source calls the model's inputs."""
-    ours, theirs = [re.sub(r":0$", "", name) for name in model.input_names], [spec.name for spec in source.inputs]
-    if set(ours) == set(theirs):
-        return tuple(ours)
-    if len(ours) == len(theirs) == 1:
-        return tuple(theirs)
+    """Return the source's names of the model's inputs, in the order of the model."""
+    layer_names, source_names = (
+        [re.sub(r":0$", "", name) for name in model.input_names],
+        [spec.name for spec in source.inputs],
+    )
+    if set(layer_names) == set(source_names):
+        return tuple(layer_names)
+    if len(layer_names) == len(source_names) == 1:
+        return tuple(source_names)
     raise SourceError(
-        f"{path}: its layers take {', '.join(ours)}, its signature {', '.join(theirs)}; name them alike to train it"
+        f"{path}: its layers take {', '.join(layer_names)}, but its signature takes {', '.join(source_names)}; give"
+        " them the same names to train it"
     )
 
 
-def _prove(trainable: Trainable, source: Prepared, samples: Mapping[str, np.ndarray], path: Path) -> None:
-    """Run both on the samples, as many at a time as the source takes."""
+def _check_outputs(trainable: Trainable, source: Prepared, samples: Mapping[str, np.ndarray], path: Path) -> None:
+    """Compare both on the samples, in calls of the source's batch size."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(source.saved_model))
@@ -105,19 +112,19 @@ def _prove(trainable: Trainable, source: Prepared, samples: Mapping[str, np.ndar
     for start in range(0, count - count % batch, batch):
         arrays = {name: tf.constant(array[start : start + batch]) for name, array in samples.items()}
         expected = signature(**arrays)[trainable.output].numpy()
-        found = trainable.model([arrays[name] for name in trainable.inputs], training=False).numpy()
-        _compare(expected, found, path)
+        actual = trainable.model([arrays[name] for name in trainable.inputs], training=False).numpy()
+        _compare(expected, actual, path)
 
 
-def _compare(expected: np.ndarray, found: np.ndarray, path: Path) -> None:
-    if expected.shape != found.shape:
+def _compare(expected: np.ndarray, actual: np.ndarray, path: Path) -> None:
+    if expected.shape != actual.shape:
         raise SourceError(
-            f"{path}: its layers answer {brackets(found.shape)}, its signature {brackets(expected.shape)}, so what was"
-            " trained would not be what is asked for"
+            f"{path}: its layers give an output {brackets(actual.shape)}, but its signature gives"
+            f" {brackets(expected.shape)}, so a trained model would not match it"
         )
-    difference = float(np.abs(expected - found).max(initial=0))
+    difference = float(np.abs(expected - actual).max(initial=0))
     if not difference <= 10 * TOLERANCE * max(float(np.abs(expected).max(initial=0)), 1e-3):
         raise SourceError(
-            f"{path}: its layers answer something else than its signature, by {difference:.3g}, so what was trained"
-            " would not be what is asked for"
+            f"{path}: the outputs of its layers and of its signature differ by {difference:.3g}, so a trained model"
+            " would not match it"
         )

@@ -1,7 +1,7 @@
-"""Run functions in child processes: events out, output captured, limits kept; a crash becomes an error.
+"""Run functions in child processes, within limits. A listener gets events and output, and a crash becomes an error.
 
-TensorFlow, LiteRT and the user's code can all kill or hang the process they run in, so they never run in the one that
-talks to the person.
+TensorFlow, LiteRT and the user's code can crash or hang their process. So they never run in the process that talks to
+the user.
 """
 
 from tflq.worker.budget import Budget, processors

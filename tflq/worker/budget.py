@@ -1,4 +1,4 @@
-"""What the tasks of one run may take together, beyond the limit of each."""
+"""Limits of time and memory for all tasks of a run together."""
 
 from __future__ import annotations
 
@@ -20,46 +20,45 @@ GB = 10**9
 
 
 def processors(groups: ControlGroups = HERE) -> int:
-    """How many processors this process may keep busy, at least 1.
+    """Return the number of processors that this process may use, at least 1.
 
-    taskset or a batch system leave it some of the machine's, and a container may have a quota of their time.
+    taskset or a batch system may restrict the process to some processors. A container may have a quota of their time.
     """
-    allowed = len(os.sched_getaffinity(0))
-    return min(allowed, groups.processors() or allowed)
+    available = len(os.sched_getaffinity(0))
+    return min(available, groups.processors() or available)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Seconds from the start to the end of a run, and memory of all its processes together; None where unlimited."""
+    """The limits of a run in seconds, and of all its processes together in bytes of memory. None means no limit."""
 
     seconds: float | None = None
     memory_bytes: int | None = None
     stop: threading.Event = field(default_factory=threading.Event)
-    """Set from another thread, it ends the run with a CancelledError."""
+    """If another thread sets this event, the run ends with a CancelledError."""
 
 
-class Spending:
-    """A budget that is being spent."""
+class BudgetUse:
+    """A budget and the time when its run started."""
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self._started = time.monotonic()
 
-    def refuse_to_go_on(self) -> None:
+    def raise_if_stopped(self) -> None:
+        """Raise CancelledError if another thread has stopped the run."""
         if self.budget.stop.is_set():
             raise CancelledError
 
-    def time_is_up(self) -> str:
-        """Why nothing may run any longer; empty where it may."""
+    def time_exceeded(self) -> str:
+        """Return why the run must end, or an empty text if it has time left."""
         limit = self.budget.seconds
         if limit is None or time.monotonic() - self._started <= limit:
             return ""
-        return (
-            f"the {limit:g} s that this model may take in all were over, so it was stopped; --timeout raises the limit"
-        )
+        return f"this model took longer than its limit of {limit:g} s, so it was stopped; --timeout raises the limit"
 
-    def too_large(self, processes: Iterable[int]) -> str:
-        """Why the largest of those processes must end; empty where they may go on."""
+    def memory_exceeded(self, processes: Iterable[int]) -> str:
+        """Return why the largest of the processes must end, or an empty text if their memory is within the limit."""
         limit = self.budget.memory_bytes
         if limit is None:
             return ""
@@ -67,29 +66,29 @@ class Spending:
         if total <= limit:
             return ""
         return (
-            f"its processes took {total / GB:.2f} GB of memory, more than the {limit / GB:.2f} GB that this model may"
-            " take, so it was stopped; --memory raises the limit"
+            f"its processes took {total / GB:.2f} GB of memory, more than the limit of {limit / GB:.2f} GB for this"
+            " model, so it was stopped; --memory raises the limit"
         )
 
 
 def largest(processes: Iterable[int]) -> int:
-    """The position of the process that takes the most memory."""
+    """Return the position of the process with the most memory."""
     sizes = [_rss_bytes(process) for process in processes]
     return sizes.index(max(sizes))
 
 
-def end(process: int) -> None:
-    """Kill the process and those that it started, which would go on without it."""
+def kill(process: int) -> None:
+    """Kill the process and its children, which would otherwise go on."""
     import psutil
 
-    for one in _with_children(process):
+    for member in _with_children(process):
         with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
+            member.kill()
 
 
 def _rss_bytes(process: int) -> int:
-    """Resident memory of a process and of those that it started; 0 where it has ended."""
-    return sum(_of_one(one) for one in _with_children(process))
+    """Return the resident memory of a process and its children in bytes; 0 if it has ended."""
+    return sum(_own_rss_bytes(member) for member in _with_children(process))
 
 
 def _with_children(process: int) -> list[psutil.Process]:
@@ -102,7 +101,7 @@ def _with_children(process: int) -> list[psutil.Process]:
         return []
 
 
-def _of_one(process: psutil.Process) -> int:
+def _own_rss_bytes(process: psutil.Process) -> int:
     import psutil
 
     try:

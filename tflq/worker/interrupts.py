@@ -1,4 +1,4 @@
-"""Ctrl-C at a moment at which it would leave something behind."""
+"""Defer Ctrl-C while it would leave a process behind."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from types import FrameType
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Let a Ctrl-C that comes within the context act when the context is left."""
-    if threading.current_thread() is not threading.main_thread():  # only the main one is ever interrupted
+    """Defer a Ctrl-C inside the context until the context is left."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread is interrupted
         yield
         return
-    came: list[int] = []
+    signals: list[int] = []
 
     def remember(number: int, _: FrameType | None) -> None:
-        came.append(number)
+        signals.append(number)
 
     before = signal.signal(signal.SIGINT, remember)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)  # None: not set by Python
-        if came:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)  # None: the handler was not set by Python
+        if signals:
             signal.raise_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""The log that workers write to, read as text while they write."""
+"""Read the log as text while workers write to it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 class LogReader:
-    """Reads what is appended to a log after the reader was made.
+    """Reads the text that is appended to a log after the reader was created.
 
-    The log may be read in the middle of a character: its first bytes are kept until the others are there.
+    A read may end inside a character. Its first bytes then wait until the others are there.
     """
 
     def __init__(self, log: Path) -> None:
@@ -18,9 +18,9 @@ class LogReader:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def read(self, is_last: bool = False) -> str:
-        """The text that is new; empty if there is none.
+        """Return the new text, which may be empty.
 
-        `is_last`: nothing is written any more, so an unfinished character is replaced and not kept.
+        If `is_last`, nobody writes to the log any more, and an incomplete character is replaced.
         """
         return self._decoder.decode(self._new_bytes(), final=is_last)
 

@@ -1,4 +1,4 @@
-"""What goes to workers, and what comes back: tasks, events, outcomes."""
+"""The tasks of workers, and their events and outcomes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class ProgressCallback(Protocol):
-    """What a worker's function calls with how much is done, and of how much, and with a figure worth showing."""
+    """A function that reports the progress of a task: the steps done, the total, and a short note to show."""
 
     def __call__(self, done: int, total: int, note: str = "", /) -> None: ...
 
@@ -26,27 +26,33 @@ class Task(Generic[T]):
     arguments: tuple[Any, ...]
     error: type[TflqError]
     remedy: str = ""
-    """What to try where the worker dies of it."""
+    """Advice for the user if the worker crashes."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """What must be set before TensorFlow is imported, so that the worker cannot be one that has it already."""
+    """Environment variables that must be set before TensorFlow is imported. Such a worker is not forked."""
 
 
 @dataclass(frozen=True)
 class Started:
+    """A stage has started."""
+
     stage: str
 
 
 @dataclass(frozen=True)
 class Progress:
+    """A stage has done some of its steps."""
+
     stage: str
     done: int
     total: int | None
-    """None if it is not known how much there is."""
+    """The number of steps; None if it is unknown."""
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Finished:
+    """A stage has ended."""
+
     stage: str
     seconds: float
     failed: bool
@@ -54,7 +60,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Said:
-    """What workers wrote to standard output and standard error, which goes to the log."""
+    """Text that workers wrote to standard output or standard error. It is also in the log."""
 
     text: str
 
@@ -65,7 +71,7 @@ Listener = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class Returned:
-    """A child's answer: the function's value."""
+    """A child's answer: the value that the function returned."""
 
     value: Any
     peak_rss_bytes: int
@@ -73,27 +79,31 @@ class Returned:
 
 @dataclass(frozen=True)
 class Raised:
-    """A child's answer: what the function raised, as the task's error."""
+    """A child's answer: the exception of the function, as the task's error."""
 
     error: TflqError
 
 
 @dataclass(frozen=True)
 class Done(Generic[T]):
+    """The outcome of a task that returned a value."""
+
     value: T
     seconds: float
     peak_rss_bytes: int
 
     def get(self) -> T:
-        """The value."""
+        """Return the value."""
         return self.value
 
 
 @dataclass(frozen=True)
 class Failed:
+    """The outcome of a task that raised an error, crashed or met a limit."""
+
     error: TflqError
     seconds: float
 
     def get(self) -> NoReturn:
-        """Raises the error."""
+        """Raise the error."""
         raise self.error

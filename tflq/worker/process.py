@@ -1,4 +1,4 @@
-"""The parent's side of one worker process: to start it, to ask whether it is alive, and to tell how it ended."""
+"""The parent's side of a worker process: start it, check whether it is alive, and describe how it ended."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from tflq.worker.budget import end
+from tflq.worker.budget import kill
 from tflq.worker.child import work
 from tflq.worker.messages import Raised, Returned, Task
 
 POLL_SECONDS = 0.2
 _FORK_SERVER = multiprocessing.get_context("forkserver")
 _SPAWN = multiprocessing.get_context("spawn")
-_ASKING = threading.Lock()
-"""Held to start a process, too, which asks after all the others: an exit code can be read once, by one thread."""
+_PROCESS_LOCK = threading.Lock()
+"""The lock for starting and polling processes. A start polls all processes, and an exit code can be read only once."""
 
 
 @dataclass
@@ -38,24 +38,25 @@ class RunningTask:
     answer: Returned | Raised | None = None
     is_cut_off: bool = False
     stopped: str = ""
-    """Why it was ended from here."""
+    """Why the parent stopped the process; empty if it did not."""
 
     @property
     def is_silent(self) -> bool:
-        """Whether it can still be ended from here."""
+        """Whether the parent may still stop the process."""
         return self.answer is None and not self.is_cut_off and not self.stopped
 
-    def stop(self, why: str) -> None:
-        self.stopped = why
-        end(self.process.pid or 0)
+    def stop(self, reason: str) -> None:
+        """Kill the process for that reason."""
+        self.stopped = reason
+        kill(self.process.pid or 0)
 
 
 def start(task: Task[Any], position: int, log: Path, temporary: str) -> RunningTask:
-    """Start the task in a new process; `temporary` is the folder of its temporary files."""
+    """Start the task in a new process. `temporary` is the folder for its temporary files."""
     context = _SPAWN if task.environment else _FORK_SERVER
     inbox, outbox = context.Pipe(duplex=False)
     process: BaseProcess = context.Process(target=work, args=(outbox, log, temporary, task), daemon=False)
-    with _ASKING, _environment(task.environment):
+    with _PROCESS_LOCK, _environment(task.environment):
         process.start()
     outbox.close()
     return RunningTask(task, position, process, inbox, time.monotonic())
@@ -68,12 +69,12 @@ def wait_for(process: BaseProcess) -> None:
 
 
 def is_alive(process: BaseProcess) -> bool:
-    with _ASKING:
+    with _PROCESS_LOCK:
         return process.is_alive()
 
 
-def cause_of_death(exit_code: int) -> str:
-    """Why a process ended with that exit code and without a result."""
+def describe_exit(exit_code: int) -> str:
+    """Return why a process ended with that exit code and without a result."""
     if exit_code == -signal.SIGKILL:
         return "the worker process was killed (SIGKILL); the usual cause is that memory ran out"
     if exit_code < 0:
@@ -84,7 +85,7 @@ def cause_of_death(exit_code: int) -> str:
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set them for the process that starts meanwhile: what it imports first may read them."""
+    """Set the variables while a process starts, because its first imports may read them."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
