@@ -11,8 +11,8 @@ from tflq.errors import TflqError
 from tflq.flatbuffer import Weights
 from tflq.modes import Float32, Mode, QatInt8Only
 from tflq.recipe import load
-from tflq.sources import Prepared, SavedModel
-from tflq.training import Trained, TrainingJob, train
+from tflq.sources import PreparedSource, SavedModel
+from tflq.training import TrainingJob, TrainingResult, train
 from tflq.verify import VerifiedFile
 from tflq.worker import ProgressCallback
 
@@ -29,7 +29,7 @@ class Made:
 class Lesson:
     """What one recipe's training came to."""
 
-    trained: Trained
+    trained: TrainingResult
     files: Mapping[str, Made]
     """`quantized` and `floating`, where there is such a model."""
 
@@ -61,7 +61,7 @@ def _learn(report: ProgressCallback, path: Path, folder: Path) -> Lesson:
     return Lesson(trained, files)
 
 
-def _made(report: ProgressCallback, source: Prepared, saved: Path, variant: Mode) -> Made:
+def _made(report: ProgressCallback, source: PreparedSource, saved: Path, variant: Mode) -> Made:
     prepared = sources.prepare(report, SavedModel(saved_model=saved), {}, saved.with_name(f"{saved.name}-prepared"))
     file = saved.with_suffix(".tflite")
     conversion.convert(report, prepared, variant, file)

@@ -25,7 +25,7 @@ from tflq.calibrate.following_activation import identity
 from tflq.calibrate.histogram import Counts, Histogram, _bins, histogram
 from tflq.datasets import TensorSpec
 from tflq.flatbuffer import load
-from tflq.sources import Prepared, SavedModel
+from tflq.sources import PreparedSource, SavedModel
 
 NOWHERE = Path("nowhere")
 
@@ -34,7 +34,7 @@ def nothing(done: int, total: int) -> None:
     pass
 
 
-def source_of(float32: Path) -> Prepared:
+def source_of(float32: Path) -> PreparedSource:
     """The signature of the file, as that of a source."""
     graph = load(float32)
     (signature,), (subgraph, *_) = graph.signatures, graph.subgraphs
@@ -42,7 +42,9 @@ def source_of(float32: Path) -> Prepared:
     def specs(pairs: tuple[tuple[str, int], ...]) -> tuple[TensorSpec, ...]:
         return tuple(TensorSpec(name, subgraph.tensors[i].dtype, subgraph.tensors[i].shape) for name, i in pairs)
 
-    return Prepared(SavedModel(saved_model=NOWHERE), NOWHERE, specs(signature.inputs), specs(signature.outputs), 0, 0)
+    return PreparedSource(
+        SavedModel(saved_model=NOWHERE), NOWHERE, specs(signature.inputs), specs(signature.outputs), 0, 0
+    )
 
 
 def gathered_from(float32: Path, rows: Path, folder: Path, samples: int = 20) -> CalibrationSamples:

@@ -11,11 +11,11 @@ from tflq.interpreter import LatencyStats
 from tflq.result import (
     Baseline,
     CompressionStats,
-    Data,
+    DatasetReport,
     File,
+    FileFigures,
     Gain,
     Gate,
-    Measured,
     Output,
     Port,
     RangeReport,
@@ -45,11 +45,11 @@ def file(mode: str, size_bytes: int, dtype: str, float_ops: tuple[FloatOp, ...] 
     )
 
 
-def measured(value: float, sqnr_db: float | None, samples_needed: int | None = None) -> Measured:
+def measured(value: float, sqnr_db: float | None, samples_needed: int | None = None) -> FileFigures:
     drop = 0.98 - value
     score = Score("top1", value, drop, (drop - 0.01, drop + 0.01), 500, samples_needed)
     output = Output(sqnr_db, 0.999, 0.25, 0.0001, 0.99)
-    return Measured(score, {"logits": output}, LatencyStats(0.0125, 0.02, 50, 1, "LiteRT 2.3.0, XNNPACK"))
+    return FileFigures(score, {"logits": output}, LatencyStats(0.0125, 0.02, 50, 1, "LiteRT 2.3.0, XNNPACK"))
 
 
 FLOAT32 = Variant("float32", "float32", file("float32", 108_064, "float32"), 1.0, measured(0.98, None), seconds=1.5)
@@ -104,8 +104,10 @@ RESULT = Result(
     range_report=RangeReport(
         "minmax", "observation", None, 12, (RangeComparison("conv/Relu", -1.0, 812.5, 1.0, 0.0125, 0.25),)
     ),
-    calibration=Data("npz images.npz", 60, 60, (InputSummary("image", "float32", 3, 60, 0.0, 1.0, 0.5, 0.25, False),)),
-    evaluation=Data("npz images.npz", 500, 500, ()),
+    calibration=DatasetReport(
+        "npz images.npz", 60, 60, (InputSummary("image", "float32", 3, 60, 0.0, 1.0, 0.5, 0.25, False),)
+    ),
+    evaluation=DatasetReport("npz images.npz", 500, 500, ()),
     metric="top1",
     baseline=Baseline(319_488, 0.98, None, 108_064, 0.98, {"logits": Output(120.0, 1.0, 1e-6, 1e-14, 1.0)}),
     variants=(FLOAT32, FAILED_GATE, BROKEN, TRAINED, ERROR),

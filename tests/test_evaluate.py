@@ -26,7 +26,7 @@ from tflq.evaluate import (
     stack,
 )
 from tflq.inputs import Input
-from tflq.sources import Prepared, SavedModel
+from tflq.sources import PreparedSource, SavedModel
 
 ROWS = 11
 
@@ -35,11 +35,11 @@ def nothing(done: int, total: int) -> None:
     pass
 
 
-def source(*inputs: TensorSpec, outputs: Sequence[str] = ("scores",)) -> Prepared:
+def source(*inputs: TensorSpec, outputs: Sequence[str] = ("scores",)) -> PreparedSource:
     """What is known of a float model that nobody runs here."""
     nowhere = Path("nowhere")
     specs = tuple(TensorSpec(name, "float32", (1, 4)) for name in outputs)
-    return Prepared(SavedModel(saved_model=nowhere), nowhere, inputs, specs, 0, 0)
+    return PreparedSource(SavedModel(saved_model=nowhere), nowhere, inputs, specs, 0, 0)
 
 
 IMAGE = TensorSpec("image", "float32", (1, 8, 8, 3))

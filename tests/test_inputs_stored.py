@@ -10,8 +10,8 @@ from observing import nothing
 from tflq.calibrate import Calibration, read_samples
 from tflq.datasets import Sample, TensorSpec
 from tflq.errors import DatasetError
-from tflq.inputs import Stored, Writer
-from tflq.sources import Prepared, SavedModel
+from tflq.inputs import RowWriter, StoredRows
+from tflq.sources import PreparedSource, SavedModel
 
 RNG = np.random.default_rng(0)
 
@@ -22,8 +22,8 @@ def rows(count: int) -> list[Sample]:
     ]
 
 
-def write(folder: Path, samples: list[Sample]) -> Stored:
-    with Writer(folder, "calibration") as writer:
+def write(folder: Path, samples: list[Sample]) -> StoredRows:
+    with RowWriter(folder, "calibration") as writer:
         for sample in samples:
             writer.add(sample)
     return writer.stored
@@ -55,7 +55,7 @@ def test_calibration_samples_of_several_shapes_are_refused(tmp_path: Path) -> No
         "import numpy as np\n\ndef rows():\n    for n in (2, 3):\n        yield {'x': np.ones(n, 'float32')}\n"
     )
     specs = (TensorSpec("x", "float32", (1, None)),)
-    source = Prepared(SavedModel(saved_model=tmp_path), tmp_path, specs, specs, 0, 0)
+    source = PreparedSource(SavedModel(saved_model=tmp_path), tmp_path, specs, specs, 0, 0)
     asked = Calibration.model_validate({"dataset": {"python": "uneven:rows"}}, context={"folder": tmp_path})
     with pytest.raises(DatasetError, match=r"calibration: samples of 'x' differ in shape, \[2\] and \[3\], so"):
         read_samples(nothing, asked, {}, source, tmp_path / "samples")

@@ -13,7 +13,7 @@ import pytest
 
 from tflq import cache
 from tflq.batch import stamp
-from tflq.batch.plan import Planner, Work
+from tflq.batch.plan import PlannedModel, Planner
 from tflq.batch.stamp import Fingerprints
 from tflq.batch.zoo import collect
 from tflq.training import Training
@@ -41,7 +41,7 @@ class Shop:
     def output(self) -> Path:
         return self.folder / "build/net"
 
-    def work(self, force: bool = False) -> Work:
+    def work(self, force: bool = False) -> PlannedModel:
         (work,) = Planner().plan(collect([self.recipe]).items, force)
         return work
 

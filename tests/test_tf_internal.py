@@ -16,7 +16,7 @@ from tflq.calibrate import ActivationStatistics, CalibrationData, Range, RangeMe
 from tflq.errors import ConversionError, SourceError
 from tflq.flatbuffer import edit, load
 from tflq.modes import Dynamic, Float16, Float32, Int8, Int8Only, Int16x8, Int16x8Only, Mode
-from tflq.sources import Prepared, SavedModel, prepare
+from tflq.sources import PreparedSource, SavedModel, prepare
 from tflq.worker import Task, Workers
 
 MODELS = ["tiny_conv_residual", "two_outputs", "tiny_dense"]
@@ -39,7 +39,7 @@ class Bench:
 
     def __init__(self, workers: Workers, model: Path, rows: Path, folder: Path) -> None:
         self.workers, self.folder = workers, folder
-        self.source: Prepared = self._run(prepare, SavedModel(saved_model=model), {}, folder / "source")
+        self.source: PreparedSource = self._run(prepare, SavedModel(saved_model=model), {}, folder / "source")
         self.float32 = self.made(conversion.convert, Float32())
         self.calibration_samples = gathered_from(self.float32, rows, folder / "samples")
         self.base = folder / "base.tflite"

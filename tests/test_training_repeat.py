@@ -15,7 +15,7 @@ from running import Recipes
 from tflq import sources, training
 from tflq.errors import ConversionError, SourceError
 from tflq.recipe import load
-from tflq.training import Trained, TrainingJob
+from tflq.training import TrainingJob, TrainingResult
 from tflq.worker import Event, Failed, Progress, Task, Workers
 
 pytestmark = pytest.mark.slow
@@ -47,16 +47,16 @@ def order_for(recipes: Recipes, folder: Path, techniques: str, **keys: object) -
     )
 
 
-def train(order: TrainingJob, listen: Callable[[Event], None] = lambda _: None) -> Trained | Failed:
+def train(order: TrainingJob, listen: Callable[[Event], None] = lambda _: None) -> TrainingResult | Failed:
     with Workers(order.folder.parent / "log", None, listen) as workers:
         task = Task("train", training.train, (order,), ConversionError, environment=training.ENVIRONMENT)
         (outcome,) = workers.run_all([task], jobs=1)
     return outcome if isinstance(outcome, Failed) else outcome.value
 
 
-def weights(trained: Trained | Failed) -> bytes:
+def weights(trained: TrainingResult | Failed) -> bytes:
     """All variables of the model that was trained, as TensorFlow saves them."""
-    assert isinstance(trained, Trained), trained
+    assert isinstance(trained, TrainingResult), trained
     assert trained.quantized is not None
     return (trained.quantized / "variables/variables.data-00000-of-00001").read_bytes()
 
@@ -82,7 +82,7 @@ def test_interrupted_training_ends_as_if_it_had_not_been(
     assert isinstance(killed, Failed)
     assert "the worker process was killed (SIGKILL)" in str(killed.error)
     resumed = train(replace(order, folder=tmp_path / "b"))
-    assert isinstance(resumed, Trained)
+    assert isinstance(resumed, TrainingResult)
     done = {phase.technique: phase.resumed_after for phase in resumed.phases}
     assert 0 < done[during] < EPOCHS
     assert all(epochs in (0, EPOCHS) for technique, epochs in done.items() if technique != during)
@@ -106,7 +106,7 @@ def test_a_checkpoint_of_other_settings_is_removed_and_not_used(recipes: Recipes
     (before,) = order.checkpoints.iterdir()
     slower = order.training.model_copy(update={"learning_rate": 0.005})
     again = train(replace(order, training=slower, folder=tmp_path / "b"))
-    assert isinstance(again, Trained)
+    assert isinstance(again, TrainingResult)
     assert [phase.resumed_after for phase in again.phases] == [0]
     (after,) = order.checkpoints.iterdir()
     assert after != before

@@ -19,7 +19,7 @@ from tflq.errors import SourceError, TflqError
 from tflq.evaluate import SOURCE, Evaluation, EvaluationPlan, Record
 from tflq.interpreter import Runner
 from tflq.modes import Float32
-from tflq.sources import Prepared, SavedModel
+from tflq.sources import PreparedSource, SavedModel
 from tflq.worker import ProgressCallback, Task, Workers, preload_tensorflow
 
 ROWS = np.random.default_rng(0).normal(0, 1, (8, 16)).astype(np.float32)
@@ -67,7 +67,7 @@ def plain(workers: Workers, trap: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def prepared(workers: Workers, trap: Path) -> Prepared:
+def prepared(workers: Workers, trap: Path) -> PreparedSource:
     arguments: tuple[object, ...] = (SavedModel(saved_model=trap), {}, trap.parent / "prepared")
     return workers.run(Task("prepare", sources.prepare, arguments, SourceError)).value
 
@@ -103,7 +103,7 @@ def test_file_without_weights_breaks_its_contract(trap: Path, plain: Path) -> No
 
 
 def test_float32_file_without_weights_would_be_told_from_the_source(
-    workers: Workers, trap: Path, plain: Path, prepared: Prepared
+    workers: Workers, trap: Path, plain: Path, prepared: PreparedSource
 ) -> None:
     """Were the file all else is compared with made so."""
     evaluation = Evaluation.model_validate({"dataset": {"npz": trap.parent / "rows.npz"}})
@@ -114,7 +114,7 @@ def test_float32_file_without_weights_would_be_told_from_the_source(
     assert (found.severity, found.where) == ("error", "output 'y'")
 
 
-def test_lack_of_constants_alone_is_a_warning(plain: Path, prepared: Prepared) -> None:
+def test_lack_of_constants_alone_is_a_warning(plain: Path, prepared: PreparedSource) -> None:
     """Weights that serve no output are rightly left out."""
     variant = Float32()
     found = [v for v in verify.verify(lambda *_: None, plain, variant, prepared).violations if v.rule == "V13"]

@@ -13,19 +13,19 @@ from running import MODES, Ran
 from tflq.datasets import TensorSpec
 from tflq.errors import EvaluationError
 from tflq.modes import named
-from tflq.sources import Prepared, SavedModel
+from tflq.sources import PreparedSource, SavedModel
 from tflq.verify import smoke_test, verify
 
 IMAGE, SCORES = TensorSpec("image", "float32", (1, 8, 8, 3)), TensorSpec("scores", "float32", (1, 4))
 NOWHERE = Path("nowhere")
-SOURCE = Prepared(SavedModel(saved_model=NOWHERE), NOWHERE, (IMAGE,), (SCORES,), 0, 0)
+SOURCE = PreparedSource(SavedModel(saved_model=NOWHERE), NOWHERE, (IMAGE,), (SCORES,), 0, 0)
 
 
 def nothing(done: int, total: int) -> None:
     pass
 
 
-def faults(file: Path, mode: str, source: Prepared = SOURCE) -> list[str]:
+def faults(file: Path, mode: str, source: PreparedSource = SOURCE) -> list[str]:
     found = verify(nothing, file, named(mode), source).violations
     return [f"{fault.where} {fault.message}" for fault in found if fault.severity == "error"]
 

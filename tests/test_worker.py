@@ -17,7 +17,7 @@ import tasks
 from waiting import until
 
 from tflq.errors import ConversionError, DatasetError
-from tflq.worker import Budget, Done, Event, Failed, Finished, Progress, Said, Started, Task, Workers
+from tflq.worker import Budget, Done, Event, Failed, Finished, LogText, Progress, Started, Task, Workers
 
 
 class Company:
@@ -62,7 +62,7 @@ def test_a_value_comes_back(workers: Workers, company: Company) -> None:
     assert done.value == 5
     started, said, finished = company.events
     assert started == Started("work")
-    assert said == Said("=== work\n")
+    assert said == LogText("=== work\n")
     assert isinstance(finished, Finished)
     assert (finished.stage, finished.failed, finished.seconds) == ("work", False, done.seconds)
 
@@ -204,7 +204,7 @@ def test_output_goes_to_the_log_and_to_the_listener_alone(
     assert lines[0] == "=== work"
     kinds = ["to stdout", "to stderr", "from below", "from a child of it"]
     assert sorted(lines[1:]) == sorted(f"good day {kind}" for kind in kinds)
-    said = "".join(event.text for event in company.events if isinstance(event, Said))
+    said = "".join(event.text for event in company.events if isinstance(event, LogText))
     assert said == company.log.read_text()
     assert capfd.readouterr() == ("", "")
 
@@ -214,7 +214,7 @@ def test_workers_append_to_a_log_and_tell_only_what_is_new(company: Company) -> 
     with company.hire() as workers:
         workers.run(task(tasks.say, "hello", stage="greet"))
     assert company.log.read_text().startswith("of another day\n=== greet\n")
-    assert not [event for event in company.events if isinstance(event, Said) and "another day" in event.text]
+    assert not [event for event in company.events if isinstance(event, LogText) and "another day" in event.text]
 
 
 def said_when_read_twice(company: Company, text: bytes, cut: int) -> str:
@@ -228,7 +228,7 @@ def said_when_read_twice(company: Company, text: bytes, cut: int) -> str:
 
     with Workers(company.log, None, listen) as workers:
         workers.run(task(tasks.say_in_two_parts, text, cut, heard))
-    return "".join(event.text for event in company.events if isinstance(event, Said)).removeprefix("=== work\n")
+    return "".join(event.text for event in company.events if isinstance(event, LogText)).removeprefix("=== work\n")
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3])

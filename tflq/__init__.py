@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tflq.pipeline import Settings, run
     from tflq.recipe import Recipe, load
     from tflq.result import Gate, Result, Variant
-    from tflq.worker import Event, Finished, Listener, Progress, Said, Started
+    from tflq.worker import Event, Finished, Listener, LogText, Progress, Started
 
 __all__ = [
     "ConversionError",
@@ -30,11 +30,11 @@ __all__ = [
     "Finished",
     "Gate",
     "Listener",
+    "LogText",
     "Progress",
     "Recipe",
     "RecipeError",
     "Result",
-    "Said",
     "Settings",
     "SourceError",
     "Started",
@@ -50,7 +50,7 @@ _MODULES = {
     "tflq.pipeline": ("Settings", "run"),
     "tflq.recipe": ("Recipe", "load"),
     "tflq.result": ("Gate", "Result", "Variant"),
-    "tflq.worker": ("Event", "Finished", "Listener", "Progress", "Said", "Started"),
+    "tflq.worker": ("Event", "Finished", "Listener", "Progress", "LogText", "Started"),
 }
 """The names that are imported on first use, since `import tflq` must not import NumPy or pydantic."""
 

@@ -58,13 +58,13 @@ class EvaluationError(TflqError):
     exit_code = 7
 
 
-class Unexpected(TflqError):
+class UnexpectedError(TflqError):
     """An error in tflq itself. In a batch, it stops one model and not the others."""
 
     exit_code = 70
 
 
-def unexpected(error: BaseException, log: Path | None) -> Unexpected:
+def unexpected(error: BaseException, log: Path | None) -> UnexpectedError:
     """Describe an unexpected exception, and write its traceback to the log.
 
     The traceback goes to a new temporary file if there is no log or if the log cannot be written.
@@ -72,7 +72,7 @@ def unexpected(error: BaseException, log: Path | None) -> Unexpected:
     path = _write_traceback(error, log)
     text = " ".join(f"{type(error).__name__}: {error}".split())
     log_text = f"the log is at {path}" if path else "no log could be written"
-    return Unexpected(f"this is an error in tflq: {text}; {log_text}; please report it")
+    return UnexpectedError(f"this is an error in tflq: {text}; {log_text}; please report it")
 
 
 def _write_traceback(error: BaseException, log: Path | None) -> Path | None:

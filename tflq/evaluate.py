@@ -18,7 +18,7 @@ from tflq.errors import DatasetError, EvaluationError, RecipeError
 from tflq.inputs import Input, check_finite, make_sample
 from tflq.interpreter import LatencyStats, Runner
 from tflq.metrics import METRIC_NAMES, BuiltIn, Custom, Metric, built_in, errors, top_k_odds
-from tflq.sources import Prepared, reference
+from tflq.sources import PreparedSource, reference
 from tflq.strict import Strict, did_you_mean, or_words
 from tflq.worker import ProgressCallback
 
@@ -58,7 +58,7 @@ class EvaluationPlan:
 
     evaluation: Evaluation
     inputs: Mapping[str, Input]
-    source: Prepared
+    source: PreparedSource
     float32: Path
     first: Sample
     """The input arrays of one call. Other outputs are compared with its output, to see whether they vary."""
@@ -79,7 +79,7 @@ class EvaluationRows:
 
 
 def evaluation_rows(
-    _: ProgressCallback, evaluation: Evaluation, inputs: Mapping[str, Input], source: Prepared
+    _: ProgressCallback, evaluation: Evaluation, inputs: Mapping[str, Input], source: PreparedSource
 ) -> EvaluationRows:
     """Choose the rows and make the arrays of a first call. DatasetError if rows and model do not fit."""
     _refuse_unknown_output(evaluation, source)
@@ -97,7 +97,7 @@ def evaluation_rows(
     return EvaluationRows(chosen.indices, chosen.total, stack([sample], source))
 
 
-def _refuse_unknown_output(evaluation: Evaluation, source: Prepared) -> None:
+def _refuse_unknown_output(evaluation: Evaluation, source: PreparedSource) -> None:
     names = [spec.name for spec in source.outputs]
     if evaluation.metric is not None and evaluation.output is None and len(names) > 1:
         raise RecipeError(f"evaluation.output is missing: give one of the model's outputs {', '.join(names)}")
@@ -171,13 +171,13 @@ def batches(plan: EvaluationPlan, indices: Sequence[int]) -> Iterator[tuple[list
         yield chunk, samples
 
 
-def stack(samples: Sequence[Sample], source: Prepared) -> Sample:
+def stack(samples: Sequence[Sample], source: PreparedSource) -> Sample:
     """Stack samples into the arrays of one call. If there are too few, the last one is repeated."""
     padded = [*samples, *[samples[-1]] * ((source.batch or 1) - len(samples))]
     return {spec.name: spec.call(np.stack([sample[spec.name] for sample in padded])) for spec in source.inputs}
 
 
-def split(outputs: Mapping[str, np.ndarray], count: int, source: Prepared) -> list[dict[str, np.ndarray]]:
+def split(outputs: Mapping[str, np.ndarray], count: int, source: PreparedSource) -> list[dict[str, np.ndarray]]:
     """Split the outputs of one call into those of its first `count` samples."""
     batch = source.batch or 1
     if batch == 1:

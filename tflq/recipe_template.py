@@ -14,7 +14,7 @@ from tflq.datasets import DATASETS, TensorSpec
 from tflq.errors import SourceError
 from tflq.metrics import METRIC_NAMES
 from tflq.modes import MODE_NAMES, QAT_MODES
-from tflq.sources import Described, Keras, SavedModel
+from tflq.sources import Keras, SavedModel, SourceDescription
 from tflq.worker import Listener, Task, Workers
 
 IMAGE_SIZE = 224
@@ -43,7 +43,7 @@ def _path(model: Path, folder: Path) -> str:
     return str(model) if is_apart else os.path.relpath(model, folder)
 
 
-def _lines(model: str, keras: bool, described: Described) -> Iterator[str]:
+def _lines(model: str, keras: bool, described: SourceDescription) -> Iterator[str]:
     yield "# Written by tflq init from the model's signature. It runs as it is, on random numbers: put in your data."
     yield "model:"
     yield f"  {'keras' if keras else 'saved_model'}: {_scalar(model)}"
@@ -90,7 +90,7 @@ def _sizes(shape: tuple[int | None, ...] | None) -> list[int]:
     return [OTHER_SIZE] if shape is None else [size or stand_in for size in shape[1:]]
 
 
-def _data(described: Described) -> Iterator[str]:
+def _data(described: SourceDescription) -> Iterator[str]:
     yield "# Kinds of dataset:"
     yield from (f"#   {kind.EXAMPLE}" for kind in DATASETS if kind.EXAMPLE)
     yield "calibration:"

@@ -92,7 +92,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Measured:
+class FileFigures:
     """The measurements of a file on the evaluation samples."""
 
     metric: Score | None
@@ -166,7 +166,7 @@ class Variant:
     """The mode of the variant; None for an existing file."""
     file: File | None = None
     size_ratio: float | None = None
-    measured: Measured | None = None
+    measured: FileFigures | None = None
     gates: tuple[Gate, ...] = ()
     violations: tuple[Violation, ...] = ()
     error: TflqError | None = None
@@ -207,7 +207,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Data:
+class DatasetReport:
     """The samples of a run, and their dataset."""
 
     dataset: str
@@ -274,9 +274,9 @@ class Result:
     """The resolved recipe, in YAML."""
     environment: dict[str, str]
     warnings: tuple[str, ...]
-    calibration: Data | None
+    calibration: DatasetReport | None
     range_report: RangeReport | None
-    evaluation: Data
+    evaluation: DatasetReport
     metric: str | None
     """The name of the metric; None if there is no metric."""
     baseline: Baseline

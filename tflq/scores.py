@@ -11,7 +11,7 @@ import numpy as np
 from tflq.evaluate import Record
 from tflq.metrics import Metric, fidelity, paired_drop
 from tflq.recipe import Gates
-from tflq.result import File, Gain, Gate, Measured, Output, Score, Variant
+from tflq.result import File, FileFigures, Gain, Gate, Output, Score, Variant
 from tflq.rules import Severity, Violation
 
 NEAR_SOURCE_DB = 30.0
@@ -59,7 +59,7 @@ def _output(record: Record, name: str) -> Output:
     return Output(sqnr, near.cosine, near.max_abs_error, near.mse, agreement)
 
 
-def gates(request: Gates, file: File, size_ratio: float, measured: Measured | None) -> tuple[Gate, ...]:
+def gates(request: Gates, file: File, size_ratio: float, measured: FileFigures | None) -> tuple[Gate, ...]:
     """Return a verdict for every gate of the recipe that could be measured."""
     verdicts = []
     if request.max_size_bytes is not None:
@@ -71,7 +71,7 @@ def gates(request: Gates, file: File, size_ratio: float, measured: Measured | No
     return (*verdicts, *_sampled_gates(request, measured)) if measured else tuple(verdicts)
 
 
-def _sampled_gates(request: Gates, measured: Measured) -> Iterator[Gate]:
+def _sampled_gates(request: Gates, measured: FileFigures) -> Iterator[Gate]:
     if request.max_metric_drop is not None and measured.metric is not None:
         drop, limit = measured.metric.drop, request.max_metric_drop
         yield Gate("max_metric_drop", limit, drop, drop <= limit, certain=measured.metric.samples_needed is None)

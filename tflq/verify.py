@@ -19,7 +19,7 @@ from tflq.interpreter import Runner
 from tflq.modes import Mode
 from tflq.result import CompressionStats, File, Port
 from tflq.rules import Violation
-from tflq.sources import Prepared
+from tflq.sources import PreparedSource
 from tflq.worker import ProgressCallback
 
 
@@ -32,7 +32,7 @@ class VerifiedFile:
 
 
 def verify(
-    _: ProgressCallback, path: Path, variant: Mode | None, source: Prepared, kept: Collection[int] = ()
+    _: ProgressCallback, path: Path, variant: Mode | None, source: PreparedSource, kept: Collection[int] = ()
 ) -> VerifiedFile:
     """Return the facts about the file, and its violations. Without a variant, only the rules are checked.
 
@@ -86,7 +86,7 @@ def _state(graph: Graph) -> Iterator[Violation]:
         yield Violation("V15", stateful[0].type, message, "warning")
 
 
-def _lost_weights(graph: Graph, variant: Mode | None, source: Prepared) -> Iterator[Violation]:
+def _lost_weights(graph: Graph, variant: Mode | None, source: PreparedSource) -> Iterator[Violation]:
     """Warn if the file has few constants. The converter silently drops variables that it cannot find.
 
     It is right to drop variables that no output depends on.

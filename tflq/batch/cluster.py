@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 from tflq import cache
 from tflq.batch import local
 from tflq.batch.attempt import ModelAttempt, ModelLimits, attempt, unexpected
-from tflq.batch.plan import Work
+from tflq.batch.plan import PlannedModel
 from tflq.errors import ConversionError, RecipeError, TflqError
 from tflq.pipeline import LOG, install
 from tflq.recipe import Recipe, dump
 from tflq.result import Result
 from tflq.stages import file_name
-from tflq.worker import Event, Finished, Listener, Progress, Said, Started
+from tflq.worker import Event, Finished, Listener, LogText, Progress, Started
 
 if TYPE_CHECKING:
     import distributed
@@ -61,21 +61,21 @@ class ClusterResult:
 
 
 def run(
-    works: Sequence[Work], limits: ModelLimits, address: str, listen: local.Listen
-) -> Iterator[tuple[Work, ModelAttempt]]:
-    """Yield each work with its attempt, in the order in which they end.
+    planned: Sequence[PlannedModel], limits: ModelLimits, address: str, listen: local.Listen
+) -> Iterator[tuple[PlannedModel, ModelAttempt]]:
+    """Yield each planned model with its attempt, in the order in which they end.
 
     When a worker dies, Dask counts this against every task that was assigned to the worker, also the ones that did not
-    run. So a work with too many dead workers is tried once more, alone.
+    run. So a model with too many dead workers is tried once more, alone.
     """
     token = f"{MARK}{uuid.uuid4().hex}"
     with ExitStack() as stack:
         client = stack.enter_context(_client(address, limits.jobs, stack))
-        client.subscribe_topic(token, partial(_forward, {work.name: work for work in works}, listen))
-        for work in works:
+        client.subscribe_topic(token, partial(_forward, {work.name: work for work in planned}, listen))
+        for work in planned:
             stack.callback(_mark(work.recipe.output, token).unlink, missing_ok=True)
         suspects = []
-        for work, future in _completed(client, works, limits, token):
+        for work, future in _completed(client, planned, limits, token):
             if _is_killed(future):
                 suspects.append(work)
             else:
@@ -87,12 +87,12 @@ def run(
 
 
 def _completed(
-    client: distributed.Client, works: Sequence[Work], limits: ModelLimits, token: str
-) -> Iterator[tuple[Work, distributed.Future]]:
+    client: distributed.Client, planned: Sequence[PlannedModel], limits: ModelLimits, token: str
+) -> Iterator[tuple[PlannedModel, distributed.Future]]:
     from distributed import as_completed
 
     futures = {}
-    for work in works:
+    for work in planned:
         task = ClusterTask(work.name, work.recipe, limits, token, token)
         futures[client.submit(make, task, key=f"{work.name}-{uuid.uuid4().hex}", pure=False)] = work
     try:
@@ -132,10 +132,12 @@ def _mark(output: Path, token: str) -> Path:
     return output / token
 
 
-def _forward(works: Mapping[str, Work], listen: local.Listen, message: tuple[float, Mapping[str, Any]]) -> None:
+def _forward(
+    planned: Mapping[str, PlannedModel], listen: local.Listen, message: tuple[float, Mapping[str, Any]]
+) -> None:
     """Pass an event of a worker on to the listener."""
     _, event = message
-    work, kind = works[event["model"]], KINDS.get(event["kind"])
+    work, kind = planned[event["model"]], KINDS.get(event["kind"])
     listen(work, kind(**event["fields"]) if kind else None)
 
 
@@ -151,7 +153,7 @@ def make(task: ClusterTask) -> ClusterResult:
     limits = replace(task.limits, memory_bytes=memory_bytes, jobs=1)  # each thread of Dask counts as one processor
 
     def listen(event: Event) -> None:
-        if not isinstance(event, Said):
+        if not isinstance(event, LogText):
             kind = type(event).__name__.lower()
             worker.log_event(task.topic, {"model": task.name, "kind": kind, "fields": vars(event)})
 

@@ -12,13 +12,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 
 from tflq.batch.attempt import ModelAttempt, ModelLimits, attempt, unexpected
-from tflq.batch.plan import Work
+from tflq.batch.plan import PlannedModel
 from tflq.worker import HERE, ControlGroups, Event, preload_tensorflow
 
 MIN_BYTES = 2 * 10**9
 """The memory that a model of moderate size needs; it limits how many models run at a time."""
-Listen = Callable[[Work, Event | None], None]
-"""Receives the events of a work; None means that the work began."""
+Listen = Callable[[PlannedModel, Event | None], None]
+"""Receives the events of one model; None means that the model began."""
 
 
 def share(jobs: int, memory_bytes: int | None) -> tuple[int, int]:
@@ -39,11 +39,13 @@ def available_bytes(groups: ControlGroups = HERE) -> int:
     return free if left is None else min(free, left)
 
 
-def run(works: Sequence[Work], limits: ModelLimits, jobs: int, listen: Listen) -> Iterator[tuple[Work, ModelAttempt]]:
-    """Yield each work with its attempt, in the order in which they end. If the generator is closed, stop all works."""
+def run(
+    planned: Sequence[PlannedModel], limits: ModelLimits, jobs: int, listen: Listen
+) -> Iterator[tuple[PlannedModel, ModelAttempt]]:
+    """Yield each model with its attempt, in the order in which they end. If the generator is closed, stop all."""
     preload_tensorflow()
-    stop, waiting = threading.Event(), deque(works)
-    running: dict[Future[ModelAttempt], Work] = {}
+    stop, waiting = threading.Event(), deque(planned)
+    running: dict[Future[ModelAttempt], PlannedModel] = {}
     with ThreadPoolExecutor(jobs) as pool:
         try:
             while waiting or running:
@@ -57,6 +59,6 @@ def run(works: Sequence[Work], limits: ModelLimits, jobs: int, listen: Listen) -
             stop.set()
 
 
-def _make(work: Work, limits: ModelLimits, listen: Listen, stop: threading.Event) -> ModelAttempt:
+def _make(work: PlannedModel, limits: ModelLimits, listen: Listen, stop: threading.Event) -> ModelAttempt:
     listen(work, None)
     return attempt(work.recipe, limits, partial(listen, work), stop)

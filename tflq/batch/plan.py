@@ -14,7 +14,7 @@ from tflq.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Work:
+class PlannedModel:
     """A model with a valid recipe. `why` says why it must be converted, and is empty if it is up to date."""
 
     name: str
@@ -30,11 +30,11 @@ class Planner:
     def __init__(self) -> None:
         self.fingerprints = Fingerprints()
 
-    def plan(self, items: Sequence[Item], force: bool = False) -> list[Work]:
-        """Return a work for each item with a valid recipe, in the same order."""
+    def plan(self, items: Sequence[Item], force: bool = False) -> list[PlannedModel]:
+        """Return a planned model for each item with a valid recipe, in the same order."""
         return [self._work(item, item.recipe, force) for item in items if isinstance(item.recipe, Recipe)]
 
-    def _work(self, item: Item, recipe: Recipe, force: bool) -> Work:
+    def _work(self, item: Item, recipe: Recipe, force: bool) -> PlannedModel:
         before = stamp.read(recipe.output)
         if before:
             self.fingerprints.remember((*before.build_inputs.files, *before.outputs), recipe.output)
@@ -43,7 +43,7 @@ class Planner:
         why = "--force was given" if force else stamp.why(before, now, outputs)
         if before and not why:
             self._refresh(recipe.output, before, Stamp(now, outputs, before.retry_reason))
-        return Work(item.name, recipe, item.files, why, now)
+        return PlannedModel(item.name, recipe, item.files, why, now)
 
     def _outputs(self, output: Path, expected: Sequence[FileFingerprint]) -> tuple[FileFingerprint, ...]:
         return self.fingerprints.of_all((output / each.path for each in expected), output)
@@ -54,8 +54,8 @@ class Planner:
             with contextlib.suppress(OSError):  # in a read-only folder, the contents are read each time
                 stamp.write(output, now)
 
-    def settle(self, work: Work, output_names: Sequence[str], retry_reason: str) -> None:
-        """Write the stamp of a finished work, with its build inputs from before the conversion."""
+    def settle(self, work: PlannedModel, output_names: Sequence[str], retry_reason: str) -> None:
+        """Write the stamp of a finished model, with its build inputs from before the conversion."""
         output, build_inputs = work.recipe.output, work.build_inputs
         if build_inputs.unknown_reason:
             build_inputs = stamp.build_inputs(work.recipe, self.fingerprints)

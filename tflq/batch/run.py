@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from tflq.batch import cluster, local
 from tflq.batch.attempt import ModelAttempt, ModelLimits, output_names
 from tflq.batch.events import BatchPlanned, Listener, ModelFinished, ModelProgress, ModelStarted
-from tflq.batch.plan import Planner, Work
+from tflq.batch.plan import PlannedModel, Planner
 from tflq.batch.summary import BatchSummary, Model, failed, from_report
 from tflq.batch.zoo import Batch
 from tflq.errors import RecipeError, TflqError
@@ -34,11 +34,11 @@ class BatchOptions:
     """The address of a Dask scheduler, or `local` for a cluster on this machine."""
 
 
-def plan(batch: Batch, force: bool) -> list[Work | Model]:
-    """Return a work for each item, in the same order, or a failed model if the recipe is wrong."""
-    works = {work.name: work for work in Planner().plan(batch.items, force)}
+def plan(batch: Batch, force: bool) -> list[PlannedModel | Model]:
+    """Return a planned model for each item, in the same order, or a failed model if the recipe is wrong."""
+    planned = {work.name: work for work in Planner().plan(batch.items, force)}
     return [
-        failed(item.name, item.recipe) if isinstance(item.recipe, RecipeError) else works[item.name]
+        failed(item.name, item.recipe) if isinstance(item.recipe, RecipeError) else planned[item.name]
         for item in batch.items
     ]
 
@@ -64,29 +64,31 @@ def make(batch: Batch, options: BatchOptions, listen: Listener) -> BatchSummary:
 
 def _models(batch: Batch, options: BatchOptions, listen: Listener) -> Generator[Model, None, None]:
     planner = Planner()
-    works = planner.plan(batch.items, options.force)
-    stale = [work for work in works if work.why]
+    planned = planner.plan(batch.items, options.force)
+    stale = [work for work in planned if work.why]
     listen(BatchPlanned(len(batch.items), len(stale)))
     yield from (failed(item.name, item.recipe) for item in batch.items if isinstance(item.recipe, RecipeError))
-    yield from (from_report(work.name, "up to date", "", work.recipe.output) for work in works if not work.why)
+    yield from (from_report(work.name, "up to date", "", work.recipe.output) for work in planned if not work.why)
     if stale:
         for work, attempt in _attempts(stale, options, listen):
             yield _settled(planner, work, attempt)
 
 
-def _attempts(works: Sequence[Work], options: BatchOptions, listen: Listener) -> Iterator[tuple[Work, ModelAttempt]]:
-    def forward(work: Work, event: Event | None) -> None:
+def _attempts(
+    planned: Sequence[PlannedModel], options: BatchOptions, listen: Listener
+) -> Iterator[tuple[PlannedModel, ModelAttempt]]:
+    def forward(work: PlannedModel, event: Event | None) -> None:
         listen(ModelStarted(work.name, work.why) if event is None else ModelProgress(work.name, event))
 
     if options.scheduler:
         limits = ModelLimits(options.seconds, options.memory_bytes, options.jobs, options.retries)
-        return cluster.run(works, limits, options.scheduler, forward)
-    jobs, memory_bytes = local.share(min(options.jobs, len(works)), options.memory_bytes)
+        return cluster.run(planned, limits, options.scheduler, forward)
+    jobs, memory_bytes = local.share(min(options.jobs, len(planned)), options.memory_bytes)
     limits = ModelLimits(options.seconds, memory_bytes, max(1, processors() // jobs), options.retries)
-    return local.run(works, limits, jobs, forward)
+    return local.run(planned, limits, jobs, forward)
 
 
-def _settled(planner: Planner, work: Work, attempt: ModelAttempt) -> Model:
+def _settled(planner: Planner, work: PlannedModel, attempt: ModelAttempt) -> Model:
     """Write the stamp of the output folder, and return the model with its outcome."""
     if isinstance(attempt.outcome, TflqError):
         return failed(work.name, attempt.outcome, work.recipe.output, attempt.seconds)

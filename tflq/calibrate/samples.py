@@ -12,8 +12,8 @@ from tflq.cache import digest
 from tflq.calibrate.schema import Calibration
 from tflq.datasets import Sample, TensorSpec, select
 from tflq.errors import DatasetError
-from tflq.inputs import Input, InputSummary, Stored, SummaryBuilder, Writer, check_calibration, make_sample
-from tflq.sources import Prepared
+from tflq.inputs import Input, InputSummary, RowWriter, StoredRows, SummaryBuilder, check_calibration, make_sample
+from tflq.sources import PreparedSource
 from tflq.worker import ProgressCallback
 
 
@@ -21,7 +21,7 @@ from tflq.worker import ProgressCallback
 class Samples:
     """Samples on disk. Several processes may read them at a time."""
 
-    stored: Stored
+    stored: StoredRows
     specs: tuple[TensorSpec, ...]
     per_call: int
     """The number of samples in one call of the model."""
@@ -63,13 +63,17 @@ class CalibrationSamples:
 
 
 def read_samples(
-    report: ProgressCallback, calibration: Calibration, inputs: Mapping[str, Input], source: Prepared, folder: Path
+    report: ProgressCallback,
+    calibration: Calibration,
+    inputs: Mapping[str, Input],
+    source: PreparedSource,
+    folder: Path,
 ) -> CalibrationSamples:
     """Read the samples into the folder. DatasetError if they cannot be read or used for calibration."""
     selection = select(calibration.dataset, calibration.samples, calibration.seed)
     summary, hashes = SummaryBuilder(calibration.dataset), list[str]()
     rows = calibration.dataset.rows(selection.indices, source.inputs)
-    with Writer(folder, "calibration") as writer:
+    with RowWriter(folder, "calibration") as writer:
         for index, row in zip(selection.indices, rows, strict=False):
             sample = make_sample(row, inputs, source.inputs)
             summary.add(sample, index)

@@ -175,11 +175,11 @@ def _baseline(options: BatchCommandOptions) -> SummaryBaseline | None:
 def _dry_run(models: Batch, force: bool) -> int:
     """Print the models that would be converted, with the reasons, and return the exit code."""
     from tflq.batch import plan
-    from tflq.batch.plan import Work
+    from tflq.batch.plan import PlannedModel
 
     code = 0
     for work in plan(models, force):
-        if not isinstance(work, Work):
+        if not isinstance(work, PlannedModel):
             code = max(code, work.exit_code)
             for line in work.why.splitlines():
                 click.echo(f"{work.name}: cannot be converted: {line}")

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from typing_extensions import Self
 
 from tflq import worker
-from tflq.worker import Event, Finished, Said, Started
+from tflq.worker import Event, Finished, LogText, Started
 
 
 class ProgressDisplay:
@@ -49,7 +49,7 @@ class ProgressDisplay:
                 self.progress.update(self.bars[stage], completed=done, total=total, count=count)
             case Finished():
                 self._finish(event)
-            case Said(text):
+            case LogText(text):
                 if self.is_verbose:
                     self.console.print(text, end="", markup=False, highlight=False, style="dim")
 

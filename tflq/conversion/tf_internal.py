@@ -21,14 +21,14 @@ from tflq.errors import ConversionError
 from tflq.flatbuffer import Graph, edit, read
 from tflq.modes import Float32, Int8, Int16x8, Mode
 from tflq.op_selectors import select
-from tflq.sources import SIGNATURE, Prepared
+from tflq.sources import SIGNATURE, PreparedSource
 from tflq.worker import ProgressCallback
 
 RANGE_OF_ZEROS = 1.0
 """The end of the range of int16 activations that are always 0. Without it their scale would be 0."""
 
 
-def convert(_: ProgressCallback, prepared: Prepared, variant: Mode, target: Path) -> None:
+def convert(_: ProgressCallback, prepared: PreparedSource, variant: Mode, target: Path) -> None:
     """Write the file of a variant that needs no calibration, as the public converter does, without redundant loads.
 
     A source with fake-quantize ops has the ranges of int8 in it. ConversionError, with cause and remedy, if TensorFlow
@@ -48,7 +48,7 @@ def convert(_: ProgressCallback, prepared: Prepared, variant: Mode, target: Path
     target.write_bytes(content)
 
 
-def _convert(prepared: Prepared, variant: Mode) -> bytes:
+def _convert(prepared: PreparedSource, variant: Mode) -> bytes:
     from tensorflow.core.protobuf import saved_model_pb2
     from tensorflow.lite.python import conversion_metadata_schema_py_generated as kinds
     from tensorflow.lite.python import lite

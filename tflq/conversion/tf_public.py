@@ -11,12 +11,12 @@ from tflq.conversion.converter_errors import explaining
 from tflq.datasets import Sample
 from tflq.errors import ConversionError
 from tflq.modes import Mode
-from tflq.sources import SIGNATURE, Prepared
+from tflq.sources import SIGNATURE, PreparedSource
 from tflq.worker import ProgressCallback
 
 
 def convert_publicly(
-    report: ProgressCallback, prepared: Prepared, variant: Mode, target: Path, samples: Samples | None = None
+    report: ProgressCallback, prepared: PreparedSource, variant: Mode, target: Path, samples: Samples | None = None
 ) -> None:
     """Write the file of the variant to `target`. ConversionError, with cause and remedy, if TensorFlow fails."""
     import tensorflow as tf
@@ -34,7 +34,7 @@ def convert_publicly(
         target.write_bytes(converter.convert())
 
 
-def set_up(converter: Any, prepared: Prepared, variant: Mode) -> None:
+def set_up(converter: Any, prepared: PreparedSource, variant: Mode) -> None:
     """Set the options of the variant, except the calibration samples."""
     variant.configure(converter)
     # Keras 3 leaves the batch size inside a recurrent layer open even if the signature fixes it.

@@ -5,15 +5,15 @@ from __future__ import annotations
 from tflq.inputs.checks import InputSummary, SummaryBuilder, check_calibration, check_finite, data_warnings
 from tflq.inputs.samples import make_sample
 from tflq.inputs.schema import Input, Resize
-from tflq.inputs.stored import Stored, Writer
+from tflq.inputs.stored import RowWriter, StoredRows
 
 __all__ = [
     "Input",
     "InputSummary",
     "Resize",
-    "Stored",
+    "RowWriter",
+    "StoredRows",
     "SummaryBuilder",
-    "Writer",
     "check_calibration",
     "check_finite",
     "data_warnings",

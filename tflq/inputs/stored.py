@@ -17,7 +17,7 @@ from tflq.errors import DatasetError
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredRows:
     """Rows on disk. Any number of processes may read them."""
 
     folder: Path
@@ -33,7 +33,7 @@ class Stored:
         }
 
 
-class Writer:
+class RowWriter:
     """Appends rows to files. Leaving the context closes the files."""
 
     def __init__(self, folder: Path, section: str) -> None:
@@ -68,6 +68,6 @@ class Writer:
         self.count += 1
 
     @property
-    def stored(self) -> Stored:
+    def stored(self) -> StoredRows:
         """All rows that were added. Read them only after the context is left."""
-        return Stored(self.folder, self.count, self._columns)
+        return StoredRows(self.folder, self.count, self._columns)

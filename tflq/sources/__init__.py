@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tflq.sources.prepare import SIGNATURE, Described, Prepared, describe, prepare, reference
+from tflq.sources.prepare import SIGNATURE, PreparedSource, SourceDescription, describe, prepare, reference
 from tflq.sources.schema import KERAS_SUFFIXES, KINDS, Keras, Model, SavedModel, spelled_out
 from tflq.sources.shapes import refuse_strangers
 
@@ -10,11 +10,11 @@ __all__ = [
     "KERAS_SUFFIXES",
     "KINDS",
     "SIGNATURE",
-    "Described",
     "Keras",
     "Model",
-    "Prepared",
+    "PreparedSource",
     "SavedModel",
+    "SourceDescription",
     "describe",
     "prepare",
     "reference",

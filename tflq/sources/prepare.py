@@ -27,7 +27,7 @@ SIGNATURE = "serving_default"
 
 
 @dataclass(frozen=True)
-class Described:
+class SourceDescription:
     """A signature of the source. Dimensions that it leaves open are None."""
 
     signature: str
@@ -37,7 +37,7 @@ class Described:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedSource:
     """A float model with only the signature to convert."""
 
     original: SavedModel
@@ -54,7 +54,7 @@ class Prepared:
         return self.inputs[0].batch
 
 
-def describe(_: ProgressCallback, model: SavedModel | Keras, folder: Path) -> Described:
+def describe(_: ProgressCallback, model: SavedModel | Keras, folder: Path) -> SourceDescription:
     """Return the signature of the model, or its first signature if it has none of that name.
 
     A Keras model is exported into the folder. Raise SourceError if TensorFlow cannot load the model.
@@ -65,10 +65,12 @@ def describe(_: ProgressCallback, model: SavedModel | Keras, folder: Path) -> De
     if keys and original.signature not in keys:
         original = original.model_copy(update={"signature": keys[0]})
     function = _signature(original, loaded)
-    return Described(original.signature, _inputs(function), _outputs(function), keys)
+    return SourceDescription(original.signature, _inputs(function), _outputs(function), keys)
 
 
-def prepare(_: ProgressCallback, model: SavedModel | Keras, inputs: Mapping[str, Input], folder: Path) -> Prepared:
+def prepare(
+    _: ProgressCallback, model: SavedModel | Keras, inputs: Mapping[str, Input], folder: Path
+) -> PreparedSource:
     """Export only the recipe's signature into `folder`, with all shapes known.
 
     The converter reads this export instead of the source. If a source has several signatures, the converter may take
@@ -85,7 +87,7 @@ def prepare(_: ProgressCallback, model: SavedModel | Keras, inputs: Mapping[str,
     _save(serve, list(function.graph.variables), loaded, folder / "model")
     _rename(folder / "model", {key: spec.name for key, spec in arguments.items() if key != spec.name})
     weights = sum(variable.dtype.size * variable.shape.num_elements() for variable in function.graph.variables)
-    return Prepared(original, folder / "model", specs, _outputs(serve), tree_bytes(model.path), weights)
+    return PreparedSource(original, folder / "model", specs, _outputs(serve), tree_bytes(model.path), weights)
 
 
 def _save(serve: Any, variables: list[Any], loaded: Any, folder: Path) -> None:
@@ -176,7 +178,7 @@ def _spec(name: str, spec: Any) -> TensorSpec:
     return TensorSpec(name, spec.dtype.name, shape)
 
 
-def reference(prepared: Prepared) -> Callable[[Sample], dict[str, np.ndarray]]:
+def reference(prepared: PreparedSource) -> Callable[[Sample], dict[str, np.ndarray]]:
     """Return the source as a function from the arrays of a call to its outputs. TensorFlow uses one thread."""
     import tensorflow as tf
 

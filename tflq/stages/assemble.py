@@ -13,7 +13,7 @@ from tflq.errors import TflqError
 from tflq.evaluate import Evaluation, Record
 from tflq.inputs import data_warnings
 from tflq.recipe import Recipe
-from tflq.result import Baseline, Data, Measured, RangeReport, Result, Run, TrainingReport, Variant
+from tflq.result import Baseline, DatasetReport, FileFigures, RangeReport, Result, Run, TrainingReport, Variant
 from tflq.rules import Violation
 from tflq.scores import with_gains
 from tflq.stages.context import RunContext
@@ -120,11 +120,11 @@ def _fewer(name: str, section: Calibration | Evaluation, used: int) -> Iterator[
         yield f"{name}.samples asks for {requested}, the dataset has {used}: all were used"
 
 
-def _calibration(values: RunValues) -> Data | None:
+def _calibration(values: RunValues) -> DatasetReport | None:
     calibration_samples = _samples_of(values)
     if calibration_samples is None or values.recipe.calibration is None:
         return None
-    return Data(
+    return DatasetReport(
         str(values.recipe.calibration.dataset),
         len(calibration_samples.rows),
         calibration_samples.total,
@@ -152,9 +152,9 @@ def _range_report(values: RunValues) -> RangeReport | None:
     return RangeReport(method, found_by, selected_ranges.observation_obstacle, activations, selected_ranges.clips)
 
 
-def _evaluation(values: RunValues) -> Data:
+def _evaluation(values: RunValues) -> DatasetReport:
     measured = len(values.float32.is_finite) if isinstance(values.float32, Record) else 0
-    return Data(str(values.recipe.measured_on.dataset), measured, values.prepared.evaluation_rows.total, ())
+    return DatasetReport(str(values.recipe.measured_on.dataset), measured, values.prepared.evaluation_rows.total, ())
 
 
 def _baseline(values: RunValues) -> Baseline:
@@ -209,12 +209,12 @@ def _training(values: RunValues) -> TrainingReport | None:
     )
 
 
-def _measured(values: RunValues, build: VariantBuild) -> Measured | None:
+def _measured(values: RunValues, build: VariantBuild) -> FileFigures | None:
     if build.record is None or isinstance(values.float32, TflqError):
         return None
     metric, gate = values.recipe.measured_on.scoring, values.recipe.gates.max_metric_drop
     score = scores.score(metric, values.float32, build.record, gate) if metric else None
-    return Measured(score, scores.outputs(build.record), build.latency)
+    return FileFigures(score, scores.outputs(build.record), build.latency)
 
 
 def _violations(values: RunValues, build: VariantBuild) -> Iterator[Violation]:

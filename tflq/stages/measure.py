@@ -11,7 +11,7 @@ from tflq.errors import EvaluationError, TflqError
 from tflq.evaluate import FLOAT32, SOURCE, EvaluationPlan, EvaluationRows, Record
 from tflq.interpreter import LatencyStats
 from tflq.result import CompressionStats
-from tflq.sources import Prepared
+from tflq.sources import PreparedSource
 from tflq.stages.context import RunContext
 from tflq.stages.prepare import BASELINE
 from tflq.stages.state import ConvertibleSource, PreparedRun
@@ -60,7 +60,7 @@ def smoke_test(
     return [build for build, _ in run_for_each(context.workers, builds, task, context.jobs)]
 
 
-def evaluation_plan(context: RunContext, source: Prepared, prepared: PreparedRun) -> EvaluationPlan:
+def evaluation_plan(context: RunContext, source: PreparedSource, prepared: PreparedRun) -> EvaluationPlan:
     """Return the plan of the measurement, still without the files to measure."""
     samples = prepared.calibration_samples
     return EvaluationPlan(

@@ -23,7 +23,7 @@ from tflq.metrics import Custom
 from tflq.modes import Mode
 from tflq.recipe import Recipe
 from tflq.refine import RefinedInput, RefinementReport, RefinementRequest
-from tflq.sources import Prepared, SavedModel, refuse_strangers
+from tflq.sources import PreparedSource, SavedModel, refuse_strangers
 from tflq.stages.record_file import load, save
 
 FLOAT32, PREPARED, SAMPLES, ANSWERS = "float32.tflite", "prepared.json", "samples.json", "answers.npz"
@@ -62,7 +62,7 @@ class RecipeCache:
         """Sentences for the warnings of the report, about damaged entries."""
         return tuple(self._store.notes) if self._store else ()
 
-    def load_float_model(self, folder: Path) -> Prepared | None:
+    def load_float_model(self, folder: Path) -> PreparedSource | None:
         """Copy the prepared source and its float32 file into a new folder; return the source, or None if there is none.
 
         Raises RecipeError if the recipe names inputs that the model does not have.
@@ -74,9 +74,9 @@ class RecipeCache:
         model = self.recipe.model
         original = model if isinstance(model, SavedModel) else SavedModel(saved_model=folder / "keras")
         sizes = signature.size_bytes, signature.weight_bytes
-        return Prepared(original, folder / "model", signature.inputs, signature.outputs, *sizes)
+        return PreparedSource(original, folder / "model", signature.inputs, signature.outputs, *sizes)
 
-    def save_float_model(self, source: Prepared, folder: Path) -> None:
+    def save_float_model(self, source: PreparedSource, folder: Path) -> None:
         signature = _Signature(source.inputs, source.outputs, source.size_bytes, source.weight_bytes)
         (folder / PREPARED).write_bytes(_SIGNATURE.dump_json(signature))
         self._save("model", self._model_key, folder)
@@ -93,24 +93,24 @@ class RecipeCache:
         model = recipe.model.model_dump(mode="json", exclude={"saved_model", "keras"})
         return digest(versions(), cache.contents(recipe.model.path), json.dumps([model, shapes, ops]))
 
-    def load_samples(self, source: Prepared, folder: Path) -> CalibrationSamples | None:
+    def load_samples(self, source: PreparedSource, folder: Path) -> CalibrationSamples | None:
         """Return the description of the calibration samples; None if there is none, or if they may have changed."""
         key = self._samples_key(source)
         if key is None or not self._fetch("samples", key, folder):
             return None
         return _SAMPLES.validate_json((folder / SAMPLES).read_bytes())
 
-    def save_samples(self, calibration_samples: CalibrationSamples, source: Prepared, folder: Path) -> None:
+    def save_samples(self, calibration_samples: CalibrationSamples, source: PreparedSource, folder: Path) -> None:
         key = self._samples_key(source)
         if key is not None:
             folder.mkdir()
             (folder / SAMPLES).write_bytes(_SAMPLES.dump_json(calibration_samples))
             self._save("samples", key, folder)
 
-    def _samples_key(self, source: Prepared) -> str | None:
+    def _samples_key(self, source: PreparedSource) -> str | None:
         return self._rows_key(self._calibration, source)
 
-    def _rows_key(self, section: Calibration | Evaluation, source: Prepared) -> str | None:
+    def _rows_key(self, section: Calibration | Evaluation, source: PreparedSource) -> str | None:
         """Return the key of the rows of a dataset; None if only reading the dataset can show a change."""
         files = section.dataset.files()
         if files is None or not all(file.exists() for file in files):  # the reader reports missing files
@@ -172,19 +172,19 @@ class RecipeCache:
         (folder / REFINEMENT).write_bytes(_REFINEMENT.dump_json(corrected[1]))
         self._save("corrected", _corrected_key(*key), folder)
 
-    def load_source_record(self, float32: Path, source: Prepared, folder: Path) -> Record | None:
+    def load_source_record(self, float32: Path, source: PreparedSource, folder: Path) -> Record | None:
         """Return the record of the source on the evaluation samples; None if there is none, or if they changed."""
         key = self._source_record_key(float32, source)
         return load(folder / ANSWERS) if key is not None and self._fetch("answers", key, folder) else None
 
-    def save_source_record(self, record: Record, inputs: tuple[Path, Prepared], folder: Path) -> None:
+    def save_source_record(self, record: Record, inputs: tuple[Path, PreparedSource], folder: Path) -> None:
         key = self._source_record_key(*inputs)
         if key is not None:
             folder.mkdir()
             save(record, folder / ANSWERS)
             self._save("answers", key, folder)
 
-    def _source_record_key(self, float32: Path, source: Prepared) -> str | None:
+    def _source_record_key(self, float32: Path, source: PreparedSource) -> str | None:
         evaluation = self.recipe.measured_on
         rows = self._rows_key(evaluation, source)
         if rows is None or isinstance(evaluation.metric, Custom):

@@ -12,7 +12,7 @@ from tflq.evaluate import EvaluationRows
 from tflq.modes import Mode
 from tflq.refine import QuantizerInput, RefinedInput, RefinementRequest
 from tflq.result import FoundBy
-from tflq.sources import Prepared
+from tflq.sources import PreparedSource
 from tflq.stages.variant_build import Float32Baseline, VariantBuild
 
 
@@ -20,7 +20,7 @@ from tflq.stages.variant_build import Float32Baseline, VariantBuild
 class ConvertibleSource:
     """The float model with its signature, and the way to convert it."""
 
-    prepared: Prepared
+    prepared: PreparedSource
     missing_api: str | None
     """The internal functions that this TensorFlow lacks, so that the public converter is used; None if it has all."""
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tflq import sources, training
 from tflq.errors import ConversionError, SourceError, TflqError
-from tflq.sources import Prepared, SavedModel
+from tflq.sources import PreparedSource, SavedModel
 from tflq.stages.context import RunContext
 from tflq.stages.state import ConvertibleSource
-from tflq.training import Trained, TrainingJob
+from tflq.training import TrainingJob, TrainingResult
 from tflq.worker import Done, Failed, Task
 
 CHECKPOINT = "checkpoint"
@@ -21,10 +21,10 @@ CHECKPOINT = "checkpoint"
 class TrainedModels:
     """The models that training made from the source."""
 
-    trained: Trained
-    floating: Prepared | None
+    trained: TrainingResult
+    floating: PreparedSource | None
     """The pruned or clustered model."""
-    quantized: Prepared | None
+    quantized: PreparedSource | None
     """The model of quantization-aware training."""
 
 
@@ -55,7 +55,7 @@ def train(context: RunContext, source: ConvertibleSource) -> Done[TrainedModels]
     return Done(TrainedModels(trained, floating, quantized), outcome.seconds, outcome.peak_rss_bytes)
 
 
-def _prepared(context: RunContext, saved: Path | None, folder: Path) -> Prepared | None:
+def _prepared(context: RunContext, saved: Path | None, folder: Path) -> PreparedSource | None:
     if saved is None:
         return None
     model = SavedModel(saved_model=saved, batch_size=context.recipe.model.batch_size)

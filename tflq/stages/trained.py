@@ -8,7 +8,7 @@ from dataclasses import replace
 from tflq import conversion
 from tflq.errors import ConversionError, TflqError
 from tflq.modes import QAT_MODES
-from tflq.sources import Prepared
+from tflq.sources import PreparedSource
 from tflq.stages.context import RunContext
 from tflq.stages.convert import build_variants
 from tflq.stages.recipe_cache import RecipeCache
@@ -50,7 +50,7 @@ def _converted(
     ]
 
 
-def _quantized(context: RunContext, builds: Sequence[VariantBuild], model: Prepared | None) -> list[VariantBuild]:
+def _quantized(context: RunContext, builds: Sequence[VariantBuild], model: PreparedSource | None) -> list[VariantBuild]:
     """Convert the model of quantization-aware training, which has learned ranges and needs no samples."""
 
     def task(build: VariantBuild) -> Task[None]:
@@ -63,7 +63,7 @@ def _quantized(context: RunContext, builds: Sequence[VariantBuild], model: Prepa
 
 
 def _floating(
-    context: RunContext, source: ConvertibleSource, builds: Sequence[VariantBuild], model: Prepared | None
+    context: RunContext, source: ConvertibleSource, builds: Sequence[VariantBuild], model: PreparedSource | None
 ) -> list[VariantBuild]:
     """Convert the pruned or clustered model, which is calibrated like any other float model."""
     if not builds or model is None:

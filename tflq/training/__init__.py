@@ -1,6 +1,6 @@
 """Optimization by training: pruning, weight clustering and quantization-aware training of the float model."""
 
-from tflq.training.outcome import Epoch, Phase, Trained
+from tflq.training.outcome import Epoch, Phase, TrainingResult
 from tflq.training.schema import Clustering, Pruning, Technique, Training, Validation, conflicts
 from tflq.training.source import check
 from tflq.training.train import ENVIRONMENT, TrainingJob, train
@@ -12,9 +12,9 @@ __all__ = [
     "Phase",
     "Pruning",
     "Technique",
-    "Trained",
     "Training",
     "TrainingJob",
+    "TrainingResult",
     "Validation",
     "check",
     "conflicts",

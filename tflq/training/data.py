@@ -12,7 +12,7 @@ from tflq import cache
 from tflq.calibrate import SampleCount
 from tflq.datasets import Dataset, Row, Sample, TensorSpec, brackets, select
 from tflq.errors import DatasetError
-from tflq.inputs import Input, Stored, Writer, check_finite, make_sample
+from tflq.inputs import Input, RowWriter, StoredRows, check_finite, make_sample
 from tflq.strict import did_you_mean
 from tflq.training.schema import Loss
 from tflq.worker import ProgressCallback
@@ -38,7 +38,7 @@ class DataRequest:
 class Examples:
     """Samples and their labels on disk."""
 
-    stored: Stored
+    stored: StoredRows
     total: int | None
     """The number of rows in the dataset; None if it is unknown until all are read."""
 
@@ -64,7 +64,7 @@ def read_examples(
     """Write the samples and labels into the folder. Raise DatasetError if a row does not fit the model."""
     selection = select(request.dataset, request.samples, request.seed)
     rows = request.dataset.rows(selection.indices, specs)
-    with Writer(folder, request.section) as writer:
+    with RowWriter(folder, request.section) as writer:
         for index, row in zip(selection.indices, rows, strict=False):
             writer.add(_sample(request, row, index, specs) | {LABEL: _label_of(request, row, output)})
             report(writer.count, len(selection.indices))

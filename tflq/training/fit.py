@@ -15,7 +15,7 @@ from tflq.training.checkpoint import Checkpoint
 from tflq.training.data import LABEL, Examples
 from tflq.training.outcome import Epoch, Phase
 from tflq.training.schema import CROSS_ENTROPIES, Technique, Training
-from tflq.training.techniques import Wrapped
+from tflq.training.techniques import WrappedModel
 
 METRICS = {
     "sparse_categorical_crossentropy": "sparse_categorical_accuracy",
@@ -50,7 +50,7 @@ class TrainingSetup:
 
 
 def fit(
-    wrapped: Wrapped, technique: Technique, setup: TrainingSetup, checkpoint: Checkpoint, report: StepCallback
+    wrapped: WrappedModel, technique: Technique, setup: TrainingSetup, checkpoint: Checkpoint, report: StepCallback
 ) -> Phase:
     """Train the wrapped model from its last complete epoch on. Afterwards it has the weights of the best epoch.
 
@@ -124,7 +124,7 @@ def seed(model: Any, seeds: Sequence[int]) -> None:
             layer._random_generator._generator.reset_from_seed(int(state) + index)
 
 
-def _epoch(wrapped: Wrapped, setup: TrainingSetup, epochs: Sequence[Epoch], report: StepCallback) -> Epoch:
+def _epoch(wrapped: WrappedModel, setup: TrainingSetup, epochs: Sequence[Epoch], report: StepCallback) -> Epoch:
     import tf_keras
 
     begin, training = time.monotonic(), setup.training

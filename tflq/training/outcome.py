@@ -32,7 +32,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """The trained models as SavedModels, and how they were trained."""
 
     floating: Path | None

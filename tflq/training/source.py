@@ -12,7 +12,7 @@ import numpy as np
 
 from tflq.datasets import brackets
 from tflq.errors import SourceError
-from tflq.sources import SIGNATURE, Keras, Prepared, SavedModel
+from tflq.sources import SIGNATURE, Keras, PreparedSource, SavedModel
 from tflq.training.keras3_to_tf_keras import TOLERANCE, rebuild_in_tf_keras
 
 KERAS_METADATA = "keras_metadata.pb"
@@ -37,7 +37,7 @@ class Trainable:
     output: str
 
 
-def load(model: SavedModel | Keras, source: Prepared, samples: Mapping[str, np.ndarray]) -> Trainable:
+def load(model: SavedModel | Keras, source: PreparedSource, samples: Mapping[str, np.ndarray]) -> Trainable:
     """Return the source as a model with layers.
 
     `samples` are input name → [n, ...]. Raise SourceError if the layers cannot be loaded, or if their outputs on the
@@ -85,7 +85,7 @@ def _loaded(model: SavedModel | Keras) -> Any:
     return loaded
 
 
-def _names(model: Any, source: Prepared, path: Path) -> tuple[str, ...]:
+def _names(model: Any, source: PreparedSource, path: Path) -> tuple[str, ...]:
     """Return the source's names of the model's inputs, in the order of the model."""
     layer_names, source_names = (
         [re.sub(r":0$", "", name) for name in model.input_names],
@@ -101,7 +101,7 @@ def _names(model: Any, source: Prepared, path: Path) -> tuple[str, ...]:
     )
 
 
-def _check_outputs(trainable: Trainable, source: Prepared, samples: Mapping[str, np.ndarray], path: Path) -> None:
+def _check_outputs(trainable: Trainable, source: PreparedSource, samples: Mapping[str, np.ndarray], path: Path) -> None:
     """Compare both on the samples, in calls of the source's batch size."""
     import tensorflow as tf
 

@@ -32,7 +32,7 @@ MAX_PRUNING_STEPS = 100
 
 
 @dataclass(frozen=True)
-class Wrapped:
+class WrappedModel:
     """A model that is wrapped for the training with a technique."""
 
     model: Any
@@ -55,7 +55,7 @@ def skipped_layers(model: Any, training: Training) -> tuple[str, ...]:
     return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in training.skip_layers))
 
 
-def wrap(technique: Technique, model: Any, training: Training, steps: int) -> Wrapped:
+def wrap(technique: Technique, model: Any, training: Training, steps: int) -> WrappedModel:
     """Wrap the model for a technique that trains for `steps` steps.
 
     Raise SourceError with the layers that the technique does not support.
@@ -75,7 +75,7 @@ def _clone(model: Any, wrap_layer: Callable[[Any], Any], names: Sequence[str]) -
     return tf_keras.models.clone_model(model, clone_function=clone)
 
 
-def _prune(model: Any, training: Training, steps: int) -> Wrapped:
+def _prune(model: Any, training: Training, steps: int) -> WrappedModel:
     import tensorflow_model_optimization as tfmot
 
     sparsity = tfmot.sparsity.keras
@@ -99,7 +99,7 @@ def _prune(model: Any, training: Training, steps: int) -> Wrapped:
         _refuse_too_few_zeros([layer for layer in stripped.layers if layer.name in names], target)
         return stripped
 
-    return Wrapped(pruned, (sparsity.UpdatePruningStep(),), unwrap, first_usable_epoch)
+    return WrappedModel(pruned, (sparsity.UpdatePruningStep(),), unwrap, first_usable_epoch)
 
 
 def _refuse_too_few_zeros(layers: Sequence[Any], target: float) -> None:
@@ -113,7 +113,7 @@ def _refuse_too_few_zeros(layers: Sequence[Any], target: float) -> None:
             )
 
 
-def _cluster(model: Any, training: Training, _: int) -> Wrapped:
+def _cluster(model: Any, training: Training, _: int) -> WrappedModel:
     import tensorflow_model_optimization as tfmot
 
     registry = _internal("clustering.keras.clustering_registry", "ClusteringRegistry")
@@ -126,10 +126,10 @@ def _cluster(model: Any, training: Training, _: int) -> Wrapped:
         "preserve_sparsity": "prune" in training.techniques,
     }
     clustered = _clone(model, lambda layer: wrapper(layer, **options), names)
-    return Wrapped(clustered, (), tfmot.clustering.keras.strip_clustering)
+    return WrappedModel(clustered, (), tfmot.clustering.keras.strip_clustering)
 
 
-def _quantize(model: Any, training: Training, _: int) -> Wrapped:
+def _quantize(model: Any, training: Training, _: int) -> WrappedModel:
     scheme = _scheme(training)
     registry = scheme.get_quantize_registry()
     names = _layers_to_wrap(
@@ -142,7 +142,7 @@ def _quantize(model: Any, training: Training, _: int) -> Wrapped:
         quantized, unsupported = _quantized(model, [name for name in names if name not in refused], scheme)
     if refused:
         _refuse("quantize", [layer for layer in model.layers if layer.name in refused])
-    return Wrapped(quantized, (), lambda trained: trained)
+    return WrappedModel(quantized, (), lambda trained: trained)
 
 
 def _is_normalization(layer: Any) -> bool:

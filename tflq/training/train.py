@@ -13,12 +13,12 @@ import numpy as np
 
 from tflq import cache
 from tflq.inputs import Input
-from tflq.sources import SIGNATURE, Keras, Prepared, SavedModel
+from tflq.sources import SIGNATURE, Keras, PreparedSource, SavedModel
 from tflq.training import checkpoint, ranges, source, techniques
 from tflq.training.checkpoint import Checkpoint
 from tflq.training.data import LABEL, DataRequest, Examples, read_examples
 from tflq.training.fit import TrainingSetup, fit, seed
-from tflq.training.outcome import Phase, Trained
+from tflq.training.outcome import Phase, TrainingResult
 from tflq.training.schema import CROSS_ENTROPIES, Technique, Training
 from tflq.training.source import Trainable
 from tflq.worker import ProgressCallback
@@ -38,14 +38,14 @@ class TrainingJob:
     """The techniques that variants need, in their order."""
     model: SavedModel | Keras
     inputs: Mapping[str, Input]
-    source: Prepared
+    source: PreparedSource
     folder: Path
     """The folder for the trained models and the samples."""
     checkpoints: Path
     """The folder for checkpoints. It stays after an interrupted run."""
 
 
-def train(report: ProgressCallback, job: TrainingJob) -> Trained:
+def train(report: ProgressCallback, job: TrainingJob) -> TrainingResult:
     """Train with one technique after the other. Each starts from the result of the one before.
 
     Raise SourceError if the model cannot be trained, and RecipeError if `skip_layers` matches no layer. Raise
@@ -60,7 +60,7 @@ def train(report: ProgressCallback, job: TrainingJob) -> Trained:
     setup = TrainingSetup(job.training, samples, validation, trainable.inputs, from_logits)
     skipped = techniques.skipped_layers(trainable.model, job.training)
     exported, phases = _phases(report, job, trainable, setup)
-    return Trained(
+    return TrainingResult(
         floating=exported.get("cluster", exported.get("prune")),
         quantized=exported.get("quantize"),
         phases=tuple(phases),

@@ -32,7 +32,7 @@ from tflq.trials.trial import (
     TrialResult,
     run_trial,
 )
-from tflq.worker import Done, Event, Failed, Said, Task
+from tflq.worker import Done, Event, Failed, LogText, Task
 
 TRY = "try"
 """The first word in the stage name of a trial."""
@@ -218,4 +218,4 @@ def with_calibration_key(context: RunContext, key: str, value: Ranges | int) -> 
 
 def is_trial(event: Event) -> bool:
     """Return whether the event belongs to a single trial on the selection or ranking samples."""
-    return not isinstance(event, Said) and event.stage.startswith(f"{TRY} ")
+    return not isinstance(event, LogText) and event.stage.startswith(f"{TRY} ")

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from tflq.errors import TflqError
-from tflq.worker.messages import Progress, ProgressCallback, Raised, Returned, Task
+from tflq.worker.messages import Progress, ProgressCallback, RaisedError, ReturnedValue, Task
 
 ENVIRONMENT = {
     "TF_ENABLE_ONEDNN_OPTS": "0",  # oneDNN crashes with some float models, and its sums depend on the machine
@@ -48,7 +48,7 @@ def work(outbox: Connection, log: Path, temporary: str, task: Task[Any]) -> None
     tempfile.tempdir = os.environ["TMPDIR"] = temporary
     with _ErrorsSent(outbox, task):
         value = task.function(_reporter(outbox, task.stage), *task.arguments)
-        outbox.send(Returned(value, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+        outbox.send(ReturnedValue(value, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # the exit handlers of TensorFlow can hang or crash
@@ -98,7 +98,7 @@ class _ErrorsSent:
         error = raised if isinstance(raised, TflqError) else error_type(f"{stage}: {_summary(raised)}")
         # tblib, a part of Dask, also pickles causes, and the parent would import TensorFlow to read them
         error.__cause__ = error.__context__ = None
-        self.outbox.send(Raised(error.with_traceback(None)))
+        self.outbox.send(RaisedError(error.with_traceback(None)))
         return True
 
 

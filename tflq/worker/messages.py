@@ -59,18 +59,18 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Said:
+class LogText:
     """Text that workers wrote to standard output or standard error. It is also in the log."""
 
     text: str
 
 
-Event = Started | Progress | Finished | Said
+Event = Started | Progress | Finished | LogText
 Listener = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
-class Returned:
+class ReturnedValue:
     """A child's answer: the value that the function returned."""
 
     value: Any
@@ -78,7 +78,7 @@ class Returned:
 
 
 @dataclass(frozen=True)
-class Raised:
+class RaisedError:
     """A child's answer: the exception of the function, as the task's error."""
 
     error: TflqError

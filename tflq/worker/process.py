@@ -17,7 +17,7 @@ from typing import Any
 
 from tflq.worker.budget import kill
 from tflq.worker.child import work
-from tflq.worker.messages import Raised, Returned, Task
+from tflq.worker.messages import RaisedError, ReturnedValue, Task
 
 POLL_SECONDS = 0.2
 _FORK_SERVER = multiprocessing.get_context("forkserver")
@@ -35,7 +35,7 @@ class RunningTask:
     process: BaseProcess
     inbox: Connection
     started: float
-    answer: Returned | Raised | None = None
+    answer: ReturnedValue | RaisedError | None = None
     is_cut_off: bool = False
     stopped: str = ""
     """Why the parent stopped the process; empty if it did not."""

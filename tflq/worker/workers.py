@@ -14,7 +14,7 @@ from typing_extensions import Self
 from tflq.worker.budget import Budget, BudgetUse, kill, largest
 from tflq.worker.interrupts import interrupts_deferred
 from tflq.worker.log_reader import LogReader
-from tflq.worker.messages import Done, Failed, Finished, Listener, Progress, Returned, Said, Started, T, Task
+from tflq.worker.messages import Done, Failed, Finished, Listener, LogText, Progress, ReturnedValue, Started, T, Task
 from tflq.worker.process import POLL_SECONDS, RunningTask, describe_exit, is_alive, start, wait_for
 
 NO_LIMITS = Budget()
@@ -95,7 +95,7 @@ class Workers:
     def _relay(self, is_last: bool = False) -> None:
         """Pass new text of the log to the listener. If `is_last`, no process writes to the log any more."""
         if text := self._reader.read(is_last):
-            self.listen(Said(text))
+            self.listen(LogText(text))
 
     def _has_ended(self, running: RunningTask) -> bool:
         if not running.is_silent:
@@ -124,8 +124,8 @@ class Workers:
         running.inbox.close()
         self._relay(is_last=len(self._running) == 1)
         seconds, task, answer = time.monotonic() - running.started, running.task, running.answer
-        self.listen(Finished(task.stage, seconds, failed=not isinstance(answer, Returned)))
-        if isinstance(answer, Returned):
+        self.listen(Finished(task.stage, seconds, failed=not isinstance(answer, ReturnedValue)))
+        if isinstance(answer, ReturnedValue):
             self.peak_rss_bytes = max(self.peak_rss_bytes, answer.peak_rss_bytes)
             return Done(answer.value, seconds, answer.peak_rss_bytes)
         remedy = f"; {task.remedy}" if task.remedy and not running.stopped else ""
