@@ -71,18 +71,21 @@ def run(
     token = f"{MARK}{uuid.uuid4().hex}"
     with ExitStack() as stack:
         client = stack.enter_context(_client(address, limits.jobs, stack))
-        client.subscribe_topic(token, partial(_forward, {work.name: work for work in planned}, listen))
-        for work in planned:
-            stack.callback(_mark(work.recipe.output, token).unlink, missing_ok=True)
+        client.subscribe_topic(
+            token, partial(_forward, {planned_model.name: planned_model for planned_model in planned}, listen)
+        )
+        for planned_model in planned:
+            stack.callback(_mark(planned_model.recipe.output, token).unlink, missing_ok=True)
         suspects = []
-        for work, future in _completed(client, planned, limits, token):
+        for planned_model, future in _completed(client, planned, limits, token):
             if _is_killed(future):
-                suspects.append(work)
+                suspects.append(planned_model)
             else:
-                yield work, _received(work.recipe, future)
+                yield planned_model, _received(planned_model.recipe, future)
         for suspect in suspects:
             yield from (
-                (work, _received(work.recipe, future)) for work, future in _completed(client, [suspect], limits, token)
+                (planned_model, _received(planned_model.recipe, future))
+                for planned_model, future in _completed(client, [suspect], limits, token)
             )
 
 
@@ -92,9 +95,9 @@ def _completed(
     from distributed import as_completed
 
     futures = {}
-    for work in planned:
-        task = ClusterTask(work.name, work.recipe, limits, token, token)
-        futures[client.submit(make, task, key=f"{work.name}-{uuid.uuid4().hex}", pure=False)] = work
+    for planned_model in planned:
+        task = ClusterTask(planned_model.name, planned_model.recipe, limits, token, token)
+        futures[client.submit(make, task, key=f"{planned_model.name}-{uuid.uuid4().hex}", pure=False)] = planned_model
     try:
         for future in as_completed(list(futures)):
             yield futures.pop(future), future
@@ -137,8 +140,8 @@ def _forward(
 ) -> None:
     """Pass an event of a worker on to the listener."""
     _, event = message
-    work, kind = planned[event["model"]], KINDS.get(event["kind"])
-    listen(work, kind(**event["fields"]) if kind else None)
+    planned_model, kind = planned[event["model"]], KINDS.get(event["kind"])
+    listen(planned_model, kind(**event["fields"]) if kind else None)
 
 
 def make(task: ClusterTask) -> ClusterResult:

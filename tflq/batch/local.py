@@ -50,15 +50,15 @@ def run(
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
-                    work = waiting.popleft()
-                    running[pool.submit(_make, work, limits, listen, stop)] = work
+                    planned_model = waiting.popleft()
+                    running[pool.submit(_make, planned_model, limits, listen, stop)] = planned_model
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    error, work = future.exception(), running.pop(future)
-                    yield work, unexpected(work.recipe, error) if error else future.result()
+                    error, planned_model = future.exception(), running.pop(future)
+                    yield planned_model, unexpected(planned_model.recipe, error) if error else future.result()
         finally:
             stop.set()
 
 
-def _make(work: PlannedModel, limits: ModelLimits, listen: Listen, stop: threading.Event) -> ModelAttempt:
-    listen(work, None)
-    return attempt(work.recipe, limits, partial(listen, work), stop)
+def _make(planned_model: PlannedModel, limits: ModelLimits, listen: Listen, stop: threading.Event) -> ModelAttempt:
+    listen(planned_model, None)
+    return attempt(planned_model.recipe, limits, partial(listen, planned_model), stop)

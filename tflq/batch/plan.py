@@ -54,10 +54,10 @@ class Planner:
             with contextlib.suppress(OSError):  # in a read-only folder, the contents are read each time
                 stamp.write(output, now)
 
-    def settle(self, work: PlannedModel, output_names: Sequence[str], retry_reason: str) -> None:
+    def settle(self, planned_model: PlannedModel, output_names: Sequence[str], retry_reason: str) -> None:
         """Write the stamp of a finished model, with its build inputs from before the conversion."""
-        output, build_inputs = work.recipe.output, work.build_inputs
+        output, build_inputs = planned_model.recipe.output, planned_model.build_inputs
         if build_inputs.unknown_reason:
-            build_inputs = stamp.build_inputs(work.recipe, self.fingerprints)
+            build_inputs = stamp.build_inputs(planned_model.recipe, self.fingerprints)
         outputs = self.fingerprints.of_all((output / name for name in output_names), output)
         stamp.write(output, Stamp(build_inputs, outputs, retry_reason))

@@ -36,7 +36,7 @@ class BatchOptions:
 
 def plan(batch: Batch, force: bool) -> list[PlannedModel | Model]:
     """Return a planned model for each item, in the same order, or a failed model if the recipe is wrong."""
-    planned = {work.name: work for work in Planner().plan(batch.items, force)}
+    planned = {planned_model.name: planned_model for planned_model in Planner().plan(batch.items, force)}
     return [
         failed(item.name, item.recipe) if isinstance(item.recipe, RecipeError) else planned[item.name]
         for item in batch.items
@@ -65,20 +65,28 @@ def make(batch: Batch, options: BatchOptions, listen: Listener) -> BatchSummary:
 def _models(batch: Batch, options: BatchOptions, listen: Listener) -> Generator[Model, None, None]:
     planner = Planner()
     planned = planner.plan(batch.items, options.force)
-    stale = [work for work in planned if work.why]
+    stale = [planned_model for planned_model in planned if planned_model.why]
     listen(BatchPlanned(len(batch.items), len(stale)))
     yield from (failed(item.name, item.recipe) for item in batch.items if isinstance(item.recipe, RecipeError))
-    yield from (from_report(work.name, "up to date", "", work.recipe.output) for work in planned if not work.why)
+    yield from (
+        from_report(planned_model.name, "up to date", "", planned_model.recipe.output)
+        for planned_model in planned
+        if not planned_model.why
+    )
     if stale:
-        for work, attempt in _attempts(stale, options, listen):
-            yield _settled(planner, work, attempt)
+        for planned_model, attempt in _attempts(stale, options, listen):
+            yield _settled(planner, planned_model, attempt)
 
 
 def _attempts(
     planned: Sequence[PlannedModel], options: BatchOptions, listen: Listener
 ) -> Iterator[tuple[PlannedModel, ModelAttempt]]:
-    def forward(work: PlannedModel, event: Event | None) -> None:
-        listen(ModelStarted(work.name, work.why) if event is None else ModelProgress(work.name, event))
+    def forward(planned_model: PlannedModel, event: Event | None) -> None:
+        listen(
+            ModelStarted(planned_model.name, planned_model.why)
+            if event is None
+            else ModelProgress(planned_model.name, event)
+        )
 
     if options.scheduler:
         limits = ModelLimits(options.seconds, options.memory_bytes, options.jobs, options.retries)
@@ -88,15 +96,15 @@ def _attempts(
     return local.run(planned, limits, jobs, forward)
 
 
-def _settled(planner: Planner, work: PlannedModel, attempt: ModelAttempt) -> Model:
+def _settled(planner: Planner, planned_model: PlannedModel, attempt: ModelAttempt) -> Model:
     """Write the stamp of the output folder, and return the model with its outcome."""
     if isinstance(attempt.outcome, TflqError):
-        return failed(work.name, attempt.outcome, work.recipe.output, attempt.seconds)
+        return failed(planned_model.name, attempt.outcome, planned_model.recipe.output, attempt.seconds)
     try:
-        planner.settle(work, output_names(work.recipe, attempt.outcome), attempt.retry_reason)
-        model = from_report(work.name, "made", work.why, work.recipe.output)
+        planner.settle(planned_model, output_names(planned_model.recipe, attempt.outcome), attempt.retry_reason)
+        model = from_report(planned_model.name, "made", planned_model.why, planned_model.recipe.output)
     except OSError as error:
-        path = error.filename or work.recipe.output
+        path = error.filename or planned_model.recipe.output
         file_error = RecipeError(f"{path}: the file cannot be read or written: {error.strerror}")
-        return failed(work.name, file_error, work.recipe.output, attempt.seconds)
+        return failed(planned_model.name, file_error, planned_model.recipe.output, attempt.seconds)
     return replace(model, state="failed", why=attempt.retry_reason) if attempt.retry_reason else model
