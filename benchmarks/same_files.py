@@ -3,8 +3,9 @@
     python -m benchmarks.same_files REVISION
 
 converts each recipe of examples/ and configs/ twice, once with the package of the git revision and once with the
-package of the working tree, both with an empty cache. It prints the files whose bytes differ and the keys of
-report.json that one version writes alone, the recipe that the report repeats apart. The exit code is 1 if there is any.
+package of the working tree. Both start with an empty cache. It prints the files whose bytes differ, and the keys of
+report.json that only one version writes. Keys of the recipe that the report repeats do not count. The exit code is 1
+if anything differs. The results of a revision are kept in benchmarks/build/.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def train_models() -> None:
 def facts_of_revision(revision: str) -> Facts:
     """The facts of a git revision, which are computed once for the models at hand."""
     commit = git("rev-parse", "--verify", f"{revision}^{{commit}}")
-    kept = BUILD / f"{commit}.json"
+    kept = BUILD / f"{commit}-without-recipe.json"
     if not kept.exists():
         with tempfile.TemporaryDirectory() as folder:
             archive = subprocess.run(["git", "archive", commit, "tflq"], cwd=ROOT, check=True, capture_output=True)
@@ -92,7 +93,7 @@ def facts_of(tree: Path) -> Facts:
 
 
 def recipes() -> list[Path]:
-    """All recipes, but not the page that the zoo's recipes extend."""
+    """Return all recipes, without the file that the recipes of the zoo extend."""
     found = [*CLONE.glob("examples/*/*.yaml"), *CLONE.glob("configs/*.yaml")]
     return sorted(path for path in found if path.name != "common.yaml")
 
