@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,16 +15,15 @@ from running import Ran, Recipes, keeping
 
 from tflq import refine
 from tflq.cache import Store
-from tflq.calibrate import CalibrationSamples
+from tflq.calibrate import CalibrationSamples, Samples
 from tflq.flatbuffer import edit, load, read
 from tflq.interpreter import Runner
 from tflq.modes import Int8, Int16x8
 from tflq.refine import (
-    CERTAIN_ERRORS,
-    CERTAIN_GAIN_DB,
-    CLEAR_GAIN_DB,
     MIN_GAIN_DB,
+    SIMILAR_DB,
     CorrectionFlags,
+    FittedLayers,
     HoldoutScore,
     RefinementConfig,
     RefinementRequest,
@@ -208,9 +208,23 @@ def test_scales_of_one_tensor_are_all_alike(correlated: tuple[np.ndarray, np.nda
 def corrected(
     float32: Path, calibration_samples: CalibrationSamples, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[CorrectionFlags, refine.CorrectedModel]:
-    folder = tmp_path_factory.mktemp("corrected")
-    targets = {BIAS: folder / "bias.tflite", BOTH: folder / "both.tflite"}
-    return refine.correct(nothing, float32, (calibration_samples.samples, CALLS), WeightGranularity(), targets)
+    folder, data = tmp_path_factory.mktemp("corrected"), (calibration_samples.samples, CALLS)
+    fitted = fit(float32, data, folder)
+    return {
+        flags: refine.write_corrected(
+            nothing, float32, fitted, (WeightGranularity(), flags), folder / f"{place}.tflite"
+        )
+        for place, flags in enumerate((CorrectionFlags(), BIAS, BOTH))
+    }
+
+
+def fit(float32: Path, data: tuple[Samples, Sequence[int]], folder: Path) -> FittedLayers:
+    means = refine.fit_means(nothing, float32, data, folder / "means")
+    parts = [folder / f"rounded-{number}" for number in range(refine.PARTS)]
+    options = WeightGranularity(), True
+    return FittedLayers(
+        means, None, tuple(refine.fit_rounding(nothing, float32, data, options, part) for part in enumerate(parts))
+    )
 
 
 def mean_of(tensor: int, content: bytes, calibration_samples: CalibrationSamples, scratch: Path) -> np.ndarray:
@@ -231,7 +245,7 @@ def test_bias_correction_takes_out_what_rounded_weights_add_to_the_mean(
     dense = found[-2].operator.outputs[0]
     truth, off = mean_of(dense, float32.read_bytes(), calibration_samples, tmp_path / "shown"), {}
     for name, path in {"plain": float32, "bias": corrected[BIAS].path, "both": corrected[BOTH].path}.items():
-        rounded = refine.fake_quantize_weights(path.read_bytes(), WeightGranularity())
+        rounded = refine.round_weights(path.read_bytes(), WeightGranularity())
         off[name] = np.abs(mean_of(dense, rounded, calibration_samples, tmp_path / "shown") - truth).max()
     assert off["bias"] < 0.4 * off["plain"]
     assert off["both"] < 0.6 * off["plain"]
@@ -319,48 +333,96 @@ def test_channels_that_were_hardly_ever_seen_are_not_enlarged(
 
 
 @pytest.mark.parametrize(
-    ("variant", "configs"),
+    ("variant", "demanded", "choices"),
     [
-        (
-            Int8(),
-            [
-                "as it is",
-                "bias correction",
-                "bias correction + rounding",
-                "bias correction + rounding + equalization",
-                "bias correction + rounding + equalization + headroom",
-            ],
-        ),
-        (Int16x8(), ["headroom 2", "bias correction + headroom 2", "bias correction + rounding + headroom 2"]),
-        (Int16x8(headroom=1.0, rounding="off"), ["as it is", "bias correction"]),
-        (Int8(bias_correction="off"), ["as it is"]),
-        (
-            Int8(bias_correction="on"),
-            [
-                "bias correction",
-                "bias correction + rounding",
-                "bias correction + rounding + equalization",
-                "bias correction + rounding + equalization + headroom",
-            ],
-        ),
-        (
-            Int8(bias_correction="on", rounding="off", equalization="off"),
-            ["bias correction", "bias correction + headroom"],
-        ),
-        (Int8(bias_correction="off", headroom="expected"), ["headroom"]),
-        (Int8(headroom=1.0, rounding="off"), ["as it is", "bias correction", "bias correction + equalization"]),
-        (Int8(bias_correction="off", rounding="on"), ["rounding"]),
-        (Int8(bias_correction="off", headroom=1.2), ["headroom 1.2"]),
-        (
-            Int16x8(equalization="on", rounding="off"),
-            ["equalization + headroom 2", "bias correction + equalization + headroom 2"],
-        ),
+        (Int8(), "as it is", ["bias correction", "ranges", "equalization", "rounding"]),
+        (Int16x8(), "headroom 2", ["bias correction", "rounding"]),
+        (Int16x8(headroom=1.0, rounding="off"), "as it is", ["bias correction"]),
+        (Int8(bias_correction="off"), "as it is", []),
+        (Int8(bias_correction="on"), "bias correction", ["ranges", "equalization", "rounding"]),
+        (Int8(bias_correction="on", rounding="off", equalization="off"), "bias correction", ["ranges"]),
+        (Int8(bias_correction="off", headroom="expected"), "headroom", []),
+        (Int8(headroom=1.0, rounding="off"), "as it is", ["bias correction", "equalization"]),
+        (Int8(bias_correction="off", rounding="on"), "rounding", []),
+        (Int8(bias_correction="off", headroom=1.2), "headroom 1.2", []),
+        (Int16x8(equalization="on", rounding="off"), "equalization + headroom 2", ["bias correction"]),
     ],
 )
-def test_what_is_tried(variant: Int8 | Int16x8, configs: list[str]) -> None:
-    asked = RefinementRequest.by(variant)
-    assert [config.in_words for config in asked.configs_to_compare(ranges_are_open=False)] == configs
-    assert asked.is_noop == (configs == ["as it is"])
+def test_what_is_left_open(variant: Int8 | Int16x8, demanded: str, choices: list[str]) -> None:
+    request = RefinementRequest.by(variant)
+    assert request.required.in_words == demanded
+    assert list(request.open_choices) == choices
+    assert request.is_noop == (demanded == "as it is" and not choices)
+
+
+def select(
+    variant: Int8 | Int16x8, gains: dict[str, float], interaction: Mapping[str, float], ranges_are_open: bool = True
+) -> tuple[RefinementConfig, list[str]]:
+    """Run the selection where each correction has a gain of its own; return what is kept, and what was scored."""
+    selection, scored = refine.select_corrections(RefinementRequest.by(variant), ranges_are_open), list[str]()
+    wanted = next(selection)
+    while True:
+        scores = {}
+        for config in wanted:
+            scored.append(config.in_words)
+            gain = sum(value for name, value in gains.items() if name in config.in_words.split(" + "))
+            gain += sum(
+                value
+                for names, value in interaction.items()
+                if {*names.split(" + ")} <= {*config.in_words.split(" + ")}
+            )
+            scores[config] = attempt(config, 20 + gain)
+        try:
+            wanted = selection.send(scores)
+        except StopIteration as stop:
+            return stop.value, scored
+
+
+@pytest.mark.parametrize(
+    ("gains", "interaction", "kept"),
+    [
+        ({"bias correction": 3, "rounding": 4}, {}, "bias correction + rounding"),
+        ({"bias correction": 3, "rounding": 4, "equalization": -6}, {}, "bias correction + rounding"),
+        ({"equalization": 2}, {}, "equalization"),
+        ({"bias correction": -2, "equalization": 1},
+         {"bias correction + equalization": 5}, "bias correction + equalization"),
+        ({"bias correction": 1, "rounding": 1, "mse ranges": 9, "headroom": 0.5},
+         {"rounding + mse ranges": -3}, "bias correction + headroom + mse ranges"),
+        ({"percentile 99.999 ranges": 2, "percentile 99.99 ranges": -1}, {}, "percentile 99.999 ranges"),
+        ({"bias correction": 0.05}, {}, "as it is"),
+        ({"bias correction": -1, "rounding": -1, "equalization": -1, "headroom": -1}, {}, "as it is"),
+    ],
+)  # fmt: skip
+def test_each_correction_is_kept_for_its_own_gain(
+    gains: dict[str, float], interaction: dict[str, float], kept: str
+) -> None:
+    assert select(Int8(), gains, interaction)[0].in_words == kept
+
+
+def test_choices_that_are_not_open_are_not_tried() -> None:
+    _, scored = select(Int8(headroom=1.0), {"bias correction": 1, "equalization": 1}, {})
+    assert not any("headroom" in name or "ranges" in name for name in scored)
+    _, scored = select(Int8(), {"bias correction": 1, "headroom": 1}, {}, ranges_are_open=False)
+    assert any("headroom" in name for name in scored)
+    assert not any("ranges" in name for name in scored)
+    assert len(select(Int16x8(), {"bias correction": 1, "rounding": 1}, {})[1]) == 3
+
+
+def test_hopeless_choices_are_not_tried_again() -> None:
+    """A second trial of equalization would need a second fit of all layers."""
+    gains = {"bias correction": 3, "rounding": 4, "headroom": 1, "equalization": -4}
+    scored = select(Int8(), gains, {})[1]
+    assert len(scored) == len(set(scored))
+    assert sum("equalization" in name for name in scored) == 1
+    assert len(scored) <= 16
+
+
+def test_without_a_score_of_the_demanded_one_nothing_is_selected() -> None:
+    selection = refine.select_corrections(RefinementRequest.by(Int8()), ranges_are_open=True)
+    next(selection)
+    with pytest.raises(StopIteration) as stopped:
+        selection.send({})
+    assert stopped.value.value == RefinementConfig()
 
 
 def near(*decibels: float) -> SignalAndNoise:
@@ -373,40 +435,22 @@ def attempt(config: RefinementConfig, *decibels: float) -> HoldoutScore:
 
 
 @pytest.mark.parametrize(
-    ("second", "third", "kept"),
+    ("simple", "full", "kept"),
     [
-        ((31.5, 21.5), (31.0, 21.0), 2),
-        ((33.5, 23.5), (31.0, 21.0), 2),
-        ((34.5, 24.5), (31.0, 21.0), 1),
-        ((31.5, 21.5), (37.0, 19.0), 2),
-        ((31.0, 21.0), (30.0, 20.0), 1),
-        ((30.05, 20.0), (29.0, 19.0), 0),
+        ((33.0,) * 8, (34.0,) * 8, BOTH),
+        ((33.0, 34.0, 32.0, 33.5) * 2, (33.4, 33.2, 33.2, 33.1) * 2, BIAS),
+        ((33.0,) * 8, (33.1,) * 8, BOTH),
+        ((20.0,) * 8, (19.0,) * 8, CorrectionFlags()),
+        ((20.05,) * 8, (20.02,) * 8, CorrectionFlags()),
     ],
-    ids=[
-        "all of it",
-        "all of it, if less is nearer by little",
-        "less, if nearer by far",
-        "all of it, if it is nearer in the mean",
-        "less, if all of it wins nothing",
-        "nothing for nothing",
-    ],
+    ids=["nearer", "by chance", "by little, but for certain", "worse", "nothing to gain"],
 )
-def test_what_is_kept(second: tuple[float, float], third: tuple[float, float], kept: int) -> None:
-    configs = RefinementConfig(), RefinementConfig(BIAS), RefinementConfig(BOTH)
-    attempts = [attempt(configs[0], 30, 20), attempt(configs[1], *second), attempt(configs[2], *third)]
-    assert refine.best_score(attempts).config == configs[kept]
-
-
-@pytest.mark.parametrize(
-    ("decibels", "kept"),
-    [((33,) * 8, BIAS), ((33, 34, 29, 31) * 2, BOTH), ((33,) * 7, BOTH)],
-    ids=["for certain", "by chance", "of too few"],
-)
-def test_less_is_kept_where_more_calls_would_show_it_nearer(decibels: tuple[float, ...], kept: CorrectionFlags) -> None:
-    calls = len(decibels)
-    tried = [(CorrectionFlags(), (20,) * calls), (BIAS, decibels), (BOTH, (32,) * calls)]
-    attempts = [HoldoutScore(RefinementConfig(one), {"a": near(*each)}) for one, each in tried]
-    assert refine.best_score(attempts).config.corrections == kept
+def test_the_simpler_one_is_kept_if_the_difference_may_be_chance(
+    simple: tuple[float, ...], full: tuple[float, ...], kept: CorrectionFlags
+) -> None:
+    tried = {CorrectionFlags(): (20.0,) * 8, BIAS: simple, BOTH: full}
+    scores = [HoldoutScore(RefinementConfig(flags), {"a": near(*each)}) for flags, each in tried.items()]
+    assert refine.simplest(scores, scores[0]).config.corrections == kept
 
 
 @pytest.mark.parametrize(
@@ -417,15 +461,6 @@ def test_energies_are_always_told_in_decibels(noise: tuple[float, float], decibe
     assert found.sqnr_db == decibels
     attempt = HoldoutScore(RefinementConfig(), {"a": found})
     assert np.isfinite(attempt.gain_db(attempt)).all()
-
-
-@pytest.mark.parametrize(
-    ("variant", "count"), [(Int8(), 6), (Int8(headroom=1.0), 4), (Int8(bias_correction="off"), 1), (Int16x8(), 3)]
-)
-def test_where_values_may_be_left_out(variant: Int8 | Int16x8, count: int) -> None:
-    asked = RefinementRequest.by(variant)
-    assert len(asked.configs_to_compare(ranges_are_open=True)) == count
-    assert all(not config.mse for config in asked.configs_to_compare(ranges_are_open=False))
 
 
 @pytest.mark.parametrize(("ranges", "is_kept"), [("auto", True), ("minmax", False)])
@@ -441,7 +476,7 @@ def test_values_of_one_odd_sample_are_left_out(
     variants = ["int8", {"mode": "int8", "name": "plain", **PLAIN}]
     ran = recipes.run("tiny_conv_layers", variants, calibration=calibration)
     told = {variant["name"]: variant["refinement"] for variant in ran.report["variants"]}
-    assert told["int8"]["mse_ranges"] is is_kept
+    assert (told["int8"]["ranges"] is not None) is is_kept
     assert (sqnr(ran, "int8") > sqnr(ran, "plain") + 6) is is_kept
 
 
@@ -458,11 +493,13 @@ def test_auto_is_nearer_on_samples_that_nothing_has_seen(recipes: Recipes, tmp_p
     assert sqnr(ran, "int8") > sqnr(ran, "plain") + 1
 
 
-@pytest.mark.parametrize(("calls", "held"), [(3, 0), (4, 1), (20, 5), (500, 32)])
-def test_samples_are_held_back(calls: int, held: int) -> None:
-    fitted_, kept = refine.split_holdout(calls)
-    assert len(kept) == held
-    assert sorted([*fitted_, *kept]) == list(range(calls))
+@pytest.mark.parametrize(("calls", "held"), [(3, []), (4, [2, 2]), (20, [10, 10]), (48, [12]), (500, [32])])
+def test_samples_are_held_out(calls: int, held: list[int]) -> None:
+    """Of few samples, each is held out once."""
+    folds = refine.folds(calls)
+    assert [len(fold.holdout) for fold in folds] == held
+    for fold in folds:
+        assert sorted([*fold.fitting, *fold.holdout]) == list(range(calls))
 
 
 PLAIN = {"bias_correction": "off"}
@@ -505,15 +542,18 @@ def test_report_says_what_was_tried_and_kept(ran: Ran) -> None:
     told = {variant["name"]: variant["refinement"] for variant in ran.report["variants"]}
     assert told["plain_int8"] is None
     assert told["auto_int8"]["attempts"][0]["tried"] == "as it is"
-    assert told["auto_int8"]["held_back_calls"] == 6
+    assert told["auto_int8"]["held_back_calls"] == 24
+    assert [told[name]["leaves_out_activations"] for name in ("auto_int8", "auto_int16x8")] == [False, True]
     assert [told[name]["headroom"] for name in ("auto_int16x8", "all_int8", "roomy")] == [2, 1, "expected"]
     assert told["all_int8"]["attempts"] == []
     assert [told["all_int8"][key] for key in ("bias_correction", "rounding", "equalization")] == [True] * 3
     assert {layer["op"] for layer in told["all_int8"]["layers"]} >= {"CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"}
     assert "## Before quantizing" in ran.page
-    assert "SQNR in dB on 6 hold-out calls" in ran.page
-    assert f"beats the first by {MIN_GAIN_DB:g} dB" in ran.page
-    assert f"by {CLEAR_GAIN_DB:g} dB, or by {CERTAIN_GAIN_DB:g} dB and {CERTAIN_ERRORS:g} standard errors" in ran.page
+    assert "SQNR in dB on 24 hold-out calls" in ran.page
+    assert (
+        f"within the standard error and {SIMILAR_DB:g} dB. The first is kept if none gains {MIN_GAIN_DB:g}" in ran.page
+    )
+    assert "the figures are of rounded weights alone" in ran.page
 
 
 def test_weights_of_the_file_are_those_that_were_chosen(ran: Ran, recipes: Recipes) -> None:
@@ -534,8 +574,8 @@ def test_nothing_is_found_twice(recipes: Recipes, tmp_path: Path) -> None:
     file = recipes.write("tiny_conv_layers", ["int8"])
     store = Store(tmp_path / "store", 10**9)
     first, second = keeping(file, store), keeping(file, store)
-    assert any(stage.startswith("fit the layers") for stage in first.stages)
-    assert not any(stage.startswith(("fit", "equalize", "compare")) for stage in second.stages)
+    assert any(stage.startswith("find the mean inputs") for stage in first.stages)
+    assert not any(stage.startswith(("find", "equalize", "compare", "round")) for stage in second.stages)
     assert first.variant("int8").file == second.variant("int8").file
     told = [replace(one.variant("int8"), seconds=0).refinement for one in (first, second)]
     assert told[0] == told[1]
@@ -564,10 +604,10 @@ def dies(*_: object) -> None:
 
 
 def test_what_cannot_be_tried_is_told_and_left_out(recipes: Recipes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refine, "correct", dies)
+    monkeypatch.setattr(refine, "fit_means", dies)
     ran = recipes.run("tiny_conv", ["int8", {"mode": "int16x8", "rounding": "on"}])
     assert ran.codes == {"int8": 0, "int16x8": 5}
     (said,) = (one for one in ran.result.warnings if one.startswith("int8: quantized without bias correction"))
-    assert "they could not be evaluated: fit the layers" in said
+    assert "they could not be evaluated: find the mean inputs of the layers" in said
     assert "the worker process was killed (SIGKILL)" in said
     assert "the worker process was killed (SIGKILL)" in str(ran.variant("int16x8").error)

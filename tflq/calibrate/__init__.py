@@ -22,7 +22,7 @@ from tflq.calibrate.observe import (
     obstacle,
     shards,
 )
-from tflq.calibrate.range_selection import SelectedRanges, select_ranges
+from tflq.calibrate.range_selection import SelectedRanges, compute_ranges, select_ranges
 from tflq.calibrate.ranges import JOINING, PASSING, Range, RangeMethod
 from tflq.calibrate.sample_weights import sample_weights
 from tflq.calibrate.samples import CalibrationSamples, Samples, fingerprint, read_samples
@@ -54,6 +54,7 @@ __all__ = [
     "SelectedRanges",
     "activations",
     "add_min_max_outputs",
+    "compute_ranges",
     "count",
     "fingerprint",
     "histogram",

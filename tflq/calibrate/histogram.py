@@ -110,18 +110,26 @@ class Counts:
     """int64 [bins]"""
 
 
-def count(report: ProgressCallback, float32: Path, samples: Samples, weights: Mapping[int, np.ndarray]) -> list[Counts]:
+def count(
+    report: ProgressCallback,
+    float32: Path,
+    samples: Samples,
+    weights: Mapping[int, np.ndarray],
+    strides: np.ndarray | None = None,
+) -> list[Counts]:
     """Count the values of every activation over the calls in `weights`. The result is in the order of `activations`.
 
-    The weights of a call are int64 [activations]. An activation with the weight 0 is not counted in that call.
+    The weights of a call are int64 [activations]. `strides`, int64 [activations], is the distance from one counted
+    value to the next; the weight of a value is multiplied by it. None: all values are counted.
     """
     run = Runner(add_activation_outputs(float32, samples.folder / f"exposed-{min(weights)}.tflite"))
     totals = np.zeros((len(next(iter(weights.values()))), _BINS), np.int64)
     for done, (call, arrays) in enumerate(zip(weights, samples.calls(weights), strict=True), 1):
         answers = sorted(run(arrays).items(), key=lambda answer: int(answer[0]))
-        for total, weight, (_, values) in zip(totals, weights[call], answers, strict=True):
-            if weight:
-                total += weight * np.bincount(_bins(values), minlength=_BINS)
+        steps = np.ones_like(weights[call]) if strides is None else strides
+        for total, weight, step, (_, values) in zip(totals, weights[call], steps, answers, strict=True):
+            counted = _bins(values)[call % step % values.size :: step]
+            total += weight * step * np.bincount(counted, minlength=_BINS)
         report(done, len(weights))
     return [_nonempty(total) for total in totals]
 

@@ -51,6 +51,11 @@ def select_ranges(
     )
 
 
+def compute_ranges(_: ProgressCallback, calibration_data: CalibrationData, method: RangeMethod) -> tuple[Range, ...]:
+    """Return the ranges by that method."""
+    return calibration_data.ranges(method)
+
+
 def _warnings(calibration_data: CalibrationData, calibration_samples: CalibrationSamples) -> Iterator[str]:
     yield from repeated_samples(calibration_samples)
     if isinstance(calibration_data.statistics, ActivationStatistics):

@@ -12,6 +12,8 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from tflq.flatbuffer.roles import ROLES
 
+_STORED_AS = {schema.TensorType.FLOAT32: "<f4", schema.TensorType.INT8: "<i1", schema.TensorType.INT32: "<i4"}
+
 
 def unpack(content: bytes) -> Any:
     """Return the file as a `ModelT`. Its constants are views of the bytes."""
@@ -42,7 +44,7 @@ def add_constant(model: Any, name: str, values: np.ndarray) -> int:
 
 
 def set_constant(model: Any, place: tuple[int, int], values: np.ndarray) -> None:
-    """Set the float32 constant that an operator of the first subgraph reads.
+    """Set the constant that an operator of the first subgraph reads: float32, int8 or int32.
 
     `place` is the index of the operator and the position of the input. If other operators read the same tensor, this
     operator gets a copy.
@@ -56,7 +58,7 @@ def set_constant(model: Any, place: tuple[int, int], values: np.ndarray) -> None
     if sum(other.buffer == tensor.buffer for graph in model.subgraphs for other in graph.tensors) > 1:
         model.buffers.append(schema.BufferT())
         tensor.buffer = len(model.buffers) - 1
-    model.buffers[tensor.buffer].data = np.frombuffer(values.astype("<f4").tobytes(), np.uint8)
+    model.buffers[tensor.buffer].data = np.frombuffer(values.astype(_STORED_AS[tensor.type]).tobytes(), np.uint8)
 
 
 def reduction(model: Any, type_: str, inputs: list[int], output: int) -> Any:
@@ -129,6 +131,26 @@ def set_outputs(model: Any, outputs: Mapping[str, int]) -> None:
     (signature,) = model.signatureDefs
     signature.outputs = [schema.TensorMapT(name.encode(), index) for name, index in outputs.items()]
     model.subgraphs[0].outputs = list(dict.fromkeys(outputs.values()))
+
+
+def drop_unneeded_operators(model: Any) -> None:
+    """Remove the operators of the first subgraph that no output needs, and the contents of their constants.
+
+    A model with an operator without outputs, such as ASSIGN_VARIABLE, is left as it is.
+    """
+    (subgraph, *_) = model.subgraphs
+    if any(not len(operator.outputs) for operator in subgraph.operators):
+        return
+    needed, kept = {*subgraph.outputs}, []
+    for operator in reversed(subgraph.operators):
+        if needed & {*operator.outputs}:
+            needed |= {*operator.inputs}
+            kept.append(operator)
+    subgraph.operators = kept[::-1]
+    if len(model.subgraphs) == 1:
+        used = {tensor.buffer for index, tensor in enumerate(subgraph.tensors) if index in needed}
+        for number in {tensor.buffer for tensor in subgraph.tensors} - used:
+            model.buffers[number].data = None
 
 
 def set_range(model: Any, tensor: tuple[int, int], minimum: float, maximum: float) -> None:

@@ -4,43 +4,47 @@ from tflq.refine.bias_correction import (
     CorrectedModel,
     CorrectionFlags,
     LayerCorrection,
-    WeightGranularity,
-    correct,
-    fake_quantize_weights,
+    round_weights,
+    write_corrected,
 )
 from tflq.refine.cross_layer_equalization import EqualizedModel, equalize
 from tflq.refine.dynamic_range import correct_biases
-from tflq.refine.holdout_score import (
-    CERTAIN_ERRORS,
-    CERTAIN_GAIN_DB,
-    CLEAR_GAIN_DB,
-    MIN_CALLS,
-    MIN_GAIN_DB,
-    HoldoutScore,
-    SignalAndNoise,
-    best_score,
+from tflq.refine.fitted_layers import PARTS, FittedLayers, fit_means, fit_rounding
+from tflq.refine.holdout import (
+    CROSS_FITTING_CALLS,
+    Candidate,
+    Fold,
+    HoldoutSamples,
+    folds,
+    holdout_fidelity,
+    run_reference,
+    split_holdout,
 )
+from tflq.refine.holdout_score import MIN_GAIN_DB, SIMILAR_DB, HoldoutScore, SignalAndNoise, simplest
 from tflq.refine.quantizer_input import (
     QuantizerInput,
     RefinedInput,
     RefinementReport,
-    holdout_fidelity,
     load_refined,
     quantize,
     scale_ranges,
-    split_holdout,
 )
 from tflq.refine.request import RefinementConfig, RefinementRequest, is_demanded
+from tflq.refine.selection import select_corrections
+from tflq.refine.weighted_ops import WeightGranularity
 
 __all__ = [
-    "CERTAIN_ERRORS",
-    "CERTAIN_GAIN_DB",
-    "CLEAR_GAIN_DB",
-    "MIN_CALLS",
+    "CROSS_FITTING_CALLS",
     "MIN_GAIN_DB",
+    "PARTS",
+    "SIMILAR_DB",
+    "Candidate",
     "CorrectedModel",
     "CorrectionFlags",
     "EqualizedModel",
+    "FittedLayers",
+    "Fold",
+    "HoldoutSamples",
     "HoldoutScore",
     "LayerCorrection",
     "QuantizerInput",
@@ -50,15 +54,20 @@ __all__ = [
     "RefinementRequest",
     "SignalAndNoise",
     "WeightGranularity",
-    "best_score",
-    "correct",
     "correct_biases",
     "equalize",
-    "fake_quantize_weights",
+    "fit_means",
+    "fit_rounding",
+    "folds",
     "holdout_fidelity",
     "is_demanded",
     "load_refined",
     "quantize",
+    "round_weights",
+    "run_reference",
     "scale_ranges",
+    "select_corrections",
+    "simplest",
     "split_holdout",
+    "write_corrected",
 ]

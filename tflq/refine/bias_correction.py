@@ -11,41 +11,18 @@ The model stays float32 and gets no op.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tflq.calibrate import Samples
 from tflq.flatbuffer import ROLES, Graph, edit, read
-from tflq.refine.gptq import gptq_round, round_to_nearest, scales
-from tflq.refine.input_statistics import InputStatistics, input_statistics
-from tflq.refine.weighted_ops import DENSE, Layer, layers
+from tflq.refine.fitted_layers import FittedLayers, FittedValues
+from tflq.refine.gptq import round_to_nearest
+from tflq.refine.weighted_ops import Layer, WeightGranularity, layers
 from tflq.worker import ProgressCallback
-
-
-@dataclass(frozen=True)
-class WeightGranularity:
-    """The granularity of weight scales in the quantized file: per channel or per tensor."""
-
-    per_channel: bool = True
-    """Whether the weights of convolutions have one scale per output channel."""
-    per_channel_dense: bool = True
-    """Whether the weights of dense layers have one, too; only if `per_channel` is True."""
-
-    @property
-    def in_words(self) -> str:
-        """The end of a stage's name; empty if all scales are per channel."""
-        if not self.per_channel:
-            return ", per tensor"
-        return "" if self.per_channel_dense else ", dense layers per tensor"
-
-    def scales(self, layer: Layer, matrices: np.ndarray) -> np.ndarray:
-        """Return the scales of the layer's weights, [groups, outputs]; `matrices` is [groups, outputs, inputs]."""
-        return scales(matrices, self.per_channel and (self.per_channel_dense or layer.operator.type != DENSE))
 
 
 @dataclass(frozen=True)
@@ -54,6 +31,9 @@ class CorrectionFlags:
 
     bias: bool = False
     rounding: bool = False
+
+
+Options = tuple[WeightGranularity, CorrectionFlags]
 
 
 @dataclass(frozen=True)
@@ -70,6 +50,8 @@ class LayerCorrection:
     """The largest change of a bias, in units of the output."""
     error: float
     """The variance that rounded weights add to the output, in units of that of weights rounded to nearest."""
+    is_clustered: bool = False
+    """Whether the weights are clustered, so that rounding and equalization left them as they were."""
 
 
 @dataclass(frozen=True)
@@ -81,98 +63,95 @@ class CorrectedModel:
     """One for each layer, in the order of the file."""
 
 
-def correct(
-    report: ProgressCallback,
-    float32: Path,
-    data: tuple[Samples, Sequence[int]],
-    granularity: WeightGranularity,
-    targets: Mapping[CorrectionFlags, Path],
-) -> dict[CorrectionFlags, CorrectedModel]:
-    """Write a corrected file of the float32 model for each target, from one run over the calibration calls.
+@dataclass(frozen=True)
+class CorrectedLayer:
+    """The constants of a layer after correction."""
 
-    `data` holds the calibration samples, and the calls that are used of them.
+    layer: Layer
+    weights: np.ndarray = field(repr=False)
+    """Multiples of their scale in the shape of the tensor, float64."""
+    scales: np.ndarray = field(repr=False)
+    """The scale of each output's weights, float64 [groups, outputs]"""
+    bias: np.ndarray | None = field(repr=False)
+    """float64 [outputs]; None if the layer has no bias."""
+    shift: float
+    """The largest change of a bias, in units of the output."""
+    error: float
+    """See `LayerCorrection`."""
+
+    @property
+    def steps(self) -> np.ndarray:
+        """The integers of the weights, float64 in the shape of the tensor."""
+        matrices = self.layer.as_matrices(self.weights)
+        return self.layer.as_tensor(np.rint(matrices / self.scales[:, :, np.newaxis]))
+
+
+def corrected_layers(
+    content: bytes, fitted: FittedLayers | None, granularity: WeightGranularity, flags: CorrectionFlags
+) -> list[CorrectedLayer]:
+    """Return the constants of every layer of the float32 file with these corrections."""
+    values = fitted.load(flags.rounding) if fitted else FittedValues()
+    return [_corrected(layer, values, granularity, flags) for layer in layers(read(content), edit.unpack(content))]
+
+
+def _corrected(
+    layer: Layer, values: FittedValues, granularity: WeightGranularity, flags: CorrectionFlags
+) -> CorrectedLayer:
+    weights, operator = layer.as_matrices(np.asarray(layer.weights.data, np.float64)), layer.operator.index
+    scales = granularity.scales(layer, weights)
+    steps = values.steps.get(operator) if flags.rounding else None
+    rounded = round_to_nearest(weights, scales) if steps is None else steps * scales[:, :, np.newaxis]
+    bias, shift = None if layer.bias is None else np.asarray(layer.bias.data, np.float64), np.zeros(1)
+    mean = values.mean(layer)
+    if flags.bias and bias is not None and mean is not None and np.isfinite(mean).all():
+        shift = layer.products(weights - rounded, mean)
+        bias = bias + shift
+    error = 1.0 if steps is None else values.errors[operator]
+    return CorrectedLayer(layer, layer.as_tensor(rounded), scales, bias, float(np.abs(shift).max(initial=0)), error)
+
+
+def correct(content: bytes, corrected: list[CorrectedLayer], flags: CorrectionFlags) -> Any:
+    """Return the float32 model, as an object, with the weights and the biases of these layers."""
+    model = edit.unpack(content)
+    for each in corrected:
+        operator, roles = each.layer.operator, ROLES[each.layer.operator.type]
+        if flags.rounding:
+            edit.set_constant(model, (operator.index, roles.weights), each.weights)
+        if flags.bias and each.bias is not None:
+            edit.set_constant(model, (operator.index, roles.bias), each.bias)
+    return model
+
+
+def write_corrected(
+    _: ProgressCallback, float32: Path, fitted: FittedLayers, options: Options, target: Path
+) -> CorrectedModel:
+    """Write the float32 file with these corrections to `target`, and return what was changed.
+
+    `options` holds the granularity of the weights, and the corrections.
     """
+    granularity, flags = options
     content = float32.read_bytes()
-    graph, models = read(content), {flags: edit.unpack(content) for flags in targets}
-    float_layers = list(layers(graph, edit.unpack(content)))
-    corrections: dict[CorrectionFlags, list[LayerCorrection]] = {flags: [] for flags in targets}
-    inputs = input_statistics(content, float_layers, data, next(iter(targets.values())).with_suffix(".seen"))
-    for number, (layer, statistics) in enumerate(zip(float_layers, inputs, strict=True), 1):
-        for flags, model in models.items():
-            corrections[flags].append(_correct(model, graph, _LayerStatistics(layer, statistics, granularity), flags))
-        report(number, len(float_layers))
-    for flags, path in targets.items():
-        edit.write(models[flags], path)
-    return {flags: CorrectedModel(path, tuple(corrections[flags])) for flags, path in targets.items()}
+    corrected = corrected_layers(content, fitted, granularity, flags)
+    edit.write(correct(content, corrected, flags), target)
+    return CorrectedModel(target, tuple(_report(read(content), each) for each in corrected))
 
 
-class _LayerStatistics:
-    """The weights of a layer, the statistics of its inputs, and its rounded weights."""
-
-    def __init__(self, layer: Layer, input_statistics: InputStatistics, granularity: WeightGranularity) -> None:
-        self.layer, self.mean, self.covariance = layer, input_statistics.mean, _covariance(layer, input_statistics)
-        self.weights = layer.as_matrices(np.asarray(layer.weights.data, np.float64))
-        self._scales = granularity.scales(layer, self.weights)
-
-    @cached_property
-    def rounded_to_nearest(self) -> np.ndarray:
-        return round_to_nearest(self.weights, self._scales)
-
-    @cached_property
-    def rounded_by_gptq(self) -> np.ndarray | None:
-        """The weights rounded by GPTQ; None if the covariance of the inputs is not known."""
-        return None if self.covariance is None else gptq_round(self.weights, self._scales, self.covariance)
-
-    @cached_property
-    def error(self) -> float:
-        """The variance that GPTQ's weights add to all outputs, in units of that of weights rounded to nearest."""
-        before = self._output_variance(self.rounded_to_nearest)
-        return (
-            1.0 if self.rounded_by_gptq is None or not before else self._output_variance(self.rounded_by_gptq) / before
-        )
-
-    def _output_variance(self, rounded: np.ndarray) -> float:
-        change = rounded - self.weights
-        return 0.0 if self.covariance is None else float(np.vdot(change @ self.covariance, change))
-
-
-def _correct(model: Any, graph: Graph, statistics: _LayerStatistics, flags: CorrectionFlags) -> LayerCorrection:
-    layer = statistics.layer
-    operator, roles = layer.operator, ROLES[layer.operator.type]
-    by_gptq = statistics.rounded_by_gptq if flags.rounding else None
-    rounded, shift = statistics.rounded_to_nearest if by_gptq is None else by_gptq, np.zeros(1)
-    if by_gptq is not None:
-        edit.set_constant(model, (operator.index, roles.weights), layer.as_tensor(by_gptq))
-    if flags.bias and layer.bias is not None and np.isfinite(statistics.mean).all():
-        shift = layer.products(statistics.weights - rounded, statistics.mean)
-        edit.set_constant(model, (operator.index, roles.bias), np.asarray(layer.bias.data) + shift)
+def _report(graph: Graph, corrected: CorrectedLayer) -> LayerCorrection:
+    operator = corrected.layer.operator
     (output, *_) = graph.subgraphs[0].written_by(operator)
-    largest, error = float(np.abs(shift).max(initial=0)), 1.0 if by_gptq is None else statistics.error
-    return LayerCorrection(operator.index, operator.type, output.name, largest, error)
+    return LayerCorrection(
+        operator.index, operator.type, output.name, corrected.shift, corrected.error, corrected.layer.is_clustered
+    )
 
 
-def _covariance(layer: Layer, statistics: InputStatistics) -> np.ndarray | None:
-    """Return the covariance of the inputs; about 0 if no bias can compensate for an error of the mean."""
-    if statistics.covariance is None or not np.isfinite(statistics.covariance).all():
-        return None
-    if layer.bias is not None:
-        return statistics.covariance
-    mean = statistics.mean
-    about_zero: np.ndarray = statistics.covariance + mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
-    return about_zero
+def with_rounded_weights(content: bytes, corrected: list[CorrectedLayer]) -> Any:
+    """Return the float32 model, as an object, with each weight a multiple of its scale, and with the biases."""
+    return correct(content, corrected, CorrectionFlags(bias=True, rounding=True))
 
 
-def fake_quantize_weights(content: bytes, granularity: WeightGranularity) -> bytes:
-    """Fake-quantize the weights of a float32 file: return the file with each weight rounded to a multiple of its scale.
-
-    Activations and biases are left as they are.
-    """
-    graph, model = read(content), edit.unpack(content)
-    for layer in layers(graph, edit.unpack(content)):
-        weights = layer.as_matrices(np.asarray(layer.weights.data, np.float64))
-        rounded = layer.as_tensor(round_to_nearest(weights, granularity.scales(layer, weights)))
-        edit.set_constant(model, (layer.operator.index, ROLES[layer.operator.type].weights), rounded)
-    return edit.pack(model)
+def round_weights(content: bytes, granularity: WeightGranularity) -> bytes:
+    """Return the float32 file with each weight rounded to a multiple of its scale, and without corrections."""
+    return edit.pack(with_rounded_weights(content, corrected_layers(content, None, granularity, CorrectionFlags())))
 
 
 def restore_weights(content: bytes, original: bytes, operators: Collection[int]) -> bytes:

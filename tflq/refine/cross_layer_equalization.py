@@ -20,6 +20,7 @@ import numpy as np
 from tflq.calibrate import Samples, activations
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, edit, read
 from tflq.interpreter import Runner
+from tflq.refine.fitted_layers import save
 from tflq.refine.weighted_ops import DENSE, Layer, layers
 from tflq.worker import ProgressCallback
 
@@ -66,10 +67,13 @@ class _ChannelRanges:
 
 @dataclass(frozen=True)
 class EqualizedModel:
-    """The equalized float32 file, and the number of activations whose channels were scaled."""
+    """The equalized float32 file, and the factors of channels."""
 
     path: Path
     tensors: int
+    """The number of activations whose channels were scaled."""
+    factors: Path
+    """The file of the factors by the index of the activation; see `fitted_layers.save`."""
 
 
 def equalize(
@@ -92,7 +96,7 @@ def equalize(
         _rescale(model, layer, factors)
     edit.write(model, target)
     report(1, 1)
-    return EqualizedModel(target, len(factors))
+    return EqualizedModel(target, len(factors), save(target.with_suffix(".factors"), "factor", factors))
 
 
 def _tied_activations(graph: Graph, layers_by_operator: dict[int, Layer]) -> list[_TiedActivations]:
@@ -103,9 +107,9 @@ def _tied_activations(graph: Graph, layers_by_operator: dict[int, Layer]) -> lis
         layer = layers_by_operator.get(operator.index)
         if layer is None and _passes(subgraph, operator):
             by_tensor |= dict.fromkeys((merged := _merged([by_tensor[index] for index in touched])).tensors, merged)
-        elif layer is None or not _has_channels(layer):
+        else:
             for index in touched:
-                by_tensor[index].is_free &= layer is not None and index in operator.outputs
+                by_tensor[index].is_free &= _allows_factors(layer, index in operator.outputs)
         for output in (by_tensor[index] for index in operator.outputs if index in by_tensor):
             output.is_free &= operator.fused in _FUSED
             output.has_ceiling |= "RELU6" in (operator.fused, operator.type)
@@ -113,6 +117,11 @@ def _tied_activations(graph: Graph, layers_by_operator: dict[int, Layer]) -> lis
         if index in by_tensor:
             by_tensor[index].is_free = False
     return list({id(group): group for group in by_tensor.values()}.values())
+
+
+def _allows_factors(layer: Layer | None, is_output: bool) -> bool:
+    """Whether the channels of an input or output of an op may have factors; `layer` is None for other ops."""
+    return layer is not None and not layer.is_clustered and (is_output or _has_channels(layer))
 
 
 def _has_channels(layer: Layer) -> bool:

@@ -14,9 +14,11 @@ from tflq.calibrate import Samples
 from tflq.errors import ConversionError
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, read
 from tflq.refine.bias_correction import CorrectionFlags, LayerCorrection
-from tflq.refine.holdout_score import HoldoutScore, best_score
+from tflq.refine.holdout import output_errors
+from tflq.refine.holdout_score import HoldoutScore, simplest
 from tflq.refine.input_statistics import InputStatistics, input_statistics
-from tflq.refine.quantizer_input import RefinementReport, output_errors
+from tflq.refine.operator_pairs import operator_pairs
+from tflq.refine.quantizer_input import RefinementReport
 from tflq.refine.request import RefinementConfig
 from tflq.refine.weighted_ops import Layer, layers
 from tflq.worker import ProgressCallback
@@ -48,7 +50,7 @@ def correct_biases(
             HoldoutScore(config, output_errors(report, file, float32, (samples, holdout)))
             for config, file in files.items()
         )
-    config = CORRECTED if is_demanded else best_score(scores).config if scores else RefinementConfig()
+    config = CORRECTED if is_demanded else simplest(scores, scores[0]).config if scores else RefinementConfig()
     if config == RefinementConfig():
         target.unlink()
         return RefinementReport(config, scores, len(holdout) if scores else 0, ())
@@ -93,7 +95,12 @@ def _quantized_layers(
     graph: Graph, content: bytes, dynamic_range: Subgraph
 ) -> Iterator[tuple[Layer, Operator, np.ndarray]]:
     """Yield layers with int8 weights and a float bias, each with its op in the file and its dequantized weights."""
-    operators = dict(_operator_pairs(graph.subgraphs[0], dynamic_range))
+    operators = operator_pairs(graph.subgraphs[0], dynamic_range)
+    if operators is None:
+        raise ConversionError(
+            "bias_correction: the dynamic range file has other ops than the float32 file, so its biases cannot be"
+            ' matched with those of the float32 file; write bias_correction: "off"'
+        )
     for layer in layers(graph, edit.unpack(content)):
         operator = operators[layer.operator.index]
         weights = _dequantized_weights(dynamic_range, operator)
@@ -101,24 +108,6 @@ def _quantized_layers(
         is_float = bias is not None and bias.is_constant and bias.dtype == "float32"
         if weights is not None and layer.bias is not None and is_float:
             yield layer, operator, weights
-
-
-def _operator_pairs(float32: Subgraph, dynamic_range: Subgraph) -> Iterator[tuple[int, Operator]]:
-    """Yield the index of each op of the float32 file with the op of the dynamic range file."""
-    originals, converted = (
-        [operator for operator in subgraph.operators if operator.type != DEQUANTIZE]
-        for subgraph in (float32, dynamic_range)
-    )
-    signatures = [
-        [(operator.type, [tensor.shape for tensor in graph.written_by(operator)]) for operator in operators]
-        for graph, operators in ((float32, originals), (dynamic_range, converted))
-    ]
-    if signatures[0] != signatures[1]:
-        raise ConversionError(
-            "bias_correction: the dynamic range file has other ops than the float32 file, so its biases cannot be"
-            ' matched with those of the float32 file; write bias_correction: "off"'
-        )
-    yield from zip((operator.index for operator in originals), converted, strict=True)
 
 
 def _dequantized_weights(dynamic_range: Subgraph, operator: Operator) -> np.ndarray | None:

@@ -50,8 +50,8 @@ def gptq_round(matrices: np.ndarray, scale: np.ndarray, covariance: np.ndarray) 
     Shapes: matrices and result [groups, outputs, inputs], scale [groups, outputs], covariance [groups, inputs, inputs].
     """
     order = np.argsort(-np.einsum("gii->gi", covariance), axis=1, kind="stable")
-    left = np.take_along_axis(matrices.astype(np.float64), order[:, np.newaxis, :], 2)
-    is_largest = np.abs(left) >= scale[:, :, np.newaxis] * QMAX * (1 - 1e-6)
+    left = np.take_along_axis(matrices / scale[:, :, np.newaxis], order[:, np.newaxis, :], 2).astype(np.float32)
+    is_largest = np.abs(left) >= QMAX * (1 - 1e-6)
     is_pinned, pinned = is_largest | (left == 0), np.where(is_largest, np.copysign(QMAX, left), 0)
     factor, rounded = _inverse_cholesky(covariance, order), np.zeros_like(left)
     for start in range(0, left.shape[2], BLOCK):
@@ -59,19 +59,38 @@ def gptq_round(matrices: np.ndarray, scale: np.ndarray, covariance: np.ndarray) 
         errors = np.zeros_like(left[:, :, block])
         for column in range(block.start, block.stop):
             weights, rest = left[:, :, column], slice(column + 1, block.stop)
-            nearest = np.clip(np.rint(weights / scale), -QMAX, QMAX)
-            rounded[:, :, column] = np.where(is_pinned[:, :, column], pinned[:, :, column], nearest) * scale
+            nearest = np.clip(np.rint(weights), -QMAX, QMAX)
+            rounded[:, :, column] = np.where(is_pinned[:, :, column], pinned[:, :, column], nearest)
             error = (weights - rounded[:, :, column]) / factor[:, column, column, np.newaxis]
             errors[:, :, column - start] = error
             left[:, :, rest] -= error[:, :, np.newaxis] * factor[:, np.newaxis, column, rest]
         left[:, :, block.stop :] -= errors @ factor[:, block, block.stop :]
-    return np.take_along_axis(rounded, np.argsort(order, axis=1)[:, np.newaxis, :], 2)
+    steps = np.take_along_axis(rounded, np.argsort(order, axis=1)[:, np.newaxis, :], 2)
+    multiples: np.ndarray = steps.astype(np.float64) * scale[:, :, np.newaxis]
+    return multiples
 
 
 def _inverse_cholesky(covariance: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Return the upper Cholesky factor of the inverse of the damped covariance, with its inputs in the given order."""
+    """Return the upper Cholesky factor of the inverse of the damped covariance, with its inputs in the given order.
+
+    Let J reverse the order of rows, and let J H J = L Lᵀ. Then R = J L J is an upper triangle with H = R Rᵀ. So R⁻¹ is
+    the upper Cholesky factor of H⁻¹ = R⁻ᵀ R⁻¹, and no full inverse is needed.
+    """
     ordered = np.take_along_axis(covariance, order[:, :, np.newaxis], 1)
     ordered = np.take_along_axis(ordered, order[:, np.newaxis, :], 2)
     mean = np.einsum("gii->gi", ordered).mean(1)[:, np.newaxis, np.newaxis]
-    scaled = ordered / np.where(mean > 0, mean, 1) + DAMPING * np.eye(ordered.shape[1])
-    return np.linalg.cholesky(np.linalg.inv(scaled)).transpose(0, 2, 1)
+    damped = ordered / np.where(mean > 0, mean, 1) + DAMPING * np.eye(ordered.shape[1])
+    reversed_factor = np.linalg.cholesky(damped.astype(np.float32)[:, ::-1, ::-1])
+    return _inverse_of_upper(reversed_factor[:, ::-1, ::-1])
+
+
+def _inverse_of_upper(matrices: np.ndarray) -> np.ndarray:
+    """Return the inverses of upper triangles, [groups, inputs, inputs], by blocks."""
+    size = matrices.shape[1]
+    if size <= BLOCK:
+        return np.triu(np.linalg.inv(matrices))
+    half, inverse = size // 2, np.zeros_like(matrices)
+    first, last = (_inverse_of_upper(matrices[:, part, part]) for part in (slice(half), slice(half, size)))
+    inverse[:, :half, :half], inverse[:, half:, half:] = first, last
+    inverse[:, :half, half:] = -first @ matrices[:, :half, half:] @ last
+    return inverse

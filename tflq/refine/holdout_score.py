@@ -1,4 +1,4 @@
-"""Scores of refinement configurations on hold-out calls, and the rule by which `auto` selects one of them."""
+"""Scores of refinement configurations on hold-out calls, and the rule by which `auto` keeps one of them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import numpy as np
 from tflq.refine.request import RefinementConfig
 
 MIN_GAIN_DB = 0.1
-"""The least gain in mean SQNR over the first configuration, in dB."""
-CLEAR_GAIN_DB = 3.0
-"""The gain over the last configuration with which another is selected in place of it, in dB."""
-CERTAIN_ERRORS, CERTAIN_GAIN_DB = 3.0, 0.5
-"""The smaller gain that is enough if it is this number of standard errors: standard errors, dB."""
-MIN_CALLS = 8
-"""The least number of calls from which a standard error is estimated."""
+"""The least gain in mean SQNR over the demanded configuration, in dB."""
+SIMILAR_DB = 0.3
+"""The largest loss in mean SQNR for which a simpler configuration is kept, in dB; and at most its standard error."""
+OUTLIER_RATIO, CALLS_PER_OUTLIER = 10.0, 16
+"""An outlier has at least so many times the median signal, and there is at most one outlier in so many calls."""
 PERFECT_DB = 120.0
 """The largest SQNR in dB, which is near that of float rounding; larger values are clipped to it."""
 _LARGEST = 1e300
@@ -36,15 +34,32 @@ class SignalAndNoise:
         signal, noise = np.nan_to_num(rows[:, :2], nan=_LARGEST, posinf=_LARGEST).T.tolist()
         return SignalAndNoise(tuple(signal), tuple(noise))
 
+    def joined(self, other: SignalAndNoise) -> SignalAndNoise:
+        """Return the sums of the calls of both."""
+        return SignalAndNoise(self.signal + other.signal, self.noise + other.noise)
+
     @property
     def sqnr_db(self) -> float:
-        """The signal-to-quantization-noise ratio over all calls, in dB."""
-        return float(_decibels(np.sum(self.signal), np.sum(self.noise)))
+        """The signal-to-quantization-noise ratio in dB, over all calls that are not outliers."""
+        signal, noise = self._usual
+        return float(_decibels(signal.sum(), noise.sum()))
 
     def without_each(self) -> np.ndarray:
-        """Return the SQNR in dB with each call left out in turn, [calls]."""
-        signal, noise = np.asarray(self.signal), np.asarray(self.noise)
+        """Return the SQNR in dB with each call left out in turn, [calls]; nothing changes without an outlier."""
+        signal, noise = self._usual
         return _decibels(signal.sum() - signal, noise.sum() - noise)
+
+    @property
+    def _usual(self) -> tuple[np.ndarray, np.ndarray]:
+        """The sums, with 0 for outliers: a few calls whose signal is much larger than that of most calls.
+
+        Otherwise one odd sample would decide alone, since its values are a large part of all sums.
+        """
+        signal, noise = np.array(self.signal), np.array(self.noise)
+        largest = np.argsort(-signal, kind="stable")[: len(signal) // CALLS_PER_OUTLIER]
+        outliers = largest[signal[largest] > OUTLIER_RATIO * np.median(signal)]
+        signal[outliers] = noise[outliers] = 0
+        return signal, noise
 
 
 @dataclass(frozen=True)
@@ -69,31 +84,22 @@ class HoldoutScore:
         without_each = [self.outputs[name].without_each() - other.outputs[name].without_each() for name in self.outputs]
         return self.mean - other.mean, _standard_error(np.mean(without_each, axis=0))
 
-    def beats(self, other: HoldoutScore) -> bool:
-        return self.mean >= other.mean + MIN_GAIN_DB
 
-    def is_clearly_better(self, other: HoldoutScore) -> bool:
-        """Whether this mean is larger by so much that more calls would very likely confirm it."""
-        gain, error = self.gain_db(other)
-        calls = len(next(iter(self.outputs.values())).signal)
-        is_certain = calls >= MIN_CALLS and gain >= max(CERTAIN_GAIN_DB, CERTAIN_ERRORS * error)
-        return gain >= CLEAR_GAIN_DB or is_certain
+def simplest(scores: Sequence[HoldoutScore], demanded: HoldoutScore) -> HoldoutScore:
+    """Return the score to keep: of all that are about as near as the nearest, the one with the fewest corrections.
 
-
-def best_score(scores: Sequence[HoldoutScore]) -> HoldoutScore:
-    """Return the score of the configuration to keep; the first is the baseline, and the last is the full combination.
-
-    Return the full combination if it beats the baseline and no other one is clearly better. Otherwise return the best
-    one that beats the baseline. If there is none, return the baseline.
-
-    Small differences may be noise if there are few calls, and the full combination helps most models. The rule looks at
-    the mean of all outputs. A single output that is near 0 or 1 on most calls depends on a few of them.
+    About as near means that the loss is within the standard error of the paired difference, and at most SIMILAR_DB.
+    Return the demanded one if no other one gains MIN_GAIN_DB on it.
     """
-    baseline, full = scores[0], scores[-1]
     best = max(scores, key=lambda score: score.mean)
-    if full.beats(baseline) and not best.is_clearly_better(full):
-        return full
-    return best if best.beats(baseline) else baseline
+    similar = [score for score in scores if _is_similar(best, score)]
+    kept = min(similar, key=lambda score: (score.config.complexity, -score.mean))
+    return kept if kept.mean >= demanded.mean + MIN_GAIN_DB else demanded
+
+
+def _is_similar(best: HoldoutScore, score: HoldoutScore) -> bool:
+    loss, error = best.gain_db(score)
+    return loss <= min(SIMILAR_DB, error)
 
 
 def _standard_error(without_each: np.ndarray) -> float:

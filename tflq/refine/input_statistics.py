@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from tflq.interpreter import Runner
 from tflq.refine.weighted_ops import Layer
 
 MIN_ROWS, MAX_ROWS = 128, 1024
-"""The least and the largest number of positions of a layer's output that are sampled in each call."""
-ROWS_PER_INPUT = 4
-"""The number of positions over all calls for each input of an output channel, so that the covariance has full rank."""
+"""The least number of positions of a layer's output for a mean, and the largest number in each call."""
+MIN_ROWS_PER_INPUT, ROWS_PER_INPUT, ENOUGH_ROWS = 4, 64, 8192
+"""The number of positions over all calls for a covariance, for each input of an output channel.
+
+If these are more than ENOUGH_ROWS, it is that number, or MIN_ROWS_PER_INPUT if that is more.
+"""
 MAX_WIDTH = 2400
 """The largest number of inputs of an output channel for which a covariance is computed in reasonable time."""
 MAX_COVARIANCE_BYTES = 192 << 20
@@ -65,19 +69,24 @@ def _batches(layers: Sequence[Layer], with_covariance: bool) -> Iterator[list[La
 
 
 def _covariance_bytes(layer: Layer) -> int:
-    return 8 * layer.width**2 * len(layer.as_matrices(np.asarray(layer.weights.data))) if _has_covariance(layer) else 0
+    return 8 * layer.width**2 * len(layer.as_matrices(np.asarray(layer.weights.data))) if has_covariance(layer) else 0
 
 
-def _has_covariance(layer: Layer) -> bool:
+def has_covariance(layer: Layer) -> bool:
+    """Whether a covariance of the layer's inputs can be computed and used."""
     return layer.width <= MAX_WIDTH and not layer.is_scattered
+
+
+def _covariance_rows(width: int) -> int:
+    return max(MIN_ROWS_PER_INPUT * width, min(ROWS_PER_INPUT * width, ENOUGH_ROWS), MIN_ROWS)
 
 
 class _Sum:
     """Sums over rows of one layer's inputs; they are taken about the mean of the first rows, to lose fewer digits."""
 
     def __init__(self, layer: Layer, calls: int, with_covariance: bool) -> None:
-        self.layer, self.has_covariance = layer, with_covariance and _has_covariance(layer)
-        self.rows = int(np.clip(ROWS_PER_INPUT * layer.width / calls, MIN_ROWS, MAX_ROWS))
+        self.layer, self.has_covariance = layer, with_covariance and has_covariance(layer)
+        self.rows = min(ceil(_covariance_rows(layer.width) / calls), MAX_ROWS) if with_covariance else MIN_ROWS
         self._waiting: list[np.ndarray] = []
         self._count, self._origin = 0, np.zeros(0)
         self._first, self._second = np.zeros(0), np.zeros(0)
@@ -116,6 +125,7 @@ class _Sum:
 def _expose(content: bytes, layers: Sequence[Layer], target: Path) -> None:
     model = edit.unpack(content)
     edit.set_outputs(model, {str(layer.activation.index): layer.activation.index for layer in layers})
+    edit.drop_unneeded_operators(model)
     edit.write(model, target)
 
 

@@ -1,4 +1,4 @@
-"""The input of the quantizer: a float32 file with ranges; and the fidelity of its quantized file on hold-out calls."""
+"""The input of the quantizer: a float32 file with ranges; and the report of how it was selected."""
 
 from __future__ import annotations
 
@@ -7,23 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from pydantic import TypeAdapter
 
 from tflq import conversion
-from tflq.calibrate import Range, Samples
+from tflq.calibrate import Range
 from tflq.flatbuffer import read
-from tflq.interpreter import Runner
-from tflq.metrics import errors
 from tflq.modes import Mode
 from tflq.op_selectors import select
-from tflq.refine.bias_correction import LayerCorrection, fake_quantize_weights, restore_weights
-from tflq.refine.holdout_score import HoldoutScore, SignalAndNoise
-from tflq.refine.request import RefinementConfig, RefinementRequest
+from tflq.refine.bias_correction import LayerCorrection, restore_weights
+from tflq.refine.holdout_score import HoldoutScore
+from tflq.refine.request import RefinementConfig
 from tflq.worker import ProgressCallback
-
-MAX_HOLDOUT_CALLS = 32
-"""The largest number of hold-out calls; they are a quarter of all calls if that is fewer."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +43,8 @@ class RefinementReport:
     calls: int
     """The number of hold-out calls."""
     corrections: tuple[LayerCorrection, ...]
+    leaves_out_activations: bool = False
+    """Whether the scores are of rounded weights alone, without the rounding of activations."""
     obstacle: str = ""
     """The reason why nothing could be compared; empty if there is none."""
 
@@ -78,13 +74,6 @@ def load_refined(folder: Path) -> RefinedInput:
 _REFINED_INPUT = TypeAdapter(RefinedInput)
 
 
-def split_holdout(calls: int) -> tuple[list[int], list[int]]:
-    """Return the calls to fit corrections to, and the hold-out calls, which are evenly spread over all calls."""
-    count = min(MAX_HOLDOUT_CALLS, calls // 4)
-    holdout = [(2 * place + 1) * calls // (2 * count) for place in range(count)]
-    return [call for call in range(calls) if call not in holdout], holdout
-
-
 def scale_ranges(ranges: Sequence[Range], factor: float) -> tuple[Range, ...]:
     """Return the ranges multiplied by the factor (headroom); ranges that the op itself defines stay the same."""
     return tuple(
@@ -110,43 +99,3 @@ def quantize(report: ProgressCallback, quantizer_input: QuantizerInput, variant:
     finally:
         if model != quantizer_input.model:
             model.unlink()
-
-
-def holdout_fidelity(
-    report: ProgressCallback,
-    quantizer_input: QuantizerInput,
-    variant: Mode,
-    float32: Path,
-    data: tuple[Samples, Sequence[int], Path],
-) -> dict[str, SignalAndNoise]:
-    """Return the fidelity of each output to the float32 file's on hold-out calls.
-
-    `data` holds the calibration samples, the hold-out calls, and the path of a temporary file. For int8, the quantized
-    file runs. For int16, the float32 file runs with fake-quantized weights: int16 activations lose next to nothing, and
-    LiteRT has no fast kernels for them.
-    """
-    samples, calls, path = data
-    if variant.activation_bits == 16:
-        path.write_bytes(
-            fake_quantize_weights(quantizer_input.model.read_bytes(), RefinementRequest.by(variant).granularity)
-        )
-    else:
-        quantize(report, quantizer_input, variant, path)
-    fidelity = output_errors(report, path, float32, (samples, calls))
-    path.unlink()
-    return fidelity
-
-
-def output_errors(
-    report: ProgressCallback, path: Path, float32: Path, data: tuple[Samples, Sequence[int]]
-) -> dict[str, SignalAndNoise]:
-    """Return the sums of squares of each output's values in the float32 file, and of its errors in the other file."""
-    samples, calls = data
-    rows: dict[str, list[np.ndarray]] = {}
-    run_float32, run = Runner(float32), Runner(path)
-    for number, arrays in enumerate(samples.calls(calls), 1):
-        answers = run(arrays)
-        for name, expected in run_float32(arrays).items():
-            rows.setdefault(name, []).append(errors(expected, answers[name]))
-        report(number, len(calls))
-    return {name: SignalAndNoise.of(np.stack(by_call)) for name, by_call in rows.items()}

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from tflq.calibrate import Method, Percentile
 from tflq.modes import Choice, Headroom, Mode
-from tflq.refine.bias_correction import CorrectionFlags, WeightGranularity
+from tflq.refine.bias_correction import CorrectionFlags
+from tflq.refine.weighted_ops import WeightGranularity
 
 HEADROOM_OF_INT16 = 2.0
 """The factor of all ranges of int16 activations if headroom is auto; it costs one bit of sixteen."""
+BIAS, RANGES, EQUALIZATION, ROUNDING = "bias correction", "ranges", "equalization", "rounding"
+"""The choices, in the order in which they are made. Rounding takes longest, so it is fitted to few models."""
+RANGE_LEVELS: tuple[tuple[Headroom, Method | None], ...] = (
+    (1.0, None),
+    ("expected", None),
+    ("expected", "mse"),
+    (1.0, Percentile(percentile=99.999)),
+    (1.0, Percentile(percentile=99.99)),
+)
+"""The headroom and the method of ranges that `auto` chooses from; the method None is that of the recipe."""
 _NOTHING = CorrectionFlags()
 
 
@@ -21,8 +32,8 @@ class RefinementConfig:
     corrections: CorrectionFlags = _NOTHING
     equalization: bool = False
     headroom: Headroom = 1.0
-    mse: bool = False
-    """Whether ranges have the least squared error, in place of the recipe's method."""
+    ranges: Method | None = None
+    """The method of ranges; None for that of the recipe."""
 
     @property
     def in_words(self) -> str:
@@ -34,8 +45,27 @@ class RefinementConfig:
         }
         if self.headroom != 1:
             is_used["headroom" if self.headroom == "expected" else f"headroom {self.headroom:g}"] = True
-        is_used["mse ranges"] = self.mse
+        if self.ranges is not None:
+            method = self.ranges if isinstance(self.ranges, str) else f"percentile {self.ranges.percentile:g}"
+            is_used[f"{method} ranges"] = True
         return " + ".join(name for name, is_on in is_used.items() if is_on) or "as it is"
+
+    @property
+    def complexity(self) -> int:
+        """The number of corrections, headroom and another method of ranges counted."""
+        flags = self.corrections
+        changes = (flags.bias, flags.rounding, self.equalization, self.headroom != 1, self.ranges is not None)
+        return sum(changes)
+
+    def value(self, choice: str) -> object:
+        """Return what the configuration has for that choice."""
+        values = {
+            BIAS: self.corrections.bias,
+            RANGES: (self.headroom, self.ranges),
+            EQUALIZATION: self.equalization,
+            ROUNDING: self.corrections.rounding,
+        }
+        return values[choice]
 
     @property
     def options(self) -> dict[str, str | float]:
@@ -84,7 +114,7 @@ class RefinementRequest:
     @property
     def is_noop(self) -> bool:
         """Whether the request is for no correction and no headroom."""
-        return self.configs_to_compare(ranges_are_open=False) == (RefinementConfig(),)
+        return not self.open_choices and self.required == RefinementConfig()
 
     @property
     def required(self) -> RefinementConfig:
@@ -94,26 +124,33 @@ class RefinementRequest:
             CorrectionFlags(self.bias == "on", self.rounding == "on"), self.equalization == "on", headroom
         )
 
-    def configs_to_compare(self, ranges_are_open: bool) -> tuple[RefinementConfig, ...]:
-        """Return the demanded combination, and then combinations with one more correction each; other ranges come last.
+    @property
+    def open_choices(self) -> tuple[str, ...]:
+        """Return the names of the choices that the recipe leaves open, in the order in which they are made."""
+        is_open = {
+            BIAS: self.bias == "auto",
+            RANGES: self.headroom == "auto",
+            EQUALIZATION: self.equalization == "auto",
+            ROUNDING: self.rounding == "auto",
+        }
+        return tuple(choice for choice, is_auto in is_open.items() if is_auto)
 
-        If the range method is open, too, other ranges are also compared without further corrections. A sample with
-        outliers may spoil the corrections that are fitted to it, but it should not decide on the ranges.
+    def alternatives(self, config: RefinementConfig, choice: str, ranges_are_open: bool) -> list[RefinementConfig]:
+        """Return the configurations that differ from this one in that choice.
+
+        Rounding is only tried with corrected biases if biases are open, too: GPTQ leaves an error of the mean to them.
         """
-        configs = tuple(self._with_corrections())
-        if self.headroom != "auto":
-            return configs
-        ends = dict.fromkeys((configs[0], configs[-1])) if ranges_are_open else configs[-1:]
-        return (*configs, *(replace(end, headroom="expected", mse=ranges_are_open) for end in ends))
-
-    def _with_corrections(self) -> Iterator[RefinementConfig]:
-        yield (config := self.required)
-        if self.bias == "auto":
-            yield (config := replace(config, corrections=replace(config.corrections, bias=True)))
-        if self.rounding == "auto":
-            yield (config := replace(config, corrections=replace(config.corrections, rounding=True)))
-        if self.equalization == "auto":
-            yield replace(config, equalization=True)
+        flags, is_bias_open = config.corrections, self.bias == "auto"
+        if choice == BIAS:
+            rounding = flags.rounding and (self.rounding == "on" or not flags.bias)
+            return [replace(config, corrections=CorrectionFlags(not flags.bias, rounding))]
+        if choice == ROUNDING:
+            return [replace(config, corrections=CorrectionFlags(flags.bias or is_bias_open, not flags.rounding))]
+        if choice == EQUALIZATION:
+            return [replace(config, equalization=not config.equalization)]
+        levels = RANGE_LEVELS if ranges_are_open else RANGE_LEVELS[:2]
+        others = [replace(config, headroom=headroom, ranges=ranges) for headroom, ranges in levels]
+        return [other for other in others if other != config]
 
 
 def is_demanded(variant: Mode) -> bool:

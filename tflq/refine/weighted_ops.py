@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -12,12 +13,19 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tflq.flatbuffer import ROLES, Graph, Operator, Tensor
+from tflq.refine.gptq import scales
 
 DENSE, GROUPED, SCATTERED = "FULLY_CONNECTED", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"
 """Op types. A transposed convolution adds products at the positions where outputs overlap.
 
 So only the mean of its input can be used, not the covariance.
 """
+
+
+MAX_CLUSTERS, WEIGHTS_PER_CLUSTER = 64, 8
+"""The largest number of distinct weights of a clustered layer, and the least number of weights for each of them."""
+WEIGHTS_LOOKED_AT = 4096
+"""The number of weights that show in most layers that they are not clustered."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,14 @@ class Layer:
     def is_scattered(self) -> bool:
         """Whether the op is a transposed convolution, which adds each product to several outputs."""
         return self.operator.type == SCATTERED
+
+    @cached_property
+    def is_clustered(self) -> bool:
+        """Whether the weights have few distinct values, as training with weight clustering leaves them."""
+        values = np.asarray(self.weights.data).reshape(-1)
+        if len(np.unique(values[:WEIGHTS_LOOKED_AT])) > MAX_CLUSTERS:
+            return False
+        return len(np.unique(values)) <= min(MAX_CLUSTERS, len(values) // WEIGHTS_PER_CLUSTER)
 
     @property
     def width(self) -> int:
@@ -100,6 +116,27 @@ class Layer:
                 data = np.pad(data, ((0, 0), *((each // 2, each - each // 2) for each in padding), (0, 0)))
         windows = np.lib.stride_tricks.sliding_window_view(data, spans, axis=(1, 2))
         return windows[:, :: strides[0], :: strides[1], :, :: dilations[0], :: dilations[1]]
+
+
+@dataclass(frozen=True)
+class WeightGranularity:
+    """The granularity of weight scales in the quantized file: per channel or per tensor."""
+
+    per_channel: bool = True
+    """Whether the weights of convolutions have one scale per output channel."""
+    per_channel_dense: bool = True
+    """Whether the weights of dense layers have one, too; only if `per_channel` is True."""
+
+    @property
+    def in_words(self) -> str:
+        """The end of a stage's name; empty if all scales are per channel."""
+        if not self.per_channel:
+            return ", per tensor"
+        return "" if self.per_channel_dense else ", dense layers per tensor"
+
+    def scales(self, layer: Layer, matrices: np.ndarray) -> np.ndarray:
+        """Return the scales of the layer's weights, [groups, outputs]; `matrices` is [groups, outputs, inputs]."""
+        return scales(matrices, self.per_channel and (self.per_channel_dense or layer.operator.type != DENSE))
 
 
 def layers(graph: Graph, model: Any) -> Iterator[Layer]:

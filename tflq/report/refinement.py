@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tflq.refine import (
-    CERTAIN_ERRORS,
-    CERTAIN_GAIN_DB,
-    CLEAR_GAIN_DB,
-    MIN_CALLS,
-    MIN_GAIN_DB,
-    LayerCorrection,
-    RefinementReport,
-)
+from tflq.refine import MIN_GAIN_DB, SIMILAR_DB, HoldoutScore, LayerCorrection, RefinementReport
 from tflq.report.table import markdown_table
 from tflq.result import Result
 
@@ -30,11 +22,14 @@ def refinement(result: Result) -> Iterator[str]:
     compared = [(name, report) for name, report in reports if report.scores]
     if compared:
         configs = list(dict.fromkeys(score.config.in_words for _, report in compared for score in report.scores))
-        yield _rule(compared[0][1].calls)
+        yield from _explanation([report for _, report in compared])
         yield markdown_table(
             ("tried", *(name for name, _ in compared)),
             [(config, *(_cell(report, config) for _, report in compared)) for config in configs],
         )
+    clustered = max(sum(layer.is_clustered for layer in report.corrections) for _, report in reports)
+    if clustered:
+        yield f"{clustered} layers have clustered weights. Rounding and equalization leave them as they are."
     rows = [(files, *row) for files, corrections in _files_by_corrections(reports) for row in _layers(corrections)]
     if rows:
         yield (
@@ -44,15 +39,20 @@ def refinement(result: Result) -> Iterator[str]:
         yield markdown_table(("file", "op", "tensor", "largest shift", "error"), rows)
 
 
-def _rule(calls: int) -> str:
-    """Return the sentences about how `best_score` selects a configuration."""
-    return (
-        f"SQNR in dB on {calls} hold-out calls, averaged over outputs; a call has `batch_size` calibration samples. The"
-        f" full combination is kept if it beats the first by {MIN_GAIN_DB:g} dB, unless another one is clearly better."
-        f" Clearly better means by {CLEAR_GAIN_DB:g} dB, or by {CERTAIN_GAIN_DB:g} dB and {CERTAIN_ERRORS:g} standard"
-        f" errors on {MIN_CALLS} calls or more; smaller differences may be noise. Otherwise the best one that beats the"
-        " first is kept, if there is one."
+def _explanation(reports: Sequence[RefinementReport]) -> Iterator[str]:
+    """Yield the paragraphs about the figures of the table, and about how `auto` selects a configuration."""
+    yield (
+        f"SQNR in dB on {reports[0].calls} hold-out calls, averaged over outputs; a call has `batch_size` calibration"
+        " samples. In brackets: the gain over the first configuration, with its standard error. The choices are made in"
+        " turn: bias correction, ranges, equalization, rounding. Then all are looked at again. The nearest is kept, or"
+        f" a simpler one that is as near within the standard error and {SIMILAR_DB:g} dB. The first is kept if none"
+        f" gains {MIN_GAIN_DB:g} dB."
     )
+    if any(report.leaves_out_activations for report in reports):
+        yield (
+            "For int16, the figures are of rounded weights alone. The rounding of activations is not in them, so the"
+            " file itself may be less near."
+        )
 
 
 def _files_by_corrections(
@@ -66,8 +66,18 @@ def _files_by_corrections(
 
 
 def _cell(report: RefinementReport, config: str) -> str:
-    is_kept = ", kept" if report.config.in_words == config else ""
-    return next((f"{score.mean:.1f}{is_kept}" for score in report.scores if score.config.in_words == config), "")
+    first, is_kept = report.scores[0], ", kept" if report.config.in_words == config else ""
+    score = next((score for score in report.scores if score.config.in_words == config), None)
+    if score is None:
+        return ""
+    return f"{score.mean:.1f}{_gain(score, first)}{is_kept}"
+
+
+def _gain(score: HoldoutScore, first: HoldoutScore) -> str:
+    if score is first:
+        return ""
+    gain, error = score.gain_db(first)
+    return f" ({gain:+.1f} ± {error:.1f})"
 
 
 def _layers(corrections: Sequence[LayerCorrection]) -> Iterator[tuple[str, ...]]:
@@ -83,9 +93,12 @@ def to_dict(report: RefinementReport) -> dict[str, Any]:
         "rounding": config.corrections.rounding,
         "equalization": config.equalization,
         "headroom": config.headroom,
-        "mse_ranges": config.mse,
+        "ranges": config.ranges
+        if config.ranges is None or isinstance(config.ranges, str)
+        else config.ranges.model_dump(),
         "held_back_calls": report.calls,
-        "attempts": [{"tried": score.config.in_words, "sqnr_db": dict(score.sqnr_db)} for score in report.scores],
+        "leaves_out_activations": report.leaves_out_activations,
+        "attempts": [_attempt(score, report.scores[0]) for score in report.scores],
         "layers": [
             {
                 "op": layer.op,
@@ -93,8 +106,19 @@ def to_dict(report: RefinementReport) -> dict[str, Any]:
                 "tensor": layer.tensor,
                 "shift": layer.shift,
                 "error": layer.error,
+                "clustered": layer.is_clustered,
             }
             for layer in report.corrections
         ],
         "fault": report.obstacle,
+    }
+
+
+def _attempt(score: HoldoutScore, first: HoldoutScore) -> dict[str, Any]:
+    gain, error = score.gain_db(first)
+    return {
+        "tried": score.config.in_words,
+        "sqnr_db": dict(score.sqnr_db),
+        "gain_db": gain,
+        "standard_error_db": error,
     }

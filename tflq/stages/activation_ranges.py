@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import prod
+from dataclasses import dataclass
+from math import gcd, prod
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,18 +43,24 @@ CRASH_REMEDY = (
 """The advice if TensorFlow crashes while it calibrates."""
 
 
-MIN_COUNTED_CALLS, MIN_COUNTED_VALUES = 64, 1 << 20
-"""The least number of calls, and of values of one activation over all calls, from which mse ranges are computed."""
-HoldoutSplit = tuple[Sequence[int], Sequence[int]]
-"""The fitting calls, to which corrections are fitted, and the hold-out calls."""
+MIN_COUNTED_VALUES = 1 << 20
+"""The least number of values of one activation, over all calls, that are counted to compare methods of ranges."""
 
 
 @dataclass(frozen=True)
-class SplitCalibration:
-    """The statistics of the activations over all calls, and over the fitting calls alone."""
+class CountedCalibration:
+    """The calibration data of a float32 file, with counts of values for disjoint parts of the calls."""
 
-    all_calls: CalibrationData
-    fitting_calls: CalibrationData
+    data: CalibrationData
+    parts: tuple[tuple[int, ...], ...]
+    counts: tuple[Sequence[Counts], ...]
+    """The counts of each part, in the order of the activations."""
+
+    def for_calls(self, calls: Sequence[int]) -> CalibrationData:
+        """Return the data of these calls, which must be whole parts."""
+        assert isinstance(self.data.statistics, ActivationStatistics)
+        chosen = [counts for part, counts in zip(self.parts, self.counts, strict=True) if {*part} <= {*calls}]
+        return self.data.for_calls(calls, _histograms(self.data.statistics.observation, chosen))
 
 
 @dataclass(frozen=True)
@@ -100,39 +106,41 @@ class ActivationObserver:
         if self.calibration.counting == "few" and not counts_few:
             return ActivationStatistics(observation, {})
         weights = sample_weights(observation, self.calibration.counting)
-        counts = self._run_all(self._counting_tasks(float32, samples, weights, self._shares(list(weights))))
+        counts = self._run_all(self._counting_tasks(float32, samples, weights, self.shares(list(weights))))
         return ActivationStatistics(observation, _histograms(observation, counts))
 
-    def split_counting_tasks(
-        self, data: CalibrationData, samples: Samples, split: HoldoutSplit
+    def part_counting_tasks(
+        self, data: CalibrationData, samples: Samples, parts: Sequence[Sequence[int]]
     ) -> list[Task[list[Counts]]]:
-        """Return the tasks that count values for mse ranges; the last task counts those of the hold-out calls.
+        """Return the tasks that count values in each part of the calls, for a comparison of methods of ranges.
 
-        Values of large activations are counted in a part of many calls only, with a larger weight.
+        Of large activations, a part of the values is counted, with a larger weight.
         """
         assert isinstance(data.statistics, ActivationStatistics)
-        (fitting, holdout), observation = split, data.statistics.observation
+        observation = data.statistics.observation
         weights = sample_weights(observation, "weighted")
-        intervals = _counting_intervals(load(data.model), observation.tensors, len(fitting))
-        offsets = np.arange(len(intervals))
-        for place, call in enumerate(fitting):
-            weights[call] = np.where((place + offsets) % intervals == 0, intervals * weights[call], 0)
-        return self._counting_tasks(data.model, samples, weights, [*self._shares(fitting), holdout])
+        strides = _counting_strides(load(data.model), observation.tensors, samples.number_of_calls)
+        return self._counting_tasks(data.model, samples, weights, parts, strides)
 
     def _counting_tasks(
-        self, float32: Path, samples: Samples, weights: Mapping[int, np.ndarray], shares: Sequence[Sequence[int]]
+        self,
+        float32: Path,
+        samples: Samples,
+        weights: Mapping[int, np.ndarray],
+        shares: Sequence[Sequence[int]],
+        strides: np.ndarray | None = None,
     ) -> list[Task[list[Counts]]]:
         return [
             Task(
                 f"count activation values, part {number}",
                 count,
-                (float32, samples, {call: weights[call] for call in share}),
+                (float32, samples, {call: weights[call] for call in share}, strides),
                 ConversionError,
             )
             for number, share in enumerate(shares, 1)
         ]
 
-    def _shares(self, calls: Sequence[int]) -> list[Sequence[int]]:
+    def shares(self, calls: Sequence[int]) -> list[Sequence[int]]:
         """Return the calls in one share for each worker."""
         return [share for first in range(self.jobs) if (share := calls[first :: self.jobs])]
 
@@ -149,23 +157,20 @@ class ActivationObserver:
         return [outcome.get() for outcome in self.workers.run_all(tasks, self.jobs)]
 
 
-def split_calibration(
-    data: CalibrationData, fitting: Sequence[int], counts: Sequence[Sequence[Counts]]
-) -> SplitCalibration:
-    """Return the statistics of both parts from the results of `split_counting_tasks`."""
-    assert isinstance(data.statistics, ActivationStatistics)
-    observation = data.statistics.observation
-    all_calls = ActivationStatistics(observation, _histograms(observation, counts))
-    return SplitCalibration(
-        replace(data, statistics=all_calls), data.for_calls(fitting, _histograms(observation, counts[:-1]))
+def _counting_strides(graph: Graph, tensors: Sequence[int], calls: int) -> np.ndarray:
+    """Return the distance from one counted value to the next, for each activation, int64 [tensors].
+
+    The distance has no divisor in common with the number of channels, so that all channels are counted alike.
+    """
+    shapes = [graph.subgraphs[0].tensors[index].shape for index in tensors]
+    strides = [max(1, calls * prod(shape) // MIN_COUNTED_VALUES) for shape in shapes]
+    return np.array(
+        [
+            next(size for size in range(stride, 0, -1) if gcd(size, shape[-1] if shape else 1) == 1)
+            for stride, shape in zip(strides, shapes, strict=True)
+        ],
+        np.int64,
     )
-
-
-def _counting_intervals(graph: Graph, tensors: Sequence[int], calls: int) -> np.ndarray:
-    """Return the number of calls from one counted call to the next, for each activation, [tensors]."""
-    values = calls * np.array([prod(graph.subgraphs[0].tensors[index].shape) for index in tensors])
-    intervals: np.ndarray = np.clip(np.minimum(values // MIN_COUNTED_VALUES, calls // MIN_COUNTED_CALLS), 1, None)
-    return intervals
 
 
 def _histograms(observation: Observation, counts: Sequence[Sequence[Counts]]) -> dict[int, Histogram]:

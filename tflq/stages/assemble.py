@@ -109,8 +109,10 @@ def _unrefined(builds: Sequence[VariantBuild]) -> Iterator[str]:
 def _advice(values: RunValues, builds: Sequence[VariantBuild]) -> Iterator[str]:
     """Yield the advice about ranges, unless a variant has mse ranges already."""
     calibration = values.calibration
-    has_mse_ranges = any(build.refinement is not None and build.refinement.config.mse for build in builds)
-    if isinstance(calibration, CalibrationResult) and calibration.selected_ranges and not has_mse_ranges:
+    has_other_ranges = any(
+        build.refinement is not None and build.refinement.config.ranges is not None for build in builds
+    )
+    if isinstance(calibration, CalibrationResult) and calibration.selected_ranges and not has_other_ranges:
         yield from calibration.selected_ranges.advice
 
 

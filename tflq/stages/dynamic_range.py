@@ -12,7 +12,7 @@ from tflq.calibrate import CalibrationSamples
 from tflq.errors import ConversionError, TflqError
 from tflq.refine import RefinementConfig, RefinementReport
 from tflq.stages.context import RunContext
-from tflq.stages.refine import MAX_FITTING_CALLS
+from tflq.stages.fitted_models import MAX_FITTING_CALLS
 from tflq.stages.state import PreparedRun
 from tflq.stages.variant_build import VariantBuild
 from tflq.worker import Failed, Task
@@ -68,8 +68,8 @@ def _corrected(
 
 
 def _correction(context: RunContext, build: VariantBuild, samples: CalibrationSamples) -> Task[RefinementReport]:
-    fitting, holdout = refine.split_holdout(samples.samples.number_of_calls)
-    data = samples.samples, fitting[:: -(-len(fitting) // MAX_FITTING_CALLS)], holdout
+    split = refine.split_holdout(samples.samples.number_of_calls)
+    data = samples.samples, split.fitting[:: -(-len(split.fitting) // MAX_FITTING_CALLS)], split.holdout
     arguments = (context.float32, build.path, data, _is_demanded(build))
     return Task(f"correct the biases of {build.name}", refine.correct_biases, arguments, ConversionError)
 
@@ -88,7 +88,7 @@ def _is_demanded(build: VariantBuild) -> bool:
 def _uncorrected(build: VariantBuild, error: TflqError) -> VariantBuild:
     if _is_demanded(build):
         return replace(build, error=error, path=None)
-    return replace(build, refinement=RefinementReport(RefinementConfig(), (), 0, (), str(error)))
+    return replace(build, refinement=RefinementReport(RefinementConfig(), (), 0, (), obstacle=str(error)))
 
 
 def _new_path(context: RunContext) -> Path:

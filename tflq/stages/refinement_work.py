@@ -1,22 +1,33 @@
-"""The intermediate models of refinement, which are kept until the end of the run."""
+"""The intermediate results of refinement, which are kept until the end of the run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tflq.calibrate import CalibrationData, Counting
-from tflq.refine import CorrectedModel, CorrectionFlags, WeightGranularity
-from tflq.stages.activation_ranges import SplitCalibration
+from tflq.calibrate import CalibrationData, Range, RangeMethod
+from tflq.refine import EqualizedModel, HoldoutSamples, WeightGranularity
+from tflq.stages.activation_ranges import CountedCalibration
+
+Calls = tuple[int, ...]
+"""The indices of calls, in increasing order."""
 
 
 @dataclass(frozen=True)
 class RefinementWork:
-    """The intermediate models of one float32 file and its calibration samples, shared by all variants."""
+    """The intermediate results of one float32 file and its calibration samples, shared by all variants."""
 
-    equalized: dict[Counting, CalibrationData] = field(default_factory=dict)
-    """The statistics of the equalized model, by the way of counting values."""
-    corrected: dict[tuple[Path, WeightGranularity, CorrectionFlags], CorrectedModel] = field(default_factory=dict)
-    """The corrected models, by the file whose layers were corrected, the granularity and the corrections."""
-    split_calibration: dict[Path, SplitCalibration] = field(default_factory=dict)
-    """The statistics of all calls and of the fitting calls, by the file that was observed."""
+    means: dict[Calls, Path] = field(default_factory=dict)
+    """The means of the layers' inputs in the float32 file, by the calls that they are fitted to."""
+    equalized: dict[Calls, EqualizedModel] = field(default_factory=dict)
+    """The equalized files, by the calls that they are fitted to."""
+    observed: dict[Path, CalibrationData] = field(default_factory=dict)
+    """The statistics of the activations over all calls, by the file."""
+    counted: dict[Path, CountedCalibration] = field(default_factory=dict)
+    """The statistics with counts of values, by the file."""
+    rounded: dict[tuple[Path, Calls, WeightGranularity, bool], tuple[Path, ...]] = field(default_factory=dict)
+    """The weights rounded by GPTQ, by the file, the calls, the granularity and whether biases are corrected."""
+    ranges: dict[tuple[Path, RangeMethod, Calls], tuple[Range, ...]] = field(default_factory=dict)
+    """The ranges that need counts of values, by the file, the method, and the calls that they cover."""
+    holdout: dict[Calls, HoldoutSamples] = field(default_factory=dict)
+    """The hold-out samples, with the outputs of the float32 file, by their calls."""

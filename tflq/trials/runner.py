@@ -154,7 +154,7 @@ class TrialRunner:
         if isinstance(refined, TflqError):
             return trial
         config = refined.refinement.config if refined else RefinementConfig()
-        return Trial(variant.model_copy(update=config.options), "mse" if config.mse else trial.ranges)
+        return Trial(variant.model_copy(update=config.options), config.ranges or trial.ranges)
 
     @property
     def _is_late(self) -> bool:

@@ -26,7 +26,7 @@ _PROCESS_LOCK = threading.Lock()
 """The lock for starting and polling processes. A start polls all processes, and an exit code can be read only once."""
 
 
-@dataclass
+@dataclass(eq=False)
 class RunningTask:
     """A task, the process that runs it, and what that process has sent so far."""
 

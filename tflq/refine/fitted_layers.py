@@ -1,0 +1,163 @@
+"""What is fitted to calibration samples for each layer: the mean of its inputs, and weights rounded by GPTQ.
+
+Both are fitted once and kept in files. Each combination of corrections is then made from them without a further run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from tflq.calibrate import Samples
+from tflq.flatbuffer import edit, read
+from tflq.refine.gptq import gptq_round, round_to_nearest
+from tflq.refine.input_statistics import InputStatistics, has_covariance, input_statistics
+from tflq.refine.weighted_ops import GROUPED, Layer, WeightGranularity, layers
+from tflq.worker import ProgressCallback
+
+PARTS = 4
+"""The number of tasks that round the layers of one file. It is fixed, so that no result depends on the processors."""
+
+
+@dataclass(frozen=True)
+class FittedValues:
+    """The values of `FittedLayers`, by the index of the op."""
+
+    means: Mapping[int, np.ndarray] = field(default_factory=dict)
+    """The mean of the inputs, float64 [groups, inputs]"""
+    factors: Mapping[int, np.ndarray] = field(default_factory=dict)
+    """The factors of equalized channels by the index of the activation, float64 [channels]"""
+    steps: Mapping[int, np.ndarray] = field(default_factory=dict)
+    """The integers of the weights by GPTQ, int8 [groups, outputs, inputs]"""
+    errors: Mapping[int, float] = field(default_factory=dict)
+    """The variance that GPTQ's weights add to the outputs, in units of that of weights rounded to nearest."""
+
+    def mean(self, layer: Layer) -> np.ndarray | None:
+        """Return the mean of the layer's inputs, [groups, inputs]; None if it is not known."""
+        mean, factor = self.means.get(layer.operator.index), self.factors.get(layer.activation.index)
+        if mean is None or factor is None:
+            return mean
+        by_input = np.tile(factor, mean.shape[1] // len(factor)) if layer.operator.type != GROUPED else factor[:, None]
+        scaled: np.ndarray = mean * by_input
+        return scaled
+
+
+@dataclass(frozen=True)
+class FittedLayers:
+    """The files of what was fitted to the layers of one float32 file."""
+
+    means: Path
+    """The means of the inputs before equalization."""
+    factors: Path | None = None
+    """The factors of equalized channels; None if nothing is equalized."""
+    rounded: tuple[Path, ...] = ()
+    """The files of `fit_rounding`."""
+
+    def load(self, with_rounding: bool) -> FittedValues:
+        """Read the files; the rounded weights only if they are needed."""
+        rounded = [_load(path) for path in self.rounded] if with_rounding else []
+        return FittedValues(
+            means=_by_index(_load(self.means), "mean"),
+            factors=_by_index(_load(self.factors), "factor") if self.factors else {},
+            steps={index: steps for part in rounded for index, steps in _by_index(part, "steps").items()},
+            errors={index: float(error) for part in rounded for index, error in _by_index(part, "error").items()},
+        )
+
+
+def _load(path: Path) -> Mapping[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _by_index(arrays: Mapping[str, np.ndarray], kind: str) -> dict[int, np.ndarray]:
+    names = (name.split() for name in arrays)
+    return {int(index): arrays[f"{name} {index}"] for name, index in names if name == kind}
+
+
+def save(path: Path, kind: str, arrays: Mapping[int, np.ndarray]) -> Path:
+    """Write arrays of one kind, and return the path."""
+    named = {f"{kind} {index}": array for index, array in arrays.items()}
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, **named)
+    return path
+
+
+def fit_means(report: ProgressCallback, float32: Path, data: tuple[Samples, Sequence[int]], target: Path) -> Path:
+    """Write the mean of each layer's inputs. `data` holds the calibration samples, and the calls that are used."""
+    content = float32.read_bytes()
+    all_layers = list(layers(read(content), edit.unpack(content)))
+    statistics = input_statistics(content, all_layers, data, target.with_suffix(".seen"), with_covariance=False)
+    means = {layer.operator.index: each.mean for layer, each in zip(all_layers, statistics, strict=True)}
+    report(1, 1)
+    return save(target, "mean", means)
+
+
+def fit_rounding(
+    report: ProgressCallback,
+    float32: Path,
+    data: tuple[Samples, Sequence[int]],
+    options: tuple[WeightGranularity, bool],
+    part: tuple[int, Path],
+) -> Path:
+    """Write the weights that GPTQ rounds, for one of PARTS parts of the layers. Clustered weights are left out.
+
+    `data` holds the calibration samples, and the calls that are used. `options` holds the granularity, and whether
+    biases are corrected, too. `part` is the number of the part, and the path to write to.
+    """
+    (granularity, corrects_biases), (number, target), content = options, part, float32.read_bytes()
+    all_layers = [layer for layer in layers(read(content), edit.unpack(content)) if not layer.is_clustered]
+    chosen = _parts(all_layers)[number]
+    arrays: dict[str, np.ndarray] = {}
+    inputs = input_statistics(content, chosen, data, target.with_suffix(".seen"))
+    for done, (layer, statistics) in enumerate(zip(chosen, inputs, strict=True), 1):
+        covariance = _covariance(statistics, corrects_biases and layer.bias is not None)
+        if covariance is not None:
+            steps, error = _rounded(layer, granularity, covariance)
+            arrays |= {f"steps {layer.operator.index}": steps, f"error {layer.operator.index}": np.array(error)}
+        report(done, len(chosen))
+    with target.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    return target
+
+
+def _parts(all_layers: Sequence[Layer]) -> list[list[Layer]]:
+    """Divide the layers into PARTS runs of about the same work, in the order of the file; some may be empty."""
+    totals = list(accumulate(map(_work, all_layers), initial=0.0))
+    parts: list[list[Layer]] = [[] for _ in range(PARTS)]
+    for layer, before, after in zip(all_layers, totals, totals[1:], strict=False):
+        parts[min(int((before + after) / 2 / totals[-1] * PARTS), PARTS - 1)].append(layer)
+    return parts
+
+
+def _work(layer: Layer) -> float:
+    """Return about how long it takes to round a layer, in arbitrary units."""
+    width = layer.width if has_covariance(layer) else 0
+    return 1e6 + float(width) ** 3 + len(layer.weights.shape) * float(width) ** 2
+
+
+def _rounded(layer: Layer, granularity: WeightGranularity, covariance: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the integers of the rounded weights, int8 [groups, outputs, inputs], and `FittedValues.errors`."""
+    weights = layer.as_matrices(np.asarray(layer.weights.data, np.float64))
+    scales = granularity.scales(layer, weights)
+    rounded = gptq_round(weights, scales, covariance)
+    before, after = (_variance(each - weights, covariance) for each in (round_to_nearest(weights, scales), rounded))
+    steps = np.rint(rounded / scales[:, :, np.newaxis]).astype(np.int8)
+    return steps, after / before if before else 1.0
+
+
+def _variance(change: np.ndarray, covariance: np.ndarray) -> float:
+    """Return the variance that a change of the weights adds to all outputs."""
+    return float(np.vdot(change @ covariance, change))
+
+
+def _covariance(statistics: InputStatistics, is_centred: bool) -> np.ndarray | None:
+    """Return the covariance of the inputs; about 0 if no bias compensates for an error of the mean."""
+    covariance, mean = statistics.covariance, statistics.mean
+    if covariance is None or not np.isfinite(covariance).all():
+        return None
+    about_zero: np.ndarray = covariance + mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
+    return covariance if is_centred else about_zero

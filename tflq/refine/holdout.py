@@ -1,0 +1,178 @@
+"""Hold-out calls: which calls corrections are fitted to, and how near a candidate is on the other calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tflq.calibrate import Range, Samples
+from tflq.flatbuffer import edit
+from tflq.interpreter import Runner
+from tflq.metrics import errors
+from tflq.modes import Mode
+from tflq.refine.bias_correction import CorrectedLayer, CorrectionFlags, correct, corrected_layers, with_rounded_weights
+from tflq.refine.fitted_layers import FittedLayers
+from tflq.refine.holdout_score import SignalAndNoise
+from tflq.refine.patched_file import patch
+from tflq.refine.quantizer_input import QuantizerInput, quantize
+from tflq.refine.weighted_ops import WeightGranularity
+from tflq.worker import ProgressCallback
+
+MAX_HOLDOUT_CALLS = 32
+"""The largest number of hold-out calls; they are a quarter of all calls if that is fewer."""
+MIN_CALLS = 4
+"""The least number of calls that are divided."""
+CROSS_FITTING_CALLS = 48
+"""The number of calls below which each call is once fitted to and once held out, in two halves."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A division of the calls: corrections are fitted to some calls, and judged on others."""
+
+    fitting: tuple[int, ...]
+    holdout: tuple[int, ...]
+
+
+def folds(calls: int) -> tuple[Fold, ...]:
+    """Return how the calls are divided: once if there are many; in two halves, both ways round, if there are few.
+
+    The second is cross-fitting (Chernozhukov et al. 2018, arXiv:1608.00060). With fewer than MIN_CALLS, return none.
+    """
+    if calls < MIN_CALLS:
+        return ()
+    if calls < CROSS_FITTING_CALLS:
+        even, odd = tuple(range(0, calls, 2)), tuple(range(1, calls, 2))
+        return Fold(even, odd), Fold(odd, even)
+    return (split_holdout(calls),)
+
+
+def split_holdout(calls: int) -> Fold:
+    """Return one division, with hold-out calls that are evenly spread over all calls."""
+    count = min(MAX_HOLDOUT_CALLS, calls // 4)
+    holdout = tuple((2 * place + 1) * calls // (2 * count) for place in range(count))
+    return Fold(tuple(call for call in range(calls) if call not in holdout), holdout)
+
+
+@dataclass(frozen=True)
+class HoldoutSamples:
+    """The hold-out calls of a fold, with the outputs of the float32 file on them."""
+
+    samples: Samples
+    calls: tuple[int, ...]
+    outputs: Path
+    """The file that `run_reference` wrote."""
+
+
+def run_reference(report: ProgressCallback, float32: Path, holdout: HoldoutSamples) -> None:
+    """Write the outputs of the float32 file on the hold-out calls."""
+    run, arrays = Runner(float32), dict[str, np.ndarray]()
+    for number, inputs in enumerate(holdout.samples.calls(holdout.calls)):
+        arrays |= {f"{number} {name}": output for name, output in run(inputs).items()}
+        report(number + 1, len(holdout.calls))
+    with holdout.outputs.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A float32 file, the ranges of its activations, and corrections of its layers that are not applied yet."""
+
+    model: Path
+    ranges: tuple[Range, ...]
+    granularity: WeightGranularity
+    flags: CorrectionFlags
+    fitted: FittedLayers | None
+    """What was fitted to the layers; None without corrections."""
+    templates: Path
+    """The folder of quantized files of this model with these ranges."""
+
+
+def holdout_fidelity(
+    report: ProgressCallback, candidate: Candidate, variant: Mode, holdout: HoldoutSamples, path: Path
+) -> dict[str, SignalAndNoise]:
+    """Return the fidelity of each output to the float32 file's on hold-out calls. `path` is for a temporary file.
+
+    For int8, the quantized file runs. For int16, the float32 file runs with rounded weights alone, since LiteRT has no
+    fast kernels for int16 activations. The rounding of activations is left out.
+    """
+    if variant.activation_bits == 16:
+        _write_with_rounded_weights(candidate, path)
+    else:
+        _quantize(report, candidate, variant, path)
+    rows: dict[str, list[np.ndarray]] = {}
+    run = Runner(path)
+    with np.load(holdout.outputs, allow_pickle=False) as expected:
+        for number, inputs in enumerate(holdout.samples.calls(holdout.calls)):
+            for name, output in run(inputs).items():
+                rows.setdefault(name, []).append(errors(expected[f"{number} {name}"], output))
+            report(number + 1, len(holdout.calls))
+    path.unlink()
+    return {name: SignalAndNoise.of(np.stack(by_call)) for name, by_call in rows.items()}
+
+
+def _write_with_rounded_weights(candidate: Candidate, path: Path) -> None:
+    content = candidate.model.read_bytes()
+    corrected = corrected_layers(content, candidate.fitted, candidate.granularity, candidate.flags)
+    edit.write(with_rounded_weights(content, corrected), path)
+
+
+def _quantize(report: ProgressCallback, candidate: Candidate, variant: Mode, path: Path) -> None:
+    """Write the quantized file of the candidate, from one with the same ranges if there is one.
+
+    Files of one model with the same ranges differ only in the constants of corrected layers.
+    """
+    content, flags = candidate.model.read_bytes(), candidate.flags
+    corrected = corrected_layers(content, candidate.fitted, candidate.granularity, flags)
+    if (patched := _patched(candidate, content, corrected)) is not None:
+        path.write_bytes(patched)
+        return
+    model = candidate.model
+    if flags != CorrectionFlags():
+        model = path.with_suffix(".float32")
+        edit.write(correct(content, corrected, flags), model)
+    quantize(report, QuantizerInput(model, candidate.model, candidate.ranges), variant, path)
+    if model != candidate.model:
+        model.unlink()
+    _keep(path, _template(candidate, flags))
+
+
+def _patched(candidate: Candidate, content: bytes, corrected: list[CorrectedLayer]) -> bytes | None:
+    """Return the quantized file from a template with other corrections; None if there is no template that suits."""
+    for flags in (CorrectionFlags(), CorrectionFlags(bias=True), CorrectionFlags(bias=True, rounding=True)):
+        template = _template(candidate, flags)
+        if template.exists():
+            before = corrected_layers(content, candidate.fitted, candidate.granularity, flags)
+            if (patched := patch(template.read_bytes(), content, before, corrected)) is not None:
+                return patched
+    return None
+
+
+def _keep(path: Path, template: Path) -> None:
+    """Copy the file to the template in one step, since several processes may do so at once."""
+    template.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".template")
+    temporary.write_bytes(path.read_bytes())
+    temporary.replace(template)
+
+
+def _template(candidate: Candidate, flags: CorrectionFlags) -> Path:
+    return candidate.templates / f"{'bias ' * flags.bias}{'rounding ' * flags.rounding}.tflite"
+
+
+def output_errors(
+    report: ProgressCallback, path: Path, float32: Path, data: tuple[Samples, Sequence[int]]
+) -> Mapping[str, SignalAndNoise]:
+    """Return the sums of squares of each output's values in the float32 file, and of its errors in the other file."""
+    samples, calls = data
+    rows: dict[str, list[np.ndarray]] = {}
+    run_float32, run = Runner(float32), Runner(path)
+    for number, arrays in enumerate(samples.calls(calls), 1):
+        answers = run(arrays)
+        for name, expected in run_float32(arrays).items():
+            rows.setdefault(name, []).append(errors(expected, answers[name]))
+        report(number, len(calls))
+    return {name: SignalAndNoise.of(np.stack(by_call)) for name, by_call in rows.items()}

@@ -1,0 +1,61 @@
+"""Write other weights and biases into a quantized file, in place of another run of the quantizer.
+
+Two quantized files of one model with the same ranges differ only in the constants of corrected layers. The quantizer is
+not called again for them, if the file is what these functions expect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from tflq.flatbuffer import ROLES, Operator, Subgraph, Tensor, edit, read
+from tflq.refine.bias_correction import CorrectedLayer
+from tflq.refine.operator_pairs import operator_pairs
+
+MAX_BIAS_STEPS = 2
+"""The largest difference of a bias from the expected integer, which float rounding explains."""
+
+
+def patch(
+    quantized: bytes, float32: bytes, before: Sequence[CorrectedLayer], after: Sequence[CorrectedLayer]
+) -> bytes | None:
+    """Return the int8 file with the constants `after`; None if its constants are not those of `before`.
+
+    `before` and `after` are the layers of the float32 file. Layers that are in float in the int8 file stay as they are.
+    """
+    subgraph, model = read(quantized).subgraphs[0], edit.unpack(quantized)
+    pairs = operator_pairs(read(float32).subgraphs[0], subgraph)
+    if pairs is None:
+        return None
+    for old, new in zip(before, after, strict=True):
+        operator = pairs[old.layer.operator.index]
+        expected, values = (dict(_constants(subgraph, operator, each)) for each in (old, new))
+        for position in expected:
+            tensor = subgraph.input(operator, position)
+            if tensor is None or not _is_expected(tensor, expected[position]):
+                return None
+            edit.set_constant(model, (operator.index, position), values[position])
+    return edit.pack(model)
+
+
+def _constants(subgraph: Subgraph, operator: Operator, corrected: CorrectedLayer) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the positions of the integer constants of the op with their values; nothing if the op is in float."""
+    roles = ROLES[operator.type]
+    weights, bias = subgraph.input(operator, roles.weights), subgraph.input(operator, roles.bias)
+    if weights is not None and weights.dtype == "float32":
+        return
+    yield roles.weights, corrected.steps
+    if corrected.bias is None or bias is None:
+        return
+    scales = np.array(bias.quantization.scales) if bias.quantization else np.ones(1)
+    limits = np.iinfo(np.int32)
+    yield roles.bias, np.clip(np.rint(corrected.bias / scales), limits.min, limits.max)
+
+
+def _is_expected(tensor: Tensor, expected: np.ndarray) -> bool:
+    if tensor.dtype not in {"int8", "int32"} or tensor.data is None or tensor.data.size != expected.size:
+        return False
+    difference = np.abs(tensor.data.reshape(-1) - expected.reshape(-1))
+    return float(difference.max(initial=0)) <= (MAX_BIAS_STEPS if tensor.dtype == "int32" else 0)

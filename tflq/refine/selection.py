@@ -1,0 +1,96 @@
+"""The selection of corrections: forward selection with a look back, on samples that nothing was fitted to.
+
+1. Score the configuration that the recipe demands.
+2. For each open choice in turn, score the other values of it, given what is kept so far. Keep the nearest.
+3. Look back: go through all choices again, given what is kept now, until nothing changes.
+4. Of all that is about as near as the nearest, keep the one with the fewest corrections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
+
+from tflq.refine.holdout_score import MIN_GAIN_DB, HoldoutScore, simplest
+from tflq.refine.request import BIAS, EQUALIZATION, RANGES, RefinementConfig, RefinementRequest
+
+HOPELESS_DB = 3.0
+"""A value of a choice that loses more than this at its first trial is not tried again when looking back."""
+MAX_PASSES = 3
+"""The largest number of times that all choices are gone through."""
+
+Scores = Mapping[RefinementConfig, HoldoutScore]
+Wanted = list[RefinementConfig]
+
+
+def select_corrections(
+    request: RefinementRequest, ranges_are_open: bool
+) -> Generator[Wanted, Scores, RefinementConfig]:
+    """Select the corrections of a request: yield configurations to score, and return the one to keep.
+
+    The caller sends the scores of those that could be scored. One that failed is never kept. Return the demanded
+    configuration if it failed, or if no other one is nearer.
+    """
+    selection, kept = _Selection(request, ranges_are_open), request.required
+    yield from selection.score(_first(request, ranges_are_open))
+    for _ in range(MAX_PASSES if kept in selection.scores else 0):
+        before = kept
+        for choice in request.open_choices:
+            if choice == EQUALIZATION:
+                yield from selection.probe_equalization(kept)
+            kept = yield from selection.best(kept, choice)
+        if kept == before:
+            break
+    scores = selection.scores
+    return simplest(list(scores.values()), scores[request.required]).config if kept in scores else request.required
+
+
+def _first(request: RefinementRequest, ranges_are_open: bool) -> Wanted:
+    """Return what is scored first, all at once: the demanded configuration, and what is likely to be needed next."""
+    first = [request.required]
+    if BIAS in request.open_choices:
+        first += request.alternatives(first[-1], BIAS, ranges_are_open)
+    if RANGES in request.open_choices:
+        first += request.alternatives(first[-1], RANGES, ranges_are_open)
+    return first
+
+
+@dataclass
+class _Selection:
+    """The scores so far, and the values of choices that are not tried again."""
+
+    request: RefinementRequest
+    ranges_are_open: bool
+    scores: dict[RefinementConfig, HoldoutScore] = field(default_factory=dict)
+    hopeless: set[tuple[str, object]] = field(default_factory=set)
+
+    def score(self, configs: Wanted) -> Generator[Wanted, Scores, None]:
+        """Score those configurations that have no score yet."""
+        missing = [config for config in dict.fromkeys(configs) if config not in self.scores]
+        if missing:
+            self.scores |= yield missing
+
+    def best(self, kept: RefinementConfig, choice: str) -> Generator[Wanted, Scores, RefinementConfig]:
+        """Score the other values of a choice, and return the nearest; the kept one if none gains MIN_GAIN_DB on it."""
+        alternatives = self.request.alternatives(kept, choice, self.ranges_are_open)
+        others = [other for other in alternatives if (choice, other.value(choice)) not in self.hopeless]
+        yield from self.score(others)
+        scored = [other for other in others if other in self.scores]
+        for other in scored:
+            self._note_hopeless(choice, other, kept)
+        nearest = max([kept, *scored], key=lambda config: self.scores[config].mean)
+        return nearest if self.scores[nearest].mean >= self.scores[kept].mean + MIN_GAIN_DB else kept
+
+    def probe_equalization(self, kept: RefinementConfig) -> Generator[Wanted, Scores, None]:
+        """Compare equalization with ranges that need no counts first: values are counted anew after equalization."""
+        if kept.ranges is None or kept.equalization:
+            return
+        plain = replace(kept, headroom="expected", ranges=None)
+        probe = replace(plain, equalization=True)
+        yield from self.score([plain, probe])
+        if plain in self.scores and probe in self.scores:
+            self._note_hopeless(EQUALIZATION, probe, plain)
+
+    def _note_hopeless(self, choice: str, other: RefinementConfig, kept: RefinementConfig) -> None:
+        if self.scores[kept].mean - self.scores[other].mean > HOPELESS_DB:
+            self.hopeless.add((choice, other.value(choice)))
