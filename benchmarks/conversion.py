@@ -6,11 +6,7 @@ and measures each file, and its latency. Every run starts with an empty cache, e
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,10 +81,18 @@ def report(work: Work, runs: int) -> list[str]:
     }
     timings = interleaved(commands, runs, warm_up=False)
     note = (
-        f"tflq also checks each file, measures its fidelity on the samples, and its latency. With {WITHOUT} it corrects"
-        " nothing, as the script does not."
+        "tflq also checks each file, and measures its fidelity on the samples and its latency. By default it corrects"
+        f" the files; with {WITHOUT} it corrects nothing, as the script does not."
     )
-    return [f"## {work.title}, {work.samples} calibration samples", "", note, "", *rows(timings, SCRIPT), "", _summary(timings)]
+    return [
+        f"## {work.title}, {work.samples} calibration samples",
+        "",
+        note,
+        "",
+        *rows(timings, SCRIPT),
+        "",
+        _summary(timings),
+    ]
 
 
 def _summary(timings: dict[str, Timing]) -> str:

@@ -19,9 +19,10 @@ NOISE = 4.0
 
 
 def save(path: Path, count: int, size: int) -> Path:
-    """Write pictures into the column `image` of an .npz file; the same for the same count and size."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, image=pictures(count, size))
+    """Write pictures into the column `image` of an .npz file, unless the file exists."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, image=pictures(count, size))
     return path
 
 

@@ -53,9 +53,7 @@ def run(command: Command) -> tuple[float, int]:
     command.prepare()
     environment = os.environ | command.environment
     start = time.perf_counter()
-    process = subprocess.Popen(
-        command.arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    process = subprocess.Popen(command.arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
     said = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
