@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import models, synthetic
 from benchmarks.commands import convert
-from benchmarks.timing import Command, interleaved, rows
+from benchmarks.timing import PreparedCommand, interleaved, rows
 
 BUILD = Path(__file__).parent / "build"
 KINDS = {
@@ -55,7 +55,7 @@ def report(entries: int, runs: int) -> list[str]:
     ]
 
 
-def _command(recipe: Path, cache: Path) -> Command:
+def _command(recipe: Path, cache: Path) -> PreparedCommand:
     return replace(convert(recipe, cache), prepare=lambda: _forget(cache))
 
 

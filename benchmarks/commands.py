@@ -10,21 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.timing import Command
+from benchmarks.timing import PreparedCommand
 
 TFLQ = str(Path(sys.executable).parent / "tflq")
 
 
-def convert(recipe: Path, cache: Path, options: Sequence[str] = ()) -> Command:
+def convert(recipe: Path, cache: Path, options: Sequence[str] = ()) -> PreparedCommand:
     """The conversion of a recipe that writes into its default folder, with this folder as the cache."""
-    return Command(
+    return PreparedCommand(
         [TFLQ, "convert", str(recipe), *options],
         {"TFLQ_CACHE_DIR": str(cache)},
         peak_of_workers=lambda: int(json_report(recipe)["peak_rss_bytes"]),
     )
 
 
-def convert_from_nothing(recipe: Path, cache: Path, options: Sequence[str] = ()) -> Command:
+def convert_from_nothing(recipe: Path, cache: Path, options: Sequence[str] = ()) -> PreparedCommand:
     """The same, with an empty cache before each run."""
     return replace(convert(recipe, cache, options), prepare=lambda: shutil.rmtree(cache, ignore_errors=True))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks import calibration, models, synthetic
 from benchmarks.commands import convert, convert_from_nothing, json_report, output
-from benchmarks.timing import Command, Timing, interleaved, rows, run
+from benchmarks.timing import Commands, Timing, interleaved, rows, run
 
 BUILD = Path(__file__).parent / "build"
 CACHE = BUILD / "cache"
@@ -74,8 +74,8 @@ def report(work: Work, runs: int) -> list[str]:
     model, scripted = work.make(), BUILD / "by_hand"
     scripted.mkdir(exist_ok=True)
     script = [sys.executable, str(Path(__file__).parent / "by_hand.py"), str(model), str(work.images), str(scripted)]
-    commands = {
-        SCRIPT: Command([*script, *work.modes]),
+    commands: Commands = {
+        SCRIPT: [*script, *work.modes],
         WITHOUT: convert_from_nothing(work.recipe(is_plain=True), CACHE),
         DEFAULT: convert_from_nothing(work.recipe(), CACHE),
     }
@@ -110,8 +110,8 @@ def warm(work: Work, runs: int) -> list[str]:
     """A second variant where the first run has kept what it made."""
     work.make()
     recipe = work.recipe()
-    commands = {
-        "import": Command([sys.executable, "-c", IMPORT]),
+    commands: Commands = {
+        "import": [sys.executable, "-c", IMPORT],
         "first": convert_from_nothing(recipe, CACHE, ["--only", "int8"]),
         "second": convert(recipe, CACHE, ["--only", "int8_only"]),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from benchmarks.timing import Command, interleaved, rows
+from benchmarks.timing import interleaved, rows
 
 ROOT = Path(__file__).parent.parent
 
@@ -13,9 +13,9 @@ ROOT = Path(__file__).parent.parent
 def report(runs: int) -> list[str]:
     tflq = str(Path(sys.executable).parent / "tflq")
     commands = {
-        "python -c pass": Command([sys.executable, "-c", "pass"]),
-        "tflq --help": Command([tflq, "--help"]),
-        "tflq check": Command([tflq, "check", str(ROOT / "configs/everything.yaml")]),
-        "tflq inspect": Command([tflq, "inspect", str(ROOT / "tests/data/cnn_int8.tflite")]),
+        "python -c pass": [sys.executable, "-c", "pass"],
+        "tflq --help": [tflq, "--help"],
+        "tflq check": [tflq, "check", str(ROOT / "configs/everything.yaml")],
+        "tflq inspect": [tflq, "inspect", str(ROOT / "tests/data/cnn_int8.tflite")],
     }
     return ["## Start", "", *rows(interleaved(commands, runs), "python -c pass")]

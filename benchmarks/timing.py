@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+Command = Sequence[str]
+
 
 @dataclass(frozen=True)
-class Command:
-    """A command line, what must be done before each run of it, and where it says how much memory it took."""
+class PreparedCommand:
+    """A command, what must be done before each run of it, and where it says how much memory it took."""
 
-    arguments: Sequence[str]
+    arguments: Command
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables that this command gets beside those of this process."""
     prepare: Callable[[], object] = lambda: None
@@ -23,9 +25,12 @@ class Command:
     """Return the largest memory of the processes that the last run started, in bytes."""
 
 
+Commands = Mapping[str, Command | PreparedCommand]
+
+
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of wall time over several runs, and the most memory that one process of the command took."""
+    """Seconds of wall time over several runs, and the most memory that one process took, as far as it is known."""
 
     seconds: tuple[float, ...]
     peak_rss_bytes: int
@@ -35,20 +40,20 @@ class Timing:
         return statistics.median(self.seconds)
 
 
-def interleaved(commands: Mapping[str, Command], runs: int, warm_up: bool = True) -> dict[str, Timing]:
+def interleaved(commands: Commands, runs: int, warm_up: bool = True) -> dict[str, Timing]:
     """Run the commands in turn, `runs` rounds after one that is not counted, so that noise meets all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     peaks = dict.fromkeys(commands, 0)
     for counted in range(runs + warm_up):
         for name, command in commands.items():
-            taken, peak = run(command)
+            taken, peak = run(command if isinstance(command, PreparedCommand) else PreparedCommand(command))
             if counted or not warm_up:
                 seconds[name].append(taken)
                 peaks[name] = max(peaks[name], peak)
     return {name: Timing(tuple(seconds[name]), peaks[name]) for name in commands}
 
 
-def run(command: Command) -> tuple[float, int]:
+def run(command: PreparedCommand) -> tuple[float, int]:
     """Run the command to its end; return the seconds and the memory of its largest process in bytes."""
     command.prepare()
     environment = os.environ | command.environment

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import synthetic
 from benchmarks.commands import TFLQ
-from benchmarks.timing import Command, interleaved, rows
+from benchmarks.timing import Commands, PreparedCommand, interleaved, rows
 
 BUILD = Path(__file__).parent / "build"
 CACHE = BUILD / "cache"
@@ -51,10 +51,10 @@ def report(samples: int) -> list[str]:
     naive = f"for net in models/*; do {python} {by_hand} $net images.npz by_hand {' '.join(MODES)}; done"
     alone = f"for recipe in build/net*/recipe.yaml; do {tflq} convert $recipe --output one/$(dirname $recipe); done"
     batch, cache = [TFLQ, "batch", str(folder / "zoo.yaml"), "--force", "--jobs", "2"], {"TFLQ_CACHE_DIR": str(CACHE)}
-    commands = {
-        "tflq batch --jobs 2": Command(batch, cache, prepare=_forget),
-        "a loop over the script written by hand": Command(["sh", "-ec", f"cd {here}; mkdir -p by_hand; {naive}"]),
-        "a loop over tflq convert": Command(["sh", "-ec", f"cd {here}; {alone}"], cache, prepare=_forget),
+    commands: Commands = {
+        "tflq batch --jobs 2": PreparedCommand(batch, cache, prepare=_forget),
+        "a loop over the script written by hand": ["sh", "-ec", f"cd {here}; mkdir -p by_hand; {naive}"],
+        "a loop over tflq convert": PreparedCommand(["sh", "-ec", f"cd {here}; {alone}"], cache, prepare=_forget),
     }
     timed = interleaved(commands, runs=1, warm_up=False)
     return [f"## Six modes of {MODELS} small models, {samples} samples", "", *rows(timed, "tflq batch --jobs 2")]
@@ -72,8 +72,7 @@ def report_of_skipping(recipes: int, runs: int) -> list[str]:
     (folder / "base.yaml").write_text(images)
     command = [TFLQ, "batch", str(folder / "recipes")]
     subprocess.run(command, check=True, capture_output=True)
-    nothing = Command([sys.executable, "-c", "pass"])
-    timed = interleaved({"python -c pass": nothing, "tflq batch": Command(command)}, runs)
+    timed = interleaved({"python -c pass": [sys.executable, "-c", "pass"], "tflq batch": command}, runs)
     imported = subprocess.run([sys.executable, "-X", "importtime", *command], capture_output=True, text=True)
     names = {line.rpartition("|")[2].strip() for line in imported.stderr.splitlines()}
     said = f"TensorFlow was imported: {'yes' if 'tensorflow' in names else 'no'}."
