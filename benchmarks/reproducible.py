@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,8 @@ def report(work: Work) -> list[str]:
     work.make()
     recipe = work.recipe()
     first, second = _hashes(recipe, []), _hashes(recipe, [])
-    one, two = (_hashes(recipe, ["taskset", "--cpu-list", processors]) for processors in ("0", "0,1"))
+    processors = [str(number) for number in sorted(os.sched_getaffinity(0))[:2]]
+    one, two = (_hashes(recipe, ["taskset", "--cpu-list", ",".join(processors[:count])]) for count in (1, 2))
     names = sorted(first.keys() | second.keys() | one.keys() | two.keys())
     lines = ["| file | twice | one processor and two |", "| --- | --- | --- |"]
     lines += [f"| {name} | {_said(first, second, name)} | {_said(one, two, name)} |" for name in names]
