@@ -7,20 +7,29 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import conversion, startup, zoo
+from benchmarks import cache, conversion, reproducible, startup, zoo
+from benchmarks.conversion import efficientnet, mobilenet, resnet
 
 BENCHMARKS: dict[str, Callable[[], list[str]]] = {
     "start": lambda: startup.report(runs=9),
-    "calibration": conversion.per_sample,
-    "second": lambda: conversion.warm(runs=3, samples=100),
-    "conversion": lambda: conversion.report(runs=3, samples=100),
-    "conversion500": lambda: conversion.report(runs=1, samples=500),
+    "calibration": lambda: conversion.per_sample(mobilenet(100)),
+    "second": lambda: conversion.warm(mobilenet(100), runs=3),
+    "mobilenet": lambda: conversion.report(mobilenet(100), runs=3),
+    "mobilenet500": lambda: conversion.report(mobilenet(500), runs=1),
+    "efficientnet": lambda: conversion.report(efficientnet(100), runs=3),
+    "efficientnet500": lambda: conversion.report(efficientnet(500), runs=1),
+    "resnet50": lambda: conversion.report(resnet(50), runs=3),
     "zoo": lambda: zoo.report(samples=100),
     "skip": lambda: zoo.report_of_skipping(recipes=100, runs=5),
+    "cache": lambda: cache.report(entries=20000, runs=5),
+    "reproducible": lambda: reproducible.report(mobilenet(100)),
 }
 
 
 def main(names: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        raise SystemExit(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     print(f"# Benchmarks\n\n{os.cpu_count()} processors, Python {platform.python_version()}, {platform.machine()}.\n")
     for name in names or BENCHMARKS:
         print("\n".join(BENCHMARKS[name]()) + "\n", flush=True)

@@ -3,32 +3,28 @@
 `python -m benchmarks.accuracy MODEL=DATA.npz...` does it for SavedModels and Keras models; the .npz has a column for
 each input, already as the model takes it. Two rows of three calibrate, and the third measures; each third does so in
 its turn, and the figures are means. `--train CIFAR10.npz` trains three small networks on its `image` and `label` first,
-and adds them.
+and adds them. `--regret` also makes a file with every combination of corrections. It prints how much nearer the best of
+them is than the file that tflq keeps by default. This takes hours.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import yaml
 
-from benchmarks import networks, rivals
-from tflq.errors import EvaluationError
-from tflq.interpreter import Runner
-from tflq.metrics import errors, fidelity
-from tflq.pipeline import Settings, run
-from tflq.recipe import load
+from benchmarks import nearness, networks, regret, rivals
+from benchmarks.conversions import MODES, Part
 
-Arrays = Mapping[str, np.ndarray]
-OURS, STOCK, OTHER = "tflq", "TFLiteConverter", "LiteRT Quantizer"
-MODES = ("int8", "int16x8")
+OURS, STOCK, OTHER = "tflq", rivals.STOCK, rivals.LITERT
 PARTS = 3
 """Of the rows; one measures what the others calibrated."""
 MOST = 150
@@ -48,38 +44,66 @@ class Row:
 
 
 def main(arguments: Sequence[str]) -> None:
+    options = _parsed(arguments)
+    if not find_spec(rivals.PACKAGE):
+        print(f"{rivals.PACKAGE} is not installed, so the column of {OTHER} stays empty", file=sys.stderr)
+    rows: list[Row] = []
+    regrets: list[regret.Regret] = []
     with tempfile.TemporaryDirectory() as folder:
-        rows = [row for model, data in _subjects(arguments, Path(folder)) for row in _rows(model, data, Path(folder))]
+        for model, data in _subjects(options, Path(folder)):
+            parts = [_part(model, data, Path(folder), number) for number in range(options.parts)]
+            found = [_rows(part) for part in parts]
+            rows += _means(found)
+            print("\n".join(table(_means(found))), file=sys.stderr)
+            if options.regret:
+                regrets += regret.of_model(parts, [_decibels(one) for one in found])
+                print("\n".join(regret.table(regrets)), file=sys.stderr)
     print("\n".join(table(rows)))
+    if options.regret:
+        print("\n".join(["", *regret.table(regrets)]))
 
 
-def _subjects(arguments: Sequence[str], folder: Path) -> Iterator[tuple[Path, Path]]:
-    given = iter(arguments)
-    for argument in given:
-        if argument == "--train":
-            yield from networks.trained(Path(next(given)), folder)
-        else:
-            model, _, data = argument.partition("=")
-            yield Path(model), Path(data)
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
+    parser.add_argument("models", nargs="*", metavar="MODEL=DATA.npz")
+    parser.add_argument("--train", type=Path, metavar="CIFAR10.npz")
+    parser.add_argument("--regret", action="store_true")
+    parser.add_argument(
+        "--parts", type=int, choices=range(1, PARTS + 1), default=PARTS, help="measure only these thirds"
+    )
+    return parser.parse_args(arguments)
 
 
-def _rows(model: Path, data: Path, folder: Path) -> list[Row]:
-    parts = [_rows_of_part(model, data, folder, part) for part in range(PARTS)]
-    return [_mean(rows) for rows in zip(*parts, strict=True)]
+def _subjects(options: argparse.Namespace, folder: Path) -> Iterator[tuple[Path, Path]]:
+    for argument in options.models:
+        model, _, data = argument.partition("=")
+        yield Path(model).resolve(), Path(data)
+    if options.train:
+        yield from networks.trained(options.train, folder)
 
 
-def _rows_of_part(model: Path, data: Path, folder: Path, part: int) -> list[Row]:
-    home = folder / f"{model.stem}-{part}"
-    print(f"{home.name} …", file=sys.stderr)
-    home.mkdir()
-    with np.load(data) as held:
-        columns = {name: held[name] for name in held.files}
-    count = len(next(iter(columns.values())))
-    measures = np.arange(count) % PARTS == part
-    for name, rows in {"calibrate": ~measures, "measure": measures}.items():
-        np.savez(home / f"{name}.npz", **{key: column[rows][:MOST] for key, column in columns.items()})
-    files = _files(model, home)
-    return [row for mode in MODES for row in _compared(model.stem, mode, files, home / "measure.npz")]
+def _part(model: Path, data: Path, folder: Path, number: int) -> Part:
+    """Write the rows that calibrate and those that measure."""
+    part = Part(model, folder / f"{model.stem}-{number}", f"part {number + 1} of {PARTS}")
+    part.home.mkdir()
+    columns = nearness.load(data)
+    measures = np.arange(len(next(iter(columns.values())))) % PARTS == number
+    for path, rows in {part.calibrates: ~measures, part.measures: measures}.items():
+        np.savez(path, **{key: column[rows][:MOST] for key, column in columns.items()})
+    return part
+
+
+def _rows(part: Part) -> list[Row]:
+    part.say("the default, and what others make")
+    files = _files(part)
+    measured = dict(zip(files, nearness.measure(list(files.values()), part.float32, part.measures), strict=True))
+    return [row for mode in MODES for row in _compared(part.model.stem, mode, files, measured)]
+
+
+def _means(parts: Sequence[Sequence[Row]]) -> list[Row]:
+    """Of each output, the mean of the parts; left out if a part has no figures of it."""
+    keyed = [{(row.mode, row.output): row for row in rows} for rows in parts]
+    return [_mean([part[key] for part in keyed]) for key in keyed[0] if all(key in part for part in keyed)]
 
 
 def _mean(rows: Sequence[Row]) -> Row:
@@ -91,76 +115,51 @@ def _mean(rows: Sequence[Row]) -> Row:
     return replace(rows[0], sqnr_db=sqnr_db, agreement=agreement, size_bytes=size)
 
 
-def _files(model: Path, home: Path) -> dict[tuple[str, str], Path]:
-    """Of whom and in which mode; what somebody cannot make is missing."""
-    shapes = {name: list(rows.shape) for name, rows in _load(home / "calibrate.npz").items()}
-    recipe = {
-        "model": {"keras": str(model)} if model.suffix == ".keras" else str(model),
-        "inputs": {name: {"shape": [1, *shape[1:]]} for name, shape in shapes.items()},
-        "calibration": {"dataset": {"npz": str(home / "calibrate.npz")}, "samples": MOST, "seed": "first"},
-        "variants": ["float32", *MODES],
-        "latency": "off",
-        "output": str(home / "ours"),
+def _decibels(rows: Sequence[Row]) -> dict[tuple[str, str], float]:
+    """Of whom and in which mode → SQNR, the mean of the outputs."""
+    return {
+        (maker, mode): regret.mean_sqnr_db([row.sqnr_db[maker] for row in rows if row.mode == mode])
+        for mode in {row.mode for row in rows}
+        for maker in (STOCK, OURS)
     }
-    (home / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    made = run(load(home / "recipe.yaml"), Settings())
-    ours = {(OURS, one.name): home / "ours" / one.file.name for one in made.variants if one.file and not one.error}
-    command = [sys.executable, "-m", "benchmarks.rivals", str(model), str(ours[OURS, "float32"]), str(home)]
-    subprocess.run(command, check=True, capture_output=True)
-    return ours | {key: path for key, name in rivals.FILES.items() if (path := home / name).exists()}
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path) as held:
-        return {name: held[name] for name in held.files}
+def _files(part: Part) -> dict[tuple[str, str], Path]:
+    """Of whom and in which mode; what somebody cannot make is missing."""
+    made = part.convert("default", ["float32", *MODES])
+    ours = {(OURS, mode): made[mode] for mode in MODES if mode in made}
+    command = [sys.executable, "-m", "benchmarks.rivals", str(part.model), str(part.float32), str(part.home)]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True)
+    if ran.returncode:
+        part.say(f"other quantizers failed: {ran.stderr.strip().splitlines()[-1:]}")
+    return ours | {key: path for key, name in rivals.FILES.items() if (path := part.home / name).exists()}
 
 
-def _compared(model: str, mode: str, files: Mapping[tuple[str, str], Path], data: Path) -> list[Row]:
-    samples = list(_samples(data))
-    truth = [Runner(files[OURS, "float32"])(sample) for sample in samples]
-    answers: dict[str, list[Arrays]] = {}
+def _compared(
+    model: str, mode: str, files: Mapping[tuple[str, str], Path], measured: Mapping[tuple[str, str], object]
+) -> list[Row]:
+    """Return a row for each output; none if tflq or the stock converter has no file that runs."""
+    found: dict[str, tuple[nearness.Nearness, ...]] = {}
     for maker in (STOCK, OTHER, OURS):
-        if (maker, mode) == (OTHER, "int16x8"):
-            continue
-        try:
-            answers[maker] = [Runner(files[maker, mode])(sample) for sample in samples]
-        except (KeyError, EvaluationError) as error:
-            print(f"{model}, {mode}: nothing of {maker}: {error}", file=sys.stderr)
-    if not answers.keys() >= {STOCK, OURS}:
+        figures = measured.get((maker, mode), "there is no file")
+        if isinstance(figures, tuple):
+            found[maker] = figures
+        elif (maker, mode) != (OTHER, "int16x8"):
+            print(f"{model}, {mode}: nothing of {maker}: {figures}", file=sys.stderr)
+    if not found.keys() >= {STOCK, OURS}:
         return []
-    sizes = {maker: float(files[maker, mode].stat().st_size) for maker in answers}
+    sizes = {maker: float(files[maker, mode].stat().st_size) for maker in found}
     return [
         Row(
             model,
             mode,
-            output,
-            {maker: _sqnr_db(truth, found, place) for maker, found in answers.items()},
-            {maker: _agreement(truth, found, place) for maker, found in answers.items()},
+            one.output,
+            {maker: figures[place].sqnr_db for maker, figures in found.items()},
+            {maker: figures[place].agreement for maker, figures in found.items()},
             sizes,
         )
-        for place, output in enumerate(truth[0])
+        for place, one in enumerate(found[OURS])
     ]
-
-
-def _samples(data: Path) -> Iterator[Arrays]:
-    columns = _load(data)
-    for row in range(len(next(iter(columns.values())))):
-        yield {name: rows[row : row + 1] for name, rows in columns.items()}
-
-
-def _sqnr_db(truth: Sequence[Arrays], answers: Sequence[Arrays], place: int) -> float:
-    pairs = zip(truth, answers, strict=True)
-    return fidelity(np.stack([errors(_output(one, place), _output(other, place)) for one, other in pairs])).sqnr_db
-
-
-def _agreement(truth: Sequence[Arrays], answers: Sequence[Arrays], place: int) -> float:
-    pairs = zip(truth, answers, strict=True)
-    return float(np.mean([_output(one, place).argmax(-1) == _output(other, place).argmax(-1) for one, other in pairs]))
-
-
-def _output(answers: Arrays, place: int) -> np.ndarray:
-    """By its place: the other quantizer names outputs anew."""
-    return answers[sorted(answers)[place]]
 
 
 def table(rows: Sequence[Row]) -> list[str]:

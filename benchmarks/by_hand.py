@@ -1,4 +1,7 @@
-"""The script that one would write without tflq: a converter for each mode, over the same model and the same samples."""
+"""The script that one would write without tflq: a converter for each mode, over the same model and the same samples.
+
+`python by_hand.py MODEL SAMPLES.npz FOLDER MODE...`
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 
-def main(model: str, samples: str, target: str) -> None:  # noqa: C901  (such scripts are written in one piece)
+def main(model: str, samples: str, target: str, *modes: str) -> None:  # noqa: C901  (such scripts are in one piece)
     images = np.load(samples)["image"]
 
     def feed() -> Iterator[dict[str, np.ndarray]]:
@@ -19,7 +22,7 @@ def main(model: str, samples: str, target: str) -> None:  # noqa: C901  (such sc
 
     ops = tf.lite.OpsSet
     int16x8 = ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-    for name in ("float32", "dynamic", "float16", "int8", "int8_only", "int16x8"):
+    for name in modes:
         converter = tf.lite.TFLiteConverter.from_saved_model(model)
         if name != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -16,14 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import synthetic
+
 SAMPLES, ROUNDS = 40, 5
 Arrays = dict[str, np.ndarray]
 
 
 def samples(size: int) -> Iterator[Arrays]:
-    random = np.random.default_rng(0)
-    for _ in range(SAMPLES):
-        yield {"image": random.random((1, size, size, 3), np.float32)}
+    for picture in synthetic.pictures(SAMPLES, size):
+        yield {"image": picture[np.newaxis].astype(np.float32) / 255}
 
 
 def plain(float32: Path) -> Callable[[Arrays], object]:

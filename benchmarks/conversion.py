@@ -1,150 +1,138 @@
-"""Six modes of one MobileNetV2, by tflq and by the script written by hand, each as one process from start to end.
+"""Conversions by tflq and by the script written by hand, each as one process from start to end.
 
-tflq is timed with nothing kept from before; and where it finds what the first run kept, and one variant is new.
+The recipe of tflq names the model, the samples and the modes. All else is at its default: so tflq also corrects, checks
+and measures each file, and its latency. Every run starts with an empty cache, except where a second run is measured.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks import calibration
-from benchmarks.timing import Command, Timing, interleaved, rows
+from benchmarks import calibration, models, synthetic
+from benchmarks.commands import convert, convert_from_nothing, json_report, output
+from benchmarks.timing import Commands, Timing, interleaved, rows, run
 
 BUILD = Path(__file__).parent / "build"
 CACHE = BUILD / "cache"
-SIZE = 224
 RECIPE = """\
 name: {name}
-model: mobilenet_v2
+model: {model}
 inputs:
   image: {{scale: 0.00392156862745098, range: [0, 1]}}
-calibration:
-  dataset: {{npz: images{samples}.npz}}
-  samples: all
-evaluation: {{dataset: {{npz: images{samples}.npz}}, samples: 1}}
-latency: off
-variants: [{variants}]
+calibration: {{dataset: {{npz: {images}}}, samples: all}}
+variants: [{modes}]
 """
-MODES = ("float32", "dynamic", "float16", "int8", "int8_only", "int16x8")
-REFINED = ("dynamic", "int8", "int8_only", "int16x8")
-"""Those that do more by default than the script does."""
-MODEL = """\
-import keras, numpy as np, sys
-keras.utils.set_random_seed(0)
-size = int(sys.argv[2])
-model = keras.applications.MobileNetV2((size, size, 3), weights=None)
-for layer in model.layers:
-    if isinstance(layer, keras.layers.BatchNormalization):
-        layer.momentum = 0.0
-model(np.random.default_rng(0).random((16, size, size, 3), np.float32), training=True)
-inputs = keras.Input((size, size, 3), name="image")
-keras.Model(inputs, model(inputs)).export(sys.argv[1], verbose=False)
-"""
+PLAIN = 'converter: {bias_correction: "off"}\n'
+SCRIPT, WITHOUT, DEFAULT = "by hand", "bias_correction off", "defaults"
 IMPORT = "import tensorflow as tf; tf.lite.TFLiteConverter; import tflq.stages"
 
 
-def report(runs: int, samples: int) -> list[str]:
+@dataclass(frozen=True)
+class Work:
+    """A model, the number of its calibration samples, and the modes that it is converted to."""
+
+    title: str
+    model: str
+    samples: int
+    modes: tuple[str, ...] = ("float32", "dynamic", "float16", "int8", "int8_only", "int16x8")
+    size: int = 224
+
+    @property
+    def images(self) -> Path:
+        return BUILD / f"images{self.samples}_{self.size}.npz"
+
+    def make(self) -> Path:
+        """Write the pictures, and return the model."""
+        synthetic.save(self.images, self.samples, self.size)
+        return models.made(self.model, BUILD, self.size)
+
+    def recipe(self, is_plain: bool = False) -> Path:
+        """Write the recipe, with corrections as by default, or without."""
+        path = BUILD / f"{self.model}{self.samples}{'plain' if is_plain else ''}.yaml"
+        model = f"{self.model}_{self.size}"
+        text = RECIPE.format(name=path.stem, model=model, images=self.images.name, modes=", ".join(self.modes))
+        path.write_text(text + (PLAIN if is_plain else ""))
+        return path
+
+
+def mobilenet(samples: int) -> Work:
+    return Work("Six modes of MobileNetV2 224", "mobilenet_v2", samples)
+
+
+def efficientnet(samples: int) -> Work:
+    return Work("Six modes of EfficientNet-Lite0 224", "efficientnet_lite0", samples)
+
+
+def resnet(samples: int) -> Work:
+    return Work("Two modes of ResNet50 224", "resnet50", samples, ("float32", "int8"))
+
+
+def report(work: Work, runs: int) -> list[str]:
     """Against the script; nothing is kept between runs."""
-    model, recipe, plain = _model(), _recipe(samples), _recipe(samples, refines=False)
-    script = [sys.executable, str(Path(__file__).parent / "by_hand.py"), str(model), str(_images(samples)), str(BUILD)]
-    uncached = ["--set", "calibration.cache=false"]
-    commands = {
-        "by hand": script,
-        "bias_correction off": [*_tflq(plain), *uncached],
-        "tflq convert": [*_tflq(recipe), *uncached],
+    model, scripted = work.make(), BUILD / "by_hand"
+    scripted.mkdir(exist_ok=True)
+    script = [sys.executable, str(Path(__file__).parent / "by_hand.py"), str(model), str(work.images), str(scripted)]
+    commands: Commands = {
+        SCRIPT: [*script, *work.modes],
+        WITHOUT: convert_from_nothing(work.recipe(is_plain=True), CACHE),
+        DEFAULT: convert_from_nothing(work.recipe(), CACHE),
     }
-    title = f"## Six modes of MobileNetV2 {SIZE}, {samples} calibration samples"
-    note = (
-        "tflq also checks each file, and measures its fidelity on one sample against TensorFlow and the float32 file."
-        " With bias_correction off it refines nothing, as the script does not."
-    )
     timings = interleaved(commands, runs, warm_up=False)
-    plainly, faster = (
-        timings["by hand"].median / timings[name].median for name in ("bias_correction off", "tflq convert")
+    note = (
+        "tflq also checks each file, and measures its fidelity on the samples and its latency. By default it corrects"
+        f" the files; with {WITHOUT} it corrects nothing, as the script does not."
     )
-    largest = json.loads((BUILD / f"build/mobilenet{samples}/report.json").read_text())["peak_rss_bytes"]
     return [
-        title,
+        f"## {work.title}, {work.samples} calibration samples",
         "",
         note,
         "",
-        *rows(timings, "by hand"),
+        *rows(timings, SCRIPT),
         "",
-        f"tflq is {plainly:.1f} times as fast for the same work, and {faster:.1f} times where it refines, too; the"
-        f" largest of its worker processes took {largest / 1e6:.0f} MB.",
+        _summary(timings),
     ]
 
 
-def warm(runs: int, samples: int) -> list[str]:
+def _summary(timings: dict[str, Timing]) -> str:
+    script = timings[SCRIPT]
+    faster = {name: script.median / timings[name].median for name in (WITHOUT, DEFAULT)}
+    peaks = {name: timing.peak_rss_bytes / 1e6 for name, timing in timings.items()}
+    return (
+        f"tflq is {faster[DEFAULT]:.2f} times as fast as the script by default, and {faster[WITHOUT]:.2f} times without"
+        f" corrections; its largest process took {peaks[DEFAULT]:.0f} MB by default, that of the script"
+        f" {peaks[SCRIPT]:.0f} MB."
+    )
+
+
+def warm(work: Work, runs: int) -> list[str]:
     """A second variant where the first run has kept what it made."""
-    recipe = _recipe(samples)
-    _model(), _images(samples)
-    os.environ["TFLQ_CACHE_DIR"] = str(CACHE)
-    clear = [str(Path(sys.executable).parent / "tflq"), "cache", "--clear"]
-    timings: dict[str, list[float]] = {"import": [], "first": [], "second": []}
-    for _ in range(runs):
-        subprocess.run(clear, check=True, stdout=subprocess.DEVNULL)
-        commands = {
-            "import": [sys.executable, "-c", IMPORT],
-            "first": [*_tflq(recipe), "--only", "int8"],
-            "second": [*_tflq(recipe), "--only", "int8_only"],
-        }
-        for name, command in commands.items():
-            timings[name] += interleaved({name: command}, 1, warm_up=False)[name].seconds
-    taken = {name: Timing(tuple(seconds), 0).median for name, seconds in timings.items()}
+    work.make()
+    recipe = work.recipe()
+    commands: Commands = {
+        "import": [sys.executable, "-c", IMPORT],
+        "first": convert_from_nothing(recipe, CACHE, ["--only", "int8"]),
+        "second": convert(recipe, CACHE, ["--only", "int8_only"]),
+    }
+    timings = interleaved(commands, runs, warm_up=False)
+    taken = {name: timing.median for name, timing in timings.items()}
     part = (taken["second"] - taken["import"]) / (taken["first"] - taken["import"])
-    stages = [
-        stage["name"] for stage in json.loads((BUILD / f"build/mobilenet{samples}/report.json").read_text())["stages"]
-    ]
+    stages = [stage["name"] for stage in json_report(recipe)["stages"]]
     read = "is" if "read the calibration data" in stages else "is not"
     return [
-        f"## A second variant, {samples} calibration samples",
+        f"## A second variant of {work.model}, {work.samples} calibration samples",
         "",
         f"First int8 with nothing kept: {taken['first']:.2f} s; then int8_only: {taken['second']:.2f} s; importing"
         f" TensorFlow alone: {taken['import']:.2f} s (medians of {runs}). Beyond the import the second takes"
-        f" {100 * part:.0f} % of the first, and the dataset {read} read.",
+        f" {100 * part:.0f} % of the first, and the dataset {read} read for calibration.",
     ]
 
 
-def per_sample() -> list[str]:
+def per_sample(work: Work) -> list[str]:
     """Calibration alone."""
-    recipe = _recipe(100)
-    _model(), _images(100)
-    subprocess.run([*_tflq(recipe), "--only", "float32"], check=True, capture_output=True)
-    float32 = BUILD / "build/mobilenet100/mobilenet100-float32.tflite"
-    return [f"## Calibration of MobileNetV2 {SIZE}", "", *calibration.report(float32, SIZE)]
-
-
-def _tflq(recipe: Path) -> Command:
-    return [str(Path(sys.executable).parent / "tflq"), "convert", str(recipe)]
-
-
-def _recipe(samples: int, refines: bool = True) -> Path:
-    BUILD.mkdir(exist_ok=True)
-    name = f"mobilenet{samples}" if refines else f"mobilenet{samples}plain"
-    off = '{{mode: {}, bias_correction: "off"}}'
-    variants = ", ".join(mode if refines or mode not in REFINED else off.format(mode) for mode in MODES)
-    recipe = BUILD / f"{name}.yaml"
-    recipe.write_text(RECIPE.format(name=name, samples=samples, variants=variants))
-    return recipe
-
-
-def _images(samples: int) -> Path:
-    images = BUILD / f"images{samples}.npz"
-    np.savez(images, image=np.random.default_rng(0).integers(0, 256, (samples, SIZE, SIZE, 3), np.uint8))
-    return images
-
-
-def _model() -> Path:
-    model = BUILD / "mobilenet_v2"
-    if not model.exists():
-        BUILD.mkdir(exist_ok=True)
-        command = [sys.executable, "-c", MODEL, str(model), str(SIZE)]
-        subprocess.run(command, check=True, capture_output=True)
-    return model
+    work.make()
+    recipe = work.recipe()
+    run(convert(recipe, CACHE, ["--only", "float32"]))
+    float32 = output(recipe) / f"{recipe.stem}-float32.tflite"
+    return [f"## Calibration of {work.model} {work.size}", "", *calibration.report(float32, work.size)]

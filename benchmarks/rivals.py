@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
+STOCK, LITERT = "TFLiteConverter", "LiteRT Quantizer"
+PACKAGE = "litert_quantizer"
+"""The package of the latter; without it there is no file of its."""
 FILES = {
-    ("TFLiteConverter", "int8"): "stock-int8.tflite",
-    ("TFLiteConverter", "int16x8"): "stock-int16x8.tflite",
-    ("LiteRT Quantizer", "int8"): "litert-int8.tflite",
+    (STOCK, "int8"): "stock-int8.tflite",
+    (STOCK, "int16x8"): "stock-int16x8.tflite",
+    (LITERT, "int8"): "litert-int8.tflite",
 }
 
 
@@ -21,7 +25,8 @@ def main(model: Path, float32: Path, folder: Path) -> None:
         {name: rows[i : i + 1] for name, rows in columns.items()} for i in range(len(next(iter(columns.values()))))
     ]
     _stock(model, samples, folder)
-    _litert(float32, samples, folder)
+    if find_spec(PACKAGE):
+        _litert(float32, samples, folder)
 
 
 def _stock(model: Path, samples: list[dict[str, np.ndarray]], folder: Path) -> None:
@@ -41,7 +46,7 @@ def _stock(model: Path, samples: list[dict[str, np.ndarray]], folder: Path) -> N
         if mode == "int16x8":
             int16x8 = ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
             converter.target_spec.supported_ops = [int16x8, ops.TFLITE_BUILTINS]
-        (folder / FILES["TFLiteConverter", mode]).write_bytes(converter.convert())
+        (folder / FILES[STOCK, mode]).write_bytes(converter.convert())
 
 
 def _litert(float32: Path, samples: list[dict[str, np.ndarray]], folder: Path) -> None:
@@ -57,7 +62,7 @@ def _litert(float32: Path, samples: list[dict[str, np.ndarray]], folder: Path) -
     mode = calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED
     found = made.calibrate({key: samples}, num_threads=1, mode=mode)
     quantized = made.quantize(found, enable_progress_report=False).quantized_model
-    (folder / FILES["LiteRT Quantizer", "int8"]).write_bytes(bytes(quantized))
+    (folder / FILES[LITERT, "int8"]).write_bytes(bytes(quantized))
 
 
 if __name__ == "__main__":

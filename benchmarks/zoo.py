@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks.timing import interleaved, rows
+from benchmarks import synthetic
+from benchmarks.commands import TFLQ
+from benchmarks.timing import Commands, PreparedCommand, interleaved, rows
 
 BUILD = Path(__file__).parent / "build"
-TFLQ = str(Path(sys.executable).parent / "tflq")
+CACHE = BUILD / "cache"
 MODELS = 10
+MODES = ("float32", "dynamic", "float16", "int8", "int8_only", "int16x8")
 SIZE = 32
 MODEL = """\
 import sys
@@ -35,24 +38,23 @@ kind: zoo
 defaults:
   inputs: {{image: {{scale: 0.00392156862745098}}}}
   calibration: {{dataset: {{npz: images.npz}}, samples: all}}
-  evaluation: {{dataset: {{npz: images.npz}}, samples: 1}}
-  latency: off
   variants: [{variants}]
 models: [models/*]
 """
 
 
 def report(samples: int) -> list[str]:
-    folder = _zoo("ten", "float32, dynamic, float16, int8, int8_only, int16x8", samples)
+    folder = _zoo("ten", MODES, samples)
     by_hand = Path(__file__).parent / "by_hand.py"
     python, tflq = shlex.quote(sys.executable), shlex.quote(TFLQ)
     here = shlex.quote(str(folder))
-    naive = f"for net in models/*; do {python} {by_hand} $net images.npz by_hand; done"
+    naive = f"for net in models/*; do {python} {by_hand} $net images.npz by_hand {' '.join(MODES)}; done"
     alone = f"for recipe in build/net*/recipe.yaml; do {tflq} convert $recipe --output one/$(dirname $recipe); done"
-    commands = {
-        "tflq batch --jobs 2": [TFLQ, "batch", str(folder / "zoo.yaml"), "--force", "--jobs", "2"],
+    batch, cache = [TFLQ, "batch", str(folder / "zoo.yaml"), "--force", "--jobs", "2"], {"TFLQ_CACHE_DIR": str(CACHE)}
+    commands: Commands = {
+        "tflq batch --jobs 2": PreparedCommand(batch, cache, prepare=_forget),
         "a loop over the script written by hand": ["sh", "-ec", f"cd {here}; mkdir -p by_hand; {naive}"],
-        "a loop over tflq convert": ["sh", "-ec", f"cd {here}; {alone}"],
+        "a loop over tflq convert": PreparedCommand(["sh", "-ec", f"cd {here}; {alone}"], cache, prepare=_forget),
     }
     timed = interleaved(commands, runs=1, warm_up=False)
     return [f"## Six modes of {MODELS} small models, {samples} samples", "", *rows(timed, "tflq batch --jobs 2")]
@@ -60,7 +62,7 @@ def report(samples: int) -> list[str]:
 
 def report_of_skipping(recipes: int, runs: int) -> list[str]:
     """A second run over recipes that are up to date, each with files of its own."""
-    folder = _zoo("hundred", "float32", samples=4)
+    folder = _zoo("hundred", ("float32",), samples=4)
     for number in range(recipes):
         text = f"extends: ../base.yaml\nmodel: {{saved_model: ../models/net{number % MODELS}}}\n"
         path = folder / f"recipes/net{number}.yaml"
@@ -77,13 +79,16 @@ def report_of_skipping(recipes: int, runs: int) -> list[str]:
     return [f"## A second run over {recipes} recipes that are up to date", "", *rows(timed, "python -c pass"), "", said]
 
 
-def _zoo(name: str, variants: str, samples: int) -> Path:
+def _forget() -> None:
+    shutil.rmtree(CACHE, ignore_errors=True)
+
+
+def _zoo(name: str, modes: Sequence[str], samples: int) -> Path:
     folder = BUILD / name
     if not (folder / "models").exists():
         (folder / "models").mkdir(parents=True)
         command = [sys.executable, "-c", MODEL, str(folder / "models"), str(MODELS), str(SIZE)]
         subprocess.run(command, check=True, capture_output=True)
-    images = np.random.default_rng(0).integers(0, 256, (samples, SIZE, SIZE, 3), np.uint8)
-    np.savez(folder / "images.npz", image=images)
-    (folder / "zoo.yaml").write_text(ZOO.format(variants=variants))
+    synthetic.save(folder / "images.npz", samples, SIZE)
+    (folder / "zoo.yaml").write_text(ZOO.format(variants=", ".join(modes)))
     return folder

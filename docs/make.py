@@ -92,14 +92,15 @@ def results(report: Path) -> str:
 
 
 def accuracy() -> str:
-    """Return the summaries below the tables of benchmarks/accuracy.md."""
-    return _listed(re.findall(r"^int(?:8|16x8): .*$", ACCURACY.read_text(), re.MULTILINE), ACCURACY)
+    """Return the summaries below the tables of benchmarks/accuracy.md, with those of regret if there are any."""
+    return _listed(re.findall(r"^int(?:8|16x8)(?:, regret)?: .*$", ACCURACY.read_text(), re.MULTILINE), ACCURACY)
 
 
 def speed() -> str:
     """Return the summaries below the tables of conversions in benchmarks/results.md."""
-    matches = re.findall(r"^## (Six modes of MobileNetV2.*)$(?s:.*?)^(tflq is .*?);", SPEED.read_text(), re.MULTILINE)
-    return _listed([f"{title}: {summary}." for title, summary in matches], SPEED)
+    sections = [section.partition("\n") for section in re.split(r"^## ", SPEED.read_text(), flags=re.MULTILINE)]
+    found = [(title, re.search(r"^(tflq is .*?);", text, re.MULTILINE)) for title, _, text in sections]
+    return _listed([f"{title}: {summary.group(1)}." for title, summary in found if summary], SPEED)
 
 
 def _listed(lines: list[str], page: Path) -> str:
