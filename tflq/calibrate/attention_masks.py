@@ -5,7 +5,7 @@ A constant is a mask if every op behind it passes its values on, up to the input
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +30,8 @@ JOINED = {"CONCATENATION", "PACK"}
 
 SHAPES = {"SHAPE", "RANK"}
 """Ops that read no values."""
+MAX_PATHS = 1000
+"""A constant with more ways to a SOFTMAX is not taken as a mask."""
 
 Place = tuple[int, int]
 """The index of an operator, and the position of one of its inputs."""
@@ -61,15 +63,50 @@ class Mask:
 def find_masks(graph: Graph) -> tuple[Mask, ...]:
     """Return the masks of the first subgraph. A constant that one operator reads as a mask may have other readers."""
     (subgraph, *_) = graph.subgraphs
-    search = _Search(subgraph)
     masks = []
-    for operator in subgraph.operators:
-        for position, tensor in search.read_by(operator):
-            if tensor.dtype == "float32" and tensor.is_constant and not tensor.is_variable:
-                paths = search.paths_through(operator, position)
-                if paths and is_mask(tensor) and all(_is_negative(tensor, path) for path in paths):
-                    masks.append(Mask(tensor.index, (operator.index, position), paths))
+    for place, paths in _paths(subgraph).items():
+        operator, position = place
+        tensor = subgraph.tensors[subgraph.operators[operator].inputs[position]]
+        if paths and is_mask(tensor) and all(_is_negative(tensor, path) for path in paths):
+            masks.append(Mask(tensor.index, place, paths))
     return tuple(masks)
+
+
+def _paths(subgraph: Subgraph) -> dict[Place, tuple[MaskPath, ...] | None]:
+    """Return the ways from each constant as an operator reads it. None if one of them does not end in a SOFTMAX."""
+    behind: dict[int, tuple[MaskPath, ...] | None] = dict.fromkeys(subgraph.outputs)
+    from_constants: dict[Place, tuple[MaskPath, ...] | None] = {}
+    for operator in reversed(subgraph.operators):
+        for position, index in enumerate(operator.inputs):
+            if index < 0 or operator.type in SHAPES or subgraph.tensors[index].dtype != "float32":
+                continue
+            paths = _paths_through(subgraph, (operator, position), behind)
+            behind[index] = _united([behind.get(index, ()), paths])
+            if subgraph.tensors[index].is_constant:
+                from_constants[operator.index, position] = paths
+    return dict(sorted(from_constants.items()))
+
+
+def _paths_through(
+    subgraph: Subgraph, reader: tuple[Operator, int], behind: Mapping[int, tuple[MaskPath, ...] | None]
+) -> tuple[MaskPath, ...] | None:
+    operator, position = reader
+    if operator.type == "SOFTMAX":
+        return (MaskPath(operator.index),)
+    step = _step(subgraph, operator, position)
+    if step is None or any(subgraph.tensors[index].dtype != "float32" for index in operator.outputs):
+        return None
+    paths = _united([behind.get(index, ()) for index in operator.outputs])
+    return None if paths is None else tuple(dict.fromkeys(_joined(step, path) for path in paths))
+
+
+def _united(parts: Sequence[tuple[MaskPath, ...] | None]) -> tuple[MaskPath, ...] | None:
+    union: dict[MaskPath, None] = {}
+    for part in parts:
+        if part is None:
+            return None
+        union.update(dict.fromkeys(part))
+    return tuple(union) if len(union) <= MAX_PATHS else None
 
 
 def is_mask(tensor: Tensor) -> bool:
@@ -90,12 +127,6 @@ def _is_negative(tensor: Tensor, path: MaskPath) -> bool:
     return bool(path.indicators) or bool(np.all(values * path.gain < 0))
 
 
-def other_inputs(subgraph: Subgraph, operator: Operator, position: int) -> Iterator[Tensor]:
-    for other, index in enumerate(operator.inputs):
-        if other != position and index >= 0:
-            yield subgraph.tensors[index]
-
-
 def uniform(tensor: Tensor) -> float | None:
     """Return the only value of a float32 constant; None for any other tensor."""
     if tensor.dtype != "float32" or tensor.data is None or tensor.data.size == 0:
@@ -104,73 +135,26 @@ def uniform(tensor: Tensor) -> float | None:
     return value if bool(np.all(tensor.data == value)) and np.isfinite(value) and value else None
 
 
-class _Search:
-    """Finds the ways from a tensor to a SOFTMAX. Those of each tensor are found once."""
-
-    def __init__(self, subgraph: Subgraph) -> None:
-        self._subgraph = subgraph
-        self._found: dict[int, tuple[MaskPath, ...] | None] = {}
-        self._readers: dict[int, list[Place]] = {}
-        for operator in subgraph.operators:
-            for position, tensor in self.read_by(operator) if operator.type not in SHAPES else ():
-                self._readers.setdefault(tensor.index, []).append((operator.index, position))
-
-    def read_by(self, operator: Operator) -> Iterator[tuple[int, Tensor]]:
-        for position, index in enumerate(operator.inputs):
-            if index >= 0:
-                yield position, self._subgraph.tensors[index]
-
-    def paths_through(self, operator: Operator, position: int) -> tuple[MaskPath, ...] | None:
-        """Return the ways that go through the operator. None if one of them does not end in a SOFTMAX."""
-        if operator.type == "SOFTMAX":
-            return (MaskPath(operator.index),)
-        step = self._step(operator, position)
-        behind = [self._paths(output) for output in operator.outputs] if step else [None]
-        if step is None or any(paths is None for paths in behind):
-            return None
-        joined = [_joined(step, path) for paths in behind for path in paths or ()]
-        return tuple(dict.fromkeys(joined))
-
-    def _paths(self, tensor: int) -> tuple[MaskPath, ...] | None:
-        if tensor not in self._found:
-            self._found[tensor] = self._paths_from(tensor)
-        return self._found[tensor]
-
-    def _paths_from(self, tensor: int) -> tuple[MaskPath, ...] | None:
-        if tensor in self._subgraph.outputs or self._subgraph.tensors[tensor].dtype != "float32":
-            return None
-        paths: list[MaskPath] = []
-        for operator, position in self._readers.get(tensor, ()):
-            through = self.paths_through(self._subgraph.operators[operator], position)
-            if through is None:
-                return None
-            paths += through
-        return tuple(dict.fromkeys(paths))
-
-    def _step(self, operator: Operator, position: int) -> MaskPath | None:
-        """Return what the operator does to the values of that input. None if it does not pass them on."""
-        same = MaskPath(operator.index)
-        if operator.fused != "NONE":
-            return None
-        if operator.type in JOINED or position in MOVING.get(operator.type, ()):
-            return same
-        if operator.type in ("ADD", "SUB"):
-            return replace(same, is_added=True, gain=-1.0 if (operator.type, position) == ("SUB", 1) else 1.0)
-        if operator.type == "NEG":
-            return replace(same, gain=-1.0)
-        if operator.type == "MUL":
-            return self._product(operator, position)
-        if operator.type == "DIV" and position == 0:
-            divisor = uniform(self._subgraph.tensors[operator.inputs[1]])
-            return replace(same, gain=1 / divisor) if divisor else None
+def _step(subgraph: Subgraph, operator: Operator, position: int) -> MaskPath | None:
+    """Return what the operator does to the values of that input. None if it does not pass them on."""
+    same = MaskPath(operator.index)
+    if operator.fused != "NONE":
         return None
-
-    def _product(self, operator: Operator, position: int) -> MaskPath | None:
-        (other,) = other_inputs(self._subgraph, operator, position)
-        factor = uniform(other)
-        if factor is None:
-            return None if other.is_constant else MaskPath(operator.index, indicators=(other.index,))
-        return MaskPath(operator.index, gain=factor)
+    if operator.type in JOINED or position in MOVING.get(operator.type, ()):
+        return same
+    if operator.type in ("ADD", "SUB"):
+        return replace(same, is_added=True, gain=-1.0 if (operator.type, position) == ("SUB", 1) else 1.0)
+    if operator.type == "NEG":
+        return replace(same, gain=-1.0)
+    if operator.type == "MUL":
+        other = subgraph.tensors[operator.inputs[1 - position]]
+        if other.is_constant:
+            return replace(same, gain=factor) if (factor := uniform(other)) else None
+        return replace(same, indicators=(other.index,))
+    if operator.type == "DIV" and position == 0:
+        divisor = uniform(subgraph.tensors[operator.inputs[1]])
+        return replace(same, gain=1 / divisor) if divisor else None
+    return None
 
 
 def _joined(step: MaskPath, path: MaskPath) -> MaskPath:

@@ -37,9 +37,8 @@ def bounds(graph: Graph, masks: Sequence[Mask], betas: Mapping[int, float], seen
     """
     valid = [mask for mask in masks if _lowers_logits(graph, mask, seen)]
     logits = _Logits(graph, valid, seen)
-    enough = {
-        index: _enough(graph, index, betas[index], logits) for index in {p.softmax for m in valid for p in m.paths}
-    }
+    softmaxes = {path.softmax for mask in valid for path in mask.paths}
+    enough = {softmax: _enough(graph, softmax, betas[softmax], logits) for softmax in softmaxes}
     return {mask: max(enough[path.softmax][path.is_added] / abs(path.gain) for path in mask.paths) for mask in valid}
 
 
@@ -80,11 +79,9 @@ class _Logits:
         tensor = self._subgraph.tensors[operator.inputs[position]]
         if tensor.data is not None:
             return _of_constant(tensor, is_mask=(operator.index, position) in self._places)
-        return (
-            self._behind(self._writers[tensor.index])
-            if tensor.index in self._masked
-            else self._seen.extremes[tensor.index]
-        )
+        if tensor.index in self._masked:
+            return self._behind(self._writers[tensor.index])
+        return self._seen.extremes[tensor.index]
 
     def _behind(self, operator: Operator) -> Interval | None:
         if operator.type in JOINED:

@@ -25,8 +25,12 @@ MAX_COMPARED_CALLS = 64
 """The largest number of calls on which the logits are observed, and the copy is compared with the float32 file."""
 LEAST_GAIN = 1.5
 """A mask is lowered if it is at least this many times as large as it needs to be."""
+MAX_COPIED_BYTES = 1024
+"""A constant of that size gets a copy for each reader that needs another value. The readers of a larger one share it."""
 TOLERANCE = 1e-5
 """The largest difference between the outputs of both files, as a share of the largest value of the output."""
+
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,13 @@ class MaskReport:
         """The sentence for the notes of the report."""
         count = len(self.lowered)
         names = ", ".join(f"{each.tensor!r} from {each.before:.6g} to {each.after:g}" for each in self.lowered[:3])
-        more = f" and {count - 3} more" if count > 3 else ""
-        masks = "1 attention mask" if count == 1 else f"{count} attention masks"
+        names += f" and {count - 3} more" if count > 3 else ""
         if self.obstacle:
-            return f"{masks} kept the values that make ranges useless ({names}{more}), because {self.obstacle}"
-        verb = "was" if count == 1 else "were"
+            return f"attention masks were not lowered{f' ({names})' if names else ''}, because {self.obstacle}"
+        masks = "1 attention mask was" if count == 1 else f"{count} attention masks were"
         return (
-            f"{masks} {verb} lowered in the variants with ranges: {names}{more}. Only SOFTMAX reads them, and there the"
-            f" outputs of the float32 model stay the same"
+            f"{masks} lowered in the variants with calibrated ranges: {names}. The outputs of the float32 model with"
+            f" lower masks are the same on {self.calls} calls with calibration samples"
         )
 
 
@@ -73,6 +76,8 @@ def lower_masks(report: ProgressCallback, float32: Path, samples: Samples, targe
     content = float32.read_bytes()
     graph, model = read(content), edit.unpack(content)
     masks, count = find_masks(graph), samples.number_of_calls
+    if not masks:
+        return None
     calls = range(0, count, -(-count // MAX_COMPARED_CALLS))
     try:
         limits = bounds(graph, masks, _betas(model, masks), _observe(graph, masks, (float32, samples, calls)))
@@ -90,13 +95,15 @@ def lower_masks(report: ProgressCallback, float32: Path, samples: Samples, targe
 
 
 def _lower(graph: Graph, model: Any, limits: Mapping[Mask, float]) -> tuple[LoweredMask, ...]:
-    """Write lower values into the model, and return what was lowered. Readers of one constant get one value."""
-    lowered: list[LoweredMask] = []
-    by_tensor: dict[int, list[Mask]] = {}
-    for mask in limits:
-        by_tensor.setdefault(mask.tensor, []).append(mask)
-    for index, masks in by_tensor.items():
-        tensor, limit = graph.subgraphs[0].tensors[index], max(limits[mask] for mask in masks)
+    """Write lower values into the model, and return what was lowered."""
+    (subgraph, *_), groups = graph.subgraphs, dict[tuple[int, float], list[Mask]]()
+    for mask, limit in limits.items():
+        is_small = subgraph.tensors[mask.tensor].size_bytes <= MAX_COPIED_BYTES
+        largest = max(limits[other] for other in limits if other.tensor == mask.tensor)
+        groups.setdefault((mask.tensor, limit if is_small else largest), []).append(mask)
+    lowered: dict[LoweredMask, None] = {}
+    for (index, limit), masks in groups.items():
+        tensor = subgraph.tensors[index]
         assert tensor.data is not None
         furthest = float(tensor.data.flat[np.argmax(np.abs(tensor.data))])
         if abs(furthest) < LEAST_GAIN * limit:
@@ -104,10 +111,8 @@ def _lower(graph: Graph, model: Any, limits: Mapping[Mask, float]) -> tuple[Lowe
         after = float(math.ceil(limit))
         values = np.where(masking(tensor), np.clip(tensor.data, -after, after), tensor.data)
         edit.set_constants(model, [mask.place for mask in masks], values)
-        largest = float(np.finfo(np.float32).max)
-        lowered.append(
-            LoweredMask(tensor.name, float(np.clip(furthest, -largest, largest)), math.copysign(after, furthest))
-        )
+        before = float(np.clip(furthest, -LARGEST, LARGEST))
+        lowered[LoweredMask(tensor.name, before, math.copysign(after, before))] = None
     return tuple(lowered)
 
 
@@ -154,12 +159,13 @@ def _add_outputs(float32: Path, tensors: Sequence[int], indicators: Sequence[int
     (subgraph, *_), model = read(content).subgraphs, edit.unpack(content)
     outputs, added = {f"indicator {index}": index for index in indicators}, dict[int, list[Any]]()
     for index in tensors:
-        axes = np.arange(len(subgraph.tensors[index].shape))
-        over = edit.add_constant(model, f"axes of {index}", axes)
+        axes = edit.add_constant(model, f"axes of {index}", np.arange(len(subgraph.tensors[index].shape)))
         for name, type_ in (("min", "REDUCE_MIN"), ("max", "REDUCE_MAX")):
-            outputs[f"{name} {index}"] = edit.add_tensor(model, f"{name} {index}", [])
-            operator = edit.reduction(model, type_, [index, over], outputs[f"{name} {index}"])
-            added.setdefault(index, []).append(operator)
+            outputs[f"{name} {index}"] = index
+            if subgraph.tensors[index].shape:
+                outputs[f"{name} {index}"] = edit.add_tensor(model, f"{name} {index}", [])
+                reduction = edit.reduction(model, type_, [index, axes], outputs[f"{name} {index}"])
+                added.setdefault(index, []).append(reduction)
     edit.place_behind(model, added)
     edit.set_outputs(model, outputs)
     edit.write(model, target)
@@ -174,8 +180,17 @@ def _difference(
     for number, arrays in enumerate(samples.calls(calls), 1):
         answers = run_copy(arrays)
         for name, expected in run(arrays).items():
-            limit = TOLERANCE * np.max(np.abs(expected), initial=0.0)
-            if not np.allclose(answers[name], expected, rtol=0, atol=limit, equal_nan=True):
-                return f"with lower ones the output {name!r} differs on calibration samples, for example in a row that is masked throughout"
+            if not _is_equal(answers[name], expected):
+                return (
+                    f"with lower ones the output {name!r} differs on calibration samples, as it does if all values of a"
+                    " row are masked"
+                )
         report(number, len(calls))
     return None
+
+
+def _is_equal(answer: np.ndarray, expected: np.ndarray) -> bool:
+    if expected.dtype.kind != "f":
+        return np.array_equal(answer, expected)
+    largest = np.max(np.abs(expected[np.isfinite(expected)]), initial=0.0)
+    return np.allclose(answer, expected, rtol=0, atol=TOLERANCE * float(largest), equal_nan=True)
