@@ -26,7 +26,7 @@ MAX_COMPARED_CALLS = 64
 LEAST_GAIN = 1.5
 """A mask is lowered if it is at least this many times as large as it needs to be."""
 MAX_COPIED_BYTES = 1024
-"""A constant of that size gets a copy for each reader that needs another value. The readers of a larger one share it."""
+"""Up to this size, each reader of a constant gets its own value. The readers of a larger one share the largest."""
 TOLERANCE = 1e-5
 """The largest difference between the outputs of both files, as a share of the largest value of the output."""
 
