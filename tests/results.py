@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tflq.calibrate import RangeComparison
+from tflq.calibrate import LoweredMask, MaskReport, RangeComparison
 from tflq.contract import FloatOp
 from tflq.errors import ConversionError
 from tflq.flatbuffer import Weights
@@ -102,7 +102,12 @@ RESULT = Result(
     environment=ENVIRONMENT,
     warnings=("calibration.samples asks for 200, the dataset has 60: all were used",),
     range_report=RangeReport(
-        "minmax", "observation", None, 12, (RangeComparison("conv/Relu", -1.0, 812.5, 1.0, 0.0125, 0.25),)
+        "minmax",
+        "observation",
+        None,
+        12,
+        (RangeComparison("conv/Relu", -1.0, 812.5, 1.0, 0.0125, 0.25),),
+        MaskReport((LoweredMask("attention/mask", -1e9, -30.0),), 60),
     ),
     calibration=DatasetReport(
         "npz images.npz", 60, 60, (InputSummary("image", "float32", 3, 60, 0.0, 1.0, 0.5, 0.25, False),)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from tflq.calibrate import RangeComparison
+from tflq.calibrate import MaskReport, RangeComparison
 from tflq.contract import FloatOp
 from tflq.errors import TflqError
 from tflq.flatbuffer import Weights
@@ -232,6 +232,8 @@ class RangeReport:
     activations: int | None
     clips: tuple[RangeComparison, ...]
     """The activations with rare values far from the others, and the part of the range that each method keeps."""
+    masks: MaskReport | None = None
+    """The attention masks that are too large for integers; None if there are none."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tflq.calibrate.attention_masks import find_masks
 from tflq.calibrate.calibration_data import ActivationStatistics, CalibrationData, load_calibration_data
 from tflq.calibrate.data_checks import (
     MIN_CALLS_FOR_OUTLIERS,
@@ -11,6 +12,7 @@ from tflq.calibrate.data_checks import (
     wider_by,
 )
 from tflq.calibrate.histogram import Counts, Histogram, count, histogram
+from tflq.calibrate.lower_masks import LoweredMask, MaskReport, lower_masks
 from tflq.calibrate.observe import (
     CONTROL_FLOW,
     Observation,
@@ -40,6 +42,8 @@ __all__ = [
     "Counting",
     "Counts",
     "Histogram",
+    "LoweredMask",
+    "MaskReport",
     "Method",
     "Observation",
     "ObservationShard",
@@ -56,9 +60,11 @@ __all__ = [
     "add_min_max_outputs",
     "compute_ranges",
     "count",
+    "find_masks",
     "fingerprint",
     "histogram",
     "load_calibration_data",
+    "lower_masks",
     "merge",
     "observe",
     "obstacle",

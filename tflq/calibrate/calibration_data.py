@@ -11,12 +11,15 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from tflq.calibrate.histogram import Histogram
+from tflq.calibrate.lower_masks import MaskReport
 from tflq.calibrate.observe import Observation
 from tflq.calibrate.ranges import Range, RangeMethod, ranges
 from tflq.flatbuffer import load
 
 _RANGES: TypeAdapter[tuple[Range, ...]] = TypeAdapter(tuple[Range, ...])
+_MASKS: TypeAdapter[MaskReport | None] = TypeAdapter(MaskReport | None)
 _OBSERVED, _FOUND, _REASON, _MODEL = "observed.npz", "ranges.json", "observation_obstacle.txt", "model.tflite"
+_MASKS_FILE = "masks.json"
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class CalibrationData:
     """The observed statistics, or the ranges that TensorFlow's calibrator computed."""
     observation_obstacle: str | None = None
     """The reason why tflq could not observe the activations itself, if it could not."""
+    masks: MaskReport | None = None
+    """The attention masks that are too large; None if there are none. If they were lowered, `model` is a copy."""
 
     def ranges(self, method: RangeMethod) -> tuple[Range, ...]:
         """Return the ranges by that method. If TensorFlow's calibrator computed the ranges, return those."""
@@ -58,15 +63,24 @@ class CalibrationData:
         else:
             (folder / _FOUND).write_bytes(_RANGES.dump_json(self.statistics))
             (folder / _REASON).write_text(self.observation_obstacle or "", encoding="utf-8")
+        (folder / _MASKS_FILE).write_bytes(_MASKS.dump_json(self.masks))
+        if self._has_own_model:
             shutil.copy(self.model, folder / _MODEL)
+
+    @property
+    def _has_own_model(self) -> bool:
+        """Whether the model is another file than the float32 file."""
+        return self.observation_obstacle is not None or (self.masks is not None and not self.masks.obstacle)
 
 
 def load_calibration_data(folder: Path, float32: Path) -> CalibrationData:
     """Return the data that was saved in the folder for that float32 file."""
+    masks = _MASKS.validate_json((folder / _MASKS_FILE).read_bytes())
+    model = folder / _MODEL if (folder / _MODEL).exists() else float32
     if (folder / _OBSERVED).exists():
-        return CalibrationData(float32, _load(folder / _OBSERVED))
+        return CalibrationData(model, _load(folder / _OBSERVED), masks=masks)
     by_tensorflow = _RANGES.validate_json((folder / _FOUND).read_bytes())
-    return CalibrationData(folder / _MODEL, by_tensorflow, (folder / _REASON).read_text(encoding="utf-8"))
+    return CalibrationData(model, by_tensorflow, (folder / _REASON).read_text(encoding="utf-8"), masks)
 
 
 def _save(statistics: ActivationStatistics, path: Path) -> None:

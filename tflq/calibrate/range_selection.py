@@ -57,6 +57,8 @@ def compute_ranges(_: ProgressCallback, calibration_data: CalibrationData, metho
 
 
 def _warnings(calibration_data: CalibrationData, calibration_samples: CalibrationSamples) -> Iterator[str]:
+    if calibration_data.masks:
+        yield calibration_data.masks.in_words
     yield from repeated_samples(calibration_samples)
     if isinstance(calibration_data.statistics, ActivationStatistics):
         yield from outlier_samples(calibration_data.statistics.observation, calibration_samples)

@@ -49,12 +49,18 @@ def set_constant(model: Any, place: tuple[int, int], values: np.ndarray) -> None
     `place` is the index of the operator and the position of the input. If other operators read the same tensor, this
     operator gets a copy.
     """
-    subgraph, (operator, position) = model.subgraphs[0], place
-    inputs = subgraph.operators[operator].inputs
-    if sum(list(other.inputs).count(inputs[position]) for other in subgraph.operators) > 1:
-        subgraph.tensors.append(_copy(subgraph.tensors[inputs[position]]))
-        inputs[position] = len(subgraph.tensors) - 1
-    tensor = subgraph.tensors[inputs[position]]
+    set_constants(model, [place], values)
+
+
+def set_constants(model: Any, places: Sequence[tuple[int, int]], values: np.ndarray) -> None:
+    """Set the float32 constant that is read at all these places. Readers at other places keep the old values."""
+    subgraph, (operator, position) = model.subgraphs[0], places[0]
+    index = subgraph.operators[operator].inputs[position]
+    if sum(list(other.inputs).count(index) for other in subgraph.operators) > len(places):
+        index = add_copy(subgraph, index)
+        for operator, position in places:
+            subgraph.operators[operator].inputs[position] = index
+    tensor = subgraph.tensors[index]
     if sum(other.buffer == tensor.buffer for graph in model.subgraphs for other in graph.tensors) > 1:
         model.buffers.append(schema.BufferT())
         tensor.buffer = len(model.buffers) - 1

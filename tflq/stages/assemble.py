@@ -151,7 +151,10 @@ def _range_report(values: RunValues) -> RangeReport | None:
     if selected_ranges is None:
         return RangeReport(method, found_by, None, None, ())
     activations = len(next(iter(selected_ranges.by_bits.values())))
-    return RangeReport(method, found_by, selected_ranges.observation_obstacle, activations, selected_ranges.clips)
+    masks = calibration.calibration_data.masks if calibration.calibration_data else None
+    return RangeReport(
+        method, found_by, selected_ranges.observation_obstacle, activations, selected_ranges.clips, masks
+    )
 
 
 def _evaluation(values: RunValues) -> DatasetReport:

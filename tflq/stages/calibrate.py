@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from tflq import calibrate as calibration
-from tflq.calibrate import CalibrationData, CalibrationSamples
+from tflq import flatbuffer
+from tflq.calibrate import CalibrationData, CalibrationSamples, MaskReport
 from tflq.errors import ConversionError, TflqError
 from tflq.result import FoundBy
 from tflq.stages.activation_ranges import ActivationObserver, refuse_clipping
@@ -55,9 +59,22 @@ def observe(context: RunContext, samples: CalibrationSamples) -> CalibrationData
     if cached is not None:
         return cached
     observer = ActivationObserver(context.calibration, context.folder, context.workers, context.jobs)
-    data = observer.observe(context.float32, samples)
+    model, masks = _with_lower_masks(context, samples)
+    data = replace(observer.observe(model, samples), masks=masks)
     context.cache.save_ranges(data, (context.float32, samples), context.folder / f"new ranges, {counting}")
     return data
+
+
+def _with_lower_masks(context: RunContext, samples: CalibrationSamples) -> tuple[Path, MaskReport | None]:
+    """Return the file to observe, in which attention masks are lowered, and what was lowered."""
+    graph = flatbuffer.load(context.float32)
+    if calibration.obstacle(graph) is not None or not calibration.find_masks(graph):
+        return context.float32, None
+    target = context.folder / "lower-masks.tflite"
+    arguments = (context.float32, samples.samples, target)
+    task = Task("lower the attention masks", calibration.lower_masks, arguments, ConversionError)
+    masks = context.workers.run(task).value
+    return (context.float32 if masks is None or masks.obstacle else target), masks
 
 
 def select_ranges(context: RunContext, data: CalibrationData, samples: CalibrationSamples) -> CalibrationResult:

@@ -156,14 +156,16 @@ def _cached_calibration(
         return None
     requests = {RefinementRequest.by(build.variant) for build in builds if build.variant and build.needs_ranges}
     is_complete = data.observation_obstacle or all(
-        request.is_noop or _is_refinement_cached(context, request, samples) for request in requests
+        request.is_noop or _is_refinement_cached(context, data.model, request, samples) for request in requests
     )
     return (samples, data) if is_complete else None
 
 
-def _is_refinement_cached(context: RunContext, request: RefinementRequest, samples: CalibrationSamples) -> bool:
+def _is_refinement_cached(
+    context: RunContext, model: Path, request: RefinementRequest, samples: CalibrationSamples
+) -> bool:
     folder = context.folder / f"cached {uuid.uuid4().hex}"
-    return context.cache.load_refined((context.float32, samples, request), folder) is not None
+    return context.cache.load_refined((model, samples, request), folder) is not None
 
 
 def _is_baseline(context: RunContext, build: VariantBuild) -> bool:
