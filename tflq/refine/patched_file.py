@@ -6,6 +6,7 @@ not called again for them, if the file is what these functions expect.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -27,6 +28,7 @@ def patch(
     """
     subgraph, model = read(quantized).subgraphs[0], edit.unpack(quantized)
     pairs = operator_pairs(read(float32).subgraphs[0], subgraph)
+    readers = Counter(index for operator in subgraph.operators for index in operator.inputs)
     if pairs is None:
         return None
     for old, new in zip(before, after, strict=True):
@@ -34,7 +36,7 @@ def patch(
         expected, values = (dict(_constants(subgraph, operator, each)) for each in (old, new))
         for position in expected:
             tensor = subgraph.input(operator, position)
-            if tensor is None or not _is_expected(tensor, expected[position]):
+            if tensor is None or readers[tensor.index] > 1 or not _is_expected(tensor, expected[position]):
                 return None
             edit.set_constant(model, (operator.index, position), values[position])
     return edit.pack(model)

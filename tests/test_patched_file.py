@@ -1,0 +1,79 @@
+"""A quantized file with other constants is the file that the quantizer would have made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from observing import fixtures_for, nothing, observed
+
+from tflq import refine
+from tflq.calibrate import ActivationStatistics, CalibrationData, CalibrationSamples, RangeMethod
+from tflq.flatbuffer import read
+from tflq.modes import Int8, Int8Only, Mode
+from tflq.refine import CorrectionFlags, FittedLayers, QuantizerInput, WeightGranularity
+from tflq.refine.bias_correction import CorrectedLayer, corrected_layers
+from tflq.refine.patched_file import patch
+
+float32, calibration_samples = fixtures_for("tiny_conv_layers")
+PLAIN, BIAS, BOTH = CorrectionFlags(), CorrectionFlags(bias=True), CorrectionFlags(bias=True, rounding=True)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A float32 file, and what was fitted to its layers."""
+
+    float32: Path
+    samples: CalibrationSamples
+    fitted: FittedLayers
+
+    def layers(self, flags: CorrectionFlags) -> list[CorrectedLayer]:
+        return corrected_layers(self.float32.read_bytes(), self.fitted, WeightGranularity(), flags)
+
+    def quantize(self, flags: CorrectionFlags, variant: Mode, folder: Path) -> bytes:
+        model, target = folder / "corrected.tflite", folder / "quantized.tflite"
+        refine.write_corrected(nothing, self.float32, self.fitted, (WeightGranularity(), flags), model)
+        statistics = ActivationStatistics(observed(self.float32, self.samples), {})
+        ranges = CalibrationData(self.float32, statistics).ranges(RangeMethod("minmax", 8))
+        refine.quantize(nothing, QuantizerInput(model, self.float32, ranges), variant, target)
+        return target.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def subject(
+    float32: Path, calibration_samples: CalibrationSamples, tmp_path_factory: pytest.TempPathFactory
+) -> Subject:
+    folder, data = tmp_path_factory.mktemp("fitted"), (calibration_samples.samples, range(10))
+    means = refine.fit_means(nothing, float32, data, folder / "means")
+    options = WeightGranularity(), True
+    parts = [(number, folder / f"rounded-{number}") for number in range(refine.PARTS)]
+    rounded = tuple(refine.fit_rounding(nothing, float32, data, options, part) for part in parts)
+    return Subject(float32, calibration_samples, FittedLayers(means, None, rounded))
+
+
+VARIANTS = {"int8": Int8(), "strict": Int8Only(), "mixed": Int8(keep_float=("CONV_2D",))}
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=list(VARIANTS))
+@pytest.mark.parametrize("flags", [(PLAIN, BIAS), (BIAS, BOTH), (BOTH, PLAIN)], ids=["bias", "rounding", "none"])
+def test_patched_file_is_that_of_the_quantizer(
+    subject: Subject, tmp_path: Path, variant: Mode, flags: tuple[CorrectionFlags, CorrectionFlags]
+) -> None:
+    content = subject.float32.read_bytes()
+    before, after = map(subject.layers, flags)
+    old, new = (subject.quantize(each, variant, tmp_path) for each in flags)
+    patched = patch(old, content, before, after)
+    assert patched is not None
+    (expected,), (made,) = read(new).subgraphs, read(patched).subgraphs
+    assert [op.type for op in made.operators] == [op.type for op in expected.operators]
+    for op, other in zip(made.operators, expected.operators, strict=True):
+        for one, two in zip(made.read_by(op), expected.read_by(other), strict=True):
+            if one.is_constant:
+                np.testing.assert_allclose(np.asarray(one.data), np.asarray(two.data), atol=int(one.dtype == "int32"))
+
+
+def test_file_of_other_constants_is_not_patched(subject: Subject, tmp_path: Path) -> None:
+    old = subject.quantize(BOTH, Int8(), tmp_path)
+    assert patch(old, subject.float32.read_bytes(), subject.layers(PLAIN), subject.layers(BIAS)) is None
