@@ -26,9 +26,9 @@ class EarlierRun:
         or begun are skipped in this run, for example because their results are in the cache.
         """
         order = list(self.stages)
-        known = [order.index(stage) for stage in (*ended, *running) if stage in self.stages]
-        if not known or not sum(self.stages.values()):
+        if not ended & self.stages.keys() or not sum(self.stages.values()):
             return None
+        known = [order.index(stage) for stage in (*ended, *running) if stage in self.stages]
         later = set(order[max(known) + 1 :]) - ended - set(running)
         left = sum(self.stages[stage] for stage in later)
         left += sum(max(0.0, self.stages[stage] - spent) for stage, spent in running.items() if stage in self.stages)
