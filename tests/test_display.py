@@ -130,10 +130,26 @@ def test_time_left(ended: set[str], running: dict[str, float], seconds: float | 
     assert EARLIER.seconds_after(ended, running) == seconds
 
 
-def test_the_time_left_is_on_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tflq.cli.display.MIN_SECONDS", 0.0)
-    display, _ = displayed([Started("read"), Finished("read", 1.0, failed=False)], True, earlier=EARLIER)
-    assert live_lines(display) == ["0:00 (about 0:08 left)"]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_the_time_left_is_on_the_line() -> None:
+    events = [RunStep("reading", 1, 3), Started("read"), Finished("read", 1.0, failed=False)]
+    display, _ = displayed(events, True, earlier=EARLIER)
+    assert live_lines(display) == ["1/3 reading  0:00 (about 0:08 left)"]
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(("done", "left"), [(9, ""), (10, " (stage: about 0:00 left)")])
+def test_without_an_earlier_run_the_running_stages_tell_how_long_they_take(done: int, left: str) -> None:
+    stages = [Started("measure"), Progress("measure", done, 100)]
+    display, _ = displayed([RunStep("measuring", 5, 6), *stages], True)
+    assert live_lines(display) == [f"5/6 measuring  0:00{left}  measure {done}/100"]
+    display(Started("another"))  # which does not tell
+    assert "left" not in live_lines(display)[0]
 
 
 def test_durations() -> None:

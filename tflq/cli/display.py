@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -19,6 +20,8 @@ from tflq.worker import Event, Finished, LogText, Started
 
 MIN_SECONDS = 2.0
 """The time left is shown from this time on, and if it is at least this long."""
+MIN_SHARE = 0.1
+"""The share of a stage that must be done before its time left is estimated."""
 
 
 @dataclass
@@ -26,8 +29,21 @@ class _RunningStage:
     """A stage that has begun. `started` is a time of the monotonic clock, in seconds."""
 
     started: float = field(default_factory=time.monotonic)
-    count: str = ""
+    done: int = 0
+    total: int | None = None
     note: str = ""
+
+    @property
+    def in_words(self) -> str:
+        """Return how far the stage is; an empty text if it does not tell."""
+        count = f"{self.done}/{self.total}" if self.total else f"{self.done}" if self.done else ""
+        return f"{count} {self.note}".strip()
+
+    def seconds_left(self, now: float) -> float | None:
+        """Return the estimated time until the stage ends; None if too little of it is done."""
+        if not self.total or self.done < MIN_SHARE * self.total:
+            return None
+        return (now - self.started) * (self.total / self.done - 1)
 
 
 class ProgressDisplay:
@@ -60,7 +76,7 @@ class ProgressDisplay:
                 with self._lock:
                     self._running[stage] = _RunningStage()
             case worker.Progress(stage, done, total, note):
-                self._progress(stage, f"{done}/{total}" if total else f"{done}", note)
+                self._progress(stage, done, total, note)
             case Finished():
                 self._finish(event)
             case LogText(text):
@@ -78,11 +94,11 @@ class ProgressDisplay:
         if event.is_final and event != earlier and not self.has_bars:
             self._print(f"{event.variant}: {event.text}")
 
-    def _progress(self, stage: str, count: str, note: str) -> None:
+    def _progress(self, stage: str, done: int, total: int | None, note: str) -> None:
         with self._lock:
             running = self._running.setdefault(stage, _RunningStage())
             is_new = note not in ("", running.note)
-            running.count, running.note = count, note
+            running.done, running.total, running.note = done, total, note
         if is_new and not self.has_bars:
             self._print(f"{stage}: {note}")
 
@@ -100,25 +116,31 @@ class ProgressDisplay:
     def lines(self) -> Group:
         """Return the line of the whole run, and a line for each variant that has a file, as many as fit."""
         with self._lock:
-            running, variants = dict(self._running), list(self._variants.values())
-        now = time.monotonic()
-        step = [f"{self._step.position}/{self._step.total} {self._step.name}"] if self._step else []
-        times = [duration(now - self._started), *self._left(running, now)]
-        stages = [" ".join(filter(None, [name, stage.count, stage.note])) for name, stage in running.items()]
-        words = [Text(" ".join(step), "bold"), Text(" ".join(times), "cyan"), Text(" · ".join(stages))]
+            running = {name: replace(stage) for name, stage in self._running.items()}
+            variants = list(self._variants.values())
+        step = f"{self._step.position}/{self._step.total} {self._step.name}" if self._step else ""
+        stages = " · ".join(f"{name} {stage.in_words}".rstrip() for name, stage in running.items())
+        words = [Text(step, "bold"), Text(self._times(running), "cyan"), Text(stages)]
         lines = [Text("  ").join(filter(None, words))]
         lines += [Text(f"{variant.variant}: {variant.text}", "dim") for variant in variants]
         for line in lines:
             line.no_wrap, line.overflow = True, "ellipsis"
         return Group(*lines[: max(1, self.console.height - 1)])
 
-    def _left(self, running: dict[str, _RunningStage], now: float) -> list[str]:
-        """Return the time left in words; nothing if it is not known."""
-        if self._earlier is None or now - self._started < MIN_SECONDS:
-            return []
-        spent = {name: now - stage.started for name, stage in running.items()}
-        left = self._earlier.seconds_after(self._ended, spent)
-        return [] if left is None or left < MIN_SECONDS else [f"(about {duration(left)} left)"]
+    def _times(self, running: Mapping[str, _RunningStage]) -> str:
+        """Return the time since the start in words, and the time left if it is known well enough."""
+        now = time.monotonic()
+        spent = duration(now - self._started)
+        if self._step is None or now - self._started < MIN_SECONDS:
+            return spent
+        if self._earlier:
+            seconds = {name: now - stage.started for name, stage in running.items()}
+            left, prefix = self._earlier.seconds_after(self._ended, seconds), ""
+        else:
+            ends = [stage.seconds_left(now) for stage in running.values()]
+            known = [end for end in ends if end is not None]
+            left, prefix = max(known) if known and len(known) == len(ends) else None, "stage: "
+        return spent if left is None or left < MIN_SECONDS else f"{spent} ({prefix}about {duration(left)} left)"
 
 
 def duration(seconds: float) -> str:

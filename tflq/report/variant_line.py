@@ -20,7 +20,7 @@ def in_one_line(build: VariantBuild, metric: Metric | None) -> str:
         )
         parts += [f"{metric.name} {value:.4f}"] if metric else []
         parts += [f"SQNR {sqnr} dB" if sqnr != "equal" else "equal outputs"]
-        parts += [f"agreement {agreement}"] if agreement and not metric else []
+        parts += [f"agreement {agreement}"] if agreement and sqnr != "equal" and not metric else []
     if build.verified and any(violation.severity == "error" for violation in build.verified.violations):
         parts.append("breaks the contract of its mode")
     return ", ".join(parts)
