@@ -14,7 +14,9 @@ from results import RESULT
 from rich.console import Console
 from running import Ran, Recipes
 
+from tflq.batch import BatchPlanned, ModelStarted
 from tflq.cli.display import ProgressDisplay, duration
+from tflq.cli.live import LiveTable
 from tflq.cli.outcome import show
 from tflq.cli.time_left import EarlierRun, earlier_run
 from tflq.pipeline import RunStep, Settings, VariantProgress, run
@@ -106,6 +108,15 @@ def test_a_terminal_is_left_clean() -> None:
     _, printed = displayed(EVENTS, is_terminal=True)
     assert printed.endswith("\x1b[1A\x1b[2K")
     assert printed.count("\x1b[?25l") == printed.count("\x1b[?25h") == 1
+
+
+def test_long_names_in_the_table_of_a_batch_lose_their_middle() -> None:
+    live = LiveTable()
+    live(BatchPlanned(1, 1))
+    live(ModelStarted("mobilenet_v2_for_photographs_on_the_edge", "never made by a batch"))
+    with live.console.capture() as captured:
+        live.console.print(live.table())
+    assert captured.get().split()[0] == "mobilenet_v2_fo…hs_on_the_edge"
 
 
 EARLIER = EarlierRun(10.0, {"read": 4.0, "fit": 10.0, "convert": 4.0, "measure": 2.0})

@@ -46,4 +46,4 @@ def print_all(console: Console, *parts: str | Table) -> None:
         if isinstance(part, str):
             console.print(part, highlight=False, markup=False, soft_wrap=True)
         else:
-            console.print(part)
+            console.print(part, crop=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from rich.cells import cell_len
@@ -40,15 +40,26 @@ def renderables(result: Result, width: int | None) -> Iterator[RenderableType]:
 def _rich_table(result: Result, width: int | None) -> RichTable:
     cells = table(result, is_narrow=True)
     padding = (0, GAP, 0, 0)
-    widths = [max(cell_len(cell) for cell in column) for column in zip(cells.header, *cells.rows, strict=True)]
-    others = sum(GAP + each for each in widths[1:])
-    name_width = widths[0] if width is None else min(widths[0], max(MIN_NAME_WIDTH, width - others))
     rich_table = RichTable(title=Text(result.name), title_justify="left", box=None, pad_edge=False, padding=padding)
-    if width is not None and name_width + others > width:
-        rich_table.width = name_width + others  # the terminal wraps what is too wide
+    name_width = fit(rich_table, [cells.header, *cells.rows], width)
     for i, name in enumerate(cells.header):
         justify: Literal["left", "right"] = "right" if 0 < i < len(cells.header) - 1 else "left"
         rich_table.add_column(name, justify=justify, no_wrap=True)
     for name, *row, verdict in cells.rows:
         rich_table.add_row(Text(shortened(name, name_width)), *row, Text(verdict, STYLES.get(verdict, "")))
     return rich_table
+
+
+def fit(rich_table: RichTable, rows: Sequence[Sequence[str]], width: int | None) -> int:
+    """Return how wide the first column may be, so that all others are whole; the gaps between columns are GAP wide.
+
+    If the terminal is too narrow for the others, set the width of the table. The terminal then wraps its lines.
+    """
+    first, *others = (max(map(cell_len, column)) for column in zip(*rows, strict=True))
+    if width is None:
+        return first
+    rest = sum(GAP + each for each in others)
+    name_width = min(first, max(MIN_NAME_WIDTH, width - rest))
+    if name_width + rest > width:
+        rich_table.width = name_width + rest
+    return name_width
