@@ -50,8 +50,8 @@ class Settings:
     """The number of worker processes at a time, at least 1."""
     listen: Listener = lambda _: None
     """The function that is called with each event of the run."""
-    watch: Callable[[RunStep | VariantProgress], None] = lambda _: None
-    """The function that is called when a step begins, and when a variant is converted or measured."""
+    watch: Callable[[RunStep | VariantProgress], None] | None = None
+    """The function that is called when a step begins, and when a variant is converted or measured; or None."""
     budget: Budget = field(default_factory=Budget)
     """The limits of all stages together: time and memory; and the event that stops them."""
     verifies_reproducible: bool = False
@@ -178,11 +178,13 @@ class _Watcher:
 
     def begin(self, step: str) -> None:
         """Tell that the step begins, if this run has it."""
-        if step in self.steps:
+        if self.settings.watch and step in self.steps:
             self.settings.watch(RunStep(step, self.steps.index(step) + 1, len(self.steps)))
 
     def tell(self, builds: Sequence[VariantBuild], is_final: bool = False) -> None:
         """Tell what is known of each variant. An error is always final."""
+        if self.settings.watch is None:
+            return
         for build in builds:
             text = in_one_line(build, self.recipe.measured_on.scoring)
             self.settings.watch(VariantProgress(build.name, text, is_final or build.error is not None))
