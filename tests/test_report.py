@@ -15,7 +15,7 @@ from rich.console import Console
 from tflq.errors import SourceError, TflqError
 from tflq.report.json_report import to_json
 from tflq.report.page import to_markdown
-from tflq.report.table import size, table
+from tflq.report.table import shortened, size, table
 from tflq.report.terminal import renderables
 from tflq.result import Result
 
@@ -24,8 +24,8 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def terminal(result: Result, width: int = 80) -> str:
     console = Console(width=width, no_color=True, record=True, file=io.StringIO())
-    for renderable in renderables(result):
-        console.print(renderable)
+    for renderable in renderables(result, width):
+        console.print(renderable, crop=False)
     return console.export_text()
 
 
@@ -106,6 +106,28 @@ def test_a_narrow_table_has_no_agreement_beside_a_metric() -> None:
 def test_the_terminal_keeps_to_80_columns() -> None:
     assert max(map(len, terminal(RESULT).splitlines())) <= 80
     assert "…" not in terminal(RESULT)
+
+
+@pytest.mark.parametrize("width", [80, 90])
+def test_a_long_name_loses_its_middle_and_nothing_else_is_cut(width: int) -> None:
+    first, *others = RESULT.variants
+    name = "first_words_of_a_very_long_name_with_its_last_words"
+    lines = terminal(replace(RESULT, variants=(replace(first, name=name), *others)), width).splitlines()
+    (line,) = [line for line in lines if line.startswith("first")]
+    assert line.split()[0].endswith("words")
+    assert (line.count("…"), line.split()[-1], len(line)) == (1, "ok", width)
+    assert [line.split()[-1] for line in lines[3:8]] == ["0.9800", "ok", "failed", "broken", "ok"]
+
+
+def test_a_terminal_too_narrow_for_the_figures_wraps_the_table() -> None:
+    lines = terminal(RESULT, 50).splitlines()
+    assert any(line.startswith("int1…nly ") and line.split()[-1] == "error" for line in lines)
+    assert any(line.split()[-3:] == ["21.4", "0.013", "broken"] for line in lines)
+
+
+@pytest.mark.parametrize(("width", "text"), [(8, "abcdefgh"), (7, "abc…fgh"), (6, "abc…gh"), (2, "a…"), (1, "…")])
+def test_shortened(width: int, text: str) -> None:
+    assert shortened("abcdefgh", width) == text
 
 
 @pytest.mark.parametrize(

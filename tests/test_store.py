@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tflq.cache import Store, default_store
+from tflq.cache.total import locked_total
 from tflq.errors import RecipeError
 
 
@@ -84,12 +87,99 @@ def test_size_is_bounded_as_things_are_kept(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_left_goes_away(store: Store, tmp_path: Path) -> None:
     store.keep("model", "k", folder(tmp_path / "made"))
-    left = store.root / ".new-999999999-abc"
+    left, mine = store.root / ".new/999999999-abc", store.root / f".new/{os.getpid()}-abc"
     left.mkdir()
-    mine = store.root / f".new-{os.getpid()}-abc"
     mine.mkdir()
     store.keep("model", "other", tmp_path / "made")
     assert (left.exists(), mine.exists(), len(store.entries())) == (False, True, 2)
+
+
+def counted(store: Store) -> int:
+    return sum(entry.size_bytes for entry in store.entries())
+
+
+def known(store: Store) -> int | None:
+    """The total that is known without listing the entries."""
+    with locked_total(store.root / ".total") as total:
+        return total.bytes()
+
+
+def filled(store: Store, tmp_path: Path, keys: str) -> Store:
+    """The store with an entry for each key, of a size of its own; the first was unused for the longest time."""
+    for age, key in enumerate(keys):
+        store.keep("model", key, folder(tmp_path / key, key * (1000 + age)))
+        os.utime(store.root / f"model-{key}" / "manifest.json", (1000 + age, 1000 + age))
+    return store
+
+
+def test_the_total_follows_what_is_kept_and_removed(store: Store, tmp_path: Path) -> None:
+    filled(store, tmp_path, "abc")
+    assert known(store) == counted(store) > 6000
+    store.keep("model", "a", tmp_path / "b")  # it is there already
+    assert known(store) == counted(store)
+    (store.root / "model-b/a").write_text("B" * 1001)
+    assert not store.fetch("model", "b", tmp_path / "found")
+    assert known(store) == counted(store) > 4000
+    store.shrink(3000)
+    assert known(store) == counted(store) > 2000
+    store.shrink(0)
+    assert known(store) == counted(store) == 0
+
+
+def test_saving_does_not_count_all_entries(store: Store, tmp_path: Path) -> None:
+    """An entry that comes from elsewhere is not in the total until the entries are counted."""
+    filled(store, tmp_path, "a")
+    folder(store.root / "model-from-elsewhere", "x" * 1000)
+    store.keep("model", "b", folder(tmp_path / "b"))
+    assert known(store) == counted(store) - 2000
+
+
+DOUBTS = {
+    "missing": lambda file: file.unlink(),
+    "empty": lambda file: file.write_text(""),
+    "cut short": lambda file: file.write_text(file.read_text()[:25]),
+    "no number": lambda file: file.write_text("many\n"),
+    "of yesterday": lambda file: file.write_text(f"{1:020} {int(time.time()) - 90_000:012}\n"),
+    "of tomorrow": lambda file: file.write_text(f"{1:020} {int(time.time()) + 90_000:012}\n"),
+}
+
+
+@pytest.mark.parametrize("doubt", DOUBTS)
+def test_a_total_in_doubt_is_counted(store: Store, tmp_path: Path, doubt: str) -> None:
+    filled(store, tmp_path, "ab")
+    DOUBTS[doubt](store.root / ".total")
+    assert known(store) is None
+    store.keep("model", "c", folder(tmp_path / "c"))
+    assert known(store) == counted(store) > 4000
+
+
+def test_entries_deleted_by_hand_do_not_let_others_go(tmp_path: Path) -> None:
+    store = filled(Store(tmp_path / "store", 10_000), tmp_path, "abcd")
+    for key in "ab":
+        shutil.rmtree(store.root / f"model-{key}")
+    assert (known(store) or 0) > 8000
+    store.keep("model", "e", folder(tmp_path / "e", "e" * 1000))
+    assert {entry.path.name for entry in store.entries()} == {"model-c", "model-d", "model-e"}
+    assert known(store) == counted(store)
+
+
+def test_a_cache_deleted_by_hand_starts_again(store: Store, tmp_path: Path) -> None:
+    filled(store, tmp_path, "ab")
+    shutil.rmtree(store.root)
+    store.keep("model", "c", folder(tmp_path / "c"))
+    assert (store.notes, known(store)) == ([], counted(store))
+
+
+def test_a_full_cache_is_shrunk_by_more_than_it_must(tmp_path: Path) -> None:
+    """So that the next entries do not list it again."""
+    store = filled(Store(tmp_path / "store", 21_000), tmp_path, "abcdefghij")
+    assert 16_000 < counted(store) <= 18_900
+    assert known(store) == counted(store)
+
+
+def test_one_entry_that_almost_fills_the_cache_stays(tmp_path: Path) -> None:
+    store = filled(Store(tmp_path / "store", 2300), tmp_path, "ab")
+    assert [entry.path.name for entry in store.entries()] == ["model-b"]
 
 
 def use(root: Path, number: int, source: Path) -> list[str]:
@@ -109,13 +199,16 @@ def test_several_processes_at_once(tmp_path: Path) -> None:
     with ProcessPoolExecutor(4) as pool:
         done = [pool.submit(use, tmp_path / "store", number, made) for number in range(4)]
         assert [one.result() for one in done] == [[], [], [], []]
+    store = Store(tmp_path / "store", 6000)
+    assert known(store) == counted(store) <= 6000
+    assert list((store.root / ".new").iterdir()) == []
 
 
 def test_a_place_that_cannot_be_written_costs_nothing_but_a_note(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     store = Store(tmp_path / "file", 1000)
     store.keep("model", "k", folder(tmp_path / "made"))
-    assert store.notes == [f"nothing could be saved in the cache {tmp_path / 'file'}: File exists"]
+    assert store.notes == [f"nothing could be saved in the cache {tmp_path / 'file'}: Not a directory"]
     assert not store.fetch("model", "k", tmp_path / "found")
 
 

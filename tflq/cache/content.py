@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -43,5 +44,15 @@ def identity(files: Iterable[Path]) -> str:
 
 def tree_bytes(path: Path) -> int:
     """Return the size of a file, or of all files below a folder, in bytes."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files)
+    return path.stat().st_size if path.is_file() else _folder_bytes(str(path))
+
+
+def _folder_bytes(folder: str) -> int:
+    total = 0
+    with os.scandir(folder) as items:
+        for item in items:
+            if item.is_dir(follow_symlinks=False):
+                total += _folder_bytes(item.path)
+            elif item.is_file():
+                total += item.stat().st_size
+    return total

@@ -7,17 +7,24 @@ import json
 import os
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
-from tflq.cache.content import sha256
+from tflq.cache.content import sha256, tree_bytes
 from tflq.cache.files import is_running
+from tflq.cache.total import locked_total
 from tflq.errors import RecipeError
 
 DEFAULT_LIMIT_GB = 5.0
+FREE_SHARE = 0.1
+"""A cache that is full is shrunk until this share of its limit is free. So it is rarely listed."""
 _MANIFEST = "manifest.json"
-_TEMPORARY = ".new-"
+_TEMPORARY = ".new"
+"""The folder of what is being saved or removed."""
+_TOTAL = ".total"
 
 
 @dataclass(frozen=True)
@@ -72,63 +79,107 @@ class Store:
     def keep(self, kind: str, key: str, folder: Path) -> None:
         """Copy the folder into an entry, completely or not at all. An entry that another process has saved stays."""
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f"{_TEMPORARY}{os.getpid()}-", dir=self.root) as temporary:
-                new = Path(temporary) / "entry"
+            with self._temporary() as temporary:
+                new = temporary / "entry"
                 shutil.copytree(folder, new)
                 files = [file for file in new.rglob("*") if file.is_file()]
                 hashes = {file.relative_to(new).as_posix(): sha256(file) for file in files}
                 (new / _MANIFEST).write_text(json.dumps(hashes), encoding="utf-8")
-                _put(new, self._path(kind, key))
-            self.shrink(self.limit_bytes)
+                is_full = self._put(new, self._path(kind, key))
+            if is_full:
+                self.shrink(self.limit_bytes, FREE_SHARE)
         except OSError as error:
             self.notes.append(f"nothing could be saved in the cache {self.root}: {error.strerror}")
 
+    def _put(self, new: Path, place: Path) -> bool:
+        """Rename the folder, unless another process has saved the same entry.
+
+        Return whether the entries must be counted, because their total is unknown or above the limit.
+        """
+        size = tree_bytes(new)
+        with locked_total(self.root / _TOTAL) as total:
+            total.add(size)  # first: a process that is killed here leaves a total that is too large, never too small
+            try:
+                new.rename(place)
+            except OSError as error:
+                total.add(-size)
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+            known = total.bytes()
+        return known is None or known > self.limit_bytes
+
     def entries(self) -> list[Entry]:
-        """Return all entries, the most recently used first."""
+        """Return all entries, the most recently used first. This lists the whole cache."""
         entries = [_entry(path) for path in self.root.glob("*/") if not path.name.startswith(".")]
         return sorted((entry for entry in entries if entry), key=lambda entry: -entry.last_used)
 
-    def shrink(self, limit_bytes: int) -> list[Entry]:
-        """Remove the least recently used entries until the rest is within the limit. Return the removed entries."""
-        removed, total = [], 0
-        for entry in self.entries():
-            total += entry.size_bytes
-            if total > limit_bytes:
-                self._remove(entry.path)
-                removed.append(entry)
-        for leftover in self.root.glob(f"{_TEMPORARY}*"):
-            if not is_running(int(leftover.name.removeprefix(_TEMPORARY).split("-")[0])):
-                shutil.rmtree(leftover, ignore_errors=True)
-        return removed
+    def shrink(self, limit_bytes: int, free_share: float = 0.0) -> list[Entry]:
+        """Remove the least recently used entries if all are larger than the limit. Return the removed entries.
+
+        The rest leaves `free_share` of the limit free, but the entry that was used last stays if it is within the
+        limit.
+        """
+        if not self.root.is_dir():
+            return []
+        with self._temporary() as temporary, locked_total(self.root / _TOTAL) as total:
+            entries = self.entries()
+            kept = _within(entries, limit_bytes, free_share)
+            total.set_counted(sum(entry.size_bytes for entry in entries))
+            for entry in entries[kept:]:
+                _move(entry.path, temporary)
+                total.add(-entry.size_bytes)
+        return entries[kept:]
 
     def _remove(self, entry: Path) -> None:
         """Remove the entry in one step, so that no process sees a part of it."""
-        prefix = f"{_TEMPORARY}{os.getpid()}-"
-        with suppress(FileNotFoundError), tempfile.TemporaryDirectory(prefix=prefix, dir=self.root) as temporary:
-            entry.rename(Path(temporary) / "entry")  # another process may have removed it already
+        with self._temporary() as temporary, locked_total(self.root / _TOTAL) as total:
+            if _move(entry, temporary):
+                total.add(-tree_bytes(temporary / entry.name))
+
+    @contextmanager
+    def _temporary(self) -> Iterator[Path]:
+        """Create a temporary folder from which entries are renamed. Remove those of processes that were killed."""
+        place = self.root / _TEMPORARY
+        place.mkdir(parents=True, exist_ok=True)
+        for leftover in place.iterdir():
+            process = leftover.name.split("-")[0]
+            if process.isdecimal() and not is_running(int(process)):
+                shutil.rmtree(leftover, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=place) as temporary:
+            yield Path(temporary)
 
     def _path(self, kind: str, key: str) -> Path:
         return self.root / f"{kind}-{key[:40]}"
 
 
-def _put(new: Path, place: Path) -> None:
-    """Rename the folder, unless another process has saved the same entry."""
+def _within(entries: Sequence[Entry], limit_bytes: int, free_share: float) -> int:
+    """Return how many of the entries stay, the most recently used first."""
+    totals = list(accumulate(entry.size_bytes for entry in entries))
+    if not totals or totals[-1] <= limit_bytes:
+        return len(totals)
+    kept = sum(total <= limit_bytes * (1 - free_share) for total in totals)
+    return kept or int(totals[0] <= limit_bytes)
+
+
+def _move(entry: Path, temporary: Path) -> bool:
+    """Move the entry into the folder. Return False if another process has removed it already."""
     try:
-        new.rename(place)
-    except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-            raise
+        entry.rename(temporary / entry.name)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _entry(path: Path) -> Entry | None:
     """Return the entry in the folder, or None if another process has just removed it."""
     try:
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        used = (path / _MANIFEST).stat().st_mtime if (path / _MANIFEST).exists() else 0.0
+        size = tree_bytes(path)
     except FileNotFoundError:
         return None
-    return Entry(path, size, used)
+    try:
+        return Entry(path, size, (path / _MANIFEST).stat().st_mtime)
+    except FileNotFoundError:  # nobody can use it, so it is the first to be removed
+        return Entry(path, size, 0.0)
 
 
 def default_store() -> Store:

@@ -20,9 +20,12 @@ from typing_extensions import Self
 from tflq.batch import BatchEvent, BatchPlanned, ModelFinished, ModelProgress, ModelStarted
 from tflq.batch.page import reasons, totals
 from tflq.batch.summary import BatchSummary, Model
+from tflq.cli.display import duration
+from tflq.report.table import shortened
 from tflq.worker import Finished, Progress, Started
 
 STYLES = {"made": "green", "up to date": "green", "failed": "red", "not reached": "yellow"}
+NAME_WIDTH = 30
 
 
 class BatchDisplay(Protocol):
@@ -182,12 +185,12 @@ class LiveTable:
         with self._lock:
             lines = dict(self._lines)
         grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-        for width in (30, 38, 16, 8):
+        for width in (NAME_WIDTH, 38, 16, 8):
             grid.add_column(max_width=width, no_wrap=True, overflow="ellipsis")
         running = [(name, line) for name, line in lines.items() if not line.model]
         ended = sorted(((name, line) for name, line in lines.items() if line.model), key=lambda entry: -entry[1].ended)
         for name, line in [*running, *ended][: max(3, self.console.height - 3)]:
-            grid.add_row(name, *_cells(line))
+            grid.add_row(shortened(name, NAME_WIDTH), *_cells(line))
         grid.add_row(Text("all", "bold"), f"{self._ended} of {self._models}", self._eta(), _clock(self._started))
         return grid
 
@@ -196,7 +199,7 @@ class LiveTable:
         if not self._made or self._made >= self._stale:
             return ""
         left = (time.monotonic() - self._started) / self._made * (self._stale - self._made)
-        return f"about {_duration(left)} left"
+        return f"about {duration(left)} left"
 
     def conclude(self, summary: BatchSummary, page: Path) -> None:
         for model in summary.models:
@@ -207,16 +210,11 @@ class LiveTable:
 def _cells(line: _Line) -> tuple[Text, str | ProgressBar, str]:
     if line.model:
         seconds = line.model.seconds
-        return Text(outcome(line.model), STYLES[line.model.state]), "", _duration(seconds)
+        return Text(outcome(line.model), STYLES[line.model.state]), "", duration(seconds)
     is_counted = line.total > 0
     bar = ProgressBar(total=line.total, completed=line.done, width=16) if is_counted else ""
     return Text(line.stage), bar, _clock(line.started)
 
 
 def _clock(started: float) -> str:
-    return _duration(time.monotonic() - started)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}:{rest:02}"
+    return duration(time.monotonic() - started)

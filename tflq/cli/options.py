@@ -96,7 +96,7 @@ measured = _option(
     help="Read the report in DIR. Needed if `tflq convert` was run with --output DIR.",
 )
 json = _option("--json", "as_json", help="Print the report as JSON on standard output, and nothing else.")
-verbose = _option("-v", "--verbose", help="Also show the messages of TensorFlow.")
+verbose = _option("-v", "--verbose", help="Also show every stage and the messages of TensorFlow.")
 timeout = _option("--timeout", metavar="SECONDS", type=Seconds, help="Stop a stage that takes longer.")
 
 

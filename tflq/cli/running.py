@@ -12,6 +12,7 @@ from tflq.errors import TflqError
 
 if TYPE_CHECKING:
     from tflq.cli.display import ProgressDisplay
+    from tflq.cli.time_left import EarlierRun
     from tflq.recipe import Recipe
     from tflq.result import Result
 
@@ -22,14 +23,16 @@ def run_recipe(recipe: Recipe, options: CommandOptions, file: Path | None) -> Re
     If `file` is given, only that .tflite is measured, and nothing is converted.
     """
     from tflq.cache import default_store
+    from tflq.cli.time_left import earlier_run
     from tflq.pipeline import LOG, Settings, run
 
     options.log = recipe.output / LOG
     try:
-        with display_for(options) as display:
+        with display_for(options, earlier_run(recipe)) as display:
             settings = Settings(
                 timeout=options.timeout,
                 listen=display,
+                watch=display.watch,
                 store=default_store(),
                 verifies_reproducible=options.verifies_reproducible,
             )
@@ -42,10 +45,10 @@ def run_recipe(recipe: Recipe, options: CommandOptions, file: Path | None) -> Re
     return result
 
 
-def display_for(options: CommandOptions) -> ProgressDisplay:
+def display_for(options: CommandOptions, earlier: EarlierRun | None = None) -> ProgressDisplay:
     """Return the display of progress, which writes to standard error."""
     from rich.console import Console
 
     from tflq.cli.display import ProgressDisplay
 
-    return ProgressDisplay(Console(stderr=True), options.verbose, is_silent=options.as_json)
+    return ProgressDisplay(Console(stderr=True), options.verbose, is_silent=options.as_json, earlier=earlier)

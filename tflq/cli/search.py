@@ -148,6 +148,6 @@ def _show(result: SearchResult, recipe: Recipe, as_json: bool) -> None:
         return
     console = result_console(recipe)
     samples = result.samples[0].upper() + result.samples[1:] + "."
-    print_all(console, samples, table.rich_table(result), sentence(result))
+    print_all(console, samples, table.rich_table(result, console.width), sentence(result))
     if result.found:
         print_all(console, f"recipe: {recipe.output / FOUND}")

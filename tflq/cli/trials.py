@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tflq.cli.boundary import note
 from tflq.cli.options import CommandOptions
+from tflq.cli.outcome import UNLIMITED
 from tflq.cli.running import display_for
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
 
     from tflq.recipe import Recipe
     from tflq.worker import Listener
-
-WIDE = 160
-"""The width in columns of a table that is not printed on a terminal."""
 
 
 @contextmanager
@@ -39,7 +37,7 @@ def result_console(recipe: Recipe) -> Console:
     for warning in warnings(recipe):
         note(warning)
     console = Console()
-    return console if console.is_terminal else Console(width=WIDE)
+    return console if console.is_terminal else Console(width=UNLIMITED)
 
 
 def print_all(console: Console, *parts: str | Table) -> None:
@@ -48,4 +46,4 @@ def print_all(console: Console, *parts: str | Table) -> None:
         if isinstance(part, str):
             console.print(part, highlight=False, markup=False, soft_wrap=True)
         else:
-            console.print(part)
+            console.print(part, crop=False)

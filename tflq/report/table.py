@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tflq.result import Result, Variant
+from tflq.result import Output, Result, Variant
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,13 @@ def _accuracy(variant: Variant) -> tuple[str, str]:
 
 
 def _fidelity(variant: Variant) -> tuple[str, str]:
-    """Return the SQNR and the agreement of the worst output."""
-    if variant.measured is None:
-        return "", ""
-    outputs = variant.measured.fidelity.values()
-    ratios = [output.sqnr_db for output in outputs if output.sqnr_db is not None]
-    agreements = [output.agreement for output in outputs if output.agreement is not None]
+    return worst_fidelity(variant.measured.fidelity) if variant.measured else ("", "")
+
+
+def worst_fidelity(outputs: Mapping[str, Output]) -> tuple[str, str]:
+    """Return the SQNR and the agreement of the worst output as text."""
+    ratios = [output.sqnr_db for output in outputs.values() if output.sqnr_db is not None]
+    agreements = [output.agreement for output in outputs.values() if output.agreement is not None]
     return f"{min(ratios):.1f}" if ratios else "equal", f"{min(agreements):.4f}" if agreements else ""
 
 
@@ -73,6 +74,14 @@ def size(count: int) -> str:
             return f"{count:,.{digits}f} {unit}"
         count /= 1000  # type: ignore[assignment]
     raise AssertionError
+
+
+def shortened(text: str, width: int) -> str:
+    """Return the text in at most `width` columns, at least 1. A longer text loses its middle, which becomes one …"""
+    if len(text) <= width:
+        return text
+    end = (width - 1) // 2
+    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from tflq.report.table import size
+from tflq.report.table import shortened, size
+from tflq.report.terminal import fit
 from tflq.search.search_result import SearchResult
 from tflq.search.space import kept_by_search
 from tflq.trials import Measurements, TrialResult, meets_all
@@ -25,16 +26,19 @@ class SearchRow:
     is_found: bool
 
 
-def rich_table(outcome: SearchResult) -> Table:
-    """Return the table for a terminal."""
+def rich_table(outcome: SearchResult, width: int) -> Table:
+    """Return the table for a terminal of that width in columns. Long names of trials are shortened."""
     grid = Table(title=outcome.name, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     first, *others = header(outcome)
     grid.add_column(first, no_wrap=True)
     for name in others:
         grid.add_column(name, justify="right", no_wrap=True)
-    for row in rows(outcome):
+    shown = rows(outcome)
+    name_width = fit(grid, [(first, *others), *(row.cells for row in shown)], width)
+    for row in shown:
         style = "bold green" if row.is_found else "" if row.meets else "dim"
-        grid.add_row(*(Text(cell, style) for cell in row.cells))
+        name, *figures = row.cells
+        grid.add_row(*(Text(cell, style) for cell in (shortened(name, name_width), *figures)))
     return grid
 
 
