@@ -35,7 +35,10 @@ def slowest(run: Run, recipe: Recipe) -> str:
 
 
 def _parts(recipe: Recipe) -> Iterator[RunPart]:
-    corrections = ("fit the layers of ", "compare ", "equalize the channels", "correct the biases of ")
+    corrections = (
+        *("find the mean inputs ", "round the weights of ", "equalize the channels", "compute ranges", "compare "),
+        *("run the float32 file on hold-out samples", "correct the biases of ", "correct the layers of "),
+    )
     yield RunPart("training", ("train",), "")
     yield RunPart("converting", ("convert ",), "")
     yield RunPart("reading", ("read ", "open "), "")
