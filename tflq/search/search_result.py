@@ -49,7 +49,7 @@ class SearchResult:
     refuted: tuple[Candidate, ...]
     """The candidates that failed on the confirmation samples."""
     bound: Candidate | None
-    """The cheapest confirmed trial of a mode without ranges."""
+    """The confirmed trial that bounded the search: only a cheaper file was a better answer."""
     confirmations: int
     """Number of candidates that were measured on the confirmation samples."""
     found: FoundTrial | None
@@ -76,11 +76,11 @@ class SearchResult:
 
     @property
     def needs_rows(self) -> bool:
-        """Whether there are few rows, and they do not settle whether the constraints are met."""
-        if min(self.rows.selection, self.rows.confirmation) >= FEW_ROWS or (self.found is not None and self.is_certain):
+        """Whether there are few rows, and they do not settle the answer: a candidate was refuted, or it is near."""
+        if min(self.rows.selection, self.rows.confirmation) >= FEW_ROWS:
             return False
-        if self.found is not None or self.refuted:
-            return True
+        if self.refuted or self.found is not None:
+            return bool(self.refuted) or not self.is_certain
         closest = self.closest.figures if self.closest else None
         return closest is not None and not worst(self.constraints, closest).is_settled(closest)
 
@@ -180,7 +180,7 @@ def _answer(outcome: SearchResult, found: FoundTrial) -> str:
         f"{description(outcome, found.selection)} meets {gates}: {size}; on"
         f" {figures.samples:,} confirmation samples, {measured}",
         *(_uncertainty(outcome.constraints, found) if not outcome.is_certain else []),
-        *([f"of {outcome.trials} trials, no {cheaper} one meets this on both sets of rows"] if is_bound else []),
+        *([f"of {_counted(outcome)}, no {cheaper} one was confirmed"] if is_bound else []),
         *_refuted(outcome),
         *(_ablation(outcome, ablation) for ablation in found.ablations),
     ]
@@ -259,7 +259,7 @@ def _no_answer(outcome: SearchResult) -> str:
     parts = [
         start,
         *_refuted(outcome),
-        f"of {outcome.trials} trials the closest is {description(outcome, closest)}: {violation} on"
+        f"of {_counted(outcome)} the closest is {description(outcome, closest)}: {violation} on"
         f" {closest.figures.samples:,} {'confirmation' if is_refuted else 'selection'} samples",
     ]
     return "; ".join(parts)
@@ -268,4 +268,8 @@ def _no_answer(outcome: SearchResult) -> str:
 def _spent(outcome: SearchResult) -> str:
     if not outcome.is_spent:
         return ""
-    return f"; the limits ended the search after {outcome.trials} trials, so a better file may exist"
+    return f"; the limits ended the search after {_counted(outcome)}, so a better file may exist"
+
+
+def _counted(outcome: SearchResult) -> str:
+    return f"{outcome.trials} trial{'s' * (outcome.trials != 1)}"

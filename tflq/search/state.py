@@ -31,7 +31,7 @@ class SearchState:
     refuted: list[Candidate] = field(default_factory=list)
     """The candidates that failed on the confirmation samples."""
     bound: Candidate | None = None
-    """The cheapest confirmed trial of a mode without ranges. Only a cheaper file is a better answer."""
+    """The cheapest confirmed trial so far, at first of a mode without ranges. Only a cheaper file is better."""
     confirmations: int = 0
     """Number of candidates that were measured on the confirmation samples."""
     is_spent: bool = False
@@ -118,11 +118,12 @@ class SearchState:
         return min(minimal, key=order, default=None)
 
     def widest(self) -> TrialResult | None:
-        """Return the trial that meets the constraints by the widest margin, in standard errors, if it is not refuted.
+        """Return the trial cheaper than the bound that meets the constraints by the widest margin, in standard errors.
 
-        No mode is given up here, and refuted candidates add no margin.
+        It is not refuted. No mode is given up here, and refuted candidates add no margin.
         """
-        met = [result for result in self._unrefuted() if meets_all(self.constraints, result)]
+        left = [result for result in self._unrefuted() if self.is_cheaper(result)]
+        met = [result for result in left if meets_all(self.constraints, result)]
 
         def margin(result: TrialResult) -> float:
             assert result.figures is not None

@@ -57,9 +57,9 @@ class Search:
         try:
             self._try_free_modes()
             found = self._find_cheaper()
-            if found is None and self.state.bound is not None:
-                return FoundTrial(self.state.bound)
-            return found or self._confirm_widest()
+            if found is None:
+                self._confirm_widest()
+            return found or (FoundTrial(self.state.bound) if self.state.bound else None)
         finally:
             self.state.runner.context.workers.listen(Finished(STAGE, time.monotonic() - started, failed=False))
 
@@ -84,18 +84,22 @@ class Search:
                 return FoundTrial(candidate, ablations)
         return None
 
-    def _confirm_widest(self) -> FoundTrial | None:
+    def _confirm_widest(self) -> None:
         """Confirm what meets the constraints by the widest margin, so that refuted candidates do not hide it.
 
+        If it is confirmed, it is the new bound, and the widest of what is cheaper follows, up to the first that fails.
         Families that the limits left out get the trial that was reserved for them.
         """
         try:
             self.state.run([self.state.space.plain_trial(family) for family in self.state.untried], reserve=0)
         except BudgetExhausted:
             self.state.is_spent = True
-        widest = self.state.widest()
-        candidate = self.state.confirm(widest) if widest is not None else None
-        return FoundTrial(candidate) if candidate is not None else None
+        for _ in range(MAX_CONFIRMATIONS):
+            widest = self.state.widest()
+            candidate = self.state.confirm(widest) if widest is not None else None
+            if candidate is None:
+                return
+            self.state.bound = candidate
 
     def _explore(self) -> tuple[AblationResult, ...]:
         """Run trials until one meets the constraints. Then take back the changes that it does not need."""
