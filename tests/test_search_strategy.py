@@ -190,6 +190,24 @@ def test_after_the_widest_margin_smaller_files_follow() -> None:
     assert outcome.modes_confirmed == ["int8", "int16x8", "int16x8"]
     assert outcome.found is not None
     assert not outcome.found.selection.trial.variant.per_channel
+    assert [(one.change.key, one.is_met) for one in outcome.found.ablations] == [("per_channel", False)]
+
+
+def test_a_smaller_file_is_looked_for_below_one_that_was_confirmed_after_a_refuted_one() -> None:
+    def figures(trial: Trial, on: SampleSet) -> Measurements:
+        if trial.variant.mode == "int8":
+            return pose(trial, on)
+        return measured(1200, (60.0, 59.0, 61.0)) if trial.variant.per_channel else measured(1100, (16.0, 13.0, 19.0))
+
+    outcome = find(figures, "int8", "int16x8")
+    assert outcome.modes_confirmed == ["int8", "int16x8", "int16x8"]
+    assert [one.selection.figures.file.size_bytes for one in outcome.state.refuted if one.selection.figures] == [
+        1000,
+        1100,
+    ]
+    assert outcome.found is not None
+    assert outcome.found.selection.figures is not None
+    assert outcome.found.selection.figures.file.size_bytes == 1200
 
 
 def test_the_limit_keeps_a_trial_for_each_mode() -> None:

@@ -174,13 +174,13 @@ def _answer(outcome: SearchResult, found: FoundTrial) -> str:
     gates, count = " and ".join(map(str, outcome.constraints)), figures.file.size_bytes
     size = f"{count:,} bytes, {count / outcome.float32_bytes:.2f} of the float32 file"
     measured = ", ".join(constraint.in_words(figures) for constraint in outcome.constraints)
-    is_bound = found.candidate is outcome.bound
+    is_last = bool(outcome.refuted) or found.selection.trial.variant in outcome.space.free
     cheaper = "smaller" if outcome.goal == "size" else "faster"
     parts = [
         f"{description(outcome, found.selection)} meets {gates}: {size}; on"
         f" {figures.samples:,} confirmation samples, {measured}",
         *(_uncertainty(outcome.constraints, found) if not outcome.is_certain else []),
-        *([f"of {_counted(outcome)}, no {cheaper} one was confirmed"] if is_bound else []),
+        *([f"of {_counted(outcome)}, no {cheaper} one was confirmed"] if is_last else []),
         *_refuted(outcome),
         *(_ablation(outcome, ablation) for ablation in found.ablations),
     ]

@@ -57,9 +57,9 @@ class Search:
         try:
             self._try_free_modes()
             found = self._find_cheaper()
-            if found is None:
-                self._confirm_widest()
-            return found or (FoundTrial(self.state.bound) if self.state.bound else None)
+            if self.state.refuted or found is None:
+                found = self._confirm_widest(found)
+            return found
         finally:
             self.state.runner.context.workers.listen(Finished(STAGE, time.monotonic() - started, failed=False))
 
@@ -84,22 +84,40 @@ class Search:
                 return FoundTrial(candidate, ablations)
         return None
 
-    def _confirm_widest(self) -> None:
+    def _confirm_widest(self, found: FoundTrial | None) -> FoundTrial | None:
         """Confirm what meets the constraints by the widest margin, so that refuted candidates do not hide it.
 
-        If it is confirmed, it is the new bound, and the widest of what is cheaper follows, up to the first that fails.
-        Families that the limits left out get the trial that was reserved for them.
+        Only what is cheaper than `found` or the bound is of use. If it is confirmed, it is the new bound. Then the
+        widest of what is cheaper still follows, up to the first that fails. Return the cheapest that is confirmed.
         """
-        try:
-            self.state.run([self.state.space.plain_trial(family) for family in self.state.untried], reserve=0)
-        except BudgetExhausted:
-            self.state.is_spent = True
+        self.state.bound = found.candidate if found else self.state.bound
+        if self.state.bound is None:
+            self._try_families()
         for _ in range(MAX_CONFIRMATIONS):
             widest = self.state.widest()
             candidate = self.state.confirm(widest) if widest is not None else None
             if candidate is None:
-                return
+                break
             self.state.bound = candidate
+        bound = self.state.bound
+        return found if bound is None or (found and found.candidate is bound) else self._with_ablations(bound)
+
+    def _try_families(self) -> None:
+        """Give families that the limits left out the trial that was reserved for them."""
+        try:
+            self.state.run([self.state.space.plain_trial(family) for family in self.state.untried], reserve=0)
+        except BudgetExhausted:
+            self.state.is_spent = True
+
+    def _with_ablations(self, candidate: Candidate) -> FoundTrial:
+        """Return the candidate as what was found, with the results of taking back each of its changes alone."""
+        changes = self.state.space.changes(candidate.selection.trial)
+        try:
+            without = self.state.run([change.without for change in changes])
+        except BudgetExhausted:
+            self.state.is_spent = True
+            return FoundTrial(candidate)
+        return FoundTrial(candidate, tuple(self._ablation(*pair) for pair in zip(changes, without, strict=True)))
 
     def _explore(self) -> tuple[AblationResult, ...]:
         """Run trials until one meets the constraints. Then take back the changes that it does not need."""
