@@ -127,8 +127,7 @@ class SearchState:
 
         def margin(result: TrialResult) -> float:
             assert result.figures is not None
-            inexact = [constraint for constraint in self.constraints if not constraint.is_exact]
-            return min(constraint.margin(result.figures) for constraint in inexact)
+            return min(constraint.margin(result.figures) for constraint in self.constraints)
 
         return max(met, key=margin, default=None)
 

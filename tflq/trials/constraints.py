@@ -92,14 +92,9 @@ class Constraint:
     def is_hopeless(self, figures: Measurements) -> bool:
         """Return whether the file fails so clearly that more samples would not help."""
         estimate = self.estimate(figures)
-        if estimate is None or self.is_exact:
+        if estimate is None or self.kind == "max_size_bytes":
             return False
         return self.loss(estimate.value) - HOPELESS * self.errors_of(estimate).toward_better > self.loss(self.value)
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether the value is the same on all samples."""
-        return self.kind == "max_size_bytes"
 
     def is_certain(self, figures: Measurements) -> bool:
         """Return whether the whole 95 % interval is on the passing side of the limit."""
