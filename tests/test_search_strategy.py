@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from tflq.modes import Mode, named
-from tflq.search.candidate import Candidate, birge_ratio
+from tflq.search.candidate import Candidate, birge_ratio, seen_spread
 from tflq.search.space import METHODS, Space
 from tflq.search.state import SearchState
 from tflq.search.strategy import FoundTrial, Search
@@ -343,3 +343,19 @@ def test_birge_ratio_is_the_difference_in_standard_errors() -> None:
     assert birge_ratio(SQNR, [near]) == 1
     assert birge_ratio(SQNR, [exact]) == 1
     assert birge_ratio(SQNR, [far, far]) == pytest.approx(2)
+    assert seen_spread(SQNR, [far, far]) == pytest.approx(10)
+    assert seen_spread(SQNR, []) == 0
+
+
+def test_where_standard_errors_were_wrong_the_largest_value_has_the_widest_margin() -> None:
+    """Files of int8 have narrow intervals and are all refuted, so they are not confirmed before int16x8 per tensor."""
+
+    def figures(trial: Trial, on: SampleSet) -> Measurements:
+        if trial.variant.mode == "int8":
+            plain_value = (36.0, 35.9, 36.1) if is_plain(trial) else (35.0, 34.9, 35.1)
+            return measured(1000, plain_value if on == SELECTION else (11.0, 10.9, 11.1), sha256=str(trial))
+        return measured(1200, (60.0, 59.0, 61.0)) if trial.variant.per_channel else measured(1100, (41.0, 40.0, 42.0))
+
+    outcome = find(figures, "int8", "int16x8")
+    assert outcome.found is not None
+    assert not outcome.found.selection.trial.variant.per_channel

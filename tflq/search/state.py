@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tflq.modes import Mode
-from tflq.search.candidate import Candidate, birge_ratio
+from tflq.search.candidate import Candidate, birge_ratio, seen_spread
 from tflq.search.options import Goal
 from tflq.search.space import Space, kept_by_search, with_ops_in_float
 from tflq.trials import CONFIRMATION, RANKING, Constraint, Trial, TrialResult, TrialRunner, meets_all, quality
@@ -118,16 +118,18 @@ class SearchState:
         return min(minimal, key=order, default=None)
 
     def widest(self) -> TrialResult | None:
-        """Return the trial cheaper than the bound that meets the constraints by the widest margin, in standard errors.
+        """Return the trial cheaper than the bound that meets the constraints by the widest margin.
 
-        It is not refuted. No mode is given up here, and refuted candidates add no margin.
+        The margin is counted in standard errors, to which the spread of refuted candidates is added. It has no least
+        value here, and no mode is given up.
         """
         left = [result for result in self._unrefuted() if self.is_cheaper(result)]
         met = [result for result in left if meets_all(self.constraints, result)]
+        spreads = {constraint: seen_spread(constraint, self.refuted) for constraint in self.constraints}
 
         def margin(result: TrialResult) -> float:
             assert result.figures is not None
-            return min(constraint.margin(result.figures) for constraint in self.constraints)
+            return min(constraint.margin(result.figures, spread) for constraint, spread in spreads.items())
 
         return max(met, key=margin, default=None)
 

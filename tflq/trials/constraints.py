@@ -76,12 +76,15 @@ class Constraint:
         is_ideal = self.kind in IDEAL and self.loss(estimate.value) <= self.loss(IDEAL[self.kind])
         return self.loss(estimate.value) + (0.0 if is_ideal else reach) - self.loss(self.value)
 
-    def margin(self, figures: Measurements) -> float:
-        """Return by how many standard errors the measured value is better than the limit. Below 0, the file fails."""
+    def margin(self, figures: Measurements, spread: float) -> float:
+        """Return by how many standard errors the measured value is better than the limit. Below 0, the file fails.
+
+        `spread` is a further error of the value, which is added to the variance.
+        """
         estimate = self.estimate(figures)
         if estimate is None:
             return -float("inf")
-        difference, error = -self.violation(figures), self.errors_of(estimate).toward_worse
+        difference, error = -self.violation(figures), math.hypot(self.errors_of(estimate).toward_worse, spread)
         return difference / error if error else math.copysign(math.inf, difference)
 
     def errors_of(self, estimate: Estimate) -> StandardErrors:
