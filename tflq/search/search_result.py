@@ -108,7 +108,7 @@ def conclude(state: SearchState, found: FoundTrial | None) -> SearchResult:
         front=_front(state),
         refuted=tuple(state.refuted),
         bound=state.bound,
-        confirmations=state.confirmations,
+        confirmations=len(state.confirmed) + len(state.refuted),
         found=found,
         names={},
         types={op.index: op.type for op in graph.subgraphs[0].operators},

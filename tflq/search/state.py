@@ -32,8 +32,8 @@ class SearchState:
     """The candidates that failed on the confirmation samples."""
     bound: Candidate | None = None
     """The cheapest confirmed trial so far, at first of a mode without ranges. Only a cheaper file is better."""
-    confirmations: int = 0
-    """Number of candidates that were measured on the confirmation samples."""
+    confirmed: list[Candidate] = field(default_factory=list)
+    """The candidates that met the constraints on the confirmation samples too."""
     is_spent: bool = False
     """Whether the limits ended the search."""
 
@@ -162,9 +162,9 @@ class SearchState:
         Each refuted candidate makes the next one's test stricter.
         """
         (confirmation,) = self.runner.run([selection.trial], CONFIRMATION)
-        self.confirmations += 1
         candidate = Candidate(selection, confirmation)
         if meets_all(self.constraints, confirmation, len(self.refuted) + 1):
+            self.confirmed.append(candidate)
             return candidate
         self.refuted.append(candidate)
         return None

@@ -191,4 +191,6 @@ class Search:
             candidate.confirmation for candidate in self.state.refuted if candidate.selection.trial == without.trial
         )
         confirmation = next(refuted, None)
-        return AblationResult(change, confirmation or without, confirmation is None and self.state.meets(without))
+        is_confirmed = any(candidate.selection.trial == without.trial for candidate in self.state.confirmed)
+        is_met = confirmation is None and (is_confirmed or self.state.meets(without))
+        return AblationResult(change, confirmation or without, is_met)
