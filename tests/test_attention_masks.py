@@ -163,5 +163,5 @@ def test_a_second_run_takes_the_copy_from_the_cache(attention: Path, tmp_path: P
     assert first.file("int8").read_bytes() == second.file("int8").read_bytes()
     assert "lower the attention masks" in first.stages
     assert not {"lower the attention masks", "observe the activations, part 1"} & {*second.stages}
-    assert not any(stage.startswith("fit the layers") for stage in second.stages)
+    assert not any(stage.startswith("round the weights") for stage in second.stages)
     assert first.report["ranges"] == second.report["ranges"]

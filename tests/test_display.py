@@ -259,5 +259,6 @@ def test_a_run_tells_its_steps_and_what_is_known_of_its_variants(
 def test_the_names_of_stages_are_known_to_the_advice(watched: tuple[Ran, list[RunStep | VariantProgress]]) -> None:
     ran, _ = watched
     names = [stage.name for stage in ran.result.run.stages]
-    for words in ("read ", "convert ", "observe the activations", "fit the layers of ", "compare ", "measure", "time "):
+    prefixes = ("read ", "convert ", "observe the activations", "round the weights of ", "compare ", "measure", "time ")
+    for words in prefixes:
         assert any(name.startswith(words) for name in names), words

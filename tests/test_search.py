@@ -25,6 +25,7 @@ from tflq.recipe import load
 from tflq.search.space import Space
 from tflq.trials import Trial
 
+INTEGERS = ("--modes", "int8,int16x8")
 TFLQ = [sys.executable, "-c", "from tflq.cli import main; main(prog_name='tflq')"]
 
 
@@ -81,7 +82,7 @@ def output_of(recipe: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def unlike(tmp_path_factory: pytest.TempPathFactory, planted: Path) -> Searched:
-    return Searches(tmp_path_factory.mktemp("unlike"), planted).find("unlike")
+    return Searches(tmp_path_factory.mktemp("unlike"), planted).find("unlike", INTEGERS)
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def shown_to_be_needed(searched: Searched) -> bool:
 
 
 def test_an_outlier_is_mended_by_the_ops_that_see_it(searches: Searches) -> None:
-    searched = searches.find("outlier")
+    searched = searches.find("outlier", INTEGERS)
     assert searched.report["found"]["deciding"]["mode"] == "int8"
     assert searched.kept == ["MUL", "ABS", "FULLY_CONNECTED"]
     assert shown_to_be_needed(searched)
@@ -147,7 +148,7 @@ def test_what_is_fixed_is_mended_otherwise(searches: Searches) -> None:
 def test_a_poisoned_sample_is_mended_by_ranges(searches: Searches) -> None:
     calibration = {"dataset": {"npz": str(searches.planted / "poisoned.npz")}, "samples": "all"}
     fixed = ["--fixed", "per_channel", "--fixed", "per_channel_dense"]
-    searched = searches.find("plain", fixed, calibration=calibration)
+    searched = searches.find("plain", [*INTEGERS, *fixed], calibration=calibration)
     assert searched.kept == []
     assert load(searched.output / "found.yaml").calibration.ranges != "minmax"
     (needed,) = searched.report["found"]["needed"]
@@ -166,7 +167,7 @@ def test_found_recipe_makes_the_file_that_was_found(unlike: Searched) -> None:
 @pytest.mark.slow
 def test_digits_meet_half_a_point(searches: Searches) -> None:
     recipe = searches.write("digits", evaluation=evaluation_of_digits(searches, samples=300))
-    searched = searches.search(recipe)
+    searched = searches.search(recipe, *INTEGERS)
     assert searched.ran.exit_code == 0, searched.ran.output
     report = searched.report
     confirmed = report["found"]["confirming"]["figures"]
@@ -218,7 +219,7 @@ def test_where_nothing_meets_the_bar_it_says_what_came_closest(searches: Searche
     recipe = searches.write("unlike")
     output_of(recipe).mkdir(parents=True)
     (output_of(recipe) / "found.yaml").touch()
-    searched = searches.search(recipe, "--min-sqnr", "90")
+    searched = searches.search(recipe, "--min-sqnr", "90", "--modes", "int8,int16x8,dynamic,float16")
     assert searched.ran.exit_code == 1
     assert "no trial meets min_sqnr_db 90; of " in searched.ran.stdout
     assert "the closest is " in searched.ran.stdout
@@ -244,35 +245,74 @@ def test_what_seems_to_meet_the_bar_is_refuted_by_other_samples(searches: Search
     assert values["confirming"] < bar
     recipe = searches.write("outlier", evaluation=evaluation)
     searched = searches.search(recipe, "--modes", "int8", "--min-sqnr", f"{bar:.3f}")
-    assert searched.ran.exit_code == 1
-    assert searched.report["found"] is None
-    refuted = searched.report["refuted"]
+    refuted, found = searched.report["refuted"], searched.report["found"]
     assert [one["figures"]["outputs"]["y"]["sqnr_db"]["value"] for one in refuted][:1] == [values["confirming"]]
+    assert [one["deciding"]["outputs"]["y"]["sqnr_db"]["value"] for one in refuted][:1] == [values["deciding"]]
+    assert searched.ran.exit_code == (0 if found else 1)
+    assert found is None or all(found[side]["figures"]["outputs"]["y"]["sqnr_db"]["value"] >= bar for side in sides)
 
 
-def test_a_mode_that_was_refuted_leaves_looks_for_others(searches: Searches, monkeypatch: pytest.MonkeyPatch) -> None:
+def write_faint_rows(searches: Searches) -> Path:
+    """Write a recipe whose confirmation rows are so small that int8 has too few steps for them. There are few rows."""
+    rows = np.load(searches.planted / "evaluation.npz")["x"][:16]
+    rows[1::2] *= 0.05
+    np.savez(searches.folder / "faint.npz", x=rows)
+    return searches.write("plain", evaluation={"dataset": {"npz": str(searches.folder / "faint.npz")}})
+
+
+def test_a_refuted_mode_leaves_looks_for_others(searches: Searches, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tflq.search.state.MAX_CANDIDATES_OF_ONE_MODE", 1)
-    modes = ["--modes", "int16x8", "--modes", "float16"]
-    easy = searches.find("unlike", [*modes, "--min-sqnr", "1"]).report["found"]
-    selection, confirmation = (
-        easy[side]["figures"]["outputs"]["y"]["sqnr_db"]["value"] for side in ("deciding", "confirming")
-    )
-    assert selection > confirmation
-    bar = f"{(selection + confirmation) / 2:.3f}"
-    searched = searches.find("unlike", [*modes, "--min-sqnr", bar])
-    assert [one["mode"] for one in searched.report["refuted"]] == ["int16x8"]
-    assert searched.report["found"]["confirming"]["mode"] == "float16"
-    alone = searches.search(searches.write("unlike"), *modes[:2], "--min-sqnr", bar)
-    assert {one["mode"] for one in alone.report["refuted"]} == {"int16x8"}
+    recipe = write_faint_rows(searches)
+    searched = searches.search(recipe, *INTEGERS, "--fixed", "keep_float")
+    assert searched.ran.exit_code == 0, searched.ran.output
+    report = searched.report
+    refuted = report["refuted"][0]
+    values = [figures["outputs"]["y"]["sqnr_db"]["value"] for figures in (refuted["deciding"], refuted["figures"])]
+    assert refuted["mode"] == "int8"
+    assert values[0] > 20 > values[1]
+    assert report["found"]["confirming"]["mode"] == "int16x8"
+    assert (report["rows"], report["needs_rows"]) == ({"deciding": 8, "confirming": 8}, True)
+    said = searched.ran.stdout
+    assert "more rows are needed first: 8 to select on and 8 to confirm on are too few to settle this" in said
+    assert " failed on the confirmation samples, such as int8, " in said
+    assert len(report["refuted"]) <= 2  # one of int8, and one that is smaller than the answer
+    assert f"refuted: SQNR is {values[1]:.1f} dB" in said
+    alone = searches.search(recipe, "--modes", "int8", "--fixed", "keep_float")
+    assert alone.ran.exit_code == 1
+    assert {one["mode"] for one in alone.report["refuted"]} == {"int8"}
+
+
+def test_what_is_larger_than_float16_is_no_answer(searches: Searches, unlike: Searched) -> None:
+    searched = searches.find("unlike")
+    report, found = searched.report, searched.report["found"]["deciding"]
+    assert [report["trials"][number]["mode"] for number in report["tried_first"]] == ["float32", "float16", "dynamic"]
+    assert report["tried_first"] == [0, 1, 2]
+    assert found["mode"] == report["bound"]["mode"] == "float16"
+    with_floats = unlike.report["found"]["deciding"]["figures"]["file"]["size_bytes"]
+    assert found["figures"]["file"]["size_bytes"] < with_floats
+    assert "no smaller one was confirmed" in searched.ran.stdout
+    ran = run_recipe(searched.output / "found.yaml")
+    assert ran.variant("float16").file.sha256 == found["figures"]["file"]["sha256"]
+
+
+def test_the_float32_file_is_an_answer(searches: Searches) -> None:
+    searched = searches.find("plain", ["--min-sqnr", "150", "--modes", "float32,float16"])
+    assert searched.report["found"]["deciding"]["mode"] == "float32"
+    assert ", 1.00 of the float32 file; " in searched.ran.stdout
+    assert [variant.mode for variant in load(searched.output / "found.yaml").variants] == ["float32"]
 
 
 def test_limits_end_a_search_which_tells_so(searches: Searches) -> None:
-    searched = searches.search(searches.write("unlike"), "--max-trials", "3")
+    searched = searches.search(searches.write("unlike"), *INTEGERS, "--max-trials", "3")
     assert searched.ran.exit_code == 1
-    assert len(searched.report["trials"]) == 3
+    assert [trial["mode"] for trial in searched.report["trials"]] == ["int8", "int8", "int16x8"]
     assert "the limits ended the search after 3 trials, so a better file may exist" in searched.ran.stdout
-    longer = searches.search(searches.write("unlike"), "--max-trials", "21")
-    assert longer.report["trials"][:3] == searched.report["trials"]
+    longer = searches.search(searches.write("unlike"), *INTEGERS, "--max-trials", "21")
+    assert longer.report["trials"][:2] == searched.report["trials"][:2]
+    first = searches.search(searches.write("unlike"), "--max-trials", "1")
+    assert [trial["mode"] for trial in first.report["trials"]] == ["float32"]
+    assert first.report["found"]["deciding"]["mode"] == "float32"
+    assert "the limits ended the search after 1 trial, so a better file may exist" in first.ran.stdout
 
 
 def test_strict_recipes_are_searched_without_floats(searches: Searches) -> None:
@@ -293,8 +333,8 @@ def test_a_variant_s_own_options_are_kept(searches: Searches) -> None:
 
 @pytest.mark.slow
 def test_the_fastest_is_not_the_smallest(searches: Searches) -> None:
-    smallest = searches.find("outlier", ["--fixed", "keep_float", "--min-sqnr", "10"])
-    fastest = searches.find("outlier", ["--goal", "latency", "--min-sqnr", "10"])
+    smallest = searches.find("outlier", [*INTEGERS, "--fixed", "keep_float", "--min-sqnr", "10"])
+    fastest = searches.find("outlier", [*INTEGERS, "--goal", "latency", "--min-sqnr", "10"])
     assert smallest.report["found"]["deciding"]["mode"] == "int16x8"
     assert fastest.report["found"]["deciding"]["mode"] == "int8"
 

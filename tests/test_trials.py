@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,27 @@ from running import Recipes, run_recipe
 
 from tflq.calibrate import Percentile
 from tflq.errors import ConversionError, DatasetError, RecipeError
+from tflq.evaluate import Record
 from tflq.flatbuffer import load as read
 from tflq.modes import Dynamic, Int8, Int8Only, Int16x8
 from tflq.pipeline import Settings
 from tflq.recipe import Recipe, load
-from tflq.trials import CONFIRMATION, BudgetExhausted, Splits, Trial, TrialLimits, TrialRunner, open_trials
+from tflq.trials import (
+    CONFIRMATION,
+    BudgetExhausted,
+    Constraint,
+    Estimate,
+    Measurements,
+    OutputFidelity,
+    Splits,
+    Trial,
+    TrialLimits,
+    TrialRunner,
+    open_trials,
+)
+from tflq.trials.bootstrap import student_t
 from tflq.trials.cost_model import work
+from tflq.trials.measurements import EQUAL_DB, FileFacts, output_fidelity
 from tflq.trials.setup import JOURNAL
 from tflq.trials.splits import choose_splits
 from tflq.trials.stored_samples import StoredColumn, StoredSamples, record, records
@@ -67,7 +82,8 @@ def test_what_is_fitted_to_samples_is_made_once_for_all_methods_of_ranges(scored
     with runner(scored) as (made, events):
         tried = made.run([Trial(corrected, method) for method in methods])
     stages = [event.stage for event in events if isinstance(event, Started)]
-    assert stages.count("equalize the channels") == stages.count("fit the layers of the equalized file") == 1
+    assert stages.count("equalize the channels") == 1
+    assert stages.count("round the weights of the equalized file, part 1") == 1
     assert len({one.figures.file.sha256 for one in tried if one.figures}) == len(methods)
 
 
@@ -127,6 +143,25 @@ def test_trials_are_kept_and_go_on_where_they_were(scored: Path) -> None:
     with runner(scored) as (made, events):
         assert made.run(THREE) == first
         assert attempts(events) == 0
+
+
+def test_a_trial_that_is_read_again_has_the_variant_that_was_asked_for(scored: Path) -> None:
+    edge = Trial(Int8(name="edge"), "minmax")
+    with runner(scored) as (made, _):
+        made.run([MINMAX])
+    with runner(scored) as (made, events):
+        (again,) = made.run([edge])
+        assert attempts(events) == 0
+    assert again.trial == edge
+
+
+def test_a_reserve_is_left_of_the_limit(recipes: Recipes) -> None:
+    with runner(recipes.write("tiny_dense", ["int8"]), TrialLimits(trials=2)) as (made, events):
+        with pytest.raises(BudgetExhausted):
+            made.run(THREE, reserve=1)
+        assert attempts(events) == 1
+        made.run([THREE[2]])
+        assert attempts(events) == 2
 
 
 def test_other_samples_are_other_trials(scored: Path, recipes: Recipes) -> None:
@@ -278,3 +313,54 @@ def test_integers_are_less_work_than_floats_and_int16_more(recipes: Recipes) -> 
     ran = recipes.run("tiny_conv", ["int8", "float32", "int16x8"])
     taken = {mode: work(read(ran.file(mode))) for mode in ("int8", "float32", "int16x8")}
     assert taken["int8"] < taken["float32"] < taken["int16x8"]
+
+
+def fidelity_of(noise: Sequence[float]) -> Estimate:
+    """The SQNR of samples whose signals have the energy 1."""
+    rows = np.zeros((len(noise), 6))
+    rows[:, 0], rows[:, 1] = 1, noise
+    every = np.ones(len(noise), bool)
+    answers = Record(np.zeros((len(noise), 0)), {"y": rows}, {}, {}, every, ~every)
+    return output_fidelity(answers)["y"].sqnr_db
+
+
+def test_an_interval_of_many_alike_samples_is_that_of_the_normal_distribution() -> None:
+    noise = np.random.default_rng(0).uniform(0.005, 0.015, 400)
+    estimate, error = fidelity_of(noise.tolist()), 10 / np.log(10) * noise.std() / noise.mean() / 20
+    assert estimate.value == pytest.approx(-10 * np.log10(noise.mean()))
+    assert estimate.value - estimate.low == pytest.approx(1.96 * error, rel=0.15)
+    assert estimate.high - estimate.value == pytest.approx(1.96 * error, rel=0.15)
+
+
+def test_an_interval_of_one_bad_sample_among_few_reaches_what_the_others_have() -> None:
+    estimate = fidelity_of([0.01] * 7 + [80.0])
+    assert estimate.value == pytest.approx(-10, abs=0.1)
+    assert estimate.low < -15
+    assert estimate.high == pytest.approx(20, abs=0.1)
+
+
+def test_fewer_samples_have_a_wider_interval() -> None:
+    widths = [(one := fidelity_of([0.005, 0.015] * count)).high - one.low for count in (2, 4, 16, 64)]
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_outputs_without_noise_or_without_end_have_the_limits_of_the_scale() -> None:
+    assert fidelity_of([0.0] * 4) == Estimate(EQUAL_DB, EQUAL_DB, EQUAL_DB)
+    assert fidelity_of([np.inf, *[0.0] * 3]) == Estimate(-EQUAL_DB, -EQUAL_DB, -EQUAL_DB)
+
+
+@pytest.mark.parametrize(("freedom", "exact"), [(1, 12.706), (2, 4.303), (3, 3.182), (7, 2.365), (30, 2.042)])
+def test_quantiles_of_students_t(freedom: int, exact: float) -> None:
+    assert student_t(freedom) == pytest.approx(exact, rel=0.01)
+
+
+def test_words_of_a_skewed_interval_have_both_ends() -> None:
+    constraint, file = Constraint("min_sqnr_db", 15.0), FileFacts("", 1, 0, 1.0)
+
+    def words(*sqnr: float) -> str:
+        figures = Measurements(file, {"y": OutputFidelity(Estimate(*sqnr), None)}, None, None, 8, "")
+        return constraint.in_words(figures)
+
+    assert words(-9.9, -15.0, 14.0) == "SQNR is -9.9 dB (95 %: -15.0 to 14.0)"
+    assert words(19.0, 18.0, 20.1) == "SQNR is 19.0 dB ±1.1"
+    assert words(19.0, 19.0, 19.0) == "SQNR is 19.0 dB"

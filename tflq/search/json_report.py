@@ -9,6 +9,7 @@ from typing import Any
 
 from tflq.calibrate import Method, Percentile
 from tflq.report.json_report import finite
+from tflq.search.candidate import Candidate
 from tflq.search.search_result import SearchResult, sentence
 from tflq.search.space import kept_by_search
 from tflq.search.strategy import AblationResult, FoundTrial
@@ -32,6 +33,8 @@ def to_dict(outcome: SearchResult) -> dict[str, Any]:
         "goal": outcome.goal,
         "bars": {constraint.kind: constraint.value for constraint in outcome.constraints},
         "samples": outcome.samples,
+        "rows": {"deciding": outcome.rows.selection, "confirming": outcome.rows.confirmation},
+        "needs_rows": outcome.needs_rows,
         "metric": outcome.metric,
         "float32_bytes": outcome.float32_bytes,
         "verdict": _verdict(outcome),
@@ -39,9 +42,12 @@ def to_dict(outcome: SearchResult) -> dict[str, Any]:
         "limits_ended_it": outcome.is_spent,
         "found": _found(outcome, outcome.found) if outcome.found else None,
         "closest": _named(outcome, outcome.closest) if outcome.closest and not outcome.found else None,
-        "refuted": [_named(outcome, result) for result in outcome.rejected],
+        "tried_first": [number for number, result in enumerate(outcome.results) if _is_free(outcome, result)],
+        "bound": _named(outcome, outcome.bound.confirmation) if outcome.bound else None,
+        "refuted": [_refuted(outcome, candidate) for candidate in outcome.refuted],
         "front": [numbers[id(result)] for result in outcome.front],
         "made": outcome.trials,
+        "confirmations": outcome.confirmations,
         "trials": [_trial(outcome, result) for result in outcome.results],
         "exit_code": outcome.exit_code,
     }
@@ -51,6 +57,16 @@ def _verdict(outcome: SearchResult) -> str:
     if outcome.found is None:
         return "not met"
     return "met" if outcome.is_certain else "met, not for certain"
+
+
+def _is_free(outcome: SearchResult, result: TrialResult) -> bool:
+    return result.trial.variant in outcome.space.free
+
+
+def _refuted(outcome: SearchResult, candidate: Candidate) -> dict[str, Any]:
+    """Return the candidate with its figures on the confirmation samples, and in `deciding` on the selection samples."""
+    before = candidate.selection.figures
+    return _named(outcome, candidate.confirmation) | {"deciding": asdict(before) if before else None}
 
 
 def _found(outcome: SearchResult, found: FoundTrial) -> dict[str, Any]:

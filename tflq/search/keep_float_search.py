@@ -86,20 +86,24 @@ class _KeepFloatSearch:
         return [units[place] for place in sorted(range(len(units)), key=order)]
 
     def grow(self, ranked: Sequence[Unit]) -> Unit | None:
-        """Return the ops of the fewest first units that meet the constraints, by doubling and bisection."""
+        """Return the ops of the fewest first units that meet the constraints, by doubling and bisection.
+
+        Return None if none meet, or if a file that meets costs no less than the bound.
+        """
         sizes = [2**power for power in range(len(ranked).bit_length()) if 2**power < len(ranked)]
         sizes += [len(ranked) - 1] if len(ranked) > 1 else []
-        results = self.state.run([self.keep(_ops(ranked[:size])) for size in sizes])
-        met = [size for size, result in zip(sizes, results, strict=True) if self.state.meets(result)]
+        tried = self.state.run([self.keep(_ops(ranked[:size])) for size in sizes])
+        results = dict(zip(sizes, tried, strict=True))
+        met = [size for size, result in results.items() if self.state.meets(result)]
         if not met:
             return None
         high = met[0]
         low = max((size for size in sizes if size < high), default=0)
-        while high - low > 1:
+        while high - low > 1 and (low == 0 or self.state.is_cheaper(results[low])):
             middle = (low + high) // 2
-            (result,) = self.state.run([self.keep(_ops(ranked[:middle]))])
-            low, high = (low, middle) if self.state.meets(result) else (middle, high)
-        return _ops(ranked[:high])
+            (results[middle],) = self.state.run([self.keep(_ops(ranked[:middle]))])
+            low, high = (low, middle) if self.state.meets(results[middle]) else (middle, high)
+        return _ops(ranked[:high]) if self.state.is_cheaper(results[high]) else None
 
     def prune(self, kept_ops: Unit) -> None:
         """Quantize parts of the kept ops as long as the constraints are met: large parts first, single ops last."""

@@ -20,7 +20,8 @@ Key = Literal[
 ]
 KEYS: tuple[str, ...] = get_args(Key)
 
-LAST_RESORT: tuple[ModeName, ...] = ("dynamic", "float16")
-DEFAULT: tuple[ModeName, ...] = ("int8", "int16x8", *LAST_RESORT)
+FREE: tuple[ModeName, ...] = ("float32", "float16", "dynamic")
+"""The modes that need no ranges and have no options to try. A search tries them first."""
+DEFAULT: tuple[ModeName, ...] = ("int8", "int16x8", *FREE)
 STRICT: tuple[ModeName, ...] = ("int8_only", "int16x8_only")
-SEARCHED: tuple[ModeName, ...] = (*DEFAULT[:2], *STRICT, *LAST_RESORT)
+SEARCHED: tuple[ModeName, ...] = (*DEFAULT[:2], *STRICT, *FREE)

@@ -9,11 +9,23 @@ from tflq.errors import RecipeError
 from tflq.flatbuffer import Graph
 from tflq.metrics import uncertainty
 from tflq.op_selectors import ops, scopes, select
+from tflq.search.candidate import Candidate
 from tflq.search.options import Goal
 from tflq.search.space import Space, kept_by_search
 from tflq.search.state import SearchState
 from tflq.search.strategy import AblationResult, FoundTrial
-from tflq.trials import Constraint, TrialResult, meets_all, relative_violation, worst
+from tflq.trials import CONFIRMATION, SELECTION, Constraint, TrialResult, meets_all, relative_violation, worst
+
+FEW_ROWS = 20
+"""With fewer rows in either set, the answer says first that more are needed, unless the rows settle it."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Numbers of selection and confirmation samples."""
+
+    selection: int
+    confirmation: int
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,7 @@ class SearchResult:
     constraints: tuple[Constraint, ...]
     samples: str
     """A sentence that says which rows are the selection and the confirmation samples."""
+    rows: Rows
     metric: str | None
     float32_bytes: int
     trials: int
@@ -33,11 +46,15 @@ class SearchResult:
     """All results on the selection samples."""
     front: tuple[TrialResult, ...]
     """The Pareto front of the goal and the first constraint, sorted by the goal."""
-    rejected: tuple[TrialResult, ...]
-    """The results on the confirmation samples of the candidates that failed there."""
+    refuted: tuple[Candidate, ...]
+    """The candidates that failed on the confirmation samples."""
+    bound: Candidate | None
+    """The confirmed trial that bounded the search: only a cheaper file was a better answer."""
+    confirmations: int
+    """Number of candidates that were measured on the confirmation samples."""
     found: FoundTrial | None
     names: dict[int, str]
-    """The names that keep_float takes for ops, by number. Only the ops that the found or rejected trials keep."""
+    """The names that keep_float takes for ops, by number. Only the ops that the found or refuted trials keep."""
     types: dict[int, str]
     """The type of each op, by its number."""
     is_spent: bool
@@ -50,11 +67,22 @@ class SearchResult:
 
     @property
     def closest(self) -> TrialResult | None:
-        """The result with the smallest violation: among the rejected candidates if there are any, else among all."""
-        measured = [(result, result.figures) for result in self.rejected or self.results if result.figures]
+        """The result with the smallest violation: among the refuted candidates if there are any, else among all."""
+        refuted = [candidate.confirmation for candidate in self.refuted if candidate.confirmation.figures]
+        measured = [(result, result.figures) for result in refuted or self.results if result.figures]
         return min(
             measured, key=lambda pair: relative_violation(worst(self.constraints, pair[1]), pair[1]), default=(None,)
         )[0]
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether there are few rows, and they do not settle the answer: a candidate was refuted, or it is near."""
+        if min(self.rows.selection, self.rows.confirmation) >= FEW_ROWS:
+            return False
+        if self.refuted or self.found is not None:
+            return bool(self.refuted) or not self.is_certain
+        closest = self.closest.figures if self.closest else None
+        return closest is not None and not worst(self.constraints, closest).is_settled(closest)
 
     @property
     def is_certain(self) -> bool:
@@ -72,19 +100,22 @@ def conclude(state: SearchState, found: FoundTrial | None) -> SearchResult:
         goal=state.goal,
         constraints=state.constraints,
         samples=runner.splits.description,
+        rows=Rows(*(runner.evaluations[name].stored.count for name in (SELECTION, CONFIRMATION))),
         metric=scoring.name if scoring else None,
         float32_bytes=graph.size_bytes,
         trials=runner.count,
         results=tuple(state.results.values()),
         front=_front(state),
-        rejected=tuple(state.rejected),
+        refuted=tuple(state.refuted),
+        bound=state.bound,
+        confirmations=len(state.confirmed) + len(state.refuted),
         found=found,
         names={},
         types={op.index: op.type for op in graph.subgraphs[0].operators},
         is_spent=state.is_spent,
         space=state.space,
     )
-    named = [found.selection if found else outcome.closest, *state.rejected]
+    named = [found.selection if found else outcome.closest, *(candidate.selection for candidate in state.refuted)]
     trials = [result.trial for result in named if result]
     kept_ops = sorted({op for trial in trials for op in kept_by_search(trial, state.space.recipe_trial(trial))})
     return replace(outcome, names={op: shortest_name(graph, op) for op in kept_ops})
@@ -122,22 +153,55 @@ def _is_unique(graph: Graph, name: str, index: int) -> bool:
 
 
 def sentence(outcome: SearchResult) -> str:
-    """Return the summary: the found file and its measurements, or the trial that came closest."""
-    gates = " and ".join(map(str, outcome.constraints))
-    if outcome.found is None:
-        return f"no trial meets {gates}{_closest(outcome)}{_spent(outcome)}"
-    figures = outcome.found.confirmation.figures
+    """Return the summary: whether more rows are needed, and the found file or the trial that came closest."""
+    answer = _no_answer(outcome) if outcome.found is None else _answer(outcome, outcome.found)
+    return _more_rows(outcome) + answer + _spent(outcome)
+
+
+def _more_rows(outcome: SearchResult) -> str:
+    if not outcome.needs_rows:
+        return ""
+    rows = outcome.rows
+    return (
+        f"more rows are needed first: {rows.selection:,} to select on and {rows.confirmation:,} to confirm on are too"
+        " few to settle this, so give evaluation a larger dataset. "
+    )
+
+
+def _answer(outcome: SearchResult, found: FoundTrial) -> str:
+    figures = found.confirmation.figures
     assert figures
-    count = figures.file.size_bytes
+    gates, count = " and ".join(map(str, outcome.constraints)), figures.file.size_bytes
     size = f"{count:,} bytes, {count / outcome.float32_bytes:.2f} of the float32 file"
     measured = ", ".join(constraint.in_words(figures) for constraint in outcome.constraints)
+    is_last = bool(outcome.refuted) or found.selection.trial.variant in outcome.space.free
+    cheaper = "smaller" if outcome.goal == "size" else "faster"
     parts = [
-        f"{description(outcome, outcome.found.selection)} meets {gates}: {size}; on"
+        f"{description(outcome, found.selection)} meets {gates}: {size}; on"
         f" {figures.samples:,} confirmation samples, {measured}",
-        *(_uncertainty(outcome.constraints, outcome.found) if not outcome.is_certain else []),
-        *(_ablation(outcome, ablation) for ablation in outcome.found.ablations),
+        *(_uncertainty(outcome.constraints, found) if not outcome.is_certain else []),
+        *([f"of {_counted(outcome)}, no {cheaper} one was confirmed"] if is_last else []),
+        *_refuted(outcome),
+        *(_ablation(outcome, ablation) for ablation in found.ablations),
     ]
-    return "; ".join(parts) + _spent(outcome)
+    return "; ".join(parts)
+
+
+def _refuted(outcome: SearchResult) -> list[str]:
+    """Say how many candidates were refuted, and the values of the first one on both sets of samples."""
+    if not outcome.refuted:
+        return []
+    first, count = outcome.refuted[0], len(outcome.refuted)
+    counted = f"{count} candidate{'s' * (count > 1)} failed on the confirmation samples"
+    before, after = first.selection.figures, first.confirmation.figures
+    if before is None or after is None or after.fault:
+        reason = after.fault if after else first.confirmation.reason
+        return [f"{counted}, such as {description(outcome, first.selection)}: {reason}"]
+    constraint = worst(outcome.constraints, after)
+    return [
+        f"{counted}, such as {description(outcome, first.selection)}: {constraint.in_words(before)} on"
+        f" {before.samples:,} selection samples, and {constraint.in_words(after)} on {after.samples:,} others"
+    ]
 
 
 def description(outcome: SearchResult, result: TrialResult) -> str:
@@ -166,7 +230,11 @@ def _ablation(outcome: SearchResult, ablation: AblationResult) -> str:
         return f"without {change}, the gates are met too, with {figures.file.size_bytes:,} bytes"
     if figures.fault:
         return f"without {change}, {figures.fault}"
-    near = ", too near to the limit after the rejections" if meets_all(outcome.constraints, ablation.result) else ""
+    near = (
+        ", too near to the limit after candidates were refuted"
+        if meets_all(outcome.constraints, ablation.result)
+        else ""
+    )
     return f"without {change}, {worst(outcome.constraints, figures).in_words(figures)}{near}"
 
 
@@ -179,24 +247,29 @@ def _option(outcome: SearchResult, ablation: AblationResult) -> str:
     return f"{key}: {str(getattr(trial.variant, key)).lower()}"
 
 
-def _closest(outcome: SearchResult) -> str:
+def _no_answer(outcome: SearchResult) -> str:
+    start = f"no trial meets {' and '.join(map(str, outcome.constraints))}"
     closest = outcome.closest
     if closest is None or closest.figures is None:
         reasons = [result.reason for result in outcome.results]
-        return f": no file could be made: {reasons[0]}" if reasons else ""
+        return f"{start}: no file could be made: {reasons[0]}" if reasons else start
     constraint = worst(outcome.constraints, closest.figures)
     violation = closest.figures.fault or constraint.in_words(closest.figures)
-    kind = "confirmation" if outcome.rejected else "selection"
-    count = len(outcome.rejected)
-    candidates = f"{count} candidate{'s' * (count > 1)}"
-    rejected = f"; {candidates} failed on the confirmation samples" if count else ""
-    return (
-        f"{rejected}; of {outcome.trials} trials the closest is {description(outcome, closest)}:"
-        f" {violation} on {closest.figures.samples:,} {kind} samples"
-    )
+    is_refuted = any(closest is candidate.confirmation for candidate in outcome.refuted)
+    parts = [
+        start,
+        *_refuted(outcome),
+        f"of {_counted(outcome)} the closest is {description(outcome, closest)}: {violation} on"
+        f" {closest.figures.samples:,} {'confirmation' if is_refuted else 'selection'} samples",
+    ]
+    return "; ".join(parts)
 
 
 def _spent(outcome: SearchResult) -> str:
     if not outcome.is_spent:
         return ""
-    return f"; the limits ended the search after {outcome.trials} trials, so a better file may exist"
+    return f"; the limits ended the search after {_counted(outcome)}, so a better file may exist"
+
+
+def _counted(outcome: SearchResult) -> str:
+    return f"{outcome.trials} trial{'s' * (outcome.trials != 1)}"

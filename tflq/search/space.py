@@ -59,12 +59,16 @@ class Space:
 
     families: tuple[Mode, ...]
     """Variants with integer activations, the smallest and fastest first."""
-    last: tuple[Mode, ...]
-    """Variants without ranges, which are tried last."""
+    free: tuple[Mode, ...]
+    """Variants without ranges, which are tried first."""
     ranges: Method
     """The method that the recipe asks for."""
     methods: dict[int, tuple[Method, ...]]
     fixed: frozenset[str]
+
+    def plain_trial(self, variant: Mode) -> Trial:
+        """Return the trial of the variant with the ranges that the recipe asks for."""
+        return Trial(variant, self.ranges)
 
     def trials_by_method(self, family: Mode) -> list[Trial]:
         """Return one trial for each method of ranges, the recipe's method first."""
@@ -94,8 +98,8 @@ class Space:
 
     def recipe_trial(self, trial: Trial) -> Trial:
         """Return what the recipe asks for in the mode of the trial."""
-        (family,) = [variant for variant in (*self.families, *self.last) if variant.mode == trial.variant.mode]
-        return Trial(family, self.ranges)
+        (family,) = [variant for variant in (*self.families, *self.free) if variant.mode == trial.variant.mode]
+        return self.plain_trial(family)
 
     def changes(self, trial: Trial) -> list[Change]:
         """Return all differences between the trial and the recipe."""
@@ -142,8 +146,8 @@ def space(recipe: Recipe, request: SearchRequest, is_observed: bool) -> Space:
     if "ranges" in request.fixed or not is_observed:
         methods = dict.fromkeys(METHODS, (own,))
     families = tuple(variant for variant in variants if variant.needs_ranges)
-    last = tuple(_uncorrected(variant) for variant in variants if not variant.needs_ranges)
-    return Space(families, last, own, methods, request.fixed)
+    free = tuple(_uncorrected(variant) for variant in variants if not variant.needs_ranges)
+    return Space(families, free, own, methods, request.fixed)
 
 
 def _uncorrected(variant: Mode) -> Mode:

@@ -1,4 +1,4 @@
-"""SearchResult → the rows of one table: the recipe's trials, the Pareto front, and the found trial."""
+"""SearchResult → the rows of one table: the recipe's trials, the Pareto front, refuted trials and the found trial."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from rich.text import Text
 
 from tflq.report.table import shortened, size
 from tflq.report.terminal import fit
+from tflq.search.candidate import Candidate
 from tflq.search.search_result import SearchResult
 from tflq.search.space import kept_by_search
-from tflq.trials import Measurements, TrialResult, meets_all
+from tflq.trials import Measurements, TrialResult, meets_all, worst
 
 MAX_FRONT_ROWS = 16
 """The largest number of rows from the Pareto front."""
@@ -53,15 +54,18 @@ def rows(outcome: SearchResult) -> list[SearchRow]:
     found = outcome.found.selection if outcome.found else None
     plain = [result for result in outcome.results if result.trial == outcome.space.recipe_trial(result.trial)]
     thinned = outcome.front[:: -(-len(outcome.front) // MAX_FRONT_ROWS) or 1]
-    chosen = {id(result): result for result in (*plain, *thinned, *([found] if found else [])) if result.figures}
+    refuted = [candidate.selection for candidate in outcome.refuted]
+    named = (*plain, *thinned, *refuted, *([found] if found else []))
+    chosen = {id(result): result for result in named if result.figures}
     measured = [(result, result.figures) for result in chosen.values() if result.figures]
     return [_row(outcome, *pair) for pair in sorted(measured, key=lambda pair: pair[1].file.size_bytes)]
 
 
 def _row(outcome: SearchResult, result: TrialResult, figures: Measurements) -> SearchRow:
-    meets = meets_all(outcome.constraints, result)
     is_found = outcome.found is not None and result is outcome.found.selection
-    verdict = "found" if is_found else "meets" if meets else "fails"
+    refuted = next((candidate for candidate in outcome.refuted if result is candidate.selection), None)
+    meets = meets_all(outcome.constraints, result) and refuted is None
+    verdict = "found" if is_found else _refuted(outcome, refuted) if refuted else "meets" if meets else "fails"
     kept_count = len(kept_by_search(result.trial, outcome.space.recipe_trial(result.trial)))
     cells = (
         result.trial.in_words,
@@ -73,6 +77,14 @@ def _row(outcome: SearchResult, result: TrialResult, figures: Measurements) -> S
         verdict,
     )
     return SearchRow(cells, meets, is_found)
+
+
+def _refuted(outcome: SearchResult, candidate: Candidate) -> str:
+    """Return the verdict with the value on the confirmation samples."""
+    figures = candidate.confirmation.figures
+    if figures is None or figures.fault:
+        return "refuted"
+    return f"refuted: {worst(outcome.constraints, figures).in_words(figures)}"
 
 
 def _accuracy(figures: Measurements) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from tflq import calibrate, refine
 from tflq.cache import digest
-from tflq.calibrate import CalibrationData, CalibrationSamples, Method, Range, RangeMethod, Samples
+from tflq.calibrate import CalibrationData, CalibrationSamples, Counting, Method, Range, RangeMethod, Samples
 from tflq.errors import ConversionError
 from tflq.refine import (
     Candidate,
@@ -93,8 +93,8 @@ class ModelFitter:
         plain = [each for each in wanted if not each.config.equalization]
         self._run([*self._means(wanted), *self._equalizations(equalized), *self._layers(plain)])
         for model in {self.model(each): None for each in equalized}:
-            if model not in self._work.observed:
-                self._work.observed[model] = self.observer.observe(model, self.samples, counts_few=False)
+            if (key := self._observed_key(model)) not in self._work.observed:
+                self._work.observed[key] = self.observer.observe(model, self.samples, counts_few=False)
         self._run(self._layers(equalized))
         self._run(self._counted_ranges(wanted, is_final))
 
@@ -116,7 +116,7 @@ class ModelFitter:
         config, model, method = fitted.config, self.model(fitted), self._range_method(fitted)
         if config.ranges is not None:
             return self._work.ranges[model, method, calls]
-        data = self._work.observed.get(model, self.data)
+        data = self._work.observed.get(self._observed_key(model), self.data)
         if self._method == "minmax" and len(calls) < len(self.all_calls):
             data = data.for_calls(calls)
         ranges = data.ranges(method)
@@ -202,7 +202,10 @@ class ModelFitter:
         return _Fit(tasks, lambda _: self._work.rounded.update({key: paths}))
 
     def _counting(self, model: Path) -> _Fit:
-        data, calls = self._work.observed.get(model, self.data), range(self.samples.samples.number_of_calls)
+        data, calls = (
+            self._work.observed.get(self._observed_key(model), self.data),
+            range(self.samples.samples.number_of_calls),
+        )
         parts = tuple(map(tuple, self._parts(calls)))
         interval = -(-len(calls) // MAX_COUNTED_CALLS)
         tasks = self.observer.part_counting_tasks(data, self.samples.samples, [part[::interval] for part in parts])
@@ -218,6 +221,9 @@ class ModelFitter:
 
     def _rounding_key(self, fitted: FittedConfig) -> RoundingKey:
         return self.model(fitted), fitted.calls, fitted.request.granularity, fitted.config.corrections.bias
+
+    def _observed_key(self, model: Path) -> tuple[Path, Counting]:
+        return model, self.observer.calibration.counting
 
     def _fitting_data(self, calls: Calls, most: int) -> tuple[Samples, Calls]:
         """Return the samples, and at most that number of the calls, evenly spread."""

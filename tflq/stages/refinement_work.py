@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tflq.calibrate import CalibrationData, Range, RangeMethod
+from tflq.calibrate import CalibrationData, Counting, Range, RangeMethod
 from tflq.refine import EqualizedModel, HoldoutSamples, WeightGranularity
 from tflq.stages.activation_ranges import CountedCalibration
 
@@ -21,8 +21,8 @@ class RefinementWork:
     """The means of the layers' inputs in the float32 file, by the calls that they are fitted to."""
     equalized: dict[Calls, EqualizedModel] = field(default_factory=dict)
     """The equalized files, by the calls that they are fitted to."""
-    observed: dict[Path, CalibrationData] = field(default_factory=dict)
-    """The statistics of the activations over all calls, by the file."""
+    observed: dict[tuple[Path, Counting], CalibrationData] = field(default_factory=dict)
+    """The statistics of the activations over all calls, by the file and the way of counting values."""
     counted: dict[Path, CountedCalibration] = field(default_factory=dict)
     """The statistics with counts of values, by the file."""
     rounded: dict[tuple[Path, Calls, WeightGranularity, bool], tuple[Path, ...]] = field(default_factory=dict)

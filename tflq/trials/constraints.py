@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -25,6 +26,16 @@ HOPELESS = 4.0
 """A value that violates its limit by this many standard errors is hopeless."""
 NORMAL = 1.96
 """Standard errors from an estimate to either end of its 95 % interval."""
+SYMMETRIC = 1.5
+"""An interval is given by both ends if one is this many times as far from the value as the other."""
+
+
+@dataclass(frozen=True)
+class StandardErrors:
+    """The standard errors on both sides of an estimate, as a skewed interval has them."""
+
+    toward_worse: float
+    toward_better: float
 
 
 @dataclass(frozen=True)
@@ -47,41 +58,56 @@ class Constraint:
             case "min_agreement":
                 return _lowest(near.agreement for near in figures.outputs.values() if near.agreement)
 
-    def stricter(self, margin: float) -> float:
-        """Return a limit that is stricter by the margin, but never stricter than the float32 file's own value."""
-        if self.kind.startswith("max"):
-            return min(max(self.value - margin, IDEAL.get(self.kind, self.value - margin)), self.value)
-        return max(min(self.value + margin, IDEAL.get(self.kind, self.value + margin)), self.value)
-
     def loss(self, value: float) -> float:
         """Return the value with the sign that makes larger mean worse."""
         return value if self.kind.startswith("max") else -value
 
-    def violation(self, figures: Measurements, look: int = 1) -> float:
+    def violation(self, figures: Measurements, look: int = 1, inflation: float = 1.0) -> float:
         """Return how much the measured value is worse than the limit. Above 0, the file fails.
 
         Each further look at the same samples is stricter. At look k, a file exactly at the limit passes by luck with
-        probability 2^-k. A file that is no worse than the float32 file needs no margin.
+        probability 2^-k. A file that is no worse than the float32 file needs no margin. `inflation` multiplies the
+        standard error.
         """
         estimate = self.estimate(figures)
         if estimate is None:
             return float("inf")
-        reach = abs(_worse_end(self, estimate) - estimate.value) / NORMAL * NormalDist().inv_cdf(1 - 0.5**look)
+        reach = inflation * self.errors_of(estimate).toward_worse * NormalDist().inv_cdf(1 - 0.5**look)
         is_ideal = self.kind in IDEAL and self.loss(estimate.value) <= self.loss(IDEAL[self.kind])
         return self.loss(estimate.value) + (0.0 if is_ideal else reach) - self.loss(self.value)
+
+    def margin(self, figures: Measurements, spread: float) -> float:
+        """Return by how many standard errors the measured value is better than the limit. Below 0, the file fails.
+
+        `spread` is a further error of the value, which is added to the variance.
+        """
+        estimate = self.estimate(figures)
+        if estimate is None:
+            return -float("inf")
+        difference, error = -self.violation(figures), math.hypot(self.errors_of(estimate).toward_worse, spread)
+        return difference / error if error else math.copysign(math.inf, difference)
+
+    def errors_of(self, estimate: Estimate) -> StandardErrors:
+        """Return the standard errors on both sides of the estimate, from its 95 % interval."""
+        low, high = (estimate.value - estimate.low) / NORMAL, (estimate.high - estimate.value) / NORMAL
+        return StandardErrors(high, low) if self.kind.startswith("max") else StandardErrors(low, high)
 
     def is_hopeless(self, figures: Measurements) -> bool:
         """Return whether the file fails so clearly that more samples would not help."""
         estimate = self.estimate(figures)
         if estimate is None or self.kind == "max_size_bytes":
             return False
-        reach = abs(_worse_end(self, estimate) - estimate.value) / NORMAL * HOPELESS
-        return self.loss(estimate.value) - reach > self.loss(self.value)
+        return self.loss(estimate.value) - HOPELESS * self.errors_of(estimate).toward_better > self.loss(self.value)
 
     def is_certain(self, figures: Measurements) -> bool:
         """Return whether the whole 95 % interval is on the passing side of the limit."""
         estimate = self.estimate(figures)
         return estimate is not None and self.loss(_worse_end(self, estimate)) <= self.loss(self.value)
+
+    def is_settled(self, figures: Measurements) -> bool:
+        """Return whether the whole 95 % interval is on one side of the limit."""
+        estimate = self.estimate(figures)
+        return estimate is None or not estimate.low <= self.value <= estimate.high
 
     def samples_needed(self, figures: Measurements) -> int | None:
         """Return the number of samples that separates the value from the limit, or None if no number would."""
@@ -93,11 +119,11 @@ class Constraint:
         return drop.samples_to_tell_from(self.value)
 
     def in_words(self, figures: Measurements) -> str:
-        """Return the value with half the width of its interval, such as `the drop is 0.0040 ±0.0031`."""
+        """Return the value with its interval, such as `the drop is 0.0040 ±0.0031`."""
         estimate = self.estimate(figures)
         if estimate is None:
             return f"{NAMES[self.kind]} cannot be measured"
-        return f"{NAMES[self.kind]} is {self.format_value(estimate.value)}{_margin(self, estimate)}"
+        return f"{NAMES[self.kind]} is {self.format_value(estimate.value)}{_interval(self, estimate)}"
 
     def format_value(self, value: float) -> str:
         """Return the value with its unit, rounded for people."""
@@ -121,9 +147,15 @@ def _worse_end(constraint: Constraint, estimate: Estimate) -> float:
     return max(estimate.low, estimate.high, key=constraint.loss)
 
 
-def _margin(constraint: Constraint, estimate: Estimate) -> str:
-    half = (estimate.high - estimate.low) / 2
-    return f" ±{constraint.format_value(half).removesuffix(' dB')}" if half else ""
+def _interval(constraint: Constraint, estimate: Estimate) -> str:
+    """Return the interval in words: half its width, or both ends if the value is far from its middle."""
+    below, above = estimate.value - estimate.low, estimate.high - estimate.value
+    if below == above == 0:
+        return ""
+    if max(below, above) > SYMMETRIC * min(below, above):
+        low, high = (constraint.format_value(end).removesuffix(" dB") for end in (estimate.low, estimate.high))
+        return f" (95 %: {low} to {high})"
+    return f" ±{constraint.format_value((below + above) / 2).removesuffix(' dB')}"
 
 
 def constraints(gates: Gates, float32_bytes: int) -> tuple[Constraint, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from tflq import cache, flatbuffer, scores
 from tflq.contract import float_ops
 from tflq.evaluate import Evaluation, Record
 from tflq.metrics import Metric, TopK, paired_drop
+from tflq.trials.bootstrap import percentile_interval
 from tflq.trials.cost_model import work
 
 EQUAL_DB = 200.0
@@ -97,16 +97,24 @@ def quality(figures: Measurements, evaluation: Evaluation) -> float:
 
 
 def _sqnr_db(rows: np.ndarray) -> Estimate:
-    """Return 10·log10(Σsignal / Σnoise) over samples, with an interval by the delta method. `rows`: [samples, 6]."""
-    signal, noise = rows[:, 0], rows[:, 1]
-    signal_sum, noise_sum = float(signal.sum()), float(noise.sum())
-    if not 0 < signal_sum < math.inf or not 0 < noise_sum < math.inf:
-        value = EQUAL_DB if noise_sum == 0 else -EQUAL_DB
-        return Estimate(value, value, value)
-    ratio = noise_sum / signal_sum
-    deviation = float(np.std(noise - ratio * signal)) / float(signal.mean()) / math.sqrt(len(rows))
-    value, reach = -10 * math.log10(ratio), 1.96 * 10 / math.log(10) * deviation / ratio
-    return Estimate(*(min(max(db, -EQUAL_DB), EQUAL_DB) for db in (value, value - reach, value + reach)))
+    """Return 10·log10(Σsignal / Σnoise) over samples, with its bootstrap interval. `rows`: [samples, 6].
+
+    A few samples often make most of the noise, so the interval is not symmetric. One sample shows no spread at all.
+    """
+    sums = rows[:, :2]
+    if not np.isfinite(sums.sum()):
+        return Estimate(-EQUAL_DB, -EQUAL_DB, -EQUAL_DB)
+    (value,) = _decibels(sums.sum(0, keepdims=True)).tolist()
+    low, high = percentile_interval(sums, _decibels) if len(sums) > 1 else (value, value)
+    return Estimate(value, min(low, value), max(high, value))
+
+
+def _decibels(sums: np.ndarray) -> np.ndarray:
+    """Return the SQNR of each row of sums. `sums`: [rows, 2], signal and noise."""
+    signal, noise = sums[:, 0], sums[:, 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = 10 * np.log10(signal / noise)
+    return np.where(noise == 0, EQUAL_DB, np.clip(values, -EQUAL_DB, EQUAL_DB))
 
 
 def _agreement(answers: Record, name: str) -> Estimate | None:

@@ -93,16 +93,17 @@ class TrialRunner:
         selected = self.calibration_result(self.recipe.calibration.ranges).selected_ranges
         return selected is not None and selected.observation_obstacle is None
 
-    def run(self, trials: Sequence[Trial], on: SampleSet = SELECTION) -> list[TrialResult]:
+    def run(self, trials: Sequence[Trial], on: SampleSet = SELECTION, reserve: int = 0) -> list[TrialResult]:
         """Return the result of each trial, in their order.
 
         Raise BudgetExhausted if the limits do not allow all of them. The results of those that ran stay in `results`
-        and in the journal. Trials on the confirmation samples do not count toward the limits.
+        and in the journal. Trials on the confirmation samples do not count toward the limits. `reserve`: how many
+        trials of the limit are left for later.
         """
         keys, results = [self._key(trial, on) for trial in trials], self.results[on]
         new = {key: trial for key, trial in zip(keys, trials, strict=True) if key not in results}
         is_free = on == CONFIRMATION or self.limits.trials is None
-        left = len(new) if is_free else max((self.limits.trials or 0) - self.count, 0)
+        left = len(new) if is_free else max((self.limits.trials or 0) - reserve - self.count, 0)
         finished = self._run_new(dict(islice(new.items(), left)), on)
         results.update({key: finished[key] for key in new if key in finished})
         if any(key not in results for key in keys):
@@ -120,7 +121,8 @@ class TrialRunner:
 
     def _run_new(self, trials: dict[str, Trial], on: SampleSet) -> dict[str, TrialResult]:
         """Return results from the journal or from new runs. Once the time limit has passed, no new trial begins."""
-        results = {key: result for key in trials if (result := self.journal.get(key))}
+        journal = {key: result for key in trials if (result := self.journal.get(key))}
+        results = {key: replace(result, trial=trials[key]) for key, result in journal.items()}
         missing = [key for key in trials if key not in results]
         ranged = [trial for key in missing if (trial := trials[key]).variant.needs_ranges]
         for method in {_method_name(trial.ranges): trial.ranges for trial in ranged}.values():
