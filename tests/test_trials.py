@@ -13,13 +13,13 @@ from observing import nothing
 from running import Recipes, run_recipe
 
 from tflq.calibrate import Percentile
+from tflq.cost_model import work
 from tflq.errors import ConversionError, DatasetError, RecipeError
 from tflq.flatbuffer import load as read
 from tflq.modes import Dynamic, Int8, Int8Only, Int16x8
 from tflq.pipeline import Settings
 from tflq.recipe import Recipe, load
 from tflq.trials import CONFIRMATION, BudgetExhausted, Splits, Trial, TrialLimits, TrialRunner, open_trials
-from tflq.trials.cost_model import work
 from tflq.trials.setup import JOURNAL
 from tflq.trials.splits import choose_splits
 from tflq.trials.stored_samples import StoredColumn, StoredSamples, record, records

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from tflq import cache, flatbuffer, scores
 from tflq.contract import float_ops
+from tflq.cost_model import work
 from tflq.evaluate import Evaluation, Record
-from tflq.metrics import Metric, TopK, paired_drop
-from tflq.trials.cost_model import work
-
-EQUAL_DB = 200.0
-"""The SQNR in dB of equal outputs, and the largest one reported. Its negative is for outputs that share nothing."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value estimated from samples, and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
+from tflq.metrics import Estimate, Metric, estimate_agreement, estimate_sqnr_db
 
 
 @dataclass(frozen=True)
@@ -86,7 +71,13 @@ def measurements_of(file: FileFacts, base: Record, answers: Record, metric: Metr
 
 def output_fidelity(answers: Record) -> dict[str, OutputFidelity]:
     """Return the fidelity of each output, by its name."""
-    return {name: OutputFidelity(_sqnr_db(answers.errors[name]), _agreement(answers, name)) for name in answers.errors}
+    return {name: _output_fidelity(answers, name) for name in answers.errors}
+
+
+def _output_fidelity(answers: Record, name: str) -> OutputFidelity:
+    odds = answers.agreement.get(name)
+    agreement = None if odds is None else estimate_agreement(odds)
+    return OutputFidelity(estimate_sqnr_db(answers.errors[name]), agreement)
 
 
 def quality(figures: Measurements, evaluation: Evaluation) -> float:
@@ -94,26 +85,3 @@ def quality(figures: Measurements, evaluation: Evaluation) -> float:
     outputs = figures.outputs
     scored = [evaluation.output or next(iter(outputs))] if evaluation.metric else list(outputs)
     return min(outputs[name].sqnr_db.value for name in scored)
-
-
-def _sqnr_db(rows: np.ndarray) -> Estimate:
-    """Return 10·log10(Σsignal / Σnoise) over samples, with an interval by the delta method. `rows`: [samples, 6]."""
-    signal, noise = rows[:, 0], rows[:, 1]
-    signal_sum, noise_sum = float(signal.sum()), float(noise.sum())
-    if not 0 < signal_sum < math.inf or not 0 < noise_sum < math.inf:
-        value = EQUAL_DB if noise_sum == 0 else -EQUAL_DB
-        return Estimate(value, value, value)
-    ratio = noise_sum / signal_sum
-    deviation = float(np.std(noise - ratio * signal)) / float(signal.mean()) / math.sqrt(len(rows))
-    value, reach = -10 * math.log10(ratio), 1.96 * 10 / math.log(10) * deviation / ratio
-    return Estimate(*(min(max(db, -EQUAL_DB), EQUAL_DB) for db in (value, value - reach, value + reach)))
-
-
-def _agreement(answers: Record, name: str) -> Estimate | None:
-    """Return the agreement as a right-or-wrong metric that the float32 file has all right."""
-    if name not in answers.agreement:
-        return None
-    odds = answers.agreement[name]
-    ones = np.ones(len(odds))
-    drop = paired_drop(TopK(1), np.stack([ones, ones], 1), np.stack([odds, ones], 1))
-    return Estimate(1 - drop.value, 1 - drop.high, min(1 - drop.low, 1.0))
