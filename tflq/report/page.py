@@ -46,6 +46,12 @@ def _legend(result: Result) -> str:
         " the float32 file on the same samples. SQNR and agree are those of the worst output. The source runs in"
         " TensorFlow."
     )
+    if "samples" in table(result).header:
+        text += (
+            " A row with a number in the column samples was measured on fewer, because its figures were precise or its"
+            " kernels are slow. All rows have the same samples in the same order: one with fewer has the first ones."
+            " `evaluation: {samples: all}` measures every file on all of them."
+        )
     latencies = [v.measured.latency_ms for v in result.variants if v.measured and v.measured.latency_ms]
     if latencies:
         threads = latencies[0].threads
