@@ -27,8 +27,10 @@ MAX_INT16_MULTIPLY_ADDS = 10e9
 
 LiteRT's int16 kernels do about 1e9 in a second on one core.
 """
-MAX_GROWTH, MARGIN = 8, 1.1
-"""The largest factor from one round to the next, and the factor by which a round exceeds the estimated need."""
+MIN_GROWTH, MAX_GROWTH = 1.25, 8
+"""The least and the largest factor from one round to the next."""
+MARGIN = 1.1
+"""The factor by which a round exceeds the estimated need."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ class MeasurementBudget:
 
     def most(self, int16_multiply_adds: int) -> int:
         """Return the largest number of samples of a file with so many int16 multiply-adds for each sample."""
-        if self.measures_all:
+        if self.measures_all or not int16_multiply_adds:
             return self.limit
-        affordable = int(MAX_INT16_MULTIPLY_ADDS / max(int16_multiply_adds, 1))
+        affordable = int(MAX_INT16_MULTIPLY_ADDS / int16_multiply_adds)
         return min(self.limit, max(MIN_SAMPLES, affordable))
 
     def first(self, most: int) -> int:
@@ -60,7 +62,7 @@ class MeasurementBudget:
         needed = self._samples_needed(record)
         if count >= most or needed <= count:
             return count
-        return min(most, math.ceil(min(max(MARGIN * needed, 1.5 * count), MAX_GROWTH * count)))
+        return min(most, math.ceil(min(max(MARGIN * needed, MIN_GROWTH * count), MAX_GROWTH * count)))
 
     def _samples_needed(self, record: Record) -> float:
         """Return about how many samples make all figures precise. It is infinite while a gate is undecided."""
