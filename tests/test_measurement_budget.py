@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from running import Ran, Recipes, run_recipe
-from test_evaluate import IMAGE, nothing, source
+from test_evaluate import IMAGE, fields, nothing, source
 
 from tflq import evaluate
-from tflq.evaluate import EvaluationPlan, EvaluationRows, Record, stack
+from tflq.errors import TflqError
+from tflq.evaluate import FLOAT32, EvaluationPlan, EvaluationRows, Record, stack
 from tflq.metrics import estimate_agreement, estimate_sqnr_db
 from tflq.pipeline import Settings, run
 from tflq.recipe import Gates, load
 from tflq.scores import outputs
 from tflq.stages import measurement_budget
 from tflq.stages.measurement_budget import MAX_SAMPLES, MIN_SAMPLES, MeasurementBudget, budget_of
+from tflq.stages.measurement_rounds import PlanBudget, measure_rounds
+from tflq.worker import Done, Task
 
 ROWS = 300
 
@@ -136,6 +141,44 @@ def written(recipes: Recipes, rows: Path, **keys: object) -> Path:
 def ran(recipes: Recipes, rows: Path) -> Ran:
     """Without an evaluation, by two workers."""
     return run_recipe(written(recipes, rows))
+
+
+class TestRounds:
+    """In this process, on files that are there already."""
+
+    def records(self, ran: Ran, rows: Path, jobs: int) -> dict[str, Record]:
+        recipe = load(ran.output.parent.parent / "recipe.yaml")
+        order = budget_of(recipe, EvaluationRows(range(ROWS), ROWS, {})).order
+        first = stack([{"image": np.load(rows)["image"][0]}], source(IMAGE))
+        files = {name: ran.file(name) for name in ("int8", "int16x8")}
+        plan = EvaluationPlan(recipe.measured_on, {}, source(IMAGE), ran.file("float32"), first, files)
+        whole = MeasurementBudget(order, False, ROWS, Gates())
+        found = measure_rounds(Inline(jobs), whole, {"measure": PlanBudget(plan, {"int8": ROWS, "int16x8": 25})})  # type: ignore[arg-type]
+        assert not isinstance(found["measure"], TflqError)
+        return found["measure"]
+
+    def test_give_the_same_records_with_any_number_of_workers(self, ran: Ran, rows: Path) -> None:
+        alone, three = (fields(self.records(ran, rows, jobs)) for jobs in (1, 3))
+        assert [name for name in alone if not np.array_equal(alone[name], three[name])] == []
+
+    def test_measure_all_files_on_the_first_samples_of_one_order(self, ran: Ran, rows: Path) -> None:
+        records = self.records(ran, rows, 2)
+        counts = {name: len(record.is_finite) for name, record in records.items()}
+        assert counts["int16x8"] == 25 < counts["int8"] == counts[FLOAT32]
+        power = records[FLOAT32].errors["scores"][:, 0]  # of the float32 file's output, which tells samples apart
+        assert len(set(power.tolist())) == len(power)
+        for name, record in records.items():
+            assert np.array_equal(record.errors["scores"][:, 0], power[: counts[name]])
+
+
+class Inline:
+    """What measuring needs of the context of a run: here, tasks run in this process."""
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs, self.workers = jobs, self
+
+    def run_all(self, tasks: Sequence[Task[Any]], _: int) -> list[Done[Any]]:
+        return [Done(task.function(nothing, *task.arguments), 0.0, 0) for task in tasks]
 
 
 def samples(ran: Ran) -> dict[str, int]:
