@@ -17,7 +17,7 @@ from tflq.report.json_report import to_json
 from tflq.report.page import to_markdown
 from tflq.report.table import size, table
 from tflq.report.terminal import renderables
-from tflq.result import Result
+from tflq.result import Result, Variant
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -106,6 +106,22 @@ def test_a_narrow_table_has_no_agreement_beside_a_metric() -> None:
 def test_the_terminal_keeps_to_80_columns() -> None:
     assert max(map(len, terminal(RESULT).splitlines())) <= 80
     assert "…" not in terminal(RESULT)
+
+
+def test_a_row_of_fewer_samples_says_so_within_80_columns() -> None:
+    def row(variant: Variant, samples: int) -> Variant:
+        assert variant.measured is not None
+        return replace(variant, measured=replace(variant.measured, samples=samples, metric=None))
+
+    variants = (row(FLOAT32, 2000), row(replace(FAILED_GATE, name="int16x8_only"), 400))
+    evaluation = replace(RESULT.evaluation, samples=2000, of=2000)
+    result = replace(RESULT, variants=variants, metric=None, evaluation=evaluation)
+    assert table(RESULT).header.count("samples") == 0
+    column = table(result).header.index("samples")
+    assert [cells[column] for cells in table(result).rows] == ["500 of 2000", "", "400 of 2000"]
+    assert "Measured on at most 2000 of 2000 samples" in to_markdown(result)
+    assert max(map(len, terminal(result).splitlines())) <= 80
+    assert "400 of 2000" in terminal(result)
 
 
 @pytest.mark.parametrize(
