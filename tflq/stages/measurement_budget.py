@@ -25,7 +25,7 @@ SQNR_REACH_DB, AGREEMENT_REACH = 0.5, 0.02
 MAX_INT16_MULTIPLY_ADDS = 10e9
 """The largest number of multiply-adds in int16 ops over all samples of a file.
 
-LiteRT's int16 kernels do about 1e9 in a second on one core.
+LiteRT's int16 kernels use no vector instructions, so each sample takes long.
 """
 MIN_GROWTH, MAX_GROWTH = 1.25, 8
 """The least and the largest factor from one round to the next."""
