@@ -49,7 +49,7 @@ def measured(value: float, sqnr_db: float | None, samples_needed: int | None = N
     drop = 0.98 - value
     score = Score("top1", value, drop, (drop - 0.01, drop + 0.01), 500, samples_needed)
     output = Output(sqnr_db, 0.999, 0.25, 0.0001, 0.99)
-    return FileFigures(score, {"logits": output}, LatencyStats(0.0125, 0.02, 50, 1, "LiteRT 2.3.0, XNNPACK"))
+    return FileFigures(500, score, {"logits": output}, LatencyStats(0.0125, 0.02, 50, 1, "LiteRT 2.3.0, XNNPACK"))
 
 
 FLOAT32 = Variant("float32", "float32", file("float32", 108_064, "float32"), 1.0, measured(0.98, None), seconds=1.5)
@@ -114,7 +114,7 @@ RESULT = Result(
     ),
     evaluation=DatasetReport("npz images.npz", 500, 500, ()),
     metric="top1",
-    baseline=Baseline(319_488, 0.98, None, 108_064, 0.98, {"logits": Output(120.0, 1.0, 1e-6, 1e-14, 1.0)}),
+    baseline=Baseline(319_488, 0.98, None, 108_064, 0.98, {"logits": Output(120.0, 1.0, 1e-6, 1e-14, 1.0)}, 500),
     variants=(FLOAT32, FAILED_GATE, BROKEN, TRAINED, ERROR),
     run=Run(12.25, 400_000_000, (Stage("read the source", 0.75), Stage("convert int8", 1.25))),
     training=TrainingReport(

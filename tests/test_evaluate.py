@@ -82,7 +82,8 @@ class TestShards:
         whole = plan(evaluation, all_modes)
         alone = fields(measure(nothing, whole, range(ROWS)))
         shards = [measure(nothing, whole, range(start, ROWS, count)) for start in range(count)]
-        together = fields(merge(shards))
+        ranks = [range(start, ROWS, count) for start in range(count)]
+        together = fields({name: merge([shard[name] for shard in shards], ranks) for name in shards[0]})
         assert alone.keys() == together.keys()
         different = [name for name in alone if not np.array_equal(alone[name], together[name])]
         assert different == []
@@ -92,7 +93,8 @@ class TestShards:
             column = np.array(numbers)
             return {"x": Record(column[:, np.newaxis], {"y": column}, {}, {"y": column}, column > 0, column < 0)}
 
-        merged = merge([shard(0, 3, 6), shard(1, 4, 7), shard(2, 5)])["x"]
+        shards = [shard(0, 3, 6), shard(7, 1, 4), shard(2, 5)]
+        merged = merge([each["x"] for each in shards], [each["x"].errors["y"].astype(int) for each in shards])
         assert merged.errors["y"].tolist() == merged.spread["y"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
         assert merged.statistics.tolist() == [[n] for n in range(8)]
         assert merged.is_finite.tolist() == [False, *[True] * 7]
@@ -105,9 +107,22 @@ class TestShards:
         dataset = {"python": "one:rows", "folder": str(tmp_path)}
         given = {"dataset": dataset, "label": "label", "metric": "top1", "samples": 4}
         whole = plan(Evaluation.model_validate(given, context={"folder": tmp_path}), all_modes)
-        merged = merge([measure(nothing, whole, range(start, 4, 2)) for start in range(2)])
+        shards = [measure(nothing, whole, range(start, 4, 2)) for start in range(2)]
+        merged = {name: merge([shard[name] for shard in shards], [[0], []]) for name in shards[0]}
         assert {len(record.is_finite) for record in merged.values()} == {1}
         assert merged["int8_only"].statistics.shape == (1, 2)
+
+    def test_may_all_be_empty(self, evaluation: Evaluation, all_modes: Ran) -> None:
+        empty = measure(nothing, plan(evaluation, all_modes), [])["dynamic"]
+        assert len(merge([empty, empty], [[], []]).is_finite) == 0
+
+
+def test_a_file_is_measured_on_its_rows_alone(evaluation: Evaluation, all_modes: Ran) -> None:
+    whole = plan(evaluation, all_modes)
+    every = measure(nothing, whole, [1, 4, 6, 9])
+    some = measure(nothing, replace(whole, only={"dynamic": frozenset([4, 9])}), [1, 4, 6, 9])
+    assert {name: len(record.is_finite) for name, record in some.items()} == {FLOAT32: 4, "int8_only": 4, "dynamic": 2}
+    assert np.array_equal(some["dynamic"].errors["scores"], every["dynamic"].errors["scores"][[1, 3]])
 
 
 class TestRecord:

@@ -30,6 +30,7 @@ LAYERS = [
     "rules",
     "calibrate",
     "contract",
+    "cost_model",
     "op_selectors",
     "modes",
     "conversion",

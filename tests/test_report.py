@@ -17,7 +17,7 @@ from tflq.report.json_report import to_json
 from tflq.report.page import to_markdown
 from tflq.report.table import shortened, size, table
 from tflq.report.terminal import renderables
-from tflq.result import Result
+from tflq.result import Result, Variant
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -128,6 +128,22 @@ def test_a_terminal_too_narrow_for_the_figures_wraps_the_table() -> None:
 @pytest.mark.parametrize(("width", "text"), [(8, "abcdefgh"), (7, "abc…fgh"), (6, "abc…gh"), (2, "a…"), (1, "…")])
 def test_shortened(width: int, text: str) -> None:
     assert shortened("abcdefgh", width) == text
+
+
+def test_a_row_of_fewer_samples_says_so_within_80_columns() -> None:
+    def row(variant: Variant, samples: int) -> Variant:
+        assert variant.measured is not None
+        return replace(variant, measured=replace(variant.measured, samples=samples, metric=None))
+
+    variants = (row(FLOAT32, 2000), row(replace(FAILED_GATE, name="int16x8_only"), 400))
+    evaluation = replace(RESULT.evaluation, samples=2000, of=2000)
+    result = replace(RESULT, variants=variants, metric=None, evaluation=evaluation)
+    assert table(RESULT).header.count("samples") == 0
+    column = table(result).header.index("samples")
+    assert [cells[column] for cells in table(result).rows] == ["500 of 2000", "", "400 of 2000"]
+    assert "Measured on at most 2000 of 2000 samples" in to_markdown(result)
+    assert max(map(len, terminal(result).splitlines())) <= 80
+    assert "400 of 2000" in terminal(result)
 
 
 @pytest.mark.parametrize(

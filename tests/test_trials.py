@@ -13,9 +13,12 @@ from observing import nothing
 from running import Recipes, run_recipe
 
 from tflq.calibrate import Percentile
+from tflq.cost_model import work
 from tflq.errors import ConversionError, DatasetError, RecipeError
 from tflq.evaluate import Record
 from tflq.flatbuffer import load as read
+from tflq.metrics import EQUAL_DB, Estimate
+from tflq.metrics.bootstrap import student_t
 from tflq.modes import Dynamic, Int8, Int8Only, Int16x8
 from tflq.pipeline import Settings
 from tflq.recipe import Recipe, load
@@ -23,7 +26,6 @@ from tflq.trials import (
     CONFIRMATION,
     BudgetExhausted,
     Constraint,
-    Estimate,
     Measurements,
     OutputFidelity,
     Splits,
@@ -32,9 +34,7 @@ from tflq.trials import (
     TrialRunner,
     open_trials,
 )
-from tflq.trials.bootstrap import student_t
-from tflq.trials.cost_model import work
-from tflq.trials.measurements import EQUAL_DB, FileFacts, output_fidelity
+from tflq.trials.measurements import FileFacts, output_fidelity
 from tflq.trials.setup import JOURNAL
 from tflq.trials.splits import choose_splits
 from tflq.trials.stored_samples import StoredColumn, StoredSamples, record, records

@@ -80,7 +80,8 @@ class Recipe(Strict):
     )
     evaluation: Evaluation | None = Field(
         None,
-        description="Evaluation samples and the metric. Without it, only fidelity on calibration samples is measured.",
+        description="Evaluation samples and the metric. Without it, only fidelity is measured, on at most 400 of the"
+        " calibration samples.",
     )
     training: Training | None = Field(
         None, description=f"Training before conversion. {', '.join(QAT_MODES)} and `trained: true` need it."
@@ -108,6 +109,11 @@ class Recipe(Strict):
             section = self.calibration
             return Evaluation(dataset=section.dataset, samples=section.samples, seed=section.seed)
         return Evaluation(dataset=Random.model_validate({"random": {}}), samples=RANDOM_SAMPLES)
+
+    @property
+    def measures_all(self) -> bool:
+        """Whether every file is measured on all evaluation samples, as a metric or `samples: all` requests."""
+        return self.evaluation is not None and (self.evaluation.metric is not None or self.evaluation.samples == "all")
 
     @property
     def keeps(self) -> bool:

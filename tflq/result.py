@@ -95,6 +95,8 @@ class File:
 class FileFigures:
     """The measurements of a file on the evaluation samples."""
 
+    samples: int
+    """The number of samples that the metric and the fidelity are from."""
     metric: Score | None
     fidelity: dict[str, Output]
     latency_ms: LatencyStats | None
@@ -247,6 +249,8 @@ class Baseline:
     float32_metric: float | None
     fidelity: dict[str, Output]
     """The fidelity of the source's outputs to the outputs of the float32 file."""
+    source_samples: int | None
+    """The number of samples that the source was measured on; None if TensorFlow could not run it."""
 
 
 @dataclass(frozen=True)
@@ -279,6 +283,7 @@ class Result:
     calibration: DatasetReport | None
     range_report: RangeReport | None
     evaluation: DatasetReport
+    """The samples that the recipe selects. A file may be measured on fewer."""
     metric: str | None
     """The name of the metric; None if there is no metric."""
     baseline: Baseline

@@ -12,6 +12,7 @@ import numpy as np
 
 from tflq import cache, flatbuffer, rules
 from tflq.contract import FloatOp, float_ops, quantized_activations, signature_violations
+from tflq.cost_model import int16_multiply_adds
 from tflq.datasets import Sample, brackets
 from tflq.errors import EvaluationError
 from tflq.flatbuffer import Graph, Signature
@@ -29,6 +30,8 @@ class VerifiedFile:
 
     file: File
     violations: tuple[Violation, ...]
+    int16_multiply_adds: int
+    """The multiply-adds of one call in ops with int16 activations, for which LiteRT has only slow kernels."""
 
 
 def verify(
@@ -47,7 +50,7 @@ def verify(
     violations += [*_lost_weights(graph, variant, source), *_state(graph)]
     is_integer = any(True for _ in quantized_activations(graph)) if variant is None else variant.is_integer
     in_float = tuple(float_ops(graph, kept)) if is_integer else ()
-    return VerifiedFile(describe(path, graph, in_float), tuple(violations))
+    return VerifiedFile(describe(path, graph, in_float), tuple(violations), int16_multiply_adds(graph))
 
 
 def compression_stats(_: ProgressCallback, path: Path) -> CompressionStats:

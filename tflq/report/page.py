@@ -41,11 +41,18 @@ def _notes(result: Result) -> Iterator[str]:
 def _legend(result: Result) -> str:
     data = result.evaluation
     total = f" of {data.of}" if data.of is not None else ""
+    has_fewer = "samples" in table(result).header
     text = (
-        f"Measured on {data.samples}{total} samples of {data.dataset}. Ratio, drop, SQNR and agree compare a file with"
-        " the float32 file on the same samples. SQNR and agree are those of the worst output. The source runs in"
-        " TensorFlow."
+        f"Measured on {'at most ' if has_fewer else ''}{data.samples}{total} samples of {data.dataset}. Ratio, drop,"
+        " SQNR and agree compare a file with the float32 file on the same samples. SQNR and agree are those of the"
+        " worst output. The source runs in TensorFlow."
     )
+    if has_fewer:
+        text += (
+            " Where the column samples has a number, measuring stopped there: the figures were precise, or many int16"
+            " ops make the file slow. The order of the samples is the same for all files. `evaluation: {samples: all}`"
+            " measures every file on all samples."
+        )
     latencies = [v.measured.latency_ms for v in result.variants if v.measured and v.measured.latency_ms]
     if latencies:
         threads = latencies[0].threads

@@ -22,8 +22,8 @@ def table(result: Result, is_narrow: bool = False) -> Table:
     A narrow table fits into 80 columns. If there is a metric, it leaves out the agreement.
     """
     metric = result.metric or "metric"
-    header = ("", "size", "ratio", metric, "drop ±95 %", "SQNR dB", "agree", "ms", "verdict")
-    rows = [_source(result), *[_row(variant) for variant in result.variants]]
+    header = ("", "size", "ratio", metric, "drop ±95 %", "SQNR dB", "agree", "samples", "ms", "verdict")
+    rows = [_source(result), *[_row(variant, _samples(result, variant)) for variant in result.variants]]
     left_out = ("agree",) if is_narrow and result.metric else ()
     columns = [i for i, name in enumerate(header) if i == 0 or (any(row[i] for row in rows) and name not in left_out)]
     return Table(tuple(header[i] for i in columns), tuple(tuple(row[i] for i in columns) for row in rows))
@@ -33,12 +33,22 @@ def _source(result: Result) -> tuple[str, ...]:
     base = result.baseline
     ratio = base.source_bytes / base.float32_bytes
     value = "" if base.source_metric is None else f"{base.source_metric:.4f}"
-    return ("source", size(base.source_bytes), f"{ratio:.2f}", value, "", "", "", "", "")
+    samples = "" if base.source_samples is None else _part(base.source_samples, result)
+    return ("source", size(base.source_bytes), f"{ratio:.2f}", value, "", "", "", samples, "", "")
 
 
-def _row(variant: Variant) -> tuple[str, ...]:
+def _samples(result: Result, variant: Variant) -> str:
+    return _part(variant.measured.samples, result) if variant.measured else ""
+
+
+def _part(samples: int, result: Result) -> str:
+    """Return `n of N` if fewer samples were measured than the recipe selects, else an empty text."""
+    return f"{samples} of {result.evaluation.samples}" if samples < result.evaluation.samples else ""
+
+
+def _row(variant: Variant, samples: str) -> tuple[str, ...]:
     sizes = (size(variant.file.size_bytes), f"{variant.size_ratio:.2f}") if variant.file else ("", "")
-    return (variant.name, *sizes, *_accuracy(variant), *_fidelity(variant), _latency(variant), variant.status)
+    return (variant.name, *sizes, *_accuracy(variant), *_fidelity(variant), samples, _latency(variant), variant.status)
 
 
 def _accuracy(variant: Variant) -> tuple[str, str]:

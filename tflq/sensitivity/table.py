@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
+from tflq.metrics import EQUAL_DB
 from tflq.sensitivity.ablation import NOTICEABLE_DB, OpEffect
 from tflq.sensitivity.sensitivity_result import SensitivityResult
 from tflq.trials import TrialResult
-from tflq.trials.measurements import EQUAL_DB
 
 TITLE = "Gain of ops in float:"
 LEGEND = (

@@ -13,9 +13,8 @@ from tflq.calibrate import activations
 from tflq.datasets import Sample
 from tflq.flatbuffer import edit, load
 from tflq.interpreter import Runner
-from tflq.metrics import errors, fidelity
+from tflq.metrics import EQUAL_DB, errors, fidelity
 from tflq.sensitivity.align import align
-from tflq.trials.measurements import EQUAL_DB
 from tflq.worker import ProgressCallback
 
 BAD_LOSS_DB = 6.0

@@ -85,7 +85,7 @@ def _warnings(values: RunValues) -> Iterator[str]:
         yield from calibration.selected_ranges.warnings
     if recipe.evaluation and isinstance(values.float32, Record):
         measured, calibrated_on = len(values.float32.is_finite), int(values.float32.was_calibrated_on.sum())
-        yield from _fewer("evaluation", recipe.evaluation, measured)
+        yield from _fewer("evaluation", recipe.evaluation, values.measurement.available)
         if calibrated_on:
             yield (
                 f"{calibrated_on} of {measured} evaluation samples are also calibration samples, so the metrics may be"
@@ -158,8 +158,8 @@ def _range_report(values: RunValues) -> RangeReport | None:
 
 
 def _evaluation(values: RunValues) -> DatasetReport:
-    measured = len(values.float32.is_finite) if isinstance(values.float32, Record) else 0
-    return DatasetReport(str(values.recipe.measured_on.dataset), measured, values.prepared.evaluation_rows.total, ())
+    total = values.prepared.evaluation_rows.total
+    return DatasetReport(str(values.recipe.measured_on.dataset), values.measurement.available, total, ())
 
 
 def _baseline(values: RunValues) -> Baseline:
@@ -172,6 +172,7 @@ def _baseline(values: RunValues) -> Baseline:
         float32_bytes=values.context.float32.stat().st_size,
         float32_metric=scores.metric_value(metric, values.float32) if isinstance(values.float32, Record) else None,
         fidelity=scores.outputs(record) if record else {},
+        source_samples=len(record.is_finite) if record else None,
     )
 
 
@@ -218,8 +219,13 @@ def _measured(values: RunValues, build: VariantBuild) -> FileFigures | None:
     if build.record is None or isinstance(values.float32, TflqError):
         return None
     metric, gate = values.recipe.measured_on.scoring, values.recipe.gates.max_metric_drop
-    score = scores.score(metric, values.float32, build.record, gate) if metric else None
-    return FileFigures(score, scores.outputs(build.record), build.latency)
+    score = scores.score(metric, _same_samples(values.float32, build.record), build.record, gate) if metric else None
+    return FileFigures(len(build.record.is_finite), score, scores.outputs(build.record), build.latency)
+
+
+def _same_samples(float32: Record, record: Record) -> Record:
+    """Return the record of the float32 file on the samples of the other record, which are its first ones."""
+    return float32.at(range(len(record.is_finite)))
 
 
 def _violations(values: RunValues, build: VariantBuild) -> Iterator[Violation]:
@@ -229,7 +235,7 @@ def _violations(values: RunValues, build: VariantBuild) -> Iterator[Violation]:
         yield from build.verified.violations
     if build.record and isinstance(values.float32, Record):
         is_trained = build.variant is not None and build.variant.trained
-        for violation in scores.suspicious_outputs(build.record, values.float32):
+        for violation in scores.suspicious_outputs(build.record, _same_samples(values.float32, build.record)):
             if violation.severity == "error" or not is_trained:  # outputs of a trained model may differ
                 yield violation
         if isinstance(values.measurement.source, Record):

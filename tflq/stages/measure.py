@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import filecmp
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tflq import evaluate, verify
 from tflq.calibrate import CalibrationSamples
 from tflq.errors import EvaluationError, TflqError
-from tflq.evaluate import FLOAT32, SOURCE, EvaluationPlan, EvaluationRows, Record
+from tflq.evaluate import FLOAT32, SOURCE, EvaluationPlan, Record
 from tflq.interpreter import LatencyStats
 from tflq.result import CompressionStats
 from tflq.sources import PreparedSource
 from tflq.stages.context import RunContext
+from tflq.stages.measurement_budget import MeasurementBudget, budget_of
+from tflq.stages.measurement_rounds import PlanBudget, Records, measure_rounds
 from tflq.stages.prepare import BASELINE
 from tflq.stages.state import ConvertibleSource, PreparedRun
 from tflq.stages.variant_build import VariantBuild, run_for_each
 from tflq.verify import VerifiedFile
-from tflq.worker import Done, Failed, Task
+from tflq.worker import Task
 
-MIN_SAMPLES_PER_SOURCE_PROCESS = 64
-"""The least number of samples for which another process loads the source."""
+MEASURE, MEASURE_SOURCE = "measure", "measure the source"
 
 
 def check_contracts(
@@ -76,39 +78,48 @@ def evaluation_plan(context: RunContext, source: PreparedSource, prepared: Prepa
 
 @dataclass(frozen=True)
 class Measurement:
-    """The records of the files, and those that they are compared with."""
+    """The records of the files, and those that they are compared with. All are of the same samples in the same order.
+
+    A record may have fewer samples than another one. It then has the first ones.
+    """
 
     builds: list[VariantBuild]
     float32: Record | TflqError
     """The record of the float32 file; its error is an error of every build, since nothing can be compared then."""
     source: Record | TflqError
     """The record of the source, which TensorFlow runs."""
+    available: int
+    """The number of samples that the recipe selects.
+
+    If the length of the dataset is unknown, it is the number of samples of the float32 file.
+    """
 
 
 def measure(
     context: RunContext, builds: Sequence[VariantBuild], source: ConvertibleSource, prepared: PreparedRun
 ) -> Measurement:
-    """Measure each file, the float32 file and the source on all evaluation samples.
+    """Measure each file, the float32 file and the source on as many samples as the recipe asks for.
 
-    All files are measured in one pass. If that pass fails, each file is measured alone.
+    All files are measured together. If that fails, each file is measured alone.
     """
-    evaluation_rows, plan = prepared.evaluation_rows, evaluation_plan(context, source.prepared, prepared)
-    files = {build.name: build.path for build in builds if build.path and not build.error}
+    rows, plan = prepared.evaluation_rows, evaluation_plan(context, source.prepared, prepared)
+    budget = budget_of(context.recipe, rows)
+    files = {build.name: _file_plan(build, plan, budget) for build in builds if _runs(build, plan)}
     cached = context.cache.load_source_record(plan.float32, plan.source, context.folder / "cached answers")
-    plans = {"measure": replace(plan, files=files)}
+    plans = {MEASURE: _joined(plan, files.values())}
     if cached is None:
-        plans["measure the source"] = replace(plan, runs_source=True)
-    together, *source_records = _records(context, evaluation_rows, plans)
-    source_record = cached or _source_record(context, source_records[0], plan)
-    if not isinstance(together, TflqError):
-        measured = [_with_record(build, together[build.name]) if not build.error else build for build in builds]
-        return Measurement(measured, together[FLOAT32], source_record)
-    (baseline,) = _records(context, evaluation_rows, {f"measure {BASELINE}": plan})
-    if isinstance(baseline, TflqError):
-        failed = [_with_record(build, baseline) if not build.error else build for build in builds]
-        return Measurement(failed, baseline, baseline)
-    alone = [_measured_alone(context, build, evaluation_rows, plan) if not build.error else build for build in builds]
-    return Measurement(alone, baseline[FLOAT32], source_record)
+        plans[MEASURE_SOURCE] = PlanBudget(replace(plan, runs_source=True), {SOURCE: budget.first(budget.limit)})
+    measured = measure_rounds(context, budget, plans)
+    source_record = cached or _source_record(context, measured[MEASURE_SOURCE], plan)
+    together = measured[MEASURE]
+    records = _measured_alone(context, budget, plan, files) if isinstance(together, TflqError) else together
+    with_records = [build if build.error else _with_record(build, records) for build in builds]
+    float32 = records[FLOAT32]
+    if isinstance(float32, TflqError):
+        return Measurement(with_records, float32, float32, 0)
+    is_known = rows.total is not None and not budget.measures_all
+    available = len(rows.indices) if is_known else len(float32.is_finite)
+    return Measurement(with_records, float32, source_record, available)
 
 
 def time_files(context: RunContext, builds: Sequence[VariantBuild], prepared: PreparedRun) -> list[VariantBuild]:
@@ -125,9 +136,27 @@ def time_files(context: RunContext, builds: Sequence[VariantBuild], prepared: Pr
     return [replace(build, latency=latency) for build, latency in timed]
 
 
-def _source_record(
-    context: RunContext, records: dict[str, Record] | TflqError, plan: EvaluationPlan
-) -> Record | TflqError:
+def _runs(build: VariantBuild, plan: EvaluationPlan) -> bool:
+    """Return whether the build has a file to measure. A copy of the float32 file is not measured again."""
+    return build.path is not None and not build.error and not filecmp.cmp(build.path, plan.float32, shallow=False)
+
+
+def _file_plan(build: VariantBuild, plan: EvaluationPlan, budget: MeasurementBudget) -> PlanBudget:
+    assert build.path is not None
+    slow_work = build.verified.int16_multiply_adds // (plan.source.batch or 1) if build.verified else 0
+    return PlanBudget(replace(plan, files={build.name: build.path}), {build.name: budget.most(slow_work)})
+
+
+def _joined(plan: EvaluationPlan, files: Iterable[PlanBudget]) -> PlanBudget:
+    """Return one plan for all files."""
+    joined = PlanBudget(plan, {})
+    for each in files:
+        together = replace(joined.plan, files={**joined.plan.files, **each.plan.files})
+        joined = PlanBudget(together, {**joined.most, **each.most})
+    return joined
+
+
+def _source_record(context: RunContext, records: Records | TflqError, plan: EvaluationPlan) -> Record | TflqError:
     if isinstance(records, TflqError):
         return records
     key = plan.float32, plan.source
@@ -136,42 +165,22 @@ def _source_record(
 
 
 def _measured_alone(
-    context: RunContext, build: VariantBuild, evaluation_rows: EvaluationRows, plan: EvaluationPlan
-) -> VariantBuild:
-    assert build.path is not None
-    alone = replace(plan, files={build.name: build.path})
-    (records,) = _records(context, evaluation_rows, {f"measure {build.name}": alone})
-    return _with_record(build, records if isinstance(records, TflqError) else records[build.name])
+    context: RunContext, budget: MeasurementBudget, plan: EvaluationPlan, files: Mapping[str, PlanBudget]
+) -> Mapping[str, Record | TflqError]:
+    """Return the record or the error of each file. If the float32 file itself fails, there is only its error."""
+    stage = f"measure {BASELINE}"
+    baseline = measure_rounds(context, budget, {stage: PlanBudget(plan, {})})[stage]
+    if isinstance(baseline, TflqError):
+        return {FLOAT32: baseline}
+    float32, found = baseline[FLOAT32], dict[str, Record | TflqError]()
+    for name, each in files.items():
+        records = measure_rounds(context, budget, {f"measure {name}": each})[f"measure {name}"]
+        found[name] = records if isinstance(records, TflqError) else records[name]
+        if not isinstance(records, TflqError):
+            float32 = max(float32, records[FLOAT32], key=lambda record: len(record.is_finite))
+    return found | {FLOAT32: float32}
 
 
-def _records(
-    context: RunContext, evaluation_rows: EvaluationRows, plans: Mapping[str, EvaluationPlan]
-) -> list[dict[str, Record] | TflqError]:
-    """Return the records of each plan; plans run at the same time, and each is sharded over workers."""
-    tasks = {stage: list(_shards(stage, plan, evaluation_rows, context.jobs)) for stage, plan in plans.items()}
-    outcomes = iter(context.workers.run_all([task for shards in tasks.values() for task in shards], context.jobs))
-    return [_merged([next(outcomes) for _ in shards]) for shards in tasks.values()]
-
-
-def _shards(
-    stage: str, plan: EvaluationPlan, evaluation_rows: EvaluationRows, jobs: int
-) -> Iterator[Task[dict[str, Record]]]:
-    """Yield one task for each worker; fewer for the source, which takes seconds to load."""
-    useful = (
-        len(evaluation_rows.indices) // MIN_SAMPLES_PER_SOURCE_PROCESS
-        if plan.runs_source
-        else len(evaluation_rows.indices)
-    )
-    count = max(1, min(jobs, useful))
-    for first in range(count):
-        name = stage if count == 1 else f"{stage}, part {first + 1}"
-        yield Task(name, evaluate.measure, (plan, evaluation_rows.indices[first::count]), EvaluationError)
-
-
-def _merged(outcomes: Sequence[Done[dict[str, Record]] | Failed]) -> dict[str, Record] | TflqError:
-    failed = [outcome.error for outcome in outcomes if isinstance(outcome, Failed)]
-    return failed[0] if failed else evaluate.merge([outcome.get() for outcome in outcomes])
-
-
-def _with_record(build: VariantBuild, record: Record | TflqError) -> VariantBuild:
+def _with_record(build: VariantBuild, records: Mapping[str, Record | TflqError]) -> VariantBuild:
+    record = records.get(build.name, records[FLOAT32])
     return replace(build, error=record) if isinstance(record, TflqError) else replace(build, record=record)

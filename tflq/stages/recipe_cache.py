@@ -190,7 +190,7 @@ class RecipeCache:
         if rows is None or isinstance(evaluation.metric, Custom):
             return None
         scoring = evaluation.model_dump(mode="json", include={"label", "output", "metric"})
-        return digest(self._model_key, rows, cache.sha256(float32), json.dumps(scoring))
+        return digest(self._model_key, rows, cache.sha256(float32), json.dumps([scoring, self.recipe.measures_all]))
 
     @property
     def _calibration(self) -> Calibration:

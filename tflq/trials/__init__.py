@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tflq.trials.constraints import Constraint, refuse_none, relative_violation, worst
-from tflq.trials.measurements import Estimate, Measurements, OutputFidelity, quality
+from tflq.trials.measurements import Measurements, OutputFidelity, quality
 from tflq.trials.runner import BudgetExhausted, TrialLimits, TrialRunner, is_trial
 from tflq.trials.setup import LOG, open_trials
 from tflq.trials.splits import Splits
@@ -16,7 +16,6 @@ __all__ = [
     "SELECTION",
     "BudgetExhausted",
     "Constraint",
-    "Estimate",
     "Measurements",
     "OutputFidelity",
     "SampleSet",

@@ -9,9 +9,9 @@ from statistics import NormalDist
 from typing import Literal
 
 from tflq.errors import RecipeError
-from tflq.metrics import Drop
+from tflq.metrics import Drop, Estimate
 from tflq.recipe import Gates
-from tflq.trials.measurements import Estimate, Measurements
+from tflq.trials.measurements import Measurements
 
 Kind = Literal["max_metric_drop", "min_agreement", "min_sqnr_db", "max_size_bytes"]
 NAMES: Mapping[Kind, str] = {

@@ -5,26 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from tflq import cache, flatbuffer, scores
 from tflq.contract import float_ops
+from tflq.cost_model import work
 from tflq.evaluate import Evaluation, Record
-from tflq.metrics import Metric, TopK, paired_drop
-from tflq.trials.bootstrap import percentile_interval
-from tflq.trials.cost_model import work
-
-EQUAL_DB = 200.0
-"""The SQNR in dB of equal outputs, and the largest one reported. Its negative is for outputs that share nothing."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value estimated from samples, and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
+from tflq.metrics import Estimate, Metric, estimate_agreement, estimate_sqnr_db
 
 
 @dataclass(frozen=True)
@@ -86,7 +71,13 @@ def measurements_of(file: FileFacts, base: Record, answers: Record, metric: Metr
 
 def output_fidelity(answers: Record) -> dict[str, OutputFidelity]:
     """Return the fidelity of each output, by its name."""
-    return {name: OutputFidelity(_sqnr_db(answers.errors[name]), _agreement(answers, name)) for name in answers.errors}
+    return {name: _output_fidelity(answers, name) for name in answers.errors}
+
+
+def _output_fidelity(answers: Record, name: str) -> OutputFidelity:
+    odds = answers.agreement.get(name)
+    agreement = None if odds is None else estimate_agreement(odds)
+    return OutputFidelity(estimate_sqnr_db(answers.errors[name]), agreement)
 
 
 def quality(figures: Measurements, evaluation: Evaluation) -> float:
@@ -94,34 +85,3 @@ def quality(figures: Measurements, evaluation: Evaluation) -> float:
     outputs = figures.outputs
     scored = [evaluation.output or next(iter(outputs))] if evaluation.metric else list(outputs)
     return min(outputs[name].sqnr_db.value for name in scored)
-
-
-def _sqnr_db(rows: np.ndarray) -> Estimate:
-    """Return 10·log10(Σsignal / Σnoise) over samples, with its bootstrap interval. `rows`: [samples, 6].
-
-    A few samples often make most of the noise, so the interval is not symmetric. One sample shows no spread at all.
-    """
-    sums = rows[:, :2]
-    if not np.isfinite(sums.sum()):
-        return Estimate(-EQUAL_DB, -EQUAL_DB, -EQUAL_DB)
-    (value,) = _decibels(sums.sum(0, keepdims=True)).tolist()
-    low, high = percentile_interval(sums, _decibels) if len(sums) > 1 else (value, value)
-    return Estimate(value, min(low, value), max(high, value))
-
-
-def _decibels(sums: np.ndarray) -> np.ndarray:
-    """Return the SQNR of each row of sums. `sums`: [rows, 2], signal and noise."""
-    signal, noise = sums[:, 0], sums[:, 1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        values = 10 * np.log10(signal / noise)
-    return np.where(noise == 0, EQUAL_DB, np.clip(values, -EQUAL_DB, EQUAL_DB))
-
-
-def _agreement(answers: Record, name: str) -> Estimate | None:
-    """Return the agreement as a right-or-wrong metric that the float32 file has all right."""
-    if name not in answers.agreement:
-        return None
-    odds = answers.agreement[name]
-    ones = np.ones(len(odds))
-    drop = paired_drop(TopK(1), np.stack([ones, ones], 1), np.stack([odds, ones], 1))
-    return Estimate(1 - drop.value, 1 - drop.high, min(1 - drop.low, 1.0))

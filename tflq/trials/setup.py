@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from tflq import cache, calibrate, stages
 from tflq.cache import digest
+from tflq.cost_model import multiply_adds
 from tflq.errors import ConversionError, DatasetError, RecipeError
 from tflq.evaluate import EvaluationPlan
 from tflq.flatbuffer import load
@@ -17,7 +18,6 @@ from tflq.recipe import Recipe, check_source
 from tflq.stages import ConvertibleSource, RecipeCache, RunContext
 from tflq.stages.recipe_cache import versions
 from tflq.trials.constraints import Constraint, constraints
-from tflq.trials.cost_model import multiply_adds
 from tflq.trials.journal import Journal
 from tflq.trials.runner import NO_LIMITS, TrialLimits, TrialRunner, with_calibration_key
 from tflq.trials.splits import Splits, choose_splits

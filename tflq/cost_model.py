@@ -21,9 +21,17 @@ def multiply_adds(graph: Graph) -> int:
     return sum(_multiply_adds(*place) for place in graph.operators())
 
 
+def int16_multiply_adds(graph: Graph) -> int:
+    """Return the multiply-adds of one call in ops with int16 activations, which use no vector instructions."""
+    return sum(_multiply_adds(*place) for place in graph.operators() if _is_int16(*place))
+
+
 def _multiply_adds(subgraph: Subgraph, operator: Operator) -> int:
-    """Count the multiply-adds of one op, without those inside control flow and fused recurrent ops."""
-    elements = sum(math.prod(tensor.shape) for tensor in subgraph.written_by(operator))
+    """Count the multiply-adds of one op, without those inside control flow and fused recurrent ops.
+
+    A size that may change, which is -1, counts as 1.
+    """
+    elements = sum(math.prod(map(abs, tensor.shape)) for tensor in subgraph.written_by(operator))
     if operator.type not in ROLES:
         return elements
     weights = subgraph.input(operator, 1)
@@ -34,10 +42,14 @@ def _multiply_adds(subgraph: Subgraph, operator: Operator) -> int:
 
 
 def _cost(subgraph: Subgraph, operator: Operator) -> float:
-    dtypes = {tensor.dtype for tensor in activations(subgraph, operator)}
-    if "int16" in dtypes:
+    if _is_int16(subgraph, operator):
         return COST["int16"]
+    dtypes = {tensor.dtype for tensor in activations(subgraph, operator)}
     if "float32" not in dtypes:
         return COST["int8"]
     weights = subgraph.input(operator, 1) if operator.type in ROLES else None
     return COST["hybrid"] if weights is not None and weights.dtype == "int8" else COST["float32"]
+
+
+def _is_int16(subgraph: Subgraph, operator: Operator) -> bool:
+    return any(tensor.dtype == "int16" for tensor in activations(subgraph, operator))
