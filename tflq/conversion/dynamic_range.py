@@ -40,19 +40,17 @@ WEIGHT_INPUTS: Mapping[str, WeightInput] = MappingProxyType(
         "GATHER": WeightInput(0, None),
     }
 )
-VERSIONS: Mapping[tuple[str, bool], int] = MappingProxyType(
+VERSIONS: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
-        ("CONV_2D", True): 5,
-        ("CONV_2D", False): 2,
-        ("DEPTHWISE_CONV_2D", True): 6,
-        ("DEPTHWISE_CONV_2D", False): 4,
-        ("FULLY_CONNECTED", True): 12,
-        ("FULLY_CONNECTED", False): 9,
-        ("BATCH_MATMUL", False): 4,
-        ("GATHER", False): 2,
+        "CONV_2D": (5, 2),
+        "DEPTHWISE_CONV_2D": (6, 4),
+        "FULLY_CONNECTED": (12, 9),
+        "TRANSPOSE_CONV": (2, 2),
+        "BATCH_MATMUL": (4, 4),
+        "GATHER": (2, 2),
     }
 )
-"""The versions of the ops with int8 weights, by the type and whether there is one scale per channel."""
+"""The versions of the ops with int8 weights: with one scale per channel, and with one scale."""
 KEEPS_DIMENSIONS = 5
 """The version of FULLY_CONNECTED with one scale and more than two dimensions."""
 
@@ -127,7 +125,8 @@ def _raise_version(model: Any, operator: Any, has_channels: bool) -> None:
     """Set the version of the op's code, which all ops of its type share, and the options of ops with int8 weights."""
     code, options = model.operatorCodes[operator.opcodeIndex], operator.builtinOptions
     type_ = edit.type_of(code)
-    version = VERSIONS.get((type_, has_channels), code.version)
+    with_channels, with_one_scale = VERSIONS[type_]
+    version = with_channels if has_channels else with_one_scale
     if hasattr(options, "asymmetricQuantizeInputs"):
         options.asymmetricQuantizeInputs = True
     if type_ == "FULLY_CONNECTED" and options.keepNumDims and not has_channels:

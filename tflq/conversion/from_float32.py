@@ -1,8 +1,8 @@
 """Files of modes float16 and dynamic, made from the float32 file instead of by a conversion of the source.
 
-The result is that of the converter: the same ops in the same order, with the same constants. tests/test_from_float32.py
-compares the two. That is shown for the ops in `PROVEN` in a file without control flow, variables or quantization. Any other
-model is converted from the source.
+The result is that of the converter: the same ops in the same order, with the same constants.
+tests/test_from_float32.py compares the two. That is shown for the ops in `PROVEN` in a file without control flow,
+variables or quantization. Any other model is converted from the source.
 """
 
 from __future__ import annotations
@@ -27,14 +27,20 @@ from tflq.sources import PreparedSource
 from tflq.worker import ProgressCallback
 
 PROVEN = frozenset(
-    """
-    ABS ADD ARG_MAX ARG_MIN AVERAGE_POOL_2D BATCH_MATMUL BROADCAST_TO CAST CEIL CONCATENATION CONV_2D CONV_3D COS CUMSUM
-    DEPTHWISE_CONV_2D DEPTH_TO_SPACE DIV ELU EXP EXPAND_DIMS FLOOR FULLY_CONNECTED GATHER GELU GREATER HARD_SWISH
-    L2_NORMALIZATION LEAKY_RELU LESS LOG LOGISTIC LOG_SOFTMAX MAXIMUM MAX_POOL_2D MEAN MINIMUM MIRROR_PAD MUL NEG ONE_HOT
-    PACK PAD PADV2 POW PRELU REDUCE_MAX REDUCE_MIN REDUCE_PROD RELU RELU6 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR
-    REVERSE_V2 ROUND RSQRT SELECT_V2 SHAPE SIN SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SQRT SQUARE SQUARED_DIFFERENCE SQUEEZE
-    STRIDED_SLICE SUB SUM TANH TILE TOPK_V2 TRANSPOSE TRANSPOSE_CONV UNPACK
-    """.split()
+    (
+        *("ABS", "ADD", "ADD_N", "ARG_MAX", "ARG_MIN", "AVERAGE_POOL_2D", "BATCH_MATMUL", "BATCH_TO_SPACE_ND"),
+        *("BROADCAST_TO", "CAST", "CEIL", "CONCATENATION", "CONV_2D", "CONV_3D", "COS", "CUMSUM"),
+        *("DEPTHWISE_CONV_2D", "DEPTH_TO_SPACE", "DIV", "ELU", "EQUAL", "EXP", "FLOOR", "FLOOR_DIV", "FLOOR_MOD"),
+        *("FULLY_CONNECTED", "GATHER", "GATHER_ND", "GELU", "GREATER", "GREATER_EQUAL", "HARD_SWISH"),
+        *("L2_NORMALIZATION", "LEAKY_RELU", "LESS", "LOCAL_RESPONSE_NORMALIZATION", "LOG", "LOGICAL_AND"),
+        *("LOGICAL_OR", "LOGISTIC", "LOG_SOFTMAX", "MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MIRROR_PAD"),
+        *("MUL", "NEG", "NOT_EQUAL", "ONE_HOT", "PACK", "PAD", "PADV2", "POW", "PRELU", "REDUCE_ANY"),
+        *("REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "RELU", "RELU6", "RESHAPE", "RESIZE_BILINEAR"),
+        *("RESIZE_NEAREST_NEIGHBOR", "REVERSE_V2", "ROUND", "RSQRT", "SELECT", "SELECT_V2", "SHAPE", "SIGN"),
+        *("SIN", "SLICE", "SOFTMAX", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQRT", "SQUARE"),
+        *("SQUARED_DIFFERENCE", "STRIDED_SLICE", "SUB", "SUM", "TANH", "TILE", "TOPK_V2", "TRANSPOSE"),
+        *("TRANSPOSE_CONV", "UNPACK"),
+    )
 )
 """The ops with which the result was compared with that of the converter."""
 FIRST_RUNTIMES: Mapping[tuple[str, int], str] = MappingProxyType(
@@ -49,6 +55,7 @@ FIRST_RUNTIMES: Mapping[tuple[str, int], str] = MappingProxyType(
         ("FULLY_CONNECTED", 9): "2.3.0",
         ("FULLY_CONNECTED", 12): "2.17.0",
         ("GATHER", 2): "1.14.0",
+        ("TRANSPOSE_CONV", 2): "2.2.0",
     }
 )
 """The first runtime that has the op at this version."""
