@@ -187,7 +187,8 @@ def test_infinite_weights_and_sparse_tensors_are_converted_from_the_source(conve
     content = conversions.source("attention")[1].read_bytes()
     place = next(tensor for tensor in read(content).subgraphs[0].tensors if tensor.is_constant and tensor.is_float)
     model = edit.unpack(content)
-    model.buffers[place.buffer].data = np.full(place.size_bytes // 4, np.inf, "<f4").view(np.uint8)
+    buffer = model.buffers[model.subgraphs[0].tensors[place.index].buffer]
+    buffer.data = np.full(place.size_bytes // 4, np.inf, "<f4").view(np.uint8)
     assert not is_eligible(model, Float16())
     model = edit.unpack(content)
     model.subgraphs[0].tensors[place.index].sparsity = object()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ def is_float32_constant(model: Any, tensor: Any) -> bool:
 
 
 def float32_values(model: Any, tensor: Any) -> np.ndarray:
-    """Return the values of the constant in its shape, as a view of its buffer."""
+    """Return the values of the constant in its shape, as a view of its buffer, which may be larger."""
     shape = () if tensor.shape is None else tuple(tensor.shape)
-    values: np.ndarray = np.asarray(model.buffers[tensor.buffer].data).view("<f4").reshape(shape)
+    stored = np.asarray(model.buffers[tensor.buffer].data)[: 4 * math.prod(shape)]
+    values: np.ndarray = stored.view("<f4").reshape(shape)
     return values
 
 
