@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from tflq.conversion.converter_errors import explain
+from tflq.conversion.from_float32 import convert_from_float32
 from tflq.conversion.tf_internal import calibrate, convert, missing_internals, quantize
 from tflq.conversion.tf_public import convert_publicly
 
-__all__ = ["calibrate", "convert", "convert_publicly", "explain", "missing_internals", "quantize"]
+__all__ = [
+    "calibrate",
+    "convert",
+    "convert_from_float32",
+    "convert_publicly",
+    "explain",
+    "missing_internals",
+    "quantize",
+]

@@ -17,11 +17,11 @@ from tflq.calibrate import CONTROL_FLOW
 from tflq.conversion.int16_io import IoTensor, Side, detach_io, reattach_io
 from tflq.errors import ConversionError
 from tflq.flatbuffer import edit
+from tflq.flatbuffer.metadata import raise_runtime_version, runtime_version
 
 PREFIX = "tflq.kept."
 NEVER_INTEGER = CONTROL_FLOW | {"CUSTOM", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"}
 OPTIONS = ("builtinOptionsType", "builtinOptions", "builtinOptions2Type", "builtinOptions2", "customOptions")
-RUNTIME = b"min_runtime_version"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def hide_ops(model: Any, indices: Collection[int], int16_sides: Sequence[Side] =
         _copy_constants(model, subgraph, operator)
     edit.drop_unused_codes(model)
     io_tensors = tuple(io_tensor for side in int16_sides for io_tensor in detach_io(model, side, operators))
-    return HiddenOps(hidden, _runtime(model), io_tensors)
+    return HiddenOps(hidden, runtime_version(model), io_tensors)
 
 
 def restore_ops(content: bytes, hidden: HiddenOps) -> tuple[bytes, tuple[int, ...]]:
@@ -78,7 +78,7 @@ def restore_ops(content: bytes, hidden: HiddenOps) -> tuple[bytes, tuple[int, ..
             operator.inputs[position] = edit.add_variable(subgraph, operator.inputs[position])
     reattach_io(model, hidden.io_tensors, operators)
     edit.drop_unused_codes(model)
-    _raise_runtime(model, hidden.runtime)
+    raise_runtime_version(model, hidden.runtime)  # the quantizer ignored the versions of hidden ops
     restored = {id(operator) for operator in operators.values()}
     return edit.pack(model), tuple(i for i, operator in enumerate(subgraph.operators) if id(operator) in restored)
 
@@ -133,20 +133,3 @@ def _copy_constants(model: Any, subgraph: Any, operator: Any) -> None:
     for position, index in enumerate(operator.inputs):
         if index in shared and index >= 0 and edit.is_constant(model, subgraph.tensors[index]):
             operator.inputs[position] = edit.add_copy(subgraph, index)
-
-
-def _runtime(model: Any) -> str:
-    buffers = [entry.buffer for entry in model.metadata or [] if entry.name == RUNTIME]
-    data = model.buffers[buffers[0]].data if buffers else None
-    return "" if data is None else bytes(data).rstrip(b"\0").decode("ascii")
-
-
-def _raise_runtime(model: Any, runtime: str) -> None:
-    """Restore a higher runtime version: the quantizer ignored the versions of hidden ops."""
-    if _version(runtime) > _version(_runtime(model)):
-        (entry,) = (entry for entry in model.metadata if entry.name == RUNTIME)
-        model.buffers[entry.buffer].data = np.frombuffer(runtime.encode().ljust(16, b"\0"), np.uint8)
-
-
-def _version(version: str) -> list[int]:
-    return [int(part) for part in version.split(".") if part.isdigit()]

@@ -26,6 +26,15 @@ from tflq.worker import ProgressCallback
 
 RANGE_OF_ZEROS = 1.0
 """The end of the range of int16 activations that are always 0. Without it their scale would be 0."""
+OPTIMIZATIONS = {
+    "dynamic": "PTQ_DYNAMIC_RANGE",
+    "float16": "PTQ_FLOAT16",
+    "int8": "PTQ_FULL_INTEGER",
+    "int8_only": "PTQ_FULL_INTEGER",
+    "int16x8": "PTQ_INT16",
+    "int16x8_only": "PTQ_INT16",
+}
+"""The names by mode in the metadata of the file."""
 
 
 def convert(_: ProgressCallback, prepared: PreparedSource, variant: Mode, target: Path) -> None:
@@ -114,7 +123,7 @@ def _quantize(content: bytes, ranges: Sequence[Range], variant: Mode) -> tuple[b
     hidden = keep_float.hide_ops(model, selected, _int16_sides(variant))
     to_integers = _to_int16 if variant.activations == "int16" else _to_int8
     quantized, kept_ops = keep_float.restore_ops(to_integers(model, variant), hidden)
-    return _with_metadata(inner.deduplicate_readonly_buffers(quantized), variant), kept_ops
+    return with_metadata(bytes(inner.deduplicate_readonly_buffers(quantized)), variant), kept_ops
 
 
 def _int16_sides(variant: Mode) -> list[int16_io.Side]:
@@ -156,10 +165,10 @@ def _to_int16(model: Any, variant: Mode) -> bytes:
     return quantized
 
 
-def _with_metadata(content: bytes, variant: Mode) -> bytes:
+def with_metadata(content: bytes, variant: Mode) -> bytes:
     """Return the file with metadata about its quantization, as the public converter writes it.
 
-    The metadata that the quantizer leaves is that of the float32 file.
+    The metadata that the file has is that of the float32 file.
     """
     from tensorflow.lite.python import conversion_metadata_schema_py_generated as kinds
     from tensorflow.lite.python import util
@@ -167,10 +176,7 @@ def _with_metadata(content: bytes, variant: Mode) -> bytes:
     metadata = util.get_conversion_metadata(content)
     if metadata is None:
         return content
-    modes = kinds.ModelOptimizationMode
-    metadata.options.modelOptimizationModes = [
-        modes.PTQ_INT16 if variant.activations == "int16" else modes.PTQ_FULL_INTEGER
-    ]
+    metadata.options.modelOptimizationModes = [getattr(kinds.ModelOptimizationMode, OPTIMIZATIONS[variant.mode])]
     model = flatbuffer_utils.convert_bytearray_to_object(content)
     metadata.environment.modelHash = util.get_model_hash(model)
     return edit.pack(util.populate_conversion_metadata(model, metadata))

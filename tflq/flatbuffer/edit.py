@@ -79,10 +79,10 @@ def reduction(model: Any, type_: str, inputs: list[int], output: int) -> Any:
     )
 
 
-def conversion(model: Any, type_: str, source: int, target: int) -> Any:
+def conversion(model: Any, type_: str, source: int, target: int, version: int = 2) -> Any:
     """Return a new QUANTIZE or DEQUANTIZE operator. It is not inserted yet."""
     number = getattr(schema.BuiltinOperator, type_)
-    code = schema.OperatorCodeT(builtinCode=number, deprecatedBuiltinCode=number, version=2)
+    code = schema.OperatorCodeT(builtinCode=number, deprecatedBuiltinCode=number, version=version)
     return schema.OperatorT(opcodeIndex=code_index(model, code), inputs=[source], outputs=[target])
 
 

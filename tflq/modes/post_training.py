@@ -59,6 +59,8 @@ class BaseMode(Converter):
 
     needs_ranges: ClassVar[bool] = False
     """Whether activation ranges are computed from calibration samples."""
+    starts_from_float32: ClassVar[bool] = False
+    """Whether the file can be made from the float32 file, which differs only in its weights."""
     is_integer: ClassVar[bool] = False
     """Whether activations are integers, so that the report lists ops that stay in float."""
     io_types: ClassVar[tuple[str, ...]] = ("float32",)
@@ -188,6 +190,7 @@ class Dynamic(BaseMode):
 
     ignored: ClassVar[tuple[str, ...]] = REFINEMENTS_OF_INTEGERS
 
+    starts_from_float32: ClassVar[bool] = True
     mode: Literal["dynamic"] = "dynamic"
 
     @property
@@ -212,6 +215,7 @@ class Dynamic(BaseMode):
 class Float16(_Floating):
     """float16 weights, half the size of float32. Computation is float32 unless a delegate supports float16."""
 
+    starts_from_float32: ClassVar[bool] = True
     mode: Literal["float16"] = "float16"
 
     def _set_options(self, converter: Any, tf: Any) -> None:

@@ -12,7 +12,7 @@ from tflq.stages.activation_ranges import CRASH_REMEDY
 from tflq.stages.calibrate import calibrate
 from tflq.stages.context import RunContext
 from tflq.stages.dynamic_range import correct_dynamic_range
-from tflq.stages.prepare import conversion_from_source, conversion_stage, prepare_inputs
+from tflq.stages.prepare import conversion_stage, conversion_without_ranges, prepare_inputs
 from tflq.stages.refine import refine_models
 from tflq.stages.state import CalibrationResult, ConvertibleSource, PreparedRun
 from tflq.stages.variant_build import VariantBuild, run_for_each
@@ -60,7 +60,7 @@ def conversion_task(
     assert build.variant is not None
     stage, path = conversion_stage(build.name), context.path(build)
     if calibration is None or not build.needs_ranges or context.has_own_ranges:
-        return conversion_from_source(context, source, build)
+        return conversion_without_ranges(context, source, build)
     if calibration.selected_ranges:
         arguments = (calibration.quantizer_input(build.variant), build.variant, path)
         return Task(stage, refine.quantize, arguments, ConversionError)

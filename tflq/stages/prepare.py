@@ -21,6 +21,7 @@ from tflq.stages.variant_build import Float32Baseline, VariantBuild
 from tflq.worker import Done, Failed, Task
 
 BASELINE = "float32 baseline"
+CHECK = f"check {BASELINE}"
 ROWS, SAMPLES = "open the evaluation data", "read the calibration data"
 
 
@@ -58,13 +59,14 @@ def prepare_inputs(context: RunContext, source: ConvertibleSource, makes_variant
     )
     cached = _cached_calibration(context, source, builds) if uses_samples else None
     tasks = list(_tasks(context, source, builds, uses_samples and cached is None))
-    outcomes = dict(zip([task.stage for task in tasks], context.workers.run_all(tasks, context.jobs), strict=True))
+    outcomes = _run(context, tasks)
     rows = outcomes[ROWS].get()
     if (baseline := outcomes.get(conversion_stage(BASELINE))) is not None:
         baseline.get()
         context.cache.save_float_model(source.prepared, context.source_folder)
+    outcomes |= _run(context, _tasks_with_float32(context, source, builds))
     return PreparedRun(
-        float32=_checked_baseline(context, source),
+        float32=Float32Baseline(context.float32, outcomes[CHECK].get().violations),
         evaluation_rows=rows,
         builds=tuple(_converted(context, build, outcomes.get(conversion_stage(build.name))) for build in builds),
         calibration_samples=_samples(context, source, outcomes[SAMPLES])
@@ -72,6 +74,17 @@ def prepare_inputs(context: RunContext, source: ConvertibleSource, makes_variant
         else cached and cached[0],
         calibration_data=cached and cached[1],
     )
+
+
+def conversion_without_ranges(context: RunContext, source: ConvertibleSource, build: VariantBuild) -> Task[Any]:
+    """Return the task that converts the variant from the float32 file if its mode allows that, else from the source.
+
+    The float32 file must exist.
+    """
+    if not _starts_from_float32(context, source, build):
+        return conversion_from_source(context, source, build)
+    arguments = (context.float32, source.prepared, build.variant, context.path(build))
+    return Task(conversion_stage(build.name), conversion.convert_from_float32, arguments, ConversionError)
 
 
 def conversion_from_source(
@@ -87,9 +100,15 @@ def conversion_stage(name: str) -> str:
     return f"convert {name}"
 
 
+def _run(context: RunContext, tasks: Sequence[Task[Any]]) -> dict[str, Done[Any] | Failed]:
+    """Run tasks in parallel, and return their outcomes by stage."""
+    return dict(zip([task.stage for task in tasks], context.workers.run_all(tasks, context.jobs), strict=True))
+
+
 def _tasks(
     context: RunContext, source: ConvertibleSource, builds: Sequence[VariantBuild], reads_samples: bool
 ) -> Iterator[Task[Any]]:
+    """Yield the tasks that do not need the float32 file."""
     recipe, prepared = context.recipe, source.prepared
     if not context.float32.exists():
         yield _baseline_conversion(context, source)
@@ -98,18 +117,29 @@ def _tasks(
         arguments = (recipe.calibration, recipe.inputs, prepared, context.folder / "calibration")
         yield Task(SAMPLES, calibrate.read_samples, arguments, DatasetError)
     for build in builds:
-        if not build.needs_ranges and not _is_baseline(context, build):
+        is_made_later = build.needs_ranges or _starts_from_float32(context, source, build)
+        if not is_made_later and not _is_baseline(context, build):
             yield conversion_from_source(context, source, build)
+
+
+def _tasks_with_float32(
+    context: RunContext, source: ConvertibleSource, builds: Sequence[VariantBuild]
+) -> list[Task[Any]]:
+    """Return the tasks that read the float32 file: its check, and conversions from it."""
+    check = Task(CHECK, verify.verify, (context.float32, context.recipe.base, source.prepared), EvaluationError)
+    derived = [build for build in builds if _starts_from_float32(context, source, build)]
+    return [check, *(conversion_without_ranges(context, source, build) for build in derived)]
+
+
+def _starts_from_float32(context: RunContext, source: ConvertibleSource, build: VariantBuild) -> bool:
+    """Whether the variant's file may be made from the float32 file, which was converted with the same ops."""
+    variant = build.variant
+    is_possible = variant is not None and variant.starts_from_float32 and not source.missing_api
+    return is_possible and _has_ops(context, build)
 
 
 def _baseline_conversion(context: RunContext, source: ConvertibleSource) -> Task[Any]:
     return conversion_from_source(context, source, VariantBuild(context.recipe.base, BASELINE), context.float32)
-
-
-def _checked_baseline(context: RunContext, source: ConvertibleSource) -> Float32Baseline:
-    arguments = (context.float32, context.recipe.base, source.prepared)
-    check = Task(f"check {BASELINE}", verify.verify, arguments, EvaluationError)
-    return Float32Baseline(context.float32, context.workers.run(check).value.violations)
 
 
 def _converted(context: RunContext, build: VariantBuild, outcome: Done[Any] | Failed | None) -> VariantBuild:
@@ -170,5 +200,10 @@ def _is_refinement_cached(
 
 def _is_baseline(context: RunContext, build: VariantBuild) -> bool:
     """Whether the variant's file is the float32 baseline itself."""
-    keys = ("mode", "allow_custom_ops", "select_tf_ops")
+    return build.variant is not None and build.variant.mode == context.recipe.base.mode and _has_ops(context, build)
+
+
+def _has_ops(context: RunContext, build: VariantBuild) -> bool:
+    """Whether the variant is converted with the same kinds of ops as the float32 baseline."""
+    keys = ("allow_custom_ops", "select_tf_ops")
     return all(getattr(build.variant, key) == getattr(context.recipe.base, key) for key in keys)

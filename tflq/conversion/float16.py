@@ -1,0 +1,43 @@
+"""float16 weights in a float32 file: each float32 constant becomes float16, with a DEQUANTIZE op behind it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from tflq.flatbuffer import constants, edit, metadata
+
+LARGEST = float(np.finfo(np.float16).max)
+"""Larger values become this value, as in the converter."""
+VERSION = 3
+"""The version of DEQUANTIZE with float16 inputs."""
+SUPPORT = b"reduced_precision_support", b"fp16accfp32"
+"""The metadata by which a delegate knows that it may compute in float16."""
+
+
+def to_float16(model: Any) -> None:
+    """Store all float32 constants of the first subgraph as float16. Ops read the output of a DEQUANTIZE op."""
+    (subgraph, *_) = model.subgraphs
+    read = dict.fromkeys(int(index) for operator in subgraph.operators for index in operator.inputs)
+    weights = [index for index in read if index >= 0 and constants.is_float32_constant(model, subgraph.tensors[index])]
+    dequantized = {index: _with_float16(model, index) for index in weights}
+    for operator in subgraph.operators:
+        operator.inputs = [dequantized.get(int(index), int(index)) for index in operator.inputs]
+    conversions = [edit.conversion(model, "DEQUANTIZE", *tensors, VERSION) for tensors in dequantized.items()]
+    subgraph.operators = [*conversions, *subgraph.operators]
+    metadata.add_metadata(model, *SUPPORT)
+
+
+def _with_float16(model: Any, index: int) -> int:
+    """Store the constant as float16, and return the index of a new tensor for its float32 values."""
+    (subgraph, *_) = model.subgraphs
+    tensor = subgraph.tensors[index]
+    values = np.clip(constants.float32_values(model, tensor), -LARGEST, LARGEST).astype("<f2")
+    target = edit.add_copy(subgraph, index)
+    subgraph.tensors[target].buffer = 0
+    subgraph.tensors[target].name = tensor.name + b"_dequantized"
+    tensor.type = schema.TensorType.FLOAT16
+    tensor.buffer = constants.add_buffer(model, values)
+    return target

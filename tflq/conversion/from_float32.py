@@ -1,0 +1,134 @@
+"""Files of modes float16 and dynamic, made from the float32 file instead of by a conversion of the source.
+
+The result is that of the converter: the same ops in the same order, with the same constants.
+tests/test_from_float32.py compares the two. That is shown for the ops in `PROVEN` in a file without control flow,
+variables or quantization. Any other model is converted from the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from tflq.conversion import keep_float
+from tflq.conversion.converter_errors import explaining
+from tflq.conversion.dynamic_range import quantizable_weights, to_dynamic_range
+from tflq.conversion.float16 import to_float16
+from tflq.conversion.tf_internal import convert, with_metadata
+from tflq.flatbuffer import constants, edit, read
+from tflq.flatbuffer.metadata import raise_runtime_version
+from tflq.modes import Float16, Mode
+from tflq.op_selectors import select
+from tflq.sources import PreparedSource
+from tflq.worker import ProgressCallback
+
+PROVEN = frozenset(
+    (
+        *("ABS", "ADD", "ADD_N", "ARG_MAX", "ARG_MIN", "AVERAGE_POOL_2D", "BATCH_MATMUL", "BATCH_TO_SPACE_ND"),
+        *("BROADCAST_TO", "CAST", "CEIL", "CONCATENATION", "CONV_2D", "CONV_3D", "COS", "CUMSUM"),
+        *("DEPTHWISE_CONV_2D", "DEPTH_TO_SPACE", "DIV", "ELU", "EQUAL", "EXP", "FLOOR", "FLOOR_DIV", "FLOOR_MOD"),
+        *("FULLY_CONNECTED", "GATHER", "GATHER_ND", "GELU", "GREATER", "GREATER_EQUAL", "HARD_SWISH"),
+        *("L2_NORMALIZATION", "LEAKY_RELU", "LESS", "LOCAL_RESPONSE_NORMALIZATION", "LOG", "LOGICAL_AND"),
+        *("LOGICAL_OR", "LOGISTIC", "LOG_SOFTMAX", "MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MIRROR_PAD"),
+        *("MUL", "NEG", "NOT_EQUAL", "ONE_HOT", "PACK", "PAD", "PADV2", "POW", "PRELU", "REDUCE_ANY"),
+        *("REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "RELU", "RELU6", "RESHAPE", "RESIZE_BILINEAR"),
+        *("RESIZE_NEAREST_NEIGHBOR", "REVERSE_V2", "ROUND", "RSQRT", "SELECT", "SELECT_V2", "SHAPE", "SIGN"),
+        *("SIN", "SLICE", "SOFTMAX", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQRT", "SQUARE"),
+        *("SQUARED_DIFFERENCE", "STRIDED_SLICE", "SUB", "SUM", "TANH", "TILE", "TOPK_V2", "TRANSPOSE"),
+        *("TRANSPOSE_CONV", "UNPACK"),
+    )
+)
+"""The ops with which the result was compared with that of the converter."""
+FIRST_RUNTIMES: Mapping[tuple[str, int], str] = MappingProxyType(
+    {
+        ("BATCH_MATMUL", 4): "2.5.0",
+        ("CONV_2D", 2): "1.14.0",
+        ("CONV_2D", 5): "2.4.0",
+        ("DEPTHWISE_CONV_2D", 4): "2.2.0",
+        ("DEPTHWISE_CONV_2D", 6): "2.3.0",
+        ("DEQUANTIZE", 2): "1.14.0",
+        ("DEQUANTIZE", 3): "1.15.0",
+        ("FULLY_CONNECTED", 9): "2.3.0",
+        ("FULLY_CONNECTED", 12): "2.17.0",
+        ("GATHER", 2): "1.14.0",
+        ("TRANSPOSE_CONV", 2): "2.2.0",
+    }
+)
+"""The first runtime that has the op at this version."""
+
+
+def convert_from_float32(
+    report: ProgressCallback, float32: Path, prepared: PreparedSource, variant: Mode, target: Path
+) -> None:
+    """Write the file of a variant of mode float16 or dynamic to `target`, from the float32 file if it is eligible.
+
+    ConversionError, with cause and remedy, if TensorFlow fails.
+    """
+    content = float32.read_bytes()
+    if not is_eligible(edit.unpack(content), variant):
+        convert(report, prepared, variant, target)
+        return
+    with explaining():
+        made = _converted(content, variant)
+    if variant.keep_float:
+        made = keep_float.with_float_weights(made, content, select(read(content), variant.keep_float))
+    target.write_bytes(made)
+
+
+def _converted(content: bytes, variant: Mode) -> bytes:
+    model = edit.unpack(content)
+    if isinstance(variant, Float16):
+        to_float16(model)
+    else:
+        to_dynamic_range(model, variant)
+    for code in model.operatorCodes:
+        raise_runtime_version(model, FIRST_RUNTIMES.get((edit.type_of(code), code.version), ""))
+    constants.share_buffers(model)
+    return with_metadata(edit.pack(model), variant)
+
+
+def is_eligible(model: Any, variant: Mode) -> bool:
+    """Whether the variant's file may be made from this float32 model."""
+    types = [edit.type_of(code) for code in model.operatorCodes]
+    if len(model.subgraphs) != 1 or len(types) != len(set(types)) or not PROVEN.issuperset(types):
+        return False
+    (subgraph,) = model.subgraphs
+    ends = {*map(int, subgraph.inputs), *map(int, subgraph.outputs)}
+    if any(edit.is_constant(model, subgraph.tensors[index]) for index in ends):
+        return False
+    is_plain = all(_is_plain(model, tensor) for tensor in subgraph.tensors)
+    return is_plain and (isinstance(variant, Float16) or _has_plain_gathers(model))
+
+
+def _is_plain(model: Any, tensor: Any) -> bool:
+    """Whether the tensor is neither quantized, sparse nor a variable, and its float32 values are finite."""
+    if tensor.isVariable or tensor.sparsity is not None:
+        return False
+    if tensor.quantization is not None and tensor.quantization.scale is not None:
+        return False
+    if not constants.is_float32_constant(model, tensor):
+        return True
+    return bool(np.isfinite(constants.float32_values(model, tensor)).all())
+
+
+def _has_plain_gathers(model: Any) -> bool:
+    """Whether each GATHER with int8 weights reads its own table and is smaller than it.
+
+    Otherwise the converter dequantizes the whole table.
+    """
+    (subgraph,) = model.subgraphs
+    readers = [int(index) for operator in subgraph.operators for index in operator.inputs]
+    for operator in subgraph.operators:
+        weights = quantizable_weights(model, operator)
+        if weights is None or edit.type_of(model.operatorCodes[operator.opcodeIndex]) != "GATHER":
+            continue
+        output = subgraph.tensors[operator.outputs[0]]
+        is_open = output.shapeSignature is not None and -1 in output.shapeSignature
+        sizes = [int(np.prod(tensor.shape)) for tensor in (output, subgraph.tensors[weights])]
+        if is_open or sizes[0] >= sizes[1] or readers.count(weights) > 1:
+            return False
+    return True
