@@ -5,7 +5,7 @@ the user.
 """
 
 from tflq.worker.budget import Budget, processors
-from tflq.worker.child import ENVIRONMENT
+from tflq.worker.child import ENVIRONMENT, require_own_process
 from tflq.worker.control_groups import HERE, ControlGroups
 from tflq.worker.fork_server import preload_tensorflow
 from tflq.worker.messages import (
@@ -20,6 +20,7 @@ from tflq.worker.messages import (
     Started,
     Task,
 )
+from tflq.worker.pool import WorkerPool
 from tflq.worker.workers import Workers
 
 __all__ = [
@@ -37,7 +38,9 @@ __all__ = [
     "ProgressCallback",
     "Started",
     "Task",
+    "WorkerPool",
     "Workers",
     "preload_tensorflow",
     "processors",
+    "require_own_process",
 ]
