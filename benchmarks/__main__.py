@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import conversion, startup, zoo
+from benchmarks import conversion, small_models, startup, zoo
 
 BENCHMARKS: dict[str, Callable[[], list[str]]] = {
     "start": lambda: startup.report(runs=9),
@@ -16,6 +16,7 @@ BENCHMARKS: dict[str, Callable[[], list[str]]] = {
     "conversion": lambda: conversion.report(runs=3, samples=100),
     "conversion500": lambda: conversion.report(runs=1, samples=500),
     "zoo": lambda: zoo.report(samples=100),
+    "small": lambda: small_models.report(models=60),
     "skip": lambda: zoo.report_of_skipping(recipes=100, runs=5),
 }
 
