@@ -184,9 +184,12 @@ def reference(prepared: PreparedSource) -> Callable[[Sample], dict[str, np.ndarr
     """Return the source as a function from the arrays of a call to its outputs. TensorFlow uses one thread."""
     import tensorflow as tf
 
-    require_own_process()  # the number of threads cannot be changed later
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:  # TensorFlow already runs here with other numbers
+        require_own_process()
+        raise
     loaded = _load(prepared.original)
     function = _signature(prepared.original, loaded)
 

@@ -111,7 +111,10 @@ class Workers:
     def _restart(self, running: RunningTask, heading: str) -> None:
         """Run the task again in a new process."""
         with interrupts_deferred():
-            running.worker.end()
+            if running.answer:
+                self._pool.put(running.worker)  # the task did nothing there
+            else:
+                running.worker.end()
             running.answer, running.is_cut_off = None, False
             running.worker = start(running.task.environment)
             running.worker.send(running.task, self._surroundings(heading))
