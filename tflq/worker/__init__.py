@@ -1,7 +1,7 @@
 """Run functions in child processes, within limits. A listener gets events and output, and a crash becomes an error.
 
-A process runs many functions, one after another. TensorFlow, LiteRT and the user's code can crash or hang their process.
-So they never run in the process that talks to the user.
+A process runs many functions, one after another. TensorFlow, LiteRT and the code of the user can crash or hang their
+process. So they never run in the process that talks to the user.
 """
 
 from tflq.worker.budget import Budget, processors
