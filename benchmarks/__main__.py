@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import cache, conversion, reproducible, startup, zoo
+from benchmarks import cache, conversion, reproducible, small_models, startup, zoo
 from benchmarks.conversion import efficientnet, mobilenet, resnet
 
 BENCHMARKS: dict[str, Callable[[], list[str]]] = {
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[], list[str]]] = {
     "efficientnet500": lambda: conversion.report(efficientnet(500), runs=1),
     "resnet50": lambda: conversion.report(resnet(50), runs=3),
     "zoo": lambda: zoo.report(samples=100),
+    "small": lambda: small_models.report(models=60),
     "skip": lambda: zoo.report_of_skipping(recipes=100, runs=5),
     "cache": lambda: cache.report(entries=20000, runs=5),
     "reproducible": lambda: reproducible.report(mobilenet(100)),

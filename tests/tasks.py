@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tflq.datasets.foreign import ForeignCode
 from tflq.errors import DatasetError
-from tflq.worker import ProgressCallback
+from tflq.worker import ProgressCallback, require_own_process
 
 
 def add(report: ProgressCallback, one: int, other: int) -> int:
@@ -120,3 +121,49 @@ def hold(_: ProgressCallback, megabytes: int, folder: Path, end: Path) -> int:
             time.sleep(0.05)
         child.kill()
     return held.nbytes // 10**6
+
+
+_ran: list[str] = []
+"""What ran in this process, as far as the tasks below left a trace."""
+
+
+def process(_: ProgressCallback) -> int:
+    """The number of the process."""
+    _ran.append("process")
+    return os.getpid()
+
+
+def traces(_: ProgressCallback) -> tuple[int, list[str]]:
+    """The number of the process, and what ran in it."""
+    return os.getpid(), list(_ran)
+
+
+def die_unless_first(_: ProgressCallback) -> int:
+    if _ran:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return os.getpid()
+
+
+def own_process(_: ProgressCallback) -> tuple[int, list[str]]:
+    """The number of the process, in which nothing ran before and nothing runs after."""
+    print("before it asks")  # noqa: T201
+    require_own_process()
+    _ran.append("own process")
+    return os.getpid(), list(_ran)
+
+
+def foreign_code(_: ProgressCallback) -> int:
+    with ForeignCode("the user's code"):
+        return os.getpid()
+
+
+def leak(_: ProgressCallback, megabytes: int) -> int:
+    """Keep that much memory, and return the number of the process."""
+    _ran.append("x" * (megabytes * 10**6))
+    return os.getpid()
+
+
+def allocate_here(_: ProgressCallback, megabytes: int) -> int:
+    """Free that much memory again, and return the number of the process."""
+    np.ones(megabytes * 125_000)
+    return os.getpid()

@@ -28,7 +28,7 @@ from tflq.errors import ConversionError
 from tflq.recipe import Recipe
 from tflq.report.json_report import to_json
 from tflq.result import Result as ProgressCallback
-from tflq.worker import Finished, Progress, Started
+from tflq.worker import Finished, Progress, Started, WorkerPool
 
 FINE = replace(RESULT, variants=(FLOAT32,))
 
@@ -191,7 +191,9 @@ class Makers:
         monkeypatch.setattr(batches.local, "attempt", self.attempt)
         monkeypatch.setattr(batches.local, "preload_tensorflow", lambda: None)
 
-    def attempt(self, recipe: Recipe, _limits: ModelLimits, _tell: Any, stop: threading.Event) -> ModelAttempt:
+    def attempt(
+        self, recipe: Recipe, _limits: ModelLimits, _tell: Any, stop: threading.Event, _pool: WorkerPool
+    ) -> ModelAttempt:
         self.made.append(recipe.name)
         outcome = self.outcomes.get(recipe.name, FINE)
         if callable(outcome):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -157,6 +156,7 @@ def test_the_next_run_clears_what_a_killed_one_left(recipe: Path, output: Path) 
 
 
 def test_a_worker_is_killed_while_it_converts(recipes: Recipes) -> None:
+    """It has run other stages before, so the stage runs again."""
     recipe = recipes.write("tiny_conv", ["int16x8_only"])
     output = recipe.parent / "build/recipe"
     with converting(recipe) as process:
@@ -164,8 +164,7 @@ def test_a_worker_is_killed_while_it_converts(recipes: Recipes) -> None:
         for worker in workers(process):
             os.kill(worker, signal.SIGKILL)
         shown, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 5, said
-    assert "the worker process was killed (SIGKILL); the usual cause is that memory ran out" in " ".join(shown.split())
-    report = json.loads((output / "report.json").read_text())
-    assert report["variants"][0]["error"].startswith("convert int16x8_only: the worker process was killed (SIGKILL); ")
-    assert not list(output.glob("*.tflite"))
+    assert process.returncode == 0, said
+    assert shown
+    assert "=== convert int16x8_only, again in a new process\n" in (output / "tflq.log").read_text()
+    assert list(output.glob("*.tflite"))

@@ -17,7 +17,7 @@ from tflq.report.page import to_markdown
 from tflq.report.variant_line import in_one_line
 from tflq.result import Result, Run, Stage
 from tflq.stages import ConvertibleSource, RecipeCache, RunContext, RunValues, VariantBuild, file_name
-from tflq.worker import Budget, Event, Finished, Listener, Workers, preload_tensorflow, processors
+from tflq.worker import Budget, Event, Finished, Listener, WorkerPool, Workers, preload_tensorflow, processors
 
 LOG = "tflq.log"
 
@@ -58,6 +58,8 @@ class Settings:
     """Whether every file is converted twice and compared; files of trained models and a given `file` are not."""
     store: Store | None = None
     """The cache; None for no cache."""
+    pool: WorkerPool | None = None
+    """Idle worker processes that several runs share; None if this run starts its own."""
 
 
 def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = None) -> Result:
@@ -150,7 +152,7 @@ def _not_checked(builds: Sequence[VariantBuild], settings: Settings) -> Iterator
 def _workers(recipe: Recipe, settings: Settings, clock: _Clock) -> Workers:
     log = recipe.output / LOG
     log.unlink(missing_ok=True)
-    return Workers(log, settings.timeout, clock.listen, settings.budget)
+    return Workers(log, settings.timeout, clock.listen, settings.budget, settings.pool)
 
 
 READING, CALIBRATING, CONVERTING, TRAINING = "reading", "calibrating", "converting", "training"

@@ -12,8 +12,12 @@ os.dup2(_devnull, 1)
 os.dup2(_devnull, 2)
 os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
 
+import gc  # noqa: E402
+
 import ai_edge_litert.interpreter  # noqa: E402, F401
 import tensorflow  # noqa: E402, F401
 
 import tflq.stages  # noqa: E402
 import tflq.trials  # noqa: E402, F401
+
+gc.freeze()  # a collection in a worker would otherwise visit, and so copy, all objects of TensorFlow

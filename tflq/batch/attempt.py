@@ -13,7 +13,7 @@ from tflq.pipeline import LOG, Settings, run
 from tflq.recipe import Recipe
 from tflq.result import Result, Variant
 from tflq.stages import file_name
-from tflq.worker import Budget, Listener
+from tflq.worker import Budget, Listener, WorkerPool
 
 REPORTS = ("report.json", "report.md", "recipe.yaml")
 
@@ -46,23 +46,27 @@ class ModelAttempt:
         return f"{failed[0].name}: {failed[0].error}" if failed else ""
 
 
-def attempt(recipe: Recipe, limits: ModelLimits, listen: Listener, stop: threading.Event) -> ModelAttempt:
+def attempt(
+    recipe: Recipe, limits: ModelLimits, listen: Listener, stop: threading.Event, pool: WorkerPool | None = None
+) -> ModelAttempt:
     """Convert the variants of the recipe, and retry if a worker died or met a limit.
+
+    `pool` has idle worker processes, if several models share them.
 
     Raise CancelledError when `stop` is set.
     """
     started = time.monotonic()
-    outcome = _try(recipe, limits, listen, stop)
+    budget = Budget(limits.seconds, limits.memory_bytes, stop)
+    settings = Settings(jobs=limits.jobs, listen=listen, budget=budget, store=default_store(), pool=pool)
+    outcome = _try(recipe, settings)
     for _ in range(limits.retries):
         if not _may_pass(outcome):
             break
-        outcome = _try(recipe, limits, listen, stop)
+        outcome = _try(recipe, settings)
     return ModelAttempt(outcome, time.monotonic() - started)
 
 
-def _try(recipe: Recipe, limits: ModelLimits, listen: Listener, stop: threading.Event) -> Result | TflqError:
-    budget = Budget(limits.seconds, limits.memory_bytes, stop)
-    settings = Settings(jobs=limits.jobs, listen=listen, budget=budget, store=default_store())
+def _try(recipe: Recipe, settings: Settings) -> Result | TflqError:
     try:
         return run(recipe, settings)
     except TflqError as error:

@@ -1,6 +1,7 @@
 """Conversion on this machine. Each model has a thread, which waits for worker processes and survives their crashes.
 
-The worker processes come from one fork server, so TensorFlow is imported once for all models.
+The worker processes come from one fork server, so TensorFlow is imported once for all models. They go from model to
+model.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import partial
 
 from tflq.batch.attempt import ModelAttempt, ModelLimits, attempt, unexpected
 from tflq.batch.plan import PlannedModel
-from tflq.worker import HERE, ControlGroups, Event, preload_tensorflow
+from tflq.worker import HERE, ControlGroups, Event, WorkerPool, preload_tensorflow
 
 MIN_BYTES = 2 * 10**9
 """The memory that a model of moderate size needs; it limits how many models run at a time."""
@@ -46,12 +47,13 @@ def run(
     preload_tensorflow()
     stop, waiting = threading.Event(), deque(planned)
     running: dict[Future[ModelAttempt], PlannedModel] = {}
-    with ThreadPoolExecutor(jobs) as pool:
+    with WorkerPool() as pool, ThreadPoolExecutor(jobs) as executor:
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
                     planned_model = waiting.popleft()
-                    running[pool.submit(_make, planned_model, limits, listen, stop)] = planned_model
+                    convert = partial(attempt, planned_model.recipe, limits, partial(listen, planned_model), stop, pool)
+                    running[executor.submit(_make, planned_model, listen, convert)] = planned_model
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     error, planned_model = future.exception(), running.pop(future)
                     yield planned_model, unexpected(planned_model.recipe, error) if error else future.result()
@@ -59,6 +61,6 @@ def run(
             stop.set()
 
 
-def _make(planned_model: PlannedModel, limits: ModelLimits, listen: Listen, stop: threading.Event) -> ModelAttempt:
+def _make(planned_model: PlannedModel, listen: Listen, convert: Callable[[], ModelAttempt]) -> ModelAttempt:
     listen(planned_model, None)
-    return attempt(planned_model.recipe, limits, partial(listen, planned_model), stop)
+    return convert()

@@ -1,4 +1,7 @@
-"""The run of a batch: stale models are converted, and the summary lists the outcome of all models."""
+"""The run of a batch: stale models are converted, and the summary lists the outcome of all models.
+
+The stages are imported only if a model is stale, since their import takes longer than the plan.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,17 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from tflq.batch import cluster, local
-from tflq.batch.attempt import ModelAttempt, ModelLimits, output_names
 from tflq.batch.events import BatchPlanned, Listener, ModelFinished, ModelProgress, ModelStarted
 from tflq.batch.plan import PlannedModel, Planner
 from tflq.batch.summary import BatchSummary, Model, failed, from_report
 from tflq.batch.zoo import Batch
 from tflq.errors import RecipeError, TflqError
 from tflq.worker import Event, processors
+
+if TYPE_CHECKING:
+    from tflq.batch.attempt import ModelAttempt
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,9 @@ def _models(batch: Batch, options: BatchOptions, listen: Listener) -> Generator[
 def _attempts(
     planned: Sequence[PlannedModel], options: BatchOptions, listen: Listener
 ) -> Iterator[tuple[PlannedModel, ModelAttempt]]:
+    from tflq.batch import cluster, local
+    from tflq.batch.attempt import ModelLimits
+
     def forward(planned_model: PlannedModel, event: Event | None) -> None:
         listen(
             ModelStarted(planned_model.name, planned_model.why)
@@ -98,6 +106,8 @@ def _attempts(
 
 def _settled(planner: Planner, planned_model: PlannedModel, attempt: ModelAttempt) -> Model:
     """Write the stamp of the output folder, and return the model with its outcome."""
+    from tflq.batch.attempt import output_names
+
     if isinstance(attempt.outcome, TflqError):
         return failed(planned_model.name, attempt.outcome, planned_model.recipe.output, attempt.seconds)
     try:

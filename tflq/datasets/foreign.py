@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tflq.errors import DatasetError
+from tflq.worker import require_own_process
 
 MAX_LENGTH = 300
 """An error contains at most this number of characters of the exception's message."""
@@ -24,6 +25,7 @@ class ForeignCode:
         self.folder = folder
 
     def __enter__(self) -> None:
+        require_own_process()  # it may change its process, and it may depend on what others changed
         if self.folder:
             sys.path.insert(0, str(self.folder))
 

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from tflq.errors import DatasetError, EvaluationError
 from tflq.strict import FunctionName, FunctionOfFolder, RecipePath
+from tflq.worker import require_own_process
 
 
 class Metric(Protocol):
@@ -228,6 +229,7 @@ class Custom(FunctionOfFolder):
         return _mean(totals)
 
     def _function(self) -> Callable[[np.ndarray, np.ndarray], float]:
+        require_own_process()  # it may change its process, and it may depend on what others changed
         module, _, name = self.python.partition(":")
         sys.path.insert(0, str(self.folder))
         try:

@@ -20,7 +20,7 @@ from tflq.inputs import Input
 from tflq.sources.schema import Keras, SavedModel
 from tflq.sources.shapes import fix_shapes, refuse_strangers
 from tflq.strict import did_you_mean
-from tflq.worker import ProgressCallback
+from tflq.worker import ProgressCallback, require_own_process
 
 SIGNATURE = "serving_default"
 """The key of the only signature of a prepared model, and of each file that is converted from it."""
@@ -59,6 +59,7 @@ def describe(_: ProgressCallback, model: SavedModel | Keras, folder: Path) -> So
 
     A Keras model is exported into the folder. Raise SourceError if TensorFlow cannot load the model.
     """
+    require_own_process()  # the names in an export count what TensorFlow and Keras made before in the process
     original = model.saved(folder)
     loaded = _load(original)
     keys = tuple(sorted(loaded.signatures))
@@ -77,6 +78,7 @@ def prepare(
     the wrong one. It also loses variables that only the signature refers to. Raise SourceError if the model cannot be
     loaded or exported, and RecipeError if the recipe does not fit its inputs.
     """
+    require_own_process()  # the names in an export count what TensorFlow and Keras made before in the process
     original = model.saved(folder / "keras")
     loaded = _load(original)
     function = _signature(original, loaded)
@@ -182,8 +184,12 @@ def reference(prepared: PreparedSource) -> Callable[[Sample], dict[str, np.ndarr
     """Return the source as a function from the arrays of a call to its outputs. TensorFlow uses one thread."""
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:  # TensorFlow already runs here with other numbers
+        require_own_process()
+        raise
     loaded = _load(prepared.original)
     function = _signature(prepared.original, loaded)
 

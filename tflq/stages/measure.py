@@ -53,7 +53,7 @@ def compression_stats(context: RunContext, builds: Sequence[VariantBuild]) -> li
 def smoke_test(
     context: RunContext, builds: Sequence[VariantBuild], source: ConvertibleSource, prepared: PreparedRun
 ) -> list[VariantBuild]:
-    """Run each file once, in a process of its own, since a bad file can kill the process."""
+    """Run each file once, in a task of its own, since a bad file can kill the process."""
 
     def task(build: VariantBuild) -> Task[None]:
         arguments = (build.path, prepared.evaluation_rows.arrays, source.prepared.batch is None)

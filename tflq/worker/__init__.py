@@ -1,11 +1,11 @@
 """Run functions in child processes, within limits. A listener gets events and output, and a crash becomes an error.
 
-TensorFlow, LiteRT and the user's code can crash or hang their process. So they never run in the process that talks to
-the user.
+A process runs many functions, one after another. TensorFlow, LiteRT and the code of the user can crash or hang their
+process. So they never run in the process that talks to the user.
 """
 
 from tflq.worker.budget import Budget, processors
-from tflq.worker.child import ENVIRONMENT
+from tflq.worker.child import ENVIRONMENT, require_own_process
 from tflq.worker.control_groups import HERE, ControlGroups
 from tflq.worker.fork_server import preload_tensorflow
 from tflq.worker.messages import (
@@ -20,6 +20,7 @@ from tflq.worker.messages import (
     Started,
     Task,
 )
+from tflq.worker.pool import WorkerPool
 from tflq.worker.workers import Workers
 
 __all__ = [
@@ -37,7 +38,9 @@ __all__ = [
     "ProgressCallback",
     "Started",
     "Task",
+    "WorkerPool",
     "Workers",
     "preload_tensorflow",
     "processors",
+    "require_own_process",
 ]

@@ -6,12 +6,13 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tflq.worker.control_groups import HERE, ControlGroups
+from tflq.worker.memory import MemoryWatch
 
 if TYPE_CHECKING:
     import psutil
@@ -44,6 +45,7 @@ class BudgetUse:
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self._started = time.monotonic()
+        self._memory = MemoryWatch()
 
     def raise_if_stopped(self) -> None:
         """Raise CancelledError if another thread has stopped the run."""
@@ -57,24 +59,19 @@ class BudgetUse:
             return ""
         return f"this model took longer than its limit of {limit:g} s, so it was stopped; --timeout raises the limit"
 
-    def memory_exceeded(self, processes: Iterable[int]) -> str:
-        """Return why the largest of the processes must end, or an empty text if their memory is within the limit."""
+    def memory_exceeded(self, processes: Sequence[int]) -> tuple[int, str] | None:
+        """Return the position of the largest process and why it must end; None if memory is within the limit."""
         limit = self.budget.memory_bytes
-        if limit is None:
-            return ""
-        total = sum(_rss_bytes(process) for process in processes)
+        if limit is None or not processes:
+            return None
+        sizes = [self._memory.rss_bytes(process) for process in processes]
+        total = sum(sizes)
         if total <= limit:
-            return ""
-        return (
+            return None
+        return sizes.index(max(sizes)), (
             f"its processes took {total / GB:.2f} GB of memory, more than the limit of {limit / GB:.2f} GB for this"
             " model, so it was stopped; --memory raises the limit"
         )
-
-
-def largest(processes: Iterable[int]) -> int:
-    """Return the position of the process with the most memory."""
-    sizes = [_rss_bytes(process) for process in processes]
-    return sizes.index(max(sizes))
 
 
 def kill(process: int) -> None:
@@ -86,11 +83,6 @@ def kill(process: int) -> None:
             member.kill()
 
 
-def _rss_bytes(process: int) -> int:
-    """Return the resident memory of a process and its children in bytes; 0 if it has ended."""
-    return sum(_own_rss_bytes(member) for member in _with_children(process))
-
-
 def _with_children(process: int) -> list[psutil.Process]:
     import psutil
 
@@ -99,12 +91,3 @@ def _with_children(process: int) -> list[psutil.Process]:
         return [parent, *parent.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
-
-
-def _own_rss_bytes(process: psutil.Process) -> int:
-    import psutil
-
-    try:
-        return int(process.memory_info().rss)
-    except psutil.NoSuchProcess:
-        return 0

@@ -1,11 +1,13 @@
-"""The child process: run one task, write its output to the log, and send its answer to the parent."""
+"""The child process: run tasks one after another, write their output to the log, and send answers to the parent."""
 
 from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
 import sys
@@ -13,13 +15,24 @@ import tempfile
 import threading
 import time
 import traceback
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from tflq.errors import TflqError
-from tflq.worker.messages import Progress, ProgressCallback, RaisedError, ReturnedValue, Task
+from tflq.worker.memory import private_bytes, reset_peak
+from tflq.worker.messages import (
+    OwnProcessNeeded,
+    Progress,
+    ProgressCallback,
+    RaisedError,
+    ReadyForTask,
+    ReturnedValue,
+    Task,
+    TaskSurroundings,
+)
 
 ENVIRONMENT = {
     "TF_ENABLE_ONEDNN_OPTS": "0",  # oneDNN crashes with some float models, and its sums depend on the machine
@@ -30,28 +43,88 @@ ENVIRONMENT = {
 REPORT_SECONDS = 0.2
 ENDLESS = 10**9
 """A dataset of unknown length has a huge total. From this value on, progress has no total."""
+MAX_GROWTH_BYTES = 150 * 10**6
+"""A process that has grown by this many bytes runs no other task, so that memory which tasks leave does not add up."""
 MAX_LENGTH = 500
 """An error contains at most this number of characters of an exception's message. The log has all of it."""
 
 
-def work(outbox: Connection, log: Path, temporary: str, task: Task[Any]) -> None:
-    """Run the task in this process, which must be a child of its own, and end the process.
+class NeedsOwnProcess(BaseException):
+    """Ends a task that must be the first one of its process; the parent starts it again in a new one."""
 
-    `temporary` is the folder for temporary files, such as those of AutoGraph. The parent removes it.
+
+@dataclass
+class _ProcessHistory:
+    """What ran in this process."""
+
+    has_run: bool = False
+    """Whether a task has run before the present one."""
+    is_last: bool = False
+    """Whether the present task is the last one."""
+
+
+_HISTORY = _ProcessHistory()
+
+
+def require_own_process() -> None:
+    """Let no other task run before or after the present one in its process.
+
+    Code that may change the state of its process, or that depends on it, calls this first. If another task ran before,
+    the present one ends here and starts again in a new process. Outside a worker, this has no effect.
+    """
+    if _HISTORY.has_run:
+        raise NeedsOwnProcess
+    _HISTORY.is_last = True
+
+
+def work(inbox: Connection, outbox: Connection) -> None:
+    """Run the tasks that the parent sends, one after another, in this process, which must be a child of its own.
+
+    End the process if the parent closes the connection, if a task needs the process for itself, or if it has grown.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     _raise_oom_score()
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    _redirect(log)
-    os.write(1, f"=== {task.stage}\n".encode())
     os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
-    tempfile.tempdir = os.environ["TMPDIR"] = temporary
-    with _ErrorsSent(outbox, task):
-        value = task.function(_reporter(outbox, task.stage), *task.arguments)
-        outbox.send(ReturnedValue(value, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+    limit = private_bytes() + MAX_GROWTH_BYTES
+    while _run_next(inbox, outbox) and private_bytes() < limit:
+        with contextlib.suppress(BrokenPipeError):  # the parent needs no other task
+            outbox.send(ReadyForTask())
+    os._exit(0)  # the exit handlers of TensorFlow can hang or crash
+
+
+def _run_next(inbox: Connection, outbox: Connection) -> bool:
+    """Run the next task and send its answer. Return whether the process may run another one."""
+    try:
+        surroundings: TaskSurroundings = inbox.recv()
+        pickled = inbox.recv_bytes()
+    except (EOFError, OSError):
+        return False
+    _redirect(surroundings.log)
+    os.write(1, surroundings.heading.encode())
+    tempfile.tempdir = os.environ["TMPDIR"] = surroundings.temporary
+    reset_peak()
+    _answer(pickle.loads(pickled), outbox)
+    _HISTORY.has_run = True
+    gc.collect()
+    return not _HISTORY.is_last
+
+
+def _answer(task: Task[Any], outbox: Connection) -> None:
+    try:
+        with _ErrorsSent(outbox, task):
+            value = task.function(_reporter(outbox, task.stage), *task.arguments)
+            _flush()
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            outbox.send(ReturnedValue(value, peak, _HISTORY.is_last))
+    except NeedsOwnProcess:
+        outbox.send(OwnProcessNeeded())
+
+
+def _flush() -> None:
+    """Write all output to the log before the answer is sent, since the parent then reads the log."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # the exit handlers of TensorFlow can hang or crash
 
 
 def _redirect(log: Path) -> None:
@@ -59,6 +132,7 @@ def _redirect(log: Path) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
         os.dup2(file, stream)
+    os.close(file)
     sys.stdout, sys.stderr = (
         open(stream, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         for stream in (1, 2)
@@ -91,9 +165,10 @@ class _ErrorsSent:
     def __exit__(
         self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if raised is None:
+        if raised is None or isinstance(raised, NeedsOwnProcess):
             return False
         traceback.print_exception(kind, raised, trace)
+        _flush()
         stage, error_type = self.task.stage, self.task.error
         error = raised if isinstance(raised, TflqError) else error_type(f"{stage}: {_summary(raised)}")
         # tblib, a part of Dask, also pickles causes, and the parent would import TensorFlow to read them

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from tflq.errors import TflqError
@@ -70,11 +71,34 @@ Listener = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
+class TaskSurroundings:
+    """Where a task writes its output and its temporary files."""
+
+    log: Path
+    temporary: str
+    """The folder for temporary files, such as those of AutoGraph. The parent removes it."""
+    heading: str
+    """The text in the log before the output of the task."""
+
+
+@dataclass(frozen=True)
 class ReturnedValue:
     """A child's answer: the value that the function returned."""
 
     value: Any
     peak_rss_bytes: int
+    is_last: bool
+    """Whether the process runs no other task."""
+
+
+@dataclass(frozen=True)
+class OwnProcessNeeded:
+    """A child's answer: the task must be the first one of a process, and another task ran before in this one."""
+
+
+@dataclass(frozen=True)
+class ReadyForTask:
+    """A child's message after its answer: it has freed the memory of its task and can run another one."""
 
 
 @dataclass(frozen=True)

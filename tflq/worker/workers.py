@@ -11,11 +11,26 @@ from typing import Any
 
 from typing_extensions import Self
 
-from tflq.worker.budget import Budget, BudgetUse, kill, largest
+from tflq.worker.budget import Budget, BudgetUse, kill
 from tflq.worker.interrupts import interrupts_deferred
 from tflq.worker.log_reader import LogReader
-from tflq.worker.messages import Done, Failed, Finished, Listener, LogText, Progress, ReturnedValue, Started, T, Task
-from tflq.worker.process import POLL_SECONDS, RunningTask, describe_exit, is_alive, start, wait_for
+from tflq.worker.messages import (
+    Done,
+    Failed,
+    Finished,
+    Listener,
+    LogText,
+    OwnProcessNeeded,
+    Progress,
+    RaisedError,
+    ReturnedValue,
+    Started,
+    T,
+    Task,
+    TaskSurroundings,
+)
+from tflq.worker.pool import WorkerPool
+from tflq.worker.process import POLL_SECONDS, RunningTask, describe_exit, is_alive, start
 
 NO_LIMITS = Budget()
 
@@ -23,22 +38,35 @@ NO_LIMITS = Budget()
 class Workers:
     """Child processes with one log, one time limit and one listener. Leaving the context kills running processes."""
 
-    def __init__(self, log: Path, timeout: float | None, listen: Listener, budget: Budget = NO_LIMITS) -> None:
-        """`timeout` is the limit of each task in seconds. `budget` has the limits of all tasks together."""
+    def __init__(
+        self,
+        log: Path,
+        timeout: float | None,
+        listen: Listener,
+        budget: Budget = NO_LIMITS,
+        pool: WorkerPool | None = None,
+    ) -> None:
+        """`timeout` is the limit of each task in seconds. `budget` has the limits of all tasks together.
+
+        `pool` has idle processes of other runs; without it, only the tasks of this run share processes.
+        """
         self.log, self.timeout, self.listen, self._budget_use = log, timeout, listen, BudgetUse(budget)
         self.peak_rss_bytes = 0
         self._temporary = tempfile.TemporaryDirectory(prefix="tflq-", ignore_cleanup_errors=True)
         self._running: list[RunningTask] = []
         self._reader = LogReader(log)
+        self._pool, self._shares_pool = pool or WorkerPool(), pool is not None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         for running in self._running:
-            kill(running.process.pid or 0)
-            wait_for(running.process)
+            kill(running.worker.process.pid or 0)
+            running.worker.end()
         self._running.clear()
+        if not self._shares_pool:
+            self._pool.close()
         self._temporary.cleanup()
 
     def run(self, task: Task[T]) -> Done[T]:
@@ -64,18 +92,39 @@ class Workers:
             self._listen()
             self._enforce_limits()
             for running in [running for running in self._running if self._has_ended(running)]:
-                outcome = self._outcome(running)
-                self._running.remove(running)
-                yield running.position, outcome
+                if isinstance(running.answer, OwnProcessNeeded):
+                    self._restart(running, "")
+                elif running.has_crashed_after_others:
+                    self._restart(running, f"=== {running.task.stage}, again in a new process\n")
+                else:
+                    outcome = self._outcome(running)
+                    yield running.position, outcome
 
     def _start(self, position: int, task: Task[Any]) -> None:
         self.listen(Started(task.stage))
         with interrupts_deferred():  # otherwise a started process might not be killed at the end
-            self._running.append(start(task, position, self.log, self._temporary.name))
+            worker = None if task.environment else self._pool.take()
+            running = RunningTask(task, position, worker or start(task.environment), time.monotonic())
+            self._running.append(running)
+            running.worker.send(task, self._surroundings(f"=== {task.stage}\n"))
+
+    def _restart(self, running: RunningTask, heading: str) -> None:
+        """Run the task again in a new process."""
+        with interrupts_deferred():
+            if running.answer:
+                self._pool.put(running.worker)  # the task did nothing there
+            else:
+                running.worker.end()
+            running.answer, running.is_cut_off = None, False
+            running.worker = start(running.task.environment)
+            running.worker.send(running.task, self._surroundings(heading))
+
+    def _surroundings(self, heading: str) -> TaskSurroundings:
+        return TaskSurroundings(self.log, self._temporary.name, heading)
 
     def _listen(self) -> None:
-        inboxes: dict[Any, RunningTask] = {running.inbox: running for running in self._running}
-        ends = [running.process.sentinel for running in self._running]
+        inboxes: dict[Any, RunningTask] = {running.worker.inbox: running for running in self._running}
+        ends = [running.worker.process.sentinel for running in self._running]
         for ready in wait([*inboxes, *ends], POLL_SECONDS):
             if ready in inboxes:
                 self._receive(inboxes[ready])
@@ -83,7 +132,7 @@ class Workers:
 
     def _receive(self, running: RunningTask) -> None:
         try:
-            message = running.inbox.recv()
+            message = running.worker.inbox.recv()
         except (EOFError, OSError):  # OSError: the process died while it sent
             running.is_cut_off = True
             return
@@ -100,7 +149,7 @@ class Workers:
     def _has_ended(self, running: RunningTask) -> bool:
         if not running.is_silent:
             return True
-        return not is_alive(running.process) and not running.inbox.poll()
+        return not is_alive(running.worker.process) and not running.worker.inbox.poll()
 
     def _enforce_limits(self) -> None:
         self._budget_use.raise_if_stopped()
@@ -108,9 +157,9 @@ class Workers:
         for running in silent:
             if reason := self._budget_use.time_exceeded() or self._time_exceeded(running):
                 running.stop(reason)
-        processes = [running.process.pid or 0 for running in silent]
-        if reason := self._budget_use.memory_exceeded(processes):
-            silent[largest(processes)].stop(reason)
+        if excess := self._budget_use.memory_exceeded([running.worker.process.pid or 0 for running in silent]):
+            largest, reason = excess
+            silent[largest].stop(reason)
 
     def _time_exceeded(self, running: RunningTask) -> str:
         """Return why the task must end, or an empty text if it has time left."""
@@ -119,16 +168,30 @@ class Workers:
         return f"not done after {self.timeout:g} s, so it was stopped; --timeout raises the limit"
 
     def _outcome(self, running: RunningTask) -> Done[Any] | Failed:
-        wait_for(running.process)
-        failure = running.stopped or describe_exit(running.process.exitcode or 0)
-        running.inbox.close()
-        self._relay(is_last=len(self._running) == 1)
         seconds, task, answer = time.monotonic() - running.started, running.task, running.answer
+        failure = self._release(running)
+        self._relay(is_last=not self._running)
         self.listen(Finished(task.stage, seconds, failed=not isinstance(answer, ReturnedValue)))
         if isinstance(answer, ReturnedValue):
             self.peak_rss_bytes = max(self.peak_rss_bytes, answer.peak_rss_bytes)
             return Done(answer.value, seconds, answer.peak_rss_bytes)
+        if isinstance(answer, RaisedError):
+            return Failed(answer.error, seconds)
         remedy = f"; {task.remedy}" if task.remedy and not running.stopped else ""
         error = task.error(f"{task.stage}: {failure}{remedy} (log: {self.log})")
         error.may_pass = True
-        return Failed(answer.error if answer else error, seconds)
+        return Failed(error, seconds)
+
+    def _release(self, running: RunningTask) -> str:
+        """Keep the process of a task for another task, or end it. Return why it ended, if it sent no answer.
+
+        A process whose task raised an error is not used again, since that may have left anything behind.
+        """
+        worker, answer = running.worker, running.answer
+        with interrupts_deferred():
+            if isinstance(answer, ReturnedValue) and not answer.is_last and not running.task.environment:
+                self._pool.put(worker)
+            else:
+                worker.end()
+            self._running.remove(running)
+        return running.stopped or describe_exit(worker.process.exitcode or 0)
