@@ -207,7 +207,7 @@ def took(seconds: float, **stages: float) -> Run:
             "measuring took about 15 of 20 s: a smaller evaluation.samples shortens it",
         ),
         (
-            took(60, compare_int8=10.0, fit_the_layers_of_x=10.0, measure=10.0),
+            took(60, compare_int8=10.0, round_the_weights_of_x=10.0, measure=10.0),
             "comparing corrections took about 40 of 60 s: converter.bias_correction: off leaves them out",
         ),
         (took(20), ""),

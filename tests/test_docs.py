@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tflq.refine import HoldoutScore, LayerCorrection, RefinementConfig, RefinementReport
+from tflq.refine import HoldoutScore, LayerCorrection, RefinementConfig, RefinementReport, SignalAndNoise
 from tflq.report.refinement import to_dict
 
 ROOT = Path(__file__).parent.parent
@@ -84,7 +84,8 @@ def documented() -> set[str]:
 def test_every_key_of_the_report_is_on_its_page() -> None:
     report = json.loads((ROOT / "tests/golden/report.json").read_text(encoding="utf-8"))
     layer = LayerCorrection(1, "CONV_2D", "conv", 0.5, 0.9)
-    tried = RefinementReport(RefinementConfig(), (HoldoutScore(RefinementConfig(), {}),), 8, (layer,))
+    score = HoldoutScore(RefinementConfig(), {"logits": SignalAndNoise((1.0, 1.0), (0.1, 0.1))})
+    tried = RefinementReport(RefinementConfig(), (score,), 8, (layer,))
     keys = {*paths(report), *paths(to_dict(tried), "variants[].refinement")}
     keys = {key for key in keys if not key.startswith("baseline.fidelity.") and not key.endswith(".logits")}
     assert len(keys) > 120

@@ -128,7 +128,9 @@ def test_shift_is_the_lost_part_of_the_weights_times_the_mean_of_what_they_meet(
 ) -> None:
     float32, path = ran.file("float32"), tmp_path / "hybrid.tflite"
     path.write_bytes(ran.file("off").read_bytes())
-    told = refine.correct_biases(nothing, float32, path, (calibration_samples.samples, range(15), range(15, 20)), True)
+    told = refine.correct_biases(
+        nothing, float32, path, refine.CorrectionData(calibration_samples.samples, range(15), range(15, 20)), True
+    )
     assert (told.config, told.scores, told.calls) == (CORRECTED, (), 0)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["hybrid.tflite"]
     content = float32.read_bytes()
@@ -152,7 +154,9 @@ def test_shift_is_the_lost_part_of_the_weights_times_the_mean_of_what_they_meet(
 def test_too_few_samples_decide_nothing(ran: Ran, calibration_samples: CalibrationSamples, tmp_path: Path) -> None:
     path = tmp_path / "hybrid.tflite"
     path.write_bytes(ran.file("off").read_bytes())
-    told = refine.correct_biases(nothing, ran.file("float32"), path, (calibration_samples.samples, range(3), ()), False)
+    told = refine.correct_biases(
+        nothing, ran.file("float32"), path, refine.CorrectionData(calibration_samples.samples, range(3), ()), False
+    )
     assert (told.config.in_words, told.scores, told.corrections) == ("as it is", (), ())
     assert sha256(path) == sha256(ran.file("off"))
     assert [file.name for file in tmp_path.iterdir()] == ["hybrid.tflite"]
@@ -161,7 +165,9 @@ def test_too_few_samples_decide_nothing(ran: Ran, calibration_samples: Calibrati
 def test_files_of_other_ops_are_refused(ran: Ran, calibration_samples: CalibrationSamples, recipes: Recipes) -> None:
     other = recipes.run("tiny_conv", ["dynamic"], calibration=None).file("dynamic")
     with pytest.raises(ConversionError, match=r"^bias_correction: the dynamic range file has other ops"):
-        refine.correct_biases(nothing, ran.file("float32"), other, (calibration_samples.samples, range(4), ()), True)
+        refine.correct_biases(
+            nothing, ran.file("float32"), other, refine.CorrectionData(calibration_samples.samples, range(4), ()), True
+        )
 
 
 def dies(*_: object) -> None:

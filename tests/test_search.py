@@ -108,7 +108,7 @@ def test_a_concatenation_of_unlike_ranges_is_mended(unlike: Searched) -> None:
     assert unlike.kept == ["CONCATENATION", "FULLY_CONNECTED"]
     assert shown_to_be_needed(unlike)
     said = unlike.ran.stdout
-    assert "int8, minmax, with CONCATENATION 'concat', FULLY_CONNECTED 'y' in float meets min_sqnr_db 20: " in said
+    assert ", with CONCATENATION 'concat', FULLY_CONNECTED 'y' in float meets min_sqnr_db 20: " in said
     assert "; without CONCATENATION 'concat' in float, SQNR is " in said
 
 

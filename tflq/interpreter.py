@@ -17,7 +17,7 @@ from tflq.errors import EvaluationError
 
 Arrays = Mapping[str, np.ndarray]
 
-MAX_WARMUP_SECONDS, MAX_TIMED_SECONDS = 0.5, 2.0
+MAX_WARMUP_SECONDS, MAX_TIMED_SECONDS = 0.5, 1.0
 """The time limits for all warm-up calls and all timed calls. Calls are slow if kernels use no vector instructions."""
 
 

@@ -8,12 +8,12 @@ from tflq.refine.bias_correction import (
     write_corrected,
 )
 from tflq.refine.cross_layer_equalization import EqualizedModel, equalize
-from tflq.refine.dynamic_range import correct_biases
+from tflq.refine.dynamic_range import CorrectionData, correct_biases
 from tflq.refine.fitted_layers import PARTS, FittedLayers, fit_means, fit_rounding
 from tflq.refine.holdout import (
     CROSS_FITTING_CALLS,
-    Candidate,
     Fold,
+    HoldoutCandidate,
     HoldoutSamples,
     folds,
     holdout_fidelity,
@@ -38,12 +38,13 @@ __all__ = [
     "MIN_GAIN_DB",
     "PARTS",
     "SIMILAR_DB",
-    "Candidate",
     "CorrectedModel",
+    "CorrectionData",
     "CorrectionFlags",
     "EqualizedModel",
     "FittedLayers",
     "Fold",
+    "HoldoutCandidate",
     "HoldoutSamples",
     "HoldoutScore",
     "LayerCorrection",

@@ -6,6 +6,7 @@ The steps are those of `bias_correction`, with the int8 weights of the file itse
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ from tflq.calibrate import Samples
 from tflq.errors import ConversionError
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, read
 from tflq.refine.bias_correction import CorrectionFlags, LayerCorrection
+from tflq.refine.fitted_layers import FittedLayers, fit_means
 from tflq.refine.holdout import output_errors
 from tflq.refine.holdout_score import HoldoutScore, simplest
-from tflq.refine.input_statistics import InputStatistics, input_statistics
 from tflq.refine.operator_pairs import operator_pairs
 from tflq.refine.quantizer_input import RefinementReport
 from tflq.refine.request import RefinementConfig
@@ -28,21 +29,32 @@ DEQUANTIZE = "DEQUANTIZE"
 """The op that converts int8 weights to float for an op without a kernel for int8 weights."""
 
 
+@dataclass(frozen=True)
+class CorrectionData:
+    """The calibration samples of a correction."""
+
+    samples: Samples
+    fitting: Sequence[int]
+    """The calls that the means are fitted to."""
+    holdout: Sequence[int]
+    means: Path | None = None
+    """The file of `fit_means` for the float32 file and the fitting calls, if there is one."""
+
+
 def correct_biases(
     report: ProgressCallback,
     float32: Path,
     path: Path,
-    data: tuple[Samples, Sequence[int], Sequence[int]],
+    data: CorrectionData,
     is_demanded: bool,
 ) -> RefinementReport:
     """Correct the biases of the file at `path` in place if that is demanded, or if it helps on hold-out samples.
 
-    `data` holds the calibration samples, the calls to fit to, and the hold-out calls. Raises ConversionError if the
-    ops of the two files are not the same.
+    Raises ConversionError if the ops of the two files are not the same.
     """
-    samples, fitting, holdout = data
+    samples, holdout = data.samples, data.holdout
     target = path.with_suffix(".corrected")
-    corrections = _correct(report, (float32, path), (samples, fitting), target)
+    corrections = _correct(report, (float32, path), data, target)
     scores: tuple[HoldoutScore, ...] = ()
     if holdout and corrections and not is_demanded:
         files = {RefinementConfig(): path, CORRECTED: target}
@@ -59,17 +71,20 @@ def correct_biases(
 
 
 def _correct(
-    report: ProgressCallback, files: tuple[Path, Path], data: tuple[Samples, Sequence[int]], target: Path
+    report: ProgressCallback, files: tuple[Path, Path], data: CorrectionData, target: Path
 ) -> tuple[LayerCorrection, ...]:
     content, converted = (file.read_bytes() for file in files)
     graph, subgraph, model = read(content), read(converted).subgraphs[0], edit.unpack(converted)
     quantized = list(_quantized_layers(graph, content, subgraph))
     corrections: list[LayerCorrection] = []
-    inputs = input_statistics(
-        content, [layer for layer, _, _ in quantized], data, target.with_suffix(".seen"), with_covariance=False
+    means = data.means or fit_means(
+        lambda *_: None, files[0], (data.samples, data.fitting), target.with_suffix(".means")
     )
-    for (layer, operator, weights), statistics in zip(quantized, inputs, strict=True):
-        shift = _shift(layer, weights, statistics)
+    values = FittedLayers(means).load(with_rounding=False)
+    if data.means is None:
+        means.unlink()
+    for layer, operator, weights in quantized:
+        shift = _shift(layer, weights, values.means[layer.operator.index])
         edit.set_constant(model, (operator.index, ROLES[operator.type].bias), np.asarray(_bias(layer).data) + shift)
         (output, *_) = subgraph.written_by(operator)
         largest = float(np.abs(shift).max())
@@ -79,10 +94,10 @@ def _correct(
     return tuple(corrections)
 
 
-def _shift(layer: Layer, weights: np.ndarray, statistics: InputStatistics) -> np.ndarray:
+def _shift(layer: Layer, weights: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Return the change of the bias that removes the mean error of these weights; 0 if the mean input is not finite."""
     lost = np.asarray(layer.weights.data, np.float64) - weights
-    shift = layer.products(layer.as_matrices(lost), statistics.mean)
+    shift = layer.products(layer.as_matrices(lost), mean)
     return shift if np.isfinite(shift).all() else np.zeros_like(shift)
 
 

@@ -15,12 +15,16 @@ import numpy as np
 from tflq.calibrate import Samples
 from tflq.flatbuffer import edit, read
 from tflq.refine.gptq import gptq_round, round_to_nearest
-from tflq.refine.input_statistics import InputStatistics, has_covariance, input_statistics
+from tflq.refine.input_statistics import InputStatistics, covariance_rows, has_covariance, input_statistics
 from tflq.refine.weighted_ops import GROUPED, Layer, WeightGranularity, layers
 from tflq.worker import ProgressCallback
 
 PARTS = 4
 """The number of tasks that round the layers of one file. It is fixed, so that no result depends on the processors."""
+
+
+WORK_OF_SMALL_LAYER = 1e9
+"""The multiply-adds of a large layer that take as long as a small layer, which has many small steps."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +138,9 @@ def _parts(all_layers: Sequence[Layer]) -> list[list[Layer]]:
 
 
 def _work(layer: Layer) -> float:
-    """Return about how long it takes to round a layer, in arbitrary units."""
+    """Return about how many multiply-adds the rounding of a layer takes, or would take in the same time."""
     width = layer.width if has_covariance(layer) else 0
-    return 1e6 + float(width) ** 3 + len(layer.weights.shape) * float(width) ** 2
+    return WORK_OF_SMALL_LAYER + float(covariance_rows(width)) * width**2 + float(width) ** 3
 
 
 def _rounded(layer: Layer, granularity: WeightGranularity, covariance: np.ndarray) -> tuple[np.ndarray, float]:

@@ -78,7 +78,7 @@ def run_reference(report: ProgressCallback, float32: Path, holdout: HoldoutSampl
 
 
 @dataclass(frozen=True)
-class Candidate:
+class HoldoutCandidate:
     """A float32 file, the ranges of its activations, and corrections of its layers that are not applied yet."""
 
     model: Path
@@ -92,7 +92,7 @@ class Candidate:
 
 
 def holdout_fidelity(
-    report: ProgressCallback, candidate: Candidate, variant: Mode, holdout: HoldoutSamples, path: Path
+    report: ProgressCallback, candidate: HoldoutCandidate, variant: Mode, holdout: HoldoutSamples, path: Path
 ) -> dict[str, SignalAndNoise]:
     """Return the fidelity of each output to the float32 file's on hold-out calls. `path` is for a temporary file.
 
@@ -114,13 +114,13 @@ def holdout_fidelity(
     return {name: SignalAndNoise.of(np.stack(by_call)) for name, by_call in rows.items()}
 
 
-def _write_with_rounded_weights(candidate: Candidate, path: Path) -> None:
+def _write_with_rounded_weights(candidate: HoldoutCandidate, path: Path) -> None:
     content = candidate.model.read_bytes()
     corrected = corrected_layers(content, candidate.fitted, candidate.granularity, candidate.flags)
     edit.write(with_rounded_weights(content, corrected), path)
 
 
-def _quantize(report: ProgressCallback, candidate: Candidate, variant: Mode, path: Path) -> None:
+def _quantize(report: ProgressCallback, candidate: HoldoutCandidate, variant: Mode, path: Path) -> None:
     """Write the quantized file of the candidate, from one with the same ranges if there is one.
 
     Files of one model with the same ranges differ only in the constants of corrected layers.
@@ -140,7 +140,7 @@ def _quantize(report: ProgressCallback, candidate: Candidate, variant: Mode, pat
     _keep(path, _template(candidate, flags))
 
 
-def _patched(candidate: Candidate, content: bytes, corrected: list[CorrectedLayer]) -> bytes | None:
+def _patched(candidate: HoldoutCandidate, content: bytes, corrected: list[CorrectedLayer]) -> bytes | None:
     """Return the quantized file from a template with other corrections; None if there is no template that suits."""
     for flags in (CorrectionFlags(), CorrectionFlags(bias=True), CorrectionFlags(bias=True, rounding=True)):
         template = _template(candidate, flags)
@@ -159,7 +159,7 @@ def _keep(path: Path, template: Path) -> None:
     temporary.replace(template)
 
 
-def _template(candidate: Candidate, flags: CorrectionFlags) -> Path:
+def _template(candidate: HoldoutCandidate, flags: CorrectionFlags) -> Path:
     return candidate.templates / f"{'bias ' * flags.bias}{'rounding ' * flags.rounding}.tflite"
 
 

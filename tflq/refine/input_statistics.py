@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, prod
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,8 @@ MIN_ROWS_PER_INPUT, ROWS_PER_INPUT, ENOUGH_ROWS = 4, 64, 8192
 
 If these are more than ENOUGH_ROWS, it is that number, or MIN_ROWS_PER_INPUT if that is more.
 """
+ROWS_AT_ONCE, VALUES_AT_ONCE = 1024, 4 << 20
+"""The rows and the values that are gathered before they are added up; a sum of few takes as long as one of many."""
 MAX_WIDTH = 2400
 """The largest number of inputs of an output channel for which a covariance is computed in reasonable time."""
 MAX_COVARIANCE_BYTES = 192 << 20
@@ -77,7 +79,8 @@ def has_covariance(layer: Layer) -> bool:
     return layer.width <= MAX_WIDTH and not layer.is_scattered
 
 
-def _covariance_rows(width: int) -> int:
+def covariance_rows(width: int) -> int:
+    """Return the number of positions over all calls for a covariance of so many inputs."""
     return max(MIN_ROWS_PER_INPUT * width, min(ROWS_PER_INPUT * width, ENOUGH_ROWS), MIN_ROWS)
 
 
@@ -86,14 +89,15 @@ class _Sum:
 
     def __init__(self, layer: Layer, calls: int, with_covariance: bool) -> None:
         self.layer, self.has_covariance = layer, with_covariance and has_covariance(layer)
-        self.rows = min(ceil(_covariance_rows(layer.width) / calls), MAX_ROWS) if with_covariance else MIN_ROWS
+        self.rows = min(ceil(covariance_rows(layer.width) / calls), MAX_ROWS) if with_covariance else MIN_ROWS
         self._waiting: list[np.ndarray] = []
         self._count, self._origin = 0, np.zeros(0)
         self._first, self._second = np.zeros(0), np.zeros(0)
 
     def add(self, data: np.ndarray, seed: int) -> None:
         self._waiting.append(self.layer.input_patches(data, self.rows, seed))
-        if sum(map(len, self._waiting)) >= MIN_ROWS:  # a product of few rows takes as long as one of many
+        rows = sum(map(len, self._waiting))
+        if rows >= ROWS_AT_ONCE or rows * prod(self._waiting[0].shape[1:]) >= VALUES_AT_ONCE:
             self._flush()
 
     def input_statistics(self) -> InputStatistics:
@@ -116,7 +120,7 @@ class _Sum:
         centred = (rows - self._origin).astype(np.float32)
         self._first += centred.sum(0, dtype=np.float64)
         if self.has_covariance:
-            grouped = np.moveaxis(centred, 1, 0)
+            grouped = np.ascontiguousarray(np.moveaxis(centred, 1, 0))
             self._second += np.moveaxis(grouped, 1, 2) @ grouped
         self._count += len(rows)
         self._waiting.clear()

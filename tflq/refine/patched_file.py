@@ -15,8 +15,8 @@ from tflq.flatbuffer import ROLES, Operator, Subgraph, Tensor, edit, read
 from tflq.refine.bias_correction import CorrectedLayer
 from tflq.refine.operator_pairs import operator_pairs
 
-MAX_BIAS_STEPS = 2
-"""The largest difference of a bias from the expected integer, which float rounding explains."""
+MAX_BIAS_STEPS, WEIGHTS_PER_STEP = 2, 10_000
+"""Differences that float rounding explains: of a bias in steps, and weights for each one that differs by a step."""
 
 
 def patch(
@@ -60,4 +60,6 @@ def _is_expected(tensor: Tensor, expected: np.ndarray) -> bool:
     if tensor.dtype not in {"int8", "int32"} or tensor.data is None or tensor.data.size != expected.size:
         return False
     difference = np.abs(tensor.data.reshape(-1) - expected.reshape(-1))
-    return float(difference.max(initial=0)) <= (MAX_BIAS_STEPS if tensor.dtype == "int32" else 0)
+    if tensor.dtype == "int32":
+        return bool(difference.max(initial=0) <= MAX_BIAS_STEPS)
+    return bool(difference.sum() <= 1 + difference.size // WEIGHTS_PER_STEP)

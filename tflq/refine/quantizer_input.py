@@ -43,10 +43,10 @@ class RefinementReport:
     calls: int
     """The number of hold-out calls."""
     corrections: tuple[LayerCorrection, ...]
-    leaves_out_activations: bool = False
-    """Whether the scores are of rounded weights alone, without the rounding of activations."""
     obstacle: str = ""
     """The reason why nothing could be compared; empty if there is none."""
+    leaves_out_activations: bool = False
+    """Whether the scores are of rounded weights alone, without the rounding of activations."""
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from tflq import conversion, refine
+from tflq.calibrate import CalibrationSamples
 from tflq.errors import ConversionError, TflqError
 from tflq.refine import RefinementRequest
 from tflq.stages.activation_ranges import CRASH_REMEDY
 from tflq.stages.calibrate import calibrate
 from tflq.stages.context import RunContext
-from tflq.stages.dynamic_range import correct_dynamic_range
+from tflq.stages.dynamic_range import correction, known_corrections, needs_correction, with_correction
 from tflq.stages.prepare import conversion_stage, conversion_without_ranges, prepare_inputs
 from tflq.stages.refine import refine_models
 from tflq.stages.state import CalibrationResult, ConvertibleSource, PreparedRun
@@ -26,22 +27,29 @@ def convert(
     calibration: CalibrationResult | TflqError | None,
 ) -> list[VariantBuild]:
     """Write a file for every variant; each returned build has its file or its error."""
-    builds = correct_dynamic_range(context, prepared)
+    builds, samples = known_corrections(context, prepared), prepared.calibration_samples
     waiting = [build for build in builds if build.needs_ranges]
     if isinstance(calibration, TflqError):
-        return [replace(build, error=calibration) if build in waiting else build for build in builds]
-    if calibration is not None:
+        waiting = [replace(build, error=build.error or calibration) for build in waiting]
+    elif calibration is not None:
         calibration = refine_models(context, calibration, [build.variant for build in waiting if build.variant])
         waiting = [_with_refinement(build, calibration) for build in waiting]
+    correcting = [build for build in builds if needs_correction(prepared, build)]
 
     def task(build: VariantBuild) -> Task[Any]:
+        if not build.needs_ranges and isinstance(samples, CalibrationSamples):
+            return correction(context, build, samples)
+        assert not isinstance(calibration, TflqError)
         return conversion_task(context, source, calibration, build)
 
-    converted = {
-        build.name: build if build.error else replace(build, path=context.path(build), kept_in_float=kept or ())
-        for build, kept in run_for_each(context.workers, waiting, task, context.jobs)
-    }
-    return [converted.get(build.name, build) for build in builds]
+    made: dict[str, VariantBuild] = {}
+    for build, value in run_for_each(context.workers, [*correcting, *waiting], task, context.jobs):
+        if not build.needs_ranges and isinstance(samples, CalibrationSamples):
+            made[build.name] = with_correction(context, build, samples, value)
+        else:
+            path = None if build.error else context.path(build)
+            made[build.name] = replace(build, path=path, kept_in_float=value or ())
+    return [made.get(build.name, build) for build in builds]
 
 
 def build_variants(context: RunContext, source: ConvertibleSource) -> list[VariantBuild]:

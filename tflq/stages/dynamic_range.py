@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tflq import refine
 from tflq.calibrate import CalibrationSamples
 from tflq.errors import ConversionError, TflqError
-from tflq.refine import RefinementConfig, RefinementReport
+from tflq.refine import CorrectionData, RefinementConfig, RefinementReport
 from tflq.stages.context import RunContext
 from tflq.stages.fitted_models import MAX_FITTING_CALLS
 from tflq.stages.state import PreparedRun
 from tflq.stages.variant_build import VariantBuild
-from tflq.worker import Failed, Task
+from tflq.worker import Task
 
 
 def corrects_biases(build: VariantBuild) -> bool:
@@ -29,49 +28,58 @@ def is_correction_cached(context: RunContext, build: VariantBuild, samples: Cali
     return not corrects_biases(build) or _cached(context, build, samples) is not None
 
 
-def correct_dynamic_range(context: RunContext, prepared: PreparedRun) -> tuple[VariantBuild, ...]:
-    """Correct the biases of dynamic range files in place if there are samples, and return all builds.
-
-    If a correction fails, a build that demands it gets the error. Any other build gets a note in the report.
-    """
+def known_corrections(context: RunContext, prepared: PreparedRun) -> list[VariantBuild]:
+    """Return all builds. Those of dynamic range files are corrected, if their correction is cached or impossible."""
     samples = prepared.calibration_samples
-    builds = [build for build in prepared.builds if corrects_biases(build) and build.path]
     if samples is None:
-        return prepared.builds
+        return list(prepared.builds)
+    return [
+        _known(context, build, samples) if corrects_biases(build) and build.path else build for build in prepared.builds
+    ]
+
+
+def _known(context: RunContext, build: VariantBuild, samples: CalibrationSamples | TflqError) -> VariantBuild:
     if isinstance(samples, TflqError):
-        by_name = {build.name: _uncorrected(build, samples) for build in builds}
-    else:
-        by_name = _corrected(context, builds, samples)
-    return tuple(by_name.get(build.name, build) for build in prepared.builds)
+        return _uncorrected(build, samples)
+    cached = _cached(context, build, samples)
+    if cached is None or build.path is None:
+        return build
+    file, refinement = cached
+    file.replace(build.path)
+    return replace(build, refinement=refinement)
 
 
-def _corrected(
-    context: RunContext, builds: Sequence[VariantBuild], samples: CalibrationSamples
-) -> dict[str, VariantBuild]:
-    corrected: dict[str, VariantBuild] = {}
-    for build in builds:
-        if build.path and (cached := _cached(context, build, samples)):
-            file, refinement = cached
-            file.replace(build.path)
-            corrected[build.name] = replace(build, refinement=refinement)
-    rest = [build for build in builds if build.name not in corrected]
-    outcomes = context.workers.run_all([_correction(context, build, samples) for build in rest], context.jobs)
-    for build, outcome in zip(rest, outcomes, strict=True):
-        after = replace(build, seconds=build.seconds + outcome.seconds)
-        if isinstance(outcome, Failed):
-            corrected[build.name] = _uncorrected(after, outcome.error)
-        elif build.path and build.variant:
-            corrected[build.name] = replace(after, refinement=outcome.value)
-            key = context.float32, samples, build.variant
-            context.cache.save_corrected((build.path, outcome.value), key, _new_path(context))
-    return corrected
+def needs_correction(prepared: PreparedRun, build: VariantBuild) -> bool:
+    """Whether the correction of a dynamic range file is still to be made."""
+    return (
+        isinstance(prepared.calibration_samples, CalibrationSamples)
+        and corrects_biases(build)
+        and bool(build.path)
+        and not build.error
+        and build.refinement is None
+    )
 
 
-def _correction(context: RunContext, build: VariantBuild, samples: CalibrationSamples) -> Task[RefinementReport]:
+def correction(context: RunContext, build: VariantBuild, samples: CalibrationSamples) -> Task[RefinementReport]:
+    """Return the task that corrects the biases of the build's file in place."""
     split = refine.split_holdout(samples.samples.number_of_calls)
-    data = samples.samples, split.fitting[:: -(-len(split.fitting) // MAX_FITTING_CALLS)], split.holdout
+    means = context.work.means.get(split.fitting)
+    fitting = split.fitting[:: -(-len(split.fitting) // MAX_FITTING_CALLS)]
+    data = CorrectionData(samples.samples, fitting, split.holdout, means)
     arguments = (context.float32, build.path, data, _is_demanded(build))
     return Task(f"correct the biases of {build.name}", refine.correct_biases, arguments, ConversionError)
+
+
+def with_correction(
+    context: RunContext, build: VariantBuild, samples: CalibrationSamples, refinement: RefinementReport | None
+) -> VariantBuild:
+    """Return the build after its task: corrected, or with an error or a note if the task failed."""
+    if refinement is None:
+        return _uncorrected(replace(build, error=None), build.error) if build.error else build
+    if build.path and build.variant:
+        key = context.float32, samples, build.variant
+        context.cache.save_corrected((build.path, refinement), key, _new_path(context))
+    return replace(build, refinement=refinement)
 
 
 def _cached(

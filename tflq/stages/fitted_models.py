@@ -14,10 +14,10 @@ from tflq.cache import digest
 from tflq.calibrate import CalibrationData, CalibrationSamples, Counting, Method, Range, RangeMethod, Samples
 from tflq.errors import ConversionError
 from tflq.refine import (
-    Candidate,
     CorrectionFlags,
     FittedLayers,
     Fold,
+    HoldoutCandidate,
     HoldoutSamples,
     RefinementConfig,
     RefinementRequest,
@@ -138,13 +138,13 @@ class ModelFitter:
             task = Task("compute ranges", calibrate.compute_ranges, arguments, ConversionError)
             yield _Fit([task], partial(_store_first, self._work.ranges, key))
 
-    def candidate(self, fitted: FittedConfig) -> Candidate:
+    def candidate(self, fitted: FittedConfig) -> HoldoutCandidate:
         """Return the candidate whose ranges are those of the fitting calls, too."""
         request, config, model = fitted.request, fitted.config, self.model(fitted)
         key = digest(repr((request, config.equalization, config.ranges, config.headroom, fitted.calls)))
         ranges = () if request.bits == 16 else self.ranges(fitted, fitted.calls)
         folder = self.observer.folder / f"templates {key[:16]}"
-        return Candidate(model, ranges, request.granularity, config.corrections, self.layers(fitted), folder)
+        return HoldoutCandidate(model, ranges, request.granularity, config.corrections, self.layers(fitted), folder)
 
     def holdout(self, fold: Fold) -> HoldoutSamples:
         """Return the hold-out samples of the fold, with the outputs of the float32 file once `fit_holdout` has run."""

@@ -106,9 +106,10 @@ def measure(
     budget = budget_of(context.recipe, rows)
     files = {build.name: _file_plan(build, plan, budget) for build in builds if _runs(build, plan)}
     cached = context.cache.load_source_record(plan.float32, plan.source, context.folder / "cached answers")
-    plans = {MEASURE: _joined(plan, files.values())}
+    plans: dict[str, PlanBudget] = {}
     if cached is None:
         plans[MEASURE_SOURCE] = PlanBudget(replace(plan, runs_source=True), {SOURCE: budget.first(budget.limit)})
+    plans[MEASURE] = _joined(plan, files.values())
     measured = measure_rounds(context, budget, plans)
     source_record = cached or _source_record(context, measured[MEASURE_SOURCE], plan)
     together = measured[MEASURE]

@@ -163,7 +163,7 @@ class Refiner:
         ranges = fitter.ranges(fitted, fitter.all_calls)
         calls = sum(len(fold.holdout) for fold in fitter.folds) if selected.scores else 0
         corrections = model.corrections if model else ()
-        refinement = RefinementReport(fitted.config, selected.scores, calls, corrections, fitted.request.bits == 16)
+        refinement = RefinementReport(fitted.config, selected.scores, calls, corrections, "", fitted.request.bits == 16)
         return RefinedInput(QuantizerInput(model.path if model else original, original, ranges), refinement)
 
     def _failure(self, request: RefinementRequest, selected: _Selected) -> RefinedInput | TflqError | None:
