@@ -558,7 +558,7 @@ def test_report_says_what_was_tried_and_kept(ran: Ran) -> None:
 
 def test_weights_of_the_file_are_those_that_were_chosen(ran: Ran, recipes: Recipes) -> None:
     """Rounding is not undone: it brings more than biases alone."""
-    assert sqnr(ran, "all_int16x8") > sqnr(ran, "plain_int16x8") + 6
+    assert sqnr(ran, "all_int16x8") > sqnr(ran, "plain_int16x8") + 4
 
 
 def test_kept_ops_have_the_weights_of_the_source(ran: Ran, float32: Path) -> None:
