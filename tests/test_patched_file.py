@@ -47,9 +47,8 @@ def subject(
 ) -> Subject:
     folder, data = tmp_path_factory.mktemp("fitted"), (calibration_samples.samples, range(10))
     means = refine.fit_means(nothing, float32, data, folder / "means")
-    options = WeightGranularity(), True
     parts = [(number, folder / f"rounded-{number}") for number in range(refine.PARTS)]
-    rounded = tuple(refine.fit_rounding(nothing, float32, data, options, part) for part in parts)
+    rounded = tuple(refine.fit_rounding(nothing, float32, data, WeightGranularity(), part) for part in parts)
     return Subject(float32, calibration_samples, FittedLayers(means, None, rounded))
 
 

@@ -221,9 +221,10 @@ def corrected(
 def fit(float32: Path, data: tuple[Samples, Sequence[int]], folder: Path) -> FittedLayers:
     means = refine.fit_means(nothing, float32, data, folder / "means")
     parts = [folder / f"rounded-{number}" for number in range(refine.PARTS)]
-    options = WeightGranularity(), True
     return FittedLayers(
-        means, None, tuple(refine.fit_rounding(nothing, float32, data, options, part) for part in enumerate(parts))
+        means,
+        None,
+        tuple(refine.fit_rounding(nothing, float32, data, WeightGranularity(), part) for part in enumerate(parts)),
     )
 
 
@@ -405,7 +406,7 @@ def test_choices_that_are_not_open_are_not_tried() -> None:
     _, scored = select(Int8(), {"bias correction": 1, "headroom": 1}, {}, ranges_are_open=False)
     assert any("headroom" in name for name in scored)
     assert not any("ranges" in name for name in scored)
-    assert len(select(Int16x8(), {"bias correction": 1, "rounding": 1}, {})[1]) == 3
+    assert len(select(Int16x8(), {"bias correction": 1, "rounding": 1}, {})[1]) == 4
 
 
 def test_hopeless_choices_are_not_tried_again() -> None:

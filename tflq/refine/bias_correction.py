@@ -49,7 +49,7 @@ class LayerCorrection:
     shift: float
     """The largest change of a bias, in units of the output."""
     error: float
-    """The variance that rounded weights add to the output, in units of that of weights rounded to nearest."""
+    """The mean squared error that rounded weights add to the output, in units of that of rounding to nearest."""
     is_clustered: bool = False
     """Whether the weights are clustered, so that rounding and equalization left them as they were."""
 

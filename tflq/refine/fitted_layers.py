@@ -38,7 +38,7 @@ class FittedValues:
     steps: Mapping[int, np.ndarray] = field(default_factory=dict)
     """The integers of the weights by GPTQ, int8 [groups, outputs, inputs]"""
     errors: Mapping[int, float] = field(default_factory=dict)
-    """The variance that GPTQ's weights add to the outputs, in units of that of weights rounded to nearest."""
+    """The mean squared error that GPTQ's weights add to the outputs, in units of that of weights rounded to nearest."""
 
     def mean(self, layer: Layer) -> np.ndarray | None:
         """Return the mean of the layer's inputs, [groups, inputs]; None if it is not known."""
@@ -104,23 +104,23 @@ def fit_rounding(
     report: ProgressCallback,
     float32: Path,
     data: tuple[Samples, Sequence[int]],
-    options: tuple[WeightGranularity, bool],
+    granularity: WeightGranularity,
     part: tuple[int, Path],
 ) -> Path:
     """Write the weights that GPTQ rounds, for one of PARTS parts of the layers. Clustered weights are left out.
 
-    `data` holds the calibration samples, and the calls that are used. `options` holds the granularity, and whether
-    biases are corrected, too. `part` is the number of the part, and the path to write to.
+    `data` holds the calibration samples, and the calls that are used. `part` is the number of the part, and the path to
+    write to.
     """
-    (granularity, corrects_biases), (number, target), content = options, part, float32.read_bytes()
+    (number, target), content = part, float32.read_bytes()
     all_layers = [layer for layer in layers(read(content), edit.unpack(content)) if not layer.is_clustered]
     chosen = _parts(all_layers)[number]
     arrays: dict[str, np.ndarray] = {}
     inputs = input_statistics(content, chosen, data, target.with_suffix(".seen"))
     for done, (layer, statistics) in enumerate(zip(chosen, inputs, strict=True), 1):
-        covariance = _covariance(statistics, corrects_biases and layer.bias is not None)
-        if covariance is not None:
-            steps, error = _rounded(layer, granularity, covariance)
+        second_moment = _second_moment(statistics)
+        if second_moment is not None:
+            steps, error = _rounded(layer, granularity, second_moment)
             arrays |= {f"steps {layer.operator.index}": steps, f"error {layer.operator.index}": np.array(error)}
         report(done, len(chosen))
     with target.open("wb") as file:
@@ -143,25 +143,31 @@ def _work(layer: Layer) -> float:
     return WORK_OF_SMALL_LAYER + float(covariance_rows(width)) * width**2 + float(width) ** 3
 
 
-def _rounded(layer: Layer, granularity: WeightGranularity, covariance: np.ndarray) -> tuple[np.ndarray, float]:
+def _rounded(layer: Layer, granularity: WeightGranularity, second_moment: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the integers of the rounded weights, int8 [groups, outputs, inputs], and `FittedValues.errors`."""
     weights = layer.as_matrices(np.asarray(layer.weights.data, np.float64))
     scales = granularity.scales(layer, weights)
-    rounded = gptq_round(weights, scales, covariance)
-    before, after = (_variance(each - weights, covariance) for each in (round_to_nearest(weights, scales), rounded))
+    rounded = gptq_round(weights, scales, second_moment)
+    before, after = (
+        _squared_error(each - weights, second_moment) for each in (round_to_nearest(weights, scales), rounded)
+    )
     steps = np.rint(rounded / scales[:, :, np.newaxis]).astype(np.int8)
     return steps, after / before if before else 1.0
 
 
-def _variance(change: np.ndarray, covariance: np.ndarray) -> float:
-    """Return the variance that a change of the weights adds to all outputs."""
-    return float(np.vdot(change @ covariance, change))
+def _squared_error(change: np.ndarray, second_moment: np.ndarray) -> float:
+    """Return the mean squared error that a change of the weights adds to all outputs."""
+    return float(np.vdot(change @ second_moment, change))
 
 
-def _covariance(statistics: InputStatistics, is_centred: bool) -> np.ndarray | None:
-    """Return the covariance of the inputs; about 0 if no bias compensates for an error of the mean."""
+def _second_moment(statistics: InputStatistics) -> np.ndarray | None:
+    """Return the second moment of the inputs, E[x xᵀ], [groups, inputs, inputs]; None if it is not known or finite.
+
+    It is the Hessian of the paper. With the covariance in place of it, the error of the mean would be left to the bias.
+    That is no better on unseen data, whose mean differs, and it needs a second fit for files without bias correction.
+    """
     covariance, mean = statistics.covariance, statistics.mean
     if covariance is None or not np.isfinite(covariance).all():
         return None
-    about_zero: np.ndarray = covariance + mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
-    return covariance if is_centred else about_zero
+    second_moment: np.ndarray = covariance + mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
+    return second_moment

@@ -64,17 +64,21 @@ class HoldoutSamples:
     samples: Samples
     calls: tuple[int, ...]
     outputs: Path
-    """The file that `run_reference` wrote."""
+    """The folder that `run_reference` writes: a file for each call."""
+
+    def path(self, number: int) -> Path:
+        """Return the file of the outputs of that call; `number` counts the hold-out calls."""
+        return self.outputs / f"{number}.npz"
 
 
 def run_reference(report: ProgressCallback, float32: Path, holdout: HoldoutSamples) -> None:
     """Write the outputs of the float32 file on the hold-out calls."""
-    run, arrays = Runner(float32), dict[str, np.ndarray]()
+    holdout.outputs.mkdir()
+    run = Runner(float32)
     for number, inputs in enumerate(holdout.samples.calls(holdout.calls)):
-        arrays |= {f"{number} {name}": output for name, output in run(inputs).items()}
+        with holdout.path(number).open("wb") as file:
+            np.savez(file, allow_pickle=False, **{f"output {name}": output for name, output in run(inputs).items()})
         report(number + 1, len(holdout.calls))
-    with holdout.outputs.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
 
 
 @dataclass(frozen=True)
@@ -105,11 +109,11 @@ def holdout_fidelity(
         _quantize(report, candidate, variant, path)
     rows: dict[str, list[np.ndarray]] = {}
     run = Runner(path)
-    with np.load(holdout.outputs, allow_pickle=False) as expected:
-        for number, inputs in enumerate(holdout.samples.calls(holdout.calls)):
+    for number, inputs in enumerate(holdout.samples.calls(holdout.calls)):
+        with np.load(holdout.path(number), allow_pickle=False) as expected:
             for name, output in run(inputs).items():
-                rows.setdefault(name, []).append(errors(expected[f"{number} {name}"], output))
-            report(number + 1, len(holdout.calls))
+                rows.setdefault(name, []).append(errors(expected[f"output {name}"], output))
+        report(number + 1, len(holdout.calls))
     path.unlink()
     return {name: SignalAndNoise.of(np.stack(by_call)) for name, by_call in rows.items()}
 
@@ -142,7 +146,7 @@ def _quantize(report: ProgressCallback, candidate: HoldoutCandidate, variant: Mo
 
 def _patched(candidate: HoldoutCandidate, content: bytes, corrected: list[CorrectedLayer]) -> bytes | None:
     """Return the quantized file from a template with other corrections; None if there is no template that suits."""
-    for flags in (CorrectionFlags(), CorrectionFlags(bias=True), CorrectionFlags(bias=True, rounding=True)):
+    for flags in (CorrectionFlags(bias, rounding) for rounding in (False, True) for bias in (False, True)):
         template = _template(candidate, flags)
         if template.exists():
             before = corrected_layers(content, candidate.fitted, candidate.granularity, flags)

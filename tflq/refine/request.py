@@ -138,14 +138,14 @@ class RefinementRequest:
     def alternatives(self, config: RefinementConfig, choice: str, ranges_are_open: bool) -> list[RefinementConfig]:
         """Return the configurations that differ from this one in that choice.
 
-        Rounding is only tried with corrected biases if biases are open, too: GPTQ leaves an error of the mean to them.
+        Rounding is compared with and without corrected biases, if biases are open: it changes their error.
         """
-        flags, is_bias_open = config.corrections, self.bias == "auto"
+        bias, rounding = config.corrections.bias, config.corrections.rounding
         if choice == BIAS:
-            rounding = flags.rounding and (self.rounding == "on" or not flags.bias)
-            return [replace(config, corrections=CorrectionFlags(not flags.bias, rounding))]
+            return [replace(config, corrections=CorrectionFlags(not bias, rounding))]
         if choice == ROUNDING:
-            return [replace(config, corrections=CorrectionFlags(flags.bias or is_bias_open, not flags.rounding))]
+            biases = (bias, not bias) if self.bias == "auto" else (bias,)
+            return [replace(config, corrections=CorrectionFlags(each, not rounding)) for each in biases]
         if choice == EQUALIZATION:
             return [replace(config, equalization=not config.equalization)]
         levels = RANGE_LEVELS if ranges_are_open else RANGE_LEVELS[:2]

@@ -75,8 +75,9 @@ class _Selection:
         alternatives = self.request.alternatives(kept, choice, self.ranges_are_open)
         others = [other for other in alternatives if (choice, other.value(choice)) not in self.hopeless]
         yield from self.score(others)
-        scored = [other for other in others if other in self.scores]
-        for other in scored:
+        scored = sorted((other for other in others if other in self.scores), key=lambda each: self.scores[each].mean)
+        nearest_by_value = {other.value(choice): other for other in scored}
+        for other in nearest_by_value.values():
             self._note_hopeless(choice, other, kept)
         nearest = max([kept, *scored], key=lambda config: self.scores[config].mean)
         return nearest if self.scores[nearest].mean >= self.scores[kept].mean + MIN_GAIN_DB else kept

@@ -33,8 +33,8 @@ def refinement(result: Result) -> Iterator[str]:
     rows = [(files, *row) for files, corrections in _files_by_corrections(reports) for row in _layers(corrections)]
     if rows:
         yield (
-            "The layers with the largest changes of a bias. `error` is the variance that rounded weights add to the"
-            " outputs of the layer; for weights rounded to nearest it is 1."
+            "The layers with the largest changes of a bias. `error` is the mean squared error that rounded weights add"
+            " to the outputs of the layer; for weights rounded to nearest it is 1."
         )
         yield markdown_table(("file", "op", "tensor", "largest shift", "error"), rows)
 

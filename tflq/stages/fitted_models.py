@@ -51,7 +51,7 @@ class FittedConfig:
         return self.config.corrections != CorrectionFlags()
 
 
-RoundingKey = tuple[Path, Calls, WeightGranularity, bool]
+RoundingKey = tuple[Path, Calls, WeightGranularity]
 
 
 @dataclass(frozen=True)
@@ -186,15 +186,15 @@ class ModelFitter:
         yield from (self._counting(model) for model in counted if model not in self._work.counted)
 
     def _rounding(self, key: RoundingKey) -> _Fit:
-        model, calls, granularity, corrects_biases = key
+        model, calls, granularity = key
         stage = f"round the weights of {self._in_words(model)} file{granularity.in_words}"
         paths = tuple(self.new_path() for _ in range(refine.PARTS))
-        data, options = self._fitting_data(calls, MAX_ROUNDING_CALLS), (granularity, corrects_biases)
+        data = self._fitting_data(calls, MAX_ROUNDING_CALLS)
         tasks = [
             Task(
                 f"{stage}, part {number + 1}",
                 refine.fit_rounding,
-                (model, data, options, (number, path)),
+                (model, data, granularity, (number, path)),
                 ConversionError,
             )
             for number, path in enumerate(paths)
@@ -220,7 +220,7 @@ class ModelFitter:
         return [*self.observer.shares(self.folds[0].fitting), self.folds[0].holdout]
 
     def _rounding_key(self, fitted: FittedConfig) -> RoundingKey:
-        return self.model(fitted), fitted.calls, fitted.request.granularity, fitted.config.corrections.bias
+        return self.model(fitted), fitted.calls, fitted.request.granularity
 
     def _observed_key(self, model: Path) -> tuple[Path, Counting]:
         return model, self.observer.calibration.counting

@@ -25,8 +25,8 @@ class RefinementWork:
     """The statistics of the activations over all calls, by the file and the way of counting values."""
     counted: dict[Path, CountedCalibration] = field(default_factory=dict)
     """The statistics with counts of values, by the file."""
-    rounded: dict[tuple[Path, Calls, WeightGranularity, bool], tuple[Path, ...]] = field(default_factory=dict)
-    """The weights rounded by GPTQ, by the file, the calls, the granularity and whether biases are corrected."""
+    rounded: dict[tuple[Path, Calls, WeightGranularity], tuple[Path, ...]] = field(default_factory=dict)
+    """The weights rounded by GPTQ, by the file, the calls and the granularity."""
     ranges: dict[tuple[Path, RangeMethod, Calls], tuple[Range, ...]] = field(default_factory=dict)
     """The ranges that need counts of values, by the file, the method, and the calls that they cover."""
     holdout: dict[Calls, HoldoutSamples] = field(default_factory=dict)
