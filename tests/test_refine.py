@@ -20,6 +20,7 @@ from tflq.flatbuffer import edit, load, read
 from tflq.interpreter import Runner
 from tflq.modes import Int8, Int16x8
 from tflq.refine import (
+    HEADROOM_WORTH_DB,
     MIN_GAIN_DB,
     SIMILAR_DB,
     CorrectionFlags,
@@ -454,6 +455,20 @@ def test_the_simpler_one_is_kept_if_the_difference_may_be_chance(
     assert refine.simplest(scores, scores[0]).config.corrections == kept
 
 
+@pytest.mark.parametrize(("loss", "is_kept"), [(0.9, True), (1.1, False)])
+def test_headroom_may_lose_a_little(loss: float, is_kept: bool) -> None:
+    """It is for samples that are rarer than the hold-out calls."""
+    tried = {
+        RefinementConfig(): 20.0,
+        RefinementConfig(BIAS): 25.0,
+        RefinementConfig(BIAS, headroom="expected"): 25.0 - loss,
+        RefinementConfig(BOTH, headroom="expected"): 24.8,
+    }
+    scores = [HoldoutScore(config, {"a": near(*(value,) * 8)}) for config, value in tried.items()]
+    kept = refine.simplest(scores, scores[0]).config
+    assert kept == RefinementConfig(BIAS, headroom="expected" if is_kept else 1.0)
+
+
 @pytest.mark.parametrize(
     ("noise", "decibels"), [((0.0, 0.0), 120), ((1e-30, 0.0), 120), ((np.nan, 1.0), -120), ((np.inf, 1.0), -120)]
 )
@@ -551,9 +566,9 @@ def test_report_says_what_was_tried_and_kept(ran: Ran) -> None:
     assert {layer["op"] for layer in told["all_int8"]["layers"]} >= {"CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"}
     assert "## Before quantizing" in ran.page
     assert "SQNR in dB on 24 hold-out calls" in ran.page
-    assert (
-        f"within the standard error and {SIMILAR_DB:g} dB. The first is kept if none gains {MIN_GAIN_DB:g}" in ran.page
-    )
+    assert f"within the standard error and {SIMILAR_DB:g} dB." in ran.page
+    assert f"unless it loses more than {HEADROOM_WORTH_DB:g} dB." in ran.page
+    assert f"The first is kept if none gains {MIN_GAIN_DB:g} dB." in ran.page
     assert "the figures are of rounded weights alone" in ran.page
 
 

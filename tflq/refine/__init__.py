@@ -20,7 +20,7 @@ from tflq.refine.holdout import (
     run_reference,
     split_holdout,
 )
-from tflq.refine.holdout_score import MIN_GAIN_DB, SIMILAR_DB, HoldoutScore, SignalAndNoise, simplest
+from tflq.refine.holdout_score import HEADROOM_WORTH_DB, MIN_GAIN_DB, SIMILAR_DB, HoldoutScore, SignalAndNoise, simplest
 from tflq.refine.quantizer_input import (
     QuantizerInput,
     RefinedInput,
@@ -35,6 +35,7 @@ from tflq.refine.weighted_ops import WeightGranularity
 
 __all__ = [
     "CROSS_FITTING_CALLS",
+    "HEADROOM_WORTH_DB",
     "MIN_GAIN_DB",
     "PARTS",
     "SIMILAR_DB",

@@ -13,6 +13,8 @@ MIN_GAIN_DB = 0.1
 """The least gain in mean SQNR over the demanded configuration, in dB."""
 SIMILAR_DB = 0.3
 """The largest loss in mean SQNR for which a simpler configuration is kept, in dB; and at most its standard error."""
+HEADROOM_WORTH_DB = 1.0
+"""The largest loss in mean SQNR for which headroom is kept, in dB."""
 OUTLIER_RATIO, CALLS_PER_OUTLIER = 10.0, 16
 """An outlier has at least so many times the median signal, and there is at most one outlier in so many calls."""
 PERFECT_DB = 120.0
@@ -89,11 +91,16 @@ def simplest(scores: Sequence[HoldoutScore], demanded: HoldoutScore) -> HoldoutS
     """Return the score to keep: of all that are about as near as the nearest, the one with the fewest corrections.
 
     About as near means that the loss is within the standard error of the paired difference, and at most SIMILAR_DB.
-    Return the demanded one if no other one gains MIN_GAIN_DB on it.
+    With headroom, the same corrections may lose HEADROOM_WORTH_DB: it is for samples that are rarer than the hold-out
+    calls can show. Return the demanded one if no other one gains MIN_GAIN_DB on it.
     """
     best = max(scores, key=lambda score: score.mean)
     similar = [score for score in scores if _is_similar(best, score)]
     kept = min(similar, key=lambda score: (score.config.complexity, -score.mean))
+    roomy = [score for score in scores if score.config.has_headroom_of(kept.config)]
+    nearest = max(roomy, key=lambda score: score.mean, default=kept)
+    if nearest.mean >= kept.mean - HEADROOM_WORTH_DB:
+        kept = nearest
     return kept if kept.mean >= demanded.mean + MIN_GAIN_DB else demanded
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tflq.refine import MIN_GAIN_DB, SIMILAR_DB, HoldoutScore, LayerCorrection, RefinementReport
+from tflq.refine import HEADROOM_WORTH_DB, MIN_GAIN_DB, SIMILAR_DB, HoldoutScore, LayerCorrection, RefinementReport
 from tflq.report.table import markdown_table
 from tflq.result import Result
 
@@ -45,8 +45,9 @@ def _explanation(reports: Sequence[RefinementReport]) -> Iterator[str]:
         f"SQNR in dB on {reports[0].calls} hold-out calls, averaged over outputs; a call has `batch_size` calibration"
         " samples. In brackets: the gain over the first configuration, with its standard error. The choices are made in"
         " turn: bias correction, ranges, equalization, rounding. Then all are looked at again. The nearest is kept, or"
-        f" a simpler one that is as near within the standard error and {SIMILAR_DB:g} dB. The first is kept if none"
-        f" gains {MIN_GAIN_DB:g} dB."
+        f" a simpler one that is as near within the standard error and {SIMILAR_DB:g} dB. Headroom is for samples that"
+        f" are rarer than these calls, so it is kept unless it loses more than {HEADROOM_WORTH_DB:g} dB. The first is"
+        f" kept if none gains {MIN_GAIN_DB:g} dB."
     )
     if any(report.leaves_out_activations for report in reports):
         yield (
