@@ -367,12 +367,8 @@ def select(
         scores = {}
         for config in wanted:
             scored.append(config.in_words)
-            gain = sum(value for name, value in gains.items() if name in config.in_words.split(" + "))
-            gain += sum(
-                value
-                for names, value in interaction.items()
-                if {*names.split(" + ")} <= {*config.in_words.split(" + ")}
-            )
+            parts, effects = {*config.in_words.split(" + ")}, {"headroom": -2, **gains, **interaction}
+            gain = sum(effect for names, effect in effects.items() if {*names.split(" + ")} <= parts)
             scores[config] = attempt(config, 20 + gain)
         try:
             wanted = selection.send(scores)
