@@ -277,7 +277,8 @@ def test_of_large_activations_some_values_stand_for_others(
         observer = ActivationObserver(
             Calibration.model_validate({"dataset": {"npz": "any"}}), tmp_path, workers, jobs=2
         )
-        tasks = observer.part_counting_tasks(CalibrationData(float32, ActivationStatistics(seen, {})), samples, parts)
+        calibration_data = CalibrationData(float32, ActivationStatistics(seen, {}))
+        tasks = observer.part_counting_tasks(calibration_data, samples, parts, 1)
         counted = [outcome.get() for outcome in workers.run_all(tasks, 2)]
     plain = sample_weights(seen, "weighted")
     shapes = [graph.subgraphs[0].tensors[index].shape for index in seen.tensors]

@@ -454,15 +454,14 @@ def test_the_simpler_one_is_kept_if_the_difference_may_be_chance(
 @pytest.mark.parametrize(("loss", "is_kept"), [(0.9, True), (1.1, False)])
 def test_headroom_may_lose_a_little(loss: float, is_kept: bool) -> None:
     """It is for samples that are rarer than the hold-out calls."""
-    tried = {
-        RefinementConfig(): 20.0,
-        RefinementConfig(BIAS): 25.0,
-        RefinementConfig(BIAS, headroom="expected"): 25.0 - loss,
-        RefinementConfig(BOTH, headroom="expected"): 24.8,
-    }
-    scores = [HoldoutScore(config, {"a": near(*(value,) * 8)}) for config, value in tried.items()]
-    kept = refine.simplest(scores, scores[0]).config
-    assert kept == RefinementConfig(BIAS, headroom="expected" if is_kept else 1.0)
+    gains = {"bias correction": 5, "headroom": -loss}
+    kept = "bias correction + headroom" if is_kept else "bias correction"
+    assert select(Int8(), gains, {})[0].in_words == kept
+
+
+def test_headroom_does_not_make_a_file_worse_than_it_is() -> None:
+    assert select(Int8(), {"headroom": -0.5}, {})[0].in_words == "as it is"
+    assert select(Int8(), {"bias correction": 0.3, "headroom": -0.5}, {})[0].in_words == "bias correction"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tflq.calibrate.data_checks import (
     refuse_infinite_ranges,
     wider_by,
 )
-from tflq.calibrate.histogram import Counts, Histogram, count, histogram
+from tflq.calibrate.histogram import Counts, Histogram, count, count_values, histogram
 from tflq.calibrate.lower_masks import LoweredMask, MaskReport, lower_masks
 from tflq.calibrate.observe import (
     CONTROL_FLOW,
@@ -60,6 +60,7 @@ __all__ = [
     "add_min_max_outputs",
     "compute_ranges",
     "count",
+    "count_values",
     "find_masks",
     "fingerprint",
     "histogram",

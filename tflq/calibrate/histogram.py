@@ -134,6 +134,14 @@ def count(
     return [_nonempty(total) for total in totals]
 
 
+def count_values(values: np.ndarray, weights: np.ndarray) -> Counts:
+    """Count values with their weights. Both are one-dimensional; the values are float32, and the weights int64."""
+    bins, places = np.unique(_bins(np.asarray(values, np.float32)), return_inverse=True)
+    counts = np.zeros(len(bins), np.int64)
+    np.add.at(counts, places, weights)
+    return Counts(bins.astype(np.int64), counts)
+
+
 def _nonempty(total: np.ndarray) -> Counts:
     bins = np.flatnonzero(total)
     return Counts(bins, total[bins])

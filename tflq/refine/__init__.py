@@ -20,7 +20,15 @@ from tflq.refine.holdout import (
     run_reference,
     split_holdout,
 )
-from tflq.refine.holdout_score import HEADROOM_WORTH_DB, MIN_GAIN_DB, SIMILAR_DB, HoldoutScore, SignalAndNoise, simplest
+from tflq.refine.holdout_score import (
+    HEADROOM_WORTH_DB,
+    MIN_GAIN_DB,
+    SIMILAR_DB,
+    HoldoutScore,
+    SignalAndNoise,
+    prefer_headroom,
+    simplest,
+)
 from tflq.refine.quantizer_input import (
     QuantizerInput,
     RefinedInput,
@@ -64,6 +72,7 @@ __all__ = [
     "holdout_fidelity",
     "is_demanded",
     "load_refined",
+    "prefer_headroom",
     "quantize",
     "round_weights",
     "run_reference",

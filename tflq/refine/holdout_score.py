@@ -91,17 +91,23 @@ def simplest(scores: Sequence[HoldoutScore], demanded: HoldoutScore) -> HoldoutS
     """Return the score to keep: of all that are about as near as the nearest, the one with the fewest corrections.
 
     About as near means that the loss is within the standard error of the paired difference, and at most SIMILAR_DB.
-    With headroom, the same corrections may lose HEADROOM_WORTH_DB: it is for samples that are rarer than the hold-out
-    calls can show. Return the demanded one if no other one gains MIN_GAIN_DB on it.
+    Return the demanded one if no other one gains MIN_GAIN_DB on it.
     """
     best = max(scores, key=lambda score: score.mean)
     similar = [score for score in scores if _is_similar(best, score)]
     kept = min(similar, key=lambda score: (score.config.complexity, -score.mean))
-    roomy = [score for score in scores if score.config.has_headroom_of(kept.config)]
-    nearest = max(roomy, key=lambda score: score.mean, default=kept)
-    if nearest.mean >= kept.mean - HEADROOM_WORTH_DB:
-        kept = nearest
     return kept if kept.mean >= demanded.mean + MIN_GAIN_DB else demanded
+
+
+def prefer_headroom(kept: HoldoutScore, scores: Sequence[HoldoutScore], demanded: HoldoutScore) -> HoldoutScore:
+    """Return the nearest score of the same corrections with headroom if it loses at most HEADROOM_WORTH_DB.
+
+    Headroom is for samples that are rarer than the hold-out calls can show. It is not kept if it gains less than
+    MIN_GAIN_DB on the demanded one.
+    """
+    nearest = max(scores, key=lambda score: score.mean, default=kept)
+    is_near = nearest.mean >= kept.mean - HEADROOM_WORTH_DB
+    return nearest if is_near and nearest.mean >= demanded.mean + MIN_GAIN_DB else kept
 
 
 def _is_similar(best: HoldoutScore, score: HoldoutScore) -> bool:

@@ -55,11 +55,6 @@ class RefinementConfig:
         """The number of corrections; another method of ranges counts as one, and headroom as none."""
         return sum((self.corrections.bias, self.corrections.rounding, self.equalization, self.ranges is not None))
 
-    def has_headroom_of(self, other: RefinementConfig) -> bool:
-        """Whether this is the other configuration with headroom; the method of ranges may differ."""
-        widened = replace(other, headroom="expected", ranges=self.ranges)
-        return other.headroom == 1 and self == widened
-
     def value(self, choice: str) -> object:
         """Return what the configuration has for that choice."""
         values = {

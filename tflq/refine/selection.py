@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 
-from tflq.refine.holdout_score import MIN_GAIN_DB, HoldoutScore, simplest
+from tflq.refine.holdout_score import MIN_GAIN_DB, HoldoutScore, prefer_headroom, simplest
 from tflq.refine.request import BIAS, EQUALIZATION, RANGES, RefinementConfig, RefinementRequest
 
 HOPELESS_DB = 3.0
@@ -41,8 +41,9 @@ def select_corrections(
             kept = yield from selection.best(kept, choice)
         if kept == before:
             break
-    scores = selection.scores
-    return simplest(list(scores.values()), scores[request.required]).config if kept in scores else request.required
+    if kept not in selection.scores:
+        return request.required
+    return (yield from selection.finish())
 
 
 def _first(request: RefinementRequest, ranges_are_open: bool) -> Wanted:
@@ -91,6 +92,18 @@ class _Selection:
         yield from self.score([plain, probe])
         if plain in self.scores and probe in self.scores:
             self._note_hopeless(EQUALIZATION, probe, plain)
+
+    def finish(self) -> Generator[Wanted, Scores, RefinementConfig]:
+        """Return what to keep of all that was scored."""
+        demanded = self.scores[self.request.required]
+        kept = simplest(list(self.scores.values()), demanded)
+        if RANGES not in self.request.open_choices or kept.config.headroom != 1:
+            return kept.config
+        methods = dict.fromkeys((None, kept.config.ranges))
+        roomy = [replace(kept.config, headroom="expected", ranges=ranges) for ranges in methods]
+        yield from self.score(roomy)
+        scored = [self.scores[config] for config in roomy if config in self.scores]
+        return prefer_headroom(kept, scored, demanded).config
 
     def _note_hopeless(self, choice: str, other: RefinementConfig, kept: RefinementConfig) -> None:
         if self.scores[kept].mean - self.scores[other].mean > HOPELESS_DB:

@@ -22,6 +22,7 @@ from tflq.calibrate import (
     Observation,
     Samples,
     count,
+    count_values,
     histogram,
     merge,
     observe,
@@ -57,10 +58,22 @@ class CountedCalibration:
     """The counts of each part, in the order of the activations."""
 
     def for_calls(self, calls: Sequence[int]) -> CalibrationData:
-        """Return the data of these calls, which must be whole parts."""
+        """Return the data of these calls, which must be whole parts.
+
+        The extremes of every call are counted, too. Otherwise a method could leave out values that were not counted.
+        """
         assert isinstance(self.data.statistics, ActivationStatistics)
+        observation = self.data.statistics.observation
         chosen = [counts for part, counts in zip(self.parts, self.counts, strict=True) if {*part} <= {*calls}]
-        return self.data.for_calls(calls, _histograms(self.data.statistics.observation, chosen))
+        return self.data.for_calls(calls, _histograms(observation, [*chosen, _extremes(observation, calls)]))
+
+
+def _extremes(observation: Observation, calls: Sequence[int]) -> list[Counts]:
+    """Return the counts of the least and the largest value of each call, for each activation."""
+    by_call = sample_weights(observation, "weighted")
+    weights = np.stack([by_call[call] for call in calls])
+    ends = np.concatenate([observation.minima[list(calls)], observation.maxima[list(calls)]])
+    return [count_values(*column) for column in zip(ends.T, np.concatenate([weights, weights]).T, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -110,17 +123,18 @@ class ActivationObserver:
         return ActivationStatistics(observation, _histograms(observation, counts))
 
     def part_counting_tasks(
-        self, data: CalibrationData, samples: Samples, parts: Sequence[Sequence[int]]
+        self, data: CalibrationData, samples: Samples, parts: Sequence[Sequence[int]], interval: int
     ) -> list[Task[list[Counts]]]:
         """Return the tasks that count values in each part of the calls, for a comparison of methods of ranges.
 
-        Of large activations, a part of the values is counted, with a larger weight.
+        Of each part, every call of the interval is counted. Of large activations, a part of the values is counted.
+        What is counted has a larger weight in turn.
         """
         assert isinstance(data.statistics, ActivationStatistics)
         observation = data.statistics.observation
-        weights = sample_weights(observation, "weighted")
+        weights = {call: interval * each for call, each in sample_weights(observation, "weighted").items()}
         strides = _counting_strides(load(data.model), observation.tensors, samples.number_of_calls)
-        return self._counting_tasks(data.model, samples, weights, parts, strides)
+        return self._counting_tasks(data.model, samples, weights, [part[::interval] for part in parts], strides)
 
     def _counting_tasks(
         self,

@@ -34,7 +34,7 @@ MAX_FITTING_CALLS = 64
 """The largest number of calls that means and channel factors are fitted to; more calls change little."""
 MAX_ROUNDING_CALLS = 48
 """The largest number of calls that GPTQ is fitted to; each has many positions."""
-MAX_COUNTED_CALLS = 48
+MAX_COUNTED_CALLS = 64
 """About the largest number of calls whose values are counted to compare methods of ranges."""
 
 
@@ -208,7 +208,7 @@ class ModelFitter:
         )
         parts = tuple(map(tuple, self._parts(calls)))
         interval = -(-len(calls) // MAX_COUNTED_CALLS)
-        tasks = self.observer.part_counting_tasks(data, self.samples.samples, [part[::interval] for part in parts])
+        tasks = self.observer.part_counting_tasks(data, self.samples.samples, parts, interval)
         return _Fit(
             tasks, lambda counts: self._work.counted.update({model: CountedCalibration(data, parts, tuple(counts))})
         )
