@@ -24,7 +24,7 @@ class Percentile(Strict):
 
 Method = Literal["minmax", "mse"] | Percentile
 Ranges = Literal["auto"] | Method
-"""With auto, ranges are minmax at first. Hold-out samples decide later whether mse is better."""
+"""With auto, ranges are minmax at first. Hold-out samples decide later whether another method is nearer."""
 
 
 Counting = Literal["few", "all", "weighted"]
@@ -46,7 +46,7 @@ class Calibration(Strict):
         "auto",
         description="How the range of an activation is chosen. `minmax`: all values. `{percentile: 99.99}`: without the"
         " rarest values at either end. `mse`: least squared error after the next activation function. `auto`: for int8,"
-        " minmax or mse, whichever is better on hold-out calibration samples. It is minmax for int16, if `headroom` is"
+        " minmax, mse or a percentile, whichever is nearest on hold-out calibration samples. It is minmax for int16, if `headroom` is"
         " set, or if `bias_correction` is off.",
     )
     cache: bool = Field(True, description="`false`: the same as `cache: false` at the top of the recipe.")

@@ -67,5 +67,5 @@ class Converter(Strict):
         "auto",
         description="Widen activation ranges for unseen data. A number multiplies every range. `expected`: estimate a"
         " factor from 1 to 2 for each end of a range from how much calibration samples differ. `auto`: for int8,"
-        " `expected` if it helps on hold-out samples; for int16, 2. With `bias_correction: off`, 1.",
+        " `expected` unless it loses on hold-out samples; for int16, 2. With `bias_correction: off`, 1.",
     )
