@@ -46,7 +46,10 @@ def subject(
     float32: Path, calibration_samples: CalibrationSamples, tmp_path_factory: pytest.TempPathFactory
 ) -> Subject:
     folder, data = tmp_path_factory.mktemp("fitted"), (calibration_samples.samples, range(10))
-    means = refine.fit_means(nothing, float32, data, folder / "means")
+    means = tuple(
+        refine.fit_means(nothing, float32, data, (number, folder / f"means-{number}"))
+        for number in range(refine.MEAN_PARTS)
+    )
     parts = [(number, folder / f"rounded-{number}") for number in range(refine.PARTS)]
     rounded = tuple(refine.fit_rounding(nothing, float32, data, WeightGranularity(), part) for part in parts)
     return Subject(float32, calibration_samples, FittedLayers(means, None, rounded))

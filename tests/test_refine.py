@@ -220,7 +220,10 @@ def corrected(
 
 
 def fit(float32: Path, data: tuple[Samples, Sequence[int]], folder: Path) -> FittedLayers:
-    means = refine.fit_means(nothing, float32, data, folder / "means")
+    means = tuple(
+        refine.fit_means(nothing, float32, data, (number, folder / f"means-{number}"))
+        for number in range(refine.MEAN_PARTS)
+    )
     parts = [folder / f"rounded-{number}" for number in range(refine.PARTS)]
     return FittedLayers(
         means,

@@ -46,8 +46,8 @@ class Calibration(Strict):
         "auto",
         description="How the range of an activation is chosen. `minmax`: all values. `{percentile: 99.99}`: without the"
         " rarest values at either end. `mse`: least squared error after the next activation function. `auto`: for int8,"
-        " minmax, mse or a percentile, whichever is nearest on hold-out calibration samples. It is minmax for int16, if `headroom` is"
-        " set, or if `bias_correction` is off.",
+        " minmax, mse or a percentile, whichever is nearest on hold-out calibration samples. It is minmax for int16, if"
+        " `headroom` is set, or if `bias_correction` is off.",
     )
     cache: bool = Field(True, description="`false`: the same as `cache: false` at the top of the recipe.")
 

@@ -9,7 +9,7 @@ from tflq.refine.bias_correction import (
 )
 from tflq.refine.cross_layer_equalization import EqualizedModel, equalize
 from tflq.refine.dynamic_range import CorrectionData, correct_biases
-from tflq.refine.fitted_layers import PARTS, FittedLayers, fit_means, fit_rounding
+from tflq.refine.fitted_layers import MEAN_PARTS, PARTS, FittedLayers, fit_means, fit_rounding
 from tflq.refine.holdout import (
     CROSS_FITTING_CALLS,
     Fold,
@@ -44,6 +44,7 @@ from tflq.refine.weighted_ops import WeightGranularity
 __all__ = [
     "CROSS_FITTING_CALLS",
     "HEADROOM_WORTH_DB",
+    "MEAN_PARTS",
     "MIN_GAIN_DB",
     "PARTS",
     "SIMILAR_DB",

@@ -15,7 +15,7 @@ from tflq.calibrate import Samples
 from tflq.errors import ConversionError
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, read
 from tflq.refine.bias_correction import CorrectionFlags, LayerCorrection
-from tflq.refine.fitted_layers import FittedLayers, fit_means
+from tflq.refine.fitted_layers import MEAN_PARTS, FittedLayers, fit_means
 from tflq.refine.holdout import output_errors
 from tflq.refine.holdout_score import HoldoutScore, simplest
 from tflq.refine.operator_pairs import operator_pairs
@@ -37,8 +37,8 @@ class CorrectionData:
     fitting: Sequence[int]
     """The calls that the means are fitted to."""
     holdout: Sequence[int]
-    means: Path | None = None
-    """The file of `fit_means` for the float32 file and the fitting calls, if there is one."""
+    means: tuple[Path, ...] = ()
+    """The files of `fit_means` for the float32 file and the fitting calls, if there are any."""
 
 
 def correct_biases(
@@ -77,12 +77,10 @@ def _correct(
     graph, subgraph, model = read(content), read(converted).subgraphs[0], edit.unpack(converted)
     quantized = list(_quantized_layers(graph, content, subgraph))
     corrections: list[LayerCorrection] = []
-    means = data.means or fit_means(
-        lambda *_: None, files[0], (data.samples, data.fitting), target.with_suffix(".means")
-    )
+    means = data.means or _fit_means(report, files[0], data, target)
     values = FittedLayers(means).load(with_rounding=False)
-    if data.means is None:
-        means.unlink()
+    for path in () if data.means else means:
+        path.unlink()
     for layer, operator, weights in quantized:
         shift = _shift(layer, weights, values.means[layer.operator.index])
         edit.set_constant(model, (operator.index, ROLES[operator.type].bias), np.asarray(_bias(layer).data) + shift)
@@ -92,6 +90,11 @@ def _correct(
         report(len(corrections), len(quantized))
     edit.write(model, target)
     return tuple(corrections)
+
+
+def _fit_means(report: ProgressCallback, float32: Path, data: CorrectionData, target: Path) -> tuple[Path, ...]:
+    parts = enumerate(target.with_suffix(f".means{number}") for number in range(MEAN_PARTS))
+    return tuple(fit_means(report, float32, (data.samples, data.fitting), part) for part in parts)
 
 
 def _shift(layer: Layer, weights: np.ndarray, mean: np.ndarray) -> np.ndarray:

@@ -19,8 +19,8 @@ from tflq.refine.input_statistics import InputStatistics, covariance_rows, has_c
 from tflq.refine.weighted_ops import GROUPED, Layer, WeightGranularity, layers
 from tflq.worker import ProgressCallback
 
-PARTS = 4
-"""The number of tasks that round the layers of one file. It is fixed, so that no result depends on the processors."""
+PARTS, MEAN_PARTS = 4, 2
+"""The numbers of tasks for the weights and the means of one file. They are fixed, whatever the number of processors."""
 
 
 WORK_OF_SMALL_LAYER = 1e9
@@ -54,8 +54,8 @@ class FittedValues:
 class FittedLayers:
     """The files of what was fitted to the layers of one float32 file."""
 
-    means: Path
-    """The means of the inputs before equalization."""
+    means: tuple[Path, ...]
+    """The files of `fit_means`: the means of the inputs before equalization."""
     factors: Path | None = None
     """The factors of equalized channels; None if nothing is equalized."""
     rounded: tuple[Path, ...] = ()
@@ -65,7 +65,7 @@ class FittedLayers:
         """Read the files; the rounded weights only if they are needed."""
         rounded = [_load(path) for path in self.rounded] if with_rounding else []
         return FittedValues(
-            means=_by_index(_load(self.means), "mean"),
+            means={index: mean for path in self.means for index, mean in _by_index(_load(path), "mean").items()},
             factors=_by_index(_load(self.factors), "factor") if self.factors else {},
             steps={index: steps for part in rounded for index, steps in _by_index(part, "steps").items()},
             errors={index: float(error) for part in rounded for index, error in _by_index(part, "error").items()},
@@ -90,12 +90,20 @@ def save(path: Path, kind: str, arrays: Mapping[int, np.ndarray]) -> Path:
     return path
 
 
-def fit_means(report: ProgressCallback, float32: Path, data: tuple[Samples, Sequence[int]], target: Path) -> Path:
-    """Write the mean of each layer's inputs. `data` holds the calibration samples, and the calls that are used."""
-    content = float32.read_bytes()
+def fit_means(
+    report: ProgressCallback, float32: Path, data: tuple[Samples, Sequence[int]], part: tuple[int, Path]
+) -> Path:
+    """Write the mean of the inputs of each layer, for one of MEAN_PARTS parts of the layers.
+
+    `data` holds the calibration samples, and the calls that are used. `part` is the number of the part, and the path to
+    write to.
+    """
+    (number, target), content = part, float32.read_bytes()
     all_layers = list(layers(read(content), edit.unpack(content)))
-    statistics = input_statistics(content, all_layers, data, target.with_suffix(".seen"), with_covariance=False)
-    means = {layer.operator.index: each.mean for layer, each in zip(all_layers, statistics, strict=True)}
+    half = -(-len(all_layers) // MEAN_PARTS)
+    chosen = all_layers[number * half : (number + 1) * half]
+    statistics = input_statistics(content, chosen, data, target.with_suffix(".seen"), with_covariance=False)
+    means = {layer.operator.index: each.mean for layer, each in zip(chosen, statistics, strict=True)}
     report(1, 1)
     return save(target, "mean", means)
 

@@ -28,13 +28,14 @@ from tflq.stages.context import RunContext
 from tflq.stages.refinement_work import Calls, RefinementWork
 from tflq.worker import Task
 
+FIT_MEANS = "find the mean inputs of the layers"
 K = TypeVar("K")
 T = TypeVar("T")
-MAX_FITTING_CALLS = 64
+MAX_FITTING_CALLS = 48
 """The largest number of calls that means and channel factors are fitted to; more calls change little."""
 MAX_ROUNDING_CALLS = 48
 """The largest number of calls that GPTQ is fitted to; each has many positions."""
-MAX_COUNTED_CALLS = 64
+MAX_COUNTED_CALLS = 48
 """About the largest number of calls whose values are counted to compare methods of ranges."""
 
 
@@ -164,9 +165,20 @@ class ModelFitter:
 
     def _means(self, wanted: Iterable[FittedConfig]) -> Iterator[_Fit]:
         for calls in sorted({each.calls for each in wanted if each.needs_means} - self._work.means.keys()):
-            arguments = (self.data.model, self._fitting_data(calls, MAX_FITTING_CALLS), self.new_path())
-            task = Task("find the mean inputs of the layers", refine.fit_means, arguments, ConversionError)
-            yield _Fit([task], partial(_store_first, self._work.means, calls))
+            paths, data = (
+                tuple(self.new_path() for _ in range(refine.MEAN_PARTS)),
+                self._fitting_data(calls, MAX_FITTING_CALLS),
+            )
+            tasks = [
+                Task(
+                    f"{FIT_MEANS}, part {number + 1}",
+                    refine.fit_means,
+                    (self.data.model, data, (number, path)),
+                    ConversionError,
+                )
+                for number, path in enumerate(paths)
+            ]
+            yield _Fit(tasks, partial(_store, self._work.means, calls, paths))
 
     def _equalizations(self, wanted: Iterable[FittedConfig]) -> Iterator[_Fit]:
         for calls in sorted({each.calls for each in wanted} - self._work.equalized.keys()):
@@ -199,7 +211,7 @@ class ModelFitter:
             )
             for number, path in enumerate(paths)
         ]
-        return _Fit(tasks, lambda _: self._work.rounded.update({key: paths}))
+        return _Fit(tasks, partial(_store, self._work.rounded, key, paths))
 
     def _counting(self, model: Path) -> _Fit:
         data, calls = (
@@ -250,6 +262,10 @@ class ModelFitter:
     def new_path(self) -> Path:
         self.observer.folder.mkdir(parents=True, exist_ok=True)
         return self.observer.folder / uuid.uuid4().hex
+
+
+def _store(store: dict[K, T], key: K, value: T, _: list[Any]) -> None:
+    store[key] = value
 
 
 def _store_first(store: dict[K, T], key: K, values: list[T]) -> None:

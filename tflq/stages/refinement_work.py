@@ -17,7 +17,7 @@ Calls = tuple[int, ...]
 class RefinementWork:
     """The intermediate results of one float32 file and its calibration samples, shared by all variants."""
 
-    means: dict[Calls, Path] = field(default_factory=dict)
+    means: dict[Calls, tuple[Path, ...]] = field(default_factory=dict)
     """The means of the layers' inputs in the float32 file, by the calls that they are fitted to."""
     equalized: dict[Calls, EqualizedModel] = field(default_factory=dict)
     """The equalized files, by the calls that they are fitted to."""
