@@ -279,12 +279,12 @@ def test_of_large_activations_some_values_stand_for_others(
         )
         calibration_data = CalibrationData(float32, ActivationStatistics(seen, {}))
         tasks = observer.part_counting_tasks(calibration_data, samples, parts, 1)
-        counted = [outcome.get() for outcome in workers.run_all(tasks, 2)]
+        found = [outcome.get() for outcome in workers.run_all(tasks, 2)]
     plain = sample_weights(seen, "weighted")
     shapes = [graph.subgraphs[0].tensors[index].shape for index in seen.tensors]
     for place, shape in enumerate(shapes):
         whole = np.prod(shape) * sum(int(plain[call][place]) for part in parts for call in part)
-        assert sum(int(share[place].counts.sum()) for share in counted) == pytest.approx(whole, rel=0.3)
+        assert sum(int(share[place].counts.sum()) for share in found) == pytest.approx(whole, rel=0.3)
         stride = int(tasks[0].arguments[3][place])
         assert stride <= max(1, samples.number_of_calls * np.prod(shape) / many)
         assert np.gcd(stride, shape[-1]) == 1

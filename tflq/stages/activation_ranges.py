@@ -54,11 +54,12 @@ class CountedCalibration:
 
     data: CalibrationData
     parts: tuple[tuple[int, ...], ...]
+    """The calls that were counted; each may stand for several calls."""
     counts: tuple[Sequence[Counts], ...]
     """The counts of each part, in the order of the activations."""
 
     def for_calls(self, calls: Sequence[int]) -> CalibrationData:
-        """Return the data of these calls, which must be whole parts.
+        """Return the data of these calls, with the counts of the parts that lie in them.
 
         The extremes of every call are counted, too. Otherwise a method could leave out values that were not counted.
         """
@@ -127,14 +128,14 @@ class ActivationObserver:
     ) -> list[Task[list[Counts]]]:
         """Return the tasks that count values in each part of the calls, for a comparison of methods of ranges.
 
-        Of each part, every call of the interval is counted. Of large activations, a part of the values is counted.
-        What is counted has a larger weight in turn.
+        Each call stands for `interval` calls. Of large activations, a part of the values is counted, with a larger
+        weight in turn.
         """
         assert isinstance(data.statistics, ActivationStatistics)
         observation = data.statistics.observation
         weights = {call: interval * each for call, each in sample_weights(observation, "weighted").items()}
         strides = _counting_strides(load(data.model), observation.tensors, samples.number_of_calls)
-        return self._counting_tasks(data.model, samples, weights, [part[::interval] for part in parts], strides)
+        return self._counting_tasks(data.model, samples, weights, parts, strides)
 
     def _counting_tasks(
         self,

@@ -148,7 +148,7 @@ class ModelFitter:
         return HoldoutCandidate(model, ranges, request.granularity, config.corrections, self.layers(fitted), folder)
 
     def holdout(self, fold: Fold) -> HoldoutSamples:
-        """Return the hold-out samples of the fold, with the outputs of the float32 file once `fit_holdout` has run."""
+        """Return the hold-out samples of the fold; `run_references` has written the outputs of the float32 file."""
         return self._work.holdout[fold.holdout]
 
     def run_references(self) -> None:
@@ -165,17 +165,10 @@ class ModelFitter:
 
     def _means(self, wanted: Iterable[FittedConfig]) -> Iterator[_Fit]:
         for calls in sorted({each.calls for each in wanted if each.needs_means} - self._work.means.keys()):
-            paths, data = (
-                tuple(self.new_path() for _ in range(refine.MEAN_PARTS)),
-                self._fitting_data(calls, MAX_FITTING_CALLS),
-            )
+            paths = tuple(self.new_path() for _ in range(refine.MEAN_PARTS))
+            given = self.data.model, self._fitting_data(calls, MAX_FITTING_CALLS)
             tasks = [
-                Task(
-                    f"{FIT_MEANS}, part {number + 1}",
-                    refine.fit_means,
-                    (self.data.model, data, (number, path)),
-                    ConversionError,
-                )
+                Task(f"{FIT_MEANS}, part {number + 1}", refine.fit_means, (*given, (number, path)), ConversionError)
                 for number, path in enumerate(paths)
             ]
             yield _Fit(tasks, partial(_store, self._work.means, calls, paths))
@@ -214,22 +207,21 @@ class ModelFitter:
         return _Fit(tasks, partial(_store, self._work.rounded, key, paths))
 
     def _counting(self, model: Path) -> _Fit:
-        data, calls = (
-            self._work.observed.get(self._observed_key(model), self.data),
-            range(self.samples.samples.number_of_calls),
-        )
-        parts = tuple(map(tuple, self._parts(calls)))
-        interval = -(-len(calls) // MAX_COUNTED_CALLS)
-        tasks = self.observer.part_counting_tasks(data, self.samples.samples, parts, interval)
+        data, samples = self._work.observed.get(self._observed_key(model), self.data), self.samples.samples
+        interval = -(-samples.number_of_calls // MAX_COUNTED_CALLS)
+        parts = [tuple(share) for part in self._parts for share in self.observer.shares(part[::interval])]
+        tasks = self.observer.part_counting_tasks(data, samples, parts, interval)
         return _Fit(
-            tasks, lambda counts: self._work.counted.update({model: CountedCalibration(data, parts, tuple(counts))})
+            tasks,
+            lambda counts: self._work.counted.update({model: CountedCalibration(data, tuple(parts), tuple(counts))}),
         )
 
-    def _parts(self, calls: Sequence[int]) -> list[Sequence[int]]:
-        """Return disjoint parts of the calls; the calls of each fold are unions of some of them."""
-        if len(self.folds) != 1:
-            return [fold.holdout for fold in self.folds] or [calls]
-        return [*self.observer.shares(self.folds[0].fitting), self.folds[0].holdout]
+    @property
+    def _parts(self) -> list[Calls]:
+        """Disjoint parts of the calls; the calls of each fold are unions of some of them."""
+        if len(self.folds) == 1:
+            return [self.folds[0].fitting, self.folds[0].holdout]
+        return [fold.holdout for fold in self.folds] or [self.all_calls]
 
     def _rounding_key(self, fitted: FittedConfig) -> RoundingKey:
         return self.model(fitted), fitted.calls, fitted.request.granularity
