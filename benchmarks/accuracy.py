@@ -1,4 +1,6 @@
-"""How near files are to the float model: the stock converter's, LiteRT Quantizer's static int8, and tflq's as it comes.
+"""Compare the fidelity of files by TFLiteConverter, by LiteRT Quantizer (static int8), and by tflq with its defaults.
+
+Only measuring is switched off in tflq: `latency: off` and `evaluation.samples: 1`, since the files are measured here.
 
 `python -m benchmarks.accuracy MODEL=DATA.npz...` does it for SavedModels and Keras models; the .npz has a column for
 each input, already as the model takes it. Two rows of three calibrate, and the third measures; each third does so in
@@ -21,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import nearness, networks, regret, rivals
+from benchmarks import fidelity, networks, regret, rivals
 from benchmarks.conversions import MODES, Part
 
 OURS, STOCK, OTHER = "tflq", rivals.STOCK, rivals.LITERT
 PARTS = 3
-"""Of the rows; one measures what the others calibrated."""
+"""The number of parts of the rows. Each part measures files that were calibrated with the others."""
 MOST = 150
 """Rows that calibrate, at most, and that measure."""
 
@@ -86,7 +88,7 @@ def _part(model: Path, data: Path, folder: Path, number: int) -> Part:
     """Write the rows that calibrate and those that measure."""
     part = Part(model, folder / f"{model.stem}-{number}", f"part {number + 1} of {PARTS}")
     part.home.mkdir()
-    columns = nearness.load(data)
+    columns = fidelity.load(data)
     measures = np.arange(len(next(iter(columns.values())))) % PARTS == number
     for path, rows in {part.calibrates: ~measures, part.measures: measures}.items():
         np.savez(path, **{key: column[rows][:MOST] for key, column in columns.items()})
@@ -96,18 +98,18 @@ def _part(model: Path, data: Path, folder: Path, number: int) -> Part:
 def _rows(part: Part) -> list[Row]:
     part.say("the default, and what others make")
     files = _files(part)
-    measured = dict(zip(files, nearness.measure(list(files.values()), part.float32, part.measures), strict=True))
+    measured = dict(zip(files, fidelity.measure(list(files.values()), part.float32, part.measures), strict=True))
     return [row for mode in MODES for row in _compared(part.model.stem, mode, files, measured)]
 
 
 def _means(parts: Sequence[Sequence[Row]]) -> list[Row]:
-    """Of each output, the mean of the parts; left out if a part has no figures of it."""
+    """Return the mean over the parts for each output. An output without figures in a part is left out."""
     keyed = [{(row.mode, row.output): row for row in rows} for rows in parts]
     return [_mean([part[key] for part in keyed]) for key in keyed[0] if all(key in part for part in keyed)]
 
 
 def _mean(rows: Sequence[Row]) -> Row:
-    """Of the same output, measured on different rows."""
+    """Return the mean of rows of the same output, which were measured on different samples."""
     sqnr_db, agreement, size = (
         {maker: statistics.fmean(figures[maker] for figures in found) for maker in found[0]}
         for found in ([one.sqnr_db for one in rows], [one.agreement for one in rows], [one.size_bytes for one in rows])
@@ -116,7 +118,7 @@ def _mean(rows: Sequence[Row]) -> Row:
 
 
 def _decibels(rows: Sequence[Row]) -> dict[tuple[str, str], float]:
-    """Of whom and in which mode → SQNR, the mean of the outputs."""
+    """Return the SQNR by quantizer and mode: the mean of the outputs, in dB."""
     return {
         (maker, mode): regret.mean_sqnr_db([row.sqnr_db[maker] for row in rows if row.mode == mode])
         for mode in {row.mode for row in rows}
@@ -125,7 +127,7 @@ def _decibels(rows: Sequence[Row]) -> dict[tuple[str, str], float]:
 
 
 def _files(part: Part) -> dict[tuple[str, str], Path]:
-    """Of whom and in which mode; what somebody cannot make is missing."""
+    """Return the files by quantizer and mode. A file that a quantizer cannot make is missing."""
     made = part.convert("default", ["float32", *MODES])
     ours = {(OURS, mode): made[mode] for mode in MODES if mode in made}
     command = [sys.executable, "-m", "benchmarks.rivals", str(part.model), str(part.float32), str(part.home)]
@@ -139,7 +141,7 @@ def _compared(
     model: str, mode: str, files: Mapping[tuple[str, str], Path], measured: Mapping[tuple[str, str], object]
 ) -> list[Row]:
     """Return a row for each output; none if tflq or the stock converter has no file that runs."""
-    found: dict[str, tuple[nearness.Nearness, ...]] = {}
+    found: dict[str, tuple[fidelity.OutputFigures, ...]] = {}
     for maker in (STOCK, OTHER, OURS):
         figures = measured.get((maker, mode), "there is no file")
         if isinstance(figures, tuple):
@@ -163,7 +165,7 @@ def _compared(
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """As Markdown, and what it comes to."""
+    """Return a Markdown table, and a summary for each mode."""
     lines = [
         f"| model, mode | output | {STOCK} | {OTHER} | {OURS} | more than stock | agreement | bytes |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",

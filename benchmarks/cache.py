@@ -21,9 +21,9 @@ KINDS = {
     "refined": ("float32.tflite", "ranges.npz", "report.json"),
     "answers": ("answers.npz",),
 }
-"""Of the entries that a model has, and the files of each; only their number and their size matter."""
+"""The kinds of entries of one model, and the number of files of each. Their contents do not matter."""
 CONTENT = bytes(1000)
-"""Of each file."""
+"""The size of each file, in bytes."""
 OTHER = re.compile(r"\w+-\d{40}")
 """The name of an entry of another model: its key is a number with zeros in front."""
 RECIPE = """\

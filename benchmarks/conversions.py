@@ -1,4 +1,4 @@
-"""What tflq makes of a model from the rows that calibrate it."""
+"""Convert a model by tflq with the rows that calibrate it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.nearness import load as load_npz
+from benchmarks.fidelity import load as load_npz
 from tflq.cache import Store
 from tflq.pipeline import Settings, run
 from tflq.recipe import load

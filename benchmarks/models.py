@@ -24,7 +24,7 @@ BLOCKS = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-"""Of EfficientNet-B0: how many blocks, kernel, stride of the first, factor of expansion, output channels."""
+"""The stages of EfficientNet-B0: blocks, kernel size, stride of the first block, expansion factor, output channels."""
 STEM, HEAD, CLASSES = 32, 1280, 1000
 BATCH = 16
 """Pictures that the statistics are of."""

@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from benchmarks import nearness
+from benchmarks import fidelity
 from benchmarks.conversions import MODES, Part
 from benchmarks.rivals import STOCK
 
 OURS = "tflq"
 RANGES: tuple[Any, ...] = ("minmax", "mse", {"percentile": 99.99}, {"percentile": 99.999})
 HEADROOM_OF_INT16 = 2
-"""As by default."""
+"""The factor that tflq uses by default."""
 LEAST_DB, MOST_DB = -20.0, 120.0
 """An SQNR beyond counts as this one, so that an output that is equal or broken does not decide alone."""
 CORRECTIONS = ("bias_correction", "rounding", "equalization")
 Decibels = Mapping[tuple[str, str], float]
-"""Of whom and in which mode → SQNR, the mean of the outputs."""
+"""The SQNR by quantizer and mode: the mean of the outputs, in dB."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Combination:
 
 @dataclass(frozen=True)
 class Regret:
-    """Of one model in one mode: SQNR in dB on unseen samples, the mean of outputs and parts."""
+    """The SQNR of one model in one mode on unseen samples, in dB: the mean of outputs and parts."""
 
     model: str
     mode: str
@@ -122,7 +122,7 @@ def _tried(part: Part, modes: Sequence[str]) -> dict[Combination, float]:
         name = _in_words(ranges).replace(" ", "-")
         made = part.convert(name, [one.variant for one in here], ranges)
         files = {one: made[one.name] for one in here if one.name in made}
-        measured = nearness.measure(list(files.values()), part.float32, part.measures)
+        measured = fidelity.measure(list(files.values()), part.float32, part.measures)
         for one, outputs in zip(files, measured, strict=True):
             if isinstance(outputs, tuple):
                 found[one] = mean_sqnr_db([output.sqnr_db for output in outputs])
@@ -132,7 +132,7 @@ def _tried(part: Part, modes: Sequence[str]) -> dict[Combination, float]:
 
 
 def table(regrets: Sequence[Regret]) -> list[str]:
-    """As Markdown, and what it comes to."""
+    """Return a Markdown table, and a summary for each mode."""
     lines = [
         f"| model, mode | {STOCK} | {OURS} | gain | best in hindsight | regret | the best |",
         "| --- | --- | --- | --- | --- | --- | --- |",

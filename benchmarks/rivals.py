@@ -1,4 +1,4 @@
-"""What other quantizers make of a model, in the folder of its samples: MODEL FLOAT32.tflite FOLDER."""
+"""Quantize a model with other quantizers, in the folder of its samples: MODEL FLOAT32.tflite FOLDER."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 STOCK, LITERT = "TFLiteConverter", "LiteRT Quantizer"
 PACKAGE = "litert_quantizer"
-"""The package of the latter; without it there is no file of its."""
+"""The package of LiteRT Quantizer, which need not be installed."""
 FILES = {
     (STOCK, "int8"): "stock-int8.tflite",
     (STOCK, "int16x8"): "stock-int16x8.tflite",

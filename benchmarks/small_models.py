@@ -37,7 +37,6 @@ kind: zoo
 output: {name}
 defaults:
   calibration: {{dataset: {{npz: ../vectors.npz}}}}
-  latency: off
   variants: [float32, {int8}]
 models: [models/*]
 """

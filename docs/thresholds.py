@@ -6,7 +6,7 @@ from tflq.calibrate.headroom import FACTORS
 from tflq.refine.cross_layer_equalization import EQUALIZATION_STRENGTH, MAX_FACTOR
 from tflq.refine.gptq import DAMPING
 from tflq.refine.holdout import CROSS_FITTING_CALLS, MAX_HOLDOUT_CALLS, split_holdout
-from tflq.refine.holdout_score import HEADROOM_WORTH_DB, MIN_GAIN_DB, SIMILAR_DB
+from tflq.refine.holdout_score import MAX_HEADROOM_LOSS_DB, MIN_GAIN_DB, SIMILAR_DB
 from tflq.refine.input_statistics import MAX_WIDTH
 from tflq.refine.request import HEADROOM_OF_INT16
 from tflq.refine.selection import HOPELESS_DB
@@ -22,7 +22,7 @@ def numbers() -> str:
         ("calls that corrections are fitted to", f"at most {MAX_FITTING_CALLS}, for GPTQ at most {MAX_ROUNDING_CALLS}"),
         ("least gain", f"{MIN_GAIN_DB:g} dB"),
         ("similar", f"a loss of at most {SIMILAR_DB:g} dB"),
-        ("headroom is worth", f"{HEADROOM_WORTH_DB:g} dB"),
+        ("headroom loss", f"at most {MAX_HEADROOM_LOSS_DB:g} dB"),
         ("hopeless", f"a loss of more than {HOPELESS_DB:g} dB"),
         ("headroom that is tried", f"factors from {FACTORS.min():g} to {FACTORS.max():g}"),
         ("headroom for int16 if it is `auto`", f"{HEADROOM_OF_INT16:g}"),

@@ -42,7 +42,7 @@ def padding() -> keras.Model:
 
 
 def padding_added() -> keras.Model:
-    """As older models do it: 1 − mask, multiplied by −1e9, added to the logits of two layers."""
+    """Older models multiply 1 − mask by −1e9, and add it to the logits of two layers."""
     x, count = keras.Input((LENGTH, WIDTH), name="x"), keras.Input((1,), dtype="int32", name="count")
     is_given = keras.ops.cast(keras.ops.less(np.arange(LENGTH, dtype=np.int32), count), "float32")
     mask, y = (1.0 - is_given)[:, None, :] * -1e9, x

@@ -29,7 +29,7 @@ def with_noise(model: Any) -> Any:
 
 
 def convolutions() -> Any:
-    """Of all kinds, with and without a bias, with a scale for each channel and too small to quantize."""
+    """The convolutions of all kinds, with and without a bias; some are too small to quantize."""
     x = first = Input((16, 16, 32))
     x = layers.Conv2D(32, 3, strides=2, padding="same", activation="relu6")(x)
     x = layers.DepthwiseConv2D(7, padding="same")(x)

@@ -124,7 +124,7 @@ def hold(_: ProgressCallback, megabytes: int, folder: Path, end: Path) -> int:
 
 
 _ran: list[str] = []
-"""What ran in this process, as far as the tasks below left a trace."""
+"""The tasks below that ran in this process."""
 
 
 def process(_: ProgressCallback) -> int:

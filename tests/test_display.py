@@ -1,4 +1,4 @@
-"""What those who watch a run see: on a terminal, elsewhere, and at its end."""
+"""The display of a run: on a terminal, without one, and at its end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tflq.cli.display import ProgressDisplay, duration
 from tflq.cli.live import LiveTable
 from tflq.cli.outcome import show
 from tflq.cli.time_left import EarlierRun, earlier_run
-from tflq.pipeline import RunStep, Settings, VariantProgress, run
+from tflq.pipeline import Settings, run
+from tflq.progress import RunStep, VariantProgress
 from tflq.recipe import Recipe, dump, load
 from tflq.report.slowest import slowest
 from tflq.report.table import size

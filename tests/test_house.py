@@ -46,6 +46,7 @@ LAYERS = [
     "stages",
     "report",
     "advise",
+    "progress",
     "pipeline",
     "api",
     "float_graph",

@@ -1,4 +1,4 @@
-"""How many samples each file is measured on: until its figures are precise, and no more."""
+"""Each file is measured on as many samples as its figures need to be precise, and on no more."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ class TestRounds:
 
 
 class Inline:
-    """What measuring needs of the context of a run: here, tasks run in this process."""
+    """The parts of a run's context that measuring needs. Tasks run in this process."""
 
     def __init__(self, jobs: int) -> None:
         self.jobs, self.workers = jobs, self

@@ -20,7 +20,7 @@ from tflq.flatbuffer import edit, load, read
 from tflq.interpreter import Runner
 from tflq.modes import Int8, Int16x8
 from tflq.refine import (
-    HEADROOM_WORTH_DB,
+    MAX_HEADROOM_LOSS_DB,
     MIN_GAIN_DB,
     SIMILAR_DB,
     CorrectionFlags,
@@ -31,6 +31,7 @@ from tflq.refine import (
     SignalAndNoise,
     WeightGranularity,
 )
+from tflq.refine.bias_correction import corrected_layers, with_rounded_weights
 from tflq.refine.cross_layer_equalization import (
     EQUALIZATION_STRENGTH,
     VALUES_PER_GAIN,
@@ -250,7 +251,9 @@ def test_bias_correction_takes_out_what_rounded_weights_add_to_the_mean(
     dense = found[-2].operator.outputs[0]
     truth, off = mean_of(dense, float32.read_bytes(), calibration_samples, tmp_path / "shown"), {}
     for name, path in {"plain": float32, "bias": corrected[BIAS].path, "both": corrected[BOTH].path}.items():
-        rounded = refine.round_weights(path.read_bytes(), WeightGranularity())
+        content = path.read_bytes()
+        nearest = corrected_layers(content, None, WeightGranularity(), CorrectionFlags())
+        rounded = edit.pack(with_rounded_weights(content, nearest))
         off[name] = np.abs(mean_of(dense, rounded, calibration_samples, tmp_path / "shown") - truth).max()
     assert off["bias"] < 0.4 * off["plain"]
     assert off["both"] < 0.6 * off["plain"]
@@ -509,7 +512,7 @@ def test_auto_is_nearer_on_samples_that_nothing_has_seen(recipes: Recipes, tmp_p
 
 @pytest.mark.parametrize(("calls", "held"), [(3, []), (4, [2, 2]), (20, [10, 10]), (48, [12]), (500, [32])])
 def test_samples_are_held_out(calls: int, held: list[int]) -> None:
-    """Of few samples, each is held out once."""
+    """If there are few samples, each is held out once."""
     folds = refine.folds(calls)
     assert [len(fold.holdout) for fold in folds] == held
     for fold in folds:
@@ -565,7 +568,7 @@ def test_report_says_what_was_tried_and_kept(ran: Ran) -> None:
     assert "## Before quantizing" in ran.page
     assert "SQNR in dB on 24 hold-out calls" in ran.page
     assert f"within the standard error and {SIMILAR_DB:g} dB." in ran.page
-    assert f"unless it loses more than {HEADROOM_WORTH_DB:g} dB." in ran.page
+    assert f"unless it loses more than {MAX_HEADROOM_LOSS_DB:g} dB." in ran.page
     assert f"The first is kept if none gains {MIN_GAIN_DB:g} dB." in ran.page
     assert "the figures are of rounded weights alone" in ran.page
 

@@ -1,4 +1,4 @@
-"""What a search does with measurements: values made up here stand for files that would be slow to find."""
+"""The strategy of a search with given measurements, which stand for files that would be slow to find."""
 
 from __future__ import annotations
 
@@ -309,7 +309,7 @@ def test_a_drop_of_a_metric_is_judged_the_same_way() -> None:
 
 
 def test_a_limit_on_the_size_is_not_a_margin() -> None:
-    """Of two files that meet both limits, the one with the better SQNR has the widest margin."""
+    """If two files meet both limits, the one with the better SQNR has the widest margin."""
     constraints = (SQNR, Constraint("max_size_bytes", 1250.0))
     outcome = find(pose, "int8", "int16x8", constraints=constraints)
     assert outcome.mode == "int16x8"

@@ -4,40 +4,22 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tflq import cache, stages
 from tflq.cache import Store
 from tflq.errors import RecipeError
+from tflq.progress import RunProgress, Step, Watcher, steps
 from tflq.recipe import Recipe, check_source, dump
 from tflq.report.json_report import to_json
 from tflq.report.page import to_markdown
-from tflq.report.variant_line import in_one_line
 from tflq.result import Result, Run, Stage
 from tflq.stages import ConvertibleSource, RecipeCache, RunContext, RunValues, VariantBuild, file_name
 from tflq.worker import Budget, Event, Finished, Listener, WorkerPool, Workers, preload_tensorflow, processors
 
 LOG = "tflq.log"
-
-
-@dataclass(frozen=True)
-class RunStep:
-    """The run has reached a step. `position` counts from 1 to `total`."""
-
-    name: str
-    position: int
-    total: int
-
-
-@dataclass(frozen=True)
-class VariantProgress:
-    """What is known of a variant so far, in one line. It is final unless the gates fail or the file cannot be timed."""
-
-    variant: str
-    text: str
-    is_final: bool
 
 
 @dataclass(frozen=True)
@@ -50,7 +32,7 @@ class Settings:
     """The number of worker processes at a time, at least 1."""
     listen: Listener = lambda _: None
     """The function that is called with each event of the run."""
-    watch: Callable[[RunStep | VariantProgress], None] | None = None
+    watch: Watcher | None = None
     """The function that is called when a step begins, and when a variant is converted or measured; or None."""
     budget: Budget = field(default_factory=Budget)
     """The limits of all stages together: time and memory; and the event that stops them."""
@@ -74,31 +56,31 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
     with cache.workspace(recipe.output) as folder, _workers(recipe, settings, clock) as workers:
         recipe_cache = RecipeCache(recipe, settings.store if recipe.keeps else None)
         context = RunContext(recipe, folder, workers, settings.jobs, recipe_cache)
-        watcher = _Watcher(recipe, settings, tuple(_steps(recipe, file)))
+        progress = RunProgress(recipe, settings.watch, tuple(steps(recipe, file)))
 
-        watcher.begin(READING)
+        progress.begin(Step.READING)
         source = stages.prepare_source(context)
         prepared = stages.prepare_inputs(context, source, makes_variants=file is None)
-        watcher.begin(CALIBRATING)
+        progress.begin(Step.CALIBRATING)
         calibration = stages.calibrate(context, source, prepared)
-        watcher.begin(CONVERTING)
+        progress.begin(Step.CONVERTING)
         builds = (
             [VariantBuild(None, file.name, file)] if file else stages.convert(context, source, prepared, calibration)
         )
         if settings.verifies_reproducible and file is None:
             builds = _compared_with_rebuild(context, builds)
-        watcher.begin(TRAINING)
+        progress.begin(Step.TRAINING)
         trained = None if file else stages.train(context, source)
         builds = stages.add_trained(context, builds, source, trained)
-        watcher.tell(builds)
-        watcher.begin(CHECKING)
+        progress.tell(builds)
+        progress.begin(Step.CHECKING)
         builds = stages.check_contracts(context, builds, source)
         builds = stages.smoke_test(context, builds, source, prepared)
         builds = stages.compression_stats(context, builds)
-        watcher.begin(MEASURING)
+        progress.begin(Step.MEASURING)
         measurement = stages.measure(context, builds, source, prepared)
-        watcher.tell(measurement.builds, is_final=True)
-        watcher.begin(TIMING)
+        progress.tell(measurement.builds, is_final=True)
+        progress.begin(Step.TIMING)
         builds = stages.time_files(context, measurement.builds, prepared)
 
         notes = (*_notes(source), *recipe_cache.notes, *_not_checked(builds, settings))
@@ -153,43 +135,6 @@ def _workers(recipe: Recipe, settings: Settings, clock: _Clock) -> Workers:
     log = recipe.output / LOG
     log.unlink(missing_ok=True)
     return Workers(log, settings.timeout, clock.listen, settings.budget, settings.pool)
-
-
-READING, CALIBRATING, CONVERTING, TRAINING = "reading", "calibrating", "converting", "training"
-CHECKING, MEASURING, TIMING = "checking", "measuring", "timing"
-
-
-def _steps(recipe: Recipe, file: Path | None) -> Iterator[str]:
-    """Yield the steps that this run has."""
-    yield READING
-    if file is None:
-        yield from [CALIBRATING] if recipe.calibration else []
-        yield CONVERTING
-        yield from [TRAINING] if recipe.techniques else []
-    yield from (CHECKING, MEASURING)
-    yield from [TIMING] if recipe.latency != "off" else []
-
-
-@dataclass(frozen=True)
-class _Watcher:
-    """Tells those who watch the run which step begins, and what is known of the variants."""
-
-    recipe: Recipe
-    settings: Settings
-    steps: tuple[str, ...]
-
-    def begin(self, step: str) -> None:
-        """Tell that the step begins, if this run has it."""
-        if self.settings.watch and step in self.steps:
-            self.settings.watch(RunStep(step, self.steps.index(step) + 1, len(self.steps)))
-
-    def tell(self, builds: Sequence[VariantBuild], is_final: bool = False) -> None:
-        """Tell what is known of each variant. An error is always final."""
-        if self.settings.watch is None:
-            return
-        for build in builds:
-            text = in_one_line(build, self.recipe.measured_on.scoring)
-            self.settings.watch(VariantProgress(build.name, text, is_final or build.error is not None))
 
 
 class _Clock:

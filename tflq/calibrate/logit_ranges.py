@@ -22,7 +22,7 @@ Interval = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class ObservedTensors:
-    """What tensors around the masks were on some calls."""
+    """The observed values of the tensors around the masks, on some calls."""
 
     extremes: Mapping[int, Interval]
     signs: Mapping[int, float]

@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from tflq import worker
 from tflq.cli.time_left import EarlierRun
-from tflq.pipeline import RunStep, VariantProgress
+from tflq.progress import RunStep, VariantProgress
 from tflq.worker import Event, Finished, LogText, Started
 
 MIN_SECONDS = 2.0

@@ -4,14 +4,12 @@ from tflq.refine.bias_correction import (
     CorrectedModel,
     CorrectionFlags,
     LayerCorrection,
-    round_weights,
     write_corrected,
 )
 from tflq.refine.cross_layer_equalization import EqualizedModel, equalize
 from tflq.refine.dynamic_range import CorrectionData, correct_biases
 from tflq.refine.fitted_layers import MEAN_PARTS, PARTS, FittedLayers, fit_means, fit_rounding
 from tflq.refine.holdout import (
-    CROSS_FITTING_CALLS,
     Fold,
     HoldoutCandidate,
     HoldoutSamples,
@@ -21,7 +19,7 @@ from tflq.refine.holdout import (
     split_holdout,
 )
 from tflq.refine.holdout_score import (
-    HEADROOM_WORTH_DB,
+    MAX_HEADROOM_LOSS_DB,
     MIN_GAIN_DB,
     SIMILAR_DB,
     HoldoutScore,
@@ -42,8 +40,7 @@ from tflq.refine.selection import select_corrections
 from tflq.refine.weighted_ops import WeightGranularity
 
 __all__ = [
-    "CROSS_FITTING_CALLS",
-    "HEADROOM_WORTH_DB",
+    "MAX_HEADROOM_LOSS_DB",
     "MEAN_PARTS",
     "MIN_GAIN_DB",
     "PARTS",
@@ -75,7 +72,6 @@ __all__ = [
     "load_refined",
     "prefer_headroom",
     "quantize",
-    "round_weights",
     "run_reference",
     "scale_ranges",
     "select_corrections",

@@ -33,7 +33,8 @@ class CorrectionFlags:
     rounding: bool = False
 
 
-Options = tuple[WeightGranularity, CorrectionFlags]
+CorrectionOptions = tuple[WeightGranularity, CorrectionFlags]
+"""The granularity of the weights, and the corrections."""
 
 
 @dataclass(frozen=True)
@@ -123,12 +124,9 @@ def correct(content: bytes, corrected: list[CorrectedLayer], flags: CorrectionFl
 
 
 def write_corrected(
-    _: ProgressCallback, float32: Path, fitted: FittedLayers, options: Options, target: Path
+    _: ProgressCallback, float32: Path, fitted: FittedLayers, options: CorrectionOptions, target: Path
 ) -> CorrectedModel:
-    """Write the float32 file with these corrections to `target`, and return what was changed.
-
-    `options` holds the granularity of the weights, and the corrections.
-    """
+    """Write the float32 file with these corrections to `target`, and return what was changed."""
     granularity, flags = options
     content = float32.read_bytes()
     corrected = corrected_layers(content, fitted, granularity, flags)
@@ -147,11 +145,6 @@ def _report(graph: Graph, corrected: CorrectedLayer) -> LayerCorrection:
 def with_rounded_weights(content: bytes, corrected: list[CorrectedLayer]) -> Any:
     """Return the float32 model, as an object, with each weight a multiple of its scale, and with the biases."""
     return correct(content, corrected, CorrectionFlags(bias=True, rounding=True))
-
-
-def round_weights(content: bytes, granularity: WeightGranularity) -> bytes:
-    """Return the float32 file with each weight rounded to a multiple of its scale, and without corrections."""
-    return edit.pack(with_rounded_weights(content, corrected_layers(content, None, granularity, CorrectionFlags())))
 
 
 def restore_weights(content: bytes, original: bytes, operators: Collection[int]) -> bytes:

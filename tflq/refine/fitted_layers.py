@@ -1,4 +1,4 @@
-"""What is fitted to calibration samples for each layer: the mean of its inputs, and weights rounded by GPTQ.
+"""Fit each layer to calibration samples: find the mean of its inputs, and round its weights by GPTQ.
 
 Both are fitted once and kept in files. Each combination of corrections is then made from them without a further run.
 """
@@ -21,8 +21,6 @@ from tflq.worker import ProgressCallback
 
 PARTS, MEAN_PARTS = 4, 2
 """The numbers of tasks for the weights and the means of one file. They are fixed, whatever the number of processors."""
-
-
 WORK_OF_SMALL_LAYER = 1e9
 """The multiply-adds of a large layer that take as long as a small layer, which has many small steps."""
 
@@ -52,7 +50,7 @@ class FittedValues:
 
 @dataclass(frozen=True)
 class FittedLayers:
-    """The files of what was fitted to the layers of one float32 file."""
+    """The files with the fitted values of the layers of one float32 file."""
 
     means: tuple[Path, ...]
     """The files of `fit_means`: the means of the inputs before equalization."""
@@ -83,7 +81,7 @@ def _by_index(arrays: Mapping[str, np.ndarray], kind: str) -> dict[int, np.ndarr
 
 
 def save(path: Path, kind: str, arrays: Mapping[int, np.ndarray]) -> Path:
-    """Write arrays of one kind, and return the path."""
+    """Write arrays of one kind, such as `mean`, by the index of the op or activation. Return the path."""
     named = {f"{kind} {index}": array for index, array in arrays.items()}
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **named)

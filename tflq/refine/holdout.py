@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from tflq.calibrate import Range, Samples
 from tflq.flatbuffer import edit
-from tflq.interpreter import Runner
+from tflq.interpreter import Arrays, Runner
 from tflq.metrics import errors
 from tflq.modes import Mode
 from tflq.refine.bias_correction import CorrectedLayer, CorrectionFlags, correct, corrected_layers, with_rounded_weights
@@ -25,6 +25,8 @@ MAX_HOLDOUT_CALLS = 32
 """The largest number of hold-out calls; they are a quarter of all calls if that is fewer."""
 MIN_CALLS = 4
 """The least number of calls that are divided."""
+OUTPUT = "output "
+"""The first part of the names in a file of outputs. NumPy reserves some names."""
 CROSS_FITTING_CALLS = 48
 """The number of calls below which each call is once fitted to and once held out, in two halves."""
 
@@ -70,15 +72,22 @@ class HoldoutSamples:
         """Return the file of the outputs of that call; `number` counts the hold-out calls."""
         return self.outputs / f"{number}.npz"
 
+    def expected(self) -> Iterator[Arrays]:
+        """Yield the outputs of the float32 file on each call."""
+        for number in range(len(self.calls)):
+            with np.load(self.path(number), allow_pickle=False) as arrays:
+                yield {name.removeprefix(OUTPUT): arrays[name] for name in arrays.files}
 
-def run_reference(report: ProgressCallback, float32: Path, holdout: HoldoutSamples) -> None:
-    """Write the outputs of the float32 file on the hold-out calls."""
+
+def run_reference(report: ProgressCallback, float32: Path, holdout: HoldoutSamples) -> HoldoutSamples:
+    """Write the outputs of the float32 file on the hold-out calls, and return the samples."""
     holdout.outputs.mkdir()
     run = Runner(float32)
     for number, inputs in enumerate(holdout.samples.calls(holdout.calls)):
         with holdout.path(number).open("wb") as file:
-            np.savez(file, allow_pickle=False, **{f"output {name}": output for name, output in run(inputs).items()})
+            np.savez(file, allow_pickle=False, **{f"{OUTPUT}{name}": output for name, output in run(inputs).items()})
         report(number + 1, len(holdout.calls))
+    return holdout
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,7 @@ class HoldoutCandidate:
     granularity: WeightGranularity
     flags: CorrectionFlags
     fitted: FittedLayers | None
-    """What was fitted to the layers; None without corrections."""
+    """The fitted values of the layers; None without corrections."""
     templates: Path
     """The folder of quantized files of this model with these ranges."""
 
@@ -107,14 +116,34 @@ def holdout_fidelity(
         _write_with_rounded_weights(candidate, path)
     else:
         _quantize(report, candidate, variant, path)
-    rows: dict[str, list[np.ndarray]] = {}
-    run = Runner(path)
-    for number, inputs in enumerate(holdout.samples.calls(holdout.calls)):
-        with np.load(holdout.path(number), allow_pickle=False) as expected:
-            for name, output in run(inputs).items():
-                rows.setdefault(name, []).append(errors(expected[f"output {name}"], output))
-        report(number + 1, len(holdout.calls))
+    run, inputs = Runner(path), holdout.samples.calls(holdout.calls)
+    pairs = zip(holdout.expected(), map(run, inputs), strict=True)
+    fidelity = _fidelity(report, pairs, len(holdout.calls))
     path.unlink()
+    return fidelity
+
+
+def output_errors(
+    report: ProgressCallback, path: Path, float32: Path, data: tuple[Samples, Sequence[int]]
+) -> dict[str, SignalAndNoise]:
+    """Return the fidelity of each output of the file to the float32 file's on these calls."""
+    samples, calls = data
+    run_float32, run = Runner(float32), Runner(path)
+    return _fidelity(report, ((run_float32(arrays), run(arrays)) for arrays in samples.calls(calls)), len(calls))
+
+
+def _fidelity(
+    report: ProgressCallback, pairs: Iterable[tuple[Arrays, Arrays]], calls: int
+) -> dict[str, SignalAndNoise]:
+    """Return the sums of squares of each output's expected values, and of the errors of its values.
+
+    Each pair holds the expected outputs and the outputs of one call.
+    """
+    rows: dict[str, list[np.ndarray]] = {}
+    for number, (expected, outputs) in enumerate(pairs, 1):
+        for name, values in expected.items():
+            rows.setdefault(name, []).append(errors(values, outputs[name]))
+        report(number, calls)
     return {name: SignalAndNoise.of(np.stack(by_call)) for name, by_call in rows.items()}
 
 
@@ -165,18 +194,3 @@ def _keep(path: Path, template: Path) -> None:
 
 def _template(candidate: HoldoutCandidate, flags: CorrectionFlags) -> Path:
     return candidate.templates / f"{'bias ' * flags.bias}{'rounding ' * flags.rounding}.tflite"
-
-
-def output_errors(
-    report: ProgressCallback, path: Path, float32: Path, data: tuple[Samples, Sequence[int]]
-) -> Mapping[str, SignalAndNoise]:
-    """Return the sums of squares of each output's values in the float32 file, and of its errors in the other file."""
-    samples, calls = data
-    rows: dict[str, list[np.ndarray]] = {}
-    run_float32, run = Runner(float32), Runner(path)
-    for number, arrays in enumerate(samples.calls(calls), 1):
-        answers = run(arrays)
-        for name, expected in run_float32(arrays).items():
-            rows.setdefault(name, []).append(errors(expected, answers[name]))
-        report(number, len(calls))
-    return {name: SignalAndNoise.of(np.stack(by_call)) for name, by_call in rows.items()}

@@ -13,7 +13,7 @@ MIN_GAIN_DB = 0.1
 """The least gain in mean SQNR over the demanded configuration, in dB."""
 SIMILAR_DB = 0.3
 """The largest loss in mean SQNR for which a simpler configuration is kept, in dB; and at most its standard error."""
-HEADROOM_WORTH_DB = 1.0
+MAX_HEADROOM_LOSS_DB = 1.0
 """The largest loss in mean SQNR for which headroom is kept, in dB."""
 OUTLIER_RATIO, CALLS_PER_OUTLIER = 10.0, 16
 """An outlier has at least so many times the median signal, and there is at most one outlier in so many calls."""
@@ -100,13 +100,13 @@ def simplest(scores: Sequence[HoldoutScore], demanded: HoldoutScore) -> HoldoutS
 
 
 def prefer_headroom(kept: HoldoutScore, scores: Sequence[HoldoutScore], demanded: HoldoutScore) -> HoldoutScore:
-    """Return the nearest score of the same corrections with headroom if it loses at most HEADROOM_WORTH_DB.
+    """Return the nearest score of the same corrections with headroom if it loses at most MAX_HEADROOM_LOSS_DB.
 
     Headroom is for samples that are rarer than the hold-out calls can show. It is not kept if it gains less than
     MIN_GAIN_DB on the demanded one.
     """
     nearest = max(scores, key=lambda score: score.mean, default=kept)
-    is_near = nearest.mean >= kept.mean - HEADROOM_WORTH_DB
+    is_near = nearest.mean >= kept.mean - MAX_HEADROOM_LOSS_DB
     return nearest if is_near and nearest.mean >= demanded.mean + MIN_GAIN_DB else kept
 
 

@@ -17,9 +17,10 @@ from tflq.refine.weighted_ops import Layer
 MIN_ROWS, MAX_ROWS = 128, 1024
 """The least number of positions of a layer's output for a mean, and the largest number in each call."""
 MIN_ROWS_PER_INPUT, ROWS_PER_INPUT, ENOUGH_ROWS = 4, 64, 8192
-"""The number of positions over all calls for a covariance, for each input of an output channel.
+"""The number of positions for a covariance, over all calls.
 
-If these are more than ENOUGH_ROWS, it is that number, or MIN_ROWS_PER_INPUT if that is more.
+It is ROWS_PER_INPUT for each input of an output channel, but at most ENOUGH_ROWS. For a layer with very many inputs, it
+is MIN_ROWS_PER_INPUT for each of them.
 """
 ROWS_AT_ONCE, VALUES_AT_ONCE = 1024, 4 << 20
 """The rows and the values that are gathered before they are added up; a sum of few takes as long as one of many."""

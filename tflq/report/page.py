@@ -111,7 +111,11 @@ def _ranges(result: Result) -> Iterator[str]:
 
 
 def _range_origin(report: RangeReport) -> str:
-    method = "minmax, or mse if hold-out samples favor it" if report.method == "auto" else report.method
+    method = (
+        "minmax, or mse or a percentile if that is nearer on hold-out samples"
+        if report.method == "auto"
+        else report.method
+    )
     count = "" if report.activations is None else f", for {report.activations} activations"
     origin = (
         "were observed in the float32 model" if report.found_by == "observation" else f"come from {report.found_by}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tflq.refine import HEADROOM_WORTH_DB, MIN_GAIN_DB, SIMILAR_DB, HoldoutScore, LayerCorrection, RefinementReport
+from tflq.refine import MAX_HEADROOM_LOSS_DB, MIN_GAIN_DB, SIMILAR_DB, HoldoutScore, LayerCorrection, RefinementReport
 from tflq.report.table import markdown_table
 from tflq.result import Result
 
@@ -46,8 +46,8 @@ def _explanation(reports: Sequence[RefinementReport]) -> Iterator[str]:
         " samples. In brackets: the gain over the first configuration, with its standard error. The choices are made in"
         " turn: bias correction, ranges, equalization, rounding. Then all are looked at again. The nearest is kept, or"
         f" a simpler one that is as near within the standard error and {SIMILAR_DB:g} dB. Headroom is for samples that"
-        f" are rarer than these calls, so it is kept unless it loses more than {HEADROOM_WORTH_DB:g} dB. The first is"
-        f" kept if none gains {MIN_GAIN_DB:g} dB."
+        f" are rarer than these calls, so it is kept unless it loses more than {MAX_HEADROOM_LOSS_DB:g} dB. The first"
+        f" is kept if none gains {MIN_GAIN_DB:g} dB."
     )
     if any(report.leaves_out_activations for report in reports):
         yield (

@@ -1,4 +1,4 @@
-"""What took longest in a run, and the key of the recipe that makes it shorter."""
+"""Find the part of a run that took longest, and the key of the recipe that makes it shorter."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class _Difference:
-    """How much worse a candidate was on the confirmation samples, and the standard error of that difference."""
+    """The loss of a candidate from the selection to the confirmation samples, and its standard error."""
 
     loss: float
     error: float

@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from tflq import calibrate, refine
 from tflq.cache import digest
@@ -28,9 +28,6 @@ from tflq.stages.context import RunContext
 from tflq.stages.refinement_work import Calls, RefinementWork
 from tflq.worker import Task
 
-FIT_MEANS = "find the mean inputs of the layers"
-K = TypeVar("K")
-T = TypeVar("T")
 MAX_FITTING_CALLS = 48
 """The largest number of calls that means and channel factors are fitted to; more calls change little."""
 MAX_ROUNDING_CALLS = 48
@@ -57,10 +54,13 @@ RoundingKey = tuple[Path, Calls, WeightGranularity]
 
 @dataclass(frozen=True)
 class _Fit:
-    """Tasks, and the function that stores their values."""
+    """Tasks, and the place where the result of all of them is stored."""
 
     tasks: Sequence[Task[Any]]
-    store: Callable[[list[Any]], None]
+    results: dict[Any, Any]
+    key: Any
+    combine: Callable[[Sequence[Any]], Any]
+    """The function from the values of the tasks to their result."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class ModelFitter:
             model, method, calls = key
             arguments = (self._work.counted[model].for_calls(calls), method)
             task = Task("compute ranges", calibrate.compute_ranges, arguments, ConversionError)
-            yield _Fit([task], partial(_store_first, self._work.ranges, key))
+            yield _Fit([task], self._work.ranges, key, itemgetter(0))
 
     def candidate(self, fitted: FittedConfig) -> HoldoutCandidate:
         """Return the candidate whose ranges are those of the fitting calls, too."""
@@ -161,23 +161,23 @@ class ModelFitter:
     def _reference(self, holdout: HoldoutSamples) -> _Fit:
         stage = "run the float32 file on hold-out samples"
         task = Task(stage, refine.run_reference, (self.data.model, holdout), ConversionError)
-        return _Fit([task], lambda _: self._work.holdout.update({holdout.calls: holdout}))
+        return _Fit([task], self._work.holdout, holdout.calls, itemgetter(0))
 
     def _means(self, wanted: Iterable[FittedConfig]) -> Iterator[_Fit]:
         for calls in sorted({each.calls for each in wanted if each.needs_means} - self._work.means.keys()):
-            paths = tuple(self.new_path() for _ in range(refine.MEAN_PARTS))
             given = self.data.model, self._fitting_data(calls, MAX_FITTING_CALLS)
+            stage = "find the mean inputs of the layers, part"
             tasks = [
-                Task(f"{FIT_MEANS}, part {number + 1}", refine.fit_means, (*given, (number, path)), ConversionError)
-                for number, path in enumerate(paths)
+                Task(f"{stage} {number + 1}", refine.fit_means, (*given, (number, self.new_path())), ConversionError)
+                for number in range(refine.MEAN_PARTS)
             ]
-            yield _Fit(tasks, partial(_store, self._work.means, calls, paths))
+            yield _Fit(tasks, self._work.means, calls, tuple)
 
     def _equalizations(self, wanted: Iterable[FittedConfig]) -> Iterator[_Fit]:
         for calls in sorted({each.calls for each in wanted} - self._work.equalized.keys()):
             arguments = (self.data.model, self._fitting_data(calls, MAX_FITTING_CALLS), self.new_path())
             task = Task("equalize the channels", refine.equalize, arguments, ConversionError)
-            yield _Fit([task], partial(_store_first, self._work.equalized, calls))
+            yield _Fit([task], self._work.equalized, calls, itemgetter(0))
 
     def _layers(self, wanted: Sequence[FittedConfig]) -> Iterator[_Fit]:
         """Yield what must be fitted to the layers of a model, and the counts of its values if they are needed."""
@@ -193,18 +193,17 @@ class ModelFitter:
     def _rounding(self, key: RoundingKey) -> _Fit:
         model, calls, granularity = key
         stage = f"round the weights of {self._in_words(model)} file{granularity.in_words}"
-        paths = tuple(self.new_path() for _ in range(refine.PARTS))
         data = self._fitting_data(calls, MAX_ROUNDING_CALLS)
         tasks = [
             Task(
                 f"{stage}, part {number + 1}",
                 refine.fit_rounding,
-                (model, data, granularity, (number, path)),
+                (model, data, granularity, (number, self.new_path())),
                 ConversionError,
             )
-            for number, path in enumerate(paths)
+            for number in range(refine.PARTS)
         ]
-        return _Fit(tasks, partial(_store, self._work.rounded, key, paths))
+        return _Fit(tasks, self._work.rounded, key, tuple)
 
     def _counting(self, model: Path) -> _Fit:
         data, samples = self._work.observed.get(self._observed_key(model), self.data), self.samples.samples
@@ -212,8 +211,7 @@ class ModelFitter:
         parts = [tuple(share) for part in self._parts for share in self.observer.shares(part[::interval])]
         tasks = self.observer.part_counting_tasks(data, samples, parts, interval)
         return _Fit(
-            tasks,
-            lambda counts: self._work.counted.update({model: CountedCalibration(data, tuple(parts), tuple(counts))}),
+            tasks, self._work.counted, model, lambda counts: CountedCalibration(data, tuple(parts), tuple(counts))
         )
 
     @property
@@ -238,7 +236,7 @@ class ModelFitter:
         listed = list(fits)
         outcomes = iter(self.context.workers.run_all([task for fit in listed for task in fit.tasks], self.context.jobs))
         for fit in listed:
-            fit.store([next(outcomes).get() for _ in fit.tasks])
+            fit.results[fit.key] = fit.combine([next(outcomes).get() for _ in fit.tasks])
 
     def _in_words(self, model: Path) -> str:
         return "the float32" if model == self.data.model else "the equalized"
@@ -254,11 +252,3 @@ class ModelFitter:
     def new_path(self) -> Path:
         self.observer.folder.mkdir(parents=True, exist_ok=True)
         return self.observer.folder / uuid.uuid4().hex
-
-
-def _store(store: dict[K, T], key: K, value: T, _: list[Any]) -> None:
-    store[key] = value
-
-
-def _store_first(store: dict[K, T], key: K, values: list[T]) -> None:
-    store[key] = values[0]

@@ -55,7 +55,7 @@ class NeedsOwnProcess(BaseException):
 
 @dataclass
 class _ProcessHistory:
-    """What ran in this process."""
+    """The history of the tasks in this process."""
 
     has_run: bool = False
     """Whether a task has run before the present one."""

@@ -72,7 +72,7 @@ Listener = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class TaskSurroundings:
-    """Where a task writes its output and its temporary files."""
+    """The places for the output and the temporary files of a task."""
 
     log: Path
     temporary: str

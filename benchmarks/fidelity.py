@@ -1,4 +1,4 @@
-"""How near the answers of files are to those of the float32 file."""
+"""Measure the fidelity of files: how near their outputs are to those of the float32 file."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Nearness:
-    """Of one output of a file."""
+class OutputFigures:
+    """The fidelity of one output of a file."""
 
     output: str
-    """Its name in the float32 file."""
+    """The name of the output in the float32 file."""
     sqnr_db: float
     agreement: float
     """Share of places with the same largest channel."""
 
 
-def measure(files: Sequence[Path], float32: Path, data: Path) -> list[tuple[Nearness, ...] | TflqError]:
-    """Return the nearness of each output of each file, or why the file cannot run.
+def measure(files: Sequence[Path], float32: Path, data: Path) -> list[tuple[OutputFigures, ...] | TflqError]:
+    """Return the fidelity of each output of each file, or why the file cannot run.
 
     Each file has a process of its own, as many at a time as there are processors. The .npz file has the samples.
     """
     truth = data.with_name(f"{data.stem}-answers.npz")
     with Workers(data.with_name("log"), None, lambda _: None) as workers:
         workers.run(Task("answer", _save_answers, (float32, data, truth), EvaluationError))
-        tasks = [Task("measure", _nearness, (file, data, truth), EvaluationError) for file in files]
+        tasks = [Task("measure", _figures, (file, data, truth), EvaluationError) for file in files]
         outcomes = workers.run_all(tasks, processors())
     return [outcome.error if isinstance(outcome, Failed) else outcome.value for outcome in outcomes]
 
@@ -50,17 +50,17 @@ def _save_answers(_: ProgressCallback, float32: Path, data: Path, target: Path) 
     np.savez(target, **{name: np.stack([answer[name] for answer in answers]) for name in answers[0]})
 
 
-def _nearness(_: ProgressCallback, file: Path, data: Path, truth: Path) -> tuple[Nearness, ...]:
+def _figures(_: ProgressCallback, file: Path, data: Path, truth: Path) -> tuple[OutputFigures, ...]:
     """Outputs are paired by their place in the sorted names: another quantizer may name them anew."""
     answers, expected = _answers(file, data), load(truth)
     names = zip(sorted(expected), sorted(answers[0]), strict=True)
     return tuple(_of_output(name, expected[name], [answer[own] for answer in answers]) for name, own in names)
 
 
-def _of_output(name: str, truth: np.ndarray, answers: Sequence[np.ndarray]) -> Nearness:
+def _of_output(name: str, truth: np.ndarray, answers: Sequence[np.ndarray]) -> OutputFigures:
     pairs = list(zip(truth, answers, strict=True))
     sqnr_db = fidelity(np.stack([errors(one, other) for one, other in pairs])).sqnr_db
-    return Nearness(name, sqnr_db, float(np.mean([one.argmax(-1) == other.argmax(-1) for one, other in pairs])))
+    return OutputFigures(name, sqnr_db, float(np.mean([one.argmax(-1) == other.argmax(-1) for one, other in pairs])))
 
 
 def _answers(file: Path, data: Path) -> list[dict[str, np.ndarray]]:
