@@ -4,6 +4,7 @@ docs/recipe.md              the keys of a recipe, from the pydantic models that 
 docs/zoo.md                 the keys of a zoo, and the output of `tflq batch --help`
 docs/search.md              the output of `tflq search --help`
 docs/explanation.md         the numbers by which tflq decides
+docs/report.md              the number of samples that a file is measured on
 docs/sensitivity.md         the output of `tflq sensitivity --help`
 README.md                   the modes, and the output of `tflq --help`
 benchmarks/README.md        the summaries of benchmarks/accuracy.md and benchmarks/results.md
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import reference
 from reference import calibration_of, cell, section, table
-from thresholds import numbers
+from thresholds import measuring, numbers
 
 from tflq.batch.schema import json_schema as zoo_schema
 from tflq.modes import MODES, QAT_MODES
@@ -117,6 +118,7 @@ def zoo_keys() -> str:
 
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/explanation.md": {"numbers": numbers},
+    "docs/report.md": {"measuring": measuring},
     "README.md": {"modes": modes, "help": help_text},
     "docs/zoo.md": {"keys": zoo_keys, "help": lambda: help_text("batch")},
     "docs/search.md": {"help": lambda: help_text("search")},

@@ -1,4 +1,4 @@
-"""The numbers by which tflq decides, read from the code, as a table for docs/explanation.md."""
+"""The numbers by which tflq decides, read from the code, for docs/explanation.md and docs/report.md."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from tflq.refine.input_statistics import MAX_WIDTH
 from tflq.refine.request import HEADROOM_OF_INT16
 from tflq.refine.selection import HOPELESS_DB
 from tflq.stages.fitted_models import MAX_FITTING_CALLS, MAX_ROUNDING_CALLS
+from tflq.stages.measurement_budget import (
+    AGREEMENT_REACH,
+    MAX_INT16_MULTIPLY_ADDS,
+    MAX_SAMPLES,
+    MIN_SAMPLES,
+    SQNR_REACH_DB,
+)
 
 CALLS = 100
 
@@ -31,3 +38,17 @@ def numbers() -> str:
         ("widest layer for GPTQ", f"{MAX_WIDTH:,} inputs for each output"),
     ]
     return "\n".join(["| what | value |", "| --- | --- |", *(f"| {what} | {value} |" for what, value in rows)])
+
+
+def measuring() -> str:
+    """Return the rules for the number of samples of a file, for docs/report.md."""
+    billions = MAX_INT16_MULTIPLY_ADDS / 1e9
+    return f"""\
+- Every file gets {MIN_SAMPLES} samples first, and then more in rounds. If there are at most {2 * MIN_SAMPLES} samples,
+  they are measured at once.
+- Measuring a file stops when the 95 % interval of the SQNR of each output is within ±{SQNR_REACH_DB:g} dB, and that of
+  agree within ±{100 * AGREEMENT_REACH:g} points. It goes on while the interval includes the limit of a gate.
+- It also stops after `evaluation.samples`. Without `evaluation`, it stops after {MAX_SAMPLES} calibration samples.
+- LiteRT has only slow kernels for ops with int16 activations. A file with many of them stops sooner, but has at least
+  {MIN_SAMPLES} samples. The limit is {billions:g} billion multiply-adds in such ops over all samples.
+- The source is compared on the samples of the first round."""
