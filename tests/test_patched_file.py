@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,17 @@ from tflq import refine
 from tflq.calibrate import ActivationStatistics, CalibrationData, CalibrationSamples, RangeMethod
 from tflq.flatbuffer import read
 from tflq.modes import Int8, Int8Only, Mode
-from tflq.refine import CorrectionFlags, FittedLayers, QuantizerInput, WeightGranularity
+from tflq.refine import (
+    CorrectionFlags,
+    FittedLayers,
+    HoldoutCandidate,
+    HoldoutSamples,
+    QuantizerInput,
+    SignalAndNoise,
+    WeightGranularity,
+)
 from tflq.refine.bias_correction import CorrectedLayer, corrected_layers
+from tflq.refine.holdout import TEMPLATE
 from tflq.refine.patched_file import patch
 
 float32, calibration_samples = fixtures_for("tiny_conv_layers")
@@ -79,3 +89,23 @@ def test_patched_file_is_that_of_the_quantizer(
 def test_file_of_other_constants_is_not_patched(subject: Subject, tmp_path: Path) -> None:
     old = subject.quantize(BOTH, Int8(), tmp_path)
     assert patch(old, subject.float32.read_bytes(), subject.layers(PLAIN), subject.layers(BIAS)) is None
+
+
+def test_a_score_does_not_depend_on_the_candidates_before(subject: Subject, tmp_path: Path) -> None:
+    """Candidates run side by side, so their order differs from run to run."""
+    holdout = HoldoutSamples(subject.samples.samples, (10, 11, 12), tmp_path / "outputs")
+    refine.run_reference(nothing, subject.float32, holdout)
+    statistics = ActivationStatistics(observed(subject.float32, subject.samples), {})
+    ranges = CalibrationData(subject.float32, statistics).ranges(RangeMethod("minmax", 8))
+
+    def scored(flags: CorrectionFlags, templates: str) -> tuple[dict[str, SignalAndNoise], bytes]:
+        candidate = HoldoutCandidate(
+            subject.float32, ranges, WeightGranularity(), flags, subject.fitted, tmp_path / templates
+        )
+        score = refine.holdout_fidelity(nothing, candidate, Int8(), holdout, tmp_path / "candidate")
+        return score, (tmp_path / templates / TEMPLATE).read_bytes()
+
+    alone = {flags: scored(flags, str(flags)) for flags in (PLAIN, BIAS, BOTH)}
+    for order in permutations(alone):
+        for flags in order:
+            assert scored(flags, f"shared by {order}") == alone[flags]

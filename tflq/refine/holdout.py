@@ -13,7 +13,7 @@ from tflq.flatbuffer import edit
 from tflq.interpreter import Arrays, Runner
 from tflq.metrics import errors
 from tflq.modes import Mode
-from tflq.refine.bias_correction import CorrectedLayer, CorrectionFlags, correct, corrected_layers, with_rounded_weights
+from tflq.refine.bias_correction import CorrectionFlags, correct, corrected_layers, with_rounded_weights
 from tflq.refine.fitted_layers import FittedLayers
 from tflq.refine.holdout_score import SignalAndNoise
 from tflq.refine.patched_file import patch
@@ -25,6 +25,8 @@ MAX_HOLDOUT_CALLS = 32
 """The largest number of hold-out calls; they are a quarter of all calls if that is fewer."""
 MIN_CALLS = 4
 """The least number of calls that are divided."""
+TEMPLATE = "uncorrected.tflite"
+"""The file from which the quantized files of candidates are made."""
 OUTPUT = "output "
 """The first part of the names in a file of outputs. NumPy reserves some names."""
 CROSS_FITTING_CALLS = 48
@@ -101,7 +103,7 @@ class HoldoutCandidate:
     fitted: FittedLayers | None
     """The fitted values of the layers; None without corrections."""
     templates: Path
-    """The folder of quantized files of this model with these ranges."""
+    """The folder of the quantized file of this model with these ranges, without corrections."""
 
 
 def holdout_fidelity(
@@ -154,43 +156,33 @@ def _write_with_rounded_weights(candidate: HoldoutCandidate, path: Path) -> None
 
 
 def _quantize(report: ProgressCallback, candidate: HoldoutCandidate, variant: Mode, path: Path) -> None:
-    """Write the quantized file of the candidate, from one with the same ranges if there is one.
+    """Write the quantized file of the candidate: the file without corrections, with the constants of corrected layers.
 
-    Files of one model with the same ranges differ only in the constants of corrected layers.
+    It does not depend on the candidates before it. If the file cannot be patched, the quantizer is called again.
     """
-    content, flags = candidate.model.read_bytes(), candidate.flags
-    corrected = corrected_layers(content, candidate.fitted, candidate.granularity, flags)
-    if (patched := _patched(candidate, content, corrected)) is not None:
+    content, granularity, flags = candidate.model.read_bytes(), candidate.granularity, candidate.flags
+    uncorrected = _uncorrected_file(report, candidate, variant, path)
+    if flags == CorrectionFlags():
+        path.write_bytes(uncorrected)
+        return
+    corrected = corrected_layers(content, candidate.fitted, granularity, flags)
+    before = corrected_layers(content, None, granularity, CorrectionFlags())
+    patched = patch(uncorrected, content, before, corrected)
+    if patched is not None:
         path.write_bytes(patched)
         return
-    model = candidate.model
-    if flags != CorrectionFlags():
-        model = path.with_suffix(".float32")
-        edit.write(correct(content, corrected, flags), model)
+    model = path.with_suffix(".float32")
+    edit.write(correct(content, corrected, flags), model)
     quantize(report, QuantizerInput(model, candidate.model, candidate.ranges), variant, path)
-    if model != candidate.model:
-        model.unlink()
-    _keep(path, _template(candidate, flags))
+    model.unlink()
 
 
-def _patched(candidate: HoldoutCandidate, content: bytes, corrected: list[CorrectedLayer]) -> bytes | None:
-    """Return the quantized file from a template with other corrections; None if there is no template that suits."""
-    for flags in (CorrectionFlags(bias, rounding) for rounding in (False, True) for bias in (False, True)):
-        template = _template(candidate, flags)
-        if template.exists():
-            before = corrected_layers(content, candidate.fitted, candidate.granularity, flags)
-            if (patched := patch(template.read_bytes(), content, before, corrected)) is not None:
-                return patched
-    return None
-
-
-def _keep(path: Path, template: Path) -> None:
-    """Copy the file to the template in one step, since several processes may do so at once."""
-    template.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".template")
-    temporary.write_bytes(path.read_bytes())
-    temporary.replace(template)
-
-
-def _template(candidate: HoldoutCandidate, flags: CorrectionFlags) -> Path:
-    return candidate.templates / f"{'bias ' * flags.bias}{'rounding ' * flags.rounding}.tflite"
+def _uncorrected_file(report: ProgressCallback, candidate: HoldoutCandidate, variant: Mode, path: Path) -> bytes:
+    """Return the quantized file without corrections, which candidates with the same ranges share."""
+    template = candidate.templates / TEMPLATE
+    if not template.exists():
+        candidate.templates.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".template")
+        quantize(report, QuantizerInput(candidate.model, candidate.model, candidate.ranges), variant, temporary)
+        temporary.replace(template)  # another process may have written the same file
+    return template.read_bytes()
