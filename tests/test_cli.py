@@ -101,9 +101,50 @@ def test_version() -> None:
     assert tflq("--version").output == f"tflq, version {importlib.metadata.version('tflq')}\n"
 
 
+NO_RECIPES = [
+    ("net", "net: this is a model, not a recipe; write a recipe for it with: tflq init net -o net.yaml"),
+    (
+        "my net.keras",
+        "my net.keras: this is a model, not a recipe; write a recipe for it with: tflq init 'my net.keras' -o"
+        " 'my net'.yaml",
+    ),
+    ("some.tflite", "some.tflite: this is a .tflite file, not a recipe; look into it with: tflq inspect some.tflite"),
+    (".", ".: this is a folder, not a recipe; `tflq batch .` converts all recipes in it"),
+]
+
+
+@pytest.mark.parametrize(("path", "message"), NO_RECIPES, ids=[path for path, _ in NO_RECIPES])
+def test_what_is_no_recipe_is_named_with_the_command_that_takes_it(path: str, message: str, folder: Path) -> None:
+    for name in ("my net.keras", "some.tflite"):
+        (folder / name).touch()
+    said = tflq("convert", path)
+    assert (said.exit_code, said.stderr) == (2, f"error: {message}\n")
+
+
+def test_a_recipe_from_standard_input(folder: Path) -> None:
+    said = CliRunner().invoke(main, ["check", "-"], input="model: net\nmode: float16\n", prog_name="tflq")
+    assert (said.exit_code, said.stdout) == (0, "-: ok: net to float16 in build/stdin\n")
+    said = CliRunner().invoke(main, ["check", "-"], input="model: net\nmode: int4\n", prog_name="tflq")
+    assert said.exit_code == 2
+    assert said.stderr.startswith("error: standard input:2: mode: 'int4' is not one of")
+
+
+def test_thousands_of_errors_are_counted(folder: Path) -> None:
+    (folder / "many.yaml").write_text("model: net\nmode: float16\n" + "".join(f"x{i}: 1\n" for i in range(3000)))
+    lines = tflq("check", "many.yaml").stderr.splitlines()
+    assert len(lines) == 21
+    assert (lines[0], lines[-1]) == ("error: many.yaml:3: x0: unknown key", "error: there are 2,980 more errors")
+
+
+def test_no_character_of_a_name_reaches_the_terminal_as_a_command(folder: Path) -> None:
+    said = tflq("check", "\x1b[31mred.yaml")
+    assert said.stderr == "error: \\x1b[31mred.yaml: cannot be read: No such file or directory\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["batch", "good.yaml", "--memory", "0"], "'0' is not a size; write a size such as 500MB or 4GB"),
         (["frobnicate"], "No such command 'frobnicate'."),
         (["convert"], "Missing argument 'RECIPE...'."),
         (["convert", "good.yaml", "--jason"], "No such option '--jason'."),
@@ -139,7 +180,7 @@ def test_wrong_command_line(arguments: list[str], message: str, folder: Path) ->
             [],
             ["error: nothing.yaml: cannot be read: No such file or directory", *BAD],
         ),
-        (["check", "net"], 2, [], ["error: net: cannot be read: Is a directory"]),
+        (["check", "net"], 2, [], [f"error: {NO_RECIPES[0][1]}"]),
         (
             ["check", "lost.yaml", "other.yaml"],
             3,

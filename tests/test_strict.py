@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -136,7 +137,15 @@ def test_fault_names_the_nearest_part_that_the_file_has() -> None:
     assert source.error((), "is odd") == "recipe.yaml:1: is odd"
 
 
-@pytest.mark.parametrize("text", ["[" * 2000, "a: &a [*a]\n", "a: &a {b: {c: *a}}\n"])
+def test_brackets_in_brackets_have_a_limit() -> None:
+    """PyYAML needs time in proportion to the square of the depth."""
+    with pytest.raises(
+        RecipeError, match=r"^recipe.yaml:2: this is not YAML: there are more than 50 brackets in b"
+    ):
+        data("a: b\nc: " + "[" * 2000)
+
+
+@pytest.mark.parametrize("text", ["a: &a [*a]\n", "a: &a {b: {c: *a}}\n"])
 def test_endless_nesting_is_refused(text: str) -> None:
     with pytest.raises(RecipeError, match="this is nested too deeply"):
         data(text)
@@ -161,8 +170,61 @@ def test_files_that_cannot_be_read(content: bytes | None, words: str, tmp_path: 
 
 
 def test_control_characters_are_not_yaml() -> None:
-    with pytest.raises(RecipeError, match=r"^recipe.yaml: this is not YAML: .*special characters are not allowed"):
+    with pytest.raises(RecipeError, match=r"^recipe.yaml:1: this is not YAML: the character U\+0000 is not allowed$"):
         data("a: \x00")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (r'a: "\U00110000"', "1: this is not YAML: an escape (\\U) is no character"),
+        (r'a: "\uD800"', r"1: '\ud800' has the character U+D800, which is not allowed here"),
+        (r'a: "\0"', r"1: '\x00' has the character U+0000, which is not allowed here"),
+        (r'{"\e[31m": 1}', r"1: '\x1b[31m' has the character U+001B, which is not allowed here"),
+        ("a: 1\nb: " + "9" * 5000, "2: this is not YAML: this number is too long"),
+        (
+            "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9)).replace("*a0", "x"),
+            "1: this has more than 20,000 values, with aliases (*) written out",
+        ),
+    ],
+)
+def test_text_that_no_recipe_needs(text: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=f"^recipe.yaml:{re.escape(words)}$"):
+        data(text)
+
+
+def test_a_merge_that_would_lose_a_value_is_an_error() -> None:
+    source = strict.parse("<<: [{mode: int8}, {mode: int16x8, name: x}]\n", "recipe.yaml")
+    assert source.errors == ["recipe.yaml:1: mode: two mappings of one merge (<<) give this key"]
+    source = strict.parse("a: &a {mode: int8}\nb: {<<: *a, mode: int16x8}\nc: {<<: [*a, {name: x}]}\n", "recipe.yaml")
+    assert (source.errors, source.data["b"]) == ([], {"mode": "int16x8"})
+    assert source.data["c"] == {"mode": "int8", "name": "x"}
+
+
+def test_merges_of_merges_do_not_grow() -> None:
+    text = "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 40))
+    assert data("a0: &a0 {x: 1}\n" + text)["a39"] == {"x": 1}
+
+
+def test_a_file_that_is_too_large_is_not_read_to_its_end() -> None:
+    with pytest.raises(RecipeError, match=r"^/dev/zero: this is too large for a recipe, which has at most 1,048,576 b"):
+        strict.read(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "this path is empty"),
+        ("~nobody_there/x", "~nobody_there: this user has no home folder"),
+        ("x" * 256, "this path has a part of more than 255 bytes"),
+        ("é" * 128, "this path has a part of more than 255 bytes"),
+        ("y/" * 2048, "this path has more than 4,095 bytes"),
+    ],
+    ids=("empty", "home", "part", "bytes", "whole"),
+)
+def test_paths_that_no_file_can_have(text: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"^{words}$"):
+        strict.path_in(tmp_path, text)
 
 
 RECIPE = """

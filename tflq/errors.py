@@ -15,9 +15,13 @@ A message says what happened, where, and what to do.
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 import traceback
 from pathlib import Path
+
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters except tab and newline, changes of the writing direction, and bytes that are not UTF-8."""
 
 
 class TflqError(Exception):
@@ -62,6 +66,11 @@ class UnexpectedError(TflqError):
     """An error in tflq itself. In a batch, it stops one model and not the others."""
 
     exit_code = 70
+
+
+def printable(text: str) -> str:
+    """Return the text with an escape, such as \\x1b, for each character that a terminal would obey or cannot show."""
+    return UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def unexpected(error: BaseException, log: Path | None) -> UnexpectedError:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tflq import datasets, sources, strict
 from tflq.errors import RecipeError
-from tflq.strict import Location, PlacedText, YamlSource, shown
+from tflq.strict import Location, PlacedText, YamlSource, path_in, shown
 
 ALTERNATIVES = {"mode": "variants", "variants": "mode"}
 """Two keys with the same meaning. Either key replaces the other key of the base."""
@@ -21,7 +22,19 @@ def read(path: Path) -> YamlSource:
 
     Each path is relative to the folder of the file that gives it. Raise RecipeError if a file cannot be read.
     """
+    _refuse_models(path)
     return _read(path, ())
+
+
+def _refuse_models(path: Path) -> None:
+    """Raise RecipeError if the path is a model or a folder, and say which command takes it."""
+    if path.is_dir() and not any((path / name).is_file() for name in sources.GRAPH_FILES):
+        raise RecipeError(f"{path}: this is a folder, not a recipe; `tflq batch {path}` converts all recipes in it")
+    if path.is_dir() or (path.name.endswith(sources.KERAS_SUFFIXES) and path.is_file()):
+        begin = f"tflq init {shlex.quote(str(path))} -o {shlex.quote(path.stem)}.yaml"
+        raise RecipeError(f"{path}: this is a model, not a recipe; write a recipe for it with: {begin}")
+    if path.suffix == ".tflite" and path.is_file():
+        raise RecipeError(f"{path}: this is a .tflite file, not a recipe; look into it with: tflq inspect {path}")
 
 
 def _read(path: Path, above: tuple[Path, ...]) -> YamlSource:
@@ -33,12 +46,21 @@ def _read(path: Path, above: tuple[Path, ...]) -> YamlSource:
     if not isinstance(name, str) or not name:
         source.errors.append(source.error(("extends",), f"should be the path of a file, not {shown(name)}"))
         return source
-    base = Path(os.path.normpath(path.parent / name))
+    try:
+        base = path_in(path.parent, name)
+    except ValueError as error:
+        raise RecipeError(source.error(("extends",), str(error))) from None
     if base.absolute() in [file.absolute() for file in (*above, path)]:
         raise RecipeError(source.error(("extends",), f"{base} also extends this file: remove one of the two extends"))
     if not base.is_file():
         raise RecipeError(source.error(("extends",), f"{base}: there is no such file"))
-    return lay(placed(_read(base, (*above, path)), base.parent), source)
+    try:
+        below = _read(base, (*above, path))
+    except RecipeError as error:
+        if re.match(r".*:\d+: ", str(error)):  # the message says where in a file
+            raise
+        raise RecipeError(source.error(("extends",), str(error))) from None
+    return lay(placed(below, base.parent), source)
 
 
 def placed(source: YamlSource, folder: Path) -> YamlSource:

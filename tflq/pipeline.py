@@ -166,7 +166,7 @@ def install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], fo
         "report.md": to_markdown(result),
     }
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
     for variant, path in files.items():
         target = recipe.output / file_name(recipe, variant)
         if path:

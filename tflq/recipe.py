@@ -138,13 +138,13 @@ class Recipe(Strict):
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe, with `key.subkey=value` overrides. Raise a RecipeError that lists all errors, one per line."""
+    """Read a recipe, or standard input for `-`, with overrides. Raise a RecipeError with all errors, one per line."""
     path = Path(path)
     source = overlay.read(path)
     if isinstance(source.data, dict) and source.data.get("kind") == "zoo":
         raise RecipeError(f"{source.places[('kind',)]}: kind: this file is a zoo of many models: run tflq batch on it")
     strict.override(source, overrides)
-    return compose(source, path.stem, path.parent)
+    return compose(source, "stdin" if path == strict.STANDARD_INPUT else path.stem, path.parent)
 
 
 def compose(source: strict.YamlSource, name: str, folder: Path) -> Recipe:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tflq.batch.summary import BatchSummary, Model, VariantRow
-from tflq.report.table import markdown_table, size
+from tflq.report.table import markdown_table, plain_markdown, size
 
 HEADER = ("model", "variant", "size", "ratio", "metric", "drop", "SQNR dB", "agree", "ms", "verdict")
 LONGEST = 400
@@ -16,7 +16,7 @@ def to_markdown(summary: BatchSummary) -> str:
     """Return one page: the totals, the regressions, the failures with reasons, all variants, the slowest stages."""
     blocks = [f"# {headline(summary)}", totals(summary), *_regressions(summary), *_failures(summary)]
     blocks += [markdown_table(HEADER, [tuple(map(_flat, row)) for row in table(summary)]), LEGEND, *_slowest(summary)]
-    return "\n\n".join(blocks) + "\n"
+    return plain_markdown("\n\n".join(blocks)) + "\n"
 
 
 LEGEND = (
@@ -91,7 +91,7 @@ def reasons(model: Model) -> Iterator[tuple[str, str]]:
 
 def _flat(text: str) -> str:
     """Return the text as one line of Markdown, cut after LONGEST characters."""
-    line = " ".join(text.split()).replace("<", "&lt;")
+    line = " ".join(text.split())
     return line if len(line) <= LONGEST else f"{line[:LONGEST]} …"
 
 

@@ -170,6 +170,10 @@ def _matches(entry: YamlSource) -> Iterator[tuple[Path | None, bool, YamlSource]
     if pattern is None:
         yield None, True, entry
         return
+    try:
+        strict.path_in(pattern.folder, pattern)
+    except ValueError as error:
+        raise RecipeError(entry.error((key,), str(error))) from None
     paths = _paths(pattern, RECIPE_SUFFIXES if key == "recipe" else sources.KERAS_SUFFIXES, key == "model")
     if not paths:
         raise RecipeError(entry.error((key,), f"{pattern}: no file matches this pattern"))
@@ -215,7 +219,7 @@ def _item(context: _ZooContext, path: Path | None, entry: YamlSource) -> Item:
     try:
         merged = overlay.part(context.source, ("defaults",))
         if "recipe" in entry.data and path:
-            recipe_file = overlay.placed(overlay.read(path), path.parent)
+            recipe_file = overlay.placed(_recipe_file(entry, path), path.parent)
             files = (*recipe_file.files, *files)
             merged = overlay.lay(merged, recipe_file)
         entry_keys = {key: value for key, value in entry.data.items() if key != "recipe"}
@@ -227,6 +231,12 @@ def _item(context: _ZooContext, path: Path | None, entry: YamlSource) -> Item:
     except RecipeError as error:
         return Item(name, error, files)
     return Item(name, recipe, files)
+
+
+def _recipe_file(entry: YamlSource, path: Path) -> YamlSource:
+    if not path.is_file():
+        raise RecipeError(entry.error(("recipe",), f"{path}: there is no such file"))
+    return overlay.read(path)
 
 
 def _name(path: Path | None, entry: YamlSource) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from tflq.cli.boundary import boundary
+from tflq.cli.boundary import boundary, say
 from tflq.cli.options import ExistingFile, File, Seconds, option_of, pass_options_of
 from tflq.errors import RecipeError
 
@@ -32,10 +32,11 @@ class _Bytes(click.ParamType[int]):
     name = "SIZE"
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT]?)B?", str(value))
-        if not match:
+        match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?) ?([kMGT]?)B?", str(value))
+        size = int(float(match[1]) * UNITS[match[2]]) if match else 0
+        if size <= 0:
             self.fail(f"{value!r} is not a size; write a size such as 500MB or 4GB", parameter, context)
-        return int(float(match[1]) * UNITS[match[2]])
+        return size
 
 
 class _Tolerance(click.ParamType[tuple[str, float]]):
@@ -182,12 +183,12 @@ def _dry_run(models: Batch, force: bool) -> int:
         if not isinstance(work, PlannedModel):
             code = max(code, work.exit_code)
             for line in work.why.splitlines():
-                click.echo(f"{work.name}: cannot be converted: {line}")
+                say(f"{work.name}: cannot be converted: {line}")
         elif work.why:
             names = ", ".join(variant.name for variant in work.recipe.variants)
-            click.echo(f"{work.name}: {names} in {work.recipe.output}: {work.why}")
+            say(f"{work.name}: {names} in {work.recipe.output}: {work.why}")
         else:
-            click.echo(f"{work.name}: up to date")
+            say(f"{work.name}: up to date")
     return code
 
 

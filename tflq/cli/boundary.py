@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tflq.cli.options import CommandOptions, stored_options
-from tflq.errors import TflqError, unexpected
+from tflq.errors import TflqError, printable, unexpected
 
 if TYPE_CHECKING:
     from tflq.result import Result
@@ -92,12 +92,17 @@ class UnexpectedErrorBoundary:
 def complain(error: TflqError, prefix: str = "") -> None:
     """Print each line of the error on standard error, with the prefix before it."""
     for line in str(error).splitlines():
-        click.echo(f"{click.style('error:', fg='red')} {prefix}{line}", err=True)
+        say(f"{prefix}{line}", err=True, label=click.style("error:", fg="red"))
 
 
 def note(text: str) -> None:
     """Print a note on standard error. A note is no error, but the user should read it."""
-    click.echo(f"{click.style('note:', fg='yellow')} {text}", err=True)
+    say(text, err=True, label=click.style("note:", fg="yellow"))
+
+
+def say(text: str, err: bool = False, label: str = "") -> None:
+    """Print the text. Names and values in it are data, so characters that a terminal would obey are escaped."""
+    click.echo(f"{label} {printable(text)}" if label else printable(text), err=err)
 
 
 def print_json(outcomes: Sequence[Result | TflqError]) -> None:

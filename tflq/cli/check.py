@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tflq.cli import options as option
-from tflq.cli.boundary import boundary, complain, note
+from tflq.cli.boundary import boundary, complain, note, say
 from tflq.cli.options import CommandOptions, File, pass_options
 from tflq.cli.recipes import load_recipes, refuse_shared_outputs
 from tflq.errors import TflqError
@@ -45,5 +45,5 @@ def _check(path: Path, recipe: Recipe) -> int:
     for warning in warnings(recipe):
         note(f"{path}: {warning}")
     names = ", ".join(variant.name for variant in recipe.variants)
-    click.echo(f"{path}: ok: {recipe.model.path} to {names} in {recipe.output}")
+    say(f"{path}: ok: {recipe.model.path} to {names} in {recipe.output}")
     return 0

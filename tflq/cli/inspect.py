@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tflq.cli import options as option
-from tflq.cli.boundary import boundary
+from tflq.cli.boundary import boundary, say
 from tflq.cli.options import CommandOptions, ExistingFile, pass_options
 
 
@@ -25,4 +25,7 @@ def inspect(options: CommandOptions, file: Path) -> None:
 
     with boundary(options.as_json):
         graph = flatbuffer.load(file)
-    click.echo(report.to_json(graph) if options.as_json else report.to_text(graph))
+    if options.as_json:
+        click.echo(report.to_json(graph))
+    else:
+        say(report.to_text(graph))

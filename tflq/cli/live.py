@@ -20,6 +20,7 @@ from typing_extensions import Self
 from tflq.batch import BatchEvent, BatchPlanned, ModelFinished, ModelProgress, ModelStarted
 from tflq.batch.page import reasons, totals
 from tflq.batch.summary import BatchSummary, Model
+from tflq.cli.boundary import say
 from tflq.cli.display import duration
 from tflq.report.table import shortened
 from tflq.worker import Finished, Progress, Started
@@ -60,13 +61,13 @@ class PlainDisplay:
     def __call__(self, event: BatchEvent) -> None:
         match event:
             case BatchPlanned(models, stale):
-                click.echo(f"{models} model{'s' * (models != 1)}, {stale} to convert", err=True)
+                say(f"{models} model{'s' * (models != 1)}, {stale} to convert", err=True)
             case ModelStarted(name, why):
-                click.echo(f"{name}: started: {why}", err=True)
+                say(f"{name}: started: {why}", err=True)
             case ModelProgress(name, Finished(stage, seconds, failed=True)):
-                click.echo(f"{name}: {stage}: failed after {seconds:.1f} s", err=True)
+                say(f"{name}: {stage}: failed after {seconds:.1f} s", err=True)
             case ModelFinished(model):
-                click.echo(f"{model.name}: {outcome(model)} ({model.seconds:.1f} s)", err=True)
+                say(f"{model.name}: {outcome(model)} ({model.seconds:.1f} s)", err=True)
 
     def conclude(self, summary: BatchSummary, page: Path) -> None:
         _conclude(summary, page)
@@ -77,10 +78,10 @@ def _conclude(summary: BatchSummary, page: Path) -> None:
     for model in summary.models:
         for name, why in reasons(model):
             for line in why.splitlines():
-                click.echo(f"{name}: {line}")
+                say(f"{name}: {line}")
     for regression in summary.regressions:
-        click.echo(f"regression: {regression}")
-    click.echo(f"{totals(summary)}\nsummary: {page}")
+        say(f"regression: {regression}")
+    say(f"{totals(summary)}\nsummary: {page}")
 
 
 class JsonLinesDisplay:
@@ -98,12 +99,17 @@ class JsonLinesDisplay:
     def __call__(self, event: BatchEvent) -> None:
         if plain := _plain(event):
             with self._lock:
-                click.echo(json.dumps(plain, ensure_ascii=False))
+                click.echo(_line(plain))
 
     def conclude(self, summary: BatchSummary, page: Path) -> None:
         worse = [str(regression) for regression in summary.regressions]
         end = {"event": "end", "exit_code": summary.exit_code, "seconds": summary.seconds, "regressions": worse}
-        click.echo(json.dumps(end | {"summary": str(page.with_suffix(".json"))}, ensure_ascii=False))
+        click.echo(_line(end | {"summary": str(page.with_suffix(".json"))}))
+
+
+def _line(plain: dict[str, Any]) -> str:
+    """Return the object as one line of JSON. A byte of a file name that is not UTF-8 becomes an escape."""
+    return json.dumps(plain, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _plain(event: BatchEvent) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tflq.cli import options as option
-from tflq.cli.boundary import boundary
+from tflq.cli.boundary import boundary, say
 from tflq.cli.options import CommandOptions, File, pass_options
 from tflq.cli.recipes import load_recipe
 from tflq.cli.running import display_for
@@ -33,4 +33,7 @@ def ops(options: CommandOptions, recipe: Path) -> None:
         loaded = load_recipe(recipe, options)
         with display_for(options) as display:
             graph = float_graph(loaded, Settings(timeout=options.timeout, listen=display, store=default_store()))
-    click.echo(report.to_json(graph) if options.as_json else report.to_text(graph))
+    if options.as_json:
+        click.echo(report.to_json(graph))
+    else:
+        say(report.to_text(graph))

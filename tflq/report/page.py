@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tflq.calibrate import RangeComparison
 from tflq.metrics import uncertainty
 from tflq.report.refinement import refinement
-from tflq.report.table import markdown_table, size, table
+from tflq.report.table import markdown_table, plain_markdown, size, table
 from tflq.report.training import training
 from tflq.result import Port, RangeReport, Result, Variant
 
@@ -30,7 +30,7 @@ def to_markdown(result: Result) -> str:
         "## How it was made",
         _stages(result),
     ]
-    return "\n\n".join(blocks) + "\n"
+    return plain_markdown("\n\n".join(blocks)) + "\n"
 
 
 def _notes(result: Result) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tflq.errors import printable
 from tflq.result import Output, Result, Variant
 
 
@@ -92,6 +93,11 @@ def shortened(text: str, width: int) -> str:
         return text
     end = (width - 1) // 2
     return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
+
+
+def plain_markdown(page: str) -> str:
+    """Return the page with no HTML and no control characters. Names of models, files and tensors are data."""
+    return printable(page).replace("<", "&lt;")
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -12,6 +12,9 @@ from pydantic import BeforeValidator, Discriminator, Field, PositiveInt, Tag
 from tflq.errors import SourceError
 from tflq.strict import AsTuple, RecipePath, Strict, did_you_mean, or_words, shown
 
+GRAPH_FILES = ("saved_model.pb", "saved_model.pbtxt")
+"""A SavedModel folder has one of these."""
+
 BatchSize = Annotated[
     PositiveInt | Literal["dynamic"],
     or_words("a whole number above 0", "dynamic"),
@@ -37,7 +40,7 @@ class SavedModel(Strict):
         """Raise SourceError if there is certainly no such model. This does not import TensorFlow."""
         if not self.path.exists():
             raise SourceError(f"{self.path}: there is no such folder")
-        if not any((self.path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
+        if not any((self.path / name).is_file() for name in GRAPH_FILES):
             raise SourceError(f"{self.path}: is not a SavedModel: it has no saved_model.pb")
 
     def saved(self, _: Path) -> SavedModel:

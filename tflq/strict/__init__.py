@@ -2,11 +2,16 @@
 
 from tflq.strict.fields import AsTuple, FileName, FunctionName, FunctionOfFolder, RecipePath
 from tflq.strict.model import Strict, or_words
-from tflq.strict.source import Location, PlacedText, YamlSource, override, parse, read, write
+from tflq.strict.override import override
+from tflq.strict.paths import path_in
+from tflq.strict.reader import STANDARD_INPUT, parse, read
+from tflq.strict.scalars import write
+from tflq.strict.source import Location, PlacedText, YamlSource
 from tflq.strict.validation import validate
 from tflq.strict.words import did_you_mean, shown
 
 __all__ = [
+    "STANDARD_INPUT",
     "AsTuple",
     "FileName",
     "FunctionName",
@@ -20,6 +25,7 @@ __all__ = [
     "or_words",
     "override",
     "parse",
+    "path_in",
     "read",
     "shown",
     "validate",

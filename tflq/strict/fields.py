@@ -18,18 +18,20 @@ from pydantic import (
 )
 
 from tflq.strict.model import Strict
+from tflq.strict.paths import path_in
 from tflq.strict.source import PlacedText
+from tflq.strict.words import shown
 
 FILE_NAME = r"^\w[\w.-]*$"
+MAX_NAME = 100
+"""The largest number of bytes of a name. The names of a recipe and of a variant are joined to a file name."""
 FUNCTION_NAME = r"^\w+(\.\w+)*:\w+$"
 
 
 def _from_folder(value: Any, info: ValidationInfo) -> Any:
     folder = value.folder if isinstance(value, PlacedText) else (info.context or {}).get("folder")
-    if isinstance(value, str) and not value:
-        raise ValueError("this path is empty")
     if isinstance(value, (str, Path)) and folder is not None:
-        return Path(os.path.normpath(Path(folder) / Path(value).expanduser()))
+        return path_in(Path(folder), str(value))
     return Path(value) if isinstance(value, str) else value
 
 
@@ -45,15 +47,18 @@ def _to_tuple(value: Any) -> Any:
 def _is_file_name(value: str) -> str:
     if not re.fullmatch(FILE_NAME, value):
         raise ValueError(
-            f"{value!r} cannot be part of a file name: use letters, digits, _, - and ., and do not start with - or ."
+            f"{shown(value)} cannot be part of a file name: use letters, digits, _, - and ., and do not start with"
+            " - or ."
         )
+    if len(value.encode()) > MAX_NAME:
+        raise ValueError(f"{shown(value)} is too long for a part of a file name: use at most {MAX_NAME} bytes")
     return value
 
 
 def _is_function_name(value: str) -> str:
     module, _, function = value.partition(":")
     if not all(name.isidentifier() for name in [*module.split("."), function]):
-        raise ValueError(f"{value!r} should have the form module:function, such as mypackage.data:rows")
+        raise ValueError(f"{shown(value)} should have the form module:function, such as mypackage.data:rows")
     return value
 
 

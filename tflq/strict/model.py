@@ -18,6 +18,9 @@ from typing_extensions import Self
 
 from tflq.strict.words import IN_PLAIN_WORDS, did_you_mean, in_words, shown
 
+MAX_HINTS = 50
+"""The number of errors of one section for which a similar key is looked for, which takes time."""
+
 
 class Strict(BaseModel):
     """A frozen model that refuses unknown keys and does not convert types."""
@@ -33,7 +36,10 @@ class Strict(BaseModel):
         try:
             return handler(data)
         except ValidationError as error:
-            errors = [in_words(item, cls.model_fields, cls.sections) for item in error.errors()]
+            errors = [
+                in_words(item, cls.model_fields if i < MAX_HINTS else (), cls.sections)
+                for i, item in enumerate(error.errors())
+            ]
             raise ValidationError.from_exception_data(cls.__name__, errors) from None
 
 

@@ -14,6 +14,8 @@ from tflq.strict.source import YamlSource
 from tflq.strict.words import shown
 
 M = TypeVar("M", bound=Strict)
+MAX_ERRORS = 20
+"""The largest number of errors in one message."""
 
 
 def validate(source: YamlSource, model: type[M], folder: Path) -> M:
@@ -23,14 +25,20 @@ def validate(source: YamlSource, model: type[M], folder: Path) -> M:
         what = "the file is empty" if source.data is None else f"the file contains {shown(source.data)}"
         where = source.places.get((), source.name)
         hint = f"{where}: {what}: write one `key: value` per line, with a space after the colon"
-        raise RecipeError("\n".join([*messages, hint]))
+        raise RecipeError("\n".join(_first([*messages, hint])))
     try:
         value = model.model_validate(source.data, context={"folder": folder})
     except ValidationError as error:
         messages += [source.error(tuple(item["loc"]), item["msg"]) for item in error.errors()]
     if messages:
-        raise RecipeError("\n".join(sorted(dict.fromkeys(messages), key=_line)))
+        raise RecipeError("\n".join(_first(sorted(dict.fromkeys(messages), key=_line))))
     return value
+
+
+def _first(messages: list[str]) -> list[str]:
+    """Return the first errors, and how many more there are."""
+    more = len(messages) - MAX_ERRORS
+    return [*messages[:MAX_ERRORS], f"there are {more:,} more errors"] if more > 0 else messages
 
 
 def _line(message: str) -> int:

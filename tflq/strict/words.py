@@ -68,7 +68,7 @@ def _not_among(value: Any, choices: list[str]) -> str:
         return f"should be {choices[0]}, not {shown(value)}"
     if not isinstance(value, str):
         return f"should be one of {', '.join(choices)}, not {shown(value)}"
-    return f"{value!r} is not one of {', '.join(choices)}{did_you_mean(value, choices)}"
+    return f"{shown(value)} is not one of {', '.join(choices)}{did_you_mean(value, choices)}"
 
 
 def _plain(text: str) -> str:
@@ -89,5 +89,5 @@ def shown(value: object) -> str:
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` with the most similar word, or an empty text if none is similar."""
-    matches = difflib.get_close_matches(word, list(words), n=1)
+    matches = difflib.get_close_matches(word, list(words), n=1) if len(word) <= MAX_LENGTH else []
     return f" (did you mean {matches[0]!r}?)" if matches else ""
