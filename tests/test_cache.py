@@ -98,6 +98,18 @@ def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
         assert alive.exists()
 
 
+def test_a_folder_of_another_program_stays(tmp_path: Path) -> None:
+    (tmp_path / ".work-x").mkdir()
+    with cache.workspace(tmp_path):
+        pass
+    assert (tmp_path / ".work-x").exists()
+
+
+def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="/proc/self/task: nothing can be written into this folder: "):
+        cache.workspace(Path("/proc/self/task")).__enter__()
+
+
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with (

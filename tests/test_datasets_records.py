@@ -294,6 +294,19 @@ def test_tfrecord_file_that_is_none(tmp_path: Path, name: str, content: Any, mes
     assert str(error.value).startswith(f"{tmp_path}/{name}: {message}")
 
 
+@pytest.mark.parametrize("place", [20, -1])
+def test_tfrecord_with_a_wrong_checksum(tmp_path: Path, place: int) -> None:
+    file = write(tmp_path / "a", EVERY)
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+    damaged = 0 if place > 0 else len(EVERY) - 1
+    with pytest.raises(DatasetError) as error:
+        list(TFRecord(tfrecord=file, features=FEATURES).rows(range(len(EVERY))))
+    wrong = "its checksum is wrong, so it is damaged: copy or write it again"
+    assert str(error.value) == f"{file}: record {damaged}: {wrong}"
+
+
 def test_tfrecord_of_no_examples(tmp_path: Path) -> None:
     file = write(tmp_path / "a", [b"no message"])
     with pytest.raises(DatasetError) as error:

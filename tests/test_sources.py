@@ -253,6 +253,36 @@ class TestDamage:
         said = refusal(Keras(keras=path), tmp_path)
         assert said == "MODEL: is not a complete Keras model: expected a .keras archive or an HDF5 file"
 
+    @pytest.mark.parametrize(
+        "metadata", ["[]", "{", "[" * 100_000, '{"keras_version": null}', '{"keras_version": "x"}', "{}", "1" * 2**21]
+    )
+    def test_keras_archive_with_wrong_metadata(self, tmp_path: Path, metadata: str) -> None:
+        path = tmp_path / "net.keras"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("metadata.json", metadata)
+        with pytest.raises(SourceError, match=f"^{path}: is not a complete Keras model: expected a .keras archive or "):
+            Keras(keras=path).check()
+
+    @pytest.mark.parametrize("name", ["metadata.json", "config.json", "model.weights.h5"])
+    def test_keras_archive_with_a_wrong_checksum(self, models: Path, tmp_path: Path, name: str) -> None:
+        path = tmp_path / "keras3.keras"
+        content = bytearray((models / "keras3.keras").read_bytes())
+        with zipfile.ZipFile(models / "keras3.keras") as archive:
+            start = archive.getinfo(name).header_offset + 30 + len(name)
+        content[start + 5] ^= 1
+        path.write_bytes(content)
+        said = refusal(Keras(keras=path), tmp_path)
+        wrong = "is not a complete Keras model: expected a .keras archive or an HDF5 file"
+        damaged = "this archive is damaged: copy or write it again"
+        assert said.startswith(f"MODEL: {wrong if name == 'metadata.json' else damaged}")
+
+    def test_saved_model_with_variables_cut_off(self, models: Path, tmp_path: Path) -> None:
+        shutil.copytree(models / "tiny_conv", tmp_path / "model")
+        (file,) = (tmp_path / "model/variables").glob("*.data-*")
+        file.write_bytes(file.read_bytes()[:-100])
+        said = refusal(SavedModel(saved_model=tmp_path / "model"), tmp_path)
+        assert said == "MODEL: its files of variables are cut short or damaged: copy it again"
+
     def test_keras_file_of_weights_alone(self, models: Path, tmp_path: Path) -> None:
         said = refusal(Keras(keras=models / "only.weights.h5"), tmp_path)
         assert said == "MODEL: is not a complete Keras model: expected a .keras archive or an HDF5 file"

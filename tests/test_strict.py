@@ -139,9 +139,7 @@ def test_fault_names_the_nearest_part_that_the_file_has() -> None:
 
 def test_brackets_in_brackets_have_a_limit() -> None:
     """PyYAML needs time in proportion to the square of the depth."""
-    with pytest.raises(
-        RecipeError, match=r"^recipe.yaml:2: this is not YAML: there are more than 50 brackets in b"
-    ):
+    with pytest.raises(RecipeError, match=r"^recipe.yaml:2: this is not YAML: there are more than 50 brackets in b"):
         data("a: b\nc: " + "[" * 2000)
 
 

@@ -78,7 +78,7 @@ def test_an_interrupt_is_130_wherever_it_comes(command: str, folder: Path, monke
 
 @pytest.mark.parametrize(
     ("command", "log"),
-    [("convert", "tflq.log"), ("evaluate", "tflq.log"), ("search", "trials.log"), ("sensitivity", "trials.log")],
+    [("convert", "tflq.log"), ("evaluate", "evaluate.log"), ("search", "trials.log"), ("sensitivity", "trials.log")],
 )
 def test_the_traceback_is_in_the_log_of_the_run(
     command: str, log: str, folder: Path, monkeypatch: pytest.MonkeyPatch

@@ -217,6 +217,13 @@ def test_two_that_write_into_one_folder(folder: Folder) -> None:
     assert len(set(names(batch))) == 2
 
 
+def test_two_names_that_write_into_one_folder(folder: Folder) -> None:
+    batch = folder.zoo("defaults: {mode: float16, output: same}\nmodels: [models/small, models/large]\n")
+    output = folder.path / "same"
+    (said,) = faults(batch)
+    assert said.endswith(f"the output folder {output} of small is also that of large: give it another name or output")
+
+
 def test_wrong_ones_of_one_name_have_rows_of_their_own(folder: Folder) -> None:
     batch = folder.zoo("defaults: {mode: in8}\nmodels: [models/small, {model: models/large, name: small}]\n")
     assert names(batch) == ["small", "small (2)"]

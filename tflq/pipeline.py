@@ -20,6 +20,7 @@ from tflq.stages import ConvertibleSource, RecipeCache, RunContext, RunValues, V
 from tflq.worker import Budget, Event, Finished, Listener, WorkerPool, Workers, preload_tensorflow, processors
 
 LOG = "tflq.log"
+EVALUATION_LOG = "evaluate.log"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
     _refuse_missing(recipe, file)
     preload_tensorflow()
     clock = _Clock(settings.listen)
-    with cache.workspace(recipe.output) as folder, _workers(recipe, settings, clock) as workers:
+    with cache.workspace(recipe.output) as folder, _workers(recipe, settings, clock, file) as workers:
         recipe_cache = RecipeCache(recipe, settings.store if recipe.keeps else None)
         context = RunContext(recipe, folder, workers, settings.jobs, recipe_cache)
         progress = RunProgress(recipe, settings.watch, tuple(steps(recipe, file)))
@@ -102,6 +103,11 @@ def _refuse_missing(recipe: Recipe, file: Path | None) -> None:
         raise RecipeError(f"{file}: there is no such file")
 
 
+def log_of(recipe: Recipe, file: Path | None) -> Path:
+    """Return the path of the run's log. Measuring a file leaves the log of the last conversion as it is."""
+    return recipe.output / (EVALUATION_LOG if file else LOG)
+
+
 def _compared_with_rebuild(context: RunContext, builds: Sequence[VariantBuild]) -> list[VariantBuild]:
     """Convert all files again, without cache and in other shards, and return the builds with `is_reproduced`."""
     recipe = context.recipe
@@ -131,8 +137,8 @@ def _not_checked(builds: Sequence[VariantBuild], settings: Settings) -> Iterator
         yield f"not checked for the same bytes after a second conversion: {', '.join(names)}; {reason}"
 
 
-def _workers(recipe: Recipe, settings: Settings, clock: _Clock) -> Workers:
-    log = recipe.output / LOG
+def _workers(recipe: Recipe, settings: Settings, clock: _Clock, file: Path | None) -> Workers:
+    log = log_of(recipe, file)
     log.unlink(missing_ok=True)
     return Workers(log, settings.timeout, clock.listen, settings.budget, settings.pool)
 

@@ -257,7 +257,7 @@ def _with_unique_names(items: Sequence[Item]) -> Iterator[Item]:
             if name in shared_names:
                 name = str(recipe.output)
             other = owners.setdefault(recipe.output.absolute(), name)
-            if name in uses:
+            if other != name or name in uses:
                 text = f"{item.files[0]}: the output folder {recipe.output} of {item.name} is also that of {other}"
                 recipe = RecipeError(f"{text}: give it another name or output")
         uses[name] += 1

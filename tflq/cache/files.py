@@ -35,10 +35,15 @@ def workspace(output: Path) -> Iterator[Path]:
     except OSError as error:
         raise RecipeError(f"{output}: this folder cannot be created: {error.strerror}") from error
     for leftover in output.glob(f"{_PREFIX}*"):
-        if not is_running(int(leftover.name.removeprefix(_PREFIX).split("-")[0])):
+        process = leftover.name.removeprefix(_PREFIX).split("-")[0]
+        if process.isdecimal() and not is_running(int(process)):
             shutil.rmtree(leftover, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=output) as folder:
-        yield Path(folder)
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=output)
+    except OSError as error:
+        raise RecipeError(f"{output}: nothing can be written into this folder: {error.strerror}") from error
+    with folder:
+        yield Path(folder.name)
 
 
 @contextmanager

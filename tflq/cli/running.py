@@ -24,9 +24,9 @@ def run_recipe(recipe: Recipe, options: CommandOptions, file: Path | None) -> Re
     """
     from tflq.cache import default_store
     from tflq.cli.time_left import earlier_run
-    from tflq.pipeline import LOG, Settings, run
+    from tflq.pipeline import Settings, log_of, run
 
-    options.log = recipe.output / LOG
+    options.log = log_of(recipe, file)
     try:
         with display_for(options, earlier_run(recipe)) as display:
             settings = Settings(

@@ -1,6 +1,6 @@
 """The framing of TFRecord files, read without TensorFlow: uint64 length, its CRC, the bytes, their CRC.
 
-The CRCs are not checked. A file that is cut short or of another format is still noticed.
+The CRC of each length is checked, and that of the bytes of each record that is read.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import google_crc32c
 
 from tflq.errors import DatasetError
 
@@ -59,16 +61,31 @@ def _read(path: Path, positions: Sequence[int]) -> Iterator[tuple[str, bytes]]:
     with _open(path) as file:
         for position, length in enumerate(_lengths(file, path)):
             if position == following:
-                yield f"{path}: record {position}", file.read(length)
+                yield f"{path}: record {position}", _checked(file.read(length + 4), path, position)
                 if (following := next(remaining, -1)) < 0:
                     return
+
+
+def _checked(record: bytes, path: Path, position: int) -> bytes:
+    """Return the record without its CRC. Raise DatasetError if they do not belong together."""
+    if _masked_crc(record[:-4]) != record[-4:]:
+        raise DatasetError(
+            f"{path}: record {position}: its checksum is wrong, so it is damaged: copy or write it again"
+        )
+    return record[:-4]
+
+
+def _masked_crc(content: bytes) -> bytes:
+    """Return the CRC as TensorFlow writes it: CRC-32C, rotated and shifted (tensorflow/core/lib/hash/crc32c.h)."""
+    crc = google_crc32c.value(content)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def _lengths(file: File, path: Path) -> Iterator[int]:
     """Yield the length of each record in bytes. The position of the file is then the record's first byte."""
     while header := file.read(12):
         length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else MAX_BYTES
-        if length >= MAX_BYTES:
+        if length >= MAX_BYTES or _masked_crc(header[:8]) != header[8:]:
             raise DatasetError(
                 f"{path}: is not a TFRecord file, is damaged, or is compressed but its name does not end in .gz"
             )

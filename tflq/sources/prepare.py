@@ -149,6 +149,8 @@ def _load(model: SavedModel) -> Any:
     model.check()
     try:
         return tf.saved_model.load(str(model.path), tags=list(model.tags))
+    except (IndexError, tf.errors.DataLossError) as error:  # a file of the variables ends before its last byte
+        raise SourceError(f"{model.path}: its files of variables are cut short or damaged: copy it again") from error
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
         raise SourceError(f"{model.path}: TensorFlow cannot load it: {' '.join(str(error).split())[:400]}") from error
 

@@ -15,6 +15,9 @@ from tflq.strict import AsTuple, RecipePath, Strict, did_you_mean, or_words, sho
 GRAPH_FILES = ("saved_model.pb", "saved_model.pbtxt")
 """A SavedModel folder has one of these."""
 
+MAX_METADATA = 2**20
+"""The largest size in bytes of the metadata of a .keras file, which are a few lines."""
+
 BatchSize = Annotated[
     PositiveInt | Literal["dynamic"],
     or_words("a whole number above 0", "dynamic"),
@@ -84,7 +87,9 @@ class Keras(Strict):
                 loaded = keras.models.load_model(self.path, compile=False)
                 self._refuse_quantized(loaded)
                 loaded.export(folder, verbose=False)
-        except (ValueError, TypeError, OSError, KeyError, AttributeError, NotImplementedError) as error:
+        except zipfile.BadZipFile as error:
+            raise SourceError(f"{self.path}: this archive is damaged: copy or write it again ({error})") from error
+        except (ValueError, TypeError, OSError, KeyError, AttributeError, NotImplementedError, RecursionError) as error:
             remedy = "if it needs your own Python code, export it there with model.export and give that as saved_model"
             raise SourceError(f"{self.path}: Keras cannot load or export it ({remedy}): {_root(error)}") from error
         return SavedModel(saved_model=folder)
@@ -103,11 +108,11 @@ class Keras(Strict):
         """The major version of the Keras that wrote the file. Raise SourceError if the file is incomplete."""
         try:
             version = _archive_version(self.path) if zipfile.is_zipfile(self.path) else _h5_version(self.path)
-        except (OSError, KeyError, ValueError) as error:
+            return int(version.split(".")[0])
+        except (OSError, KeyError, ValueError, TypeError, RecursionError, zipfile.BadZipFile) as error:
             raise SourceError(
                 f"{self.path}: is not a complete Keras model: expected a .keras archive or an HDF5 file"
             ) from error
-        return int(version.split(".")[0])
 
 
 def _root(error: BaseException) -> str:
@@ -119,6 +124,8 @@ def _root(error: BaseException) -> str:
 
 def _archive_version(path: Path) -> str:
     with zipfile.ZipFile(path) as archive:
+        if archive.getinfo("metadata.json").file_size > MAX_METADATA:
+            raise ValueError("the metadata are too large")
         return str(json.loads(archive.read("metadata.json"))["keras_version"])
 
 
