@@ -221,7 +221,7 @@ def test_two_names_that_write_into_one_folder(folder: Folder) -> None:
     batch = folder.zoo("defaults: {mode: float16, output: same}\nmodels: [models/small, models/large]\n")
     output = folder.path / "same"
     (said,) = faults(batch)
-    assert said.endswith(f"the output folder {output} of small is also that of large: give it another name or output")
+    assert said.endswith(f"the output folder {output} of large is also that of small: give it another name or output")
 
 
 def test_wrong_ones_of_one_name_have_rows_of_their_own(folder: Folder) -> None:
