@@ -32,6 +32,7 @@ COMMANDS = [
     "search",
     "advise",
     "evaluate",
+    "verify",
     "inspect",
     "schema",
     "cache",

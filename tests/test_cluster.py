@@ -108,6 +108,30 @@ def test_a_worker_is_killed_and_everything_is_made(scheduler: str, zoo: Path, tm
     assert all_are_up_to_date(zoo)
 
 
+def test_the_scheduler_is_killed(zoo: Path, tmp_path: Path) -> None:
+    """What was made stays, the rest is told in one sentence, and the next run makes it."""
+    folder = tmp_path / "dask"
+    folder.mkdir()
+    file = folder / "scheduler.json"
+    with dask(folder, "scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)) as scheduler:
+        address = address_of(file)
+        with dask(folder, *worker(address, folder / "one")), dask(folder, *worker(address, folder / "two")):
+            process = begin(zoo, "--scheduler", address)
+            until((zoo.parent / "begun").exists)
+            until((zoo.parent / "build/tiny_dense/report.json").exists)
+            kill(scheduler)
+            ended = end(process, zoo)
+    assert "Traceback" not in ended.log + ended.output
+    assert ended.exit_code == 8
+    assert ended.states["tiny_dense"] == "made"
+    assert ended.states["slow"] == "failed"
+    lost = f"the Dask scheduler at {address} was lost, so this model was not converted: run the batch again"
+    assert f"slow: {lost}" in ended.output
+    ended = batch(zoo)
+    assert ended.exit_code == 0
+    assert ended.states["tiny_dense"] == "up to date"
+
+
 def all_are_up_to_date(zoo: Path) -> bool:
     ended: Ended = batch(zoo)
     return set(ended.states.values()) == {"up to date"} and ended.exit_code == 0

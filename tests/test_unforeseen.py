@@ -22,6 +22,7 @@ CALLS = {
     "search": ("tflq.search.run.search", ["search", "net.yaml"]),
     "advise": ("tflq.advise.read", ["advise", "net.yaml"]),
     "evaluate": ("tflq.pipeline.run", ["evaluate", "net.tflite", "net.yaml"]),
+    "verify": ("tflq.lock.read", ["verify", "net.yaml"]),
     "inspect": ("tflq.flatbuffer.load", ["inspect", "net.tflite"]),
     "schema": ("tflq.recipe.json_schema", ["schema"]),
     "cache": ("tflq.cache.default_store", ["cache"]),

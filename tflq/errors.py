@@ -6,6 +6,7 @@
     ├── DatasetError      4   the data cannot be read or cannot be used for calibration
     ├── ConversionError   5   the conversion failed, crashed, timed out or ran out of memory
     ├── EvaluationError   7   the file was written, but it cannot be run or evaluated
+    ├── ClusterError      8   the Dask cluster was lost before the model was converted
     └── Unexpected       70   an unexpected exception, which is an error in tflq itself
 
 Exit codes 1 (a gate failed) and 6 (a file breaks the contract of its mode) are properties of a result, not errors.
@@ -60,6 +61,12 @@ class EvaluationError(TflqError):
     """The file was written, but it cannot be run or evaluated."""
 
     exit_code = 7
+
+
+class ClusterError(TflqError):
+    """The Dask cluster was lost before the model was converted. Another run converts it."""
+
+    exit_code = 8
 
 
 class UnexpectedError(TflqError):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tflq import cache, stages
+from tflq import cache, lock, stages
 from tflq.cache import Store
 from tflq.errors import RecipeError
 from tflq.progress import RunProgress, Step, Watcher, steps
@@ -170,6 +170,7 @@ def install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], fo
         "recipe.yaml": dump(recipe, recipe.output),
         "report.json": to_json(result),
         "report.md": to_markdown(result),
+        lock.LOCK: lock.of_run(recipe, result),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -7,6 +7,7 @@ files there. If it does not, the files are sent through the scheduler.
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from tflq import cache
 from tflq.batch import local
 from tflq.batch.attempt import ModelAttempt, ModelLimits, attempt, unexpected
 from tflq.batch.plan import PlannedModel
-from tflq.errors import ConversionError, RecipeError, TflqError
+from tflq.errors import ClusterError, ConversionError, RecipeError, TflqError
 from tflq.pipeline import LOG, install
 from tflq.recipe import Recipe, dump
 from tflq.result import Result
@@ -78,7 +79,9 @@ def run(
             stack.callback(_mark(planned_model.recipe.output, token).unlink, missing_ok=True)
         suspects = []
         for planned_model, future in _completed(client, planned, limits, token):
-            if _is_killed(future):
+            if future.cancelled() and client.status != "running":
+                yield planned_model, _lost(address)
+            elif _is_killed(future):
                 suspects.append(planned_model)
             else:
                 yield planned_model, _received(planned_model.recipe, future)
@@ -87,6 +90,11 @@ def run(
                 (planned_model, _received(planned_model.recipe, future))
                 for planned_model, future in _completed(client, [suspect], limits, token)
             )
+
+
+def _lost(address: str) -> ModelAttempt:
+    reason = f"the Dask scheduler at {address} was lost, so this model was not converted: run the batch again"
+    return ModelAttempt(ClusterError(reason), 0.0)
 
 
 def _completed(
@@ -116,6 +124,8 @@ def _client(address: str, jobs: int, stack: ExitStack) -> distributed.Client:
         import distributed
     except ImportError as error:
         raise RecipeError("--scheduler needs Dask, which is not installed: pip install tflq[dask]") from error
+    for name in ("distributed", "tornado", "asyncio"):  # they print tracebacks if the scheduler dies
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         if address == "local":
             cluster = distributed.LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None)

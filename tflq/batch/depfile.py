@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tflq.batch import stamp
 from tflq.batch.zoo import Batch
 from tflq.errors import DatasetError
 from tflq.recipe import Recipe
+from tflq.recipe_files import data_files, source_files
 
 
 def to_make(batch: Batch) -> str:
@@ -25,9 +25,9 @@ def to_make(batch: Batch) -> str:
 
 
 def _inputs(recipe: Recipe) -> Iterator[Path]:
-    yield from stamp.source_files(recipe)
+    yield from source_files(recipe)
     try:
-        yield from stamp.data_files(recipe)
+        yield from data_files(recipe)
     except DatasetError:  # the files are unknown; the batch itself treats the data as changed
         return
 

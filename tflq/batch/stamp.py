@@ -8,15 +8,13 @@ import textwrap
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
 from tflq import cache
-from tflq.datasets import Python
 from tflq.errors import DatasetError
-from tflq.metrics import Custom
 from tflq.recipe import Recipe
+from tflq.recipe_files import data_files, source_files
 
 SCHEMA_VERSION = 1
 FILE = "stamp.json"
@@ -97,41 +95,6 @@ def build_inputs(recipe: Recipe, fingerprints: Fingerprints) -> BuildInputs:
     plain = recipe.model_dump(mode="json", exclude_none=True, context={"folder": recipe.output})
     versions = cache.versions(trains=recipe.training is not None)
     return BuildInputs(versions, plain, fingerprints.of_all(files, recipe.output), unknown_reason)
-
-
-def source_files(recipe: Recipe) -> list[Path]:
-    path = recipe.model.path
-    return [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-
-
-def data_files(recipe: Recipe) -> list[Path]:
-    """Return the files of the datasets and of the code that the recipe names.
-
-    Raise DatasetError if the files of a dataset are unknown.
-    """
-    paths: list[Path] = []
-    training_sections = recipe.training and (recipe.training, recipe.training.validation)
-    sections = (recipe.calibration, recipe.evaluation, *(training_sections or ()))
-    for dataset in [section.dataset for section in sections if section]:
-        files = code_files(dataset) if isinstance(dataset, Python) else dataset.files()
-        if files is None:
-            raise DatasetError(f"{dataset} is not prepared on this machine yet")
-        paths += files
-    metric = recipe.evaluation.metric if recipe.evaluation else None
-    return paths + (code_files(metric) if isinstance(metric, Custom) else [])
-
-
-def code_files(reference: Python | Custom) -> list[Path]:
-    """Return the module of the function, or all files of its package. The files that the code reads are unknown.
-
-    Raise DatasetError if Python does not find the module.
-    """
-    top = reference.python.partition(":")[0].split(".")[0]
-    spec = PathFinder.find_spec(top, [str(reference.folder.absolute())]) or PathFinder.find_spec(top)
-    if spec is None:
-        raise DatasetError(f"{reference}: Python finds no module {top!r}")
-    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
-    return [file for folder in folders for file in folder.rglob("*.py")] or [Path(str(spec.origin))]
 
 
 def read(output: Path) -> Stamp | None:

@@ -20,6 +20,7 @@ from tflq.cli.ops import ops
 from tflq.cli.schema import schema
 from tflq.cli.search import search
 from tflq.cli.sensitivity import sensitivity
+from tflq.cli.verify import verify
 
 
 class _InOrder(click.Group):
@@ -51,6 +52,7 @@ def main() -> None:
         5  The conversion failed, crashed, timed out or ran out of memory.
         6  A file was written, but it breaks the contract of its mode.
         7  A file was written, but it cannot be run or evaluated.
+        8  The Dask cluster was lost before all models were converted.
        70  There is an error in tflq itself. Please report it.
       130  The run was interrupted.
     """
@@ -58,7 +60,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(convert, batch, check, init, ops, sensitivity, search, advise, evaluate),
+    *(convert, batch, check, init, ops, sensitivity, search, advise, evaluate, verify),
     *(inspect, schema, show_cache, completion),
 )
 for command in COMMANDS:
