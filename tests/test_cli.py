@@ -122,6 +122,26 @@ def test_what_is_no_recipe_is_named_with_the_command_that_takes_it(path: str, me
     assert (said.exit_code, said.stderr) == (2, f"error: {message}\n")
 
 
+CODE = """\
+model: net
+mode: int8
+calibration: {dataset: {python: "rows:rows"}}
+evaluation: {dataset: {npz: a.npz}, metric: {python: "own:metric"}, label: y}
+"""
+
+
+@pytest.mark.parametrize(
+    "command", [["convert"], ["check"], ["batch"], ["evaluate", "a.tflite"], ["search"], ["verify"]]
+)
+def test_code_is_refused_on_request(command: list[str], folder: Path) -> None:
+    (folder / "code.yaml").write_text(CODE)
+    (folder / "a.tflite").touch()
+    said = tflq(*command, "code.yaml", "--no-code")
+    assert said.exit_code == 2
+    reason = "code.yaml: calibration, evaluation.metric would run Python code, and --no-code was given"
+    assert reason in said.output
+
+
 def test_a_recipe_from_standard_input(folder: Path) -> None:
     said = CliRunner().invoke(main, ["check", "-"], input="model: net\nmode: float16\n", prog_name="tflq")
     assert (said.exit_code, said.stdout) == (0, "-: ok: net to float16 in build/stdin\n")

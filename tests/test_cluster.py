@@ -118,18 +118,19 @@ def test_the_scheduler_is_killed(zoo: Path, tmp_path: Path) -> None:
         with dask(folder, *worker(address, folder / "one")), dask(folder, *worker(address, folder / "two")):
             process = begin(zoo, "--scheduler", address)
             until((zoo.parent / "begun").exists)
-            until((zoo.parent / "build/tiny_dense/report.json").exists)
+            until(lambda: len(list(zoo.parent.glob("build/*/report.json"))) > 1)
             kill(scheduler)
             ended = end(process, zoo)
-    assert "Traceback" not in ended.log + ended.output
+    assert "Traceback" not in ended.log + ended.output, ended.log + ended.output
     assert ended.exit_code == 8
-    assert ended.states["tiny_dense"] == "made"
+    made = [name for name, state in ended.states.items() if state == "made"]
+    assert made
     assert ended.states["slow"] == "failed"
     lost = f"the Dask scheduler at {address} was lost, so this model was not converted: run the batch again"
     assert f"slow: {lost}" in ended.output
     ended = batch(zoo)
     assert ended.exit_code == 0
-    assert ended.states["tiny_dense"] == "up to date"
+    assert {ended.states[name] for name in made} == {"up to date"}
 
 
 def all_are_up_to_date(zoo: Path) -> bool:

@@ -226,3 +226,29 @@ def test_manifest_lists_every_file(store: Store, tmp_path: Path) -> None:
     store.keep("model", "k", folder(tmp_path / "made"))
     (entry,) = store.entries()
     assert set(json.loads((entry.path / "manifest.json").read_text())) == {"a", "below/b"}
+
+
+def test_a_new_cache_is_for_its_owner_alone(store: Store, tmp_path: Path) -> None:
+    store.keep("model", "k", folder(tmp_path / "made"))
+    assert store.root.stat().st_mode & 0o777 == 0o700
+    assert not store.notes
+
+
+def test_a_cache_that_others_can_write_to_is_not_used(store: Store, tmp_path: Path) -> None:
+    store.keep("model", "k", folder(tmp_path / "made"))
+    store.root.chmod(0o777)
+    open_store = Store(store.root, 10_000_000)
+    assert not open_store.has("model", "k")
+    assert not open_store.fetch("model", "k", tmp_path / "found")
+    open_store.keep("model", "other", tmp_path / "made")
+    assert len(open_store.entries()) == 1
+    advice = f"run chmod go-w {store.root} and tflq cache --clear"
+    assert open_store.notes == [f"others can write to the cache {store.root}, so it was not used: {advice}"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another user")
+def test_a_cache_of_another_user_is_not_used(store: Store, tmp_path: Path) -> None:
+    store.keep("model", "k", folder(tmp_path / "made"))
+    os.chown(store.root, 65534, -1)
+    (said,) = Store(store.root, 10_000_000).notes
+    assert said.endswith("belongs to another user, so it was not used: set TFLQ_CACHE_DIR to a folder of yours")

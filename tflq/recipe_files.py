@@ -38,6 +38,11 @@ def data_sections(recipe: Recipe) -> dict[str, Dataset | Custom]:
     return datasets | ({"evaluation.metric": metric} if isinstance(metric, Custom) else {})
 
 
+def code_sections(recipe: Recipe) -> list[str]:
+    """Return the names of the sections that run Python functions."""
+    return [name for name, data in data_sections(recipe).items() if isinstance(data, (Python, Custom))]
+
+
 def files_of(data: Dataset | Custom) -> list[Path]:
     """Return the files of a dataset, or of the code that makes its rows or is a metric.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tflq.batch.events import BatchEvent, BatchPlanned, ModelFinished, ModelProgress, ModelStarted
 from tflq.batch.run import BatchOptions, make, plan
-from tflq.batch.zoo import Batch, collect, select
+from tflq.batch.zoo import Batch, collect, select, without_code
 
 __all__ = [
     "Batch",
@@ -18,4 +18,5 @@ __all__ = [
     "make",
     "plan",
     "select",
+    "without_code",
 ]

@@ -124,8 +124,9 @@ def _client(address: str, jobs: int, stack: ExitStack) -> distributed.Client:
         import distributed
     except ImportError as error:
         raise RecipeError("--scheduler needs Dask, which is not installed: pip install tflq[dask]") from error
-    for name in ("distributed", "tornado", "asyncio"):  # they print tracebacks if the scheduler dies
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in (*logging.root.manager.loggerDict, "asyncio"):  # they print tracebacks if the scheduler dies
+        if name.startswith(("distributed", "tornado", "asyncio")):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
         if address == "local":
             cluster = distributed.LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None)

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field
 from tflq import overlay, sources, strict
 from tflq.errors import RecipeError
 from tflq.recipe import Recipe, compose
+from tflq.recipe_files import code_sections
 from tflq.strict import AsTuple, PlacedText, RecipePath, Strict, YamlSource, shown
 
 RECIPE_SUFFIXES = (".yaml", ".yml")
@@ -262,6 +263,19 @@ def _with_unique_names(items: Sequence[Item]) -> Iterator[Item]:
                 recipe = RecipeError(f"{text}: give it another name or output")
         uses[name] += 1
         yield replace(item, name=name if uses[name] == 1 else f"{name} ({uses[name]})", recipe=recipe)
+
+
+def without_code(batch: Batch) -> Batch:
+    """Return the batch with an error in place of each recipe that names Python functions."""
+    return replace(batch, items=tuple(_without_code(item) for item in batch.items))
+
+
+def _without_code(item: Item) -> Item:
+    sections = code_sections(item.recipe) if isinstance(item.recipe, Recipe) else []
+    if not sections:
+        return item
+    reason = f"{item.files[0]}: {', '.join(sections)} would run Python code, and --no-code was given"
+    return replace(item, recipe=RecipeError(reason))
 
 
 def select(batch: Batch, patterns: Sequence[str]) -> Batch:

@@ -49,10 +49,11 @@ class Store:
 
     def __init__(self, root: Path, limit_bytes: int) -> None:
         self.root, self.limit_bytes = root, limit_bytes
-        self.notes: list[str] = []
+        self.refusal = _refusal(root)
+        self.notes: list[str] = [self.refusal] if self.refusal else []
 
     def has(self, kind: str, key: str) -> bool:
-        return (self._path(kind, key) / _MANIFEST).exists()
+        return not self.refusal and (self._path(kind, key) / _MANIFEST).exists()
 
     def fetch(self, kind: str, key: str, target: Path) -> bool:
         """Copy the entry into the new folder `target` and check its hashes. Return False if this fails."""
@@ -78,6 +79,8 @@ class Store:
 
     def keep(self, kind: str, key: str, folder: Path) -> None:
         """Copy the folder into an entry, completely or not at all. An entry that another process has saved stays."""
+        if self.refusal:
+            return
         try:
             with self._temporary() as temporary:
                 new = temporary / "entry"
@@ -140,7 +143,9 @@ class Store:
     def _temporary(self) -> Iterator[Path]:
         """Create a temporary folder from which entries are renamed. Remove those of processes that were killed."""
         place = self.root / _TEMPORARY
-        place.mkdir(parents=True, exist_ok=True)
+        if not self.root.exists():
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.mkdir(exist_ok=True)
         for leftover in place.iterdir():
             process = leftover.name.split("-")[0]
             if process.isdecimal() and not is_running(int(process)):
@@ -150,6 +155,19 @@ class Store:
 
     def _path(self, kind: str, key: str) -> Path:
         return self.root / f"{kind}-{key[:40]}"
+
+
+def _refusal(root: Path) -> str:
+    """Return why the folder is not used as a cache, or an empty text. Others could replace the results in it."""
+    try:
+        stat = root.stat()
+    except OSError:
+        return ""
+    if stat.st_uid != os.getuid():
+        return f"the cache {root} belongs to another user, so it was not used: set TFLQ_CACHE_DIR to a folder of yours"
+    if stat.st_mode & 0o022:
+        return f"others can write to the cache {root}, so it was not used: run chmod go-w {root} and tflq cache --clear"
+    return ""
 
 
 def _within(entries: Sequence[Entry], limit_bytes: int, free_share: float) -> int:

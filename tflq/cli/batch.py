@@ -72,6 +72,7 @@ class BatchCommandOptions:
     summary: Path | None = None
     junit: Path | None = None
     depfile: Path | None = None
+    refuses_code: bool = False
     baseline: Path | None = None
     tolerance: tuple[tuple[str, float], ...] = ()
 
@@ -116,6 +117,7 @@ Positive = click.IntRange(min=1)
     metavar="ADDRESS",
     help="Convert on a Dask cluster. ADDRESS is the scheduler, such as tcp://host:8786, or `local`.",
 )
+@_option("--no-code", "refuses_code", help="Refuse recipes that name Python functions, so that no such code is run.")
 @_option("--set", "overrides", metavar="KEY=VALUE", help="Override a key of every recipe. May be repeated.")
 @_option(
     "--format",
@@ -150,12 +152,14 @@ def batch(options: BatchCommandOptions, paths: tuple[Path, ...]) -> None:
     reported, and the others are still converted. At the end, summary.md and summary.json list every variant of every
     model.
     """
-    from tflq.batch import collect, select
+    from tflq.batch import collect, select, without_code
 
     with boundary():
         baseline = _baseline(options)
         locations = [path.absolute() for path in paths] if options.scheduler else paths
         models = select(collect(locations, options.overrides), options.only)
+        if options.refuses_code:
+            models = without_code(models)
         if options.dry_run:
             sys.exit(_dry_run(models, options.force))
         summary = _make(models, options, baseline)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("recipes", metavar="RECIPE...", nargs=-1, required=True, type=File)
 @option.overriding
+@option.no_code
 @pass_options
 def check(options: CommandOptions, recipes: tuple[Path, ...]) -> None:
     """Check each RECIPE for errors, without running it.
@@ -28,7 +29,7 @@ def check(options: CommandOptions, recipes: tuple[Path, ...]) -> None:
     The check takes a moment. It does not import TensorFlow, and it does not read the data.
     """
     with boundary():
-        loaded = load_recipes(recipes, options.overrides)
+        loaded = load_recipes(recipes, options)
         refuse_shared_outputs(recipes, loaded)
     sys.exit(max(_check(path, recipe) for path, recipe in zip(recipes, loaded, strict=True)))
 

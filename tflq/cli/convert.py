@@ -17,6 +17,7 @@ from tflq.cli.running import run_recipe
 @click.command()
 @click.argument("recipes", metavar="RECIPE...", nargs=-1, required=True, type=File)
 @option.overriding
+@option.no_code
 @option.only
 @option.outputs
 @option.running
@@ -29,7 +30,7 @@ def convert(options: CommandOptions, recipes: tuple[Path, ...]) -> None:
     RECIPE. If a variant or a recipe fails, the others are still converted.
     """
     with boundary(options.as_json):
-        loaded = [with_options(recipe, options, len(recipes)) for recipe in load_recipes(recipes, options.overrides)]
+        loaded = [with_options(recipe, options, len(recipes)) for recipe in load_recipes(recipes, options)]
         refuse_shared_outputs(recipes, loaded)
         outcomes = [run_recipe(recipe, options, None) for recipe in loaded]
     if options.as_json:

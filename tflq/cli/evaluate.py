@@ -18,6 +18,7 @@ from tflq.cli.running import run_recipe
 @click.argument("file", metavar="FILE.tflite", type=ExistingFile)
 @click.argument("recipe", type=File)
 @option.overriding
+@option.no_code
 @option.running
 @pass_options
 def evaluate(options: CommandOptions, file: Path, recipe: Path) -> None:

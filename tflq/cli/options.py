@@ -26,6 +26,7 @@ class CommandOptions:
     verbose: bool = False
     timeout: float | None = None
     verifies_reproducible: bool = False
+    refuses_code: bool = False
     log: Path | None = None
     """The path of the run's log; None before a run begins. It is not an option of the command line."""
 
@@ -98,6 +99,11 @@ measured = _option(
 json = _option("--json", "as_json", help="Print the report as JSON on standard output, and nothing else.")
 verbose = _option("-v", "--verbose", help="Also show every stage and the messages of TensorFlow.")
 timeout = _option("--timeout", metavar="SECONDS", type=Seconds, help="Stop a stage that takes longer.")
+
+
+no_code = _option(
+    "--no-code", "refuses_code", help="Refuse a RECIPE that names Python functions, so that none of its code is run."
+)
 
 
 def running(command: Any) -> Any:

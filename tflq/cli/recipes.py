@@ -17,22 +17,35 @@ def load_recipe(path: Path, options: CommandOptions, overrides: Sequence[str] = 
     """Load a recipe and apply the options; `overrides` come after the overrides of the options."""
     from tflq.recipe import load
 
-    return with_options(load(path, [*options.overrides, *overrides]), options, 1)
+    recipe = load(path, [*options.overrides, *overrides])
+    if options.refuses_code:
+        refuse_code(path, recipe)
+    return with_options(recipe, options, 1)
 
 
-def load_recipes(paths: Sequence[Path], overrides: Sequence[str]) -> list[Recipe]:
+def load_recipes(paths: Sequence[Path], options: CommandOptions) -> list[Recipe]:
     """Load all recipes. Raise one RecipeError with the errors of all of them."""
     from tflq.recipe import load
 
     recipes, errors = [], []
     for path in paths:
         try:
-            recipes.append(load(path, overrides))
+            recipes.append(load(path, options.overrides))
+            if options.refuses_code:
+                refuse_code(path, recipes[-1])
         except RecipeError as error:
             errors.append(str(error))
     if errors:
         raise RecipeError("\n".join(dict.fromkeys(errors)))
     return recipes
+
+
+def refuse_code(path: Path, recipe: Recipe) -> None:
+    """Raise RecipeError if the recipe names Python functions."""
+    from tflq.recipe_files import code_sections
+
+    if sections := code_sections(recipe):
+        raise RecipeError(f"{path}: {', '.join(sections)} would run Python code, and --no-code was given")
 
 
 def with_options(recipe: Recipe, options: CommandOptions, count: int) -> Recipe:

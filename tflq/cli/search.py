@@ -106,6 +106,7 @@ def _gate(name: str, gate: str, type_: click.ParamType[float], help_: str) -> Ca
 @_option("--max-trials", metavar="N", type=click.IntRange(min=1), help="The largest number of trials.")
 @_option("--time", metavar="SECONDS", type=Seconds, help="Start no trial after this time.")
 @option.overriding
+@option.no_code
 @option.output
 @option.running
 @pass_options

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 @click.argument("recipe", type=File)
 @click.option("--measure", is_flag=True, help="Also measure each file again, and compare its metric and SQNR.")
 @option.overriding
+@option.no_code
 @option.output
 @option.running
 @pass_options
 def verify(options: CommandOptions, recipe: Path, measure: bool) -> None:
-    """Check that the files of RECIPE are still those that were made.
+    """Check that the files of RECIPE have not changed.
 
     `tflq convert` writes tflq.lock into the output folder, beside the files. It has the digests of the files, the
     recipe, the model and the data, and the figures of each file. This command compares them with what is there now. It
