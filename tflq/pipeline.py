@@ -17,7 +17,17 @@ from tflq.report.json_report import to_json
 from tflq.report.page import to_markdown
 from tflq.result import Result, Run, Stage
 from tflq.stages import ConvertibleSource, RecipeCache, RunContext, RunValues, VariantBuild, file_name
-from tflq.worker import Budget, Event, Finished, Listener, WorkerPool, Workers, preload_tensorflow, processors
+from tflq.worker import (
+    Budget,
+    Event,
+    Finished,
+    Listener,
+    WorkerPool,
+    Workers,
+    disk_full_error,
+    preload_tensorflow,
+    processors,
+)
 
 LOG = "tflq.log"
 EVALUATION_LOG = "evaluate.log"
@@ -88,8 +98,7 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         values = RunValues(context, source, prepared, calibration, trained, measurement, notes)
         result = stages.assemble(values, builds, clock.run(workers))
         if file is None:
-            with cache.uninterrupted():
-                install(result, recipe, {build.name: build.path for build in builds}, folder)
+            _install_whole(result, recipe, builds, folder)
             _forget_checkpoint(recipe, builds)
     return result
 
@@ -158,6 +167,16 @@ class _Clock:
     def run(self, workers: Workers) -> Run:
         """Return the time and the memory that the run has taken so far."""
         return Run(time.monotonic() - self._started, workers.peak_rss_bytes, tuple(self._stages))
+
+
+def _install_whole(result: Result, recipe: Recipe, builds: Sequence[VariantBuild], folder: Path) -> None:
+    """Install the files without an interrupt. Raise an error in words if the disk is full or cannot be written."""
+    try:
+        with cache.uninterrupted():
+            install(result, recipe, {build.name: build.path for build in builds}, folder)
+    except OSError as error:
+        reason = f"{recipe.output}: the files could not be written: {error.strerror}"
+        raise disk_full_error(error, "write the files") or RecipeError(reason) from error
 
 
 def install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], folder: Path) -> None:

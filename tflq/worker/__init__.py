@@ -7,6 +7,7 @@ process. So they never run in the process that talks to the user.
 from tflq.worker.budget import Budget, processors
 from tflq.worker.child import ENVIRONMENT, require_own_process
 from tflq.worker.control_groups import HERE, ControlGroups
+from tflq.worker.disk import disk_full_error
 from tflq.worker.fork_server import preload_tensorflow
 from tflq.worker.messages import (
     Done,
@@ -40,6 +41,7 @@ __all__ = [
     "Task",
     "WorkerPool",
     "Workers",
+    "disk_full_error",
     "preload_tensorflow",
     "processors",
     "require_own_process",

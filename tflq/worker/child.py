@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from tflq.errors import TflqError
+from tflq.worker.disk import disk_full_error
 from tflq.worker.memory import private_bytes, reset_peak
 from tflq.worker.messages import (
     OwnProcessNeeded,
@@ -101,7 +102,8 @@ def _run_next(inbox: Connection, outbox: Connection) -> bool:
     except (EOFError, OSError):
         return False
     _redirect(surroundings.log)
-    os.write(1, surroundings.heading.encode())
+    with contextlib.suppress(OSError):  # the disk may be full
+        os.write(1, surroundings.heading.encode())
     tempfile.tempdir = os.environ["TMPDIR"] = surroundings.temporary
     reset_peak()
     _answer(pickle.loads(pickled), outbox)
@@ -128,8 +130,11 @@ def _flush() -> None:
 
 
 def _redirect(log: Path) -> None:
-    """Send all output to the log, also that of C++ and the traceback of a crash."""
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    """Send all output to the log, also that of C++ and the traceback of a crash. On a full disk it is lost."""
+    try:
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError:
+        file = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(file, stream)
     os.close(file)
@@ -167,10 +172,12 @@ class _ErrorsSent:
     ) -> bool:
         if raised is None or isinstance(raised, NeedsOwnProcess):
             return False
-        traceback.print_exception(kind, raised, trace)
-        _flush()
+        with contextlib.suppress(OSError):
+            traceback.print_exception(kind, raised, trace)
+            _flush()
         stage, error_type = self.task.stage, self.task.error
-        error = raised if isinstance(raised, TflqError) else error_type(f"{stage}: {_summary(raised)}")
+        own = raised if isinstance(raised, TflqError) else error_type(f"{stage}: {_summary(raised)}")
+        error = disk_full_error(raised, stage) or own
         # tblib, a part of Dask, also pickles causes, and the parent would import TensorFlow to read them
         error.__cause__ = error.__context__ = None
         self.outbox.send(RaisedError(error.with_traceback(None)))

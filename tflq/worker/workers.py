@@ -11,6 +11,7 @@ from typing import Any
 
 from typing_extensions import Self
 
+from tflq.errors import RecipeError
 from tflq.worker.budget import Budget, BudgetUse, kill
 from tflq.worker.interrupts import interrupts_deferred
 from tflq.worker.log_reader import LogReader
@@ -52,7 +53,10 @@ class Workers:
         """
         self.log, self.timeout, self.listen, self._budget_use = log, timeout, listen, BudgetUse(budget)
         self.peak_rss_bytes = 0
-        self._temporary = tempfile.TemporaryDirectory(prefix="tflq-", ignore_cleanup_errors=True)
+        try:
+            self._temporary = tempfile.TemporaryDirectory(prefix="tflq-", ignore_cleanup_errors=True)
+        except OSError as error:
+            raise RecipeError(f"no temporary folder can be created: {error.strerror}; set TMPDIR to another") from error
         self._running: list[RunningTask] = []
         self._reader = LogReader(log)
         self._pool, self._shares_pool = pool or WorkerPool(), pool is not None
