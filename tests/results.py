@@ -8,6 +8,7 @@ from tflq.errors import ConversionError
 from tflq.flatbuffer import Weights
 from tflq.inputs import InputSummary
 from tflq.interpreter import LatencyStats
+from tflq.metrics import Channels
 from tflq.result import (
     Baseline,
     CompressionStats,
@@ -48,7 +49,8 @@ def file(mode: str, size_bytes: int, dtype: str, float_ops: tuple[FloatOp, ...] 
 def measured(value: float, sqnr_db: float | None, samples_needed: int | None = None) -> FileFigures:
     drop = 0.98 - value
     score = Score("top1", value, drop, (drop - 0.01, drop + 0.01), 500, samples_needed)
-    output = Output(sqnr_db, 0.999, 0.25, 0.0001, 0.99)
+    by_channel = None if sqnr_db is None else Channels(10, 3, sqnr_db - 4, (None, *[sqnr_db] * 9), (), (3,))
+    output = Output(sqnr_db, 0.999, 0.25, 0.0001, 0.99, sqnr_db and sqnr_db - 0.5, by_channel)
     return FileFigures(500, score, {"logits": output}, LatencyStats(0.0125, 0.02, 50, 1, "LiteRT 2.3.0, XNNPACK"))
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from tflq.evaluate import Record
-from tflq.metrics import Metric, fidelity, paired_drop
+from tflq.metrics import Metric, centered_sqnr_db, channel_figures, fidelity, paired_drop
 from tflq.recipe import Gates
 from tflq.result import File, FileFigures, Gain, Gate, Output, Score, Variant
 from tflq.rules import Severity, Violation
@@ -56,7 +56,9 @@ def _output(record: Record, name: str) -> Output:
     near = fidelity(record.errors[name])
     agreement = float(record.agreement[name].mean()) if name in record.agreement else None
     sqnr = None if near.sqnr_db == math.inf else max(near.sqnr_db, -200.0)
-    return Output(sqnr, near.cosine, near.max_abs_error, near.mse, agreement)
+    sums = record.channels.get(name)
+    by_channel = (centered_sqnr_db(sums), channel_figures(sums)) if sums else (None, None)
+    return Output(sqnr, near.cosine, near.max_abs_error, near.mse, agreement, *by_channel)
 
 
 def gates(request: Gates, file: File, size_ratio: float, measured: FileFigures | None) -> tuple[Gate, ...]:

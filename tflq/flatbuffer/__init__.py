@@ -9,6 +9,7 @@ from tflq.flatbuffer.inventory import (
     operator_counts,
     size_by_dtype,
 )
+from tflq.flatbuffer.output_ranges import integers_of, output_ranges
 from tflq.flatbuffer.reader import load, read
 from tflq.flatbuffer.roles import ROLES, Roles
 from tflq.flatbuffer.weights import Weights, weights
@@ -29,8 +30,10 @@ __all__ = [
     "Tensor",
     "Weights",
     "float_operators",
+    "integers_of",
     "load",
     "operator_counts",
+    "output_ranges",
     "read",
     "size_by_dtype",
     "weights",

@@ -14,7 +14,7 @@ from tflq.cache import digest
 from tflq.calibrate import fingerprint
 from tflq.datasets import Sample
 from tflq.errors import DatasetError
-from tflq.evaluate import EvaluationPlan, Record, SampleRecorder, batches, split, stack
+from tflq.evaluate import EvaluationPlan, Record, SampleRecorder, batches, output_ranges, split, stack
 from tflq.interpreter import Runner
 from tflq.stages.record_file import load, save
 from tflq.worker import ProgressCallback
@@ -142,7 +142,7 @@ def records(
     """Run the file on each part in turn, and yield after each part the record of all parts so far."""
     run = Runner(path)
     recorder, batch, total = (
-        SampleRecorder(plan, run(plan.first)),
+        SampleRecorder(plan, run(plan.first), output_ranges(path)),
         plan.source.batch or 1,
         sum(part.count for part in parts),
     )

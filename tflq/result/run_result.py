@@ -2,119 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 from tflq.calibrate import MaskReport, RangeComparison
-from tflq.contract import FloatOp
 from tflq.errors import TflqError
-from tflq.flatbuffer import Weights
 from tflq.inputs import InputSummary
-from tflq.interpreter import LatencyStats
 from tflq.refine import RefinementReport
+from tflq.result.file_figures import CompressionStats, File, FileFigures, Gate, Output
 from tflq.rules import Violation
 from tflq.training import Phase
 
 Status = Literal["ok", "failed", "broken", "error"]
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input or output of a file. If it has a scale, real = (q − zero_point) · scale."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    scale: float | None
-    zero_point: int | None
-
-
-@dataclass(frozen=True)
-class Score:
-    """The metric of a file. `drop` is the loss against the float32 .tflite on the same samples."""
-
-    name: str
-    value: float
-    drop: float
-    ci95: tuple[float, float]
-    """The 95 % confidence interval of the drop."""
-    samples: int
-    samples_needed: int | None
-    """The number of samples that would show whether the drop passes its gate; None if these samples show it."""
-
-
-@dataclass(frozen=True)
-class Output:
-    """The fidelity of one output to the output of the float32 .tflite."""
-
-    sqnr_db: float | None
-    """The signal-to-quantization-noise ratio in dB; None if there is no difference."""
-    cosine: float
-    max_abs_error: float
-    mse: float
-    agreement: float | None
-    """The share of samples with the same top class as the float32 file; None if the output has no classes."""
-
-
-@dataclass(frozen=True)
-class Gate:
-    """A limit of the recipe, compared with the measured value."""
-
-    name: str
-    bar: float
-    """The limit of the recipe."""
-    measured: float | None
-    """The measured value; None if it could not be measured."""
-    passed: bool
-    certain: bool
-    """Whether there were enough samples to decide; always true if the value does not depend on samples."""
-
-    @property
-    def in_words(self) -> str:
-        """The measured value and the limit, as text for a failed gate."""
-        if self.measured is None:
-            return f"{self.name} could not be measured; the limit is {self.bar:g}"
-        return f"{self.name} is {self.measured:.6g}, but the limit is {self.bar:g}"
-
-
-@dataclass(frozen=True)
-class File:
-    """A finished .tflite file; all fields are read from its bytes."""
-
-    name: str
-    sha256: str
-    size_bytes: int
-    ops: dict[str, int]
-    float_ops: tuple[FloatOp, ...]
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
-
-
-@dataclass(frozen=True)
-class FileFigures:
-    """The measurements of a file on the evaluation samples."""
-
-    samples: int
-    """The number of samples that the metric and the fidelity are from."""
-    metric: Score | None
-    fidelity: dict[str, Output]
-    latency_ms: LatencyStats | None
-
-
-@dataclass(frozen=True)
-class CompressionStats:
-    """The compressed size of a file, and the zeros and distinct values of its weights."""
-
-    gzip_bytes: int
-    weights: tuple[Weights, ...]
-
-    @property
-    def zeros(self) -> float:
-        """The share of all weights that are zero, from 0 to 1."""
-        sizes = [math.prod(weights.shape) for weights in self.weights]
-        zeros = sum(size * weights.zeros for size, weights in zip(sizes, self.weights, strict=True))
-        return zeros / max(sum(sizes), 1)
 
 
 @dataclass(frozen=True)
