@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tflq.calibrate import LoweredMask, MaskReport, RangeComparison
 from tflq.contract import FloatOp
 from tflq.errors import ConversionError
@@ -15,6 +17,7 @@ from tflq.result import (
     DatasetReport,
     File,
     FileFigures,
+    Finding,
     Gain,
     Gate,
     Output,
@@ -55,6 +58,9 @@ def measured(value: float, sqnr_db: float | None, samples_needed: int | None = N
 
 
 FLOAT32 = Variant("float32", "float32", file("float32", 108_064, "float32"), 1.0, measured(0.98, None), seconds=1.5)
+POOR = replace(
+    FLOAT32, findings=(Finding("poor", "output 'logits'", "is far from the float32 file's output", "a cause", "a cure"),)
+)
 FAILED_GATE = Variant(
     "int8",
     "int8",
@@ -62,6 +68,26 @@ FAILED_GATE = Variant(
     0.318,
     measured(0.94, 21.5),
     gates=(Gate("max_metric_drop", 0.02, 0.04, passed=False, certain=True),),
+    findings=(
+        Finding(
+            "dead channels",
+            "output 'logits'",
+            "has 1 of 10 channels (3) that are dead: they vary in the float32 file, but are constant in this file",
+            "CONCATENATION 'net/logits': it gives one scale to ranges that differ 640-fold",
+            "Use mode int16x8",
+            "net/logits",
+        ),
+        Finding(
+            "constant",
+            "constant 'net/mean' of SUB",
+            "changed beyond rounding: 101325 became 65504",
+            "float16 has no value beyond 65,504",
+            "Do the Normalization outside of the model",
+            "net/mean",
+            101_325.0,
+            65_504.0,
+        ),
+    ),
 )
 BROKEN = Variant(
     "edge",

@@ -80,6 +80,14 @@ def test_junit_counts_what_it_holds(summary: BatchSummary) -> None:
     assert cases["int8 against baseline"].find("failure").get("message").startswith("larger")
 
 
+def test_junit_passes_what_is_poor_and_says_so() -> None:
+    poor = VariantRow("int8", "int8", "poor", 0, "output 'y' is far from the float32 file's output")
+    root = ElementTree.fromstring(junit.to_xml(BatchSummary((Model("net", "made", "", 0, rows=(poor,)),), 1.0)))
+    (case,) = root.iter("testcase")
+    assert [(child.tag, child.text) for child in case] == [("system-out", f"poor: {poor.why}")]
+    assert (root.get("failures"), root.get("errors")) == ("0", "0")
+
+
 def test_junit_is_xml_whatever_was_said(tmp_path: Path) -> None:
     said = failed("net", DatasetError("a\x00b\x1b[31m <&> \ud800 é"))
     root = ElementTree.fromstring(junit.to_xml(BatchSummary((said,), 1.0)))

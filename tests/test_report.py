@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from results import BROKEN, ERROR, FAILED_GATE, FLOAT32, RESULT, measured
+from results import BROKEN, ERROR, FAILED_GATE, FLOAT32, POOR, RESULT, measured
 from rich.console import Console
 
 from tflq.errors import SourceError, TflqError
@@ -78,7 +78,7 @@ def test_json_of_several_recipes_is_a_list() -> None:
 
 @pytest.mark.parametrize(
     ("variant", "status", "exit_code"),
-    [(FLOAT32, "ok", 0), (FAILED_GATE, "failed", 1), (ERROR, "error", 5), (BROKEN, "broken", 6)],
+    [(FLOAT32, "ok", 0), (POOR, "poor", 0), (FAILED_GATE, "failed", 1), (ERROR, "error", 5), (BROKEN, "broken", 6)],
     ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_a_row_has_its_status(variant: object, status: str, exit_code: int) -> None:

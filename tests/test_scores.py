@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from results import file, measured
 
 from tflq import scores
 from tflq.evaluate import Record
-from tflq.metrics import TopK, errors
+from tflq.metrics import ChannelSums, TopK, channel_sums, errors, shift_of
 from tflq.recipe import Gates
 
 RIGHT, WRONG = [1.0, 1.0], [0.0, 1.0]
@@ -24,7 +27,14 @@ def record(answers: Sequence[np.ndarray], truths: Sequence[np.ndarray], hits: Se
         spread={"y": np.array(distances)},
         is_finite=np.array([bool(np.isfinite(answer).all()) for answer in answers]),
         was_calibrated_on=np.zeros(len(answers), bool),
+        channels={"y": channels} if (channels := sums_of(answers, truths)) else {},
     )
+
+
+def sums_of(answers: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> ChannelSums | None:
+    shift = shift_of(np.asarray(answers[0]))
+    parts = [channel_sums(np.asarray(f), np.asarray(q), shift, None) for f, q in zip(truths, answers, strict=True)]
+    return functools.reduce(ChannelSums.joined, parts) if None not in parts else None
 
 
 TRUTHS = [np.array([1.0, 2.0]), np.array([3.0, -1.0]), np.array([0.5, 0.25])]
@@ -59,11 +69,49 @@ def test_the_same_answer_is_right_where_the_float32_file_gives_it_too() -> None:
     assert list(scores.suspicious_outputs(constant, constant)) == []
 
 
-def test_far_from_the_float32_file_is_a_warning() -> None:
-    (found,) = scores.suspicious_outputs(record([truth * 0.5 for truth in TRUTHS], TRUTHS), BASE)
-    assert (found.severity, found.where) == ("warning", "output 'y'")
-    assert found.message == "is far from the float32 file's output: the error is 50% as large as it (SQNR 6.0 dB)"
-    assert list(scores.suspicious_outputs(record([truth * 0.7 for truth in TRUTHS], TRUTHS), BASE)) == []
+LIMITS = Gates()
+
+
+def verdicts(floats: np.ndarray, answers: np.ndarray, limits: Gates = LIMITS) -> dict[str, str]:
+    return {low.name: low.verdict for low in scores.low_outputs(limits, record(answers, floats), None)}
+
+
+class TestLowOutputs:
+    FLOATS = np.random.default_rng(0).normal(5, 1, (40, 1, 3))
+    NOISE = np.random.default_rng(1).normal(0, 1, (40, 1, 3))
+
+    @pytest.mark.parametrize(("noise", "verdict"), [(0.1, {}), (0.5, {"y": "poor"}), (1.5, {"y": "broken"})])
+    def test_are_judged_by_the_deviation_from_the_mean(self, noise: float, verdict: dict[str, str]) -> None:
+        """The output itself is five times as large, so that its SQNR is 14 dB higher."""
+        assert verdicts(self.FLOATS, self.FLOATS + noise * self.NOISE) == verdict
+
+    def test_have_limits_of_the_recipe(self) -> None:
+        answers = self.FLOATS + 0.5 * self.NOISE
+        assert verdicts(self.FLOATS, answers, Gates(poor_below_db=5)) == {}
+        assert verdicts(self.FLOATS, answers, Gates(broken_below_db=7)) == {"y": "broken"}
+        assert verdicts(self.FLOATS, answers, Gates(poor_below_db=None, broken_below_db=None)) == {}
+
+    def test_say_how_far_they_are(self) -> None:
+        (poor,) = scores.low_outputs(LIMITS, record(self.FLOATS * 0.95 + 0.5 * self.NOISE, self.FLOATS), None)
+        pattern = r"is far from the float32 file's output: the error is \d+% as large as it varies"
+        assert re.fullmatch(rf"{pattern} \(SQNR \d\.\d dB, below 10 dB\)", poor.in_words)
+
+    def test_that_hardly_vary_are_judged_as_they_are(self) -> None:
+        floats = 5 + 0.001 * self.FLOATS
+        assert verdicts(floats, floats + 0.01 * self.NOISE) == {}
+        assert verdicts(floats, floats + 3 * self.NOISE) == {"y": "poor"}
+
+    def test_of_few_samples_are_judged_as_they_are(self) -> None:
+        assert verdicts(self.FLOATS[:9], self.FLOATS[:9] + self.NOISE[:9]) == {}
+        assert verdicts(self.FLOATS[:9], -self.FLOATS[:9]) == {"y": "broken"}
+
+    def test_are_not_decisions_in_whole_numbers(self) -> None:
+        floats, answers = np.eye(3)[[0, 1, 2, 0] * 10][:, np.newaxis], np.eye(3)[[0, 1, 2, 1] * 10][:, np.newaxis]
+        assert verdicts(floats, answers) == {}
+
+    def test_are_not_those_whose_metric_passed(self) -> None:
+        far = record(self.FLOATS + 3 * self.NOISE, self.FLOATS)
+        assert list(scores.low_outputs(LIMITS, far, "y")) == []
 
 
 def test_answers_without_any_element_are_told_of_and_equal() -> None:
@@ -111,6 +159,20 @@ def test_a_source_that_differs_by_rounding_is_not() -> None:
 def test_gates(gates: Gates, verdicts: list[tuple[str, bool]]) -> None:
     found = scores.gates(gates, file("int8", 1000, "int8"), 0.5, measured(0.97, 21.5))
     assert [(gate.name, gate.passed) for gate in found] == verdicts
+
+
+@pytest.mark.parametrize(
+    ("limit", "verdicts"), [(0, [False]), (1, [False]), (2, [True]), (None, [])], ids=["0", "1", "2", "none"]
+)
+def test_dead_channels_fail_their_gate(limit: int | None, verdicts: list[bool]) -> None:
+    figures = measured(0.97, 21.5)
+    (output,) = figures.fidelity.values()
+    assert output.channels is not None
+    dead = replace(output, channels=replace(output.channels, dead=(3, 5)))
+    gates = Gates(max_dead_channels=limit)
+    found = scores.gates(gates, file("int8", 1000, "int8"), 0.5, replace(figures, fidelity={"logits": dead}))
+    assert [(gate.passed, gate.measured) for gate in found] == [(passed, 2.0) for passed in verdicts]
+    assert found == () or found[0].name == "max_dead_channels"
 
 
 def test_an_equal_output_passes_any_sqnr() -> None:

@@ -20,17 +20,16 @@ from test_op_selectors import graph as named_graph
 
 from tflq.calibrate import ActivationStatistics, Histogram, Range
 from tflq.cli import main
-from tflq.flatbuffer import Graph, Operator, Quantization, Subgraph, Tensor, edit, load, read
+from tflq.flatbuffer import Graph, Operator, Quantization, Subgraph, Tensor, edit, load, read, real_values
+from tflq.layerwise import LocalLoss, align, first_bad
 from tflq.modes import Int8, Mode
 from tflq.pipeline import Settings
 from tflq.recipe import load as load_recipe
 from tflq.sensitivity import SensitivityRequest, SensitivityResult, table
 from tflq.sensitivity import sensitivity as study
-from tflq.sensitivity.align import align
 from tflq.sensitivity.causes import CauseEvidence, causes, of_activation
-from tflq.sensitivity.error_split import real, with_rounded_activations, with_rounded_weights
+from tflq.sensitivity.error_split import with_rounded_activations, with_rounded_weights
 from tflq.sensitivity.groups import Group, groups, readers
-from tflq.sensitivity.tensors import LocalLoss, first_bad
 from tflq.trials import TrialLimits
 
 
@@ -402,7 +401,7 @@ def test_split_files_are_the_float_file_with_one_half_rounded(pair: tuple[bytes,
         found.float32.input(found.float32.operators[op], position),
     )
     assert rounded is not None
-    np.testing.assert_allclose(rounded.data, real(integer), rtol=1e-6)
+    np.testing.assert_allclose(rounded.data, real_values(integer), rtol=1e-6)
     scale = np.reshape(integer.quantization.scales, (-1, 1, 1, 1))
     assert (np.abs(rounded.data - original.data) <= 0.51 * scale).all()
     (faked,) = read(with_rounded_activations(pair[0], found)).subgraphs
@@ -414,4 +413,4 @@ def test_split_files_are_the_float_file_with_one_half_rounded(pair: tuple[bytes,
 def test_constants_stand_for_real_numbers_by_channel() -> None:
     stored = np.array([[1, 2], [3, 4]], np.int8).view(np.uint8).reshape(-1)
     tensor = Tensor(0, "w", "int8", (2, 2), (2, 2), 0, Quantization((0.5, 2.0), (0, 0), 1), stored=stored)
-    np.testing.assert_array_equal(real(tensor), [[0.5, 4.0], [1.5, 8.0]])
+    np.testing.assert_array_equal(real_values(tensor), [[0.5, 4.0], [1.5, 8.0]])

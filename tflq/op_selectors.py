@@ -162,3 +162,17 @@ def _suggestion(graph_ops: Sequence[Op], selector: str) -> str:
 def scopes(op: Op) -> tuple[str, ...]:
     """Return the scopes that its parts come from, such as layers, each with the scopes around it."""
     return tuple(dict.fromkeys("/".join(path[:-1]) for path in op.paths if len(path) > 1))
+
+
+def shortest_name(graph: Graph, index: int) -> str:
+    """Return the shortest name that keep_float takes for this op alone, or its number if no name is unique."""
+    op = ops(graph)[index]
+    names = sorted((*op.names, *scopes(op)), key=lambda name: (len(name), name))
+    return next((name for name in names if _is_unique(graph, name, index)), f"#{index}")
+
+
+def _is_unique(graph: Graph, name: str, index: int) -> bool:
+    try:
+        return select(graph, [name]) == {index}
+    except RecipeError:
+        return False

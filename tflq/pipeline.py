@@ -91,8 +91,9 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         progress.begin(Step.MEASURING)
         measurement = stages.measure(context, builds, source, prepared)
         progress.tell(measurement.builds, is_final=True)
+        builds = stages.find(context, measurement, source, prepared, calibration)
         progress.begin(Step.TIMING)
-        builds = stages.time_files(context, measurement.builds, prepared)
+        builds = stages.time_files(context, builds, prepared)
 
         notes = (*_notes(source), *recipe_cache.notes, *_not_checked(builds, settings))
         values = RunValues(context, source, prepared, calibration, trained, measurement, notes)

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tflq import overlay, strict, training
 from tflq.calibrate import Calibration
 from tflq.datasets import Random
 from tflq.errors import RecipeError
 from tflq.evaluate import Evaluation
+from tflq.gates import Gates as Gates
 from tflq.inputs import Input
 from tflq.modes import CALIBRATED, QAT_MODES, Converter, Float32, Int8, Mode, ModeName, default_name, named
 from tflq.sources import Model, SavedModel
@@ -32,22 +33,6 @@ class Latency(Strict):
     )
     warmup: NonNegativeInt = Field(5, description="Untimed calls before the timed ones.")
     threads: PositiveInt = Field(1, description="Number of CPU threads.")
-
-
-class Gates(Strict):
-    """Limits for every variant. If a variant exceeds one, the exit code is 1."""
-
-    max_metric_drop: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="Largest drop of the metric from the float32 file, in the metric's unit."
-    )
-    min_agreement: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="Smallest share of samples with the same top class as the float32 file, from 0 to 1."
-    )
-    min_sqnr_db: float | None = Field(None, description="Smallest SQNR in dB of any output, against the float32 file.")
-    max_size_bytes: PositiveInt | None = Field(None, description="Largest size of the file in bytes.")
-    max_size_ratio: PositiveFloat | None = Field(
-        None, description="Largest size of the file, divided by the size of the float32 file."
-    )
 
 
 def _sections_of_keys() -> dict[str, str]:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from tflq.evaluate import Record
-from tflq.metrics import Metric, centered_sqnr_db, channel_figures, fidelity, paired_drop
+from tflq.metrics import MIN_SAMPLES, Metric, centered_sqnr_db, channel_figures, fidelity, paired_drop
 from tflq.recipe import Gates
 from tflq.result import File, FileFigures, Gain, Gate, Output, Score, Variant
 from tflq.rules import Severity, Violation
 
 NEAR_SOURCE_DB = 30.0
 """Below this SQNR, the float32 file computes something other than its source. Rounding alone gives more."""
-
-FAR_DB = 10.0
-"""Below this SQNR, an output has little in common with the float32 file's. Only a metric tells if it is usable."""
 
 PEERS = {"qat_int8": ("int8", "int8_only"), "qat_int8_only": ("int8_only", "int8")}
 """The post-training modes that quantization-aware training is compared with. The first one present counts."""
@@ -81,6 +79,10 @@ def _sampled_gates(request: Gates, measured: FileFigures) -> Iterator[Gate]:
     if request.min_agreement is not None:
         lowest = min(agreements, default=None)
         yield Gate("min_agreement", request.min_agreement, lowest, (lowest or 0) >= request.min_agreement, certain=True)
+    dead = sum(len(output.channels.dead) for output in measured.fidelity.values() if output.channels)
+    if request.max_dead_channels is not None and (dead or request.max_dead_channels):
+        passed = dead <= request.max_dead_channels
+        yield Gate("max_dead_channels", float(request.max_dead_channels), float(dead), passed, certain=True)
     if request.min_sqnr_db is not None:
         finite = [output.sqnr_db for output in measured.fidelity.values() if output.sqnr_db is not None]
         lowest_db = min(finite, default=None)
@@ -106,7 +108,7 @@ def _gain(variant: Variant, variants: Sequence[Variant]) -> Gain | None:
 
 
 def suspicious_outputs(record: Record, float32: Record) -> Iterator[Violation]:
-    """Yield signs of a wrong file: NaN, a constant output, or an output far from the float32 file's."""
+    """Yield signs of a wrong file: NaN, or a constant output."""
     not_finite = int(np.count_nonzero(~record.is_finite))
     if not_finite:
         also = ", and so does the float32 file" if not float32.is_finite.all() else ""
@@ -125,9 +127,46 @@ def suspicious_outputs(record: Record, float32: Record) -> Iterator[Violation]:
             yield _violation(
                 f"output {name!r}", "is the same for every sample, but the float32 file's output varies", "error"
             )
-        elif not not_finite and -math.inf < (sqnr_db := fidelity(record.errors[name]).sqnr_db) < FAR_DB:
-            message = f"is far from the float32 file's output: the error is {10 ** (-sqnr_db / 20):.0%} as large as it"
-            yield _violation(f"output {name!r}", f"{message} (SQNR {sqnr_db:.1f} dB)", "warning")
+
+
+@dataclass(frozen=True)
+class LowOutput:
+    """An output below a limit of the verdict."""
+
+    name: str
+    verdict: Literal["poor", "broken"]
+    sqnr_db: float
+    limit: float
+
+    @property
+    def in_words(self) -> str:
+        """The figures of the output, as the rest of a sentence about it."""
+        figure = f"SQNR {self.sqnr_db:.1f} dB, below {self.limit:g} dB"
+        if self.sqnr_db < 0:
+            return f"is worse than an answer that is always the mean of the float32 file's output ({figure})"
+        share = f"the error is {10 ** (-self.sqnr_db / 20):.0%} as large as it varies"
+        return f"is far from the float32 file's output: {share} ({figure})"
+
+
+def low_outputs(request: Gates, record: Record, scored: str | None) -> Iterator[LowOutput]:
+    """Yield the outputs whose SQNR is below a limit of the verdict.
+
+    The signal is the deviation from the mean. It is the output itself if there are fewer than MIN_SAMPLES samples, or
+    if the output hardly varies: then less is known, and the ratio is higher. Whole numbers, such as classes and one-hot
+    vectors, are decisions, so that an error has no size. `scored` is the output whose metric passed a gate, or None:
+    the metric tells more about it.
+    """
+    for name, rows in record.errors.items():
+        sums = record.channels.get(name)
+        if name == scored or sums is None or sums.is_whole or not record.is_finite.all():
+            continue
+        sqnr_db = fidelity(rows).sqnr_db
+        if sums.samples >= MIN_SAMPLES and (centered := centered_sqnr_db(sums)) is not None:
+            sqnr_db = min(sqnr_db, centered)
+        for verdict, limit in (("broken", request.broken_below_db), ("poor", request.poor_below_db)):
+            if limit is not None and -math.inf < sqnr_db < limit:
+                yield LowOutput(name, verdict, sqnr_db, limit)  # type: ignore[arg-type]
+                break
 
 
 def source_mismatches(source: Record) -> Iterator[Violation]:

@@ -32,6 +32,8 @@ def _fill(suite: Element, model: Model) -> None:
         kind, why = _error(row)
         case = _add(suite, model, row.name, kind, why)
         case.set("time", f"{row.seconds:.3f}")
+        if row.status == "poor":
+            SubElement(case, "system-out").text = _xml_text(f"poor: {row.why}")
         for gate in row.gates:
             _add(suite, model, f"{row.name} {gate.name}", "" if gate.passed else "failure", gate.in_words)
 
@@ -46,9 +48,13 @@ def _error(row: VariantRow) -> tuple[str, str]:
 def _add(suite: Element, model: Model, name: str, kind: str, why: str) -> Element:
     case = SubElement(suite, "testcase", classname=model.name, name=name)
     if kind:
-        text = NOT_XML.sub("\N{REPLACEMENT CHARACTER}", why)
+        text = _xml_text(why)
         SubElement(case, kind, message=text.splitlines()[0] if text else "").text = text
     return case
+
+
+def _xml_text(text: str) -> str:
+    return NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _count(element: Element) -> None:

@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import click
 from rich.console import Console
@@ -23,6 +23,7 @@ from tflq.batch.summary import BatchSummary, Model
 from tflq.cli.boundary import say
 from tflq.cli.display import duration
 from tflq.report.table import shortened
+from tflq.result import Status
 from tflq.worker import Finished, Progress, Started
 
 STYLES = {"made": "green", "up to date": "green", "failed": "red", "not reached": "yellow"}
@@ -44,7 +45,7 @@ class BatchDisplay(Protocol):
 
 def outcome(model: Model) -> str:
     """Return the state of the model and the number of its variants by status."""
-    verdicts = [f"{sum(row.status == s for row in model.rows)} {s}" for s in ("ok", "failed", "broken", "error")]
+    verdicts = [f"{sum(row.status == s for row in model.rows)} {s}" for s in get_args(Status)]
     counted = ", ".join(verdict for verdict in verdicts if not verdict.startswith("0 "))
     return f"{model.state}: {counted}" if counted else model.state
 

@@ -8,9 +8,11 @@ from tflq.flatbuffer.inventory import (
     float_operators,
     operator_counts,
     size_by_dtype,
+    stored_constants,
 )
 from tflq.flatbuffer.output_ranges import integers_of, output_ranges
 from tflq.flatbuffer.reader import load, read
+from tflq.flatbuffer.real_values import has_real_values, real_values
 from tflq.flatbuffer.roles import ROLES, Roles
 from tflq.flatbuffer.weights import Weights, weights
 
@@ -30,11 +32,14 @@ __all__ = [
     "Tensor",
     "Weights",
     "float_operators",
+    "has_real_values",
     "integers_of",
     "load",
     "operator_counts",
     "output_ranges",
     "read",
+    "real_values",
     "size_by_dtype",
+    "stored_constants",
     "weights",
 ]

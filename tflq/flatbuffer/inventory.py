@@ -58,7 +58,7 @@ def operator_counts(graph: Graph) -> tuple[OperatorCount, ...]:
     sizes: Counter[OperatorKind] = Counter()
     counted: set[int] = set()
     for subgraph in graph.subgraphs:
-        constants = _constants(subgraph)
+        constants = stored_constants(subgraph)
         for operator in subgraph.operators:
             kind = _kind(subgraph, operator, constants)
             counts[kind] += 1
@@ -77,7 +77,7 @@ def size_by_dtype(graph: Graph) -> tuple[tuple[str, int], ...]:
     return tuple((dtype, size) for dtype, size in sizes.most_common() if size)
 
 
-def _constants(subgraph: Subgraph) -> dict[int, Tensor]:
+def stored_constants(subgraph: Subgraph) -> dict[int, Tensor]:
     """Return the constants by tensor index. The index of a dequantized constant leads to the stored constant."""
     constants = {tensor.index: tensor for tensor in subgraph.tensors if tensor.is_constant}
     for operator in subgraph.operators:

@@ -84,6 +84,7 @@ def _variant(variant: Variant) -> dict[str, Any]:
         "gzip_bytes": variant.compression.gzip_bytes if variant.compression else None,
         "weights": [asdict(weights) for weights in variant.compression.weights] if variant.compression else None,
         "gates": [asdict(gate) for gate in variant.gates],
+        "findings": [asdict(finding) for finding in variant.findings],
         "violations": [asdict(violation) for violation in variant.violations],
         "reproduced": variant.is_reproduced,
         "seconds": variant.seconds,

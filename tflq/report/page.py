@@ -78,6 +78,8 @@ def _problems_of(variant: Variant) -> Iterator[str]:
     for gate in variant.gates:
         if not gate.passed:
             yield f"**{variant.name}**, gate: {gate.in_words}"
+    for finding in variant.findings:
+        yield f"**{variant.name}**, {finding.kind}: {finding.in_words}"
     score = variant.measured.metric if variant.measured else None
     if score and score.samples_needed:
         limit = "the limit" if any(gate.name == "max_metric_drop" for gate in variant.gates) else "0"

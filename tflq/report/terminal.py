@@ -13,7 +13,7 @@ from rich.text import Text
 from tflq.report.table import shortened, table
 from tflq.result import Result
 
-STYLES = {"ok": "green", "failed": "yellow", "broken": "red", "error": "red"}
+STYLES = {"ok": "green", "poor": "yellow", "failed": "yellow", "broken": "red", "error": "red"}
 
 
 MIN_NAME_WIDTH = 8
@@ -31,8 +31,10 @@ def renderables(result: Result, width: int | None) -> Iterator[RenderableType]:
         yield Text.assemble(("note: ", "yellow"), warning)
     yield _rich_table(result, width)
     for variant in result.variants:
-        if variant.why:
+        if variant.why and variant.status != "poor":  # a finding says it, with its cause
             yield Text.assemble((f"{variant.name}: ", STYLES[variant.status]), variant.why)
+        for finding in variant.findings:
+            yield Text.assemble((f"{variant.name}: ", "yellow"), f"{finding.in_words}.")
         if variant.gain:
             yield Text(f"{variant.name}: {variant.gain.in_words}")
 

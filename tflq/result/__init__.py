@@ -1,6 +1,16 @@
 """The result of a run, as frozen values."""
 
-from tflq.result.file_figures import CompressionStats, File, FileFigures, Gate, Output, Port, Score
+from tflq.result.file_figures import (
+    CompressionStats,
+    File,
+    FileFigures,
+    Finding,
+    FindingKind,
+    Gate,
+    Output,
+    Port,
+    Score,
+)
 from tflq.result.run_result import (
     Baseline,
     DatasetReport,
@@ -21,6 +31,8 @@ __all__ = [
     "DatasetReport",
     "File",
     "FileFigures",
+    "Finding",
+    "FindingKind",
     "FoundBy",
     "Gain",
     "Gate",

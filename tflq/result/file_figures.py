@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from tflq.contract import FloatOp
 from tflq.flatbuffer import Weights
@@ -96,6 +97,35 @@ class FileFigures:
     metric: Score | None
     fidelity: dict[str, Output]
     latency_ms: LatencyStats | None
+
+
+FindingKind = Literal["broken", "poor", "dead channels", "saturated channels", "constant", "size"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fact about a file that makes it worse than it looks, with its cause and what to try."""
+
+    kind: FindingKind
+    where: str
+    message: str
+    """The fact. After `where` it makes a sentence."""
+    cause: str = ""
+    """The most likely cause, as a sentence without a full stop; empty if it was not found."""
+    remedy: str = ""
+    """What to try, as a sentence without a full stop; empty if nothing is known."""
+    tensor: str | None = None
+    """The name of the constant or of the activation that the cause is in; None if there is none."""
+    before: float | None = None
+    """The value of the constant in the float32 file, and in this file; None for other findings."""
+    after: float | None = None
+
+    @property
+    def in_words(self) -> str:
+        """The finding, its cause and its remedy. A broken output is told among the violations, so it is left out."""
+        fact = self.where if self.kind == "broken" else f"{self.where} {self.message}"
+        parts = [": ".join(part for part in (fact, self.cause) if part), self.remedy]
+        return ". ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True)

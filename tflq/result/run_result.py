@@ -9,11 +9,12 @@ from tflq.calibrate import MaskReport, RangeComparison
 from tflq.errors import TflqError
 from tflq.inputs import InputSummary
 from tflq.refine import RefinementReport
-from tflq.result.file_figures import CompressionStats, File, FileFigures, Gate, Output
+from tflq.result.file_figures import CompressionStats, File, FileFigures, Finding, Gate, Output
 from tflq.rules import Violation
 from tflq.training import Phase
 
-Status = Literal["ok", "failed", "broken", "error"]
+Status = Literal["ok", "poor", "failed", "broken", "error"]
+"""The verdict on a variant, from the best to the gravest."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Variant:
     refinement: RefinementReport | None = None
     """The corrections before quantization; None if none were requested."""
     gain: Gain | None = None
+    findings: tuple[Finding, ...] = ()
 
     @property
     def has_integers(self) -> bool:
@@ -92,10 +94,17 @@ class Variant:
         return max(self.error.exit_code if self.error else 0, 6 if broken else 0, 1 if failed else 0)
 
     @property
+    def is_poor(self) -> bool:
+        """Whether an output has little in common with that of the float32 file."""
+        return any(finding.kind == "poor" for finding in self.findings)
+
+    @property
     def status(self) -> Status:
         if self.error:
             return "error"
-        return {0: "ok", 1: "failed"}.get(self.exit_code, "broken")  # type: ignore[return-value]
+        if self.exit_code == 0:
+            return "poor" if self.is_poor else "ok"
+        return "failed" if self.exit_code == 1 else "broken"
 
     @property
     def why(self) -> str:
@@ -104,6 +113,7 @@ class Variant:
             return str(self.error)
         problems = [f"{v.where} {v.message}" for v in self.violations if v.severity == "error"]
         problems += [gate.in_words for gate in self.gates if not gate.passed]
+        problems += [f"{f.where} {f.message}" for f in self.findings if f.kind == "poor"]
         return problems[0] + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "") if problems else ""
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tflq.errors import RecipeError
-from tflq.flatbuffer import Graph
 from tflq.metrics import uncertainty
-from tflq.op_selectors import ops, scopes, select
+from tflq.op_selectors import shortest_name
 from tflq.search.candidate import Candidate
 from tflq.search.options import Goal
 from tflq.search.space import Space, kept_by_search
@@ -136,20 +134,6 @@ def _loss(state: SearchState, result: TrialResult) -> tuple[float, float]:
     """Return a sort key: the violation of the first constraint, then the SQNR."""
     assert result.figures
     return state.constraints[0].violation(result.figures), -state.quality(result)
-
-
-def shortest_name(graph: Graph, index: int) -> str:
-    """Return the shortest name that keep_float takes for this op alone, or its number if no name is unique."""
-    op = ops(graph)[index]
-    names = sorted((*op.names, *scopes(op)), key=lambda name: (len(name), name))
-    return next((name for name in names if _is_unique(graph, name, index)), f"#{index}")
-
-
-def _is_unique(graph: Graph, name: str, index: int) -> bool:
-    try:
-        return select(graph, [name]) == {index}
-    except RecipeError:
-        return False
 
 
 def sentence(outcome: SearchResult) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tflq.calibrate import MIN_CALLS_FOR_OUTLIERS, ActivationStatistics, CalibrationSamples, Range, wider_by
 from tflq.flatbuffer import ROLES, Graph, Operator, Tensor
+from tflq.layerwise import JOINS, WIDTH_RATIO, unlike_channels, unlike_inputs
 from tflq.modes import Mode
 
 Kind = Literal["sample", "outliers", "weights", "concat", "channels", "steps"]
@@ -19,9 +20,6 @@ PERCENTILE = 99.99
 """Values beyond this percentile are rare."""
 RARE_PART = 0.25
 """Report rare values if all others lie in less than this part of the range."""
-WIDTH_RATIO = 8.0
-"""Report ranges or channels that share a scale if their widths differ by more than this factor."""
-JOINS = {"CONCATENATION", "PACK", "MAXIMUM", "MINIMUM"}
 MIN_STEPS = 16
 """Report an output with a fixed scale if it uses fewer steps than this."""
 
@@ -99,11 +97,9 @@ def _of_outliers(evidence: CauseEvidence, span: Range) -> Iterator[Cause]:
 
 def _of_channels(peaks: tuple[float, ...]) -> Iterator[Cause]:
     """Compare the channels of one activation, which all share one scale."""
-    positive = np.array([peak for peak in peaks if peak > 0])
-    factor = float(positive.max() / np.median(positive)) if len(positive) > 2 else 1.0
-    if factor > WIDTH_RATIO:
-        text = f"its channels share one scale, but the largest channel is {factor:.3g} times as large as the median one"
-        yield Cause("channels", text, factor)
+    found = unlike_channels(peaks)
+    if found:
+        yield Cause("channels", *found)
 
 
 def _of_steps(evidence: CauseEvidence, span: Range) -> Iterator[Cause]:
@@ -119,12 +115,9 @@ def _of_join(evidence: CauseEvidence, operator: Operator) -> Iterator[Cause]:
     """Find inputs of unlike ranges that an op joins under one scale: at that op, and at the ops that write them."""
     if operator.type in JOINS:
         spans = [evidence.ranges[index] for index in dict.fromkeys(operator.inputs) if index in evidence.ranges]
-        narrow, wide = (choose(spans, key=_width, default=None) for choose in (min, max))
-        if narrow and wide and (factor := _width(wide) / max(_width(narrow), 1e-30)) > WIDTH_RATIO:
-            text = (
-                f"it gives one scale to ranges that differ {factor:.3g}-fold: {_in_words(narrow)} and {_in_words(wide)}"
-            )
-            yield Cause("concat", text, factor)
+        found = unlike_inputs([*map(_width, spans)], [*map(_in_words, spans)])
+        if found:
+            yield Cause("concat", *found)
     for other in evidence.graph.subgraphs[0].operators:
         if other.type in JOINS and {*operator.outputs} & {*other.inputs}:
             yield from _of_joined_input(evidence, operator, other)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tflq.flatbuffer import Tensor, edit, load
-from tflq.sensitivity.align import Alignment, align
+from tflq.flatbuffer import Tensor, edit, load, real_values
+from tflq.layerwise import Alignment, align
 from tflq.trials import OutputFidelity
 from tflq.trials.measurements import output_fidelity
 from tflq.trials.stored_samples import record
@@ -46,24 +46,14 @@ def with_rounded_weights(content: bytes, alignment: Alignment) -> bytes:
     for (op, position), tensor in alignment.constants.items():
         place = subgraph.operators[op].inputs[position]
         if tensor.quantization and place >= 0 and subgraph.tensors[place].type == schema.TensorType.FLOAT32:
-            model.buffers.append(schema.BufferT(data=np.frombuffer(real(tensor).astype("<f4").tobytes(), np.uint8)))
+            model.buffers.append(
+                schema.BufferT(data=np.frombuffer(real_values(tensor).astype("<f4").tobytes(), np.uint8))
+            )
             copy = edit.add_copy(subgraph, place)
             subgraph.tensors[copy].buffer = len(model.buffers) - 1
             subgraph.operators[op].inputs[position] = copy
     edit.drop_unused(model)
     return edit.pack(model)
-
-
-def real(tensor: Tensor) -> np.ndarray:
-    """Return the real values of a quantized constant: (q − zero_point) · scale, float64."""
-    assert tensor.quantization is not None
-    shape = [1] * len(tensor.shape)
-    if tensor.quantization.is_per_axis:
-        shape[tensor.quantization.dimension] = -1
-    scales, zeros = (
-        np.reshape(parameter, shape) for parameter in (tensor.quantization.scales, tensor.quantization.zero_points)
-    )
-    return np.asarray((np.asarray(tensor.data, np.float64) - zeros) * scales)
 
 
 def with_rounded_activations(content: bytes, alignment: Alignment) -> bytes:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tflq.evaluate import Evaluation
+from tflq.layerwise import Activation, LocalLoss
 from tflq.sensitivity.ablation import OpEffect
 from tflq.sensitivity.error_split import ErrorSplit
 from tflq.sensitivity.groups import By
-from tflq.sensitivity.tensors import Activation, LocalLoss
 from tflq.trials import Measurements, OutputFidelity, Trial, TrialResult, quality
 
 

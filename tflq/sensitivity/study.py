@@ -11,6 +11,7 @@ from tflq import cache
 from tflq.calibrate import ActivationStatistics, Percentile
 from tflq.errors import ConversionError, EvaluationError, RecipeError
 from tflq.evaluate import stack
+from tflq.layerwise import Activation, LocalLoss, compare, first_bad, losses
 from tflq.modes import Int8, Int16x8, Mode
 from tflq.op_selectors import select
 from tflq.pipeline import Settings
@@ -21,7 +22,6 @@ from tflq.sensitivity.error_split import ErrorSplit, split
 from tflq.sensitivity.groups import By, Group, groups, inputs, quantizable
 from tflq.sensitivity.json_report import to_json
 from tflq.sensitivity.sensitivity_result import SensitivityResult
-from tflq.sensitivity.tensors import Activation, LocalLoss, compare, first_bad, losses
 from tflq.stages import CalibrationResult, VariantBuild, conversion_task
 from tflq.strict import did_you_mean
 from tflq.trials import SELECTION, BudgetExhausted, Measurements, Trial, TrialLimits, TrialRunner, open_trials
@@ -85,7 +85,7 @@ def _study(runner: TrialRunner, variant: Mode, by: By) -> SensitivityResult:
     tensors, error_split = _compare(runner, _origin(calibration_result, trial, runner), file)
     evidence = _evidence(runner, trial, calibration_result, tensors)
     sweep = AblationSweep(runner, trial, base)
-    local_losses = tuple(losses(runner.float32, tensors))
+    local_losses = tuple(losses(runner.graph, tensors))
     effects = sweep.run(_sort_by_suspicion(_effects(evidence, by, tensors), local_losses), _leaky(evidence))
     return SensitivityResult(
         name=runner.recipe.name,

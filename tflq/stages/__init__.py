@@ -4,6 +4,7 @@ from tflq.stages.assemble import RunValues, assemble
 from tflq.stages.calibrate import calibrate, observe, select_ranges
 from tflq.stages.context import RunContext
 from tflq.stages.convert import build_variants, conversion_task, convert
+from tflq.stages.findings import find
 from tflq.stages.measure import (
     Measurement,
     check_contracts,
@@ -43,6 +44,7 @@ __all__ = [
     "convert",
     "evaluation_plan",
     "file_name",
+    "find",
     "make_float32",
     "measure",
     "observe",

@@ -194,6 +194,7 @@ def _variant(values: RunValues, build: VariantBuild) -> Variant:
         is_trained=build.variant is not None and build.variant.trained,
         compression=build.compression,
         refinement=build.refinement,
+        findings=build.findings,
     )
 
 
@@ -238,5 +239,7 @@ def _violations(values: RunValues, build: VariantBuild) -> Iterator[Violation]:
         for violation in scores.suspicious_outputs(build.record, _same_samples(values.float32, build.record)):
             if violation.severity == "error" or not is_trained:  # outputs of a trained model may differ
                 yield violation
+        broken = [finding for finding in build.findings if finding.kind == "broken"]
+        yield from (Violation("V13", finding.where, finding.message, "error") for finding in broken)
         if isinstance(values.measurement.source, Record):
             yield from scores.source_mismatches(values.measurement.source)

@@ -13,7 +13,7 @@ from tflq.interpreter import LatencyStats
 from tflq.modes import Mode
 from tflq.recipe import Recipe
 from tflq.refine import RefinementReport
-from tflq.result import CompressionStats
+from tflq.result import CompressionStats, Finding
 from tflq.rules import Violation
 from tflq.verify import VerifiedFile
 from tflq.worker import Done, Failed, Task, Workers
@@ -41,6 +41,7 @@ class VariantBuild:
     error: TflqError | None = None
     seconds: float = 0.0
     """The time of all stages so far."""
+    findings: tuple[Finding, ...] = ()
     is_reproduced: bool | None = None
     """Whether a second conversion gave the same bytes; None if there was none."""
 

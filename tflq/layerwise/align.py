@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tflq.contract import ADAPTORS
-from tflq.flatbuffer import Graph, Operator, Subgraph, Tensor
+from tflq.flatbuffer import Graph, Operator, Subgraph, Tensor, stored_constants
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Alignment:
     activations: Mapping[int, int]
     """Tensor of the float32 file → tensor of the quantized file, as the op that computes it writes it."""
     constants: Mapping[tuple[int, int], Tensor]
-    """Number of an op of the float32 file and position of its input → constant of the quantized file."""
+    """Number of an op of the float32 file and position of its input → stored constant of the quantized file."""
 
 
 def align(float32: Graph, quantized: Graph) -> Alignment:
@@ -30,11 +30,12 @@ def align(float32: Graph, quantized: Graph) -> Alignment:
     pairs = list(zip(ours.operators, operators, strict=True))
     activations = {index: _read(pairs, index) for index in ours.inputs}
     activations |= {own: other for op, twin in pairs for own, other in zip(op.outputs, twin.outputs, strict=False)}
+    stored = stored_constants(theirs)
     constants = {
-        (op.index, position): tensor
+        (op.index, position): stored[index]
         for op, twin in pairs
-        for position, _ in enumerate(op.inputs)
-        if (tensor := theirs.input(twin, position)) is not None and tensor.is_constant
+        for position, index in enumerate(twin.inputs[: len(op.inputs)])
+        if index in stored
     }
     return Alignment(ours, theirs, {own: other for own, other in activations.items() if other >= 0}, constants)
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from tflq.calibrate import activations
 from tflq.datasets import Sample
-from tflq.flatbuffer import edit, load
+from tflq.flatbuffer import Graph, edit, load
 from tflq.interpreter import Runner
+from tflq.layerwise.align import align
 from tflq.metrics import EQUAL_DB, errors, fidelity
-from tflq.sensitivity.align import align
 from tflq.worker import ProgressCallback
 
 BAD_LOSS_DB = 6.0
@@ -35,6 +35,12 @@ class Activation:
     """The SQNR in dB; EQUAL_DB if the quantized file has no error here."""
     peaks: tuple[float, ...]
     """The largest magnitude in each channel in the float32 file."""
+    low: float = 0.0
+    """The lowest value in the float32 file."""
+    high: float = 0.0
+    """The highest value in the float32 file."""
+    typical: float = 0.0
+    """The median magnitude in the float32 file, averaged over the calls."""
 
 
 def compare(
@@ -54,12 +60,14 @@ def compare(
     )
     sums: dict[int, np.ndarray] = {}
     peaks: dict[int, np.ndarray] = {}
+    spans: dict[int, list[tuple[float, float, float]]] = {}
     for done, arrays in enumerate(calls, 1):
         truths, answers = (run(arrays) for run in runs)
         for name, truth in truths.items():
             if truth.shape == answers[name].shape and truth.size:  # a shape may depend on the values
                 sums[int(name)] = sums.get(int(name), 0) + errors(truth, answers[name])
                 peaks[int(name)] = _update_peaks(peaks.get(int(name)), truth)
+                spans.setdefault(int(name), []).append(_span(truth))
         report(done, len(calls))
     tensors = alignment.float32.tensors
     writers = {index: operator.index for operator in alignment.float32.operators for index in operator.outputs}
@@ -68,10 +76,24 @@ def compare(
         *(index for operator in alignment.float32.operators for index in operator.outputs),
     ]
     return tuple(
-        Activation(index, tensors[index].name, writers.get(index), decibels(sums[index]), tuple(peaks[index].tolist()))
+        Activation(
+            index,
+            tensors[index].name,
+            writers.get(index),
+            decibels(sums[index]),
+            tuple(peaks[index].tolist()),
+            min(low for low, _, _ in spans[index]),
+            max(high for _, high, _ in spans[index]),
+            sum(typical for _, _, typical in spans[index]) / len(spans[index]),
+        )
         for index in order
         if index in sums
     )
+
+
+def _span(values: np.ndarray) -> tuple[float, float, float]:
+    """Return the lowest value, the highest one, and the median magnitude."""
+    return float(values.min()), float(values.max()), float(np.median(np.abs(values)))
 
 
 def _update_peaks(earlier: np.ndarray | None, values: np.ndarray) -> np.ndarray:
@@ -109,9 +131,9 @@ class LocalLoss:
         return self.before_db - self.after_db
 
 
-def losses(float32: Path, activations: Sequence[Activation]) -> Iterator[LocalLoss]:
+def losses(float32: Graph, activations: Sequence[Activation]) -> Iterator[LocalLoss]:
     """Yield the loss of each op whose output was compared, in the order of the graph."""
-    (subgraph, *_) = load(float32).subgraphs
+    (subgraph, *_) = float32.subgraphs
     sqnr = {activation.tensor: activation.sqnr_db for activation in activations}
     for operator in subgraph.operators:
         after = [sqnr[index] for index in operator.outputs if index in sqnr]
@@ -121,7 +143,7 @@ def losses(float32: Path, activations: Sequence[Activation]) -> Iterator[LocalLo
 
 
 def first_bad(losses: Sequence[LocalLoss]) -> LocalLoss | None:
-    """Return the first op with a large loss and a low SQNR after it, or Nloss."""
+    """Return the first op with a large loss and a low SQNR after it, or None."""
     return next(
         (
             loss

@@ -1,0 +1,153 @@
+"""Files that no one could ship, each ruined in one way: their verdicts, and what is said of them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import made_once, run_script
+
+from tflq.pipeline import Settings, run
+from tflq.recipe import load
+from tflq.result import Finding, Variant
+
+NEAR_PRESSURE = {"inputs": {"x": {"scale": 100.0, "offset": 101_325.0}}}
+
+
+@pytest.fixture(scope="session")
+def ruined(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the models of models_ruined.py, and of their data."""
+    return made_once(tmp_path_factory, "ruined", partial(run_script, "models_ruined.py"))
+
+
+def recipe_of(ruined: Path, model: str, folder: Path, **keys: Any) -> Path:
+    recipe: dict[str, Any] = {
+        "model": str(ruined / model),
+        "calibration": {"dataset": {"npz": str(ruined / "calibration.npz")}, "samples": "all"},
+        "evaluation": {"dataset": {"npz": str(ruined / "evaluation.npz")}},
+        "latency": "off",
+    }
+    path = folder / f"{model}.yaml"
+    path.write_text(yaml.safe_dump(recipe | keys, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory, ruined: Path) -> Callable[[str], dict[str, Variant]]:
+    """The variants of a model; each model is converted when a test first asks for it."""
+    keys: dict[str, dict[str, Any]] = {
+        "detection": {"variants": ["int8", "int16x8"]},
+        "pressure": {"variants": ["float16", "int8"], **NEAR_PRESSURE},
+        "large_weight": {"variants": ["float16"]},
+        "mostly_names": {"variants": ["int8"]},
+        "spectrum": {"variants": ["float16", "int8"]},
+    }
+
+    @functools.cache
+    def variants_of(model: str) -> dict[str, Variant]:
+        path = recipe_of(ruined, model, tmp_path_factory.mktemp(model), **keys[model])
+        return {variant.name: variant for variant in run(load(path), Settings(jobs=1)).variants}
+
+    return variants_of
+
+
+Converted = Callable[[str], dict[str, Variant]]
+
+
+def finding(variant: Variant, kind: str) -> Finding:
+    """The first finding of that kind."""
+    return next(each for each in variant.findings if each.kind == kind)
+
+
+class TestScoresBesideBoxesInPixels:
+    def test_are_dead_in_int8(self, converted: Converted) -> None:
+        variant = converted("detection")["int8"]
+        assert (variant.status, variant.exit_code) == ("failed", 1)
+        assert variant.why == "max_dead_channels is 6, but the limit is 0"
+        assert variant.measured is not None
+        (output,) = variant.measured.fidelity.values()
+        assert output.sqnr_db is not None
+        assert output.channels is not None
+        assert output.sqnr_db > 30
+        assert output.channels.dead == (4, 5, 6, 7, 8, 9)
+        assert output.channels.worst in output.channels.dead
+
+    def test_are_told_with_cause_and_remedy(self, converted: Converted) -> None:
+        found = finding(converted("detection")["int8"], "dead channels")
+        assert (found.where, found.message) == (
+            "output 'y'",
+            "has 6 of 10 channels (4, 5, 6, 7, 8, 9) that are dead: they vary in the float32 file, but are constant in"
+            " this file",
+        )
+        assert found.cause.startswith(
+            "CONCATENATION 'StatefulPartitionedCall:0': it gives one scale to ranges that differ "
+        )
+        assert found.remedy == (
+            "Divide the larger values by their range in the model, return them as an output of their own, keep the last"
+            " CONCATENATION in float (keep_float: ['y']), or use mode int16x8"
+        )
+
+    def test_are_whole_in_int16(self, converted: Converted) -> None:
+        variant = converted("detection")["int16x8"]
+        assert (variant.status, [each.kind for each in variant.findings]) == ("ok", [])
+
+
+class TestMeanBeyondFloat16:
+    def test_is_a_finding_with_both_values(self, converted: Converted) -> None:
+        variant = converted("pressure")["float16"]
+        found = finding(variant, "constant")
+        assert found.before == pytest.approx(101_340)
+        assert found.after == 65_504
+        assert found.cause == "float16 has no value beyond 65,504"
+        assert "do the Normalization outside" in found.remedy
+        assert (variant.status, variant.exit_code) == ("broken", 6)
+        assert finding(variant, "broken").cause == f"{found.where} {found.message}"
+
+    def test_in_int8_names_the_values_far_from_0(self, converted: Converted) -> None:
+        variant = converted("pressure")["int8"]
+        assert variant.status in ("poor", "broken")
+        found = finding(variant, variant.status)
+        assert "the first op that loses much is #0 SUB" in found.cause
+        assert "and the range of its integers includes 0, so that few steps are left for them" in found.cause
+
+
+def test_weight_beyond_float16_is_a_finding(converted: Converted) -> None:
+    variant = converted("large_weight")["float16"]
+    found = finding(variant, "constant")
+    assert (found.before, found.after) == (200_000, 65_504)
+    assert variant.status == "poor"
+    assert finding(variant, "poor").cause == f"{found.where} {found.message}"
+
+
+def test_file_of_mostly_names_is_no_smaller(converted: Converted) -> None:
+    variant = converted("mostly_names")["int8"]
+    assert variant.file is not None
+    assert variant.size_ratio is not None
+    assert variant.size_ratio > 1.2
+    found = finding(variant, "size")
+    assert found.message.startswith(f"is no smaller than the float32 file: {variant.file.size_bytes:,} bytes for ")
+    assert "its tables, scales and names" in found.cause
+    assert variant.status == "ok"
+
+
+class TestLogarithmsOfPowers:
+    def test_in_int8_are_worse_than_the_mean(self, converted: Converted) -> None:
+        variant = converted("spectrum")["int8"]
+        assert (variant.status, variant.exit_code) == ("broken", 6)
+        assert variant.why.startswith(
+            "output 'y' is worse than an answer that is always the mean of the float32 file's"
+        )
+        found = finding(variant, "broken")
+        assert "so that most values are below one step of int8" in found.cause
+        assert "keep_float: ['" in found.remedy
+
+    def test_in_float16_are_poor_for_an_epsilon_that_became_0(self, converted: Converted) -> None:
+        variant = converted("spectrum")["float16"]
+        assert (variant.status, variant.exit_code) == ("poor", 0)
+        assert "1e-12 became 0" in finding(variant, "poor").cause
+        assert finding(variant, "poor").remedy == "Use a larger constant in the model, such as 1e-6 for an epsilon"

@@ -1,0 +1,176 @@
+"""The most likely cause of a ruined output, from one look at the activations of a few samples along the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from tflq.datasets import Sample
+from tflq.errors import TflqError
+from tflq.evaluate import EvaluationPlan, batches, stack
+from tflq.findings.op_causes import LayerEvidence, LikelyCause, cause_at
+from tflq.flatbuffer import Graph, Subgraph, integers_of, load
+from tflq.layerwise import LocalLoss, compare, first_bad, losses
+from tflq.metrics import Channels
+from tflq.op_selectors import shortest_name
+from tflq.result import Finding
+from tflq.scores import LowOutput
+from tflq.worker import ProgressCallback
+
+CALLS = 8
+"""The largest number of calls of which all activations are compared."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A file with ruined outputs, and the samples to look at."""
+
+    plan: EvaluationPlan
+    indices: Sequence[int]
+    """The rows, in increasing order."""
+    origin: Path
+    """The float32 file that the file was made from. It is equalized if the file is."""
+    path: Path
+    mode: str
+    low: tuple[LowOutput, ...]
+    channels: Mapping[str, Channels]
+    """Output name → its channels, of outputs with dead or saturated ones."""
+    constants: tuple[Finding, ...]
+    """The findings about constants of the file."""
+    folder: Path
+
+
+def look(report: ProgressCallback, request: Look) -> tuple[Finding, ...]:
+    """Return a finding for each ruined output, with the most likely cause and what to try."""
+    graph = load(request.origin)
+    try:
+        activations = compare(report, (request.origin, request.path), list(_calls(request)), request.folder)
+    except TflqError as error:
+        obstacle = f"the cause was not found, because the activations cannot be compared: {error}"
+        return tuple(without_cause(request, obstacle))
+    evidence = LayerEvidence(graph, request.mode, {each.tensor: each for each in activations})
+    found = []
+    for finding in without_cause(request, ""):
+        output = next(name for name in dict(graph.signatures[0].outputs) if finding.where == f"output {name!r}")
+        if finding.kind == "dead channels":
+            cause = _cause_before(evidence, output)
+        elif finding.kind != "saturated channels":
+            cause = _cause_along(evidence, output, request.constants)
+        else:
+            cause = SATURATED
+        found.append(replace(finding, cause=cause.text, remedy=cause.remedy, tensor=cause.tensor))
+    return tuple(found)
+
+
+SATURATED = LikelyCause(
+    "the calibration samples do not show the range of these values",
+    "Add samples like those of evaluation to calibration, or set ranges: minmax or headroom",
+    None,
+)
+
+
+def without_cause(request: Look, obstacle: str) -> Iterator[Finding]:
+    """Yield a finding for each ruined output. `obstacle` stands for its cause: why that was not found."""
+    low = {output.name for output in request.low}
+    for output in request.low:
+        yield Finding(output.verdict, f"output {output.name!r}", output.in_words, obstacle)
+    for name, channels in request.channels.items():
+        for kind, indices, words in (
+            ("dead channels", channels.dead, "are dead: they vary in the float32 file, but are constant in this file"),
+            (
+                "saturated channels",
+                channels.saturated,
+                "are saturated: many values are at an end of the file's range, where the float values are not",
+            ),
+        ):
+            if indices and not (kind == "saturated channels" and name in low):  # there the whole output is ruined
+                message = f"has {_counted(indices, channels.count)} that {words}"
+                yield Finding(kind, f"output {name!r}", message, obstacle)  # type: ignore[arg-type]
+
+
+def _calls(request: Look) -> Iterator[Sample]:
+    for _, samples in islice(batches(request.plan, request.indices), CALLS):
+        yield stack(samples, request.plan.source)
+
+
+def _counted(channels: Sequence[int], count: int) -> str:
+    listed = ", ".join(map(str, channels[:8])) + (" …" if len(channels) > 8 else "")
+    return f"{len(channels)} of {count} channels ({listed})"
+
+
+def _cause_before(evidence: LayerEvidence, output: str) -> LikelyCause:
+    """Return why channels of the output share a scale that is too coarse for some of them, and what helps."""
+    graph = evidence.graph
+    subgraph = graph.subgraphs[0]
+    tensor = integers_of(subgraph, subgraph.tensors[_tensor(graph, output)])
+    writer = next((operator for operator in subgraph.operators if tensor.index in operator.outputs), None)
+    if writer is None:
+        return LikelyCause("", UNLIKE_REMEDY.format(""), tensor.name)
+    cause = cause_at(evidence, writer.index)
+    text = cause.text if cause else f"all channels of {tensor.name.split(';')[0]!r} share one scale"
+    in_float = f" keep the last {writer.type} in float (keep_float: ['{shortest_name(graph, writer.index)}']),"
+    return LikelyCause(text, UNLIKE_REMEDY.format(in_float), tensor.name)
+
+
+UNLIKE_REMEDY = (
+    "Divide the larger values by their range in the model, return them as an output of their own,{} or use mode int16x8"
+)
+
+
+def _tensor(graph: Graph, output: str) -> int:
+    """Return the tensor of that output."""
+    (signature, *_) = graph.signatures
+    return dict(signature.outputs)[output]
+
+
+def _cause_along(evidence: LayerEvidence, output: str, constants: Sequence[Finding]) -> LikelyCause:
+    """Return the cause at the first op before the output that loses much, or at the one that loses most.
+
+    In a file with float16 constants, all ops compute in float, so that a changed constant is the cause.
+    """
+    before = _ops_before(evidence.graph.subgraphs[0], _tensor(evidence.graph, output))
+    along = [loss for loss in losses(evidence.graph, tuple(evidence.activations.values())) if loss.operator in before]
+    worst = first_bad(along) or max(along, key=lambda loss: loss.lost_db, default=None)
+    changed = constants[0] if constants else None
+    if changed and (evidence.mode == "float16" or worst is None):
+        return _changed(changed)
+    if worst is None:
+        return LikelyCause("", "", None)
+    return _at_loss(evidence, worst, changed)
+
+
+def _changed(constant: Finding) -> LikelyCause:
+    return LikelyCause(f"{constant.where} {constant.message}", constant.remedy, constant.tensor)
+
+
+def _at_loss(evidence: LayerEvidence, loss: LocalLoss, changed: Finding | None) -> LikelyCause:
+    graph = evidence.graph
+    operator, name = graph.subgraphs[0].operators[loss.operator], shortest_name(graph, loss.operator)
+    facts = (
+        f"the first op that loses much is #{loss.operator} {operator.type} {name!r}: its inputs have"
+        f" {loss.before_db:.1f} dB, its output {loss.after_db:.1f} dB"
+    )
+    read = {tensor.name for tensor in graph.subgraphs[0].read_by(operator)}
+    found = cause_at(evidence, loss.operator) or (_changed(changed) if changed and changed.tensor in read else None)
+    keeps = f"Keep it in float (keep_float: ['{name}']); tflq sensitivity measures what that wins"
+    remedy = f"{keeps}{_others(evidence.mode)}"
+    if found is None:
+        (tensor, *_) = (graph.subgraphs[0].tensors[index].name for index in operator.outputs)
+        return LikelyCause(facts, remedy, tensor)
+    return LikelyCause(f"{facts}; {found.text}", found.remedy or remedy, found.tensor)
+
+
+def _others(mode: str) -> str:
+    return ". Or use mode int16x8" if mode.removeprefix("qat_").startswith("int8") else ""
+
+
+def _ops_before(subgraph: Subgraph, tensor: int) -> set[int]:
+    """Return the ops that the tensor depends on."""
+    wanted, found = {tensor}, set[int]()
+    for operator in reversed(subgraph.operators):
+        if wanted & {*operator.outputs}:
+            found.add(operator.index)
+            wanted |= {*operator.inputs}
+    return found

@@ -1,0 +1,147 @@
+"""Constants that changed beyond rounding: clipped to the range of float16, or rounded to a few values or to 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tflq.flatbuffer import ROLES, Graph, Operator, Tensor, has_real_values, real_values
+from tflq.layerwise import align
+from tflq.result import Finding
+
+FLOAT16_MAX = 65504.0
+FLOAT16_MIN = 2.0**-24
+"""The smallest magnitude that float16 represents."""
+BEYOND_ROUNDING = 0.05
+"""A value of float16 changed beyond rounding if it differs by this part of itself."""
+LOST_SHARE = 0.5
+"""A channel is lost if more than this share of its values became 0."""
+FEW_LEVELS, MANY_VALUES = 3, 16
+"""A channel is also lost if at most FEW_LEVELS values are left of MANY_VALUES or more."""
+MOST = 5
+"""The largest number of findings about constants of one file; the gravest come first."""
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A constant before and after, as real numbers with the channels first."""
+
+    operator: Operator
+    tensor: Tensor
+    stored: Tensor
+    before: np.ndarray
+    """The values, [channels, values]."""
+    after: np.ndarray
+
+
+def changed_constants(float32: Graph, file: Graph) -> Iterator[Finding]:
+    """Yield a finding for each constant that changed beyond rounding, the largest changes first."""
+    found = [(change, finding) for change in _changes(float32, file) for finding in _findings(change)]
+    found.sort(key=lambda pair: -_relative_change(pair[0]))
+    for _, finding in found[:MOST]:
+        yield finding
+
+
+def _changes(float32: Graph, file: Graph) -> Iterator[_Change]:
+    """Yield the float32 constants that the file stores in fewer bits, each once."""
+    alignment, seen = align(float32, file), set[int]()
+    for (op, position), stored in alignment.constants.items():
+        operator = alignment.float32.operators[op]
+        tensor = alignment.float32.input(operator, position)
+        if tensor is None or tensor.index in seen or tensor.dtype != "float32" or not tensor.is_constant:
+            continue
+        seen.add(tensor.index)
+        is_smaller = stored.dtype in ("float16", "int8", "int4", "int16") and has_real_values(stored)
+        if is_smaller and tensor.shape == stored.shape and tensor.needed_bytes:
+            axis = _channel_axis(operator, position, tensor)
+            yield _Change(
+                operator,
+                tensor,
+                stored,
+                _by_channel(np.asarray(tensor.data, np.float64), axis),
+                _by_channel(real_values(stored), axis),
+            )
+
+
+def _channel_axis(operator: Operator, position: int, tensor: Tensor) -> int | None:
+    """Return the axis of the output channels of weights; None for other constants, which are one channel."""
+    roles = ROLES.get(operator.type)
+    return roles.channels if roles and position == roles.weights and len(tensor.shape) > 1 else None
+
+
+def _by_channel(values: np.ndarray, axis: int | None) -> np.ndarray:
+    return values.reshape(1, -1) if axis is None else np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+
+
+def _relative_change(change: _Change) -> float:
+    power = float(np.square(change.before).sum())
+    return float(np.square(change.before - change.after).sum()) / max(power, 1e-300)
+
+
+def _findings(change: _Change) -> Iterator[Finding]:
+    if change.stored.dtype == "float16":
+        yield from _of_float16(change)
+    else:
+        yield from _of_integers(change)
+
+
+def _of_float16(change: _Change) -> Iterator[Finding]:
+    """Find values beyond the range of float16, and constants of which most values are too small for it."""
+    before, after = change.before.reshape(-1), change.after.reshape(-1)
+    worst = int(np.abs(before).argmax())
+    if FLOAT16_MAX < abs(before[worst]) < np.inf:
+        cause = f"float16 has no value beyond {FLOAT16_MAX:,.0f}"
+        remedy = "Divide the constant and what it is used with by one number in the model, do the Normalization outside"
+        yield _finding(change, worst, cause, f"{remedy} of it, or use mode int16x8")
+        return
+    nonzero = before != 0
+    changed = nonzero & (np.abs(before - after) > BEYOND_ROUNDING * np.abs(before))
+    if changed.sum() > LOST_SHARE * nonzero.sum():
+        worst = int(np.where(changed, np.abs(before), -1).argmax())
+        cause = f"float16 has no value below {FLOAT16_MIN:.0e} apart from 0, and few values near it"
+        yield _finding(change, worst, cause, "Use a larger constant in the model, such as 1e-6 for an epsilon")
+
+
+def _of_integers(change: _Change) -> Iterator[Finding]:
+    """Find the channels of which most values became 0, or which have only a few values left."""
+    channels = range(len(change.before))
+    lost = [channel for channel in channels if _is_lost(change.before[channel], change.after[channel])]
+    if not lost:
+        return
+    channel = lost[int(np.square(change.before[lost]).sum(1).argmax())]
+    size = change.before.shape[1]
+    worst = channel * size + int(np.abs(change.before[channel] - change.after[channel]).argmax())
+    assert change.stored.quantization is not None
+    scale = max(change.stored.quantization.scales)
+    which = f" in {len(lost)} of its {len(channels)} channels" if len(channels) > 1 else ""
+    cause = f"the scale of {change.stored.dtype} is {scale:.3g}, which leaves few levels for its values{which}"
+    remedy = (
+        "Give these values a constant of their own, do the Normalization outside of the model, or set per_channel: true"
+    )
+    yield _finding(change, worst, cause, f"{remedy} if it is false")
+
+
+def _is_lost(before: np.ndarray, after: np.ndarray) -> bool:
+    nonzero = before != 0
+    if nonzero.sum() < 2:
+        return bool(nonzero.any() and not after[nonzero].any())
+    vanished = nonzero & (after == 0)
+    if vanished.sum() > LOST_SHARE * nonzero.sum():
+        return True
+    return len(np.unique(before)) >= MANY_VALUES and len(np.unique(after)) <= FEW_LEVELS
+
+
+def _finding(change: _Change, worst: int, cause: str, remedy: str) -> Finding:
+    before, after = float(change.before.reshape(-1)[worst]), float(change.after.reshape(-1)[worst])
+    return Finding(
+        "constant",
+        f"constant {change.tensor.name.split(';')[0]!r} of {change.operator.type}",
+        f"changed beyond rounding: {before:.6g} became {after:.6g}",
+        cause,
+        remedy,
+        change.tensor.name,
+        before,
+        after,
+    )

@@ -1,0 +1,34 @@
+"""The real numbers that the stored values of a constant stand for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tflq.flatbuffer.graph import NUMPY_DTYPES, PACKED_BITS, Tensor
+
+
+def has_real_values(tensor: Tensor) -> bool:
+    """Return whether the tensor is a constant of numbers whose scales, if it has any, are in the tensor itself."""
+    is_numeric = tensor.dtype in NUMPY_DTYPES or tensor.dtype in PACKED_BITS
+    is_scaled = tensor.quantization is None or bool(tensor.quantization.scales)
+    return tensor.is_constant and not tensor.is_sparse and is_numeric and is_scaled and not _is_complex(tensor)
+
+
+def real_values(tensor: Tensor) -> np.ndarray:
+    """Return the real values of a constant, float64: (q − zero_point) · scale if it is quantized.
+
+    `has_real_values` must be true for the tensor.
+    """
+    values = np.asarray(tensor.data, np.float64)
+    if tensor.quantization is None:
+        return values
+    shape = [1] * len(tensor.shape)
+    if tensor.quantization.is_per_axis:
+        shape[tensor.quantization.dimension] = -1
+    scales = np.reshape(tensor.quantization.scales, shape)
+    zero_points = tensor.quantization.zero_points
+    return np.asarray((values - (np.reshape(zero_points, shape) if zero_points else 0)) * scales)
+
+
+def _is_complex(tensor: Tensor) -> bool:
+    return tensor.dtype.startswith("complex")

@@ -1,0 +1,131 @@
+"""The stage that looks for facts which make a file worse than it looks, and for the causes of ruined outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tflq import findings, scores
+from tflq.errors import EvaluationError, TflqError
+from tflq.evaluate import Record
+from tflq.findings import Look
+from tflq.result import Finding
+from tflq.scores import LowOutput
+from tflq.stages.context import RunContext
+from tflq.stages.measure import Measurement, evaluation_plan
+from tflq.stages.state import CalibrationResult, ConvertibleSource, PreparedRun
+from tflq.stages.variant_build import VariantBuild
+from tflq.worker import Done, Failed, Task
+
+LOOK_SAMPLES = 8
+"""The number of samples of which all activations are compared."""
+
+
+def find(
+    context: RunContext,
+    measurement: Measurement,
+    source: ConvertibleSource,
+    prepared: PreparedRun,
+    calibration: CalibrationResult | TflqError | None,
+) -> list[VariantBuild]:
+    """Return the measured builds with their findings."""
+    builds = _with_static_findings(context, measurement.builds, prepared.float32.path)
+    looks = {}
+    for build in builds:
+        request = _look(context, build, measurement, source, prepared)
+        if request is not None:
+            looks[build.name] = replace(request, origin=_origin(build, calibration) or request.origin)
+    tasks = [
+        Task(f"look for the cause in {name}", findings.look, (each,), EvaluationError) for name, each in looks.items()
+    ]
+    outcomes = dict(zip(looks, context.workers.run_all(tasks, context.jobs), strict=True))
+    return [
+        replace(build, findings=(*build.findings, *_found(looks[build.name], outcomes[build.name])))
+        if build.name in looks
+        else build
+        for build in builds
+    ]
+
+
+def _with_static_findings(context: RunContext, builds: Sequence[VariantBuild], float32: Path) -> list[VariantBuild]:
+    """Return the builds with what their constants and their size show."""
+    quantized = {
+        build.name: build.path
+        for build in builds
+        if build.path and not build.error and not (build.variant and build.variant.mode == "float32")
+    }
+    tasks = [
+        Task(f"compare the constants of {name}", findings.static_findings, (float32, path), EvaluationError)
+        for name, path in quantized.items()
+    ]
+    outcomes = dict(zip(quantized, context.workers.run_all(tasks, context.jobs), strict=True))
+    return [
+        replace(build, findings=_static(outcomes[build.name])) if build.name in outcomes else build for build in builds
+    ]
+
+
+def _static(outcome: Done[tuple[Finding, ...]] | Failed) -> tuple[Finding, ...]:
+    if isinstance(outcome, Done):
+        return outcome.value
+    message = f"could not be compared with the float32 file: {outcome.error}"
+    return (Finding("constant", "constants of the file", message),)
+
+
+def _look(
+    context: RunContext,
+    build: VariantBuild,
+    measurement: Measurement,
+    source: ConvertibleSource,
+    prepared: PreparedRun,
+) -> Look | None:
+    """Return what to look at in a file with ruined outputs; None if all outputs are sound."""
+    if build.record is None or build.path is None or build.error:
+        return None
+    low = _low(context, build, build.record, measurement, source)
+    channels = {
+        name: output.channels
+        for name, output in scores.outputs(build.record).items()
+        if output.channels and (output.channels.dead or output.channels.saturated)
+    }
+    if not low and not channels:
+        return None
+    plan = evaluation_plan(context, source.prepared, prepared)
+    folder = context.folder / f"look at {build.name}"
+    folder.mkdir()
+    rows = sorted(prepared.evaluation_rows.indices[: LOOK_SAMPLES * (source.prepared.batch or 1)])
+    mode = build.variant.mode if build.variant else ""
+    constants = tuple(finding for finding in build.findings if finding.kind == "constant")
+    return Look(plan, rows, plan.float32, build.path, mode, low, channels, constants, folder)
+
+
+def _low(
+    context: RunContext, build: VariantBuild, record: Record, measurement: Measurement, source: ConvertibleSource
+) -> tuple[LowOutput, ...]:
+    """Return the outputs below a limit of the verdict. The outputs of a trained model may differ."""
+    if build.variant is not None and build.variant.trained:
+        return ()
+    metric, limit = context.recipe.measured_on.scoring, context.recipe.gates.max_metric_drop
+    scored = None
+    if metric and limit is not None and isinstance(measurement.float32, Record):
+        base = measurement.float32.at(range(len(record.is_finite)))
+        if scores.score(metric, base, record, limit).drop <= limit:
+            scored = context.recipe.measured_on.output or source.prepared.outputs[0].name
+    return tuple(scores.low_outputs(context.recipe.gates, record, scored))
+
+
+def _origin(build: VariantBuild, calibration: CalibrationResult | TflqError | None) -> Path | None:
+    """Return the float32 file that the variant is quantized from, if it is another one than the baseline."""
+    variant = build.variant
+    if not isinstance(calibration, CalibrationResult) or variant is None or variant.trained:
+        return None
+    if calibration.selected_ranges is None:
+        return None
+    return calibration.quantizer_input(variant).original if variant.needs_ranges else None
+
+
+def _found(request: Look, outcome: Done[tuple[Finding, ...]] | Failed) -> tuple[Finding, ...]:
+    """Return the findings. If the look failed, they have no cause."""
+    if isinstance(outcome, Done):
+        return outcome.value
+    return tuple(findings.without_cause(request, f"the cause was not found: {outcome.error}"))
