@@ -58,9 +58,8 @@ def measured(value: float, sqnr_db: float | None, samples_needed: int | None = N
 
 
 FLOAT32 = Variant("float32", "float32", file("float32", 108_064, "float32"), 1.0, measured(0.98, None), seconds=1.5)
-POOR = replace(
-    FLOAT32, findings=(Finding("poor", "output 'logits'", "is far from the float32 file's output", "a cause", "a cure"),)
-)
+FAR = Finding("poor", "output 'logits'", "is far from the float32 file's output", "a cause", "a cure")
+POOR = replace(FLOAT32, findings=(FAR,))
 FAILED_GATE = Variant(
     "int8",
     "int8",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from conftest import made_once, run_script
 
+from tflq.cli import main
 from tflq.pipeline import Settings, run
 from tflq.recipe import load
 from tflq.result import Finding, Variant
@@ -151,3 +154,31 @@ class TestLogarithmsOfPowers:
         assert (variant.status, variant.exit_code) == ("poor", 0)
         assert "1e-12 became 0" in finding(variant, "poor").cause
         assert finding(variant, "poor").remedy == "Use a larger constant in the model, such as 1e-6 for an epsilon"
+
+
+def command(*arguments: str) -> tuple[int, str]:
+    """The exit code and the text of the command line."""
+    ran = CliRunner().invoke(main, [*arguments])
+    return ran.exit_code, ran.output
+
+
+@pytest.mark.slow
+def test_search_mends_dead_channels(ruined: Path, tmp_path: Path) -> None:
+    """The SQNR alone meets its gate from the start."""
+    recipe = recipe_of(ruined, "detection", tmp_path, variants=["int8"], gates={"min_sqnr_db": 30})
+    code, said = command("search", str(recipe), "--modes", "int8")
+    assert code == 0, said
+    assert "CONCATENATION 'y'" in said
+    assert "the number of dead channels is 0" in said
+    assert command("convert", str(tmp_path / "build" / "detection" / "found.yaml"))[0] == 0
+
+
+@pytest.mark.slow
+def test_sensitivity_shows_dead_channels(ruined: Path, tmp_path: Path) -> None:
+    code, said = command("sensitivity", str(recipe_of(ruined, "detection", tmp_path, variants=["int8"])))
+    assert code == 0, said
+    assert "Dead channels: 6. They vary in the float32 file, but are constant in this file." in said
+    assert "in float, 6 of 6 dead channels vary again." in said
+    effects = json.loads((tmp_path / "build" / "detection" / "sensitivity.json").read_text())["effects"]
+    revived = [effect["won"]["revived_channels"] for effect in effects if effect["won"]]
+    assert (revived[0], revived) == (6, sorted(revived, reverse=True))

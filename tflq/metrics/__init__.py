@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tflq.metrics.built_in import Custom, Metric, TopK, top_k_odds
-from tflq.metrics.channel_figures import MIN_SAMPLES, Channels, centered_sqnr_db, channel_figures
+from tflq.metrics.channel_figures import MIN_SAMPLES, Channels, centered_sqnr_db, channel_figures, dead_channels
 from tflq.metrics.channels import ChannelSums, OutputRange, channel_sums, shift_of
 from tflq.metrics.drop import Drop, paired_drop, uncertainty
 from tflq.metrics.estimate import EQUAL_DB, Estimate, estimate_agreement, estimate_sqnr_db
@@ -29,6 +29,7 @@ __all__ = [
     "centered_sqnr_db",
     "channel_figures",
     "channel_sums",
+    "dead_channels",
     "errors",
     "estimate_agreement",
     "estimate_sqnr_db",

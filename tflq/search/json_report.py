@@ -31,7 +31,7 @@ def to_dict(outcome: SearchResult) -> dict[str, Any]:
         "tflq": importlib.metadata.version("tflq"),
         "name": outcome.name,
         "goal": outcome.goal,
-        "bars": {constraint.kind: constraint.value for constraint in outcome.constraints},
+        "bars": {constraint.kind: constraint.value for constraint in outcome.told},
         "samples": outcome.samples,
         "rows": {"deciding": outcome.rows.selection, "confirming": outcome.rows.confirmation},
         "needs_rows": outcome.needs_rows,
@@ -107,7 +107,7 @@ def _trial(outcome: SearchResult, result: TrialResult) -> dict[str, Any]:
         "options": trial.variant.model_dump(mode="json", exclude={"mode", "name", "trained", "keep_float"}),
         "kept_in_float": kept_by_search(trial, outcome.space.recipe_trial(trial)),
         "figures": asdict(result.figures) if result.figures else None,
-        "meets": {constraint.kind: constraint.violation(result.figures) <= 0 for constraint in outcome.constraints}
+        "meets": {constraint.kind: constraint.violation(result.figures) <= 0 for constraint in outcome.told}
         if result.figures
         else None,
         "reason": result.reason or None,

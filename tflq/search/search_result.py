@@ -60,6 +60,12 @@ class SearchResult:
     space: Space
 
     @property
+    def told(self) -> tuple[Constraint, ...]:
+        """The constraints to report: that on dead channels only if a file has one."""
+        has_dead = any(result.figures and result.figures.dead_channels for result in self.results)
+        return tuple(each for each in self.constraints if each.kind != "max_dead_channels" or has_dead)
+
+    @property
     def exit_code(self) -> int:
         return 0 if self.found else 1
 
@@ -155,9 +161,9 @@ def _more_rows(outcome: SearchResult) -> str:
 def _answer(outcome: SearchResult, found: FoundTrial) -> str:
     figures = found.confirmation.figures
     assert figures
-    gates, count = " and ".join(map(str, outcome.constraints)), figures.file.size_bytes
+    gates, count = " and ".join(map(str, outcome.told)), figures.file.size_bytes
     size = f"{count:,} bytes, {count / outcome.float32_bytes:.2f} of the float32 file"
-    measured = ", ".join(constraint.in_words(figures) for constraint in outcome.constraints)
+    measured = ", ".join(constraint.in_words(figures) for constraint in outcome.told)
     is_last = bool(outcome.refuted) or found.selection.trial.variant in outcome.space.free
     cheaper = "smaller" if outcome.goal == "size" else "faster"
     parts = [
@@ -232,7 +238,7 @@ def _option(outcome: SearchResult, ablation: AblationResult) -> str:
 
 
 def _no_answer(outcome: SearchResult) -> str:
-    start = f"no trial meets {' and '.join(map(str, outcome.constraints))}"
+    start = f"no trial meets {' and '.join(map(str, outcome.told))}"
     closest = outcome.closest
     if closest is None or closest.figures is None:
         reasons = [result.reason for result in outcome.results]

@@ -16,6 +16,8 @@ from tflq.worker import Progress
 STAGE = "search"
 MAX_CANDIDATES_OF_ONE_MODE = 3
 """The largest number of refuted candidates of one mode, while there are other modes."""
+DEAD_CHANNEL_DB = 100.0
+"""The loss of SQNR that one dead channel beyond the limit counts as, when trials are compared."""
 
 
 @dataclass
@@ -100,8 +102,15 @@ class SearchState:
         return self.bound is None or result.figures is None or self.cost(result) < self.cost(self.bound.selection)
 
     def quality(self, result: TrialResult) -> float:
-        """Return the SQNR in dB by which trials are compared; -inf for a trial without a file."""
-        return quality(result.figures, self.runner.recipe.measured_on) if result.figures else -float("inf")
+        """Return the SQNR in dB by which trials are compared; -inf for a trial without a file.
+
+        A dead channel counts as DEAD_CHANNEL_DB, because the SQNR of a whole output hardly shows it.
+        """
+        if result.figures is None:
+            return -float("inf")
+        limits = [constraint.value for constraint in self.constraints if constraint.kind == "max_dead_channels"]
+        dead = max(result.figures.dead_channels - limits[0], 0) if limits else 0
+        return quality(result.figures, self.runner.recipe.measured_on) - DEAD_CHANNEL_DB * dead
 
     def best(self) -> TrialResult | None:
         """Return the cheapest trial that meets the constraints; of equals, the one with fewest changes, then the best.

@@ -32,6 +32,8 @@ class KeepFloatGain:
     """Number of additional float ops, including neighbours that cannot be integers then."""
     worth: float
     """Decibels for each op in float, reduced if the file grows. Effects are ranked by it."""
+    revived_channels: int = 0
+    """The number of dead channels of the outputs that vary again; negative if there are more dead channels."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,17 @@ class OpEffect:
     """The better gain: with the group alone in float, or with its readers too."""
 
     @property
-    def rank(self) -> tuple[float, float, int]:
-        """The sort key: the largest worth first. Without a noticeable gain, the lowest SQNR alone first.
+    def rank(self) -> tuple[int, float, float, int]:
+        """The sort key: the most revived channels first, then the largest worth.
+
+        Without a noticeable gain, the lowest SQNR alone is first.
 
         For an input of the model, the SQNR of its integers counts as the SQNR alone.
         """
         worth = self.gain.worth if self.gain and self.gain.db >= NOTICEABLE_DB else 0.0
         alone = self.alone_db if self.group.ops else self.sqnr_db
-        return -worth, float("inf") if alone is None else round(alone), min(self.group.ops, default=-1)
+        revived = self.gain.revived_channels if self.gain else 0
+        return -revived, -worth, float("inf") if alone is None else round(alone), min(self.group.ops, default=-1)
 
 
 @dataclass
@@ -160,7 +165,7 @@ class AblationSweep:
         alone = effect.alone.figures if effect.alone else None
         return replace(
             effect,
-            gain=max(measured, key=lambda gain: gain.worth, default=None),
+            gain=max(measured, key=lambda gain: (gain.revived_channels, gain.worth), default=None),
             alone_db=self.decibels(alone) if alone else None,
         )
 
@@ -172,4 +177,5 @@ class AblationSweep:
         more = figures.file.float_ops - base.file.float_ops
         metric = base.drop.value - figures.drop.value if figures.drop and base.drop else None
         worth = db / max(more, 1) / (1 + max(growth, 0) / base.file.size_bytes)
-        return KeepFloatGain(way, db, metric, growth, more, worth)
+        revived = base.dead_channels - figures.dead_channels
+        return KeepFloatGain(way, db, metric, growth, more, worth, revived)

@@ -37,6 +37,9 @@ def lines(outcome: SensitivityResult) -> Iterator[str]:
         f"SQNR {_decibels(whole)} dB; with only the weights as integers {_decibels(weights)} dB; with only the"
         f" activations {_decibels(activations)} dB."
     )
+    if outcome.base.dead_channels:
+        dead = outcome.base.dead_channels
+        yield f"Dead channels: {dead}. They vary in the float32 file, but are constant in this file."
     bad = outcome.first_bad
     if bad is not None:
         name = _short(next(tensor.name for tensor in outcome.tensors if tensor.operator == bad.operator))
@@ -91,6 +94,12 @@ def findings(outcome: SensitivityResult) -> Iterator[str]:
     for effect in [effect for effect in outcome.effects[:MAX_CAUSES] if effect.causes and _matters(effect, outcome)]:
         op = f"{effect.group.name} {', '.join(effect.types)} {_short(effect.tensor)}".replace("  ", " ")
         yield f"{op}: {effect.causes[0].said}."
+    dead = outcome.base.dead_channels
+    for effect in [each for each in outcome.effects if each.gain and each.gain.revived_channels > 0][:MAX_CAUSES]:
+        assert effect.gain
+        readers = f" and {_numbers(effect.readers)}" if effect.gain.way == "with_readers" else ""
+        ops = f"{effect.group.name} {', '.join(effect.types)}".strip()
+        yield f"With {ops}{readers} in float, {effect.gain.revived_channels} of {dead} dead channels vary again."
     for result in outcome.remedies:
         gain = outcome.decibels(result.figures) - outcome.decibels(outcome.base) if result.figures else 0.0
         if gain >= NOTICEABLE_DB:

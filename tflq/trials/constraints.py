@@ -13,12 +13,13 @@ from tflq.metrics import Drop, Estimate
 from tflq.recipe import Gates
 from tflq.trials.measurements import Measurements
 
-Kind = Literal["max_metric_drop", "min_agreement", "min_sqnr_db", "max_size_bytes"]
+Kind = Literal["max_metric_drop", "min_agreement", "min_sqnr_db", "max_size_bytes", "max_dead_channels"]
 NAMES: Mapping[Kind, str] = {
     "max_metric_drop": "the drop",
     "min_agreement": "agreement",
     "min_sqnr_db": "SQNR",
     "max_size_bytes": "the size",
+    "max_dead_channels": "the number of dead channels",
 }
 IDEAL: Mapping[Kind, float] = {"max_metric_drop": 0.0, "min_agreement": 1.0}
 """The values of a file that is no worse than the float32 file."""
@@ -53,6 +54,9 @@ class Constraint:
             case "max_size_bytes":
                 size = float(figures.file.size_bytes)
                 return Estimate(size, size, size)
+            case "max_dead_channels":
+                count = float(figures.dead_channels)
+                return Estimate(count, count, count)
             case "min_sqnr_db":
                 return _lowest(near.sqnr_db for near in figures.outputs.values())
             case "min_agreement":
@@ -72,6 +76,8 @@ class Constraint:
         estimate = self.estimate(figures)
         if estimate is None:
             return float("inf")
+        if self.kind == "max_dead_channels" and estimate.value <= self.value:
+            return -float("inf")  # fewer dead channels than allowed are no better
         reach = inflation * self.errors_of(estimate).toward_worse * NormalDist().inv_cdf(1 - 0.5**look)
         is_ideal = self.kind in IDEAL and self.loss(estimate.value) <= self.loss(IDEAL[self.kind])
         return self.loss(estimate.value) + (0.0 if is_ideal else reach) - self.loss(self.value)
@@ -95,7 +101,7 @@ class Constraint:
     def is_hopeless(self, figures: Measurements) -> bool:
         """Return whether the file fails so clearly that more samples would not help."""
         estimate = self.estimate(figures)
-        if estimate is None or self.kind == "max_size_bytes":
+        if estimate is None or self.kind in ("max_size_bytes", "max_dead_channels"):
             return False
         return self.loss(estimate.value) - HOPELESS * self.errors_of(estimate).toward_better > self.loss(self.value)
 
@@ -130,6 +136,8 @@ class Constraint:
         match self.kind:
             case "max_size_bytes":
                 return f"{value:,.0f} bytes"
+            case "max_dead_channels":
+                return f"{value:.0f}"
             case "min_sqnr_db":
                 return f"{value:.1f} dB"
             case _:
@@ -167,6 +175,7 @@ def constraints(gates: Gates, float32_bytes: int) -> tuple[Constraint, ...]:
     }
     sizes = [gates.max_size_bytes, gates.max_size_ratio and int(gates.max_size_ratio * float32_bytes)]
     limits["max_size_bytes"] = min((float(size) for size in sizes if size), default=None)
+    limits["max_dead_channels"] = gates.max_dead_channels
     return tuple(Constraint(kind, value) for kind, value in limits.items() if value is not None)
 
 

@@ -9,7 +9,7 @@ from tflq import cache, flatbuffer, scores
 from tflq.contract import float_ops
 from tflq.cost_model import work
 from tflq.evaluate import Evaluation, Record
-from tflq.metrics import Estimate, Metric, estimate_agreement, estimate_sqnr_db
+from tflq.metrics import Estimate, Metric, dead_channels, estimate_agreement, estimate_sqnr_db
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Measurements:
     samples: int
     fault: str
     """The first error in the outputs, such as NaN or a constant output. A file with an error meets no constraint."""
+    dead_channels: int = 0
+    """The number of dead channels of all outputs."""
 
 
 def file_facts(path: Path, is_integer: bool) -> FileFacts:
@@ -66,6 +68,7 @@ def measurements_of(file: FileFacts, base: Record, answers: Record, metric: Metr
         drop=Estimate(score.drop, *score.ci95) if score else None,
         samples=len(answers.is_finite),
         fault=errors[0] if errors else "",
+        dead_channels=sum(len(dead_channels(sums)) for sums in answers.channels.values()),
     )
 
 
