@@ -50,6 +50,7 @@ LAYERS = [
     "findings",
     "stages",
     "report",
+    "measured_variant",
     "advise",
     "progress",
     "pipeline",

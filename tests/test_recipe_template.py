@@ -81,3 +81,25 @@ def test_it_offers_every_mode_kind_of_dataset_and_metric(models: Path, tmp_path:
     assert [variant.mode for variant in recipe.variants] == [mode for mode in MODE_NAMES if mode not in QAT_MODES]
     assert all(f"#   {kind.EXAMPLE}\n" in text for kind in DATASETS if kind.EXAMPLE)
     assert all(name in text.partition("# metric: ")[2] for name in METRIC_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("model", "reasons"),
+    [
+        ("small_weights", {"dynamic": "it changes only weights of 1,024 elements or more, and the largest has 64"}),
+        (
+            "sin_of_input",
+            {
+                "dynamic": "it changes only weights of 1,024 elements or more, and the largest has 0",
+                "float16": "it changes only weights, and the model has none",
+            },
+        ),
+    ],
+)
+def test_it_leaves_out_modes_that_would_do_nothing(
+    models: Path, tmp_path: Path, model: str, reasons: dict[str, str]
+) -> None:
+    text, recipe = started(models / model, tmp_path)
+    assert not {variant.mode for variant in recipe.variants} & {*reasons}
+    assert {variant.mode for variant in recipe.variants} > {"float32", "int8"}
+    assert all(f"# {mode} is left out: {reason}\n" in text for mode, reason in reasons.items())

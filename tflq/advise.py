@@ -6,10 +6,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from tflq.datasets import Random
 from tflq.errors import RecipeError
+from tflq.measured_variant import MeasuredVariant, fast_enough, measurements, slower
 from tflq.modes import CALIBRATED, QAT_MODES, ModeName
 from tflq.recipe import Recipe, dump
 from tflq.sources import SavedModel
@@ -20,27 +21,6 @@ TOLERATED = 0.01
 SAME_SIZE_RATIO = 1.05
 """Files whose sizes differ by a smaller ratio count as equal in size."""
 REPORT = "report.json"
-
-
-@dataclass(frozen=True)
-class MeasuredVariant:
-    """The measurements of one variant in the report."""
-
-    name: str
-    mode: str
-    status: str
-    is_trained: bool
-    size_bytes: int
-    milliseconds: float | None
-    loss: float | None
-    """The drop of the metric from the float32 file; without a metric, the share of samples with another top class."""
-    margin: float
-    """Half the width of the 95 % interval of the loss."""
-
-    @property
-    def loss_in_words(self) -> str:
-        """The loss with its margin, such as `0.0040 ±0.0020`."""
-        return f"{self.loss:.4f}" + (f" ±{self.margin:.4f}" if self.margin else "")
 
 
 @dataclass(frozen=True)
@@ -71,7 +51,7 @@ def read(recipe: Recipe) -> MeasuredRun:
         raise RecipeError(f"{recipe.name}: nothing has been measured yet: {remedy}")
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
-        variants = tuple(_measurements(variant) for variant in plain["variants"] if variant["file"] and variant["mode"])
+        variants = tuple(measurements(variant) for variant in plain["variants"] if variant["file"] and variant["mode"])
         text = hashlib.sha256(dump(recipe, recipe.output).encode()).hexdigest()
         is_stale = bool(plain["recipe_sha256"] != text)
     except (ValueError, KeyError, TypeError) as error:
@@ -90,49 +70,33 @@ def read(recipe: Recipe) -> MeasuredRun:
     return MeasuredRun(metric.name if metric else "agreement with the float32 file", variants, is_stale)
 
 
-def _measurements(variant: dict[str, Any]) -> MeasuredVariant:
-    loss, margin = None, 0.0
-    if variant["metric"]:
-        loss, (low, high) = variant["metric"]["drop"], variant["metric"]["ci95"]
-        margin = (high - low) / 2
-    elif variant["fidelity"]:
-        agreements = [out["agreement"] for out in variant["fidelity"].values() if out["agreement"] is not None]
-        loss = 1 - min(agreements) if agreements else None
-    return MeasuredVariant(
-        name=variant["name"],
-        mode=variant["mode"],
-        status=variant["status"],
-        is_trained=variant.get("trained", False),
-        size_bytes=variant["size_bytes"],
-        milliseconds=variant["latency_ms"]["median"] if variant["latency_ms"] else None,
-        loss=loss,
-        margin=margin,
-    )
-
-
 def advise(recipe: Recipe, measured: MeasuredRun, target: Target, tolerated: float) -> Advice:
     """Recommend the smallest variant that runs on the target and loses at most `tolerated`.
 
     If no variant passes, recommend the one with the smallest loss. Raise RecipeError if none suits the target.
     """
     variants = [
-        variant for variant in measured.variants if _runs_on(variant, target) and variant.status in ("ok", "failed")
+        variant
+        for variant in measured.variants
+        if _runs_on(variant, target) and variant.status in ("ok", "poor", "failed")
     ]
     losses = [(variant.loss, variant) for variant in variants if variant.loss is not None]
     if not losses:
         names = ", ".join(dict.fromkeys(_modes_for(target)))
         raise RecipeError(f"{recipe.name}: no variant that runs on {WORDS[target]} was measured: add one of {names}")
-    passed = [variant for loss, variant in losses if loss <= tolerated and variant.status == "ok"]
+    passed = [variant for loss, variant in losses if loss <= tolerated and variant.has_passed]
     metric = measured.metric
-    chosen = _smallest(passed) if passed else min(losses, key=lambda pair: pair[0])[1]
+    fast = fast_enough(passed) if target == "cpu" else passed
+    chosen = _smallest(fast) if fast else min(losses, key=lambda pair: pair[0])[1]
     return Advice(
         f"{chosen.name}: {recipe.output / f'{recipe.name}-{chosen.name}.tflite'}",
         _reason(
             chosen,
-            passed,
-            [variant for _, variant in losses],
+            fast,
+            [variant for _, variant in losses if variant in fast or variant not in passed],
             f"{WORDS[target]}, at a loss of at most {tolerated:g} in {metric}",
         )
+        + (slower(chosen, passed) if target == "cpu" else "")
         + _untried(recipe, measured, target, passed),
         _training(recipe, measured, tolerated, chosen),
     )
@@ -192,11 +156,11 @@ def _rank_of_size(chosen: MeasuredVariant, passed: Sequence[MeasuredVariant]) ->
     if len(passed) == 1:
         return "the only one", ""
     if chosen.size_bytes == smallest.size_bytes:
-        return f"the smallest of {len(passed)}", ""
+        return f"the smallest of {len(passed)} that pass", ""
     saving = 1 - smallest.size_bytes / chosen.size_bytes
     size = f"{saving:.1%} smaller ({smallest.size_bytes:,} bytes)"
     smaller = f"; {smallest.name} is only {size} and loses {smallest.loss_in_words}"
-    return f"one of the smallest of {len(passed)}", smaller
+    return f"one of the smallest of {len(passed)} that pass", smaller
 
 
 def _untried(recipe: Recipe, measured: MeasuredRun, target: Target, passed: Sequence[MeasuredVariant]) -> str:
@@ -227,8 +191,14 @@ def _training(recipe: Recipe, measured: MeasuredRun, tolerated: float, chosen: M
     loss, int8 = min(losses, key=lambda pair: pair[0])
     if loss <= tolerated:
         return f"not worth it: without training, {int8.name} loses {int8.loss_in_words}"
+    if int8.mend:
+        return f"not before this is mended: in {int8.name}, {int8.mend}"
     if not trained:
-        return f"worth it if int8 is needed: {int8.name} loses {int8.loss_in_words}; {_how(recipe)}"
+        limit = f"--max-drop {tolerated:g}" if int8.is_scored else f"--min-agreement {1 - tolerated:g}"
+        return (
+            f"try `tflq search RECIPE {limit}` first, which needs no training: {int8.name} loses {int8.loss_in_words}."
+            f" If that finds nothing as small, {_how(recipe)}"
+        )
     least, best = min(trained, key=lambda pair: pair[0])
     if least > tolerated:
         return (

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from tflq import sources
+from tflq.contract import DYNAMIC_RANGE_MINIMUM_ELEMENTS
 from tflq.datasets import DATASETS, TensorSpec
 from tflq.errors import SourceError
 from tflq.metrics import METRIC_NAMES
@@ -55,8 +56,24 @@ def _lines(model: str, keras: bool, described: SourceDescription) -> Iterator[st
     for spec in described.inputs:
         yield from _input(spec)
     yield from _data(described)
-    yield f"variants: [{', '.join(mode for mode in MODE_NAMES if mode not in QAT_MODES)}]"
+    useless = _useless(described)
+    yield f"variants: [{', '.join(mode for mode in MODE_NAMES if mode not in QAT_MODES and mode not in useless)}]"
+    yield from (f"# {mode} is left out: {reason}" for mode, reason in useless.items())
     yield "# gates: {max_metric_drop: 0.01, min_sqnr_db: 20, max_size_ratio: 0.3}"
+
+
+def _useless(described: SourceDescription) -> dict[str, str]:
+    """Return the modes that would leave the model as it is, each with the reason."""
+    largest = described.largest_weight
+    reasons = {}
+    if largest < DYNAMIC_RANGE_MINIMUM_ELEMENTS:
+        reasons["dynamic"] = (
+            f"it changes only weights of {DYNAMIC_RANGE_MINIMUM_ELEMENTS:,} elements or more, and the largest has"
+            f" {largest:,}"
+        )
+    if not largest:
+        reasons["float16"] = "it changes only weights, and the model has none"
+    return reasons
 
 
 def _scalar(text: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tflq import cache, flatbuffer, rules
 from tflq.contract import FloatOp, float_ops, quantized_activations, signature_violations
-from tflq.cost_model import int16_multiply_adds
+from tflq.cost_model import int16_multiply_adds, work
 from tflq.datasets import Sample, brackets
 from tflq.errors import EvaluationError
 from tflq.flatbuffer import Graph, Signature
@@ -117,6 +117,7 @@ def describe(path: Path, graph: Graph, in_float: tuple[FloatOp, ...]) -> File:
         float_ops=in_float,
         inputs=_ports(graph, signature.subgraph, signature.inputs),
         outputs=_ports(graph, signature.subgraph, signature.outputs),
+        work=work(graph),
     )
 
 

@@ -70,6 +70,7 @@ def _variant(variant: Variant) -> dict[str, Any]:
         "sha256": file.sha256 if file else None,
         "size_bytes": file.size_bytes if file else None,
         "size_ratio": variant.size_ratio,
+        "work": file.work if file else None,
         "ops": file.ops if file else None,
         "float_ops": [asdict(op) for op in file.float_ops] if file else None,
         "inputs": [asdict(port) for port in file.inputs] if file else None,

@@ -86,6 +86,8 @@ class File:
     float_ops: tuple[FloatOp, ...]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    work: float = 0.0
+    """The estimated work of one call on a CPU, in multiply-adds of int8 kernels."""
 
 
 @dataclass(frozen=True)

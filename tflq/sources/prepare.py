@@ -5,6 +5,7 @@ This code runs in a worker.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ class SourceDescription:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     signatures: tuple[str, ...]
+    largest_weight: int
+    """The number of elements of the largest float variable or constant; 0 if there is none."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,24 @@ def describe(_: ProgressCallback, model: SavedModel | Keras, folder: Path) -> So
     if keys and original.signature not in keys:
         original = original.model_copy(update={"signature": keys[0]})
     function = _signature(original, loaded)
-    return SourceDescription(original.signature, _inputs(function), _outputs(function), keys)
+    largest = _largest_weight(function)
+    return SourceDescription(original.signature, _inputs(function), _outputs(function), keys, largest)
+
+
+def _largest_weight(function: Any) -> int:
+    """Return the number of elements of the largest float variable or constant that the function may read."""
+    import tensorflow as tf
+
+    definition = function.graph.as_graph_def()
+    nodes = [*definition.node, *(node for each in definition.library.function for node in each.node_def)]
+    constants = [node.attr["value"].tensor for node in nodes if node.op == "Const"]
+    sizes = [
+        math.prod(size.size for size in tensor.tensor_shape.dim)
+        for tensor in constants
+        if tf.dtypes.as_dtype(tensor.dtype).is_floating
+    ]
+    variables = [variable.shape for variable in function.graph.variables if variable.dtype.is_floating]
+    return int(max([0, *sizes, *(shape.num_elements() or 0 for shape in variables)]))
 
 
 def prepare(
