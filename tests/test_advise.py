@@ -94,7 +94,8 @@ def test_a_file_that_is_not_the_smallest_is_not_called_so(case: Case) -> None:
     assert ship.startswith("dynamic:")
     assert why == (
         "one of the smallest of 3 that pass for a CPU, at a loss of at most 0.01 in top1"
-        " (104,000 bytes, 0.0125 ms, loses 0.0010 ±0.0020); int8 is only 3.8% smaller (100,000 bytes) and loses 0.0090 ±0.0020"
+        " (104,000 bytes, 0.0125 ms, loses 0.0010 ±0.0020); int8 is only 3.8% smaller (100,000 bytes) and loses"
+        " 0.0090 ±0.0020"
     )
 
 

@@ -106,16 +106,15 @@ def _of_float16(change: _Change) -> Iterator[Finding]:
 
 def _of_integers(change: _Change) -> Iterator[Finding]:
     """Find the channels of which most values became 0, or which have only a few values left."""
-    channels = range(len(change.before))
-    lost = [channel for channel in channels if _is_lost(change.before[channel], change.after[channel])]
-    if not lost:
-        return
-    channel = lost[int(np.square(change.before[lost]).sum(1).argmax())]
-    size = change.before.shape[1]
-    worst = channel * size + int(np.abs(change.before[channel] - change.after[channel]).argmax())
     assert change.stored.quantization is not None
     scale = max(change.stored.quantization.scales)
-    which = f" in {len(lost)} of its {len(channels)} channels" if len(channels) > 1 else ""
+    lost = _lost_channels(change.before, change.after, scale)
+    if not len(lost):
+        return
+    channel = int(lost[np.square(change.before[lost]).sum(1).argmax()])
+    channels, size = change.before.shape
+    worst = channel * size + int(np.abs(change.before[channel] - change.after[channel]).argmax())
+    which = f" in {len(lost)} of its {channels} channels" if channels > 1 else ""
     cause = f"the scale of {change.stored.dtype} is {scale:.3g}, which leaves few levels for its values{which}"
     remedy = (
         "Give these values a constant of their own, do the Normalization outside of the model, or set per_channel: true"
@@ -123,14 +122,16 @@ def _of_integers(change: _Change) -> Iterator[Finding]:
     yield _finding(change, worst, cause, f"{remedy} if it is false")
 
 
-def _is_lost(before: np.ndarray, after: np.ndarray) -> bool:
-    nonzero = before != 0
-    if nonzero.sum() < 2:
-        return bool(nonzero.any() and not after[nonzero].any())
-    vanished = nonzero & (after == 0)
-    if vanished.sum() > LOST_SHARE * nonzero.sum():
-        return True
-    return len(np.unique(before)) >= MANY_VALUES and len(np.unique(after)) <= FEW_LEVELS
+def _lost_channels(before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarray:
+    """Return the indices of the channels that are lost. `scale` is the largest one of the constant."""
+    nonzero = (before != 0).sum(1)
+    vanished = ((before != 0) & (after == 0)).sum(1)
+    is_lost = vanished > LOST_SHARE * nonzero
+    is_narrow = np.ptp(after, 1) < (FEW_LEVELS - 0.5) * scale
+    for channel in np.flatnonzero(is_narrow & ~is_lost & (nonzero >= MANY_VALUES)):
+        has_many = len(np.unique(before[channel])) >= MANY_VALUES
+        is_lost[channel] = has_many and len(np.unique(after[channel])) <= FEW_LEVELS
+    return np.flatnonzero(is_lost)
 
 
 def _finding(change: _Change, worst: int, cause: str, remedy: str) -> Finding:

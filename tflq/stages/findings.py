@@ -31,21 +31,15 @@ def find(
 ) -> list[VariantBuild]:
     """Return the measured builds with their findings."""
     builds = _with_static_findings(context, measurement.builds, prepared.float32.path)
-    looks = {}
+    looks: dict[str, Look] = {}
     for build in builds:
         request = _look(context, build, measurement, source, prepared)
         if request is not None:
             looks[build.name] = replace(request, origin=_origin(build, calibration) or request.origin)
-    tasks = [
-        Task(f"look for the cause in {name}", findings.look, (each,), EvaluationError) for name, each in looks.items()
-    ]
-    outcomes = dict(zip(looks, context.workers.run_all(tasks, context.jobs), strict=True))
-    return [
-        replace(build, findings=(*build.findings, *_found(looks[build.name], outcomes[build.name])))
-        if build.name in looks
-        else build
-        for build in builds
-    ]
+    tasks = [Task(f"find the cause in {name}", findings.look, (each,), EvaluationError) for name, each in looks.items()]
+    outcomes = context.workers.run_all(tasks, context.jobs)
+    found = {name: _found(each, outcome) for (name, each), outcome in zip(looks.items(), outcomes, strict=True)}
+    return [replace(build, findings=(*found.get(build.name, ()), *build.findings)) for build in builds]
 
 
 def _with_static_findings(context: RunContext, builds: Sequence[VariantBuild], float32: Path) -> list[VariantBuild]:
