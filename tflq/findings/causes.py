@@ -19,7 +19,7 @@ from tflq.result import Finding
 from tflq.scores import LowOutput
 from tflq.worker import ProgressCallback
 
-CALLS = 8
+CALLS = 4
 """The largest number of calls of which all activations are compared."""
 
 

@@ -20,6 +20,10 @@ LOST_SHARE = 0.5
 """A channel is lost if more than this share of its values became 0."""
 FEW_LEVELS, MANY_VALUES = 3, 16
 """A channel is also lost if at most FEW_LEVELS values are left of MANY_VALUES or more."""
+NOTICEABLE_NOISE = 0.01
+"""The error of a channel of weights, as a part of the sum of its squares, below which it is not lost."""
+NEGLIGIBLE_SIGNAL = 1e-6
+"""The sum of squares of a channel of weights, as a part of the median channel's, below which it hardly matters."""
 MOST = 5
 """The largest number of findings about constants of one file; the gravest come first."""
 
@@ -123,7 +127,10 @@ def _of_integers(change: _Change) -> Iterator[Finding]:
 
 
 def _lost_channels(before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarray:
-    """Return the indices of the channels that are lost. `scale` is the largest one of the constant."""
+    """Return the indices of the channels that are lost. `scale` is the largest one of the constant.
+
+    Among several channels, one does not count if its weights are negligible, or if large weights hide its error.
+    """
     nonzero = (before != 0).sum(1)
     vanished = ((before != 0) & (after == 0)).sum(1)
     is_lost = vanished > LOST_SHARE * nonzero
@@ -131,6 +138,10 @@ def _lost_channels(before: np.ndarray, after: np.ndarray, scale: float) -> np.nd
     for channel in np.flatnonzero(is_narrow & ~is_lost & (nonzero >= MANY_VALUES)):
         has_many = len(np.unique(before[channel])) >= MANY_VALUES
         is_lost[channel] = has_many and len(np.unique(after[channel])) <= FEW_LEVELS
+    if len(before) > 1:
+        signal, noise = np.square(before).sum(1), np.square(before - after).sum(1)
+        typical = float(np.median(signal[signal > 0])) if signal.any() else 0.0
+        is_lost &= (noise > NOTICEABLE_NOISE * signal) & (signal > NEGLIGIBLE_SIGNAL * typical)
     return np.flatnonzero(is_lost)
 
 

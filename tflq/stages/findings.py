@@ -9,7 +9,7 @@ from pathlib import Path
 from tflq import findings, scores
 from tflq.errors import EvaluationError, TflqError
 from tflq.evaluate import Record
-from tflq.findings import Look
+from tflq.findings import CALLS, Look
 from tflq.result import Finding
 from tflq.scores import LowOutput
 from tflq.stages.context import RunContext
@@ -17,9 +17,6 @@ from tflq.stages.measure import Measurement, evaluation_plan
 from tflq.stages.state import CalibrationResult, ConvertibleSource, PreparedRun
 from tflq.stages.variant_build import VariantBuild
 from tflq.worker import Done, Failed, Task
-
-LOOK_SAMPLES = 8
-"""The number of samples of which all activations are compared."""
 
 
 def find(
@@ -87,7 +84,7 @@ def _look(
     plan = evaluation_plan(context, source.prepared, prepared)
     folder = context.folder / f"look at {build.name}"
     folder.mkdir()
-    rows = sorted(prepared.evaluation_rows.indices[: LOOK_SAMPLES * (source.prepared.batch or 1)])
+    rows = sorted(prepared.evaluation_rows.indices[: CALLS * (source.prepared.batch or 1)])
     mode = build.variant.mode if build.variant else ""
     constants = tuple(finding for finding in build.findings if finding.kind == "constant")
     return Look(plan, rows, plan.float32, build.path, mode, low, channels, constants, folder)
