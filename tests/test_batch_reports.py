@@ -80,6 +80,14 @@ def test_junit_counts_what_it_holds(summary: BatchSummary) -> None:
     assert cases["int8 against baseline"].find("failure").get("message").startswith("larger")
 
 
+def test_what_is_poor_is_no_failure() -> None:
+    poor = VariantRow("int8", "int8", "poor", 0, "output 'y' is far from the float32 file's output")
+    text = to_markdown(BatchSummary((Model("net", "made", "", 0, rows=(poor,)),), 1.0))
+    assert "## Failures" not in text
+    said = "These files passed their gates. The report of the model has the likely cause."
+    assert f"## Poor outputs\n\n{said}\n\n- **net int8**: {poor.why}" in text
+
+
 def test_junit_passes_what_is_poor_and_says_so() -> None:
     poor = VariantRow("int8", "int8", "poor", 0, "output 'y' is far from the float32 file's output")
     root = ElementTree.fromstring(junit.to_xml(BatchSummary((Model("net", "made", "", 0, rows=(poor,)),), 1.0)))

@@ -14,7 +14,7 @@ LONGEST = 400
 
 def to_markdown(summary: BatchSummary) -> str:
     """Return one page: the totals, the regressions, the failures with reasons, all variants, the slowest stages."""
-    blocks = [f"# {headline(summary)}", totals(summary), *_regressions(summary), *_failures(summary)]
+    blocks = [f"# {headline(summary)}", totals(summary), *_regressions(summary), *_failures(summary), *_poor(summary)]
     blocks += [markdown_table(HEADER, [tuple(map(_flat, row)) for row in table(summary)]), LEGEND, *_slowest(summary)]
     return plain_markdown("\n\n".join(blocks)) + "\n"
 
@@ -86,7 +86,16 @@ def reasons(model: Model) -> Iterator[tuple[str, str]]:
     """Yield the name of each failed variant, or of the failed model, with the reason."""
     if model.state == "failed" and not model.rows:
         yield model.name, model.why
-    yield from ((f"{model.name} {row.name}", row.why) for row in model.rows if row.why)
+    yield from ((f"{model.name} {row.name}", row.why) for row in model.rows if row.why and row.status != "poor")
+
+
+def _poor(summary: BatchSummary) -> Iterator[str]:
+    every = [(model.name, row) for model in summary.models for row in model.rows]
+    rows = [(f"{name} {row.name}", row.why) for name, row in every if row.status == "poor"]
+    if rows:
+        yield "## Poor outputs"
+        yield "These files passed their gates. The report of the model has the likely cause."
+        yield "\n".join(f"- **{name}**: {_flat(why)}" for name, why in rows)
 
 
 def _flat(text: str) -> str:
