@@ -13,7 +13,7 @@ COVERED := not slow
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo demo-qat format format-check lint types test test-slow coverage schema docs docs-check site check bench constraints clean distclean
+.PHONY: help install demo demo-qat format format-check lint types test test-slow coverage schema docs docs-check site check bench constraints picture browser clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -92,6 +92,13 @@ constraints: $(BIN)/python ## pin what pyproject.toml asks for, for every Python
 	@$(PIP) install uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.10 pyproject.toml --group dev \
 		--no-header --no-annotate --output-file constraints.txt
+
+picture: install ## make the picture in README.md, of the report of make demo-qat
+	@$(BIN)/python docs/picture.py $(QAT)/build/tflite/report.html docs/report.png
+
+browser: ## install Chromium, in which the slow tests look at pages, where apt-get can
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+		{ apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium >/dev/null; }
 
 clean: ## remove everything that can be made again, except .venv
 	@rm -rf build dist *.egg-info examples/*/build benchmarks/build .mypy_cache .pytest_cache .ruff_cache

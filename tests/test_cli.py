@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -340,8 +341,20 @@ def test_convert_shows_the_table_and_where_the_report_is(folder: Path, runs: lis
     said = tflq("convert", "good.yaml")
     assert said.exit_code == RESULT.exit_code == 6
     assert "int8           34.3 kB" in said.stdout
-    assert said.stdout.endswith("\nreport: build/good/report.md\n")
+    assert said.stdout.endswith("\nreport: build/good/report.html\n")
     assert said.stderr == ""
+
+
+@pytest.mark.parametrize("has_browser", [True, False])
+def test_open_shows_the_page_of_each_recipe_that_has_one(
+    folder: Path, runs: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch, has_browser: bool
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda address: opened.append(address) or has_browser)
+    said = tflq("convert", "other.yaml", "good.yaml", "--open")
+    page = Path("build/good/report.html").absolute()
+    assert opened == [page.as_uri()]
+    assert (f"there is no browser to open {page}" in said.stderr) != has_browser
 
 
 def test_convert_passes_on_what_was_asked(folder: Path, runs: list[tuple[Any, ...]]) -> None:
@@ -360,7 +373,7 @@ def test_each_of_several_recipes_has_its_folder(folder: Path, runs: list[tuple[A
 def test_a_recipe_that_fails_does_not_keep_the_next_from_running(folder: Path, runs: list[tuple[Any, ...]]) -> None:
     said = tflq("convert", "other.yaml", "good.yaml")
     assert said.stderr == "error: other: convert float32: it crashed\n"
-    assert "report: build/good/report.md" in said.stdout
+    assert "report: build/good/report.html" in said.stdout
     assert said.exit_code == 6
 
 

@@ -203,6 +203,7 @@ def test_files_are_sent_where_the_folder_is_not_shared(models: Path, data: Path,
     assert sorted(path.name for path in loaded.output.iterdir()) == [
         "net-float32.tflite",
         "recipe.yaml",
+        "report.html",
         "report.json",
         "report.md",
         "tflq.log",

@@ -70,7 +70,10 @@ def fields(records: dict[str, Record]) -> dict[str, np.ndarray]:
     """Every array of every record, without the sums of channels: their last bits depend on the order."""
     found = {}
     for subject, record in records.items():
-        for field, value in vars(replace(record, channels={})).items():
+        if record.answers:
+            arrays = {**vars(record.answers), "pictures": np.array(list(record.answers.pictures))}
+            found |= {f"{subject} answers {name}": np.nan_to_num(array) for name, array in arrays.items()}
+        for field, value in vars(replace(record, channels={}, answers=None)).items():
             arrays = value if isinstance(value, dict) else {"": value}
             found |= {f"{subject} {field} {name}": array for name, array in arrays.items()}
     return found

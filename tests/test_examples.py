@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from browser import CHROMIUM, IS_CI, faults, needs_browser
 
 from tflq.recipe import load
 
@@ -85,6 +86,19 @@ def test_the_digits_example_is_as_good_in_every_mode(digits: Path) -> None:
 
 
 @pytest.mark.slow
+@needs_browser
+def test_the_pages_of_the_digits_example_and_of_a_zoo(digits: Path, tmp_path: Path) -> None:
+    ran = tflq("convert", digits / "examples/digits/recipe.yaml", "--output", tmp_path / "digits", "--json")
+    assert ran.returncode == 0, ran.stderr
+    zoo = copy_to(tmp_path, "examples") / "examples/zoo"
+    made = make(zoo)
+    assert made.returncode == 0, made.stdout + made.stderr
+    pages = [tmp_path / "digits/report.html", *zoo.glob("build/*/report.html")]
+    assert len(pages) == 4
+    assert {page.parent.name: faults(page) for page in pages} == {page.parent.name: [] for page in pages}
+
+
+@pytest.mark.slow
 def test_the_example_of_the_python_api(digits: Path) -> None:
     said = python(digits, "-m", "examples.api").splitlines()
     assert "convert int8: done" in said
@@ -104,6 +118,8 @@ def test_training_wins_back_what_int8_loses(spread: Path, model: str) -> None:
     assert int8["metric"]["drop"] > 0.1
     assert learned["gain"]["against"] == "int8"
     assert learned["gain"]["share"] > 0.5
+    if CHROMIUM or IS_CI:
+        assert faults(spread / model / "report.html") == []
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,7 @@ LAYERS = [
     "report",
     "measured_variant",
     "advise",
+    "html_report",
     "progress",
     "pipeline",
     "api",

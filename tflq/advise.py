@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from tflq.datasets import Random
 from tflq.errors import RecipeError
@@ -38,7 +38,12 @@ class MeasuredRun:
 class Advice:
     """The recommended variant, the reason, and whether training is worth it."""
 
+    variant: str
+    """The name of the recommended variant."""
+    passed: bool
+    """Whether it passes every gate and loses no more than is tolerated."""
     recommended: str
+    """The name of the variant, and the path of its file."""
     reason: str
     training: str
 
@@ -51,11 +56,24 @@ def read(recipe: Recipe) -> MeasuredRun:
         raise RecipeError(f"{recipe.name}: nothing has been measured yet: {remedy}")
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
-        variants = tuple(measurements(variant) for variant in plain["variants"] if variant["file"] and variant["mode"])
+        variants = _all_measurements(plain)
         text = hashlib.sha256(dump(recipe, recipe.output).encode()).hexdigest()
         is_stale = bool(plain["recipe_sha256"] != text)
     except (ValueError, KeyError, TypeError) as error:
         raise RecipeError(f"{path}: this is not a report of this version of tflq: {remedy}") from error
+    return _measured_run(recipe, variants, is_stale)
+
+
+def measured_run(recipe: Recipe, report: dict[str, Any]) -> MeasuredRun:
+    """Return the measurements in the content of report.json. Raise RecipeError if no loss was measured."""
+    return _measured_run(recipe, _all_measurements(report), is_stale=False)
+
+
+def _all_measurements(report: dict[str, Any]) -> tuple[MeasuredVariant, ...]:
+    return tuple(measurements(variant) for variant in report["variants"] if variant["file"] and variant["mode"])
+
+
+def _measured_run(recipe: Recipe, variants: tuple[MeasuredVariant, ...], is_stale: bool) -> MeasuredRun:
     if isinstance(recipe.measured_on.dataset, Random):
         raise RecipeError(
             f"{recipe.name}: was measured on random numbers, which say nothing about accuracy: give evaluation with a"
@@ -89,6 +107,8 @@ def advise(recipe: Recipe, measured: MeasuredRun, target: Target, tolerated: flo
     fast = fast_enough(passed) if target == "cpu" else passed
     chosen = _smallest(fast) if fast else min(losses, key=lambda pair: pair[0])[1]
     return Advice(
+        chosen.name,
+        bool(passed),
         f"{chosen.name}: {recipe.output / f'{recipe.name}-{chosen.name}.tflite'}",
         _reason(
             chosen,

@@ -11,6 +11,7 @@ from pathlib import Path
 from tflq import cache, lock, stages
 from tflq.cache import Store
 from tflq.errors import RecipeError
+from tflq.html_report import to_html
 from tflq.progress import RunProgress, Step, Watcher, steps
 from tflq.recipe import Recipe, check_source, dump
 from tflq.report.json_report import to_json
@@ -31,6 +32,7 @@ from tflq.worker import (
 
 LOG = "tflq.log"
 EVALUATION_LOG = "evaluate.log"
+PAGE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         progress.begin(Step.MEASURING)
         measurement = stages.measure(context, builds, source, prepared)
         progress.tell(measurement.builds, is_final=True)
-        builds = stages.find(context, measurement, source, prepared, calibration)
+        builds = stages.find(context, measurement, source, prepared)
+        builds = stages.compare_layers(context, builds, prepared)
         progress.begin(Step.TIMING)
         builds = stages.time_files(context, builds, prepared)
 
@@ -191,6 +194,7 @@ def install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], fo
         "report.json": to_json(result),
         "report.md": to_markdown(result),
         lock.LOCK: lock.of_run(recipe, result),
+        PAGE: to_html(result, recipe),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -80,6 +80,7 @@ class Recipe(Strict):
     )
     converter: Converter = Field(Converter(), description="Options of every variant. A variant can override each one.")
     gates: Gates = Field(Gates(), description="Limits that every variant must meet.")
+    report: Literal["standard", "full"] = Field("standard", description="`full`: report.html without its limits.")
     cache: bool = Field(
         True, description="`false`: keep nothing for the next run, and use nothing of an earlier run. See `tflq cache`."
     )

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from tflq import errors
 from tflq.cache import default_store
 from tflq.errors import ConversionError, EvaluationError, TflqError
-from tflq.pipeline import LOG, Settings, run
+from tflq.pipeline import LOG, PAGE, Settings, run
 from tflq.recipe import Recipe
 from tflq.result import Result, Variant
 from tflq.stages import file_name
 from tflq.worker import Budget, Listener, WorkerPool
 
-REPORTS = ("report.json", "report.md", "recipe.yaml")
+REPORTS = ("report.json", "report.md", PAGE, "recipe.yaml")
 
 
 @dataclass(frozen=True)

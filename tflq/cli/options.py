@@ -27,6 +27,7 @@ class CommandOptions:
     timeout: float | None = None
     verifies_reproducible: bool = False
     refuses_code: bool = False
+    opens_page: bool = False
     log: Path | None = None
     """The path of the run's log; None before a run begins. It is not an option of the command line."""
 
@@ -116,4 +117,5 @@ verify_reproducible = _option(
     "verifies_reproducible",
     help="Convert every file a second time, without the cache, and compare the bytes. Trained files are left out.",
 )
+open_page = _option("--open", "opens_page", help="Open report.html in the browser at the end.")
 pass_options = pass_options_of(CommandOptions)

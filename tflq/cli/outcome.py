@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ def show(result: Result, recipe: Recipe, file: Path | None) -> None:
     """
     from rich.console import Console
 
+    from tflq.pipeline import PAGE
     from tflq.report.slowest import slowest
     from tflq.report.terminal import renderables
 
@@ -31,6 +34,16 @@ def show(result: Result, recipe: Recipe, file: Path | None) -> None:
     for renderable in renderables(result, console.width if console.is_terminal else None):
         console.print(renderable, crop=False)
     if file is None:
-        console.print(f"report: {recipe.output / 'report.md'}", highlight=False, soft_wrap=True)
+        console.print(f"report: {recipe.output / PAGE}", highlight=False, soft_wrap=True)
     if why := slowest(result.run, recipe):
         note(why)
+
+
+def open_pages(recipes: Sequence[Recipe]) -> None:
+    """Open the pages of these recipes in the browser, or say that there is none."""
+    from tflq.pipeline import PAGE
+
+    for recipe in recipes:
+        page = (recipe.output / PAGE).absolute()
+        if not webbrowser.open(page.as_uri()):
+            note(f"there is no browser to open {page}")

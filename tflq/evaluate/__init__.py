@@ -1,5 +1,6 @@
 """Run files on evaluation samples, and record how their outputs differ from those of the float32 file."""
 
+from tflq.evaluate.answers import NO_CLASS, Answers
 from tflq.evaluate.measuring import FLOAT32, SOURCE, Subject, batches, measure, output_ranges, time
 from tflq.evaluate.plan import EvaluationPlan, EvaluationRows, evaluation_rows, split, stack
 from tflq.evaluate.record import Record, merge
@@ -8,7 +9,9 @@ from tflq.evaluate.section import Evaluation
 
 __all__ = [
     "FLOAT32",
+    "NO_CLASS",
     "SOURCE",
+    "Answers",
     "Evaluation",
     "EvaluationPlan",
     "EvaluationRows",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from tflq import flatbuffer
 from tflq.calibrate import fingerprint
 from tflq.datasets import Row, Sample
+from tflq.evaluate.answers import AnswerRecorder
 from tflq.evaluate.plan import EvaluationPlan, split, stack
 from tflq.evaluate.record import Record
 from tflq.evaluate.recorder import SampleRecorder
@@ -40,6 +42,7 @@ def measure(report: ProgressCallback, plan: EvaluationPlan, indices: Sequence[in
         subjects[SOURCE] = reference(plan.source)
     ranges = {name: output_ranges(path) for name, path in plan.files.items()}
     recorders = {name: SampleRecorder(plan, run(plan.first), ranges.get(name)) for name, run in subjects.items()}
+    answering = {name: AnswerRecorder(plan) for name in plan.files}
     done = 0
     for rows, samples in batches(plan, indices):
         arrays = stack(samples, plan.source)
@@ -52,9 +55,12 @@ def measure(report: ProgressCallback, plan: EvaluationPlan, indices: Sequence[in
                 answers = truths if run is float32 else split(run(arrays), len(samples), plan.source)
             for i in places:
                 recorders[name].add(rows[i], truths[i], answers[i], calibrated[i])
+                if name in answering:
+                    answering[name].add((numbers[i], rows[i]), samples[i], truths[i], answers[i])
         done += len(samples)
         report(done, len(indices))
-    return {name: recorder.record() for name, recorder in recorders.items()}
+    records = {name: recorder.record() for name, recorder in recorders.items()}
+    return records | {name: replace(records[name], answers=each.answers()) for name, each in answering.items()}
 
 
 def batches(plan: EvaluationPlan, indices: Sequence[int]) -> Iterator[tuple[list[Row], list[Sample]]]:

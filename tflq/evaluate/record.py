@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tflq.evaluate.answers import Answers, joined
 from tflq.metrics import ChannelSums
 
 
@@ -29,8 +30,11 @@ class Record:
     channels: Mapping[str, ChannelSums] = field(default_factory=dict)
     """Output name → sums of its channels over all samples. It is empty for the source and the float32 file."""
 
+    answers: Answers | None = None
+    """What the float32 file and the subject answered; None for the source and the float32 file."""
+
     def at(self, places: Sequence[int]) -> Record:
-        """Return the record of only the samples at those places, without the sums of channels."""
+        """Return the record of only the samples at those places, without answers and the sums of channels."""
         positions = list(places)
         return Record(
             self.statistics[positions],
@@ -60,6 +64,7 @@ def merge(records: Sequence[Record], ranks: Sequence[Sequence[int]]) -> Record:
         is_finite=join(record.is_finite for record in non_empty),
         was_calibrated_on=join(record.was_calibrated_on for record in non_empty),
         channels=_joined_channels(non_empty),
+        answers=_joined_answers(non_empty, order),
     )
 
 
@@ -69,3 +74,8 @@ def _joined_channels(records: Sequence[Record]) -> dict[str, ChannelSums]:
         for name, sums in record.channels.items():
             joined[name] = joined[name].joined(sums) if name in joined else sums
     return joined
+
+
+def _joined_answers(records: Sequence[Record], order: np.ndarray) -> Answers | None:
+    parts = [record.answers for record in records if record.answers is not None]
+    return joined(parts).ordered(order) if len(parts) == len(records) else None

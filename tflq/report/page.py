@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tflq.calibrate import RangeComparison
-from tflq.metrics import uncertainty
+from tflq.report.problems import Problem, problems
 from tflq.report.refinement import refinement
 from tflq.report.table import markdown_table, plain_markdown, size, table
 from tflq.report.training import training
-from tflq.result import Port, RangeReport, Result, Variant
+from tflq.result import Port, RangeReport, Result
 
 
 def to_markdown(result: Result) -> str:
@@ -18,7 +18,7 @@ def to_markdown(result: Result) -> str:
         f"# {result.name}",
         *_notes(result),
         markdown_table(table(result).header, table(result).rows),
-        _legend(result),
+        legend(result),
         *_problems(result),
         *training(result),
         *_float_ops(result),
@@ -26,7 +26,7 @@ def to_markdown(result: Result) -> str:
         *refinement(result),
         "## Inputs and outputs",
         "real = (q − zero_point) · scale; q = clip(round(real / scale) + zero_point).",
-        markdown_table(("file", "", "name", "dtype", "shape", "scale", "zero point"), list(_ports(result))),
+        markdown_table(("file", "", "name", "dtype", "shape", "scale", "zero point"), list(ports(result))),
         "## How it was made",
         _stages(result),
     ]
@@ -38,7 +38,8 @@ def _notes(result: Result) -> Iterator[str]:
         yield "\n".join(f"> **Note:** {warning}" + "  " for warning in result.warnings)
 
 
-def _legend(result: Result) -> str:
+def legend(result: Result) -> str:
+    """Return what the columns of the table mean, in sentences."""
     data = result.evaluation
     total = f" of {data.of}" if data.of is not None else ""
     has_fewer = "samples" in table(result).header
@@ -64,27 +65,15 @@ def _legend(result: Result) -> str:
 
 
 def _problems(result: Result) -> Iterator[str]:
-    lines = [line for variant in result.variants for line in _problems_of(variant)]
+    lines = [_problem(variant.name, problem) for variant in result.variants for problem in problems(variant)]
     if lines:
         yield "## Problems"
         yield "\n".join(f"- {line}" for line in lines)
 
 
-def _problems_of(variant: Variant) -> Iterator[str]:
-    if variant.error:
-        yield f"**{variant.name}**: {variant.error}"
-    for violation in variant.violations:
-        yield f"**{variant.name}**, {violation.severity}: {violation.where} {violation.message}"
-    for gate in variant.gates:
-        if not gate.passed:
-            yield f"**{variant.name}**, gate: {gate.in_words}"
-    for finding in variant.findings:
-        yield f"**{variant.name}**, {finding.kind}: {finding.in_words}"
-    score = variant.measured.metric if variant.measured else None
-    if score and score.samples_needed:
-        limit = "the limit" if any(gate.name == "max_metric_drop" for gate in variant.gates) else "0"
-        drop = f"the drop is {score.drop:.4f} on {score.samples:,} samples"
-        yield f"**{variant.name}**: {drop}; {uncertainty(score.samples_needed, limit)}"
+def _problem(name: str, problem: Problem) -> str:
+    kind = "" if problem.kind in ("no file", "uncertain") else f", {problem.kind}"
+    return f"**{name}**{kind}: {problem.text}"
 
 
 def _float_ops(result: Result) -> Iterator[str]:
@@ -104,7 +93,7 @@ def _ranges(result: Result) -> Iterator[str]:
     if report is None:
         return
     yield "## Ranges"
-    yield _range_origin(report)
+    yield range_origin(report)
     if report.clips:
         yield "These activations have rare values far from the others. Each method keeps this part of the range:"
         used = "minmax" if report.method == "auto" else f"{report.method} (used)"
@@ -112,7 +101,8 @@ def _ranges(result: Result) -> Iterator[str]:
         yield markdown_table(header, [_clip(clip) for clip in report.clips])
 
 
-def _range_origin(report: RangeReport) -> str:
+def range_origin(report: RangeReport) -> str:
+    """Return how the ranges were found, in sentences."""
     method = (
         "minmax, or mse or a percentile if that is nearer on hold-out samples"
         if report.method == "auto"
@@ -131,7 +121,8 @@ def _clip(clip: RangeComparison) -> tuple[str, ...]:
     return (f"`{clip.tensor}`", f"{clip.lowest:.5g}", f"{clip.highest:.5g}", *shares)
 
 
-def _ports(result: Result) -> Iterator[tuple[str, ...]]:
+def ports(result: Result) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of the inputs and outputs of all files."""
     for variant in result.variants:
         if variant.file:
             for side, ports in (("in", variant.file.inputs), ("out", variant.file.outputs)):

@@ -22,7 +22,7 @@ def refinement(result: Result) -> Iterator[str]:
     compared = [(name, report) for name, report in reports if report.scores]
     if compared:
         configs = list(dict.fromkeys(score.config.in_words for _, report in compared for score in report.scores))
-        yield from _explanation([report for _, report in compared])
+        yield from explanation([report for _, report in compared])
         yield markdown_table(
             ("tried", *(name for name, _ in compared)),
             [(config, *(_cell(report, config) for _, report in compared)) for config in configs],
@@ -39,7 +39,7 @@ def refinement(result: Result) -> Iterator[str]:
         yield markdown_table(("file", "op", "tensor", "largest shift", "error"), rows)
 
 
-def _explanation(reports: Sequence[RefinementReport]) -> Iterator[str]:
+def explanation(reports: Sequence[RefinementReport]) -> Iterator[str]:
     """Yield the paragraphs about the figures of the table, and about how `auto` selects a configuration."""
     yield (
         f"SQNR in dB on {reports[0].calls} hold-out calls, averaged over outputs; a call has `batch_size` calibration"

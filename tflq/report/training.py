@@ -16,14 +16,15 @@ def training(result: Result) -> Iterator[str]:
     gains = [f"- **{variant.name}** {variant.gain.in_words}" for variant in result.variants if variant.gain]
     if gains:
         yield "\n".join(gains)
-    yield _setup(result.training)
+    yield setup(result.training)
     yield markdown_table(
-        ("technique", "epoch", "loss", "accuracy", "validation", "", "s"), list(_epochs(result.training))
+        ("technique", "epoch", "loss", "accuracy", "validation", "", "s"), list(epochs(result.training))
     )
     yield from _weights(result)
 
 
-def _setup(report: TrainingReport) -> str:
+def setup(report: TrainingReport) -> str:
+    """Return how the models were trained, in sentences."""
     total = f" of {report.of}" if report.of is not None else ""
     kind = {True: " on logits", False: " on probabilities", None: ""}[report.from_logits]
     resumed = sum(phase.resumed_after for phase in report.phases)
@@ -36,7 +37,8 @@ def _setup(report: TrainingReport) -> str:
     )
 
 
-def _epochs(report: TrainingReport) -> Iterator[tuple[str, ...]]:
+def epochs(report: TrainingReport) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each epoch."""
     for phase in report.phases:
         for number, epoch in enumerate(phase.epochs, 1):
             validation = [epoch.validation_loss, epoch.validation_metric]

@@ -1,5 +1,7 @@
 """The result of a run, as frozen values."""
 
+from tflq.result.activation_histogram import ActivationHistogram
+from tflq.result.answers_report import AnswersReport, Confusion, Disagreement
 from tflq.result.file_figures import (
     CompressionStats,
     File,
@@ -11,6 +13,7 @@ from tflq.result.file_figures import (
     Port,
     Score,
 )
+from tflq.result.layer_figures import ActivationSqnr, LayerFigures, WeightRange
 from tflq.result.run_result import (
     Baseline,
     DatasetReport,
@@ -26,9 +29,14 @@ from tflq.result.run_result import (
 )
 
 __all__ = [
+    "ActivationHistogram",
+    "ActivationSqnr",
+    "AnswersReport",
     "Baseline",
     "CompressionStats",
+    "Confusion",
     "DatasetReport",
+    "Disagreement",
     "File",
     "FileFigures",
     "Finding",
@@ -36,6 +44,7 @@ __all__ = [
     "FoundBy",
     "Gain",
     "Gate",
+    "LayerFigures",
     "Output",
     "Port",
     "RangeReport",
@@ -46,4 +55,5 @@ __all__ = [
     "Status",
     "TrainingReport",
     "Variant",
+    "WeightRange",
 ]

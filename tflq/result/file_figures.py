@@ -10,6 +10,7 @@ from tflq.contract import FloatOp
 from tflq.flatbuffer import Weights
 from tflq.interpreter import LatencyStats
 from tflq.metrics import Channels
+from tflq.result.answers_report import AnswersReport
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ class FileFigures:
     metric: Score | None
     fidelity: dict[str, Output]
     latency_ms: LatencyStats | None
+    answers: AnswersReport | None = None
+    """The answers beside those of the float32 file; None for a copy of the float32 file. Only report.html has them."""
 
 
 FindingKind = Literal["broken", "poor", "dead channels", "saturated channels", "constant", "size"]

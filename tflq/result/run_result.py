@@ -9,7 +9,9 @@ from tflq.calibrate import MaskReport, RangeComparison
 from tflq.errors import TflqError
 from tflq.inputs import InputSummary
 from tflq.refine import RefinementReport
+from tflq.result.activation_histogram import ActivationHistogram
 from tflq.result.file_figures import CompressionStats, File, FileFigures, Finding, Gate, Output
+from tflq.result.layer_figures import LayerFigures
 from tflq.rules import Violation
 from tflq.training import Phase
 
@@ -81,6 +83,8 @@ class Variant:
     """The corrections before quantization; None if none were requested."""
     gain: Gain | None = None
     findings: tuple[Finding, ...] = ()
+    layers: LayerFigures | None = None
+    """The activations along the graph; None if they were not to be compared. Only report.html has them."""
 
     @property
     def has_integers(self) -> bool:
@@ -199,6 +203,8 @@ class Result:
     variants: tuple[Variant, ...]
     run: Run
     training: TrainingReport | None = None
+    histograms: tuple[ActivationHistogram, ...] = ()
+    """The histograms of a few activations. Only report.html has them."""
 
     @property
     def exit_code(self) -> int:

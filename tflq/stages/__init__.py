@@ -5,6 +5,7 @@ from tflq.stages.calibrate import calibrate, observe, select_ranges
 from tflq.stages.context import RunContext
 from tflq.stages.convert import build_variants, conversion_task, convert
 from tflq.stages.findings import find
+from tflq.stages.layers import compare_layers
 from tflq.stages.measure import (
     Measurement,
     check_contracts,
@@ -39,6 +40,7 @@ __all__ = [
     "build_variants",
     "calibrate",
     "check_contracts",
+    "compare_layers",
     "compression_stats",
     "conversion_task",
     "convert",

@@ -16,7 +16,9 @@ from tflq.recipe import Recipe
 from tflq.result import Baseline, DatasetReport, FileFigures, RangeReport, Result, Run, TrainingReport, Variant
 from tflq.rules import Violation
 from tflq.scores import with_gains
+from tflq.stages.answers import answers_report
 from tflq.stages.context import RunContext
+from tflq.stages.histograms import histograms
 from tflq.stages.measure import Measurement
 from tflq.stages.state import CalibrationResult, ConvertibleSource, PreparedRun
 from tflq.stages.train import TrainedModels
@@ -62,6 +64,7 @@ def assemble(values: RunValues, builds: Sequence[VariantBuild], run: Run) -> Res
         variants=with_gains([_variant(values, build) for build in builds]),
         run=run,
         training=_training(values),
+        histograms=histograms(values.calibration),
     )
 
 
@@ -195,6 +198,7 @@ def _variant(values: RunValues, build: VariantBuild) -> Variant:
         compression=build.compression,
         refinement=build.refinement,
         findings=build.findings,
+        layers=build.layers,
     )
 
 
@@ -221,7 +225,8 @@ def _measured(values: RunValues, build: VariantBuild) -> FileFigures | None:
         return None
     metric, gate = values.recipe.measured_on.scoring, values.recipe.gates.max_metric_drop
     score = scores.score(metric, _same_samples(values.float32, build.record), build.record, gate) if metric else None
-    return FileFigures(len(build.record.is_finite), score, scores.outputs(build.record), build.latency)
+    answers = answers_report(build.record.answers) if build.record.answers else None
+    return FileFigures(len(build.record.is_finite), score, scores.outputs(build.record), build.latency, answers)
 
 
 def _same_samples(float32: Record, record: Record) -> Record:

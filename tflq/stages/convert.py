@@ -82,4 +82,6 @@ def _with_refinement(build: VariantBuild, calibration: CalibrationResult) -> Var
     refined = calibration.refined.get(RefinementRequest.by(build.variant))
     if isinstance(refined, TflqError):
         return replace(build, error=build.error or refined)
-    return replace(build, refinement=refined.refinement) if refined else build
+    if refined is None:
+        return replace(build, origin=calibration.model)
+    return replace(build, refinement=refined.refinement, origin=refined.quantizer_input.original)

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from tflq import findings, scores
-from tflq.errors import EvaluationError, TflqError
+from tflq.errors import EvaluationError
 from tflq.evaluate import Record
 from tflq.findings import CALLS, Look
 from tflq.result import Finding
 from tflq.scores import LowOutput
 from tflq.stages.context import RunContext
 from tflq.stages.measure import Measurement, evaluation_plan
-from tflq.stages.state import CalibrationResult, ConvertibleSource, PreparedRun
+from tflq.stages.state import ConvertibleSource, PreparedRun
 from tflq.stages.variant_build import VariantBuild
 from tflq.worker import Done, Failed, Task
 
@@ -24,7 +24,6 @@ def find(
     measurement: Measurement,
     source: ConvertibleSource,
     prepared: PreparedRun,
-    calibration: CalibrationResult | TflqError | None,
 ) -> list[VariantBuild]:
     """Return the measured builds with their findings."""
     builds = _with_static_findings(context, measurement.builds, prepared.float32.path)
@@ -32,7 +31,7 @@ def find(
     for build in builds:
         request = _look(context, build, measurement, source, prepared)
         if request is not None:
-            looks[build.name] = replace(request, origin=_origin(build, calibration) or request.origin)
+            looks[build.name] = replace(request, origin=build.origin or request.origin)
     tasks = [Task(f"find the cause in {name}", findings.look, (each,), EvaluationError) for name, each in looks.items()]
     outcomes = context.workers.run_all(tasks, context.jobs)
     found = {name: _found(each, outcome) for (name, each), outcome in zip(looks.items(), outcomes, strict=True)}
@@ -103,16 +102,6 @@ def _low(
         if scores.score(metric, base, record, limit).drop <= limit:
             scored = context.recipe.measured_on.output or source.prepared.outputs[0].name
     return tuple(scores.low_outputs(context.recipe.gates, record, scored))
-
-
-def _origin(build: VariantBuild, calibration: CalibrationResult | TflqError | None) -> Path | None:
-    """Return the float32 file that the variant is quantized from, if it is another one than the baseline."""
-    variant = build.variant
-    if not isinstance(calibration, CalibrationResult) or variant is None or variant.trained:
-        return None
-    if calibration.selected_ranges is None:
-        return None
-    return calibration.quantizer_input(variant).original if variant.needs_ranges else None
 
 
 def _found(request: Look, outcome: Done[tuple[Finding, ...]] | Failed) -> tuple[Finding, ...]:

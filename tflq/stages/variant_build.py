@@ -13,7 +13,7 @@ from tflq.interpreter import LatencyStats
 from tflq.modes import Mode
 from tflq.recipe import Recipe
 from tflq.refine import RefinementReport
-from tflq.result import CompressionStats, Finding
+from tflq.result import CompressionStats, Finding, LayerFigures
 from tflq.rules import Violation
 from tflq.verify import VerifiedFile
 from tflq.worker import Done, Failed, Task, Workers
@@ -30,6 +30,8 @@ class VariantBuild:
     name: str
     path: Path | None = None
     """The path of the file; None if there is no file yet."""
+    origin: Path | None = None
+    """The float32 file that it is quantized from, if that is not the baseline, such as an equalized one."""
     kept_in_float: tuple[int, ...] = ()
     """The indices of the ops that are in float because keep_float names them."""
     refinement: RefinementReport | None = None
@@ -38,6 +40,7 @@ class VariantBuild:
     compression: CompressionStats | None = None
     record: Record | None = None
     latency: LatencyStats | None = None
+    layers: LayerFigures | None = None
     error: TflqError | None = None
     seconds: float = 0.0
     """The time of all stages so far."""

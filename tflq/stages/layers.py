@@ -1,0 +1,148 @@
+"""The stage that compares the activations of each variant along the graph, for report.html.
+
+A standard report takes a few calls, and leaves out models that need much memory or time for it. So this stage takes
+only a small part of a run. A full report has no such limits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tflq import calibrate as calibration
+from tflq import flatbuffer
+from tflq.calibrate import CalibrationSamples, Samples, activations
+from tflq.datasets import Sample
+from tflq.errors import EvaluationError
+from tflq.flatbuffer import ROLES, Graph
+from tflq.layerwise import Activation, LocalLoss, compare, first_bad, losses
+from tflq.result import ActivationSqnr, LayerFigures, WeightRange
+from tflq.stages.context import RunContext
+from tflq.stages.state import PreparedRun
+from tflq.stages.variant_build import VariantBuild
+from tflq.worker import Done, ProgressCallback, Task
+
+STANDARD_CALLS, FULL_CALLS = 4, 32
+MAX_BYTES = 64 * 2**20
+"""The largest size of all float activations of a call for a standard report."""
+MAX_INT16_MULTIPLY_ADDS = 5e8
+"""The most multiply-adds in int16 ops over all calls for a standard report. Their kernels are slow."""
+MAX_LAYERS = 1000
+MIN_LOSS_DB = 1.0
+"""The least loss of an op whose weights are shown."""
+CLEAN_DB = 50.0
+MAX_WEIGHTS, MAX_CHANNELS = 3, 1024
+
+
+@dataclass(frozen=True)
+class ComparedLayers:
+    """What to compare: the float32 file and the variant, and the samples of the calls."""
+
+    float32: Path
+    file: Path
+    samples: Samples | None
+    """The calibration samples; None to run only the call in `first`."""
+    first: Sample
+    calls: int
+    folder: Path
+    is_full: bool
+
+
+def compare_layers(context: RunContext, builds: Sequence[VariantBuild], prepared: PreparedRun) -> list[VariantBuild]:
+    """Return the builds with the fidelity of their activations. Trained variants are left out: their weights differ."""
+    requests = {
+        build.name: _request(context, build, build.path, prepared)
+        for build in builds
+        if build.path and build.record and not build.error and build.variant
+        if not build.variant.trained and build.variant.mode != "float32"
+    }
+    tasks = [
+        Task(f"compare the activations of {name}", layer_figures, (each,), EvaluationError)
+        for name, each in requests.items()
+    ]
+    outcomes = dict(zip(requests, context.workers.run_all(tasks, context.jobs), strict=True))
+    found = {
+        name: outcome.value if isinstance(outcome, Done) else LayerFigures(0, obstacle=str(outcome.error))
+        for name, outcome in outcomes.items()
+    }
+    return [replace(build, layers=found.get(build.name)) for build in builds]
+
+
+def _request(
+    context: RunContext,
+    build: VariantBuild,
+    path: Path,
+    prepared: PreparedRun,
+) -> ComparedLayers:
+    is_full = context.recipe.report == "full"
+    samples = prepared.calibration_samples
+    stored = samples.samples if isinstance(samples, CalibrationSamples) else None
+    slow = max(build.verified.int16_multiply_adds if build.verified else 0, 1)
+    calls = FULL_CALLS if is_full else min(STANDARD_CALLS, int(MAX_INT16_MULTIPLY_ADDS / slow))
+    folder = context.folder / f"activations of {build.name}"
+    folder.mkdir()
+    float32, first = build.origin or prepared.float32.path, prepared.evaluation_rows.arrays
+    return ComparedLayers(float32, path, stored, first, calls, folder, is_full)
+
+
+def layer_figures(report: ProgressCallback, request: ComparedLayers) -> LayerFigures:
+    """Return the fidelity of all activations that both files have."""
+    graph = flatbuffer.load(request.float32)
+    if (obstacle := _obstacle(graph, request)) is not None:
+        return LayerFigures(0, obstacle=obstacle)
+    calls = [request.first]
+    if request.samples:
+        calls = list(request.samples.calls(range(min(request.calls, request.samples.number_of_calls))))
+    found = compare(report, (request.float32, request.file), calls, request.folder)[:MAX_LAYERS]
+    lost = tuple(losses(graph, found))
+    fall = first_bad(lost)
+    places = [place for place, each in enumerate(found) if fall and each.operator == fall.operator]
+    layers = tuple(_layer(graph, each) for each in found)
+    place, before_db = (places[0], fall.before_db) if places and fall else (None, None)
+    return LayerFigures(len(calls), layers, place, before_db, tuple(_weights(graph, lost)))
+
+
+def _obstacle(graph: Graph, request: ComparedLayers) -> str | None:
+    """Return why the activations are not compared, as a clause; None if they are."""
+    if (obstacle := calibration.obstacle(graph)) is not None:
+        return obstacle
+    if not request.is_full and not request.calls:
+        return "its int16 kernels are slow"
+    (subgraph, *_) = graph.subgraphs
+    size = sum(4 * math.prod(subgraph.tensors[index].shape) for index in activations(graph))
+    if not request.is_full and size > MAX_BYTES:
+        return f"the activations of a call have {size / 1e6:,.0f} MB"
+    return None
+
+
+def _layer(graph: Graph, each: Activation) -> ActivationSqnr:
+    (subgraph, *_) = graph.subgraphs
+    op = "input" if each.operator is None else subgraph.operators[each.operator].type
+    return ActivationSqnr(op, each.name.partition(";")[0], round(each.sqnr_db, 2))
+
+
+def _weights(graph: Graph, lost: Sequence[LocalLoss]) -> Iterator[WeightRange]:
+    """Yield the weights of the ops that lose most, if they have more than one output channel."""
+    (subgraph, *_), listed = graph.subgraphs, 0
+    for loss in sorted(lost, key=_lost_db, reverse=True):
+        operator = subgraph.operators[loss.operator]
+        roles = ROLES.get(operator.type)
+        weights = subgraph.input(operator, roles.weights) if roles else None
+        if _lost_db(loss) < MIN_LOSS_DB or listed == MAX_WEIGHTS:
+            return
+        if roles is None or weights is None or not weights.is_constant or weights.data is None:
+            continue
+        values = np.moveaxis(np.abs(np.asarray(weights.data, np.float64)), roles.channels, 0)
+        if 1 < len(values) <= MAX_CHANNELS:
+            listed += 1
+            peaks = tuple(values.reshape(len(values), -1).max(1).tolist())
+            yield WeightRange(operator.type, weights.name.partition(";")[0], round(_lost_db(loss), 2), peaks)
+
+
+def _lost_db(loss: LocalLoss) -> float:
+    """Return what the op loses. An input that is nearer than CLEAN_DB counts as one of CLEAN_DB."""
+    return min(loss.before_db, CLEAN_DB) - loss.after_db
