@@ -84,7 +84,7 @@ def test_report_tells_of_each_file_what_is_in_the_folder(all_modes: Ran) -> None
 def test_folder_holds_files_reports_recipe_and_log_and_nothing_else(all_modes: Ran) -> None:
     names = [f"recipe-{mode}.tflite" for mode in MODES]
     assert sorted(path.name for path in all_modes.output.iterdir()) == sorted(
-        [*names, "recipe.yaml", "report.html", "report.json", "report.md", "tflq.log"]
+        [*names, "recipe.yaml", "report.html", "report.json", "report.md", "tflq.lock", "tflq.log"]
     )
 
 
