@@ -338,13 +338,13 @@ def test_file_made_elsewhere_is_measured_like_our_own(recipes: Recipes, all_mode
     file = tmp_path / "theirs.tflite"
     file.write_bytes(all_modes.file("int8").read_bytes())
     resolved = all_modes.output / "recipe.yaml"
-    before = {path.name: path.read_bytes() for path in all_modes.output.iterdir() if path.name != "tflq.log"}
+    before = {path.name: path.read_bytes() for path in all_modes.output.iterdir() if path.suffix != ".log"}
     ran = run_recipe(resolved, file=file)
     (theirs,) = ran.result.variants
     assert (theirs.name, theirs.mode, theirs.status) == ("theirs.tflite", None, "ok")
     assert theirs.measured.metric == all_modes.variant("int8").measured.metric
     assert theirs.measured.fidelity == all_modes.variant("int8").measured.fidelity
-    assert before == {path.name: path.read_bytes() for path in all_modes.output.iterdir() if path.name != "tflq.log"}
+    assert before == {path.name: path.read_bytes() for path in all_modes.output.iterdir() if path.suffix != ".log"}
 
 
 def test_file_made_elsewhere_is_held_to_the_rules_that_all_files_keep(recipes: Recipes, all_modes: Ran) -> None:

@@ -61,7 +61,7 @@ def compare_layers(context: RunContext, builds: Sequence[VariantBuild], prepared
         if not build.variant.trained and build.variant.mode != "float32"
     }
     tasks = [
-        Task(f"compare the activations of {name}", layer_figures, (each,), EvaluationError)
+        Task(f"run {name} with all activations", layer_figures, (each,), EvaluationError)
         for name, each in requests.items()
     ]
     outcomes = dict(zip(requests, context.workers.run_all(tasks, context.jobs), strict=True))
