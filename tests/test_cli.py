@@ -35,6 +35,7 @@ COMMANDS = [
     "evaluate",
     "verify",
     "inspect",
+    "diff",
     "schema",
     "cache",
     "completion",

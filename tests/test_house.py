@@ -63,6 +63,7 @@ LAYERS = [
     "sensitivity",
     "search",
     "batch",
+    "diff",
     "cli",
 ]
 """The files and folders of the package: each imports only from those above it."""

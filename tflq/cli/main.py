@@ -13,6 +13,7 @@ from tflq.cli.cache import show_cache
 from tflq.cli.check import check
 from tflq.cli.completion import completion
 from tflq.cli.convert import convert
+from tflq.cli.diff import diff
 from tflq.cli.evaluate import evaluate
 from tflq.cli.init import init
 from tflq.cli.inspect import inspect
@@ -61,7 +62,7 @@ def main() -> None:
 
 COMMANDS = (
     *(convert, batch, check, init, ops, sensitivity, search, advise, evaluate, verify),
-    *(inspect, schema, show_cache, completion),
+    *(inspect, diff, schema, show_cache, completion),
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -10,6 +10,7 @@ from tflq.flatbuffer.inventory import (
     size_by_dtype,
     stored_constants,
 )
+from tflq.flatbuffer.options import Options, operator_options
 from tflq.flatbuffer.output_ranges import integers_of, output_ranges
 from tflq.flatbuffer.reader import load, read
 from tflq.flatbuffer.real_values import has_real_values, real_values
@@ -25,6 +26,7 @@ __all__ = [
     "Operator",
     "OperatorCount",
     "OperatorKind",
+    "Options",
     "Quantization",
     "Roles",
     "Signature",
@@ -36,6 +38,7 @@ __all__ = [
     "integers_of",
     "load",
     "operator_counts",
+    "operator_options",
     "output_ranges",
     "read",
     "real_values",

@@ -1,0 +1,253 @@
+"""DiffResult → blocks of text and tables, which Markdown and HTML render."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tflq.batch.summary import VariantRow
+from tflq.diff.constant_change import ConstantChange
+from tflq.diff.file_diff import FileDiff
+from tflq.diff.graph_diff import GraphDiff
+from tflq.diff.operator_change import OperatorChange
+from tflq.diff.outputs import OutputsDiff
+from tflq.diff.run import DiffResult, PairDiff
+from tflq.diff.verdict import arrow, pair_verdict, verdict
+from tflq.errors import TflqError
+from tflq.report.table import size
+
+MAX_ROWS = 20
+"""The largest number of rows of a table. The JSON has all of them."""
+
+
+@dataclass(frozen=True)
+class Heading:
+    """The heading of a variant (level 2) or of a table (level 3)."""
+
+    level: int
+    text: str
+
+
+@dataclass(frozen=True)
+class TextBlock:
+    """A paragraph; the first one of the document is the verdict."""
+
+    text: str
+    is_verdict: bool = False
+
+
+@dataclass(frozen=True)
+class TableBlock:
+    """A table. `names` are the columns that hold names of tensors, which can be anything."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    names: tuple[int, ...] = ()
+    omitted: int = 0
+    """The number of rows that are left out."""
+
+
+Block = Heading | TextBlock | TableBlock
+
+
+def blocks(result: DiffResult) -> Iterator[Block]:
+    """Yield the verdict, what was compared, and tables of only what differs."""
+    yield TextBlock(verdict(result), is_verdict=True)
+    yield TextBlock(f"A is {result.before}; B is {result.after}.")
+    if not result.are_folders:
+        (pair,) = result.pairs
+        yield from _pair(pair)
+        return
+    yield _overview(result.pairs)
+    if result.settings:
+        rows = [(each.name, each.before, each.after) for each in result.settings]
+        yield _table("Recipe and versions", ("key", "A", "B"), rows)
+    for each in result.pairs:
+        yield Heading(2, each.name)
+        yield TextBlock(pair_verdict(each), is_verdict=True)
+        yield from _pair(each)
+
+
+def _table(
+    title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]], names: tuple[int, ...] = ()
+) -> TableBlock:
+    return TableBlock(title, header, tuple(rows[:MAX_ROWS]), names, max(0, len(rows) - MAX_ROWS))
+
+
+def _overview(pairs: Sequence[PairDiff]) -> TableBlock:
+    rows = [_overview_row(pair) for pair in pairs]
+    header = ("variant", "size", "metric", "SQNR dB", "ms", "verdict")
+    kept = [i for i, name in enumerate(header) if i == 0 or any(row[i] for row in rows)]
+    return TableBlock(
+        "Variants, as the reports of both folders say",
+        tuple(header[i] for i in kept),
+        tuple(tuple(row[i] for i in kept) for row in rows),
+    )
+
+
+def _overview_row(pair: PairDiff) -> tuple[str, ...]:
+    sides = [_reported(row) for row in pair.reported]
+    if isinstance(pair.diff, FileDiff):
+        for side, each in zip(sides, (pair.diff.before, pair.diff.after), strict=True):
+            side[0] = size(each.file.size_bytes)
+    cells = [arrow(*both) if any(both) else "" for both in zip(*sides, strict=True)]
+    return (pair.name, *cells)
+
+
+def _reported(row: VariantRow | None) -> list[str]:
+    if row is None:
+        return ["none", "", "", "", ""]
+    sqnr = f"{row.sqnr_db:.1f}" if row.sqnr_db is not None else "equal" if row.is_measured else ""
+    return [
+        size(row.size_bytes) if row.size_bytes is not None else "none",
+        f"{row.value:.4f}" if row.value is not None else "",
+        sqnr,
+        f"{row.latency_ms:.3f}" if row.latency_ms is not None else "",
+        row.status,
+    ]
+
+
+def _pair(pair: PairDiff) -> Iterator[Block]:
+    if not isinstance(pair.diff, FileDiff):
+        return
+    diff = pair.diff
+    if diff.gates:
+        rows = [
+            (gate.name, f"{gate.bar:g}", _measured(gate.measured), "yes" if gate.passed else "no")
+            for gate in diff.gates
+        ]
+        yield _table("Gates", ("gate", "limit", "measured", "passed"), rows)
+    yield from _outputs(diff)
+    if diff.are_identical:
+        return
+    yield from _graph(diff)
+    yield from _bytes(diff)
+    yield from _tensors(diff.graph)
+
+
+def _measured(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.6g}"
+
+
+def _outputs(diff: FileDiff) -> Iterator[Block]:
+    if isinstance(diff.outputs, TflqError):
+        yield TextBlock(f"The outputs cannot be compared: {diff.outputs}.")
+    if not isinstance(diff.outputs, OutputsDiff):
+        return
+    outputs = diff.outputs
+    for side, count in (("A", outputs.not_finite_before), ("B", outputs.not_finite_after)):
+        if count:
+            yield TextBlock(f"{side} outputs NaN or infinity on {count} of {outputs.figures.samples} samples.")
+    score = outputs.figures.metric
+    if score and score.samples_needed:
+        yield TextBlock(
+            f"The 95 % interval of the change of {score.name} includes the limit, so it is not certain; about"
+            f" {score.samples_needed:,} samples would be needed."
+        )
+    rows = [
+        (
+            name,
+            "equal" if output.sqnr_db is None else f"{output.sqnr_db:.1f}",
+            f"{output.cosine:.6f}",
+            f"{output.max_abs_error:.4g}",
+            "" if output.agreement is None else f"{output.agreement:.4f}",
+        )
+        for name, output in outputs.figures.fidelity.items()
+    ]
+    title = f"Outputs of B against A on {outputs.figures.samples:,} samples of {outputs.dataset}"
+    yield _table(title, ("output", "SQNR dB", "cosine", "largest difference", "same top class"), rows, names=(0,))
+
+
+def _graph(diff: FileDiff) -> Iterator[Block]:
+    graph = diff.graph
+    if graph.ports:
+        rows = [(port.side, port.name, port.before or "none", port.after or "none") for port in graph.ports]
+        yield _table("Inputs and outputs", ("", "name", "A", "B"), rows, names=(1,))
+    if graph.operators:
+        yield _table("Ops that changed", ("ops", "type", "change", "output"), _grouped(graph.operators), names=(3,))
+    present = Counter((side, op.type) for side, ops in (("B", graph.added), ("A", graph.removed)) for op in ops)
+    if present:
+        first = {
+            (side, op.type): op.tensor for side, ops in (("A", graph.removed), ("B", graph.added)) for op in ops[::-1]
+        }
+        rows = [(f"only in {side}", str(count), type_, first[side, type_]) for (side, type_), count in present.items()]
+        yield _table("Ops that only one file has", ("", "ops", "type", "first output"), rows, names=(3,))
+
+
+def _grouped(changes: Sequence[OperatorChange]) -> list[tuple[str, ...]]:
+    """Return a row for each type and set of changes, with the number of ops and the output of the first one."""
+    groups: dict[tuple[str, str], list[OperatorChange]] = {}
+    for change in changes:
+        groups.setdefault((change.type, "; ".join(map(str, change.changes))), []).append(change)
+    return [(str(len(ops)), type_, text, ops[0].tensor) for (type_, text), ops in groups.items()]
+
+
+def _bytes(diff: FileDiff) -> Iterator[Block]:
+    rows = [
+        (
+            each.type,
+            arrow(str(each.count_before), str(each.count_after)),
+            size(each.bytes_before),
+            size(each.bytes_after),
+            _signed(each.bytes_after - each.bytes_before),
+        )
+        for each in diff.graph.op_bytes
+        if each.is_changed
+    ]
+    others = [
+        each.file.size_bytes - sum(op_bytes)
+        for each, op_bytes in (
+            (diff.before, [entry.bytes_before for entry in diff.graph.op_bytes]),
+            (diff.after, [entry.bytes_after for entry in diff.graph.op_bytes]),
+        )
+    ]
+    sizes = (diff.before.file.size_bytes, diff.after.file.size_bytes)
+    for name, (before, after) in (("structure and names", others), ("whole file", sizes)):
+        if before != after:
+            rows.append((name, "", size(before), size(after), _signed(after - before)))
+    if rows:
+        yield _table("Bytes by op", ("op", "ops", "A", "B", "change"), rows)
+    if diff.before.runtime != diff.after.runtime:
+        both = arrow(diff.before.runtime or "unknown", diff.after.runtime or "unknown")
+        yield TextBlock(f"Oldest TensorFlow Lite that has all ops: {both}.")
+
+
+def _signed(count: int) -> str:
+    return f"{'+' if count >= 0 else '−'}{size(abs(count))}"
+
+
+def _tensors(graph: GraphDiff) -> Iterator[Block]:
+    if graph.scales:
+        rows = [
+            (
+                each.tensor,
+                each.op,
+                each.dtype,
+                arrow(f"{each.scale_before:.6g}", f"{each.scale_after:.6g}"),
+                f"{each.ratio:.4g}",
+                arrow(str(each.zero_point_before), str(each.zero_point_after)),
+            )
+            for each in graph.scales
+        ]
+        header = ("activation", "op", "dtype", "scale", "B / A", "zero point")
+        yield _table("Scales and zero points", header, rows, names=(0,))
+    changed = [change for change in graph.constants if change.has_other_values]
+    if changed:
+        header = ("constant", "read by", "stored as", "SQNR dB", "largest difference", "values that differ")
+        yield _table("Constants", header, [_constant(change) for change in changed], names=(0,))
+    if graph.renamed:
+        pairs = ", ".join(f"`{one}` is now `{other}`" for one, other in graph.renamed[:3])
+        more = f", and {len(graph.renamed) - 3} more" if len(graph.renamed) > 3 else ""
+        yield TextBlock(f"Activations with another name: {pairs}{more}.")
+
+
+def _constant(change: ConstantChange) -> tuple[str, ...]:
+    stored = arrow(change.before or "none", change.after or "none")
+    if change.values:
+        return change.tensor, change.op, stored, "", change.values, ""
+    if change.sqnr_db is None or change.max_abs_difference is None:
+        return change.tensor, change.op, stored, "", "", ""
+    difference = f"{change.max_abs_difference:.4g} of {change.peak:.4g}"
+    return change.tensor, change.op, stored, f"{change.sqnr_db:.1f}", difference, f"{change.changed:.1%}"
