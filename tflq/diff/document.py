@@ -1,4 +1,4 @@
-"""DiffResult → blocks of text and tables, which Markdown and HTML render."""
+"""DiffResult → paragraphs and tables, which Markdown and HTML render."""
 
 from __future__ import annotations
 
@@ -15,26 +15,13 @@ from tflq.diff.outputs import OutputsDiff
 from tflq.diff.run import DiffResult, PairDiff
 from tflq.diff.verdict import arrow, pair_verdict, verdict
 from tflq.errors import TflqError
-from tflq.report.table import size
+from tflq.report.table import shortened, size
 
 MAX_ROWS = 20
 """The largest number of rows of a table. The JSON has all of them."""
 
-
-@dataclass(frozen=True)
-class Heading:
-    """The heading of a variant (level 2) or of a table (level 3)."""
-
-    level: int
-    text: str
-
-
-@dataclass(frozen=True)
-class TextBlock:
-    """A paragraph; the first one of the document is the verdict."""
-
-    text: str
-    is_verdict: bool = False
+MAX_NAME = 60
+"""The largest length of a name in a table, in characters."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +36,44 @@ class TableBlock:
     """The number of rows that are left out."""
 
 
-Block = Heading | TextBlock | TableBlock
+Block = str | TableBlock
+"""A paragraph or a table."""
 
 
-def blocks(result: DiffResult) -> Iterator[Block]:
-    """Yield the verdict, what was compared, and tables of only what differs."""
-    yield TextBlock(verdict(result), is_verdict=True)
-    yield TextBlock(f"A is {result.before}; B is {result.after}.")
+@dataclass(frozen=True)
+class Section:
+    """The comparison of one variant."""
+
+    title: str
+    verdict: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """The verdict in one line, then what was compared and what differs. Two files have no sections."""
+
+    verdict: str
+    blocks: tuple[Block, ...]
+    sections: tuple[Section, ...]
+
+
+def short_name(name: str) -> str:
+    """Return the first name of an op that was fused from several, in at most MAX_NAME characters."""
+    first, is_fused, _ = name.partition(";")
+    return f"{shortened(first, MAX_NAME)}{';…' if is_fused else ''}"
+
+
+def document(result: DiffResult) -> Document:
+    """Return the text and the tables of only what differs."""
+    sections: tuple[Section, ...] = ()
+    if result.are_folders:
+        sections = tuple(Section(pair.name, pair_verdict(pair), tuple(_pair(pair))) for pair in result.pairs)
+    return Document(verdict(result), tuple(_blocks(result)), sections)
+
+
+def _blocks(result: DiffResult) -> Iterator[Block]:
+    yield f"A is {result.before}; B is {result.after}."
     if not result.are_folders:
         (pair,) = result.pairs
         yield from _pair(pair)
@@ -64,10 +82,6 @@ def blocks(result: DiffResult) -> Iterator[Block]:
     if result.settings:
         rows = [(each.name, each.before, each.after) for each in result.settings]
         yield _table("Recipe and versions", ("key", "A", "B"), rows)
-    for each in result.pairs:
-        yield Heading(2, each.name)
-        yield TextBlock(pair_verdict(each), is_verdict=True)
-        yield from _pair(each)
 
 
 def _table(
@@ -133,16 +147,16 @@ def _measured(value: float | None) -> str:
 
 def _outputs(diff: FileDiff) -> Iterator[Block]:
     if isinstance(diff.outputs, TflqError):
-        yield TextBlock(f"The outputs cannot be compared: {diff.outputs}.")
+        yield f"The outputs cannot be compared: {diff.outputs}."
     if not isinstance(diff.outputs, OutputsDiff):
         return
     outputs = diff.outputs
     for side, count in (("A", outputs.not_finite_before), ("B", outputs.not_finite_after)):
         if count:
-            yield TextBlock(f"{side} outputs NaN or infinity on {count} of {outputs.figures.samples} samples.")
+            yield f"{side} outputs NaN or infinity on {count} of {outputs.figures.samples} samples."
     score = outputs.figures.metric
     if score and score.samples_needed:
-        yield TextBlock(
+        yield (
             f"The 95 % interval of the change of {score.name} includes the limit, so it is not certain; about"
             f" {score.samples_needed:,} samples would be needed."
         )
@@ -211,7 +225,7 @@ def _bytes(diff: FileDiff) -> Iterator[Block]:
         yield _table("Bytes by op", ("op", "ops", "A", "B", "change"), rows)
     if diff.before.runtime != diff.after.runtime:
         both = arrow(diff.before.runtime or "unknown", diff.after.runtime or "unknown")
-        yield TextBlock(f"Oldest TensorFlow Lite that has all ops: {both}.")
+        yield f"Oldest TensorFlow Lite that has all ops: {both}."
 
 
 def _signed(count: int) -> str:
@@ -238,9 +252,7 @@ def _tensors(graph: GraphDiff) -> Iterator[Block]:
         header = ("constant", "read by", "stored as", "SQNR dB", "largest difference", "values that differ")
         yield _table("Constants", header, [_constant(change) for change in changed], names=(0,))
     if graph.renamed:
-        pairs = ", ".join(f"`{one}` is now `{other}`" for one, other in graph.renamed[:3])
-        more = f", and {len(graph.renamed) - 3} more" if len(graph.renamed) > 3 else ""
-        yield TextBlock(f"Activations with another name: {pairs}{more}.")
+        yield f"Activations with another name: {len(graph.renamed):,}."
 
 
 def _constant(change: ConstantChange) -> tuple[str, ...]:

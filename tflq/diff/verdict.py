@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tflq.batch.summary import VariantRow
 from tflq.diff.file_diff import FileDiff
 from tflq.diff.outputs import OutputsDiff
 from tflq.diff.run import DiffResult, PairDiff
 from tflq.errors import TflqError
 from tflq.report.table import size
+
+MAX_VARIANTS = 4
+"""The largest number of variants that the verdict of two folders describes."""
 
 
 def verdict(result: DiffResult) -> str:
@@ -23,7 +27,32 @@ def verdict(result: DiffResult) -> str:
         "identical": sum(isinstance(pair.diff, FileDiff) and pair.diff.are_identical for pair in result.pairs),
     }
     words = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    return f"{_count(len(result.pairs), 'variant')} compared{f': {words}' if words else ''}."
+    changes = [
+        f" {pair.name}: {'; '.join(_in_short(pair.diff, pair.reported))}." for pair in result.pairs if _differs(pair)
+    ]
+    more = f" {len(changes) - MAX_VARIANTS} more variants differ." if len(changes) > MAX_VARIANTS else ""
+    intro = f"{_count(len(result.pairs), 'variant')} compared{f': {words}' if words else ''}."
+    return intro + "".join(changes[:MAX_VARIANTS]) + more
+
+
+def _differs(pair: PairDiff) -> bool:
+    return isinstance(pair.diff, FileDiff) and not pair.diff.are_identical
+
+
+def _in_short(
+    diff: FileDiff | TflqError | None, reported: tuple[VariantRow | None, VariantRow | None]
+) -> Iterator[str]:
+    """Yield the size, and the metric or the SQNR of a variant: those measured here, or those of the reports."""
+    if not isinstance(diff, FileDiff):
+        return
+    yield _sizes(diff)
+    before, after = reported
+    if diff.outputs is not None:
+        yield from _outputs(diff)
+    elif before and after and before.value is not None and after.value is not None and before.metric == after.metric:
+        yield f"{after.metric} {before.value:.4f} → {after.value:.4f} ({after.value - before.value:+.4f})"
+    elif before and after and before.sqnr_db is not None and after.sqnr_db is not None:
+        yield f"SQNR {before.sqnr_db:.1f} → {after.sqnr_db:.1f} dB"
 
 
 def pair_verdict(pair: PairDiff) -> str:
@@ -71,21 +100,21 @@ def arrow(before: str, after: str) -> str:
 def _structure(diff: FileDiff) -> Iterator[str]:
     graph = diff.graph
     retyped = sum(change.has_other_dtypes for change in graph.operators)
-    others = len(graph.operators) - retyped
+    float_ops = [len(each.file.float_ops) for each in (diff.before, diff.after)]
     if graph.ports:
         yield "other inputs or outputs"
-    if retyped:
-        yield f"{_count(retyped, 'op')} changed dtype"
-    if others:
-        yield f"{_count(others, 'op')} changed otherwise"
-    if graph.added:
-        yield f"{_count(len(graph.added), 'op')} added"
-    if graph.removed:
-        yield f"{_count(len(graph.removed), 'op')} removed"
-    if graph.changed_constants:
-        yield f"{_count(graph.changed_constants, 'constant')} changed"
-    if graph.scales:
-        yield f"{_count(len(graph.scales), 'activation')} with another scale"
+    for number, noun, what in (
+        (retyped, "op", "changed dtype"),
+        (len(graph.operators) - retyped, "op", "changed otherwise"),
+        (len(graph.added), "op", "added"),
+        (len(graph.removed), "op", "removed"),
+        (graph.changed_constants, "constant", "changed"),
+        (len(graph.scales), "activation", "with another scale"),
+    ):
+        if number:
+            yield f"{_count(number, noun)} {what}"
+    if float_ops[0] != float_ops[1]:
+        yield f"{float_ops[0]} → {float_ops[1]} ops in float"
 
 
 def _count(number: int, noun: str) -> str:
