@@ -51,10 +51,9 @@ def other(converted: Converted, tmp_path: Path) -> Path:
     shutil.copytree(converted.ran.output, folder)
     file = folder / converted.ran.file("int8").name
     model = edit.unpack(file.read_bytes())
-    (subgraph,) = converted.ran.graph("int8").subgraphs
-    dense = next(op for op in subgraph.operators if op.type == "FULLY_CONNECTED")
-    weights = subgraph.tensors[dense.inputs[1]]
-    model.buffers[weights.buffer].data = np.full(weights.size_bytes, 100, np.uint8)
+    dense = next(op for op in converted.ran.graph("int8").subgraphs[0].operators if op.type == "FULLY_CONNECTED")
+    stored = model.buffers[model.subgraphs[0].tensors[dense.inputs[1]].buffer]
+    stored.data = np.full(len(stored.data), 100, np.uint8)
     edit.write(model, file)
     return folder
 

@@ -160,9 +160,18 @@ def test_every_op_is_tried_in_float_and_alone_against_the_metric(studies: Studie
 
 
 def test_tensors_are_compared_in_the_order_in_which_they_are_made(studies: Studies) -> None:
-    report = studies.study(studies.write("unlike")).report
+    overlay = studies.folder / "new" / "overlay.json"
+    report = studies.study(studies.write("unlike"), "--model-explorer", str(overlay)).report
     assert [one["op"] for one in report["tensors"]] == [None, 0, 1, 2, 3, 4]
     assert [one["sqnr_db"] > 30 for one in report["tensors"]] == [True, False, True, True, True, False]
+    results = json.loads(overlay.read_text())["main"]["results"]
+    for one in report["tensors"]:
+        shown = results[one["tensor"]]
+        assert shown["value"] == pytest.approx(min(one["sqnr_db"], 100), abs=0.01)
+        assert (shown["bgColor"] == "#1a9641") == (one["sqnr_db"] >= 40)
+    renamed = {*results} - {one["tensor"] for one in report["tensors"]}
+    assert renamed, "the output of the last op as integers has another name"
+    assert all(results[name]["value"] < 30 for name in renamed if name.startswith("StatefulPartitionedCall"))
 
 
 def test_study_of_what_was_tried_before_is_of_the_same_file(studies: Studies) -> None:

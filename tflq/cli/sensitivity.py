@@ -29,6 +29,7 @@ class SensitivityOptions:
     by: By = "op"
     max_trials: int | None = None
     time: float | None = None
+    model_explorer: Path | None = None
 
 
 _option = partial(option_of, SensitivityOptions)
@@ -44,6 +45,12 @@ _option = partial(option_of, SensitivityOptions)
 )
 @_option("--max-trials", metavar="N", type=click.IntRange(min=1), help="The largest number of trials.")
 @_option("--time", metavar="SECONDS", type=Seconds, help="Start no trial after this time.")
+@_option(
+    "--model-explorer",
+    metavar="FILE.json",
+    type=File,
+    help="Also write the SQNR of every activation as an overlay for Google's Model Explorer.",
+)
 @option.overriding
 @option.no_code
 @option.output
@@ -73,7 +80,16 @@ def sensitivity(sensitivity_options: SensitivityOptions, options: CommandOptions
             settings = Settings(timeout=options.timeout, listen=listen, store=default_store())
             limits = TrialLimits(sensitivity_options.max_trials, sensitivity_options.time)
             result = analysis.sensitivity(loaded, request, settings, limits)
+        if sensitivity_options.model_explorer:
+            _write_overlay(result, sensitivity_options.model_explorer)
     _show(result, loaded, options.as_json)
+
+
+def _write_overlay(result: SensitivityResult, file: Path) -> None:
+    from tflq.batch import files
+    from tflq.sensitivity.model_explorer import to_overlay
+
+    files.write(file, to_overlay(result))
 
 
 def _show(result: SensitivityResult, recipe: Recipe, as_json: bool) -> None:

@@ -31,6 +31,8 @@ class Activation:
 
     tensor: int
     name: str
+    quantized_name: str
+    """The name of the same tensor in the quantized file."""
     operator: int | None
     """The number of the op that computes the tensor; None for an input of the model."""
     sqnr_db: float
@@ -71,22 +73,20 @@ def compare(
                 peaks[int(name)] = _update_peaks(peaks.get(int(name)), truth)
                 spans.setdefault(int(name), []).append(_span(truth))
         report(done, len(calls))
-    tensors = alignment.float32.tensors
-    writers = {index: operator.index for operator in alignment.float32.operators for index in operator.outputs}
-    order = [
-        *alignment.float32.inputs,
-        *(index for operator in alignment.float32.operators for index in operator.outputs),
-    ]
+    main = alignment.float32
+    writers = {index: operator.index for operator in main.operators for index in operator.outputs}
+    order = [*main.inputs, *(index for operator in main.operators for index in operator.outputs)]
     return tuple(
         Activation(
-            index,
-            tensors[index].name,
-            writers.get(index),
-            decibels(sums[index]),
-            tuple(peaks[index].tolist()),
-            min(low for low, _, _ in spans[index]),
-            max(high for _, high, _ in spans[index]),
-            sum(typical for _, _, typical in spans[index]) / len(spans[index]),
+            tensor=index,
+            name=main.tensors[index].name,
+            quantized_name=alignment.quantized.tensors[alignment.activations[index]].name,
+            operator=writers.get(index),
+            sqnr_db=decibels(sums[index]),
+            peaks=tuple(peaks[index].tolist()),
+            low=min(low for low, _, _ in spans[index]),
+            high=max(high for _, high, _ in spans[index]),
+            typical=sum(typical for _, _, typical in spans[index]) / len(spans[index]),
         )
         for index in order
         if index in sums
