@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import tflite_edit as edit
 from ai_edge_litert import schema_py_generated as schema
+from browser import faults, needs_browser
 from click.testing import CliRunner, Result
 
 from tflq.cli import main
@@ -319,10 +321,29 @@ def test_wrong_command_line(arguments: list[Any], message: str) -> None:
     assert message in said.stderr
 
 
-def test_names_are_data(files: Callable[..., tuple[Path, Path]]) -> None:
+def test_names_are_data(files: Callable[..., tuple[Path, Path]], tmp_path: Path) -> None:
     def change(model: Any) -> None:
         other_scale(model)
         edit.written_by(model, "MEAN").name = b"a|`b`<script>"
 
-    said = diff(*files(change)).stdout
+    page = tmp_path / "page.html"
+    said = diff(*files(change), "--html", page, "--markdown", tmp_path / "page.md").stdout
     assert "| `` a\\|`b`<script> `` | MEAN |" in said
+    assert (tmp_path / "page.md").read_text() == said
+    assert "a|`b`&lt;script&gt;</code>" in page.read_text()
+    assert "<script" not in page.read_text()
+
+
+@pytest.mark.slow
+@needs_browser
+def test_pages_have_no_faults_in_a_browser(files: Callable[..., tuple[Path, Path]], tmp_path: Path) -> None:
+    before, after = files(other_weights)
+    float16 = edit.DATA / "cnn_float16.tflite"
+    folders = tmp_path / "one", tmp_path / "other"
+    for folder, file in zip(folders, (before, float16), strict=True):
+        folder.mkdir()
+        shutil.copy(file, folder / "cnn.tflite")
+    for number, (one, other) in enumerate([(before, after), (float16, after), folders]):
+        page = tmp_path / f"{number}.html"
+        diff(one, other, "--html", page, "--gate", "max_changed_ops=0")
+        assert faults(page) == []

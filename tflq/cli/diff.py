@@ -29,6 +29,7 @@ class DiffOptions:
     recipe: Path | None = None
     gate: tuple[str, ...] = ()
     markdown: Path | None = None
+    html: Path | None = None
 
 
 _option = partial(option_of, DiffOptions)
@@ -46,6 +47,7 @@ _option = partial(option_of, DiffOptions)
     " place of the float32 file. May be repeated.",
 )
 @_option("--markdown", metavar="FILE", type=File, help="Also write the Markdown into FILE.")
+@_option("--html", metavar="FILE", type=File, help="Also write the report into FILE, as one page without scripts.")
 @option.overriding
 @option.running
 @pass_options
@@ -81,10 +83,13 @@ def diff(diff_options: DiffOptions, options: CommandOptions, a: Path, b: Path) -
 def _write(result: DiffResult, diff_options: DiffOptions) -> None:
     """Write the files that the options name."""
     from tflq.batch import files
+    from tflq.diff.html import to_html
     from tflq.diff.markdown import to_markdown
 
     if diff_options.markdown:
         files.write(diff_options.markdown, to_markdown(result))
+    if diff_options.html:
+        files.write(diff_options.html, to_html(result))
 
 
 def _show(result: DiffResult, as_json: bool) -> None:

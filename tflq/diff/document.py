@@ -23,6 +23,13 @@ MAX_ROWS = 20
 MAX_NAME = 60
 """The largest length of a name in a table, in characters."""
 
+RESCALED_DB = 10.0
+"""Below this SQNR, a constant has little in common with that of the other file."""
+RESCALED = (
+    "A low SQNR of constants is no loss by itself. Equalization, for example, rescales the channels of two layers, and"
+    " the outputs stay the same. With --recipe, the outputs are compared."
+)
+
 
 @dataclass(frozen=True)
 class TableBlock:
@@ -178,16 +185,16 @@ def _graph(diff: FileDiff) -> Iterator[Block]:
     graph = diff.graph
     if graph.ports:
         rows = [(port.side, port.name, port.before or "none", port.after or "none") for port in graph.ports]
-        yield _table("Inputs and outputs", ("", "name", "A", "B"), rows, names=(1,))
+        yield _table("Inputs and outputs", ("side", "name", "A", "B"), rows, names=(1,))
     if graph.operators:
-        yield _table("Ops that changed", ("ops", "type", "change", "output"), _grouped(graph.operators), names=(3,))
+        yield _table("Ops that changed", ("type", "ops", "change", "output"), _grouped(graph.operators), names=(3,))
     present = Counter((side, op.type) for side, ops in (("B", graph.added), ("A", graph.removed)) for op in ops)
     if present:
         first = {
             (side, op.type): op.tensor for side, ops in (("A", graph.removed), ("B", graph.added)) for op in ops[::-1]
         }
         rows = [(f"only in {side}", str(count), type_, first[side, type_]) for (side, type_), count in present.items()]
-        yield _table("Ops that only one file has", ("", "ops", "type", "first output"), rows, names=(3,))
+        yield _table("Ops that only one file has", ("file", "ops", "type", "first output"), rows, names=(3,))
 
 
 def _grouped(changes: Sequence[OperatorChange]) -> list[tuple[str, ...]]:
@@ -195,7 +202,7 @@ def _grouped(changes: Sequence[OperatorChange]) -> list[tuple[str, ...]]:
     groups: dict[tuple[str, str], list[OperatorChange]] = {}
     for change in changes:
         groups.setdefault((change.type, "; ".join(map(str, change.changes))), []).append(change)
-    return [(str(len(ops)), type_, text, ops[0].tensor) for (type_, text), ops in groups.items()]
+    return [(type_, str(len(ops)), text, ops[0].tensor) for (type_, text), ops in groups.items()]
 
 
 def _bytes(diff: FileDiff) -> Iterator[Block]:
@@ -229,7 +236,7 @@ def _bytes(diff: FileDiff) -> Iterator[Block]:
 
 
 def _signed(count: int) -> str:
-    return f"{'+' if count >= 0 else '−'}{size(abs(count))}"
+    return f"{'+' if count > 0 else '−'}{size(abs(count))}" if count else ""
 
 
 def _tensors(graph: GraphDiff) -> Iterator[Block]:
@@ -251,6 +258,8 @@ def _tensors(graph: GraphDiff) -> Iterator[Block]:
     if changed:
         header = ("constant", "read by", "stored as", "SQNR dB", "largest difference", "values that differ")
         yield _table("Constants", header, [_constant(change) for change in changed], names=(0,))
+        if any(change.sqnr_db is not None and change.sqnr_db < RESCALED_DB for change in changed):
+            yield RESCALED
     if graph.renamed:
         yield f"Activations with another name: {len(graph.renamed):,}."
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from xml.etree.ElementTree import Element
 
 from tflq.html_report.answers import answers
 from tflq.html_report.corrections import corrections
 from tflq.html_report.data import data
 from tflq.html_report.element import element, write
+from tflq.html_report.head import head
 from tflq.html_report.making import making
 from tflq.html_report.outputs import outputs
 from tflq.html_report.quality import scale
@@ -18,9 +18,6 @@ from tflq.html_report.variants import variants
 from tflq.html_report.verdict import verdict
 from tflq.recipe import Recipe
 from tflq.result import Result
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-"""What a browser may load for the page: its own styles and pictures, and nothing from elsewhere."""
 
 
 def to_html(result: Result, recipe: Recipe) -> str:
@@ -38,21 +35,7 @@ def to_html(result: Result, recipe: Recipe) -> str:
     )
     sections = [each for each in found if each is not None]
     body = element("body", {}, _header(result, sections), element("main", {}, *sections), _footer(result))
-    return write(element("html", {"lang": "en"}, _head(result), body))
-
-
-def _head(result: Result) -> Element:
-    style = files("tflq.html_report").joinpath("page.css").read_text(encoding="utf-8")
-    return element(
-        "head",
-        {},
-        element("meta", {"charset": "utf-8"}),
-        element("meta", {"http-equiv": "Content-Security-Policy", "content": POLICY}),
-        element("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
-        element("meta", {"name": "color-scheme", "content": "light dark"}),
-        element("title", {}, f"{result.name} – report of tflq"),
-        element("style", {}, style),
-    )
+    return write(element("html", {"lang": "en"}, head(f"{result.name} – report of tflq"), body))
 
 
 def _header(result: Result, sections: list[Element]) -> Element:
