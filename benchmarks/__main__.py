@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import cache, conversion, reproducible, small_models, startup, zoo
+from benchmarks import cache, conversion, reproducible, small_models, startup, zoo, zoo_page
 from benchmarks.conversion import efficientnet, mobilenet, resnet
 
 BENCHMARKS: dict[str, Callable[[], list[str]]] = {
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[], list[str]]] = {
     "zoo": lambda: zoo.report(samples=100),
     "small": lambda: small_models.report(models=60),
     "skip": lambda: zoo.report_of_skipping(recipes=100, runs=5),
+    "zoo_page": lambda: zoo_page.report(models=10_000, runs=3),
     "cache": lambda: cache.report(entries=20000, runs=5),
     "reproducible": lambda: reproducible.report(mobilenet(100)),
 }

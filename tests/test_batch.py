@@ -179,7 +179,7 @@ def test_json_lines(folder: Path) -> None:
 def test_summary_goes_where_it_is_asked_for(folder: Path) -> None:
     pretend(folder / "zoo.yaml", FINE)
     tflq("zoo.yaml", "--summary", "there/deep", "--depfile", "there/zoo.d")
-    assert {path.name for path in Path("there").rglob("*.*")} == {"summary.json", "summary.md", "zoo.d"}
+    assert {path.name for path in Path("there").rglob("*.*")} == {"summary.html", "summary.json", "summary.md", "zoo.d"}
 
 
 class Makers:

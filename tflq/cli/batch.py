@@ -128,7 +128,7 @@ Positive = click.IntRange(min=1)
     "--summary",
     metavar="DIR",
     type=File,
-    help="Write summary.json and summary.md into DIR. The default is the output folder of ZOO.",
+    help="Write summary.json, summary.md and summary.html into DIR. The default is the output folder of ZOO.",
 )
 @_option("--junit", metavar="FILE", type=File, help="Write JUnit XML, with a test case for each variant and each gate.")
 @_option("--depfile", metavar="FILE", type=File, help="Write the dependencies of each report.json as rules for make.")
@@ -149,8 +149,8 @@ def batch(options: BatchCommandOptions, paths: tuple[Path, ...]) -> None:
     """Convert the models of a zoo or of many recipes.
 
     A model is skipped if its source, data, recipe and package versions have not changed. If a model fails, it is
-    reported, and the others are still converted. At the end, summary.md and summary.json list every variant of every
-    model.
+    reported, and the others are still converted. At the end, summary.md, summary.html and summary.json list every
+    variant of every model.
     """
     from tflq.batch import collect, select, without_code
 
@@ -205,7 +205,7 @@ def _make(models: Batch, options: BatchCommandOptions, baseline: SummaryBaseline
         summary = make(models, _batch_options(options), display)
     if baseline:
         summary = replace(summary, regressions=tuple(baseline.regressions(summary)))
-    _write(summary, models, options)
+    _write(summary, models, options, baseline)
     display.conclude(summary, (options.summary or models.output) / "summary.md")
     return summary
 
@@ -237,17 +237,24 @@ def _display(format: Format | None) -> BatchDisplay:
             return PlainDisplay()
 
 
-def _write(summary: BatchSummary, models: Batch, options: BatchCommandOptions) -> None:
-    """Write summary.json and summary.md, and the other files that the options name."""
+def _write(
+    summary: BatchSummary, models: Batch, options: BatchCommandOptions, baseline: SummaryBaseline | None
+) -> None:
+    """Write summary.json, summary.md and summary.html, and the other files that the options name."""
     from importlib import metadata
 
     from tflq.batch import depfile, files, junit
+    from tflq.batch.changes import changes
+    from tflq.batch.html_page import PageContext, to_html
     from tflq.batch.page import to_markdown
     from tflq.batch.summary import to_json
 
     folder = options.summary or models.output
-    files.write(folder / "summary.json", to_json(summary, metadata.version("tflq")))
+    version = metadata.version("tflq")
+    context = PageContext(folder, changes(summary, baseline) if baseline else {}, version)
+    files.write(folder / "summary.json", to_json(summary, version))
     files.write(folder / "summary.md", to_markdown(summary))
+    files.write(folder / "summary.html", to_html(summary, context))
     if options.junit:
         files.write(options.junit, junit.to_xml(summary))
     if options.depfile:
