@@ -2,6 +2,7 @@
 
 docs/recipe.md              the keys of a recipe, from the pydantic models that read it
 docs/zoo.md                 the keys of a zoo, and the output of `tflq batch --help`
+docs/diff.md                the output of `tflq diff --help`
 docs/search.md              the output of `tflq search --help`
 docs/explanation.md         the numbers by which tflq decides
 docs/report.md              the number of samples that a file is measured on
@@ -121,6 +122,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/report.md": {"measuring": measuring},
     "README.md": {"modes": modes, "help": help_text},
     "docs/zoo.md": {"keys": zoo_keys, "help": lambda: help_text("batch")},
+    "docs/diff.md": {"help": lambda: help_text("diff")},
     "docs/search.md": {"help": lambda: help_text("search")},
     "docs/sensitivity.md": {"help": lambda: help_text("sensitivity")},
     "benchmarks/README.md": {"accuracy": accuracy, "speed": speed},
