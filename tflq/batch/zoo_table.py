@@ -25,7 +25,7 @@ Cell = Callable[[VariantRow], str]
 
 
 @dataclass(frozen=True)
-class _Column:
+class _VariantColumn:
     """A column of every variant."""
 
     name: str
@@ -34,10 +34,10 @@ class _Column:
 
 
 _COLUMNS = (
-    _Column("size", lambda row: "" if row.size_bytes is None else size(row.size_bytes), has_bar=True),
-    _Column("SQNR", lambda row: _number(row.sqnr_db, ".1f") or ("equal" if row.is_measured else "")),
-    _Column("drop", lambda row: _number(row.drop, "+.4f")),
-    _Column("ms", lambda row: _number(row.latency_ms, ".3f")),
+    _VariantColumn("size", lambda row: "" if row.size_bytes is None else size(row.size_bytes), has_bar=True),
+    _VariantColumn("SQNR", lambda row: _number(row.sqnr_db, ".1f") or ("equal" if row.is_measured else "")),
+    _VariantColumn("drop", lambda row: _number(row.drop, "+.4f")),
+    _VariantColumn("ms", lambda row: _number(row.latency_ms, ".3f")),
 )
 
 
@@ -72,7 +72,7 @@ def models_table(
     return element("div", {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": "Models, table"}, whole)
 
 
-def _heads(names: Sequence[str], columns: Sequence[_Column], notes: Sequence[str]) -> Element:
+def _heads(names: Sequence[str], columns: Sequence[_VariantColumn], notes: Sequence[str]) -> Element:
     """Return two rows of headings: the names of the variants, and the columns."""
     top = [element("td", {"colspan": "2"})]
     if columns:
@@ -96,7 +96,7 @@ def _verdict(verdict: str) -> Element:
     return element("td", {"class": f"v {verdict.replace(' ', '-')}"}, f"{sign} {verdict}".strip())
 
 
-def _cell(column: _Column, row: VariantRow | None) -> Element:
+def _cell(column: _VariantColumn, row: VariantRow | None) -> Element:
     text = column.text(row) if row else ""
     attributes: dict[str, str] = {}
     if column.has_bar and row:

@@ -36,7 +36,7 @@ class DiffGates(Gates):
     @property
     def requested(self) -> dict[str, float]:
         """The limits that are given, by name."""
-        return {name: float(limit) for name, limit in self.model_dump(exclude_none=True).items()}
+        return {name: float(limit) for name, limit in self.model_dump(exclude_unset=True, exclude_none=True).items()}
 
     @property
     def needs_samples(self) -> tuple[str, ...]:
@@ -70,6 +70,9 @@ def check_gates(
     ratio = files[1].size_bytes / files[0].size_bytes
     verdicts = {gate.name: gate for gate in scores.gates(gates, files[1], ratio, figures)}
     verdicts |= {gate.name: gate for gate in _gates_of_graph(gates, files, graph)}
+    if figures and gates.max_dead_channels is not None:  # without dead channels, a recipe has no such verdict
+        passed = Gate("max_dead_channels", float(gates.max_dead_channels), 0.0, passed=True, certain=True)
+        verdicts.setdefault(passed.name, passed)
     return tuple(verdicts.get(name, unmeasured(name, limit)) for name, limit in gates.requested.items())
 
 

@@ -17,7 +17,7 @@ COMPARABLE = ("type", *DTYPES, "shape")
 
 
 @dataclass(frozen=True)
-class Change:
+class FactChange:
     """One fact about an op that differs, in words."""
 
     what: str
@@ -39,7 +39,7 @@ class OperatorChange:
     """The type in the second file."""
     tensor: str
     """The name of its first output in the second file."""
-    changes: tuple[Change, ...]
+    changes: tuple[FactChange, ...]
 
     @property
     def has_other_dtypes(self) -> bool:
@@ -69,7 +69,7 @@ def operator_changes(
             _facts(match.after, other, constants[1], options[1][other.index]),
         )
         keys = dict.fromkeys([*before, *after] if one.type == other.type else COMPARABLE)
-        changes = [Change(key, before.get(key, "none"), after.get(key, "none")) for key in keys]
+        changes = [FactChange(key, before.get(key, "none"), after.get(key, "none")) for key in keys]
         changes = [change for change in changes if change.before != change.after]
         if changes:
             name = _first_name(match.after, other)
