@@ -18,6 +18,7 @@ from browser import faults, needs_browser
 from click.testing import CliRunner, Result
 
 from tflq.cli import main
+from tflq.diff.constant_change import constant_changes
 from tflq.diff.file_diff import FileDiff, compare_files, read_file
 from tflq.diff.matching import OperatorMatch, match_operators
 from tflq.flatbuffer import Operator, Subgraph, Tensor, read
@@ -202,6 +203,23 @@ def chain(*layers: tuple[str, str, float]) -> Subgraph:
         tensors.append(Tensor(output, name, "float32", (1, 4), (1, 4), 0))
         operators.append(Operator(number, type_, 1, (output - 2 if number else 0, weights), (output,)))
     return Subgraph(0, "main", tuple(tensors), tuple(operators), (0,), (len(tensors) - 1,))
+
+
+def with_weights(values: list[float]) -> Subgraph:
+    """A chain of one op, with those four values four times as its weights."""
+    made = chain(("FULLY_CONNECTED", "dense", 1))
+    stored = np.tile(np.array(values, np.float32), 4).view(np.uint8)
+    tensors = (made.tensors[0], replace(made.tensors[1], stored=stored), made.tensors[2])
+    return replace(made, tensors=tensors)
+
+
+def test_infinity_and_nan_are_equal_to_themselves() -> None:
+    before, after = with_weights([np.inf, np.nan, 2.0, 1.0]), with_weights([np.inf, np.nan, 2.0, 1.5])
+    (change,) = constant_changes(match_operators(before, after))
+    assert (change.changed, change.max_abs_difference) == (0.25, 0.5)
+    (change,) = constant_changes(match_operators(before, with_weights([np.inf, 0.0, 2.0, 1.0])))
+    assert (change.changed, change.sqnr_db) == (0.25, -math.inf)
+    assert list(constant_changes(match_operators(before, before))) == []
 
 
 DENSE = "FULLY_CONNECTED"

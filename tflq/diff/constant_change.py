@@ -98,7 +98,9 @@ def _compared(op: str, before: Tensor, after: Tensor) -> ConstantChange:
     if before.shape != after.shape or not (has_real_values(before) and has_real_values(after)):
         return ConstantChange(*facts)
     one, other = real_values(before), real_values(after)
-    difference = np.abs(other - one)
+    with np.errstate(invalid="ignore"):  # infinity − infinity
+        is_same = (one == other) | (np.isnan(one) & np.isnan(other))
+        difference = np.where(is_same, 0.0, np.abs(other - one))
     return ConstantChange(
         *facts,
         sqnr_db=_decibels(one, difference),

@@ -11,6 +11,8 @@ from tflq.diff.run import DiffResult, PairDiff
 from tflq.errors import TflqError
 from tflq.report.table import size
 
+SMALL_SHARE = 0.0005
+"""A smaller change of the size is given in bytes."""
 MAX_VARIANTS = 4
 """The largest number of variants that the verdict of two folders describes."""
 
@@ -89,7 +91,9 @@ def _sizes(diff: FileDiff) -> str:
     if before == after:
         return f"same size ({size(after)})"
     word = "smaller" if after < before else "larger"
-    return f"{word} by {abs(after / before - 1):.1%} ({arrow(size(before), size(after))})"
+    share = abs(after / before - 1)
+    amount = f"{share:.1%}" if share >= SMALL_SHARE else f"{abs(after - before):,} bytes"
+    return f"{word} by {amount} ({arrow(size(before), size(after))})"
 
 
 def arrow(before: str, after: str) -> str:
