@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from tflq.cost_model import int16_multiply_adds
 from tflq.diff.gates import DiffGates
 from tflq.errors import DatasetError, EvaluationError, TflqError
 from tflq.evaluate import FLOAT32, EvaluationPlan, EvaluationRows, Record
-from tflq.pipeline import LOG, Settings
+from tflq.pipeline import Settings
 from tflq.recipe import Recipe, check_source
 from tflq.result import FileFigures
 from tflq.stages import ConvertibleSource, RecipeCache, RunContext
@@ -54,16 +56,37 @@ def compare_outputs(
     """
     check_source(recipe)
     preload_tensorflow()
-    with tempfile.TemporaryDirectory() as work:
-        folder = Path(work)
-        with Workers(folder / LOG, settings.timeout, settings.listen, settings.budget) as workers:
+    with tempfile.TemporaryDirectory() as work, _log() as log:
+        with Workers(log.path, settings.timeout, settings.listen, settings.budget) as workers:
             recipe_cache = RecipeCache(recipe, settings.store if recipe.keeps else None)
-            context = RunContext(recipe, folder, workers, settings.jobs, recipe_cache)
+            context = RunContext(recipe, Path(work), workers, settings.jobs, recipe_cache)
             source = stages.prepare_source(context)
             arguments = (recipe.measured_on, recipe.inputs, source.prepared)
             task = Task("open the evaluation data", evaluate.evaluation_rows, arguments, DatasetError)
             rows = workers.run(task).value
-            return {name: _pair(context, source, rows, pair, gates) for name, pair in pairs.items()}
+            found = {name: _pair(context, source, rows, pair, gates) for name, pair in pairs.items()}
+        log.is_needed = any(isinstance(outputs, TflqError) for outputs in found.values())
+        return found
+
+
+@dataclass
+class _Log:
+    """The log of the workers, a new temporary file. Messages of failed tasks name it, so that it is kept for them."""
+
+    path: Path
+    is_needed: bool = True
+
+
+@contextmanager
+def _log() -> Iterator[_Log]:
+    descriptor, name = tempfile.mkstemp(prefix="tflq-diff-", suffix=".log")
+    os.close(descriptor)
+    log = _Log(Path(name))
+    try:
+        yield log
+    finally:
+        if not log.is_needed:
+            log.path.unlink(missing_ok=True)
 
 
 def _pair(
