@@ -72,6 +72,11 @@ def other_scale(model: Any) -> None:
     quantization.zeroPoint = [quantization.zeroPoint[0] + 3]
 
 
+def other_zero_point(model: Any) -> None:
+    quantization = edit.written_by(model, "MEAN").quantization
+    quantization.zeroPoint = [quantization.zeroPoint[0] + 1]
+
+
 def other_weight_scale(model: Any) -> None:
     quantization = edit.read_by(model, "FULLY_CONNECTED", 1).quantization
     quantization.scale = [1.01 * scale for scale in quantization.scale]
@@ -113,7 +118,8 @@ def in_float(model: Any) -> None:
     [
         (nothing, "Identical: both files have the same bytes."),
         (other_weights, "Same size (3.9 kB); 1 constant changed."),
-        (other_scale, "1 activation with another scale."),
+        (other_scale, "1 activation with another scale or zero point."),
+        (other_zero_point, "1 activation with another scale or zero point."),
         (other_weight_scale, "1 constant changed."),
         (other_names, "only names, metadata or the order of bytes differ."),
         (other_stride, "1 op changed otherwise."),

@@ -113,7 +113,7 @@ def _structure(diff: FileDiff) -> Iterator[str]:
         (len(graph.added), "op", "added"),
         (len(graph.removed), "op", "removed"),
         (graph.changed_constants, "constant", "changed"),
-        (len(graph.scales), "activation", "with another scale"),
+        (len(graph.scales), "activation", "with another scale or zero point"),
     ):
         if number:
             yield f"{_count(number, noun)} {what}"
