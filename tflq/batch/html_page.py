@@ -107,6 +107,6 @@ def _row(variant: ZooVariant) -> Iterator[str]:
     yield "" if variant.ratio is None else f"{variant.ratio:.3f}"
     yield "" if variant.sqnr_db is None else f"{variant.sqnr_db:.1f}"
     yield "" if variant.lowest is None else f"{variant.lowest.sqnr_db:.1f} ({variant.lowest.model})"
-    yield f"{variant.unbeaten:,}"
+    yield "" if variant.lowest is None else f"{variant.unbeaten:,}"
     yield "" if variant.drop is None else f"{variant.drop:+.4f}"
     yield "" if variant.largest_drop is None else f"{variant.largest_drop[0]:+.4f} ({variant.largest_drop[1]})"

@@ -17,7 +17,7 @@ MAX_VARIANTS = 6
 """The largest number of variants with columns of their own; the others share one column."""
 FIRST_ROWS = 500
 """The number of rows that are shown at first. A browser without scripts shows all rows."""
-NAME_WIDTH, FIGURE_WIDTH, WORDS_WIDTH = 14, 6, 16
+NAME_WIDTH, FIGURE_WIDTH, WORDS_WIDTH = 14, 6, 20
 """The widths of columns, in the unit rem. With fixed widths, a browser need not measure all rows."""
 MAX_WHY = 160
 """The largest length of a reason, in characters. The report of the model has the whole text."""
