@@ -345,6 +345,14 @@ def test_wrong_command_line(arguments: list[Any], message: str) -> None:
     assert message in said.stderr
 
 
+def test_code_of_a_recipe_is_refused(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("model: net\nmode: dynamic\nevaluation: {dataset: {python: 'own:rows'}}\n")
+    said = diff(CNN, CNN, "--recipe", recipe, "--no-code")
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert "would run Python code, and --no-code was given" in said.stderr
+
+
 def test_names_are_data(files: Callable[..., tuple[Path, Path]], tmp_path: Path) -> None:
     def change(model: Any) -> None:
         other_scale(model)

@@ -49,6 +49,7 @@ _option = partial(option_of, DiffOptions)
 @_option("--markdown", metavar="FILE", type=File, help="Also write the Markdown into FILE.")
 @_option("--html", metavar="FILE", type=File, help="Also write the report into FILE, as one page without scripts.")
 @option.overriding
+@option.no_code
 @option.running
 @pass_options
 @pass_options_of(DiffOptions)
