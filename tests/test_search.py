@@ -108,8 +108,10 @@ def test_a_concatenation_of_unlike_ranges_is_mended(unlike: Searched) -> None:
     assert unlike.kept == ["CONCATENATION", "FULLY_CONNECTED"]
     assert shown_to_be_needed(unlike)
     said = unlike.ran.stdout
-    assert ", with CONCATENATION 'concat', FULLY_CONNECTED 'y' in float meets min_sqnr_db 20: " in said
+    kept = "CONCATENATION 'concat', FULLY_CONNECTED 'y'"
+    assert f", with {kept} in float meets min_sqnr_db 20 and max_dead_channels 0: " in said
     assert "; without CONCATENATION 'concat' in float, SQNR is " in said
+    assert "; without FULLY_CONNECTED 'y' in float, the number of dead channels is 7" in said
 
 
 def test_weights_that_one_scale_does_not_bear_get_one_for_each_channel(searches: Searches) -> None:
@@ -221,7 +223,7 @@ def test_where_nothing_meets_the_bar_it_says_what_came_closest(searches: Searche
     (output_of(recipe) / "found.yaml").touch()
     searched = searches.search(recipe, "--min-sqnr", "90", "--modes", "int8,int16x8,dynamic,float16")
     assert searched.ran.exit_code == 1
-    assert "no trial meets min_sqnr_db 90; of " in searched.ran.stdout
+    assert "no trial meets min_sqnr_db 90 and max_dead_channels 0; of " in searched.ran.stdout
     assert "the closest is " in searched.ran.stdout
     assert searched.report["verdict"] == "not met"
     assert searched.report["found"] is None
