@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tflq.calibrate import RangeComparison
-from tflq.report.problems import Problem, problems
+from tflq.report.problems import Problem, by_message, problems
 from tflq.report.refinement import refinement
 from tflq.report.table import markdown_table, plain_markdown, size, table
 from tflq.report.training import training
@@ -65,15 +65,16 @@ def legend(result: Result) -> str:
 
 
 def _problems(result: Result) -> Iterator[str]:
-    lines = [_problem(variant.name, problem) for variant in result.variants for problem in problems(variant)]
+    every = ((variant.name, problem) for variant in result.variants for problem in problems(variant))
+    lines = [_problem(names, problem) for names, problem in by_message(every)]
     if lines:
         yield "## Problems"
         yield "\n".join(f"- {line}" for line in lines)
 
 
-def _problem(name: str, problem: Problem) -> str:
+def _problem(names: str, problem: Problem) -> str:
     kind = "" if problem.kind in ("no file", "uncertain") else f", {problem.kind}"
-    return f"**{name}**{kind}: {problem.text}"
+    return f"**{names}**{kind}: {problem.text}"
 
 
 def _float_ops(result: Result) -> Iterator[str]:

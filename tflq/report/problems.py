@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from tflq.metrics import uncertainty
 from tflq.result import FindingKind, Variant
 from tflq.rules import Severity
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,14 @@ class Problem:
 
     kind: Literal["no file", "gate", "uncertain"] | Severity | FindingKind
     text: str
+
+
+def by_message(messages: Iterable[tuple[str, T]]) -> Iterator[tuple[str, T]]:
+    """Yield each message once, with the names of all that it is about. `messages` has a name and a message each."""
+    names: dict[T, list[str]] = {}
+    for name, message in messages:
+        names.setdefault(message, []).append(name)
+    yield from ((", ".join(those), message) for message, those in names.items())
 
 
 def problems(variant: Variant) -> Iterator[Problem]:

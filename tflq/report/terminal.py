@@ -10,8 +10,9 @@ from rich.console import RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from tflq.report.problems import by_message
 from tflq.report.table import shortened, table
-from tflq.result import Result
+from tflq.result import Result, Variant
 
 STYLES = {"ok": "green", "poor": "yellow", "failed": "yellow", "broken": "red", "error": "red"}
 
@@ -30,13 +31,19 @@ def renderables(result: Result, width: int | None) -> Iterator[RenderableType]:
     for warning in result.warnings:
         yield Text.assemble(("note: ", "yellow"), warning)
     yield _rich_table(result, width)
-    for variant in result.variants:
-        if variant.why and variant.status != "poor":  # a finding says it, with its cause
-            yield Text.assemble((f"{variant.name}: ", STYLES[variant.status]), variant.why)
-        for finding in variant.findings:
-            yield Text.assemble((f"{variant.name}: ", "yellow"), f"{finding.in_words}.")
-        if variant.gain:
-            yield Text(f"{variant.name}: {variant.gain.in_words}")
+    every = ((variant.name, message) for variant in result.variants for message in _messages(variant))
+    for names, (style, text) in by_message(every):
+        yield Text.assemble((f"{names}: ", style), text)
+
+
+def _messages(variant: Variant) -> Iterator[tuple[str, str]]:
+    """Yield a style and a text for each thing that the user should know of the variant."""
+    if variant.why and variant.status != "poor":  # a finding says it, with its cause
+        yield STYLES[variant.status], variant.why
+    for finding in variant.findings:
+        yield "yellow", f"{finding.in_words}."
+    if variant.gain:
+        yield "", variant.gain.in_words
 
 
 def _rich_table(result: Result, width: int | None) -> RichTable:
