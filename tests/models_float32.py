@@ -176,6 +176,17 @@ def comparisons(path: Path) -> None:
     save(path, serve, [tf.TensorSpec((1, 6, 6, 8), name="x")], [constant, volume])
 
 
+def fused_lstm(path: Path) -> None:
+    """A layer that becomes one op, whose weights become int8 all together: those of `small` are too few."""
+    import tf_keras
+
+    first, small = tf_keras.Input((6, 40)), tf_keras.layers.LSTM(32, activation="tanh")
+    wide = tf_keras.layers.LSTM(33, return_sequences=True)
+    model = tf_keras.Model(first, small(tf_keras.layers.Dense(30)(wide(first))))
+    serve = tf.function(lambda x: {"y": model(x)})
+    save(path, serve, [tf.TensorSpec((1, 6, 40), name="x")], [model])
+
+
 def save(path: Path, serve: Any, specs: list[tf.TensorSpec], held: list[Any]) -> None:
     module = tf.Module()
     module.held = held
@@ -187,5 +198,5 @@ if __name__ == "__main__":
     keras.utils.set_random_seed(3)
     for make in KERAS:
         make().export(folder / make.__name__, verbose=False)
-    for write in (lookups, constant_output, elementwise, comparisons):
+    for write in (lookups, constant_output, elementwise, comparisons, fused_lstm):
         write(folder / write.__name__)

@@ -32,9 +32,10 @@ OWN = (
     "lookups",
     "elementwise",
     "comparisons",
+    "fused_lstm",
 )
-OTHERS = {"branches": 3, "lstm_keras2": 1, "fake_quantized": 1, "counter": 2}
-"""Models that are converted from the source: control flow, a recurrent op, fake-quantize ops and a variable."""
+OTHERS = {"branches": 3, "fake_quantized": 1, "counter": 2}
+"""Models that are converted from the source: control flow, fake-quantize ops and a variable."""
 VARIANTS: dict[str, Mode] = {
     "float16": Float16(),
     "dynamic": Dynamic(),
@@ -143,7 +144,7 @@ def outputs(file: Path) -> dict[str, np.ndarray]:
 def test_file_is_that_of_the_converter(conversions: Conversions, name: str, variant: str) -> None:
     mode = VARIANTS[variant]
     _, float32 = conversions.source(name)
-    assert is_eligible(edit.unpack(float32.read_bytes()), mode) == (name != "lookups" or variant == "float16")
+    assert is_eligible(edit.unpack(float32.read_bytes()))
     ours, theirs = conversions.files(name, mode)
     one, other = load(ours), load(theirs)
     assert meaning(one) == meaning(other)
@@ -178,7 +179,7 @@ def test_every_op_that_is_allowed_is_compared(conversions: Conversions) -> None:
 def test_other_models_are_converted_from_the_source(conversions: Conversions, name: str, mode: str) -> None:
     _, float32 = conversions.source(name)
     assert len(load(float32).subgraphs) == OTHERS.get(name, 1)
-    assert not is_eligible(edit.unpack(float32.read_bytes()), VARIANTS[mode])
+    assert not is_eligible(edit.unpack(float32.read_bytes()))
     ours, theirs = conversions.files(name, VARIANTS[mode])
     assert ours.read_bytes() == theirs.read_bytes()
 
@@ -189,10 +190,10 @@ def test_infinite_weights_and_sparse_tensors_are_converted_from_the_source(conve
     model = edit.unpack(content)
     buffer = model.buffers[model.subgraphs[0].tensors[place.index].buffer]
     buffer.data = np.full(place.size_bytes // 4, np.inf, "<f4").view(np.uint8)
-    assert not is_eligible(model, Float16())
+    assert not is_eligible(model)
     model = edit.unpack(content)
     model.subgraphs[0].tensors[place.index].sparsity = object()
-    assert not is_eligible(model, Float16())
+    assert not is_eligible(model)
 
 
 def test_same_file_is_made_again(conversions: Conversions) -> None:

@@ -315,4 +315,4 @@ def test_prepared_model_knows_what_its_weights_take(models: Path, tmp_path: Path
 def test_source_with_more_than_variables_is_prepared_whole(models: Path, tmp_path: Path) -> None:
     made = prepared(SavedModel(saved_model=models / "lookup"), tmp_path)
     assert [spec.name for spec in made.inputs] == ["ids"]
-    assert (made.saved_model / "saved_model.pb").is_file()
+    assert (made.path / "saved_model.pb").is_file()

@@ -13,7 +13,7 @@ from tflq.errors import RecipeError
 from tflq.measured_variant import MeasuredVariant, fast_enough, measurements, slower
 from tflq.modes import CALIBRATED, QAT_MODES, ModeName
 from tflq.recipe import Recipe, dump
-from tflq.sources import SavedModel
+from tflq.sources import Keras
 
 Target = Literal["cpu", "gpu", "integer"]
 TOLERATED = 0.01
@@ -230,6 +230,6 @@ def _training(recipe: Recipe, measured: MeasuredRun, tolerated: float, chosen: M
 
 
 def _how(recipe: Recipe) -> str:
-    if isinstance(recipe.model, SavedModel):
+    if not isinstance(recipe.model, Keras):
         return "give the model as a .keras or .h5 file, training with techniques: [quantize], and qat_int8 in variants"
     return "give training with techniques: [quantize], and qat_int8 in variants"

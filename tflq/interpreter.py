@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,63 @@ class Runner:
             self._run(file_inputs)
             milliseconds.append((time.perf_counter() - start) * 1000)
         return milliseconds
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The tensors of the first subgraph after one call."""
+
+    shapes: Mapping[int, tuple[int, ...]]
+    """Tensor → its shape."""
+    values: Mapping[int, np.ndarray]
+    """Tensor → its value, for the tensors that were asked for."""
+
+
+def probe(path: Path, shapes: Mapping[int, tuple[int, ...]], fill: int, wanted: Collection[int] = ()) -> Probe:
+    """Run the file once with inputs of these shapes, whose elements are all `fill`. No delegate runs an op.
+
+    `shapes` maps the inputs of the first subgraph to their shapes, and `wanted` are tensors whose values are returned.
+    EvaluationError if LiteRT cannot prepare or run the file.
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    try:
+        interpreter = Interpreter(
+            model_path=str(path),
+            num_threads=1,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_preserve_all_tensors=True,
+        )
+        for index, shape in shapes.items():
+            interpreter.resize_tensor_input(index, shape)
+        interpreter.allocate_tensors()
+        for detail in interpreter.get_input_details():
+            interpreter.set_tensor(detail["index"], np.full(detail["shape"], fill, detail["dtype"]))
+        interpreter.invoke()
+        found = {detail["index"]: tuple(map(int, detail["shape"])) for detail in interpreter.get_tensor_details()}
+        return Probe(found, {index: interpreter.get_tensor(index) for index in wanted})
+    except (ValueError, RuntimeError) as error:
+        raise EvaluationError(_failing_op(error)) from error
+
+
+def refuse_unpreparable(path: Path) -> None:
+    """Raise EvaluationError with the op and the cause if LiteRT cannot prepare the file."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        Interpreter(model_path=str(path), num_threads=1).allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise EvaluationError(_failing_op(error)) from error
+
+
+def _failing_op(error: Exception) -> str:
+    """Return which op fails and LiteRT's reason."""
+    text = " ".join(str(error).split())
+    node = re.search(r"Node number (\d+) \((\w+)\) failed to (\w+)", text)
+    if node is None:
+        return text[:400]
+    reason = text[: node.start()].strip()[:300]
+    return f"its op {node[1]}, {node[2]}, fails to {node[3]}: {reason}"
 
 
 def quantized(array: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:

@@ -140,6 +140,12 @@ def _notes(source: ConvertibleSource) -> Iterator[str]:
             "the public converter made every file and calibrated each one separately, because this TensorFlow version"
             f" lacks internal functions that tflq uses: {source.missing_api}"
         )
+    yield from source.prepared.notes
+    if source.prepared.is_tflite:
+        yield (
+            "the source is a .tflite file, which TensorFlow cannot run, so the two are not compared: the"
+            " float32 file is the source itself" + (", with the changes above" if source.prepared.notes else "")
+        )
 
 
 def _not_checked(builds: Sequence[VariantBuild], settings: Settings) -> Iterator[str]:

@@ -15,7 +15,7 @@ from tflq.datasets import DATASETS, TensorSpec
 from tflq.errors import SourceError
 from tflq.metrics import METRIC_NAMES
 from tflq.modes import MODE_NAMES, QAT_MODES
-from tflq.sources import Keras, SavedModel, SourceDescription
+from tflq.sources import KIND_CLASSES, SourceDescription, kind_of
 from tflq.worker import Listener, Task, Workers
 
 IMAGE_SIZE = 224
@@ -28,13 +28,13 @@ def recipe_for(model: Path, folder: Path, listen: Listener) -> str:
 
     SourceError if the model cannot be read.
     """
-    keras = model.suffix in (".keras", ".h5", ".hdf5")
-    source = Keras(keras=model) if keras else SavedModel(saved_model=model)
+    kind = kind_of(model.name)
+    source = KIND_CLASSES[kind].model_validate({kind: model})
     source.check()
     with tempfile.TemporaryDirectory() as work, Workers(Path(work) / "log", None, listen) as workers:
         task = Task("read the signature", sources.describe, (source, Path(work) / "model"), SourceError)
         described = workers.run(task).value
-    return "\n".join(_lines(_path(model, folder), keras, described)) + "\n"
+    return "\n".join(_lines(_path(model, folder), kind, described)) + "\n"
 
 
 def _path(model: Path, folder: Path) -> str:
@@ -44,11 +44,11 @@ def _path(model: Path, folder: Path) -> str:
     return str(model) if is_apart else os.path.relpath(model, folder)
 
 
-def _lines(model: str, keras: bool, described: SourceDescription) -> Iterator[str]:
+def _lines(model: str, kind: str, described: SourceDescription) -> Iterator[str]:
     yield "# Written by tflq init from the model's signature. It runs as it is, on random numbers: put in your data."
     yield "model:"
-    yield f"  {'keras' if keras else 'saved_model'}: {_scalar(model)}"
-    if not keras:
+    yield f"  {kind}: {_scalar(model)}"
+    if kind == "saved_model" or (kind == "tflite" and len(described.signatures) > 1):
         yield f"  signature: {_scalar(described.signature)}  # the model has: {', '.join(described.signatures)}"
     is_open = all(not spec.shape or spec.shape[0] is None for spec in described.inputs)
     yield "  batch_size: 1" + ("  # or dynamic, which leaves the batch size open" if is_open else "")
@@ -92,6 +92,9 @@ def _input(spec: TensorSpec) -> Iterator[str]:
         yield f"    shape: [{shape_text}]  # the signature leaves sizes open: put in your sizes; null is the batch"
     if _is_image(spec.shape):
         yield f"    # resize: {sizes[:2]}"
+    if _has_channels_first(spec.shape):
+        yield "    # layout: nchw  # if the images in the dataset are [height, width, channels]"
+        yield f"    # resize: {sizes[1:]}"
     if spec.dtype.startswith("float"):
         yield "    # scale: 0.00784313725  # value * scale + offset, or give mean and std"
         yield "    # offset: -1.0"
@@ -101,9 +104,13 @@ def _is_image(shape: tuple[int | None, ...] | None) -> bool:
     return shape is not None and len(shape) == 4 and shape[-1] in (1, 3, 4)
 
 
+def _has_channels_first(shape: tuple[int | None, ...] | None) -> bool:
+    return not _is_image(shape) and shape is not None and len(shape) == 4 and shape[1] in (1, 3, 4)
+
+
 def _sizes(shape: tuple[int | None, ...] | None) -> list[int]:
     """Return the sizes of one sample. Open sizes get a default."""
-    stand_in = IMAGE_SIZE if _is_image(shape) else OTHER_SIZE
+    stand_in = IMAGE_SIZE if _is_image(shape) or _has_channels_first(shape) else OTHER_SIZE
     return [OTHER_SIZE] if shape is None else [size or stand_in for size in shape[1:]]
 
 

@@ -175,7 +175,7 @@ def _matches(entry: YamlSource) -> Iterator[tuple[Path | None, bool, YamlSource]
         strict.path_in(pattern.folder, pattern)
     except ValueError as error:
         raise RecipeError(entry.error((key,), str(error))) from None
-    paths = _paths(pattern, RECIPE_SUFFIXES if key == "recipe" else sources.KERAS_SUFFIXES, key == "model")
+    paths = _paths(pattern, RECIPE_SUFFIXES if key == "recipe" else sources.FILE_SUFFIXES, key == "model")
     if not paths:
         raise RecipeError(entry.error((key,), f"{pattern}: no file matches this pattern"))
     for path in paths:
@@ -208,7 +208,7 @@ def _with_path(entry: YamlSource, key: str, path: Path) -> YamlSource:
     text = PlacedText(str(path), Path())
     if key == "recipe":
         return replace(entry, data={**entry.data, "recipe": text})
-    kind = "keras" if path.name.endswith(sources.KERAS_SUFFIXES) else "saved_model"
+    kind = sources.kind_of(path.name)
     model = sources.spelled_out(entry.data["model"])
     options = {name: value for name, value in model.items() if name not in sources.KINDS}
     return replace(entry, data={**entry.data, "model": {kind: text, **options}})
@@ -244,7 +244,7 @@ def _name(path: Path | None, entry: YamlSource) -> str:
     given = entry.data.get("name")
     if isinstance(given, str) or path is None:
         return str(given or "model")
-    return path.stem if path.suffix in (*RECIPE_SUFFIXES, *sources.KERAS_SUFFIXES) else path.name
+    return path.stem if path.suffix in (*RECIPE_SUFFIXES, *sources.FILE_SUFFIXES) else path.name
 
 
 def _with_unique_names(items: Sequence[Item]) -> Iterator[Item]:

@@ -21,8 +21,8 @@ from tflq.errors import RecipeError
 def init(options: CommandOptions, model: Path, target: Path | None) -> None:
     """Write a commented recipe for MODEL.
 
-    MODEL is a SavedModel folder, a .keras file or an .h5 file. The recipe follows the signature of MODEL. You can run
-    it unchanged, because its data are random numbers.
+    MODEL is a SavedModel folder, or a .keras, .h5 or float .tflite file. The recipe follows the signature of MODEL. You
+    can run it unchanged, because its data are random numbers.
     """
     from tflq import cache, recipe_template
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -23,21 +24,24 @@ SMALLEST_RANGE = 5e-7
 
 @dataclass(frozen=True)
 class WeightInput:
-    """The input of an op that may have int8 weights."""
+    """The inputs of an op that may have int8 weights."""
 
-    position: int
+    positions: tuple[int, ...]
+    """If there are several, all weights at these positions become int8, or none."""
     channels: int | None
     """The dimension with one scale per index; None if the weights have one scale."""
 
 
+LSTM = WeightInput((*range(1, 9), 16), None)
 WEIGHT_INPUTS: Mapping[str, WeightInput] = MappingProxyType(
     {
-        "CONV_2D": WeightInput(1, 0),
-        "DEPTHWISE_CONV_2D": WeightInput(1, 3),
-        "FULLY_CONNECTED": WeightInput(1, 0),
-        "TRANSPOSE_CONV": WeightInput(1, 0),
-        "BATCH_MATMUL": WeightInput(1, None),
-        "GATHER": WeightInput(0, None),
+        "CONV_2D": WeightInput((1,), 0),
+        "DEPTHWISE_CONV_2D": WeightInput((1,), 3),
+        "FULLY_CONNECTED": WeightInput((1,), 0),
+        "TRANSPOSE_CONV": WeightInput((1,), 0),
+        "BATCH_MATMUL": WeightInput((1,), None),
+        "GATHER": WeightInput((0,), None),
+        "UNIDIRECTIONAL_SEQUENCE_LSTM": LSTM,
     }
 )
 VERSIONS: Mapping[str, tuple[int, int]] = MappingProxyType(
@@ -48,6 +52,7 @@ VERSIONS: Mapping[str, tuple[int, int]] = MappingProxyType(
         "TRANSPOSE_CONV": (2, 2),
         "BATCH_MATMUL": (4, 4),
         "GATHER": (2, 2),
+        "UNIDIRECTIONAL_SEQUENCE_LSTM": (3, 3),
     }
 )
 """The versions of the ops with int8 weights: with one scale per channel, and with one scale."""
@@ -56,35 +61,68 @@ KEEPS_DIMENSIONS = 5
 
 
 def to_dynamic_range(model: Any, variant: Mode) -> None:
-    """Store the weights of the first subgraph that have enough elements as int8."""
-    (subgraph, *_) = model.subgraphs
-    quantized: dict[tuple[int, int | None], int] = {}
-    operators: list[Any] = []
-    for operator in subgraph.operators:
-        operators.append(operator)
-        type_ = edit.type_of(model.operatorCodes[operator.opcodeIndex])
-        weights = quantizable_weights(model, operator)
-        if weights is None:
-            continue
-        channels = _channels(type_, variant)
-        if (weights, channels) not in quantized:
-            quantized[weights, channels] = _add_int8(model, weights, channels)
-        operator.inputs[WEIGHT_INPUTS[type_].position] = quantized[weights, channels]
-        _raise_version(model, operator, channels is not None)
-        if type_ == "GATHER":
-            operators.append(_dequantized_output(model, operator))
-    subgraph.operators = operators
+    """Store the weights that have enough elements as int8."""
+    for subgraph in model.subgraphs:
+        _quantize_subgraph(model, subgraph, variant)
     edit.drop_unused(model)
 
 
-def quantizable_weights(model: Any, operator: Any) -> int | None:
-    """Return the index of the op's weights if they become int8, else None."""
-    (subgraph, *_) = model.subgraphs
+def _quantize_subgraph(model: Any, subgraph: Any, variant: Mode) -> None:
+    quantized: dict[tuple[int, int | None], int] = {}
+    dequantized: dict[int, int] = {}
+    operators: list[Any] = []
+    plain = [operator for operator in subgraph.operators if _is_plain_gather(model, subgraph, operator)]
+    for operator in subgraph.operators:
+        operators.append(operator)
+        type_ = edit.type_of(model.operatorCodes[operator.opcodeIndex])
+        for position in quantizable_weights(model, subgraph, operator):
+            weights, channels = int(operator.inputs[position]), _channels(type_, variant)
+            if (weights, channels) not in quantized:
+                quantized[weights, channels] = _add_int8(model, subgraph, weights, channels)
+            operator.inputs[position] = quantized[weights, channels]
+            if type_ != "GATHER":
+                _raise_version(model, operator, channels is not None)
+            elif operator in plain:
+                _raise_version(model, operator, channels is not None)
+                operators.append(_dequantized_output(model, subgraph, operator))
+            else:
+                dequantized.setdefault(quantized[weights, channels], edit.add_copy(subgraph, weights))
+                operator.inputs[position] = dequantized[quantized[weights, channels]]
+    for target in dequantized.values():
+        subgraph.tensors[target].buffer = 0
+    tables = [edit.conversion(model, "DEQUANTIZE", *tensors) for tensors in dequantized.items()]
+    subgraph.operators = [*tables, *operators]
+
+
+def quantizable_weights(model: Any, subgraph: Any, operator: Any) -> tuple[int, ...]:
+    """Return the positions of the op's weights that become int8."""
     role = WEIGHT_INPUTS.get(edit.type_of(model.operatorCodes[operator.opcodeIndex]))
-    index = int(operator.inputs[role.position]) if role else -1
-    if index < 0 or not constants.is_float32_constant(model, subgraph.tensors[index]):
-        return None
-    return index if constants.float32_values(model, subgraph.tensors[index]).size >= MIN_ELEMENTS else None
+    if role is None:
+        return ()
+    present = [place for place in role.positions if place < len(operator.inputs) and operator.inputs[place] >= 0]
+    are_quantizable = all(_is_quantizable(model, subgraph.tensors[operator.inputs[place]]) for place in present)
+    return tuple(present) if are_quantizable else ()
+
+
+def _is_quantizable(model: Any, tensor: Any) -> bool:
+    if not constants.is_float32_constant(model, tensor):
+        return False
+    values = constants.float32_values(model, tensor)
+    return values.size >= MIN_ELEMENTS and bool(np.isfinite(values).all())
+
+
+def _is_plain_gather(model: Any, subgraph: Any, operator: Any) -> bool:
+    """Whether this is a GATHER that reads its own table and whose output is smaller than the table.
+
+    For any other GATHER the converter dequantizes the whole table.
+    """
+    if edit.type_of(model.operatorCodes[operator.opcodeIndex]) != "GATHER":
+        return False
+    table, output = (subgraph.tensors[index] for index in (operator.inputs[0], operator.outputs[0]))
+    if output.shapeSignature is not None and -1 in output.shapeSignature:
+        return False
+    readers = [index for other in subgraph.operators for index in other.inputs]
+    return math.prod(output.shape) < math.prod(table.shape) and readers.count(operator.inputs[0]) == 1
 
 
 def _channels(type_: str, variant: Mode) -> int | None:
@@ -92,9 +130,8 @@ def _channels(type_: str, variant: Mode) -> int | None:
     return WEIGHT_INPUTS[type_].channels if has_channels else None
 
 
-def _add_int8(model: Any, index: int, channels: int | None) -> int:
+def _add_int8(model: Any, subgraph: Any, index: int, channels: int | None) -> int:
     """Add the quantized constant, and return its index."""
-    (subgraph, *_) = model.subgraphs
     weights, scales = quantize(constants.float32_values(model, subgraph.tensors[index]), channels)
     target = edit.add_copy(subgraph, index)
     tensor = subgraph.tensors[target]
@@ -134,9 +171,8 @@ def _raise_version(model: Any, operator: Any, has_channels: bool) -> None:
     code.version = max(code.version, version)
 
 
-def _dequantized_output(model: Any, operator: Any) -> Any:
+def _dequantized_output(model: Any, subgraph: Any, operator: Any) -> Any:
     """Let the op write int8, and return a new op that converts it to the float32 output of before."""
-    (subgraph, *_) = model.subgraphs
     (output,) = (int(index) for index in operator.outputs)
     inner = edit.add_copy(subgraph, output)
     tensor = subgraph.tensors[inner]

@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tflq.flatbuffer import constants, edit, metadata
 
 LARGEST = float(np.finfo(np.float16).max)
-"""Larger values become this value, as in the converter."""
+"""Larger finite values become this value, as in the converter."""
 VERSION = 3
 """The version of DEQUANTIZE with float16 inputs."""
 SUPPORT = b"reduced_precision_support", b"fp16accfp32"
@@ -18,23 +18,32 @@ SUPPORT = b"reduced_precision_support", b"fp16accfp32"
 
 
 def to_float16(model: Any) -> None:
-    """Store all float32 constants of the first subgraph as float16. Ops read the output of a DEQUANTIZE op."""
-    (subgraph, *_) = model.subgraphs
-    read = dict.fromkeys(int(index) for operator in subgraph.operators for index in operator.inputs)
-    weights = [index for index in read if index >= 0 and constants.is_float32_constant(model, subgraph.tensors[index])]
-    dequantized = {index: _with_float16(model, index) for index in weights}
-    for operator in subgraph.operators:
-        operator.inputs = [dequantized.get(int(index), int(index)) for index in operator.inputs]
-    conversions = [edit.conversion(model, "DEQUANTIZE", *tensors, VERSION) for tensors in dequantized.items()]
-    subgraph.operators = [*conversions, *subgraph.operators]
+    """Store all float32 constants that ops read as float16. The ops read the output of a DEQUANTIZE op.
+
+    A constant that is also an output of its subgraph stays in float32.
+    """
+    for subgraph in model.subgraphs:
+        read = dict.fromkeys(int(index) for operator in subgraph.operators for index in operator.inputs)
+        weights = [
+            index
+            for index in read
+            if index >= 0
+            and index not in subgraph.outputs
+            and constants.is_float32_constant(model, subgraph.tensors[index])
+        ]
+        dequantized = {index: _with_float16(model, subgraph, index) for index in weights}
+        for operator in subgraph.operators:
+            operator.inputs = [dequantized.get(int(index), int(index)) for index in operator.inputs]
+        conversions = [edit.conversion(model, "DEQUANTIZE", *tensors, VERSION) for tensors in dequantized.items()]
+        subgraph.operators = [*conversions, *subgraph.operators]
     metadata.add_metadata(model, *SUPPORT)
 
 
-def _with_float16(model: Any, index: int) -> int:
+def _with_float16(model: Any, subgraph: Any, index: int) -> int:
     """Store the constant as float16, and return the index of a new tensor for its float32 values."""
-    (subgraph, *_) = model.subgraphs
     tensor = subgraph.tensors[index]
-    values = np.clip(constants.float32_values(model, tensor), -LARGEST, LARGEST).astype("<f2")
+    exact = constants.float32_values(model, tensor)
+    values = np.where(np.isinf(exact), exact, np.clip(exact, -LARGEST, LARGEST)).astype("<f2")
     target = edit.add_copy(subgraph, index)
     subgraph.tensors[target].buffer = 0
     subgraph.tensors[target].name = tensor.name + b"_dequantized"

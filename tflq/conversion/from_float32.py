@@ -16,7 +16,7 @@ import numpy as np
 
 from tflq.conversion import keep_float
 from tflq.conversion.converter_errors import explaining
-from tflq.conversion.dynamic_range import quantizable_weights, to_dynamic_range
+from tflq.conversion.dynamic_range import to_dynamic_range
 from tflq.conversion.float16 import to_float16
 from tflq.conversion.tf_internal import convert, with_metadata
 from tflq.flatbuffer import constants, edit, read
@@ -39,7 +39,7 @@ PROVEN = frozenset(
         *("RESIZE_NEAREST_NEIGHBOR", "REVERSE_V2", "ROUND", "RSQRT", "SELECT", "SELECT_V2", "SHAPE", "SIGN"),
         *("SIN", "SLICE", "SOFTMAX", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQRT", "SQUARE"),
         *("SQUARED_DIFFERENCE", "STRIDED_SLICE", "SUB", "SUM", "TANH", "TILE", "TOPK_V2", "TRANSPOSE"),
-        *("TRANSPOSE_CONV", "UNPACK"),
+        *("TRANSPOSE_CONV", "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNPACK"),
     )
 )
 """The ops with which the result was compared with that of the converter."""
@@ -56,6 +56,7 @@ FIRST_RUNTIMES: Mapping[tuple[str, int], str] = MappingProxyType(
         ("FULLY_CONNECTED", 12): "2.17.0",
         ("GATHER", 2): "1.14.0",
         ("TRANSPOSE_CONV", 2): "2.2.0",
+        ("UNIDIRECTIONAL_SEQUENCE_LSTM", 3): "2.3.0",
     }
 )
 """The first runtime that has the op at this version."""
@@ -66,10 +67,11 @@ def convert_from_float32(
 ) -> None:
     """Write the file of a variant of mode float16 or dynamic to `target`, from the float32 file if it is eligible.
 
+    A .tflite source has nothing else to convert, so its files are always made from the float32 file.
     ConversionError, with cause and remedy, if TensorFlow fails.
     """
     content = float32.read_bytes()
-    if not is_eligible(edit.unpack(content), variant):
+    if not prepared.is_tflite and not is_eligible(edit.unpack(content)):
         convert(report, prepared, variant, target)
         return
     with explaining():
@@ -91,44 +93,24 @@ def _converted(content: bytes, variant: Mode) -> bytes:
     return with_metadata(edit.pack(model), variant)
 
 
-def is_eligible(model: Any, variant: Mode) -> bool:
-    """Whether the variant's file may be made from this float32 model."""
+def is_eligible(model: Any) -> bool:
+    """Whether the files made from this float32 model are known to be those of the converter."""
     types = [edit.type_of(code) for code in model.operatorCodes]
-    if len(model.subgraphs) != 1 or len(types) != len(set(types)) or not PROVEN.issuperset(types):
+    if len(types) != len(set(types)) or not PROVEN.issuperset(types):
         return False
-    (subgraph,) = model.subgraphs
-    ends = {*map(int, subgraph.inputs), *map(int, subgraph.outputs)}
-    if any(edit.is_constant(model, subgraph.tensors[index]) for index in ends):
-        return False
-    is_plain = all(_is_plain(model, tensor) for tensor in subgraph.tensors)
-    return is_plain and (isinstance(variant, Float16) or _has_plain_gathers(model))
+    for subgraph in model.subgraphs:
+        ends = {*map(int, subgraph.inputs), *map(int, subgraph.outputs)}
+        if any(edit.is_constant(model, subgraph.tensors[index]) for index in ends):
+            return False
+    return all(_is_plain(model, tensor) for subgraph in model.subgraphs for tensor in subgraph.tensors)
 
 
 def _is_plain(model: Any, tensor: Any) -> bool:
-    """Whether the tensor is neither quantized, sparse nor a variable, and its float32 values are finite."""
-    if tensor.isVariable or tensor.sparsity is not None:
+    """Whether the tensor is neither quantized nor sparse, and its float32 values are finite."""
+    if tensor.sparsity is not None:
         return False
     if tensor.quantization is not None and tensor.quantization.scale is not None:
         return False
     if not constants.is_float32_constant(model, tensor):
         return True
     return bool(np.isfinite(constants.float32_values(model, tensor)).all())
-
-
-def _has_plain_gathers(model: Any) -> bool:
-    """Whether each GATHER with int8 weights reads its own table and is smaller than it.
-
-    Otherwise the converter dequantizes the whole table.
-    """
-    (subgraph,) = model.subgraphs
-    readers = [int(index) for operator in subgraph.operators for index in operator.inputs]
-    for operator in subgraph.operators:
-        weights = quantizable_weights(model, operator)
-        if weights is None or edit.type_of(model.operatorCodes[operator.opcodeIndex]) != "GATHER":
-            continue
-        output = subgraph.tensors[operator.outputs[0]]
-        is_open = output.shapeSignature is not None and -1 in output.shapeSignature
-        sizes = [int(np.prod(tensor.shape)) for tensor in (output, subgraph.tensors[weights])]
-        if is_open or sizes[0] >= sizes[1] or readers.count(weights) > 1:
-            return False
-    return True

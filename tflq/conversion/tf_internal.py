@@ -5,6 +5,7 @@ The public converter loads a SavedModel four times for each file, and calibrates
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,13 @@ OPTIMIZATIONS = {
 def convert(_: ProgressCallback, prepared: PreparedSource, variant: Mode, target: Path) -> None:
     """Write the file of a variant that needs no calibration, as the public converter does, without redundant loads.
 
-    A source with fake-quantize ops has the ranges of int8 in it. ConversionError, with cause and remedy, if TensorFlow
-    fails.
+    A source with fake-quantize ops has the ranges of int8 in it. A .tflite source is the float32 file itself.
+    ConversionError, with cause and remedy, if TensorFlow fails.
     """
+    if prepared.is_tflite:
+        assert isinstance(variant, Float32)
+        shutil.copyfile(prepared.path, target)
+        return
     if variant.keep_float and variant.is_integer:
         raise ConversionError(
             "keep_float: the source has fake-quantize ops of quantization-aware training, which decide which ops stay"
@@ -69,7 +74,7 @@ def _convert(prepared: PreparedSource, variant: Mode) -> bytes:
             content: bytes = self._convert_from_saved_model(stored.meta_graphs[0].graph_def)
             return content
 
-    converter = Direct(str(prepared.saved_model), {"serve"}, [SIGNATURE])
+    converter = Direct(str(prepared.path), {"serve"}, [SIGNATURE])
     converter._metadata.environment.modelType = kinds.ModelType.TF_SAVED_MODEL
     set_up(converter, prepared, variant)
     if variant.needs_ranges:  # the ranges are in the source, but the converter would ask for samples

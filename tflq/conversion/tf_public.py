@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,30 @@ def convert_publicly(
     """Write the file of the variant to `target`. ConversionError, with cause and remedy, if TensorFlow fails."""
     import tensorflow as tf
 
+    if prepared.is_tflite:
+        _copy_float32(prepared, variant, target)
+        return
     if variant.keep_float:
         raise ConversionError(
             "keep_float: only internal functions of the converter can keep single ops in float, but this version of"
             " TensorFlow lacks functions that tflq needs. Remove keep_float, or install another version of TensorFlow"
         )
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(prepared.saved_model), signature_keys=[SIGNATURE])
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(prepared.path), signature_keys=[SIGNATURE])
     set_up(converter, prepared, variant)
     if variant.needs_ranges and samples is not None:
         converter.representative_dataset = feed(report, samples, _passes(variant))
     with explaining():
         target.write_bytes(converter.convert())
+
+
+def _copy_float32(prepared: PreparedSource, variant: Mode, target: Path) -> None:
+    """Copy the .tflite source, which the public converter cannot read, as the float32 file."""
+    if variant.mode != "float32":
+        raise ConversionError(
+            "only internal functions of the converter read a .tflite file, but this version of TensorFlow lacks"
+            " functions that tflq needs. Give the model as a SavedModel, or install another version of TensorFlow"
+        )
+    shutil.copyfile(prepared.path, target)
 
 
 def set_up(converter: Any, prepared: PreparedSource, variant: Mode) -> None:

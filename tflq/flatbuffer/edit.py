@@ -237,16 +237,17 @@ def copy_constant(model: Any, source: Any, index: int) -> int:
 
 
 def drop_unused(model: Any) -> None:
-    """Remove unused parts of the first subgraph: dequantized weights, tensors, their buffers, and operator codes."""
-    (subgraph, *_) = model.subgraphs
-    read = {*subgraph.outputs, *(index for operator in subgraph.operators for index in operator.inputs)}
+    """Remove unused parts of all subgraphs: dequantized weights, tensors, their buffers, and operator codes."""
     types = [type_of(code) for code in model.operatorCodes]
-    subgraph.operators = [
-        operator
-        for operator in subgraph.operators
-        if types[operator.opcodeIndex] != "DEQUANTIZE" or read & {*operator.outputs}
-    ]
-    _keep_tensors(model, {*subgraph.inputs, *subgraph.outputs, *_used(subgraph)})
+    for place, subgraph in enumerate(model.subgraphs):
+        read = {*subgraph.outputs, *(index for operator in subgraph.operators for index in operator.inputs)}
+        subgraph.operators = [
+            operator
+            for operator in subgraph.operators
+            if types[operator.opcodeIndex] != "DEQUANTIZE" or read & {*operator.outputs}
+        ]
+        _keep_tensors(model, place, {*subgraph.inputs, *subgraph.outputs, *_used(subgraph)})
+    _drop_unused_buffers(model)
     drop_unused_codes(model)
 
 
@@ -256,9 +257,9 @@ def _used(subgraph: Any) -> Iterator[int]:
             yield from (index for index in (() if indices is None else indices) if index >= 0)
 
 
-def _keep_tensors(model: Any, indices: set[int]) -> None:
-    """Keep only these tensors of the first subgraph, and only the buffers of tensors and metadata."""
-    (subgraph, *_) = model.subgraphs
+def _keep_tensors(model: Any, place: int, indices: set[int]) -> None:
+    """Keep only these tensors of the subgraph at that place."""
+    subgraph = model.subgraphs[place]
     new_indices = {-1: -1, **{old: new for new, old in enumerate(sorted(indices))}}
     subgraph.tensors = [subgraph.tensors[old] for old in sorted(indices)]
     for holder in (subgraph, *subgraph.operators):
@@ -266,8 +267,12 @@ def _keep_tensors(model: Any, indices: set[int]) -> None:
             if getattr(holder, field, None) is not None:
                 setattr(holder, field, [new_indices[index] for index in getattr(holder, field)])
     for signature in model.signatureDefs or []:
-        for entry in [*signature.inputs, *signature.outputs] if signature.subgraphIndex == 0 else ():
+        for entry in [*signature.inputs, *signature.outputs] if signature.subgraphIndex == place else ():
             entry.tensorIndex = new_indices[entry.tensorIndex]
+
+
+def _drop_unused_buffers(model: Any) -> None:
+    """Keep only the buffers of tensors and metadata."""
     holders = [*(model.metadata or []), *(tensor for graph in model.subgraphs for tensor in graph.tensors)]
     used = sorted({0, *(holder.buffer for holder in holders)})
     model.buffers = [model.buffers[index] for index in used]

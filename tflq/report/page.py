@@ -46,8 +46,10 @@ def legend(result: Result) -> str:
     text = (
         f"Measured on {'at most ' if has_fewer else ''}{data.samples}{total} samples of {data.dataset}. Ratio, drop,"
         " SQNR and agree compare a file with the float32 file on the same samples. SQNR and agree are those of the"
-        " worst output. The source runs in TensorFlow."
+        " worst output."
     )
+    if result.baseline.source_samples is not None:
+        text += " The source runs in TensorFlow."
     if has_fewer:
         text += (
             " Where the column samples has a number, measuring stopped there: the figures were precise, or many int16"

@@ -163,7 +163,7 @@ class Baseline:
     fidelity: dict[str, Output]
     """The fidelity of the source's outputs to the outputs of the float32 file."""
     source_samples: int | None
-    """The number of samples that the source was measured on; None if TensorFlow could not run it."""
+    """The number of samples that the source was measured on; None if TensorFlow cannot run it."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,50 +17,21 @@ from tflq.cache import tree_bytes
 from tflq.datasets import Sample, TensorSpec, brackets
 from tflq.errors import SourceError
 from tflq.inputs import Input
-from tflq.sources.schema import Keras, SavedModel
+from tflq.sources.prepared import SIGNATURE, PreparedSource, SourceDescription
+from tflq.sources.schema import Keras, SavedModel, TFLite
 from tflq.sources.shapes import fix_shapes, refuse_strangers
+from tflq.sources.tflite_file import describe_tflite, prepare_tflite
 from tflq.strict import did_you_mean
 from tflq.worker import ProgressCallback, require_own_process
 
-SIGNATURE = "serving_default"
-"""The key of the only signature of a prepared model, and of each file that is converted from it."""
 
-
-@dataclass(frozen=True)
-class SourceDescription:
-    """A signature of the source. Dimensions that it leaves open are None."""
-
-    signature: str
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    signatures: tuple[str, ...]
-    largest_weight: int
-    """The number of elements of the largest float variable or constant; 0 if there is none."""
-
-
-@dataclass(frozen=True)
-class PreparedSource:
-    """A float model with only the signature to convert."""
-
-    original: SavedModel
-    """The source, or the SavedModel that Keras exports. It is not converted, so both can be compared."""
-    saved_model: Path
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    size_bytes: int
-    weight_bytes: int
-
-    @property
-    def batch(self) -> int | None:
-        """The number of samples in one call: 1 if there is no batch dimension, None if it can be any number."""
-        return self.inputs[0].batch
-
-
-def describe(_: ProgressCallback, model: SavedModel | Keras, folder: Path) -> SourceDescription:
+def describe(report: ProgressCallback, model: SavedModel | Keras | TFLite, folder: Path) -> SourceDescription:
     """Return the signature of the model, or its first signature if it has none of that name.
 
-    A Keras model is exported into the folder. Raise SourceError if TensorFlow cannot load the model.
+    A Keras model is exported into the folder. Raise SourceError if the model cannot be loaded.
     """
+    if isinstance(model, TFLite):
+        return describe_tflite(report, model, folder)
     require_own_process()  # the names in an export count what TensorFlow and Keras made before in the process
     original = model.saved(folder)
     loaded = _load(original)
@@ -90,7 +60,7 @@ def _largest_weight(function: Any) -> int:
 
 
 def prepare(
-    _: ProgressCallback, model: SavedModel | Keras, inputs: Mapping[str, Input], folder: Path
+    report: ProgressCallback, model: SavedModel | Keras | TFLite, inputs: Mapping[str, Input], folder: Path
 ) -> PreparedSource:
     """Export only the recipe's signature into `folder`, with all shapes known.
 
@@ -98,6 +68,8 @@ def prepare(
     the wrong one. It also loses variables that only the signature refers to. Raise SourceError if the model cannot be
     loaded or exported, and RecipeError if the recipe does not fit its inputs.
     """
+    if isinstance(model, TFLite):
+        return prepare_tflite(report, model, inputs, folder)
     require_own_process()  # the names in an export count what TensorFlow and Keras made before in the process
     original = model.saved(folder / "keras")
     loaded = _load(original)
@@ -212,6 +184,7 @@ def reference(prepared: PreparedSource) -> Callable[[Sample], dict[str, np.ndarr
     except RuntimeError:  # TensorFlow already runs here with other numbers
         require_own_process()
         raise
+    assert prepared.original is not None
     loaded = _load(prepared.original)
     function = _signature(prepared.original, loaded)
 

@@ -167,7 +167,7 @@ def _evaluation(values: RunValues) -> DatasetReport:
 
 def _baseline(values: RunValues) -> Baseline:
     metric, source = values.recipe.measured_on.scoring, values.measurement.source
-    record = None if isinstance(source, TflqError) else source
+    record = source if isinstance(source, Record) else None
     return Baseline(
         source_bytes=values.source.prepared.size_bytes,
         source_metric=scores.metric_value(metric, record) if record else None,

@@ -86,8 +86,8 @@ class Measurement:
     builds: list[VariantBuild]
     float32: Record | TflqError
     """The record of the float32 file; its error is an error of every build, since nothing can be compared then."""
-    source: Record | TflqError
-    """The record of the source, which TensorFlow runs."""
+    source: Record | TflqError | None
+    """The record of the source, which TensorFlow runs; None if the source is a .tflite file."""
     available: int
     """The number of samples that the recipe selects.
 
@@ -105,13 +105,17 @@ def measure(
     rows, plan = prepared.evaluation_rows, evaluation_plan(context, source.prepared, prepared)
     budget = budget_of(context.recipe, rows)
     files = {build.name: _file_plan(build, plan, budget) for build in builds if _runs(build, plan)}
-    cached = context.cache.load_source_record(plan.float32, plan.source, context.folder / "cached answers")
+    cached: Record | TflqError | None = context.cache.load_source_record(
+        plan.float32, plan.source, context.folder / "cached answers"
+    )
     plans: dict[str, PlanBudget] = {}
-    if cached is None:
+    if cached is None and not source.prepared.is_tflite:
         plans[MEASURE_SOURCE] = PlanBudget(replace(plan, runs_source=True), {SOURCE: budget.first(budget.limit)})
     plans[MEASURE] = _joined(plan, files.values())
     measured = measure_rounds(context, budget, plans)
-    source_record = cached or _source_record(context, measured[MEASURE_SOURCE], plan)
+    source_record = cached
+    if MEASURE_SOURCE in measured:
+        source_record = _source_record(context, measured[MEASURE_SOURCE], plan)
     together = measured[MEASURE]
     records = _measured_alone(context, budget, plan, files) if isinstance(together, TflqError) else together
     with_records = [build if build.error else _with_record(build, records) for build in builds]

@@ -14,6 +14,7 @@ from tflq.calibrate import CalibrationData, CalibrationSamples
 from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeError, SourceError, TflqError
 from tflq.op_selectors import select
 from tflq.refine import RefinementRequest
+from tflq.sources import TFLite
 from tflq.stages.context import RunContext
 from tflq.stages.dynamic_range import corrects_biases, is_correction_cached
 from tflq.stages.state import ConvertibleSource, PreparedRun
@@ -204,6 +205,11 @@ def _is_baseline(context: RunContext, build: VariantBuild) -> bool:
 
 
 def _has_ops(context: RunContext, build: VariantBuild) -> bool:
-    """Whether the variant is converted with the same kinds of ops as the float32 baseline."""
+    """Whether the variant is converted with the same kinds of ops as the float32 baseline.
+
+    A .tflite source has neither custom ops nor TensorFlow ops.
+    """
+    if isinstance(context.recipe.model, TFLite):
+        return True
     keys = ("allow_custom_ops", "select_tf_ops")
     return all(getattr(build.variant, key) == getattr(context.recipe.base, key) for key in keys)

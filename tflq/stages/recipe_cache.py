@@ -23,7 +23,7 @@ from tflq.metrics import Custom
 from tflq.modes import Mode
 from tflq.recipe import Recipe
 from tflq.refine import RefinedInput, RefinementReport, RefinementRequest
-from tflq.sources import PreparedSource, SavedModel, refuse_strangers
+from tflq.sources import KINDS, PREPARED_TFLITE, Keras, PreparedSource, SavedModel, TFLite, refuse_strangers
 from tflq.stages.record_file import load, save
 
 FLOAT32, PREPARED, SAMPLES, ANSWERS = "float32.tflite", "prepared.json", "samples.json", "answers.npz"
@@ -38,6 +38,7 @@ class _Signature:
     outputs: tuple[TensorSpec, ...]
     size_bytes: int
     weight_bytes: int
+    notes: tuple[str, ...]
 
 
 _SIGNATURE, _SAMPLES, _REFINEMENT = (
@@ -71,13 +72,17 @@ class RecipeCache:
             return None
         signature = _SIGNATURE.validate_json((folder / PREPARED).read_bytes())
         refuse_strangers(self.recipe.inputs, signature.inputs)
-        model = self.recipe.model
-        original = model if isinstance(model, SavedModel) else SavedModel(saved_model=folder / "keras")
+        model, path = self.recipe.model, folder / "model"
+        if isinstance(model, TFLite):
+            original, path = None, folder / PREPARED_TFLITE
+        else:
+            original = SavedModel(saved_model=folder / "keras") if isinstance(model, Keras) else model
         sizes = signature.size_bytes, signature.weight_bytes
-        return PreparedSource(original, folder / "model", signature.inputs, signature.outputs, *sizes)
+        return PreparedSource(original, path, signature.inputs, signature.outputs, *sizes, signature.notes)
 
     def save_float_model(self, source: PreparedSource, folder: Path) -> None:
-        signature = _Signature(source.inputs, source.outputs, source.size_bytes, source.weight_bytes)
+        sizes = source.size_bytes, source.weight_bytes
+        signature = _Signature(source.inputs, source.outputs, *sizes, source.notes)
         (folder / PREPARED).write_bytes(_SIGNATURE.dump_json(signature))
         self._save("model", self._model_key, folder)
 
@@ -90,7 +95,7 @@ class RecipeCache:
             if section.shape or section.size
         }
         ops = (recipe.base.allow_custom_ops, recipe.base.select_tf_ops)
-        model = recipe.model.model_dump(mode="json", exclude={"saved_model", "keras"})
+        model = recipe.model.model_dump(mode="json", exclude={*KINDS})
         return digest(versions(), cache.contents(recipe.model.path), json.dumps([model, shapes, ops]))
 
     def load_samples(self, source: PreparedSource, folder: Path) -> CalibrationSamples | None:

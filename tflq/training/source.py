@@ -12,15 +12,20 @@ import numpy as np
 
 from tflq.datasets import brackets
 from tflq.errors import SourceError
-from tflq.sources import SIGNATURE, Keras, PreparedSource, SavedModel
+from tflq.sources import SIGNATURE, Keras, PreparedSource, SavedModel, TFLite
 from tflq.training.keras3_to_tf_keras import TOLERANCE, rebuild_in_tf_keras
 
 KERAS_METADATA = "keras_metadata.pb"
 """The file that Keras 2 adds to a SavedModel, so that its layers can be loaded."""
 
 
-def check(model: SavedModel | Keras) -> None:
+def check(model: SavedModel | Keras | TFLite) -> None:
     """Raise SourceError if the model certainly has no layers to train. This does not import TensorFlow."""
+    if isinstance(model, TFLite):
+        raise SourceError(
+            f"{model.path}: training needs the layers of a Keras model, but a .tflite file has only ops, which have no"
+            " gradients: give the .keras or .h5 file as model: {keras: ...}, or remove training"
+        )
     if isinstance(model, SavedModel) and not (model.path / KERAS_METADATA).is_file():
         raise SourceError(
             f"{model.path}: training needs the layers of a Keras model, but an exported SavedModel has none: give the"
@@ -37,12 +42,14 @@ class Trainable:
     output: str
 
 
-def load(model: SavedModel | Keras, source: PreparedSource, samples: Mapping[str, np.ndarray]) -> Trainable:
+def load(model: SavedModel | Keras | TFLite, source: PreparedSource, samples: Mapping[str, np.ndarray]) -> Trainable:
     """Return the source as a model with layers.
 
     `samples` are input name → [n, ...]. Raise SourceError if the layers cannot be loaded, or if their outputs on the
     samples differ from those of the source.
     """
+    check(model)
+    assert not isinstance(model, TFLite)
     if len(source.outputs) > 1:
         names = ", ".join(spec.name for spec in source.outputs)
         raise SourceError(f"{model.path}: has the outputs {names}, but only a model with one output can be trained")
@@ -105,7 +112,7 @@ def _check_outputs(trainable: Trainable, source: PreparedSource, samples: Mappin
     """Compare both on the samples, in calls of the source's batch size."""
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(source.saved_model))
+    loaded = tf.saved_model.load(str(source.path))
     signature = loaded.signatures[SIGNATURE]
     batch = source.batch or 1
     count = len(next(iter(samples.values())))

@@ -13,7 +13,7 @@ import numpy as np
 
 from tflq import cache
 from tflq.inputs import Input
-from tflq.sources import SIGNATURE, Keras, PreparedSource, SavedModel
+from tflq.sources import SIGNATURE, Model, PreparedSource
 from tflq.training import checkpoint, ranges, source, techniques
 from tflq.training.checkpoint import Checkpoint
 from tflq.training.data import LABEL, DataRequest, Examples, read_examples
@@ -36,7 +36,7 @@ class TrainingJob:
     training: Training
     techniques: tuple[Technique, ...]
     """The techniques that variants need, in their order."""
-    model: SavedModel | Keras
+    model: Model
     inputs: Mapping[str, Input]
     source: PreparedSource
     folder: Path

@@ -1,0 +1,105 @@
+"""What a `.tflite` file must be so that it can be quantized: a float model without sparse weights and unknown ops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tflq.errors import EvaluationError, SourceError
+from tflq.flatbuffer import Graph, Operator, Subgraph, Tensor, load
+
+FAKE_QUANT = "FAKE_QUANT"
+NOT_FLOAT32 = ("float16", "bfloat16")
+
+
+def refuse_unsuitable(path: Path) -> Graph:
+    """Return the graph of the file. SourceError if it cannot be read or cannot be quantized."""
+    try:
+        graph = load(path)
+    except EvaluationError as error:
+        raise SourceError(str(error)) from error
+    if (what := obstacle(graph)) is not None:
+        raise SourceError(f"{path}: {what}")
+    return graph
+
+
+def obstacle(graph: Graph) -> str | None:
+    """Return why the file cannot be a source, with a remedy. Return None if it can be one."""
+    if not any(subgraph.operators for subgraph in graph.subgraphs):
+        return "has no ops, so there is nothing to quantize"
+    for subgraph, operator in graph.operators():
+        if (what := _foreign_op(subgraph, operator)) is not None:
+            return what
+    for subgraph in graph.subgraphs:
+        for tensor in _used(subgraph):
+            if tensor.is_sparse:
+                return (
+                    f"the weights {_short(tensor)} are stored sparse, which no quantizer reads: export the model"
+                    " without sparse weights"
+                )
+            if _is_quantized(tensor):
+                return _quantized(graph)
+    return _half_precision(graph)
+
+
+def _foreign_op(subgraph: Subgraph, operator: Operator) -> str | None:
+    if operator.is_custom:
+        if operator.type.startswith("Flex"):
+            return (
+                f"has the TensorFlow op {operator.type.removeprefix('Flex')} (select_tf_ops), which calibration cannot"
+                " run: export the model without select_tf_ops"
+            )
+        compiled = "; the file was compiled for an Ethos-U" if operator.type == "ethos-u" else ""
+        return (
+            f"has the custom op {operator.type}, for which there is no kernel and no integer version{compiled}: give"
+            " the float file without that op"
+        )
+    if operator.type == FAKE_QUANT:
+        return (
+            "has FAKE_QUANT ops of quantization-aware training, which fix the ranges: give the float file from before"
+            " that training, or give the SavedModel with the mode qat_int8"
+        )
+    if operator.type == "DENSIFY":
+        names = ", ".join(_short(tensor) for tensor in subgraph.read_by(operator))
+        return f"the weights {names} are stored sparse (DENSIFY): export the model without sparse weights"
+    return None
+
+
+def _used(subgraph: Subgraph) -> Iterator[Tensor]:
+    for operator in subgraph.operators:
+        yield from subgraph.read_by(operator)
+        yield from subgraph.written_by(operator)
+
+
+def _is_quantized(tensor: Tensor) -> bool:
+    return tensor.quantization is not None and not tensor.is_float
+
+
+def _quantized(graph: Graph) -> str:
+    """Return what kind of quantized file this is."""
+    quantized = [tensor for subgraph in graph.subgraphs for tensor in _used(subgraph) if _is_quantized(tensor)]
+    integers = [tensor for tensor in quantized if not tensor.is_constant]
+    if not integers:
+        kind = f"its weights are {quantized[0].dtype} already, such as {_short(quantized[0])}"
+    else:
+        kind = f"it computes in {integers[0].dtype} already, such as {_short(integers[0])}"
+    return f"is a quantized file: {kind}. Give the float file that it was made from"
+
+
+def _half_precision(graph: Graph) -> str | None:
+    """Return the sentence about tensors that are neither float32 nor constants which DEQUANTIZE converts to float32."""
+    for subgraph, operator in graph.operators():
+        for tensor in (*subgraph.read_by(operator), *subgraph.written_by(operator)):
+            is_stored = tensor.is_constant and tensor.dtype == "float16" and operator.type == "DEQUANTIZE"
+            if tensor.dtype in NOT_FLOAT32 and not is_stored:
+                return (
+                    f"its {operator.type} computes in {tensor.dtype} ({_short(tensor)}), but quantizers read float32:"
+                    " export the model in float32"
+                )
+    return None
+
+
+def _short(tensor: Tensor) -> str:
+    """Return the name in quotes. Exporters write names of thousands of characters."""
+    name = tensor.name.split(";")[0]
+    return repr(name if len(name) <= 80 else f"{name[:77]}...")
