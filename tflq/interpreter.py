@@ -157,13 +157,18 @@ def probe(path: Path, shapes: Mapping[int, tuple[int, ...]], fill: int, wanted: 
 
 
 def refuse_unpreparable(path: Path) -> None:
-    """Raise EvaluationError with the op and the cause if LiteRT cannot prepare the file."""
-    from ai_edge_litert.interpreter import Interpreter
+    """Raise EvaluationError with the op and the cause if LiteRT cannot prepare the file.
 
-    try:
-        Interpreter(model_path=str(path), num_threads=1).allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise EvaluationError(_failing_op(error)) from error
+    This is tried without XNNPACK first, which does not name the op.
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    for resolver in (OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, OpResolverType.AUTO):
+        try:
+            interpreter = Interpreter(str(path), num_threads=1, experimental_op_resolver_type=resolver)
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise EvaluationError(_failing_op(error)) from error
 
 
 def _failing_op(error: Exception) -> str:

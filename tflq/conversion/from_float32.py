@@ -1,8 +1,9 @@
 """Files of modes float16 and dynamic, made from the float32 file instead of by a conversion of the source.
 
 The result is that of the converter: the same ops in the same order, with the same constants.
-tests/test_from_float32.py compares the two. That is shown for the ops in `PROVEN` in a file without control flow,
-variables or quantization. Any other model is converted from the source.
+tests/test_from_float32.py compares the two. That is shown for the ops in `PROVEN` in a file without control flow or
+quantization. Any other SavedModel is converted from the source. The one difference is the state of a fused LSTM, which
+stays a variable, as in the float32 file; the converter's float16 file sets it to zeros in each call.
 """
 
 from __future__ import annotations
