@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
-from tflq.contract import float_ops, left_in_float
+from tflq.contract import float_ops, left_in_float, weights_left_in_float
 from tflq.flatbuffer import Graph, Operator, Quantization, Subgraph, Tensor
 
 Op = tuple[str, str, str]
@@ -74,3 +77,36 @@ def test_ops_left_in_float_for_one_reason_are_told_together() -> None:
         "NEG 'f2' and 2 more of them stay in float: the quantizer knows no int8 version of this op",
         "SIN 'f8' stays in float: the quantizer knows no int8 version of this op",
     ]
+
+
+def with_weights(*ops: tuple[str, str, int]) -> Graph:
+    """A chain of ops, each with the first letter of the dtype of its weights, and their number."""
+    tensors = [tensor(0, "q0")]
+    operators = []
+    for place, (type_, letter, count) in enumerate(ops):
+        stored = np.zeros(4 * count, np.uint8)
+        weights = replace(tensor(len(tensors), f"{letter}w{place}"), shape=(1, count), stored=stored)
+        tensors += [weights, tensor(len(tensors) + 1, f"{letter}{place + 1}")]
+        index = weights.index
+        operators.append(Operator(place, type_, 1, (index - 1, index), (index + 1,)))
+    main = Subgraph(0, "main", tuple(tensors), tuple(operators), (0,), operators[-1].outputs)
+    return Graph((main,), (), (), 0, 3, "")
+
+
+@pytest.mark.parametrize(
+    ("ops", "kept", "said"),
+    [
+        ([("CONV_2D", "q", 60), ("CONV_2D", "f", 40)], [], ""),
+        (
+            [("CONV_2D", "q", 40), ("CONV_2D", "f", 60)],
+            [],
+            "the file has 60 of 100 weights in float, although their ops have int8 kernels, such as CONV_2D 'f2': the"
+            " quantizer skipped it: it has no range for a tensor, or cannot make its scales equal",
+        ),
+        ([("CONV_2D", "q", 40), ("CONV_2D", "f", 60)], [1], ""),
+        ([("CONV_2D", "q", 40), ("CONV_3D", "f", 60)], [], ""),
+    ],
+)
+def test_weights_that_stay_in_float_without_need(ops: list[tuple[str, str, int]], kept: list[int], said: str) -> None:
+    violations = weights_left_in_float(with_weights(*ops), "int8", kept)
+    assert "".join(f"{violation.where} {violation.message}" for violation in violations) == said

@@ -227,11 +227,11 @@ class TestRefused:
     def test_for_what_it_is(self, tmp_path: Path, change: Callable[[Any], None], expected: str) -> None:
         assert refusal(exported.made(tmp_path / "net.tflite", change)) == f"MODEL: {expected}"
 
-    @pytest.mark.parametrize(("name", "dtype"), [("cnn_int8", "int8"), ("cnn_int16x8", "int16")])
+    @pytest.mark.parametrize(("name", "dtype"), [("cnn_int8", "uint8"), ("cnn_int16x8", "int16")])
     def test_an_integer_file(self, tmp_path: Path, name: str, dtype: str) -> None:
         source = tmp_path / "net.tflite"
         source.write_bytes(exported.tflite_edit.raw(name))
-        assert refusal(source).startswith("MODEL: is a quantized file: it computes in ")
+        assert refusal(source).startswith(f"MODEL: is a quantized file: it computes in {dtype} already, such as '")
 
     def test_what_no_interpreter_can_prepare(self, tmp_path: Path) -> None:
         said = refusal(exported.made(tmp_path / "net.tflite", exported.with_wrong_channels))

@@ -139,6 +139,38 @@ def left_in_float(graph: Graph, kept: Collection[int] = ()) -> Iterator[Violatio
         yield broken(f"{type_} {name!r}{more}", f"{'stay' if more else 'stays'} in float: {reason}")
 
 
+def weights_left_in_float(graph: Graph, dtype: str, kept: Collection[int] = ()) -> Iterator[Violation]:
+    """Yield a violation if most weights of the main graph stay in float, though their ops have kernels of that dtype.
+
+    `kept` holds the indices of the ops that keep_float names. Their weights do not count.
+    """
+    from tflq.flatbuffer import ROLES, float_operators
+
+    (main, *_) = graph.subgraphs
+    total = 0
+    in_float: list[tuple[int, Operator]] = []
+    for operator in main.operators:
+        if operator.type not in ROLES or operator.type not in QUANTIZABLE[dtype] or operator.index in kept:
+            continue
+        weights = main.input(operator, ROLES[operator.type].weights)
+        if weights is None or not weights.is_constant:
+            continue
+        total += math.prod(weights.shape)
+        if weights.is_float:
+            in_float.append((math.prod(weights.shape), operator))
+    left = sum(count for count, _ in in_float)
+    if 2 * left <= total:
+        return
+    _, largest = max(in_float, key=lambda pair: pair[0])
+    others = [operator for place, operator in float_operators(graph) if place is main and operator is not largest]
+    reason = _reason(main, largest, dtype, others)
+    yield broken(
+        "the file",
+        f"has {left:,} of {total:,} weights in float, although their ops have {dtype} kernels, such as {largest.type}"
+        f" {_name(main, largest)!r}: {reason}",
+    )
+
+
 def _name(subgraph: Subgraph, operator: Operator) -> str:
     tensors = subgraph.written_by(operator) or subgraph.read_by(operator)
     return tensors[0].name if tensors else f"op {operator.index}"

@@ -17,6 +17,7 @@ from tflq.contract import (
     tensors,
     unexpected_integers,
     unquantized_weights,
+    weights_left_in_float,
 )
 from tflq.modes.converter import Choice, Converter, Headroom
 from tflq.modes.ignored import GRANULARITY, REFINEMENTS, REFINEMENTS_OF_INTEGERS, is_neutral, refuse_in_schema
@@ -238,6 +239,8 @@ class Integer(BaseMode):
     def _mode_violations(self, graph: Graph, kept_ops: Collection[int]) -> Iterator[Violation]:
         if not has_integer_op(graph, self.activations):
             yield broken("the file", f"has no {self.activations} op at all: it computes in float")
+        elif not self.is_strict:
+            yield from weights_left_in_float(graph, self.activations, kept_ops)
         if self.is_strict:
             yield from left_in_float(graph, kept_ops)
 
