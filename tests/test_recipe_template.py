@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import models_tflite as exported
 import pytest
 
 from tflq.datasets import DATASETS, TensorSpec
@@ -103,3 +104,19 @@ def test_it_leaves_out_modes_that_would_do_nothing(
     assert not {variant.mode for variant in recipe.variants} & {*reasons}
     assert {variant.mode for variant in recipe.variants} > {"float32", "int8"}
     assert all(f"# {mode} is left out: {reason}\n" in text for mode, reason in reasons.items())
+
+
+def test_a_tflite_file_with_channels_first(tmp_path: Path) -> None:
+    exported.made(tmp_path / "net.tflite", exported.from_torch)
+    text, recipe = started(tmp_path / "net.tflite", tmp_path)
+    assert "model:\n  tflite: net.tflite\n  batch_size: 1\ninputs:\n  args_0:  # float32 [1, 3, 8, 8]\n" in text
+    assert recipe.inputs["args_0"].layout == "nhwc"
+    proposed = taken(text, tmp_path)["args_0"]
+    assert (proposed.layout, proposed.size) == ("nchw", (8, 8))
+
+
+def test_a_tflite_file_with_two_signatures(tmp_path: Path) -> None:
+    exported.made(tmp_path / "net.tflite", exported.with_two_signatures)
+    text, recipe = started(tmp_path / "net.tflite", tmp_path)
+    assert "  signature: serving_default  # the model has: serving_default, embed\n" in text
+    assert recipe.model.signature == "serving_default"

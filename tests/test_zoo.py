@@ -265,3 +265,11 @@ def test_the_schema_knows_the_keys_of_recipes_in_parts() -> None:
     assert "required" not in schema["$defs"]["Calibration"]
     named = set(re.findall(r"#/\$defs/(\w+)", json_schema()))
     assert named <= set(schema["$defs"])
+
+
+def test_a_pattern_takes_tflite_files(folder: Folder) -> None:
+    folder.write("exported/lite.tflite", "")
+    folder.write("exported/notes.txt", "")
+    (item,) = folder.zoo("defaults: {mode: float16}\nmodels: ['exported/*']\n").items
+    assert (item.name, sound(item).model.path) == ("lite", folder.path / "exported/lite.tflite")
+    assert sound(item).model.model_dump()["signature"] is None
