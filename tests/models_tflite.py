@@ -206,3 +206,18 @@ def with_weights_outside(path: Path) -> Path:
             packed = schema.Model.GetRootAs(content)
     path.write_bytes(content)
     return path
+
+
+def sum_of_channels(path: Path) -> Path:
+    """Write a float32 file that adds up the 16 values of its input, as JAX writes a mean."""
+    model = schema.ModelT(version=3, buffers=[schema.BufferT()], subgraphs=[schema.SubGraphT(tensors=[])])
+    (subgraph,) = model.subgraphs
+    model.operatorCodes = []
+    first, total = edit.add_tensor(model, "x", [1, 16]), edit.add_tensor(model, "y", [1])
+    axes = edit.add_constant(model, "axes", np.array([1]))
+    subgraph.operators = [edit.reduction(model, "SUM", [first, axes], total)]
+    subgraph.inputs, subgraph.outputs = [first], [total]
+    inputs, outputs = [schema.TensorMapT(b"x", first)], [schema.TensorMapT(b"y", total)]
+    model.signatureDefs = [schema.SignatureDefT(inputs, outputs, b"serving_default", 0)]
+    path.write_bytes(tflite_edit.packed(model))
+    return path

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from models_tflite import sum_of_channels
 from observing import gathered_from, observed, preserved
 from running import Recipes
 
@@ -15,6 +16,7 @@ from tflq import conversion
 from tflq.calibrate import ActivationStatistics, CalibrationData, Range, RangeMethod
 from tflq.errors import ConversionError, SourceError
 from tflq.flatbuffer import edit, load
+from tflq.interpreter import Runner
 from tflq.modes import Dynamic, Float16, Float32, Int8, Int8Only, Int16x8, Int16x8Only, Mode
 from tflq.sources import PreparedSource, SavedModel, prepare
 from tflq.worker import Task, Workers
@@ -214,3 +216,11 @@ def test_errors_are_explained(residual: Bench) -> None:
         residual.workers.run(
             Task("t", conversion.quantize, (residual.base, (), Int16x8Only(), residual.folder / "x"), SourceError)
         )
+
+
+def test_int16_sum_is_not_clipped_to_the_range_of_what_it_adds(tmp_path: Path) -> None:
+    float32, target = sum_of_channels(tmp_path / "sum.tflite"), tmp_path / "int16.tflite"
+    ranges = Range(0, 0, "x", -1.0, 1.0, -1.0, 1.0), Range(0, 1, "y", -16.0, 16.0, -16.0, 16.0)
+    with Workers(tmp_path / "log", None, lambda _: None) as workers:
+        workers.run(Task("test", conversion.quantize, (float32, ranges, Int16x8(), target), ConversionError))
+    assert Runner(target)({"x": np.ones((1, 16), np.float32)})["y"] == pytest.approx(16, abs=0.02)

@@ -159,7 +159,7 @@ def weights_left_in_float(graph: Graph, dtype: str, kept: Collection[int] = ()) 
         if weights.is_float:
             in_float.append((math.prod(weights.shape), operator))
     left = sum(count for count, _ in in_float)
-    if 2 * left <= total:
+    if 2 * left <= total or not has_integer_op(graph, dtype):  # a file without integers breaks the contract anyway
         return
     _, largest = max(in_float, key=lambda pair: pair[0])
     others = [operator for place, operator in float_operators(graph) if place is main and operator is not largest]

@@ -124,11 +124,29 @@ def _quantize(content: bytes, ranges: Sequence[Range], variant: Mode) -> tuple[b
         is_empty = range_.minimum == range_.maximum == 0 and variant.activations == "int16"
         low, high = (-RANGE_OF_ZEROS, RANGE_OF_ZEROS) if is_empty else (range_.minimum, range_.maximum)
         edit.set_range(model, (range_.subgraph, range_.tensor), low, high)
+    if variant.activations == "int16":
+        _widen_sums(model)
     selected = select(read(content), variant.keep_float) if variant.keep_float else ()
     hidden = keep_float.hide_ops(model, selected, _int16_sides(variant))
     to_integers = _to_int16 if variant.activations == "int16" else _to_int8
     quantized, kept_ops = keep_float.restore_ops(to_integers(model, variant), hidden)
     return with_metadata(bytes(inner.deduplicate_readonly_buffers(quantized)), variant), kept_ops
+
+
+def _widen_sums(model: Any) -> None:
+    """Give the input and the output of each SUM one range. The 16-bit quantizer gives them one scale: the input's.
+
+    Otherwise the output would be clipped to the range of the input.
+    """
+    for subgraph in model.subgraphs:
+        for operator in subgraph.operators:
+            if edit.type_of(model.operatorCodes[operator.opcodeIndex]) != "SUM":
+                continue
+            tensors = [subgraph.tensors[index] for index in (operator.inputs[0], operator.outputs[0])]
+            ranges = [ends for tensor in tensors if (ends := edit.range_of(tensor)) is not None]
+            for tensor in tensors if len(ranges) == 2 else ():
+                tensor.quantization.min = [min(low for low, _ in ranges)]
+                tensor.quantization.max = [max(high for _, high in ranges)]
 
 
 def _int16_sides(variant: Mode) -> list[int16_io.Side]:

@@ -239,10 +239,8 @@ class Integer(BaseMode):
     def _mode_violations(self, graph: Graph, kept_ops: Collection[int]) -> Iterator[Violation]:
         if not has_integer_op(graph, self.activations):
             yield broken("the file", f"has no {self.activations} op at all: it computes in float")
-        elif not self.is_strict:
-            yield from weights_left_in_float(graph, self.activations, kept_ops)
-        if self.is_strict:
-            yield from left_in_float(graph, kept_ops)
+        whole, most = left_in_float(graph, kept_ops), weights_left_in_float(graph, self.activations, kept_ops)
+        yield from whole if self.is_strict else most
 
 
 class Int8(Integer):

@@ -101,5 +101,5 @@ def _half_precision(graph: Graph) -> str | None:
 
 def _short(tensor: Tensor) -> str:
     """Return the name in quotes. Exporters write names of thousands of characters."""
-    name = tensor.name.split(";")[0]
+    name = tensor.name.split(";")[0] or f"tensor {tensor.index}"
     return repr(name if len(name) <= 80 else f"{name[:77]}...")
