@@ -221,3 +221,12 @@ def sum_of_channels(path: Path) -> Path:
     model.signatureDefs = [schema.SignatureDefT(inputs, outputs, b"serving_default", 0)]
     path.write_bytes(tflite_edit.packed(model))
     return path
+
+
+def without_bias(model: Any) -> None:
+    """The dense layer has no bias, and the weights of its first output are zeros."""
+    operator, tensor = tflite_edit.operator(model, "FULLY_CONNECTED"), weights(model, "FULLY_CONNECTED")
+    values = constants.float32_values(model, tensor).copy()
+    values[0] = 0
+    tensor.buffer = constants.add_buffer(model, values)
+    operator.inputs = [*operator.inputs[:2], -1]

@@ -17,9 +17,10 @@ from ai_edge_litert.tools import flatbuffer_utils
 from tflq.calibrate import Range, Samples
 from tflq.conversion import int16_io, keep_float
 from tflq.conversion.converter_errors import explaining
+from tflq.conversion.dynamic_range import LARGEST, SMALLEST_RANGE
 from tflq.conversion.tf_public import feed, set_up
 from tflq.errors import ConversionError
-from tflq.flatbuffer import Graph, edit, read
+from tflq.flatbuffer import Graph, Tensor, edit, read
 from tflq.modes import Float32, Int8, Int16x8, Mode
 from tflq.op_selectors import select
 from tflq.sources import SIGNATURE, PreparedSource
@@ -27,6 +28,8 @@ from tflq.worker import ProgressCallback
 
 RANGE_OF_ZEROS = 1.0
 """The end of the range of int16 activations that are always 0. Without it their scale would be 0."""
+SCALE_OF_ZEROS = SMALLEST_RANGE / LARGEST
+"""The scale of a channel whose weights are all 0, as in mode dynamic."""
 OPTIMIZATIONS = {
     "dynamic": "PTQ_DYNAMIC_RANGE",
     "float16": "PTQ_FLOAT16",
@@ -185,7 +188,26 @@ def _to_int16(model: Any, variant: Mode) -> bytes:
         not variant.per_channel,
         not variant.per_channel_dense,
     )
-    return quantized
+    return _without_zero_scales(quantized)
+
+
+def _without_zero_scales(content: bytes) -> bytes:
+    """Return the file with a small scale for each channel of zeros, for which the 16-bit quantizer writes a scale of 0.
+
+    It does so only if no bias is added to the channel.
+    """
+    if all(_has_scales(tensor) for subgraph in read(content).subgraphs for tensor in subgraph.tensors):
+        return content
+    model = edit.unpack(content)
+    for tensor in (tensor for subgraph in model.subgraphs for tensor in subgraph.tensors):
+        if tensor.type == schema.TensorType.INT8 and tensor.quantization is not None:
+            scales = tensor.quantization.scale
+            tensor.quantization.scale = None if scales is None else [scale or SCALE_OF_ZEROS for scale in scales]
+    return edit.pack(model)
+
+
+def _has_scales(tensor: Tensor) -> bool:
+    return tensor.dtype != "int8" or tensor.quantization is None or 0 not in tensor.quantization.scales
 
 
 def with_metadata(content: bytes, variant: Mode) -> bytes:
