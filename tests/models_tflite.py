@@ -210,14 +210,32 @@ def with_weights_outside(path: Path) -> Path:
 
 def sum_of_channels(path: Path) -> Path:
     """Write a float32 file that adds up the 16 values of its input, as JAX writes a mean."""
-    model = schema.ModelT(version=3, buffers=[schema.BufferT()], subgraphs=[schema.SubGraphT(tensors=[])])
-    (subgraph,) = model.subgraphs
-    model.operatorCodes = []
+    model = _empty()
     first, total = edit.add_tensor(model, "x", [1, 16]), edit.add_tensor(model, "y", [1])
     axes = edit.add_constant(model, "axes", np.array([1]))
-    subgraph.operators = [edit.reduction(model, "SUM", [first, axes], total)]
-    subgraph.inputs, subgraph.outputs = [first], [total]
-    inputs, outputs = [schema.TensorMapT(b"x", first)], [schema.TensorMapT(b"y", total)]
+    return _one_op(path, model, edit.reduction(model, "SUM", [first, axes], total))
+
+
+def minus_from_zeros(path: Path) -> Path:
+    """Write a float32 file that subtracts its input from zeros, as PyTorch's normalization does without a bias."""
+    model = _empty()
+    first, negative = edit.add_tensor(model, "x", [1, 16]), edit.add_tensor(model, "y", [1, 16])
+    zeros = edit.add_tensor(model, "zeros", [16])
+    model.subgraphs[0].tensors[zeros].buffer = constants.add_buffer(model, np.zeros(16, np.float32))
+    options = schema.BuiltinOptions.SubOptions, schema.SubOptionsT()
+    return _one_op(path, model, _operator(model, "SUB", [zeros, first], negative, options))
+
+
+def _empty() -> Any:
+    subgraph = schema.SubGraphT(tensors=[])
+    return schema.ModelT(version=3, buffers=[schema.BufferT()], subgraphs=[subgraph], operatorCodes=[])
+
+
+def _one_op(path: Path, model: Any, operator: Any) -> Path:
+    """Write the model with this op, from the tensor 0 to the tensor 1."""
+    (subgraph,) = model.subgraphs
+    subgraph.operators, subgraph.inputs, subgraph.outputs = [operator], [0], [1]
+    inputs, outputs = [schema.TensorMapT(b"x", 0)], [schema.TensorMapT(b"y", 1)]
     model.signatureDefs = [schema.SignatureDefT(inputs, outputs, b"serving_default", 0)]
     path.write_bytes(tflite_edit.packed(model))
     return path

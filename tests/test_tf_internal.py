@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models_tflite import sum_of_channels
+from models_tflite import minus_from_zeros, sum_of_channels
 from observing import gathered_from, observed, preserved
 from running import Recipes
 
@@ -218,9 +218,22 @@ def test_errors_are_explained(residual: Bench) -> None:
         )
 
 
-def test_int16_sum_is_not_clipped_to_the_range_of_what_it_adds(tmp_path: Path) -> None:
-    float32, target = sum_of_channels(tmp_path / "sum.tflite"), tmp_path / "int16.tflite"
-    ranges = Range(0, 0, "x", -1.0, 1.0, -1.0, 1.0), Range(0, 1, "y", -16.0, 16.0, -16.0, 16.0)
-    with Workers(tmp_path / "log", None, lambda _: None) as workers:
+def in_int16(float32: Path, end: float) -> Path:
+    """The int16x8 file of a model of one op, whose input is from -1 to 1 and whose output is from -end to end."""
+    ranges = Range(0, 0, "x", -1.0, 1.0, -1.0, 1.0), Range(0, 1, "y", -end, end, -end, end)
+    target = float32.with_name("int16.tflite")
+    with Workers(float32.with_name("log"), None, lambda _: None) as workers:
         workers.run(Task("test", conversion.quantize, (float32, ranges, Int16x8(), target), ConversionError))
-    assert Runner(target)({"x": np.ones((1, 16), np.float32)})["y"] == pytest.approx(16, abs=0.02)
+    return target
+
+
+def test_int16_sum_is_not_clipped_to_the_range_of_what_it_adds(tmp_path: Path) -> None:
+    file = in_int16(sum_of_channels(tmp_path / "sum.tflite"), 16.0)
+    assert Runner(file)({"x": np.ones((1, 16), np.float32)})["y"] == pytest.approx(16, abs=0.02)
+
+
+def test_int16_constant_of_zeros_has_a_scale(tmp_path: Path) -> None:
+    file = in_int16(minus_from_zeros(tmp_path / "minus.tflite"), 1.0)
+    scales = [tensor.quantization.scales[0] for tensor in load(file).subgraphs[0].tensors if tensor.dtype == "int16"]
+    assert min(scales) > 1e-6
+    np.testing.assert_allclose(Runner(file)({"x": np.ones((1, 16), np.float32)})["y"], -1, atol=0.001)

@@ -51,8 +51,10 @@ def test_source_is_not_compared_with_itself(from_tflite: Ran) -> None:
 
 @pytest.fixture(scope="module")
 def from_torch(recipes: Recipes, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recipe for a file of PyTorch: channels first, names by position. One output has weights of zeros and no bias."""
-    source = exported.made(tmp_path_factory.mktemp("exported") / "net.tflite", exported.from_torch, exported.without_bias)
+    """A recipe for a file of PyTorch: channels first, names by position; an output has weights of zeros, no bias."""
+    source = exported.made(
+        tmp_path_factory.mktemp("exported") / "net.tflite", exported.from_torch, exported.without_bias
+    )
     inputs = {"args_0": {"column": "image", "layout": "nchw"}}
     return recipes.write("tiny_conv", ["float32", "int8", "int16x8"], converter=PLAIN, model=str(source), inputs=inputs)
 

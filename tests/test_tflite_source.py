@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,14 @@ class TestFloatFile:
         made = prepared(source)
         assert not offsets(made.path)
         np.testing.assert_array_equal(outputs(made.path), outputs(exported.made(tmp_path / "plain.tflite")))
+
+    def test_with_packed_labels_says_that_other_files_have_none(self, tmp_path: Path) -> None:
+        source = exported.made(tmp_path / "net.tflite")
+        with zipfile.ZipFile(source, "a") as archive:
+            archive.writestr("labels.txt", "cat")
+        assert prepared(source).notes == (
+            "net.tflite: the files that are packed into it (labels.txt) are not in quantized files: pack them again",
+        )
 
     def test_names_of_inputs_that_the_recipe_has_and_the_model_has_not(self, tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match=r"inputs\.imgae: the model has no such input \(did you mean 'image'\?\)"):

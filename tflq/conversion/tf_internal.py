@@ -28,8 +28,11 @@ from tflq.worker import ProgressCallback
 
 RANGE_OF_ZEROS = 1.0
 """The end of the range of int16 activations that are always 0. Without it their scale would be 0."""
-SCALE_OF_ZEROS = SMALLEST_RANGE / LARGEST
-"""The scale of a channel whose weights are all 0, as in mode dynamic."""
+SCALES_OF_ZEROS = {
+    schema.TensorType.INT8: SMALLEST_RANGE / LARGEST,
+    schema.TensorType.INT16: RANGE_OF_ZEROS / np.iinfo(np.int16).max,
+}
+"""The scales of weights and of other constants that are all 0."""
 OPTIMIZATIONS = {
     "dynamic": "PTQ_DYNAMIC_RANGE",
     "float16": "PTQ_FLOAT16",
@@ -192,22 +195,22 @@ def _to_int16(model: Any, variant: Mode) -> bytes:
 
 
 def _without_zero_scales(content: bytes) -> bytes:
-    """Return the file with a small scale for each channel of zeros, for which the 16-bit quantizer writes a scale of 0.
+    """Return the file with scales for constants of zeros, for which the 16-bit quantizer writes scales of 0.
 
-    It does so only if no bias is added to the channel.
+    LiteRT aborts if an ADD or SUB reads such a constant.
     """
     if all(_has_scales(tensor) for subgraph in read(content).subgraphs for tensor in subgraph.tensors):
         return content
     model = edit.unpack(content)
     for tensor in (tensor for subgraph in model.subgraphs for tensor in subgraph.tensors):
-        if tensor.type == schema.TensorType.INT8 and tensor.quantization is not None:
-            scales = tensor.quantization.scale
-            tensor.quantization.scale = None if scales is None else [scale or SCALE_OF_ZEROS for scale in scales]
+        if tensor.type in SCALES_OF_ZEROS and tensor.quantization is not None and tensor.quantization.scale is not None:
+            stand_in = SCALES_OF_ZEROS[tensor.type]
+            tensor.quantization.scale = [scale or stand_in for scale in tensor.quantization.scale]
     return edit.pack(model)
 
 
 def _has_scales(tensor: Tensor) -> bool:
-    return tensor.dtype != "int8" or tensor.quantization is None or 0 not in tensor.quantization.scales
+    return tensor.quantization is None or 0 not in tensor.quantization.scales
 
 
 def with_metadata(content: bytes, variant: Mode) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def prepare_tflite(_: ProgressCallback, model: TFLite, inputs: Mapping[str, Inpu
     except EvaluationError as error:
         remedy = "correct the shapes in inputs, or export the model again with fixed shapes or another exporter"
         raise SourceError(f"{model.path}: LiteRT cannot run it ({remedy}): {error}") from error
-    graph = load(target)
+    graph, notes = load(target), (*notes, *_packed_files(model.path))
     weights = dict(size_by_dtype(graph)).get("float32", 0)
     return PreparedSource(None, target, specs, _specs(graph)[1], tree_bytes(model.path), weights, notes)
 
@@ -94,6 +95,14 @@ def _changes(model: TFLite, graph: Graph, content: Any) -> Iterator[str]:
     if removed:
         content.metadata = [entry for entry in content.metadata if entry.name.decode() not in HINDERING]
         yield f"{model.path.name}: the metadata {', '.join(removed)} was removed, because quantizers obey it"
+
+
+def _packed_files(path: Path) -> Iterator[str]:
+    """Yield a sentence about files that are packed behind the model, such as labels."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = ", ".join(archive.namelist()[:5])
+        yield f"{path.name}: the files that are packed into it ({names}) are not in quantized files: pack them again"
 
 
 def _is_outside(path: Path) -> bool:
