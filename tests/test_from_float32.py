@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,11 @@ class Conversions:
         self._run(conversion.convert, source, variant, theirs)
         return ours, theirs
 
+    def file_of(self, source: PreparedSource, variant: Mode, float32: Path) -> Path:
+        target = self.folder / f"{float32.stem}-{variant.mode}-of-tflite.tflite"
+        self._run(conversion.convert_from_float32, float32, source, variant, target)
+        return target
+
 
 @pytest.fixture(scope="module")
 def own_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -87,12 +93,12 @@ def conversions(own_models: Path, models: Path, tmp_path_factory: pytest.TempPat
         yield Conversions(workers, folder, (own_models, models))
 
 
-def meaning(graph: Graph) -> list[Any]:
+def meaning(graph: Graph, place: int = 0) -> list[Any]:
     """All that decides what a file computes: its ops in order, with their constants. Indices and names are left out.
 
     The converter's float16 file sets the state of a fused LSTM to float16 zeros in each call; it is a variable here.
     """
-    (subgraph,) = graph.subgraphs
+    subgraph = graph.subgraphs[place]
     known: dict[int, Any] = {index: ("input", place) for place, index in enumerate(subgraph.inputs)}
     operators = [operator for operator in subgraph.operators if not dequantizes_weights(subgraph, operator)]
     for operator in subgraph.operators:
@@ -107,7 +113,7 @@ def meaning(graph: Graph) -> list[Any]:
         read = [known.get(index, index < 0 or contents(subgraph.tensors[index])) for index in operator.inputs]
         outputs = [contents(tensor) for tensor in subgraph.written_by(operator)]
         found.append((operator.type, operator.version, operator.fused, operator.slope, read, outputs))
-    return [*found, [known.get(index) for index in subgraph.outputs]]
+    return [*found, [known.get(index, contents(subgraph.tensors[index])) for index in subgraph.outputs]]
 
 
 def dequantizes_weights(subgraph: Subgraph, operator: Operator) -> bool:
@@ -187,6 +193,20 @@ def test_other_models_are_converted_from_the_source(conversions: Conversions, na
     assert not is_eligible(edit.unpack(float32.read_bytes()))
     ours, theirs = conversions.files(name, VARIANTS[mode])
     assert ours.read_bytes() == theirs.read_bytes()
+
+
+@pytest.mark.parametrize("mode", ["float16", "dynamic"])
+@pytest.mark.parametrize("name", ["constant_output", "branches", "counter"])
+def test_their_tflite_files_give_what_the_converter_makes(conversions: Conversions, name: str, mode: str) -> None:
+    """A .tflite source has nothing but the float32 file, whatever its ops."""
+    source, float32 = conversions.source(name)
+    _, theirs = conversions.files(name, VARIANTS[mode])
+    one = conversions.file_of(replace(source, original=None, path=float32), VARIANTS[mode], float32)
+    graphs = load(one), load(theirs)
+    for place in range(len(graphs[1].subgraphs)):
+        assert meaning(graphs[0], place) == meaning(graphs[1], place)
+    for key, values in outputs(theirs).items():
+        np.testing.assert_array_equal(outputs(one)[key], values)
 
 
 def test_infinite_weights_and_sparse_tensors_are_converted_from_the_source(conversions: Conversions) -> None:
