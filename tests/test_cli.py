@@ -111,7 +111,11 @@ NO_RECIPES = [
         "my net.keras: this is a model, not a recipe; write a recipe for it with: tflq init 'my net.keras' -o"
         " 'my net'.yaml",
     ),
-    ("some.tflite", "some.tflite: this is a .tflite file, not a recipe; look into it with: tflq inspect some.tflite"),
+    (
+        "some.tflite",
+        "some.tflite: this is a model, not a recipe; write a recipe for it with: tflq init some.tflite -o some.yaml; look"
+        " into it with: tflq inspect some.tflite",
+    ),
     (".", ".: this is a folder, not a recipe; `tflq batch .` converts all recipes in it"),
 ]
 

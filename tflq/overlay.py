@@ -30,11 +30,10 @@ def _refuse_models(path: Path) -> None:
     """Raise RecipeError if the path is a model or a folder, and say which command takes it."""
     if path.is_dir() and not any((path / name).is_file() for name in sources.GRAPH_FILES):
         raise RecipeError(f"{path}: this is a folder, not a recipe; `tflq batch {path}` converts all recipes in it")
-    if path.is_dir() or (path.name.endswith(sources.KERAS_SUFFIXES) and path.is_file()):
+    if path.is_dir() or (path.name.endswith(sources.FILE_SUFFIXES) and path.is_file()):
         begin = f"tflq init {shlex.quote(str(path))} -o {shlex.quote(path.stem)}.yaml"
-        raise RecipeError(f"{path}: this is a model, not a recipe; write a recipe for it with: {begin}")
-    if path.suffix == ".tflite" and path.is_file():
-        raise RecipeError(f"{path}: this is a .tflite file, not a recipe; look into it with: tflq inspect {path}")
+        inspect = f"; look into it with: tflq inspect {path}" if path.suffix == ".tflite" else ""
+        raise RecipeError(f"{path}: this is a model, not a recipe; write a recipe for it with: {begin}{inspect}")
 
 
 def _read(path: Path, above: tuple[Path, ...]) -> YamlSource:
