@@ -113,8 +113,8 @@ NO_RECIPES = [
     ),
     (
         "some.tflite",
-        "some.tflite: this is a model, not a recipe; write a recipe for it with: tflq init some.tflite -o some.yaml; look"
-        " into it with: tflq inspect some.tflite",
+        "some.tflite: this is a model, not a recipe; write a recipe for it with: tflq init some.tflite -o some.yaml;"
+        " look into it with: tflq inspect some.tflite",
     ),
     (".", ".: this is a folder, not a recipe; `tflq batch .` converts all recipes in it"),
 ]

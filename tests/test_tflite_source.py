@@ -63,7 +63,8 @@ class TestFloatFile:
         np.testing.assert_array_equal(outputs(made.path), outputs(source))
         assert made.notes == (
             "net.tflite: 6 float16 constants are float32 in the float32 file, from which all files are made",
-            "net.tflite: the metadata reduced_precision_support was removed, because quantizers obey it",
+            "net.tflite: the metadata reduced_precision_support was removed, because it allows float16 arithmetic,"
+            " which only the file of mode float16 should",
         )
 
     def test_of_pytorch_loses_the_metadata_that_forbids_int8_weights(self, tmp_path: Path) -> None:
@@ -71,7 +72,8 @@ class TestFloatFile:
         made = prepared(source, {"args_0": Input(layout="nchw", column="image")})
         assert "keep_stablehlo_constant" not in {entry.name for entry in load(made.path).metadata}
         assert made.notes == (
-            "net.tflite: the metadata keep_stablehlo_constant was removed, because quantizers obey it",
+            "net.tflite: the metadata keep_stablehlo_constant was removed, because with it, the int8 quantizer leaves"
+            " all weights in float",
         )
         assert [spec.name for spec in (*made.inputs, *made.outputs)] == ["args_0", "output_0"]
         np.testing.assert_array_equal(

@@ -10,6 +10,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tflq.cache import tree_bytes
@@ -29,9 +30,13 @@ from tflq.strict import did_you_mean
 from tflq.worker import ProgressCallback
 
 PREPARED_TFLITE = "model.tflite"
-HINDERING = ("keep_stablehlo_constant", "reduced_precision_support")
-"""Metadata that is removed. With the first, the int8 quantizer silently leaves all weights in float. The second allows
-float16 arithmetic, and only the file of mode float16 should."""
+HINDERING = MappingProxyType(
+    {
+        "keep_stablehlo_constant": "with it, the int8 quantizer leaves all weights in float",
+        "reduced_precision_support": "it allows float16 arithmetic, which only the file of mode float16 should",
+    }
+)
+"""Metadata that is removed, and why."""
 
 
 def describe_tflite(_: ProgressCallback, model: TFLite, folder: Path) -> SourceDescription:
@@ -91,10 +96,10 @@ def _changes(model: TFLite, graph: Graph, content: Any) -> Iterator[str]:
     if count := fold_float16(content):
         are = "1 float16 constant is" if count == 1 else f"{count} float16 constants are"
         yield f"{model.path.name}: {are} float32 in the float32 file, from which all files are made"
-    removed = [entry.name for entry in graph.metadata if entry.name in HINDERING]
-    if removed:
-        content.metadata = [entry for entry in content.metadata if entry.name.decode() not in HINDERING]
-        yield f"{model.path.name}: the metadata {', '.join(removed)} was removed, because quantizers obey it"
+    content.metadata = [entry for entry in content.metadata or [] if entry.name.decode() not in HINDERING]
+    for entry in graph.metadata:
+        if entry.name in HINDERING:
+            yield f"{model.path.name}: the metadata {entry.name} was removed, because {HINDERING[entry.name]}"
 
 
 def _packed_files(path: Path) -> Iterator[str]:
