@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from tflq import cache
 from tflq.errors import RecipeError
+from tflq.worker import Workers
 
 
 def test_sha256(tmp_path: Path) -> None:
@@ -65,11 +67,18 @@ def test_write_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
-    (tmp_path / "report.md").write_text("old")
-    with pytest.raises(UnicodeEncodeError):
-        cache.write(tmp_path / "report.md", "\ud800")
+    """A folder that is not empty cannot be replaced by a file."""
+    (tmp_path / "report.md").mkdir()
+    (tmp_path / "report.md/old").touch()
+    with pytest.raises(OSError, match=r"report\.md"):
+        cache.write(tmp_path / "report.md", "new")
     assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
-    assert (tmp_path / "report.md").read_text() == "old"
+    assert (tmp_path / "report.md/old").exists()
+
+
+def test_a_name_that_is_not_utf_8_can_be_written(tmp_path: Path) -> None:
+    cache.write(tmp_path / "report.md", "net\udcff.tflite")
+    assert (tmp_path / "report.md").read_text() == "net\\udcff.tflite"
 
 
 def test_a_workspace_is_inside_the_output_and_goes_away(tmp_path: Path) -> None:
@@ -96,6 +105,23 @@ def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
     with cache.workspace(tmp_path):
         assert not left.exists()
         assert alive.exists()
+
+
+def test_a_killed_run_leaves_nothing_in_the_folder_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    gone = os.fork()
+    if gone == 0:
+        os._exit(0)
+    os.waitpid(gone, 0)
+    (tmp_path / f"tflq-{gone}-abc").mkdir()
+    (tmp_path / f"tflq-{os.getppid()}-abc").mkdir()
+    (tmp_path / "tflq-of-another-program").mkdir()
+    with Workers(tmp_path / "log", None, lambda _: None):
+        assert (tmp_path / f"tflq-{os.getppid()}-abc").exists()
+        assert not (tmp_path / f"tflq-{gone}-abc").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {f"tflq-{os.getppid()}-abc", "tflq-of-another-program"}
 
 
 def test_a_folder_of_another_program_stays(tmp_path: Path) -> None:

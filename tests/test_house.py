@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tflq"
 LAYERS = [
     "errors",
+    "leftovers",
     "strict",
     "worker",
     "cache",

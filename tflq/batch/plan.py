@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tflq import cache
 from tflq.batch import stamp
 from tflq.batch.stamp import BuildInputs, FileFingerprint, Fingerprints, Stamp
 from tflq.batch.zoo import Item
@@ -41,6 +42,8 @@ class Planner:
         now = stamp.build_inputs(recipe, self.fingerprints)
         outputs = self._outputs(recipe.output, before.outputs if before else ())
         why = "--force was given" if force else stamp.why(before, now, outputs)
+        if not why:
+            cache.clear_workspaces(recipe.output)
         if before and not why:
             self._refresh(recipe.output, before, Stamp(now, outputs, before.retry_reason))
         return PlannedModel(item.name, recipe, item.files, why, now)

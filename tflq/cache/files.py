@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tflq import leftovers
 from tflq.errors import RecipeError
+
+_PREFIX = ".work-"
 
 
 def write(path: Path, text: str) -> None:
@@ -34,16 +35,18 @@ def workspace(output: Path) -> Iterator[Path]:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecipeError(f"{output}: this folder cannot be created: {error.strerror}") from error
-    for leftover in output.glob(f"{_PREFIX}*"):
-        process = leftover.name.removeprefix(_PREFIX).split("-")[0]
-        if process.isdecimal() and not is_running(int(process)):
-            shutil.rmtree(leftover, ignore_errors=True)
+    clear_workspaces(output)
     try:
-        folder = tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=output)
+        folder = leftovers.own_folder(_PREFIX, output)
     except OSError as error:
         raise RecipeError(f"{output}: nothing can be written into this folder: {error.strerror}") from error
     with folder:
         yield Path(folder.name)
+
+
+def clear_workspaces(output: Path) -> None:
+    """Remove the temporary folders in the output folder that killed processes left."""
+    leftovers.clear(output, _PREFIX)
 
 
 @contextmanager
@@ -57,17 +60,3 @@ def uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before or signal.SIG_DFL)  # None: the handler was not set by Python
-
-
-_PREFIX = ".work-"
-
-
-def is_running(process: int) -> bool:
-    """Return whether there is a process with that id."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -6,15 +6,14 @@ import errno
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
+from tflq import leftovers
 from tflq.cache.content import sha256, tree_bytes
-from tflq.cache.files import is_running
 from tflq.cache.total import locked_total
 from tflq.errors import RecipeError
 
@@ -146,11 +145,8 @@ class Store:
         if not self.root.exists():
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         place.mkdir(exist_ok=True)
-        for leftover in place.iterdir():
-            process = leftover.name.split("-")[0]
-            if process.isdecimal() and not is_running(int(process)):
-                shutil.rmtree(leftover, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=place) as temporary:
+        leftovers.clear(place, "")
+        with leftovers.own_folder("", place) as temporary:
             yield Path(temporary)
 
     def _path(self, kind: str, key: str) -> Path:

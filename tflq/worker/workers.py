@@ -11,6 +11,7 @@ from typing import Any
 
 from typing_extensions import Self
 
+from tflq import leftovers
 from tflq.errors import RecipeError
 from tflq.worker.budget import Budget, BudgetUse, kill
 from tflq.worker.interrupts import interrupts_deferred
@@ -34,6 +35,8 @@ from tflq.worker.pool import WorkerPool
 from tflq.worker.process import POLL_SECONDS, RunningTask, describe_exit, is_alive, start
 
 NO_LIMITS = Budget()
+PREFIX = "tflq-"
+"""The start of the name of a run's folder for temporary files."""
 
 
 class Workers:
@@ -54,7 +57,8 @@ class Workers:
         self.log, self.timeout, self.listen, self._budget_use = log, timeout, listen, BudgetUse(budget)
         self.peak_rss_bytes = 0
         try:
-            self._temporary = tempfile.TemporaryDirectory(prefix="tflq-", ignore_cleanup_errors=True)
+            leftovers.clear(Path(tempfile.gettempdir()), PREFIX)
+            self._temporary = leftovers.own_folder(PREFIX)
         except OSError as error:
             raise RecipeError(f"no temporary folder can be created: {error.strerror}; set TMPDIR to another") from error
         self._running: list[RunningTask] = []
