@@ -23,6 +23,7 @@ CALLS = {
     "advise": ("tflq.advise.read", ["advise", "net.yaml"]),
     "evaluate": ("tflq.pipeline.run", ["evaluate", "net.tflite", "net.yaml"]),
     "verify": ("tflq.lock.read", ["verify", "net.yaml"]),
+    "diff": ("tflq.diff.diff", ["diff", "net.tflite", "net.tflite"]),
     "inspect": ("tflq.flatbuffer.load", ["inspect", "net.tflite"]),
     "schema": ("tflq.recipe.json_schema", ["schema"]),
     "cache": ("tflq.cache.default_store", ["cache"]),

@@ -22,7 +22,8 @@ def to_xml(summary: BatchSummary) -> str:
         _count(suite)
     _count(root)
     ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+    text = NOT_XML.sub("\N{REPLACEMENT CHARACTER}", ElementTree.tostring(root, encoding="unicode"))
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
 
 
 def _fill(suite: Element, model: Model) -> None:
@@ -33,7 +34,7 @@ def _fill(suite: Element, model: Model) -> None:
         case = _add(suite, model, row.name, kind, why)
         case.set("time", f"{row.seconds:.3f}")
         if row.status == "poor":
-            SubElement(case, "system-out").text = _xml_text(f"poor: {row.why}")
+            SubElement(case, "system-out").text = f"poor: {row.why}"
         for gate in row.gates:
             _add(suite, model, f"{row.name} {gate.name}", "" if gate.passed else "failure", gate.in_words)
 
@@ -48,13 +49,9 @@ def _error(row: VariantRow) -> tuple[str, str]:
 def _add(suite: Element, model: Model, name: str, kind: str, why: str) -> Element:
     case = SubElement(suite, "testcase", classname=model.name, name=name)
     if kind:
-        text = _xml_text(why)
+        text = why
         SubElement(case, kind, message=text.splitlines()[0] if text else "").text = text
     return case
-
-
-def _xml_text(text: str) -> str:
-    return NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _count(element: Element) -> None:
