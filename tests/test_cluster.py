@@ -206,6 +206,7 @@ def test_files_are_sent_where_the_folder_is_not_shared(models: Path, data: Path,
         "report.html",
         "report.json",
         "report.md",
+        "tflq.lock",
         "tflq.log",
     ]
     report = json.loads((loaded.output / "report.json").read_text())

@@ -17,6 +17,7 @@ from waiting import PATIENCE, until
 
 pytestmark = pytest.mark.slow
 CODE = "from tflq.cli import main; main(prog_name='tflq')"
+PAGES = ["report.html", "report.json", "report.md", "recipe.yaml", "tflq.lock"]
 MOMENTS = ["read the source", "convert float32 baseline", "convert int8", "measure"]
 
 
@@ -99,7 +100,7 @@ def output(recipe: Path) -> Path:
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_ctrl_c(recipe: Path, output: Path, moment: str) -> None:
     before = made(output)
-    assert len(before) == len(MODES) + 3
+    assert len(before) == len(MODES) + len(PAGES)
     with converting(recipe) as process:
         wait_for(output, moment, process)
         os.killpg(process.pid, signal.SIGINT)
