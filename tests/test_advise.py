@@ -115,7 +115,9 @@ def test_where_int8_loses_little_training_is_not_worth_it(case: Case) -> None:
 def test_where_int8_loses_much_and_nothing_was_trained_it_says_how(case: Case) -> None:
     ship, why, training = case.report(FLOAT32, INT8).lines()
     assert ship.startswith("float32:")
-    assert why.endswith("smaller, but rejected: int8 (0.0500 ±0.0020); not tried yet: dynamic, int16x8, float16")
+    assert why.endswith(
+        "smaller, but rejected: int8 (0.0500 ±0.0020); not tried yet: dynamic, weights8, int16x8, float16"
+    )
     assert training == (
         "try `tflq search RECIPE --max-drop 0.01` first, which needs no training: int8 loses 0.0500 ±0.0020. If that"
         " finds nothing as small, give training with techniques: [quantize], and qat_int8 in variants"
@@ -220,7 +222,7 @@ def test_a_file_that_fails_a_gate_is_not_shipped(case: Case) -> None:
 def test_without_data_modes_that_need_none_are_named(tmp_path: Path) -> None:
     case = Case(tmp_path).recipe(calibration=None).report(FLOAT32)
     _, why, training = case.lines()
-    assert why.endswith("not tried yet: dynamic, float16")
+    assert why.endswith("not tried yet: dynamic, weights8, float16")
     assert training == "not known until int8 is measured: add int8 to variants, with calibration data"
 
 

@@ -64,7 +64,7 @@ def test_every_config_loads_and_starts_with_the_schema(config: Path) -> None:
     assert load(config).variants
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [*MODES, "weights8"])
 def test_every_mode_has_a_short_config(mode: str) -> None:
     config = ROOT / f"configs/{mode}.yaml"
     assert [variant.mode for variant in load(config).variants] == [mode]

@@ -17,7 +17,7 @@ from tflq import conversion
 from tflq.conversion.from_float32 import PROVEN, is_eligible
 from tflq.errors import SourceError
 from tflq.flatbuffer import Graph, Operator, Subgraph, Tensor, edit, load, read
-from tflq.modes import Dynamic, Float16, Float32, Mode
+from tflq.modes import Dynamic, Float16, Float32, Mode, Weights8
 from tflq.sources import PreparedSource, SavedModel, prepare
 from tflq.worker import Task, Workers, preload_tensorflow
 
@@ -225,6 +225,22 @@ def test_same_file_is_made_again(conversions: Conversions) -> None:
     for mode in (Float16(), Dynamic()):
         files = [conversions.files("attention", mode)[0].read_bytes() for _ in range(2)]
         assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("name", [*OWN[1:], *(name for name in OTHERS if name != "fake_quantized")])
+def test_weights8_is_made_from_every_float32_file(conversions: Conversions, name: str) -> None:
+    source, float32 = conversions.source(name)
+    ours = conversions.folder / f"{name}-weights8.tflite"
+    conversions._run(conversion.convert_from_float32, float32, source, Weights8(), ours)
+    one, other = load(ours), load(float32)
+    types = [[op.type for _, op in graph.operators() if op.type != "DEQUANTIZE"] for graph in (one, other)]
+    assert types[0] == types[1]
+    small = not any(op.type == "DEQUANTIZE" for _, op in one.operators())
+    said = [violation.message for violation in Weights8().violations(one)]
+    assert all(message.startswith("is still a float32 file") for message in said) if small else not said
+    for key, values in outputs(float32).items():
+        noise, power = np.square(outputs(ours)[key] - 1.0 * values).sum(), np.square(1.0 * values).sum()
+        assert noise <= power / 100
 
 
 def test_keep_float_gives_ops_their_float_weights(conversions: Conversions) -> None:

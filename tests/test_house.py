@@ -31,6 +31,7 @@ LAYERS = [
     "rules",
     "calibrate",
     "contract",
+    "weight_only",
     "cost_model",
     "op_selectors",
     "modes",

@@ -123,7 +123,7 @@ def advise(recipe: Recipe, measured: MeasuredRun, target: Target, tolerated: flo
 
 
 SMALLER: dict[Target, tuple[ModeName, ...]] = {
-    "cpu": ("int8", "dynamic", "int16x8", "float16"),
+    "cpu": ("int8", "dynamic", "weights8", "int16x8", "float16"),
     "gpu": ("float16",),
     "integer": ("int8_only", "int16x8_only"),
 }
@@ -133,7 +133,7 @@ WORDS = {"cpu": "a CPU", "gpu": "a GPU", "integer": "integer-only hardware"}
 
 def _modes_for(target: Target) -> Sequence[str]:
     return {
-        "cpu": ("dynamic", "int8"),
+        "cpu": ("dynamic", "weights8", "int8"),
         "gpu": ("float16", "float32"),
         "integer": ("int8_only", "int16x8_only", "qat_int8_only"),
     }[target]

@@ -31,6 +31,8 @@ def _multiply_adds(subgraph: Subgraph, operator: Operator) -> int:
 
     A size that may change, which is -1, counts as 1.
     """
+    if operator.type == "DEQUANTIZE" and all(tensor.is_constant for tensor in subgraph.read_by(operator)):
+        return 0  # the runtime converts a constant once, before the first call
     elements = sum(math.prod(map(abs, tensor.shape)) for tensor in subgraph.written_by(operator))
     if operator.type not in ROLES:
         return elements

@@ -16,7 +16,7 @@ from tflq.errors import RecipeError
 from tflq.evaluate import Evaluation
 from tflq.gates import Gates as Gates
 from tflq.inputs import Input
-from tflq.modes import CALIBRATED, QAT_MODES, Converter, Float32, Int8, Mode, ModeName, default_name, named
+from tflq.modes import CALIBRATED, CORRECTABLE, QAT_MODES, Converter, Float32, Int8, Mode, ModeName, default_name, named
 from tflq.sources import Model, SavedModel
 from tflq.strict import AsTuple, FileName, RecipePath, Strict, or_words
 from tflq.training import Technique, Training
@@ -169,25 +169,25 @@ def _conflicts(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
     for location, variant in sections.items():
         if variant.get("mode") in CALIBRATED and data.get("calibration") is None:
             yield location, f"{variant['mode']} needs calibration samples: add calibration with a dataset"
-    yield from _conflicts_of_dynamic(data, sections)
+    yield from _conflicts_of_float_activations(data, sections)
     yield from _conflicts_of_evaluation(data)
 
 
-def _conflicts_of_dynamic(
+def _conflicts_of_float_activations(
     data: dict[str, Any], variants: Mapping[strict.Location, dict[str, Any]]
 ) -> Iterator[tuple[strict.Location, str]]:
-    """Yield an error if mode dynamic must correct biases but the recipe has no calibration samples."""
+    """Yield an error if a mode without ranges must correct biases but the recipe has no calibration samples."""
     section = data.get("converter")
     converter = section if isinstance(section, dict) else {}
-    locations = {
-        ((*location, "bias_correction") if "bias_correction" in variant else ("converter", "bias_correction")): None
-        for location, variant in variants.items()
-        if variant.get("mode") == "dynamic" and {**converter, **variant}.get("bias_correction") == "on"
-    }
-    for location in locations if data.get("calibration") is None else ():
+    modes: dict[strict.Location, str] = {}
+    for location, variant in variants.items():
+        if variant.get("mode") in CORRECTABLE and {**converter, **variant}.get("bias_correction") == "on":
+            place = location if "bias_correction" in variant else ("converter",)
+            modes.setdefault((*place, "bias_correction"), str(variant["mode"]))
+    for location, mode in modes.items() if data.get("calibration") is None else ():
         yield (
             location,
-            "mode dynamic needs calibration samples to correct biases: add calibration with a dataset, or write auto",
+            f"mode {mode} needs calibration samples to correct biases: add calibration with a dataset, or write auto",
         )
 
 

@@ -65,12 +65,13 @@ def _lines(model: str, kind: str, described: SourceDescription) -> Iterator[str]
 def _useless(described: SourceDescription) -> dict[str, str]:
     """Return the modes that would leave the model as it is, each with the reason."""
     largest = described.largest_weight
-    reasons = {}
+    reasons: dict[str, str] = {}
     if largest < DYNAMIC_RANGE_MINIMUM_ELEMENTS:
-        reasons["dynamic"] = (
+        reason = (
             f"it changes only weights of {DYNAMIC_RANGE_MINIMUM_ELEMENTS:,} elements or more, and the largest has"
             f" {largest:,}"
         )
+        reasons |= {"dynamic": reason, "weights8": reason}
     if not largest:
         reasons["float16"] = "it changes only weights, and the model has none"
     return reasons

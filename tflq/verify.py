@@ -48,9 +48,13 @@ def verify(
         outputs = {spec: variant.output_dtype(spec.dtype) for spec in source.outputs}
         violations += [*variant.violations(graph, kept), *signature_violations(graph, inputs, outputs)]
     violations += [*_lost_weights(graph, variant, source), *_state(graph)]
-    is_integer = any(True for _ in quantized_activations(graph)) if variant is None else variant.is_integer
-    in_float = tuple(float_ops(graph, kept)) if is_integer else ()
+    in_float = _unknown_in_float(graph) if variant is None else variant.ops_in_float(graph, kept)
     return VerifiedFile(describe(path, graph, in_float), tuple(violations), int16_multiply_adds(graph))
+
+
+def _unknown_in_float(graph: Graph) -> tuple[FloatOp, ...]:
+    """Return the float ops of a file without a mode, if it has quantized activations."""
+    return tuple(float_ops(graph)) if any(True for _ in quantized_activations(graph)) else ()
 
 
 def compression_stats(_: ProgressCallback, path: Path) -> CompressionStats:

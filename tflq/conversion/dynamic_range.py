@@ -84,7 +84,7 @@ def _quantize_subgraph(model: Any, subgraph: Any, variant: Mode) -> None:
                 _raise_version(model, operator, channels is not None)
             elif operator in plain:
                 _raise_version(model, operator, channels is not None)
-                operators.append(_dequantized_output(model, subgraph, operator))
+                operators.append(dequantized_output(model, subgraph, operator))
             else:
                 dequantized.setdefault(quantized[weights, channels], edit.add_copy(subgraph, weights))
                 operator.inputs[position] = dequantized[quantized[weights, channels]]
@@ -132,16 +132,20 @@ def _channels(type_: str, variant: Mode) -> int | None:
 
 def _add_int8(model: Any, subgraph: Any, index: int, channels: int | None) -> int:
     """Add the quantized constant, and return its index."""
-    weights, scales = quantize(constants.float32_values(model, subgraph.tensors[index]), channels)
     target = edit.add_copy(subgraph, index)
-    tensor = subgraph.tensors[target]
+    store_int8(model, subgraph.tensors[target], channels)
+    return target
+
+
+def store_int8(model: Any, tensor: Any, channels: int | None) -> None:
+    """Replace the float32 values of the constant by int8 weights."""
+    weights, scales = quantize(constants.float32_values(model, tensor), channels)
     tensor.type, tensor.buffer = schema.TensorType.INT8, constants.add_buffer(model, weights)
     tensor.quantization = schema.QuantizationParametersT(
         scale=scales.astype(np.float32),
         zeroPoint=np.zeros(len(scales), np.int64),
         quantizedDimension=channels or 0,
     )
-    return target
 
 
 def quantize(values: np.ndarray, channels: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -171,7 +175,7 @@ def _raise_version(model: Any, operator: Any, has_channels: bool) -> None:
     code.version = max(code.version, version)
 
 
-def _dequantized_output(model: Any, subgraph: Any, operator: Any) -> Any:
+def dequantized_output(model: Any, subgraph: Any, operator: Any) -> Any:
     """Let the op write int8, and return a new op that converts it to the float32 output of before."""
     (output,) = (int(index) for index in operator.outputs)
     inner = edit.add_copy(subgraph, output)

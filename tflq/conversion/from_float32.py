@@ -1,9 +1,10 @@
-"""Files of modes float16 and dynamic, made from the float32 file instead of by a conversion of the source.
+"""Files of modes float16, dynamic and weights8, made from the float32 file instead of by a conversion of the source.
 
 The result is that of the converter: the same ops in the same order, with the same constants.
 tests/test_from_float32.py compares the two. That is shown for the ops in `PROVEN` in a file without control flow or
 quantization. Any other SavedModel is converted from the source. The one difference is the state of a fused LSTM, which
-stays a variable, as in the float32 file; the converter's float16 file sets it to zeros in each call.
+stays a variable, as in the float32 file; the converter's float16 file sets it to zeros in each call. The converter has
+no mode like weights8, whose file is made from every float32 file.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from tflq.conversion import keep_float
 from tflq.conversion.converter_errors import explaining
 from tflq.conversion.dynamic_range import to_dynamic_range
 from tflq.conversion.float16 import to_float16
-from tflq.conversion.tf_internal import convert, with_metadata
+from tflq.conversion.tf_internal import convert, with_metadata, write_weights8
 from tflq.flatbuffer import constants, edit, read
 from tflq.flatbuffer.metadata import raise_runtime_version
-from tflq.modes import Float16, Mode
+from tflq.modes import Float16, Mode, Weights8
 from tflq.op_selectors import select
 from tflq.sources import PreparedSource
 from tflq.worker import ProgressCallback
@@ -65,21 +66,23 @@ FIRST_RUNTIMES: Mapping[tuple[str, int], str] = MappingProxyType(
 
 def convert_from_float32(
     report: ProgressCallback, float32: Path, prepared: PreparedSource, variant: Mode, target: Path
-) -> None:
-    """Write the file of a variant of mode float16 or dynamic to `target`, from the float32 file if it is eligible.
+) -> tuple[int, ...]:
+    """Write the file of a variant of mode float16, dynamic or weights8 from the float32 file if it is eligible.
 
-    A .tflite source has nothing else to convert, so its files are always made from the float32 file.
-    ConversionError, with cause and remedy, if TensorFlow fails.
+    A .tflite source has nothing else to convert, so its files are always made from the float32 file. Return the indices
+    of the ops of a weights8 file that keep_float names. ConversionError, with cause and remedy, if TensorFlow fails.
     """
     content = float32.read_bytes()
+    if isinstance(variant, Weights8):
+        return write_weights8(content, variant, target)
     if not prepared.is_tflite and not is_eligible(edit.unpack(content)):
-        convert(report, prepared, variant, target)
-        return
+        return convert(report, prepared, variant, target)
     with explaining():
         made = _converted(content, variant)
     if variant.keep_float:
         made = keep_float.with_float_weights(made, content, select(read(content), variant.keep_float))
     target.write_bytes(made)
+    return ()
 
 
 def _converted(content: bytes, variant: Mode) -> bytes:

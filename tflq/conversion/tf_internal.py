@@ -19,9 +19,10 @@ from tflq.conversion import int16_io, keep_float
 from tflq.conversion.converter_errors import explaining
 from tflq.conversion.dynamic_range import LARGEST, SMALLEST_RANGE
 from tflq.conversion.tf_public import feed, set_up
+from tflq.conversion.weight_only import with_int8_weights
 from tflq.errors import ConversionError
 from tflq.flatbuffer import Graph, Tensor, edit, read
-from tflq.modes import Float32, Int8, Int16x8, Mode
+from tflq.modes import Float32, Int8, Int16x8, Mode, Weights8
 from tflq.op_selectors import select
 from tflq.sources import SIGNATURE, PreparedSource
 from tflq.worker import ProgressCallback
@@ -41,19 +42,20 @@ OPTIMIZATIONS = {
     "int16x8": "PTQ_INT16",
     "int16x8_only": "PTQ_INT16",
 }
-"""The names by mode in the metadata of the file."""
+"""The names by mode in the metadata of the file, which has none for weights8."""
 
 
-def convert(_: ProgressCallback, prepared: PreparedSource, variant: Mode, target: Path) -> None:
+def convert(_: ProgressCallback, prepared: PreparedSource, variant: Mode, target: Path) -> tuple[int, ...]:
     """Write the file of a variant that needs no calibration, as the public converter does, without redundant loads.
 
-    A source with fake-quantize ops has the ranges of int8 in it. A .tflite source is the float32 file itself.
-    ConversionError, with cause and remedy, if TensorFlow fails.
+    Return the indices of the ops of a weights8 file that keep_float names. A source with fake-quantize ops has the
+    ranges of int8 in it. A .tflite source is the float32 file itself. ConversionError, with cause and remedy, if
+    TensorFlow fails.
     """
     if prepared.is_tflite:
         assert isinstance(variant, Float32)
         shutil.copyfile(prepared.path, target)
-        return
+        return ()
     if variant.keep_float and variant.is_integer:
         raise ConversionError(
             "keep_float: the source has fake-quantize ops of quantization-aware training, which decide which ops stay"
@@ -61,11 +63,21 @@ def convert(_: ProgressCallback, prepared: PreparedSource, variant: Mode, target
         )
     with explaining():
         content = _convert(prepared, variant)
+        if isinstance(variant, Weights8):
+            return write_weights8(content, variant, target)
         if variant.keep_float:
             plain = Float32(allow_custom_ops=variant.allow_custom_ops, select_tf_ops=variant.select_tf_ops)
             float32 = _convert(prepared, plain)
             content = keep_float.with_float_weights(content, float32, select(read(float32), variant.keep_float))
     target.write_bytes(content)
+    return ()
+
+
+def write_weights8(float32: bytes, variant: Mode, target: Path) -> tuple[int, ...]:
+    """Write the file of mode weights8, and return the indices of its ops that keep_float names."""
+    content, kept_ops = with_int8_weights(float32, variant)
+    target.write_bytes(with_metadata(content, variant))
+    return kept_ops
 
 
 def _convert(prepared: PreparedSource, variant: Mode) -> bytes:
@@ -224,7 +236,8 @@ def with_metadata(content: bytes, variant: Mode) -> bytes:
     metadata = util.get_conversion_metadata(content)
     if metadata is None:
         return content
-    metadata.options.modelOptimizationModes = [getattr(kinds.ModelOptimizationMode, OPTIMIZATIONS[variant.mode])]
+    modes = [OPTIMIZATIONS[variant.mode]] if variant.mode in OPTIMIZATIONS else []
+    metadata.options.modelOptimizationModes = [getattr(kinds.ModelOptimizationMode, name) for name in modes]
     model = flatbuffer_utils.convert_bytearray_to_object(content)
     metadata.environment.modelHash = util.get_model_hash(model)
     return edit.pack(util.populate_conversion_metadata(model, metadata))

@@ -9,9 +9,10 @@ from typing import Any
 
 from tflq.calibrate import Samples
 from tflq.conversion.converter_errors import explaining
+from tflq.conversion.weight_only import with_int8_weights
 from tflq.datasets import Sample
 from tflq.errors import ConversionError
-from tflq.modes import Mode
+from tflq.modes import Mode, Weights8
 from tflq.sources import SIGNATURE, PreparedSource
 from tflq.worker import ProgressCallback
 
@@ -35,7 +36,8 @@ def convert_publicly(
     if variant.needs_ranges and samples is not None:
         converter.representative_dataset = feed(report, samples, _passes(variant))
     with explaining():
-        target.write_bytes(converter.convert())
+        content = converter.convert()
+        target.write_bytes(with_int8_weights(content, variant)[0] if isinstance(variant, Weights8) else content)
 
 
 def _copy_float32(prepared: PreparedSource, variant: Mode, target: Path) -> None:

@@ -14,13 +14,14 @@ from tflq.flatbuffer.options import Options, operator_options
 from tflq.flatbuffer.output_ranges import integers_of, output_ranges
 from tflq.flatbuffer.reader import load, read
 from tflq.flatbuffer.real_values import has_real_values, real_values
-from tflq.flatbuffer.roles import ROLES, Roles
+from tflq.flatbuffer.roles import ROLES, WEIGHT_POSITIONS, Roles
 from tflq.flatbuffer.weights import Weights, weights
 
 __all__ = [
     "ABSENT",
     "CONVERSIONS",
     "ROLES",
+    "WEIGHT_POSITIONS",
     "Graph",
     "Metadata",
     "Operator",

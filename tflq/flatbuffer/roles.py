@@ -28,3 +28,14 @@ ROLES: Mapping[str, Roles] = MappingProxyType(
     }
 )
 """The positions by operator type. Other operators have no weights, or several weight tensors."""
+
+WEIGHT_POSITIONS: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {
+        **{type_: (roles.weights,) for type_, roles in ROLES.items()},
+        "BATCH_MATMUL": (1,),
+        "GATHER": (0,),
+        "EMBEDDING_LOOKUP": (1,),
+        "UNIDIRECTIONAL_SEQUENCE_LSTM": (*range(1, 9), 16),
+    }
+)
+"""The positions of all weights, by operator type, also of operators with several weight tensors."""

@@ -23,7 +23,7 @@ def _float_ops(result: Result) -> Iterator[Element]:
     rows = [
         (variant.name, op.type, code(op.tensor), op.reason)
         for variant in result.variants
-        if variant.file and variant.has_integers
+        if variant.file and variant.mode
         for op in variant.file.float_ops
     ]
     if rows:

@@ -6,8 +6,8 @@ on the file itself.
 
 from tflq.modes.converter import Choice, Converter, Headroom
 from tflq.modes.ignored import is_neutral
+from tflq.modes.int8_weights import Dynamic, Weights8
 from tflq.modes.post_training import (
-    Dynamic,
     Float16,
     Float32,
     Int8,
@@ -17,10 +17,11 @@ from tflq.modes.post_training import (
     default_name,
 )
 from tflq.modes.qat import QatInt8, QatInt8Only
-from tflq.modes.variant import CALIBRATED, MODE_NAMES, MODES, QAT_MODES, Mode, ModeName, named
+from tflq.modes.variant import CALIBRATED, CORRECTABLE, MODE_NAMES, MODES, QAT_MODES, Mode, ModeName, named
 
 __all__ = [
     "CALIBRATED",
+    "CORRECTABLE",
     "MODES",
     "MODE_NAMES",
     "QAT_MODES",
@@ -38,6 +39,7 @@ __all__ = [
     "ModeName",
     "QatInt8",
     "QatInt8Only",
+    "Weights8",
     "default_name",
     "is_neutral",
     "named",

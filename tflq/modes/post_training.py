@@ -9,18 +9,18 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from typing_extensions import Self
 
 from tflq.contract import (
+    FloatOp,
     broken,
+    float_ops,
     has_integer_op,
     left_in_float,
     outside_ops,
-    quantized_activations,
     tensors,
     unexpected_integers,
-    unquantized_weights,
     weights_left_in_float,
 )
 from tflq.modes.converter import Choice, Converter, Headroom
-from tflq.modes.ignored import GRANULARITY, REFINEMENTS, REFINEMENTS_OF_INTEGERS, is_neutral, refuse_in_schema
+from tflq.modes.ignored import GRANULARITY, REFINEMENTS, is_neutral, refuse_in_schema
 from tflq.strict import FileName, did_you_mean
 
 if TYPE_CHECKING:
@@ -132,6 +132,10 @@ class BaseMode(Converter):
     def _mode_violations(self, graph: Graph, kept_ops: Collection[int]) -> Iterator[Violation]:
         raise NotImplementedError
 
+    def ops_in_float(self, graph: Graph, kept_ops: Collection[int] = ()) -> tuple[FloatOp, ...]:
+        """Return the ops that the report lists as left in float."""
+        return tuple(float_ops(graph, kept_ops)) if self.is_integer else ()
+
     def input_dtype(self, source: str) -> str:
         """The dtype that an input of the file should have if the model's input has the dtype `source`."""
         return self.inference_input_type if source == "float32" else source
@@ -141,7 +145,7 @@ class BaseMode(Converter):
         return self.inference_output_type if source == "float32" else source
 
 
-def _neutral(value: T, info: ValidationInfo, reason: str) -> T:
+def require_neutral(value: T, info: ValidationInfo, reason: str) -> T:
     """Return the value if it changes nothing. Otherwise raise ValueError with the reason."""
     if not is_neutral(info.field_name or "", value):
         raise ValueError(reason)
@@ -156,19 +160,21 @@ class _Floating(BaseMode):
     @field_validator(*GRANULARITY)
     @classmethod
     def _has_no_scales(cls, value: bool, info: ValidationInfo) -> bool:
-        return _neutral(value, info, "has no effect in float32 and float16, whose weights have no scales: remove it")
+        return require_neutral(
+            value, info, "has no effect in float32 and float16, whose weights have no scales: remove it"
+        )
 
     @field_validator(*REFINEMENTS)
     @classmethod
     def _needs_samples(cls, value: Choice | Headroom, info: ValidationInfo) -> Choice | Headroom:
         reason = f"needs calibration samples: use it with {REFINED}, or remove it"
-        return _neutral(value, info, reason)
+        return require_neutral(value, info, reason)
 
     @field_validator("keep_float")
     @classmethod
     def _quantizes_no_ops(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         reason = "has no effect in float32 and float16, which quantize no ops: remove it"
-        return _neutral(value, info, reason)
+        return require_neutral(value, info, reason)
 
 
 class Float32(_Floating):
@@ -184,33 +190,6 @@ class Float32(_Floating):
         for tensor in tensors(graph):
             if tensor.dtype == "float16":
                 yield broken(tensor.name, "is float16, but all tensors should be float32")
-
-
-class Dynamic(BaseMode):
-    """Dynamic-range quantization: int8 weights, float32 activations. Some kernels quantize activations at run time."""
-
-    ignored: ClassVar[tuple[str, ...]] = REFINEMENTS_OF_INTEGERS
-
-    starts_from_float32: ClassVar[bool] = True
-    mode: Literal["dynamic"] = "dynamic"
-
-    @property
-    def reads_samples(self) -> bool:
-        return self.bias_correction != "off"
-
-    @field_validator(*REFINEMENTS_OF_INTEGERS)
-    @classmethod
-    def _needs_integer_activations(cls, value: Choice | Headroom, info: ValidationInfo) -> Choice | Headroom:
-        return _neutral(value, info, f"has no effect in dynamic: use it with {REFINED}, or remove it")
-
-    def _set_options(self, converter: Any, tf: Any) -> None:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-
-    def _mode_violations(self, graph: Graph, _: Collection[int]) -> Iterator[Violation]:
-        for violation in unquantized_weights(graph):
-            message = "is still a float32 file: keep_float leaves no weights that are large enough to quantize"
-            yield broken("the file", message) if self.keep_float else violation
-        yield from unexpected_integers(quantized_activations(graph))
 
 
 class Float16(_Floating):

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Tag
 
-from tflq.modes.post_training import BaseMode, Dynamic, Float16, Float32, Int8, Int8Only, Int16x8, Int16x8Only
+from tflq.modes.int8_weights import Dynamic, Weights8
+from tflq.modes.post_training import BaseMode, Float16, Float32, Int8, Int8Only, Int16x8, Int16x8Only
 from tflq.modes.qat import QatInt8, QatInt8Only
 from tflq.strict import did_you_mean
 
 MODES: tuple[type[BaseMode], ...] = (
     Float32,
     Dynamic,
+    Weights8,
     Float16,
     Int8,
     Int8Only,
@@ -26,6 +28,12 @@ MODES: tuple[type[BaseMode], ...] = (
 """All modes. Recipes, the JSON Schema, the pages and `tflq init` take the modes from this list."""
 MODE_NAMES = tuple(str(kind.model_fields["mode"].default) for kind in MODES)
 CALIBRATED = tuple(name for name, kind in zip(MODE_NAMES, MODES, strict=True) if kind.needs_ranges)
+CORRECTABLE = tuple(
+    name
+    for name, kind in zip(MODE_NAMES, MODES, strict=True)
+    if not kind.needs_ranges and "bias_correction" not in kind.ignored
+)
+"""The modes without ranges whose biases can be corrected with samples."""
 QAT_MODES = tuple(name for name, kind in zip(MODE_NAMES, MODES, strict=True) if kind.model_fields["trained"].default)
 """The modes whose ranges are learned by quantization-aware training."""
 

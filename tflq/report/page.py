@@ -83,7 +83,7 @@ def _float_ops(result: Result) -> Iterator[str]:
     rows = [
         (variant.name, op.type, f"`{op.tensor}`", op.reason)
         for variant in result.variants
-        if variant.file and variant.has_integers
+        if variant.file and variant.mode
         for op in variant.file.float_ops
     ]
     if rows:

@@ -87,11 +87,6 @@ class Variant:
     """The activations along the graph; None if they were not to be compared. Only report.html has them."""
 
     @property
-    def has_integers(self) -> bool:
-        """Whether the mode has integer activations, so that the report lists ops in float."""
-        return self.mode is not None and "int" in self.mode
-
-    @property
     def exit_code(self) -> int:
         broken = any(violation.severity == "error" for violation in self.violations)
         failed = any(not gate.passed for gate in self.gates)

@@ -146,8 +146,9 @@ def _baseline_conversion(context: RunContext, source: ConvertibleSource) -> Task
 def _converted(context: RunContext, build: VariantBuild, outcome: Done[Any] | Failed | None) -> VariantBuild:
     """Return the build with its converted file or its error; a build that needs ranges has no file yet."""
     if outcome is not None:
+        kept = outcome.value or () if isinstance(outcome, Done) else ()
         path = context.path(build) if isinstance(outcome, Done) else None
-        build = replace(build.with_outcome(outcome), path=path)
+        build = replace(build.with_outcome(outcome), path=path, kept_in_float=kept)
     elif _is_baseline(context, build):
         build = replace(build, path=Path(shutil.copyfile(context.float32, context.path(build))))
     return _with_known_ops(context, build)

@@ -53,7 +53,7 @@ def _converted(
 def _quantized(context: RunContext, builds: Sequence[VariantBuild], model: PreparedSource | None) -> list[VariantBuild]:
     """Convert the model of quantization-aware training, which has learned ranges and needs no samples."""
 
-    def task(build: VariantBuild) -> Task[None]:
+    def task(build: VariantBuild) -> Task[tuple[int, ...]]:
         return Task(
             f"convert {build.name}", conversion.convert, (model, build.variant, context.path(build)), ConversionError
         )

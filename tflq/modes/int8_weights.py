@@ -1,0 +1,67 @@
+"""The modes with int8 weights and float activations."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import ValidationInfo, field_validator
+
+from tflq.contract import FloatOp, broken, quantized_activations, unexpected_integers, unquantized_weights
+from tflq.modes.converter import Choice, Headroom
+from tflq.modes.ignored import REFINEMENTS_OF_INTEGERS
+from tflq.modes.post_training import REFINED, BaseMode, require_neutral
+from tflq.weight_only import float_weights, hybrid_ops, missed_weights
+
+if TYPE_CHECKING:
+    from tflq.flatbuffer import Graph
+    from tflq.rules import Violation
+
+
+class _Int8Weights(BaseMode):
+    """A mode with int8 weights and float activations, whose biases may be corrected with samples."""
+
+    ignored: ClassVar[tuple[str, ...]] = REFINEMENTS_OF_INTEGERS
+    starts_from_float32: ClassVar[bool] = True
+
+    @property
+    def reads_samples(self) -> bool:
+        return self.bias_correction != "off"
+
+    @field_validator(*REFINEMENTS_OF_INTEGERS)
+    @classmethod
+    def _needs_integer_activations(cls, value: Choice | Headroom, info: ValidationInfo) -> Choice | Headroom:
+        mode = cls.model_fields["mode"].default
+        return require_neutral(value, info, f"has no effect in {mode}: use it with {REFINED}, or remove it")
+
+    def _mode_violations(self, graph: Graph, _: Collection[int]) -> Iterator[Violation]:
+        for violation in unquantized_weights(graph):
+            message = "is still a float32 file: keep_float leaves no weights that are large enough to quantize"
+            yield broken("the file", message) if self.keep_float else violation
+        yield from unexpected_integers(quantized_activations(graph))
+
+
+class Dynamic(_Int8Weights):
+    """Dynamic-range quantization: int8 weights, float32 activations. Some kernels quantize activations at run time."""
+
+    mode: Literal["dynamic"] = "dynamic"
+
+    def _set_options(self, converter: Any, tf: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+
+
+class Weights8(_Int8Weights):
+    """Weight-only quantization: int8 weights that are converted to float32 once. No kernel quantizes activations."""
+
+    mode: Literal["weights8"] = "weights8"
+
+    def _set_options(self, converter: Any, tf: Any) -> None:
+        pass  # the converter makes a float32 file, whose weights become int8
+
+    def _mode_violations(self, graph: Graph, kept_ops: Collection[int]) -> Iterator[Violation]:
+        yield from super()._mode_violations(graph, kept_ops)
+        yield from missed_weights(graph, kept_ops)
+        yield from hybrid_ops(graph)
+
+    def ops_in_float(self, graph: Graph, kept_ops: Collection[int] = ()) -> tuple[FloatOp, ...]:
+        return tuple(float_weights(graph, kept_ops))
