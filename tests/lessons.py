@@ -49,8 +49,16 @@ def _learn(report: ProgressCallback, path: Path, folder: Path) -> Lesson:
     recipe = load(path)
     assert recipe.training is not None
     source = sources.prepare(report, recipe.model, recipe.inputs, folder / "source")
+    makes_floating = any(variant.trained and not variant.mode.startswith("qat") for variant in recipe.variants)
     order = TrainingJob(
-        recipe.training, recipe.techniques, recipe.model, recipe.inputs, source, folder, folder / "points"
+        recipe.training,
+        recipe.techniques,
+        recipe.model,
+        recipe.inputs,
+        source,
+        folder,
+        folder / "points",
+        makes_floating,
     )
     trained = train(report, order)
     files: dict[str, Made] = {}

@@ -85,6 +85,24 @@ def untrainable(path: Path) -> None:
     subclassed.save(path.with_name("vectors_subclassed"), save_format="tf")
 
 
+def rewritten_for_training(path: Path) -> None:
+    """Models of layers that are quantized after they are rewritten, and one that cannot be quantized but pruned."""
+    layers, image = tf_keras.layers, tf_keras.Input((8, 8, 3), name="image")
+
+    def save(name: str, x: Any) -> None:
+        scores = layers.Dense(4, name="scores")(layers.GlobalAveragePooling2D()(x))
+        tf_keras.Model(image, scores).save(path.with_name(f"{name}.h5"))
+
+    x = layers.SeparableConv2D(8, 3, name="sep")(layers.Rescaling(0.5, name="scaled")(image))
+    x = layers.ReLU()(layers.BatchNormalization(name="sep_norm")(x))
+    save("separable", layers.BatchNormalization(name="up_norm")(layers.Conv2DTranspose(8, 3, name="up")(x)))
+    x = layers.Reshape((64, 3), name="line")(image)
+    x = layers.BatchNormalization(name="conv_norm")(layers.Conv1D(8, 3, name="conv")(x))
+    save("line", layers.Reshape((1, -1, 8), name="back")(x))
+    x = layers.LayerNormalization(name="norm")(layers.Conv2D(8, 3, name="conv")(image))
+    save("half_trainable", x)
+
+
 class Subclassed(tf_keras.Model):
     def __init__(self) -> None:
         super().__init__()
@@ -94,4 +112,4 @@ class Subclassed(tf_keras.Model):
         return self.dense(x)
 
 
-MAKERS = (trainable_keras2, trainable_keras3, untrainable)
+MAKERS = (trainable_keras2, trainable_keras3, untrainable, rewritten_for_training)

@@ -38,7 +38,8 @@ def taught(recipes: Recipes, folder: Path, wanted: dict[str, tuple[str, dict[str
     paths = {}
     for name, (model, section) in wanted.items():
         is_learned = "quantize" in section["techniques"]
-        variants = ["qat_int8"] if is_learned else [{"mode": "float32", "trained": True}]
+        floating = [{"mode": "float32", "trained": True}] if {"prune", "cluster"} & {*section["techniques"]} else []
+        variants = [*floating, *["qat_int8"] * is_learned]
         paths[name] = recipes.write(model, variants, training=section)
     with Workers(folder / "log", None, lambda _: None) as workers:
         environment = training.ENVIRONMENT
@@ -81,6 +82,10 @@ def learned(recipes: Recipes, rows: dict[str, dict[str, str]], tmp_path_factory:
     wanted = {
         "quantize": ("trainable_keras2", section(rows["images"], "quantize", skip_layers=["dr*", "mean"])),
         "nested": ("trainable_nested.keras", nested),
+        "separable": ("separable.h5", section(rows["images"], "quantize")),
+        "line": ("line.h5", section(rows["images"], "prune quantize")),
+        "half": ("half_trainable.h5", section(rows["images"], "prune quantize")),
+        "skipped": ("separable.h5", section(rows["images"], "quantize", skip_layers=["sep"])),
     }
     return taught(recipes, tmp_path_factory.mktemp("learned"), wanted)
 
@@ -123,6 +128,30 @@ def test_whether_answers_are_logits_is_seen_from_them(learned: dict[str, Lesson]
     assert learned["nested"].trained.from_logits is False
 
 
+def dtypes(lesson: Lesson | str) -> list[str]:
+    assert isinstance(lesson, Lesson), lesson
+    return sorted(one.dtype for one in lesson.files["quantized"].weights)
+
+
+@pytest.mark.slow
+def test_separable_transposed_and_one_dimensional_convolutions_are_quantized(learned: dict[str, Lesson]) -> None:
+    assert set(dtypes(learned["separable"])) == set(dtypes(learned["line"])) == {"int8"}
+    assert learned["separable"].trained.left_in_float == ("scaled",)
+
+
+@pytest.mark.slow
+def test_layers_after_a_skipped_layer_keep_their_ranges(learned: dict[str, Lesson]) -> None:
+    assert dtypes(learned["skipped"]) == ["float32", "float32", "int8", "int8"]
+
+
+@pytest.mark.slow
+def test_the_pruned_model_is_made_though_a_layer_cannot_be_quantized(learned: dict[str, Lesson]) -> None:
+    lesson = learned["half"]
+    assert list(lesson.files) == ["floating"]
+    assert [phase.technique for phase in lesson.trained.phases] == ["prune"]
+    assert "write skip_layers: [norm] in training" in str(lesson.trained.error)
+
+
 REFUSED = {
     "operation": "SourceError: {models}/operation.keras: layer 'multiply' (Multiply) cannot be rebuilt in tf-keras: it"
     " is from keras.src.ops.numpy, and only layers of Keras itself are supported; remove training, or save the model"
@@ -130,8 +159,8 @@ REFUSED = {
     "attention": "SourceError: {models}/attention.keras: layer 'heads' (MultiHeadAttention) cannot be rebuilt in"
     " tf-keras: its configuration in Keras 3 lacks 'query_shape'; remove training, or save the model with Keras 2"
     " (tf-keras)",
-    "unquantizable": "SourceError: TensorFlow Model Optimization cannot quantize 'norm' (LayerNormalization); name"
-    " these layers in training.skip_layers, so that they are not trained",
+    "unquantizable": "SourceError: TensorFlow Model Optimization cannot quantize 'norm' (LayerNormalization); to"
+    " leave these layers untrained, write skip_layers: [norm] in training",
     "two heads": "SourceError: {models}/two_heads.keras: has the outputs output_0, output_1, but only a model with one"
     " output can be trained",
     "quantized": "SourceError: {models}/quantized.keras: layer 'scores' was quantized by Keras (int8), which TensorFlow"

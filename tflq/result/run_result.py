@@ -58,6 +58,8 @@ class TrainingReport:
     metric: str
     phases: tuple[Phase, ...]
     skipped_layers: tuple[str, ...]
+    left_in_float: tuple[str, ...]
+    """The layers without weights that quantization-aware training cannot quantize."""
     seconds: float
 
 

@@ -216,6 +216,7 @@ def _training(values: RunValues) -> TrainingReport | None:
         metric=outcome.metric,
         phases=outcome.phases,
         skipped_layers=outcome.skipped,
+        left_in_float=outcome.left_in_float,
         seconds=trained.seconds,
     )
 

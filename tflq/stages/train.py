@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tflq import sources, training
 from tflq.errors import ConversionError, SourceError, TflqError
+from tflq.modes import QAT_MODES
 from tflq.sources import PreparedSource, SavedModel
 from tflq.stages.context import RunContext
 from tflq.stages.state import ConvertibleSource
@@ -41,6 +42,7 @@ def train(context: RunContext, source: ConvertibleSource) -> Done[TrainedModels]
         source.prepared,
         folder / "trained",
         recipe.output / CHECKPOINT,
+        any(variant.trained and variant.mode not in QAT_MODES for variant in recipe.variants),
     )
     task = Task("train", training.train, (job,), ConversionError, environment=training.ENVIRONMENT)
     (outcome,) = context.workers.run_all([task], jobs=1)

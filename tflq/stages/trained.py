@@ -45,13 +45,16 @@ def _converted(
     others = [build for build in builds if build not in with_learned_ranges]
     models = trained.value
     return [
-        *_quantized(context, with_learned_ranges, models.quantized),
+        *_quantized(context, with_learned_ranges, models),
         *_floating(context, source, others, models.floating),
     ]
 
 
-def _quantized(context: RunContext, builds: Sequence[VariantBuild], model: PreparedSource | None) -> list[VariantBuild]:
+def _quantized(context: RunContext, builds: Sequence[VariantBuild], models: TrainedModels) -> list[VariantBuild]:
     """Convert the model of quantization-aware training, which has learned ranges and needs no samples."""
+    model = models.quantized
+    if models.trained.error is not None:
+        return [replace(build, error=models.trained.error) for build in builds]
 
     def task(build: VariantBuild) -> Task[tuple[int, ...]]:
         return Task(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tflq.errors import TflqError
 from tflq.training.schema import Technique
 
 
@@ -49,3 +50,7 @@ class TrainingResult:
     """Whether the cross-entropy takes logits; None for other losses."""
     skipped: tuple[str, ...]
     """The layers that `skip_layers` excludes from training."""
+    left_in_float: tuple[str, ...] = ()
+    """The layers without weights that quantization-aware training cannot quantize."""
+    error: TflqError | None = None
+    """Why there is no model of quantization-aware training, though there is a pruned or clustered one."""

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, NoReturn
+from typing import Any
 
-from tflq.errors import ConversionError, RecipeError, SourceError
+from tflq.errors import ConversionError, RecipeError
 from tflq.strict import did_you_mean
+from tflq.training import quantization
 from tflq.training.schema import Technique, Training
 
-PREFIX = "tensorflow_model_optimization.python.core"
-SCHEMES = {
-    (False, False): ("default_8bit.default_8bit_quantize_scheme", "Default8BitQuantizeScheme"),
-    (True, False): (
-        "collab_opts.prune_preserve.default_8bit_prune_preserve_quantize_scheme",
-        "Default8BitPrunePreserveQuantizeScheme",
-    ),
-    (False, True): (
-        "collab_opts.cluster_preserve.default_8bit_cluster_preserve_quantize_scheme",
-        "Default8BitClusterPreserveQuantizeScheme",
-    ),
-}
 RAMP = 0.5
 """The share of the steps in which the sparsity grows. In the others, the remaining weights adapt."""
 MAX_PRUNING_STEPS = 100
@@ -41,6 +28,8 @@ class WrappedModel:
     """Return the trained model without the parts that only training needs."""
     first_usable_epoch: int = 1
     """The first epoch, from 1, after which the technique is complete, for example at its target sparsity."""
+    left_in_float: tuple[str, ...] = ()
+    """The layers without weights that quantization-aware training leaves in float."""
 
 
 def skipped_layers(model: Any, training: Training) -> tuple[str, ...]:
@@ -58,9 +47,14 @@ def skipped_layers(model: Any, training: Training) -> tuple[str, ...]:
 def wrap(technique: Technique, model: Any, training: Training, steps: int) -> WrappedModel:
     """Wrap the model for a technique that trains for `steps` steps.
 
-    Raise SourceError with the layers that the technique does not support.
+    The model has none of the layers that `refused_layers` returns. Raise SourceError if the technique fails.
     """
     return {"prune": _prune, "cluster": _cluster, "quantize": _quantize}[technique](model, training, steps)
+
+
+def _quantize(model: Any, training: Training, _: int) -> WrappedModel:
+    quantized = quantization.quantized(model, training, skipped_layers(model, training))
+    return WrappedModel(quantized.model, (), lambda trained: trained, left_in_float=quantized.left_in_float)
 
 
 def _clone(model: Any, wrap_layer: Callable[[Any], Any], names: Sequence[str]) -> Any:
@@ -79,8 +73,7 @@ def _prune(model: Any, training: Training, steps: int) -> WrappedModel:
     import tensorflow_model_optimization as tfmot
 
     sparsity = tfmot.sparsity.keras
-    registry = _internal("sparsity.keras.prune_registry", "PruneRegistry")
-    names = _layers_to_wrap(model, training, "prune", registry.supports)
+    names = _names("prune", model, training)
     ramp = max(1, int(steps * RAMP))
     frequency = -(-ramp // MAX_PRUNING_STEPS)
     pruning = training.pruning
@@ -116,9 +109,8 @@ def _refuse_too_few_zeros(layers: Sequence[Any], target: float) -> None:
 def _cluster(model: Any, training: Training, _: int) -> WrappedModel:
     import tensorflow_model_optimization as tfmot
 
-    registry = _internal("clustering.keras.clustering_registry", "ClusteringRegistry")
-    names = _layers_to_wrap(model, training, "cluster", registry.supports)
-    wrapper = _internal("clustering.keras.cluster_wrapper", "ClusterWeights")
+    names = _names("cluster", model, training)
+    wrapper = quantization.internal("clustering.keras.cluster_wrapper", "ClusterWeights")
     assert training.clustering is not None
     options = {
         "number_of_clusters": training.clustering.clusters,
@@ -129,73 +121,26 @@ def _cluster(model: Any, training: Training, _: int) -> WrappedModel:
     return WrappedModel(clustered, (), tfmot.clustering.keras.strip_clustering)
 
 
-def _quantize(model: Any, training: Training, _: int) -> WrappedModel:
-    scheme = _scheme(training)
-    registry = scheme.get_quantize_registry()
-    names = _layers_to_wrap(
-        model, training, "quantize", lambda layer: registry.supports(layer) or _is_normalization(layer)
-    )
-    refused: list[str] = []
-    quantized, unsupported = _quantized(model, names, scheme)
-    while unsupported is not None:
-        refused.append(unsupported)
-        quantized, unsupported = _quantized(model, [name for name in names if name not in refused], scheme)
-    if refused:
-        _refuse("quantize", [layer for layer in model.layers if layer.name in refused])
-    return WrappedModel(quantized, (), lambda trained: trained)
+def refused_layers(technique: Technique, model: Any, training: Training) -> tuple[Any, ...]:
+    """Return the layers that the technique does not support and that `skip_layers` does not match."""
+    if technique == "quantize":
+        return quantization.quantized(model, training, skipped_layers(model, training), is_untrained=True).refused
+    return tuple(layer for layer in _candidates(model, training) if layer.weights and not _supports(technique, layer))
 
 
-def _is_normalization(layer: Any) -> bool:
-    """Return whether the layer can only be quantized after a convolution, because both become one op."""
-    return layer.__class__.__name__ in ("BatchNormalization", "SyncBatchNormalization")
-
-
-def _quantized(model: Any, names: Sequence[str], scheme: Any) -> tuple[Any, str | None]:
-    """Return the model with these layers quantized, or the name of a layer that is not supported."""
-    import tensorflow_model_optimization as tfmot
-
-    quantization = tfmot.quantization.keras
-    annotated = _clone(model, quantization.quantize_annotate_layer, names)
-    try:
-        with quantization.quantize_scope():
-            return quantization.quantize_apply(annotated, scheme), None
-    except (ValueError, RuntimeError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        match = re.match(r"Layer (\S+?):<class", reason)
-        if match and match[1] in names:
-            return None, match[1]
-        raise SourceError(
-            f"TensorFlow Model Optimization cannot quantize this model: {reason[:400]}; {REMEDY}"
-        ) from error
-
-
-def _scheme(training: Training) -> Any:
-    is_pruned, is_clustered = ("prune" in training.techniques, "cluster" in training.techniques)
-    module, name = SCHEMES[is_pruned and not is_clustered, is_clustered]
-    kind = _internal(f"quantization.keras.{module}", name)
-    return kind(is_pruned) if is_clustered else kind()
-
-
-def _internal(module: str, name: str) -> Any:
-    """Return an object of tfmot that its public interface does not have."""
-    return getattr(importlib.import_module(f"{PREFIX}.{module}"), name)
-
-
-REMEDY = "name these layers in training.skip_layers, so that they are not trained"
-
-
-def _layers_to_wrap(
-    model: Any, training: Training, technique: Technique, supports: Callable[[Any], bool]
-) -> tuple[str, ...]:
-    """Return the names of the layers to wrap. Raise SourceError if a layer is neither supported nor skipped."""
+def _candidates(model: Any, training: Training) -> list[Any]:
     skipped = skipped_layers(model, training)
-    layers = [layer for layer in model.layers if layer.__class__.__name__ != "InputLayer" and layer.name not in skipped]
-    unsupported = [layer for layer in layers if not supports(layer) and (technique == "quantize" or layer.weights)]
-    if unsupported:
-        _refuse(technique, unsupported)
-    return tuple(layer.name for layer in layers if supports(layer))
+    return [layer for layer in model.layers if layer.__class__.__name__ != "InputLayer" and layer.name not in skipped]
 
 
-def _refuse(technique: Technique, layers: Sequence[Any]) -> NoReturn:
-    names = ", ".join(f"{layer.name!r} ({layer.__class__.__name__})" for layer in layers)
-    raise SourceError(f"TensorFlow Model Optimization cannot {technique} {names}; {REMEDY}")
+def _supports(technique: Technique, layer: Any) -> bool:
+    registries = {
+        "prune": ("sparsity.keras.prune_registry", "PruneRegistry"),
+        "cluster": ("clustering.keras.clustering_registry", "ClusteringRegistry"),
+    }
+    return bool(quantization.internal(*registries[technique]).supports(layer))
+
+
+def _names(technique: Technique, model: Any, training: Training) -> tuple[str, ...]:
+    """Return the names of the layers to wrap for pruning or clustering."""
+    return tuple(layer.name for layer in _candidates(model, training) if _supports(technique, layer))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tflq import cache
+from tflq.errors import SourceError, TflqError
 from tflq.inputs import Input
-from tflq.sources import SIGNATURE, Model, PreparedSource
-from tflq.training import checkpoint, ranges, source, techniques
+from tflq.sources import Model, PreparedSource
+from tflq.training import checkpoint, preparation, ranges, source, techniques
 from tflq.training.checkpoint import Checkpoint
 from tflq.training.data import LABEL, DataRequest, Examples, read_examples
 from tflq.training.fit import TrainingSetup, fit, seed
@@ -43,6 +43,8 @@ class TrainingJob:
     """The folder for the trained models and the samples."""
     checkpoints: Path
     """The folder for checkpoints. It stays after an interrupted run."""
+    makes_floating: bool = False
+    """Whether a variant needs the pruned or clustered model, so that it is also made if `quantize` fails."""
 
 
 def train(report: ProgressCallback, job: TrainingJob) -> TrainingResult:
@@ -59,38 +61,66 @@ def train(report: ProgressCallback, job: TrainingJob) -> TrainingResult:
     from_logits = _from_logits(job.training, trainable, probe)
     setup = TrainingSetup(job.training, samples, validation, trainable.inputs, from_logits)
     skipped = techniques.skipped_layers(trainable.model, job.training)
-    exported, phases = _phases(report, job, trainable, setup)
+    refused = preparation.refused_techniques(trainable, job.training, job.techniques, job.source.inputs)
+    course = _phases(report, _without_refused(job, refused), trainable, setup)
+    exported = course.exported
     return TrainingResult(
         floating=exported.get("cluster", exported.get("prune")),
         quantized=exported.get("quantize"),
-        phases=tuple(phases),
+        phases=tuple(course.phases),
         samples=samples.stored.count,
         total=samples.total,
         metric=setup.metric,
         from_logits=from_logits,
         skipped=skipped,
+        left_in_float=course.left_in_float,
+        error=course.error or refused.get("quantize"),
     )
 
 
-def _phases(
-    report: ProgressCallback, job: TrainingJob, trainable: Trainable, setup: TrainingSetup
-) -> tuple[dict[Technique, Path], list[Phase]]:
+def _without_refused(job: TrainingJob, refused: Mapping[Technique, SourceError]) -> TrainingJob:
+    """Return the job without a refused `quantize`. Raise the error if the job then makes nothing that is needed."""
+    if not refused:
+        return job
+    others = tuple(technique for technique in job.techniques if technique != "quantize")
+    if set(refused) != {"quantize"} or not others or not job.makes_floating:
+        raise next(iter(refused.values()))
+    return replace(job, techniques=others)
+
+
+@dataclass
+class _Course:
+    """What the techniques made so far."""
+
+    exported: dict[Technique, Path] = field(default_factory=dict)
+    phases: list[Phase] = field(default_factory=list)
+    left_in_float: tuple[str, ...] = ()
+    error: TflqError | None = None
+
+
+def _phases(report: ProgressCallback, job: TrainingJob, trainable: Trainable, setup: TrainingSetup) -> _Course:
     """Return the SavedModel after each technique, and the course of each."""
     folder = checkpoint.folder_for(job.checkpoints, _key(job, setup))
     steps = setup.steps * job.training.epochs
-    exported: dict[Technique, Path] = {}
-    phases: list[Phase] = []
-    model = trainable.model
+    course, model = _Course(), trainable.model
     for index, technique in enumerate(job.techniques):
         seed(model, [job.training.seed, index])
-        wrapped = techniques.wrap(technique, model, job.training, steps)
-        if technique == "quantize":
-            ranges.start_from_data(wrapped.model, setup)
         on_step = partial(_report_step, report, technique, (index * steps, len(job.techniques) * steps))
-        phases.append(fit(wrapped, technique, setup, Checkpoint(folder / technique), on_step))
-        model = wrapped.unwrap(wrapped.model)
-        exported[technique] = _export(trainable, model, job, technique)
-    return exported, phases
+        try:
+            wrapped = techniques.wrap(technique, model, job.training, steps)
+            if technique == "quantize":
+                ranges.start_from_data(wrapped.model, setup)
+                course.left_in_float = wrapped.left_in_float
+            course.phases.append(fit(wrapped, technique, setup, Checkpoint(folder / technique), on_step))
+            model = wrapped.unwrap(wrapped.model)
+        except TflqError as error:
+            if technique != "quantize" or not job.makes_floating or not course.exported:
+                raise
+            course.error = error
+            return course
+        course.exported[technique] = job.folder / technique
+        preparation.export(trainable, model, job.source.inputs, job.folder / technique)
+    return course
 
 
 def _report_step(report: ProgressCallback, technique: Technique, offset: tuple[int, int], done: int, note: str) -> None:
@@ -133,19 +163,3 @@ def _from_logits(training: Training, trainable: Trainable, probe: Mapping[str, n
     are_probabilities = bool((outputs >= 0).all() and (outputs <= 1).all())
     is_binary = training.loss == "binary_crossentropy"
     return not (are_probabilities and (is_binary or np.allclose(outputs.sum(-1), 1, atol=1e-3)))
-
-
-def _export(trainable: Trainable, model: Any, job: TrainingJob, technique: Technique) -> Path:
-    """Save the model as a SavedModel with the signature of the source, and return its folder."""
-    import tensorflow as tf
-
-    folder = job.folder / technique
-    specs = {spec.name: spec for spec in job.source.inputs}
-    signature = [tf.TensorSpec(specs[name].shape, specs[name].dtype, name) for name in trainable.inputs]
-    module = tf.Module()
-    module.model = model
-    serve = tf.function(
-        lambda *arrays: {trainable.output: model(list(arrays), training=False)}, input_signature=signature
-    )
-    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: serve})
-    return folder
