@@ -12,7 +12,7 @@ Replace = Callable[[Any, Sequence[Any], Mapping[str, Any]], Any]
 
 
 @dataclass(frozen=True)
-class Graph:
+class LayerGraph:
     """The calls of a tf-keras model in their order, and who makes and uses each tensor."""
 
     model: Any
@@ -73,12 +73,14 @@ class LayerCopies:
         if layer.name in self.copies:
             return self.copies[layer.name](*arguments, **options)
         self.copies[layer.name] = layer.__class__.from_config(layer.get_config())
-        return call_with_weights(self.copies[layer.name], layer.get_weights(), *arguments, **options)
+        output = self.copies[layer.name](*arguments, **options)
+        self.copies[layer.name].set_weights(layer.get_weights())
+        return output
 
 
-def call_with_weights(layer: Any, weights: Sequence[Any], *arguments: Any, **options: Any) -> Any:
+def call_with_weights(layer: Any, weights: Sequence[Any], x: Any) -> Any:
     """Call the layer for the first time, set its weights, and return its output."""
-    output = layer(*arguments, **options)
+    output = layer(x)
     layer.set_weights(weights)
     return output
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tflq.training.graph import Graph, LayerCopies, call_with_weights
+from tflq.training.graph import LayerCopies, LayerGraph, call_with_weights
 
 BATCH_NORMALIZATIONS = ("BatchNormalization", "SyncBatchNormalization")
 CHANNEL_AXES = {
@@ -30,12 +30,12 @@ def make_quantizable(model: Any, skipped: Collection[str]) -> Any:
     One-dimensional and separable convolutions become convolutions of two dimensions. A batch normalization is folded
     into the layer before it, or becomes a depthwise convolution. The `skipped` layers stay as they are.
     """
-    return Graph(model).rebuilt(_Rewriter(Graph(model), frozenset(skipped)).replace)
+    return LayerGraph(model).rebuilt(_Rewriter(LayerGraph(model), frozenset(skipped)).replace)
 
 
 @dataclass
 class _Rewriter:
-    graph: Graph
+    graph: LayerGraph
     skipped: Collection[str]
     copies: LayerCopies = field(default_factory=LayerCopies)
 

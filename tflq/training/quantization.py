@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tflq.errors import SourceError
-from tflq.training.graph import Graph, LayerCopies
+from tflq.training.graph import LayerCopies, LayerGraph
 from tflq.training.quantizable import ACTIVATIONS, is_normalization, make_quantizable
 from tflq.training.schema import Training
 
@@ -107,7 +107,7 @@ def _applied(model: Any, names: Sequence[str], scheme: Any) -> tuple[Any, str | 
 
 def _with_ranges(model: Any, names: Collection[str]) -> Any:
     """Return the model with a fake-quantize op between each layer that is not quantized and a quantized layer."""
-    graph, copies = Graph(model), LayerCopies()
+    graph, copies = LayerGraph(model), LayerCopies()
     users = graph.users()
     have_ranges = {layer.name for layer in model.layers if layer.__class__.__name__ in SAME_VALUES} | {*names}
     needed = {
