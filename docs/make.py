@@ -3,6 +3,7 @@
 docs/recipe.md              the keys of a recipe, from the pydantic models that read it
 docs/zoo.md                 the keys of a zoo, and the output of `tflq batch --help`
 docs/diff.md                the output of `tflq diff --help`
+docs/targets.md             the targets and their keys, and the output of `tflq lint --help`
 docs/search.md              the output of `tflq search --help`
 docs/explanation.md         the numbers by which tflq decides
 docs/report.md              the number of samples that a file is measured on
@@ -28,6 +29,7 @@ from thresholds import measuring, numbers
 
 from tflq.batch.schema import json_schema as zoo_schema
 from tflq.modes import MODES, QAT_MODES
+from tflq.targets import Target, shipped
 
 ROOT = Path(__file__).parent.parent
 ACCURACY, SPEED = ROOT / "benchmarks/accuracy.md", ROOT / "benchmarks/results.md"
@@ -117,12 +119,26 @@ def zoo_keys() -> str:
     return "\n\n".join(section(schema, schema))
 
 
+def targets() -> str:
+    rows = [
+        (", ".join(f"`{name}`" for name in (each.name, *each.also)), each.title, f"{each.source}; {each.date}")
+        for each in shipped()
+    ]
+    return table(("name", "what", "source of its table"), rows)
+
+
+def target_keys() -> str:
+    schema = Target.model_json_schema()
+    return "\n\n".join(section(schema, schema))
+
+
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/explanation.md": {"numbers": numbers},
     "docs/report.md": {"measuring": measuring},
     "README.md": {"modes": modes, "help": help_text},
     "docs/zoo.md": {"keys": zoo_keys, "help": lambda: help_text("batch")},
     "docs/diff.md": {"help": lambda: help_text("diff")},
+    "docs/targets.md": {"targets": targets, "keys": target_keys, "help": lambda: help_text("lint")},
     "docs/search.md": {"help": lambda: help_text("search")},
     "docs/sensitivity.md": {"help": lambda: help_text("sensitivity")},
     "benchmarks/README.md": {"accuracy": accuracy, "speed": speed},

@@ -35,6 +35,8 @@ COMMANDS = [
     "evaluate",
     "verify",
     "inspect",
+    "lint",
+    "targets",
     "diff",
     "schema",
     "cache",

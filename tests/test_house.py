@@ -33,6 +33,7 @@ LAYERS = [
     "contract",
     "weight_only",
     "cost_model",
+    "targets",
     "op_selectors",
     "modes",
     "conversion",

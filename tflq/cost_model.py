@@ -13,20 +13,20 @@ COST = {"int8": 1.0, "uint8": 1.0, "float32": 2.0, "hybrid": 1.3, "int16": 12.0}
 
 def work(graph: Graph) -> float:
     """Return the multiply-adds of one call, weighted by kernel. An op without weights counts one for each element."""
-    return sum(_cost(*place) * _multiply_adds(*place) for place in graph.operators())
+    return sum(_cost(*place) * operator_multiply_adds(*place) for place in graph.operators())
 
 
 def multiply_adds(graph: Graph) -> int:
     """Return the multiply-adds of one call, without weighting."""
-    return sum(_multiply_adds(*place) for place in graph.operators())
+    return sum(operator_multiply_adds(*place) for place in graph.operators())
 
 
 def int16_multiply_adds(graph: Graph) -> int:
     """Return the multiply-adds of one call in ops with int16 activations, which use no vector instructions."""
-    return sum(_multiply_adds(*place) for place in graph.operators() if _is_int16(*place))
+    return sum(operator_multiply_adds(*place) for place in graph.operators() if _is_int16(*place))
 
 
-def _multiply_adds(subgraph: Subgraph, operator: Operator) -> int:
+def operator_multiply_adds(subgraph: Subgraph, operator: Operator) -> int:
     """Count the multiply-adds of one op, without those inside control flow and fused recurrent ops.
 
     A size that may change, which is -1, counts as 1.

@@ -17,10 +17,12 @@ from tflq.cli.diff import diff
 from tflq.cli.evaluate import evaluate
 from tflq.cli.init import init
 from tflq.cli.inspect import inspect
+from tflq.cli.lint import lint
 from tflq.cli.ops import ops
 from tflq.cli.schema import schema
 from tflq.cli.search import search
 from tflq.cli.sensitivity import sensitivity
+from tflq.cli.targets import targets
 from tflq.cli.verify import verify
 
 
@@ -62,7 +64,7 @@ def main() -> None:
 
 COMMANDS = (
     *(convert, batch, check, init, ops, sensitivity, search, advise, evaluate, verify),
-    *(inspect, diff, schema, show_cache, completion),
+    *(inspect, lint, targets, diff, schema, show_cache, completion),
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -168,6 +168,8 @@ class Graph:
     size_bytes: int
     version: int
     description: str
+    outside_buffers: frozenset[int] = frozenset()
+    """The indices of the buffers that follow the flatbuffer. Few runtimes read them."""
 
     @property
     def minimum_runtime_version(self) -> str | None:

@@ -76,7 +76,8 @@ def read(data: bytes) -> Graph:
 
 def _graph(data: bytes) -> Graph:
     model = schema.Model.GetRootAs(data)
-    buffers = tuple(_stored(buffer, data) for buffer in _each(model.BuffersLength(), model.Buffers))
+    packed = _each(model.BuffersLength(), model.Buffers)
+    buffers = tuple(_stored(buffer, data) for buffer in packed)
     codes = _each(model.OperatorCodesLength(), model.OperatorCodes)
     subgraphs = tuple(
         _subgraph(index, packed, codes, buffers)
@@ -90,6 +91,7 @@ def _graph(data: bytes) -> Graph:
         size_bytes=len(data),
         version=model.Version(),
         description=_text(model.Description()),
+        outside_buffers=frozenset(index for index, buffer in enumerate(packed) if buffer.Offset() > 1),
     )
 
 

@@ -1,0 +1,184 @@
+"""Targets: which files run there, why others do not, and the memory that they need."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tflite_edit as edit
+from ai_edge_litert import schema_py_generated as schema
+from click.testing import CliRunner, Result
+
+from tflq import flatbuffer, targets
+from tflq.cli import main
+from tflq.errors import RecipeError
+from tflq.targets import TargetVerdict, memory_plan
+
+NAMES = ["coreml", "cpu", "edgetpu", "ethos-u55", "ethos-u85", "gpu", "hexagon", "micro"]
+HEADS = {"cnn_int8": 512, "cnn_int16x8": 1152, "loop_float32": 176}
+"""The head of the arena that TensorFlow Lite Micro's RecordingMicroAllocator reported for each file, in bytes."""
+
+
+def judged(data: bytes, name: str) -> TargetVerdict:
+    (verdict,) = targets.judge(data, [targets.load(name)])
+    return verdict
+
+
+def tflq(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="tflq")
+
+
+def test_every_target_has_a_source_and_a_date() -> None:
+    known = targets.shipped()
+    assert [target.name for target in known] == NAMES
+    assert all(target.source and target.date and (target.ops or target.built_in) for target in known)
+
+
+def test_every_op_of_a_table_is_one_of_the_schema() -> None:
+    types = {*vars(schema.BuiltinOperator), "ethos-u"}
+    unknown = [op for target in targets.shipped() for op in (*target.ops, *target.not_known) if op not in types]
+    assert unknown == []
+
+
+def test_micro_has_the_ops_that_its_runtime_registers() -> None:
+    assert len(targets.load("micro").ops) == 100
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "outcome"),
+    [
+        ("cnn_int8", "micro", "runs whole"),
+        ("cnn_int16x8", "micro", "runs whole"),
+        ("cnn_float16", "micro", "does not run"),
+        ("loop_float32", "micro", "runs whole"),
+        ("cnn_int8", "ethos-u55-128", "falls back"),
+        ("cnn_float16", "edgetpu", "falls back"),
+        ("cnn_int8", "cpu", "runs whole"),
+        ("cnn_int8", "coreml", "falls back"),
+    ],
+)
+def test_outcome(name: str, target: str, outcome: str) -> None:
+    assert judged(edit.raw(name), target).outcome == outcome
+
+
+def test_a_dtype_that_is_lacking_is_named_once_for_all_its_ops() -> None:
+    said = judged(edit.raw("cnn_float16"), "micro").in_words
+    assert "DEQUANTIZE 'Relu' and 5 more: its input is float16, and this op has int8, int16 and uint8 only" in said
+
+
+def test_ops_outside_have_their_share_of_the_multiply_adds() -> None:
+    verdict = judged(edit.raw("cnn_int8"), "ethos-u55")
+    assert [problem.type for problem in verdict.problems] == ["DEQUANTIZE"]
+    assert verdict.outside == 1
+    assert 0 < verdict.share < 0.01
+
+
+def test_after_the_first_op_that_edgetpu_lacks_all_run_on_the_cpu() -> None:
+    model = edit.load("cnn_int8")
+    edit.read_by(model, "MEAN", 0).type = schema.TensorType.INT16
+    verdict = judged(edit.packed(model), "edgetpu")
+    assert verdict.outside > len(verdict.problems)
+    assert {problem.type for problem in verdict.problems} >= {"MEAN", "DEQUANTIZE"}
+
+
+def test_an_op_that_no_table_has_is_named() -> None:
+    model = edit.load("cnn_int8")
+    number = edit.operator(model, "MEAN").opcodeIndex
+    model.operatorCodes[number].builtinCode = schema.BuiltinOperator.GELU
+    model.operatorCodes[number].deprecatedBuiltinCode = 0
+    for name in ("micro", "edgetpu", "gpu", "hexagon", "coreml"):
+        (problem,) = [each for each in judged(edit.packed(model), name).problems if each.type == "GELU"]
+        assert "the target does not have this op" in problem.reason
+
+
+def test_an_open_size_is_refused_or_taken_as_1() -> None:
+    model = edit.load("cnn_int8")
+    edit.read_by(model, "CONV_2D", 0).shapeSignature = [-1, -1, 8, 3]
+    data = edit.packed(model)
+    for name, what in (("edgetpu", "and no size may change"), ("ethos-u55", "and only the first size may change")):
+        assert any(what in problem.reason for problem in judged(data, name).problems)
+    assert any("takes each as 1" in sentence for sentence in judged(data, "micro").not_known)
+
+
+def test_constants_behind_the_flatbuffer_do_not_run_on_micro() -> None:
+    model = edit.load("cnn_int8")
+    whole = edit.packed(model)
+    weights = model.buffers[edit.read_by(model, "CONV_2D", 1).buffer]
+    weights.offset, weights.size, weights.data = len(whole) + 64, len(weights.data), None
+    data = edit.packed(model).ljust(len(whole) + 64 + weights.size, b"\1")
+    said = judged(data, "micro").in_words
+    assert "is stored behind the flatbuffer, where this runtime does not look" in said
+    assert judged(data, "cpu").outcome == "runs whole"
+
+
+def test_constants_with_a_scale_for_each_channel_cannot_be_dequantized_on_micro() -> None:
+    model = edit.load("cnn_int8")
+    tensor = edit.read_by(model, "DEQUANTIZE", 0)
+    tensor.quantization.scale, tensor.quantization.zeroPoint = [0.1, 0.2], [0, 0]
+    assert "has a scale for each channel, and this op uses one for all" in judged(edit.packed(model), "micro").in_words
+
+
+def test_int16_is_slow_on_a_cpu() -> None:
+    verdict = judged(edit.raw("cnn_int16x8"), "cpu")
+    assert len(verdict.slow) == 9
+    assert verdict.slow_share == 1
+    assert "9 of 9 ops with 100 % of the multiply-adds have slow kernels" in verdict.in_words
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_plan_needs_what_the_runtime_reports(name: str) -> None:
+    data = edit.raw(name)
+    plan = memory_plan(flatbuffer.read(data), flatbuffer.operator_options(data))
+    assert plan.activation_bytes == HEADS[name]
+    assert judged(data, "micro").ram_bytes == HEADS[name] + plan.variable_bytes
+
+
+def test_tensors_that_are_alive_together_do_not_overlap() -> None:
+    for name in HEADS:
+        data = edit.raw(name)
+        tensors = memory_plan(flatbuffer.read(data), flatbuffer.operator_options(data)).tensors
+        pairs = [(a, b) for a in tensors for b in tensors if a is not b and a.meets(b)]
+        assert all(a.end <= b.offset or b.end <= a.offset for a, b in pairs)
+
+
+def test_a_target_of_ones_own(tmp_path: Path) -> None:
+    own = tmp_path / "chip.yaml"
+    own.write_text(
+        "name: chip\ntitle: a chip\nsource: its manual\ndate: 2026-01-01\notherwise: falls back\n"
+        "ops:\n  CONV_2D: {types: [int8], options: {stride_w: {max: 1, reason: 1 is the most}}}\n"
+    )
+    verdict = judged(edit.raw("cnn_int8"), str(own))
+    assert verdict.source == "its manual, 2026-01-01"
+    assert verdict.target == "chip"
+    own.write_text("name: chip\ntitel: a chip\n")
+    with pytest.raises(RecipeError, match=r"chip\.yaml:2: titel: unknown key \(did you mean 'title'\?\)"):
+        targets.load(str(own))
+
+
+def test_a_name_that_is_no_target() -> None:
+    with pytest.raises(RecipeError, match=r"no target has the name 'micr' \(did you mean 'micro'\?\)"):
+        targets.load("micr")
+
+
+def test_lint() -> None:
+    file = edit.DATA / "cnn_float16.tflite"
+    said = tflq("lint", file, "--target", "micro", "--target", "cpu")
+    assert said.exit_code == 1
+    assert said.output.startswith("micro: does not run: DEQUANTIZE")
+    assert "\ncpu: runs whole\n    not known: Which float and int8 ops XNNPACK takes" in said.output
+    assert tflq("lint", file).exit_code == 0
+    whole = edit.DATA / "cnn_int8.tflite"
+    assert tflq("lint", whole, "--target", "edgetpu").exit_code == 0
+    assert tflq("lint", whole, "--target", "edgetpu", "--whole").exit_code == 1
+    (report,) = json.loads(tflq("lint", whole, "--target", "micro", "--json").output)
+    assert report["outcome"] == "runs whole"
+    assert report["ram_bytes"] == HEADS["cnn_int8"]
+    assert report["flash_bytes"] == whole.stat().st_size
+    assert tflq("lint", whole, "--target", "mikro").exit_code == 2
+
+
+def test_targets_are_listed() -> None:
+    said = tflq("targets")
+    assert [line.partition(":")[0] for line in said.output.splitlines() if not line.startswith(" ")] == NAMES
+    assert [target["name"] for target in json.loads(tflq("targets", "--json").output)] == NAMES

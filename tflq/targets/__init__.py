@@ -1,0 +1,21 @@
+"""Targets: whether a file runs on a runtime or an accelerator, and how much memory it needs there."""
+
+from tflq.targets.memory_plan import MemoryPlan, PlannedTensor, memory_plan
+from tflq.targets.schema import OpRule, Target
+from tflq.targets.shipped import load, shipped
+from tflq.targets.verdict import OpProblem, TargetVerdict, judge, judge_file, kilobytes
+
+__all__ = [
+    "MemoryPlan",
+    "OpProblem",
+    "OpRule",
+    "PlannedTensor",
+    "Target",
+    "TargetVerdict",
+    "judge",
+    "judge_file",
+    "kilobytes",
+    "load",
+    "memory_plan",
+    "shipped",
+]
