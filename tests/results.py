@@ -31,6 +31,7 @@ from tflq.result import (
     Variant,
 )
 from tflq.rules import Violation
+from tflq.targets import MemoryPlan, OpProblem, PlannedTensor, TargetVerdict
 from tflq.training import Epoch, Phase
 
 ENVIRONMENT = {"tflq": "0.1.0", "python": "3.11.7", "tensorflow": "2.21.0"}
@@ -60,6 +61,20 @@ def measured(value: float, sqnr_db: float | None, samples_needed: int | None = N
 FLOAT32 = Variant("float32", "float32", file("float32", 108_064, "float32"), 1.0, measured(0.98, None), seconds=1.5)
 FAR = Finding("poor", "output 'logits'", "is far from the float32 file's output", "a cause", "a cure")
 POOR = replace(FLOAT32, findings=(FAR,))
+LACKING = TargetVerdict(
+    target="micro",
+    outcome="does not run",
+    problems=(OpProblem("GELU", "net/gelu;net/add", "the target does not have this op"),),
+    outside=1,
+    operators=3,
+    share=0.25,
+    slow=(),
+    slow_share=0.0,
+    not_known=("SIN: its limits are not known",),
+    flash_bytes=34_328,
+    plan=MemoryPlan((PlannedTensor("image", 1024, 0, 1, 0), PlannedTensor("conv", 512, 1, 2, 1024)), 64),
+    source="its page, 2026-01-01",
+)
 FAILED_GATE = Variant(
     "int8",
     "int8",
@@ -67,6 +82,7 @@ FAILED_GATE = Variant(
     0.318,
     measured(0.94, 21.5),
     gates=(Gate("max_metric_drop", 0.02, 0.04, passed=False, certain=True),),
+    targets=(LACKING,),
     findings=(
         Finding(
             "dead channels",

@@ -295,7 +295,14 @@ def test_json_has_everything(files: Callable[..., tuple[Path, Path]]) -> None:
     assert pair["before"]["path"] == str(before)
     assert pair["constants"][0]["sqnr_db"] > 0
     assert pair["gates"] == [
-        {"name": "max_changed_constants", "bar": 0.0, "measured": 1.0, "passed": False, "certain": True}
+        {
+            "name": "max_changed_constants",
+            "bar": 0.0,
+            "measured": 1.0,
+            "passed": False,
+            "certain": True,
+            "reason": "",
+        }
     ]
     assert pair["outputs"] is None
 

@@ -50,6 +50,7 @@ LAYERS = [
     "lock",
     "verify",
     "scores",
+    "target_gates",
     "findings",
     "stages",
     "report",

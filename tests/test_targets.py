@@ -9,10 +9,15 @@ import pytest
 import tflite_edit as edit
 from ai_edge_litert import schema_py_generated as schema
 from click.testing import CliRunner, Result
+from results import LACKING, file
+from running import Ran, Recipes
 
 from tflq import flatbuffer, targets
 from tflq.cli import main
 from tflq.errors import RecipeError
+from tflq.gates import Gates
+from tflq.recipe import load
+from tflq.target_gates import target_gates
 from tflq.targets import TargetVerdict, memory_plan
 
 NAMES = ["coreml", "cpu", "edgetpu", "ethos-u55", "ethos-u85", "gpu", "hexagon", "micro"]
@@ -182,3 +187,60 @@ def test_targets_are_listed() -> None:
     said = tflq("targets")
     assert [line.partition(":")[0] for line in said.output.splitlines() if not line.startswith(" ")] == NAMES
     assert [target["name"] for target in json.loads(tflq("targets", "--json").output)] == NAMES
+
+
+CHIP = """\
+name: chip
+title: a chip
+source: its manual
+date: 2026-01-01
+otherwise: falls back
+ops:
+  CONV_2D: {types: [int8]}
+"""
+
+
+def test_gates_of_targets() -> None:
+    gates = Gates(max_ram_kb=1.6, max_flash_kb=34.0, runs_whole_on=("micro",))
+    ram, flash, whole = target_gates(gates, file("int8", 34_328, "int8"), (LACKING,))
+    assert (ram.measured, ram.passed) == (1.6, True)
+    assert (flash.measured, flash.passed) == (34.328, False)
+    assert not whole.passed
+    assert whole.in_words == f"runs_whole_on micro: {LACKING.in_words}"
+    (unjudged,) = target_gates(Gates(max_ram_kb=1.6), file("int8", 1000, "int8"), ())
+    assert not unjudged.passed
+
+
+def test_gates_bring_their_targets(tmp_path: Path) -> None:
+    (tmp_path / "chip.yaml").write_text(CHIP)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("model: net\nmode: float32\ntargets: [chip.yaml]\ngates: {max_ram_kb: 1, runs_whole_on: [cpu]}\n")
+    loaded = load(recipe)
+    assert [target.name for target in loaded.judged_on] == ["chip", "cpu", "micro"]
+    assert loaded.targets == (str(tmp_path / "chip.yaml"),)
+
+
+@pytest.fixture(scope="module")
+def on_targets(recipes: Recipes) -> Ran:
+    gates = {"max_ram_kb": 0.1, "max_flash_kb": 100, "runs_whole_on": ["micro", "edgetpu"], "min_sqnr_db": None}
+    return recipes.run("tiny_conv", ["int8", "int8_only"], targets=["cpu"], gates=gates, latency="off")
+
+
+def test_a_run_judges_every_variant(on_targets: Ran) -> None:
+    for variant in on_targets.result.variants:
+        assert variant.error is None
+        assert [verdict.target for verdict in variant.targets] == ["cpu", "micro", "edgetpu"]
+        assert [verdict.outcome for verdict in variant.targets][:2] == ["runs whole", "runs whole"]
+    passed = {gate.name: gate.passed for gate in on_targets.variant("int8").gates}
+    assert passed["max_flash_kb"]
+    assert passed["runs_whole_on micro"]
+    assert not passed["max_ram_kb"]
+    assert not passed["runs_whole_on edgetpu"]
+    assert on_targets.variant("int8_only").targets[2].outcome == "runs whole"
+
+
+def test_the_reports_of_a_run_have_a_line_for_each_target(on_targets: Ran) -> None:
+    page = on_targets.page
+    assert "| int8_only | micro |" in page
+    report = on_targets.report
+    assert [target["target"] for target in report["variants"][0]["targets"]] == ["cpu", "micro", "edgetpu"]

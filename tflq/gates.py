@@ -7,10 +7,11 @@ from typing import Annotated
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from tflq.strict import Strict
+from tflq.targets.name import TargetNames
 
 
-class Gates(Strict):
-    """Limits for every variant. If a variant exceeds one, the exit code is 1."""
+class FileGates(Strict):
+    """Limits of the figures of a file."""
 
     max_metric_drop: Annotated[float, Field(ge=0)] | None = Field(
         None, description="Largest drop of the metric from the float32 file, in the metric's unit."
@@ -36,3 +37,15 @@ class Gates(Strict):
     max_size_ratio: PositiveFloat | None = Field(
         None, description="Largest size of the file, divided by the size of the float32 file."
     )
+
+
+class Gates(FileGates):
+    """Limits for every variant. If a variant exceeds one, the exit code is 1."""
+
+    max_ram_kb: PositiveFloat | None = Field(
+        None,
+        description="Largest planned memory of activations and variables, in kB of 1,000 bytes. It is that of the targets"
+        " whose memory is planned, or of `micro`.",
+    )
+    max_flash_kb: PositiveFloat | None = Field(None, description="Largest size of the file, in kB of 1,000 bytes.")
+    runs_whole_on: TargetNames = Field((), description="Targets on which every op must run.")

@@ -19,6 +19,9 @@ from tflq.inputs import Input
 from tflq.modes import CALIBRATED, CORRECTABLE, QAT_MODES, Converter, Float32, Int8, Mode, ModeName, default_name, named
 from tflq.sources import Model, SavedModel
 from tflq.strict import AsTuple, FileName, RecipePath, Strict, or_words
+from tflq.targets import Target
+from tflq.targets import load as load_target
+from tflq.targets.name import TargetNames
 from tflq.training import Technique, Training
 
 RANDOM_SAMPLES = 16
@@ -80,6 +83,10 @@ class Recipe(Strict):
     )
     converter: Converter = Field(Converter(), description="Options of every variant. A variant can override each one.")
     gates: Gates = Field(Gates(), description="Limits that every variant must meet.")
+    targets: TargetNames = Field(
+        (),
+        description="Targets that the report judges every variant on. `tflq targets` lists them; a path is your own.",
+    )
     report: Literal["standard", "full"] = Field("standard", description="`full`: report.html without its limits.")
     cache: bool = Field(
         True, description="`false`: keep nothing for the next run, and use nothing of an earlier run. See `tflq cache`."
@@ -95,6 +102,15 @@ class Recipe(Strict):
             section = self.calibration
             return Evaluation(dataset=section.dataset, samples=section.samples, seed=section.seed)
         return Evaluation(dataset=Random.model_validate({"random": {}}), samples=RANDOM_SAMPLES)
+
+    @property
+    def judged_on(self) -> tuple[Target, ...]:
+        """The targets that every file is judged on: those of `targets`, and those that gates need."""
+        names = dict.fromkeys((*self.targets, *self.gates.runs_whole_on))
+        chosen = {name: load_target(name) for name in names}
+        if self.gates.max_ram_kb is not None and not any(target.memory for target in chosen.values()):
+            chosen["micro"] = load_target("micro")
+        return tuple(chosen.values())
 
     @property
     def measures_all(self) -> bool:

@@ -9,6 +9,7 @@ from tflq.datasets import Dataset, Python
 from tflq.errors import DatasetError
 from tflq.metrics import Custom
 from tflq.recipe import Recipe
+from tflq.targets.shipped import SUFFIXES
 
 
 def source_files(recipe: Recipe) -> list[Path]:
@@ -17,11 +18,12 @@ def source_files(recipe: Recipe) -> list[Path]:
 
 
 def data_files(recipe: Recipe) -> list[Path]:
-    """Return the files of the datasets and of the code that the recipe names.
+    """Return the files of the datasets, of the code and of the targets that the recipe names.
 
     Raise DatasetError if the files of a dataset are unknown.
     """
-    return [path for section in data_sections(recipe).values() for path in files_of(section)]
+    targets = [Path(name) for name in (*recipe.targets, *recipe.gates.runs_whole_on) if name.endswith(SUFFIXES)]
+    return [*targets, *(path for section in data_sections(recipe).values() for path in files_of(section))]
 
 
 def data_sections(recipe: Recipe) -> dict[str, Dataset | Custom]:

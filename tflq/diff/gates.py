@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeInt, ValidationError
 from tflq import scores
 from tflq.diff.graph_diff import GraphDiff
 from tflq.errors import RecipeError
-from tflq.recipe import Gates
+from tflq.gates import FileGates
 from tflq.result import File, FileFigures, Gate
 from tflq.strict import did_you_mean
 
@@ -17,7 +17,7 @@ SIZE_GATES = ("max_size_bytes", "max_size_ratio")
 """The gates of a recipe that need no measurement."""
 
 
-class DiffGates(Gates):
+class DiffGates(FileGates):
     """Limits for the second file. Metric, agreement, SQNR and ratio compare it with the first file."""
 
     max_changed_ops: NonNegativeInt | None = Field(
@@ -41,7 +41,7 @@ class DiffGates(Gates):
     @property
     def needs_samples(self) -> tuple[str, ...]:
         """The names of the given gates that need a recipe with data."""
-        own = {name for name in type(self).model_fields if name not in Gates.model_fields}
+        own = {name for name in type(self).model_fields if name not in FileGates.model_fields}
         return tuple(name for name in self.requested if name not in own and name not in SIZE_GATES)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from tflq.errors import TflqError
-from tflq.report import refinement
+from tflq.report import refinement, targets
 from tflq.result import Result, Variant
 
 SCHEMA_VERSION = 1
@@ -85,6 +85,7 @@ def _variant(variant: Variant) -> dict[str, Any]:
         "gzip_bytes": variant.compression.gzip_bytes if variant.compression else None,
         "weights": [asdict(weights) for weights in variant.compression.weights] if variant.compression else None,
         "gates": [asdict(gate) for gate in variant.gates],
+        "targets": [targets.to_dict(verdict) for verdict in variant.targets],
         "findings": [asdict(finding) for finding in variant.findings],
         "violations": [asdict(violation) for violation in variant.violations],
         "reproduced": variant.is_reproduced,

@@ -10,6 +10,7 @@ from tflq.report.refinement import refinement
 from tflq.report.table import markdown_table, plain_markdown, size, table
 from tflq.report.training import training
 from tflq.result import Port, RangeReport, Result
+from tflq.targets import kilobytes
 
 
 def to_markdown(result: Result) -> str:
@@ -22,6 +23,7 @@ def to_markdown(result: Result) -> str:
         *_problems(result),
         *training(result),
         *_float_ops(result),
+        *_targets(result),
         *_ranges(result),
         *refinement(result),
         "## Inputs and outputs",
@@ -89,6 +91,23 @@ def _float_ops(result: Result) -> Iterator[str]:
     if rows:
         yield "## Left in float"
         yield markdown_table(("file", "op", "tensor", "reason"), rows)
+
+
+def _targets(result: Result) -> Iterator[str]:
+    judged = [(variant.name, verdict) for variant in result.variants for verdict in variant.targets]
+    if not judged:
+        return
+    yield "## Targets"
+    rows = [(name, verdict.target, _ram(verdict.ram_bytes), verdict.in_words) for name, verdict in judged]
+    yield markdown_table(("file", "target", "RAM", "verdict"), rows)
+    not_known = dict.fromkeys(f"{each.target}: {sentence}" for _, each in judged for sentence in each.not_known)
+    if not_known:
+        yield "Not known:"
+        yield "\n".join(f"- {sentence}" for sentence in not_known)
+
+
+def _ram(ram_bytes: int | None) -> str:
+    return "" if ram_bytes is None else kilobytes(ram_bytes)
 
 
 def _ranges(result: Result) -> Iterator[str]:

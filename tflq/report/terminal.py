@@ -44,6 +44,8 @@ def _messages(variant: Variant) -> Iterator[tuple[str, str]]:
         yield "yellow", f"{finding.in_words}."
     if variant.gain:
         yield "", variant.gain.in_words
+    for verdict in variant.targets:
+        yield "", f"on {verdict.target}: {verdict.in_words}"
 
 
 def _rich_table(result: Result, width: int | None) -> RichTable:

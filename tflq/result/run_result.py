@@ -13,6 +13,7 @@ from tflq.result.activation_histogram import ActivationHistogram
 from tflq.result.file_figures import CompressionStats, File, FileFigures, Finding, Gate, Output
 from tflq.result.layer_figures import LayerFigures
 from tflq.rules import Violation
+from tflq.targets import TargetVerdict
 from tflq.training import Phase
 
 Status = Literal["ok", "poor", "failed", "broken", "error"]
@@ -85,6 +86,8 @@ class Variant:
     """The corrections before quantization; None if none were requested."""
     gain: Gain | None = None
     findings: tuple[Finding, ...] = ()
+    targets: tuple[TargetVerdict, ...] = ()
+    """What is known of the file on each target of the recipe."""
     layers: LayerFigures | None = None
     """The activations along the graph; None if they were not to be compared. Only report.html has them."""
 

@@ -13,7 +13,7 @@ from tflq.errors import TflqError
 from tflq.evaluate import Evaluation, Record
 from tflq.inputs import data_warnings
 from tflq.recipe import Recipe
-from tflq.result import Baseline, DatasetReport, FileFigures, RangeReport, Result, Run, TrainingReport, Variant
+from tflq.result import Baseline, DatasetReport, FileFigures, Gate, RangeReport, Result, Run, TrainingReport, Variant
 from tflq.rules import Violation
 from tflq.scores import with_gains
 from tflq.stages.answers import answers_report
@@ -23,6 +23,7 @@ from tflq.stages.measure import Measurement
 from tflq.stages.state import CalibrationResult, ConvertibleSource, PreparedRun
 from tflq.stages.train import TrainedModels
 from tflq.stages.variant_build import VariantBuild
+from tflq.target_gates import target_gates
 from tflq.worker import Done, Failed
 
 
@@ -189,7 +190,8 @@ def _variant(values: RunValues, build: VariantBuild) -> Variant:
         file=file,
         size_ratio=ratio,
         measured=measured,
-        gates=scores.gates(values.recipe.gates, file, ratio, measured) if file and ratio else (),
+        gates=_gates(values, build, measured),
+        targets=build.targets,
         violations=tuple(_violations(values, build)),
         error=build.error,
         is_reproduced=build.is_reproduced,
@@ -200,6 +202,15 @@ def _variant(values: RunValues, build: VariantBuild) -> Variant:
         findings=build.findings,
         layers=build.layers,
     )
+
+
+def _gates(values: RunValues, build: VariantBuild, measured: FileFigures | None) -> tuple[Gate, ...]:
+    """Return a verdict for every gate of the recipe that could be measured."""
+    if build.verified is None:
+        return ()
+    gates, file = values.recipe.gates, build.verified.file
+    ratio = file.size_bytes / values.context.float32.stat().st_size
+    return (*scores.gates(gates, file, ratio, measured), *target_gates(gates, file, build.targets))
 
 
 def _training(values: RunValues) -> TrainingReport | None:

@@ -15,6 +15,7 @@ from tflq.recipe import Recipe
 from tflq.refine import RefinementReport
 from tflq.result import CompressionStats, Finding, LayerFigures
 from tflq.rules import Violation
+from tflq.targets import TargetVerdict
 from tflq.verify import VerifiedFile
 from tflq.worker import Done, Failed, Task, Workers
 
@@ -37,6 +38,7 @@ class VariantBuild:
     refinement: RefinementReport | None = None
     """The report of the corrections before quantization; None if the variant requests none."""
     verified: VerifiedFile | None = None
+    targets: tuple[TargetVerdict, ...] = ()
     compression: CompressionStats | None = None
     record: Record | None = None
     latency: LatencyStats | None = None

@@ -52,7 +52,7 @@ class Target(Strict):
         " `falls back`: the op runs on the CPU; `ends the partition`: it and all ops after it run on the CPU.",
     )
     leading: Names = Field((), description="With `ends the partition`: ops at the start that may run on the CPU.")
-    every: OpRule = Field(OpRule(), description="Conditions of every op that is not in `except`.")
+    every: OpRule = Field(OpRule(), description="Conditions of every op that is not in `exempt`.")
     exempt: Names = Field((), description="Ops that `every` does not apply to.")
     open_sizes: Literal["any", "first", "none", "as 1"] = Field(
         "any",

@@ -174,13 +174,19 @@ def constraints(gates: Gates, float32_bytes: int) -> tuple[Constraint, ...]:
         "min_sqnr_db": gates.min_sqnr_db,
     }
     sizes = [gates.max_size_bytes, gates.max_size_ratio and int(gates.max_size_ratio * float32_bytes)]
+    sizes.append(gates.max_flash_kb and int(1000 * gates.max_flash_kb))
     limits["max_size_bytes"] = min((float(size) for size in sizes if size), default=None)
     limits["max_dead_channels"] = gates.max_dead_channels
     return tuple(Constraint(kind, value) for kind, value in limits.items() if value is not None)
 
 
 def refuse_none(gates: Gates) -> None:
-    """Raise RecipeError if the recipe has no gate on accuracy or fidelity."""
+    """Raise RecipeError if the recipe has no gate on accuracy or fidelity, or one that a search does not judge."""
+    if gates.max_ram_kb is not None or gates.runs_whole_on:
+        raise RecipeError(
+            "a search does not judge gates.max_ram_kb and gates.runs_whole_on: leave them out with --set"
+            " gates.max_ram_kb=null --set gates.runs_whole_on=[], and convert the file that it finds with them"
+        )
     if gates.max_metric_drop is None and gates.min_agreement is None and gates.min_sqnr_db is None:
         raise RecipeError(
             "the recipe has no gate on accuracy: give --max-drop, --min-agreement or --min-sqnr, or gates in the recipe"
