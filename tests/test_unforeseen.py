@@ -25,6 +25,8 @@ CALLS = {
     "verify": ("tflq.lock.read", ["verify", "net.yaml"]),
     "diff": ("tflq.diff.diff", ["diff", "net.tflite", "net.tflite"]),
     "inspect": ("tflq.flatbuffer.load", ["inspect", "net.tflite"]),
+    "lint": ("tflq.targets.judge_file", ["lint", "net.tflite"]),
+    "targets": ("tflq.targets.shipped", ["targets"]),
     "schema": ("tflq.recipe.json_schema", ["schema"]),
     "cache": ("tflq.cache.default_store", ["cache"]),
     "completion": ("click.shell_completion.BashComplete.source", ["completion", "bash"]),

@@ -44,8 +44,8 @@ class Gates(FileGates):
 
     max_ram_kb: PositiveFloat | None = Field(
         None,
-        description="Largest planned memory of activations and variables, in kB of 1,000 bytes. It is that of the targets"
-        " whose memory is planned, or of `micro`.",
+        description="Largest planned memory of activations and variables, in kB of 1,000 bytes. It is that of the"
+        " targets whose memory is planned, or of `micro`.",
     )
     max_flash_kb: PositiveFloat | None = Field(None, description="Largest size of the file, in kB of 1,000 bytes.")
     runs_whole_on: TargetNames = Field((), description="Targets on which every op must run.")

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from tflq.evaluate import Record
+from tflq.gates import FileGates
 from tflq.metrics import MIN_SAMPLES, Metric, centered_sqnr_db, channel_figures, fidelity, paired_drop
-from tflq.recipe import Gates
 from tflq.result import File, FileFigures, Gain, Gate, Output, Score, Variant
 from tflq.rules import Severity, Violation
 
@@ -59,7 +59,7 @@ def _output(record: Record, name: str) -> Output:
     return Output(sqnr, near.cosine, near.max_abs_error, near.mse, agreement, *by_channel)
 
 
-def gates(request: Gates, file: File, size_ratio: float, measured: FileFigures | None) -> tuple[Gate, ...]:
+def gates(request: FileGates, file: File, size_ratio: float, measured: FileFigures | None) -> tuple[Gate, ...]:
     """Return a verdict for every gate of the recipe that could be measured."""
     verdicts = []
     if request.max_size_bytes is not None:
@@ -71,7 +71,7 @@ def gates(request: Gates, file: File, size_ratio: float, measured: FileFigures |
     return (*verdicts, *_sampled_gates(request, measured)) if measured else tuple(verdicts)
 
 
-def _sampled_gates(request: Gates, measured: FileFigures) -> Iterator[Gate]:
+def _sampled_gates(request: FileGates, measured: FileFigures) -> Iterator[Gate]:
     if request.max_metric_drop is not None and measured.metric is not None:
         drop, limit = measured.metric.drop, request.max_metric_drop
         yield Gate("max_metric_drop", limit, drop, drop <= limit, certain=measured.metric.samples_needed is None)
@@ -148,7 +148,7 @@ class LowOutput:
         return f"is far from the float32 file's output: {share} ({figure})"
 
 
-def low_outputs(request: Gates, record: Record, scored: str | None) -> Iterator[LowOutput]:
+def low_outputs(request: FileGates, record: Record, scored: str | None) -> Iterator[LowOutput]:
     """Yield the outputs whose SQNR is below a limit of the verdict.
 
     The signal is the deviation from the mean. It is the output itself if there are fewer than MIN_SAMPLES samples, or

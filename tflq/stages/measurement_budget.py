@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflq.evaluate import EvaluationRows, Record
+from tflq.gates import FileGates
 from tflq.metrics import Estimate, estimate_agreement, estimate_sqnr_db
-from tflq.recipe import Gates, Recipe
+from tflq.recipe import Recipe
 
 MIN_SAMPLES = 20
 """The least number of samples of each file, if there are as many."""
@@ -43,7 +44,7 @@ class MeasurementBudget:
     """Whether every file is measured on all rows."""
     limit: int
     """The largest number of samples of any file."""
-    gates: Gates
+    gates: FileGates
 
     def most(self, int16_multiply_adds: int) -> int:
         """Return the largest number of samples of a file with so many int16 multiply-adds for each sample."""

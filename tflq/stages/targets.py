@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from tflq.errors import EvaluationError
 from tflq.stages.context import RunContext
 from tflq.stages.variant_build import VariantBuild, run_for_each
-from tflq.targets import TargetVerdict, judge_file
-from tflq.worker import Task
+from tflq.targets import Target, TargetVerdict, judge_file
+from tflq.worker import ProgressCallback, Task
 
 
 def judge_targets(context: RunContext, builds: Sequence[VariantBuild]) -> list[VariantBuild]:
@@ -19,7 +20,11 @@ def judge_targets(context: RunContext, builds: Sequence[VariantBuild]) -> list[V
         return list(builds)
 
     def task(build: VariantBuild) -> Task[tuple[TargetVerdict, ...]]:
-        return Task(f"judge {build.name} on targets", judge_file, (build.path, targets), EvaluationError)
+        return Task(f"judge {build.name} on targets", _judge, (build.path, targets), EvaluationError)
 
     judged = run_for_each(context.workers, builds, task, context.jobs)
     return [replace(build, targets=verdicts or ()) for build, verdicts in judged]
+
+
+def _judge(_: ProgressCallback, path: Path, targets: Sequence[Target]) -> tuple[TargetVerdict, ...]:
+    return judge_file(path, targets)
