@@ -13,7 +13,8 @@ import yaml
 
 from tflq.errors import RecipeError
 from tflq.modes import MODES
-from tflq.recipe import Recipe, dump, json_schema, load, only, warnings
+from tflq.recipe import Recipe, dump, json_schema, load, only
+from tflq.recipe_warnings import warnings
 from tflq.strict import YamlSource, parse
 
 RECIPES = Path(__file__).parent / "recipes"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
@@ -16,7 +16,8 @@ from tflq.errors import RecipeError
 from tflq.evaluate import Evaluation
 from tflq.gates import Gates as Gates
 from tflq.inputs import Input
-from tflq.modes import CALIBRATED, CORRECTABLE, QAT_MODES, Converter, Float32, Int8, Mode, ModeName, default_name, named
+from tflq.modes import CALIBRATED, QAT_MODES, Converter, Float32, Int8, Mode, ModeName, named
+from tflq.recipe_conflicts import conflicts
 from tflq.sources import Model, SavedModel
 from tflq.strict import AsTuple, FileName, RecipePath, Strict, or_words
 from tflq.targets import Target
@@ -158,78 +159,11 @@ def compose(source: strict.YamlSource, name: str, folder: Path) -> Recipe:
         source.data.setdefault("name", name)
         source.places.setdefault(("name",), source.name)
         source.data.setdefault("output", f"build/{source.data['name']}")
-        source.errors += [source.error(location, message) for location, message in _conflicts(source.data)]
+        source.errors += [source.error(location, message) for location, message in conflicts(source.data)]
     recipe = strict.validate(source, Recipe, folder)
     variants = recipe.variants or ((named(recipe.mode),) if recipe.mode else ())
     resolved = tuple(variant.with_defaults(recipe.converter) for variant in variants)
     return recipe.model_copy(update={"variants": resolved, "mode": None})
-
-
-def _conflicts(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
-    """Yield keys that exclude each other. This runs before validation, so that one message lists everything."""
-    mode, variants = data.get("mode"), data.get("variants")
-    if mode is None and variants is None:
-        yield (), "mode or variants is missing: give mode for one variant, or variants for several"
-    elif mode is not None and variants is not None:
-        yield ("variants",), "mode and variants are both given: remove one of them"
-    elif variants == []:
-        yield ("variants",), "should list at least one variant"
-    entries = variants if isinstance(variants, list) else []
-    sections: dict[strict.Location, dict[str, Any]] = {
-        ("variants", i): entry if isinstance(entry, dict) else {"mode": entry} for i, entry in enumerate(entries)
-    }
-    names = {location: variant.get("name") or _default_name(variant) for location, variant in sections.items()}
-    yield from _same_names(names)
-    sections[("mode",)] = {"mode": mode}
-    yield from training.conflicts(data, sections)
-    for location, variant in sections.items():
-        if variant.get("mode") in CALIBRATED and data.get("calibration") is None:
-            yield location, f"{variant['mode']} needs calibration samples: add calibration with a dataset"
-    yield from _conflicts_of_float_activations(data, sections)
-    yield from _conflicts_of_evaluation(data)
-
-
-def _conflicts_of_float_activations(
-    data: dict[str, Any], variants: Mapping[strict.Location, dict[str, Any]]
-) -> Iterator[tuple[strict.Location, str]]:
-    """Yield an error if a mode without ranges must correct biases but the recipe has no calibration samples."""
-    section = data.get("converter")
-    converter = section if isinstance(section, dict) else {}
-    modes: dict[strict.Location, str] = {}
-    for location, variant in variants.items():
-        if variant.get("mode") in CORRECTABLE and {**converter, **variant}.get("bias_correction") == "on":
-            place = location if "bias_correction" in variant else ("converter",)
-            modes.setdefault((*place, "bias_correction"), str(variant["mode"]))
-    for location, mode in modes.items() if data.get("calibration") is None else ():
-        yield (
-            location,
-            f"mode {mode} needs calibration samples to correct biases: add calibration with a dataset, or write auto",
-        )
-
-
-def _default_name(variant: dict[str, Any]) -> str | None:
-    mode = variant.get("mode")
-    return default_name(mode, variant.get("trained") is True) if isinstance(mode, str) else None
-
-
-def _same_names(names: Mapping[strict.Location, Any]) -> Iterator[tuple[strict.Location, str]]:
-    earlier: list[Any] = []
-    for location, name in names.items():
-        if name is not None and name in earlier:
-            yield location, f"another variant has the name {name!r}: give this one a different name"
-        earlier.append(name)
-
-
-def _conflicts_of_evaluation(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
-    evaluation, gates = (data[key] if isinstance(data.get(key), dict) else {} for key in ("evaluation", "gates"))
-    for key, other in (("metric", "label"), ("label", "metric"), ("output", "metric")):
-        if evaluation.get(key) is not None and evaluation.get(other) is None:
-            yield (
-                ("evaluation", key),
-                f"needs evaluation.{other} too, because a metric compares an output with a label",
-            )
-    if gates.get("max_metric_drop") is not None and evaluation.get("metric") is None:
-        yield ("gates", "max_metric_drop"), "needs evaluation.metric and evaluation.label"
 
 
 def only(recipe: Recipe, names: Sequence[str]) -> Recipe:
@@ -253,37 +187,6 @@ def check_source(recipe: Recipe) -> None:
     recipe.model.check()
     if recipe.techniques:
         training.check(recipe.model)
-
-
-def warnings(recipe: Recipe) -> Iterator[str]:
-    """Yield a warning for everything that is allowed but probably a mistake."""
-    if isinstance(recipe.measured_on.dataset, Random):
-        yield "measured on random numbers, not on real data: the figures do not show real accuracy"
-    if recipe.calibration and isinstance(recipe.calibration.dataset, Random):
-        yield "calibrated on random numbers, not on real data: use the integer files only for a trial"
-    if recipe.evaluation is None and recipe.calibration:
-        yield "there is no evaluation: fidelity is measured on the calibration samples, so it looks too good"
-    if recipe.calibration and not any(variant.reads_samples for variant in recipe.variants):
-        yield "calibration is given, but no variant uses it"
-    yield from _warnings_of_training(recipe)
-    if recipe.calibration and recipe.evaluation and recipe.calibration.dataset == recipe.evaluation.dataset:
-        yield "calibration and evaluation use the same dataset, so the results may look too good"
-
-
-def _warnings_of_training(recipe: Recipe) -> Iterator[str]:
-    section = recipe.training
-    if section is None:
-        return
-    if not recipe.techniques:
-        yield "training is given, but no variant uses the trained model"
-    elif set(recipe.techniques) < set(section.techniques):
-        yield "training.techniques has quantize, but no variant has the mode qat_int8 or qat_int8_only"
-    if isinstance(section.dataset, Random):
-        yield "trained on random numbers, not on real data: use the trained files only for a trial"
-    if recipe.evaluation and section.dataset == recipe.evaluation.dataset:
-        yield "training and evaluation use the same dataset, so the results of trained variants may look too good"
-    if recipe.evaluation and section.validation and section.validation.dataset == recipe.evaluation.dataset:
-        yield "training.validation and evaluation use the same dataset, so the epoch was chosen on the test data"
 
 
 def dump(recipe: Recipe, folder: Path) -> str:

@@ -36,7 +36,8 @@ def check(options: CommandOptions, recipes: tuple[Path, ...]) -> None:
 
 def _check(path: Path, recipe: Recipe) -> int:
     """Print the errors and notes of the recipe, and return the exit code."""
-    from tflq.recipe import check_source, warnings
+    from tflq.recipe import check_source
+    from tflq.recipe_warnings import warnings
 
     try:
         check_source(recipe)

@@ -67,7 +67,7 @@ def diff(diff_options: DiffOptions, options: CommandOptions, a: Path, b: Path) -
     from tflq.diff import DiffRequest, parse_gates
     from tflq.diff import diff as compare
     from tflq.pipeline import Settings
-    from tflq.recipe import warnings
+    from tflq.recipe_warnings import warnings
 
     with boundary(options.as_json):
         recipe = load_recipe(diff_options.recipe, options) if diff_options.recipe else None

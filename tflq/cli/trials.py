@@ -32,7 +32,7 @@ def result_console(recipe: Recipe) -> Console:
     """Print the warnings of the recipe, and return the console for the result."""
     from rich.console import Console
 
-    from tflq.recipe import warnings
+    from tflq.recipe_warnings import warnings
 
     for warning in warnings(recipe):
         note(warning)

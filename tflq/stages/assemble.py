@@ -13,6 +13,7 @@ from tflq.errors import TflqError
 from tflq.evaluate import Evaluation, Record
 from tflq.inputs import data_warnings
 from tflq.recipe import Recipe
+from tflq.recipe_warnings import warnings
 from tflq.result import Baseline, DatasetReport, FileFigures, Gate, RangeReport, Result, Run, TrainingReport, Variant
 from tflq.rules import Violation
 from tflq.scores import with_gains
@@ -71,7 +72,7 @@ def assemble(values: RunValues, builds: Sequence[VariantBuild], run: Run) -> Res
 
 def _warnings(values: RunValues) -> Iterator[str]:
     recipe, calibration = values.recipe, values.calibration
-    yield from recipes.warnings(recipe)
+    yield from warnings(recipe)
     yield from values.notes
     for violation in values.prepared.float32.violations:
         if violation.severity == "error":

@@ -1,0 +1,76 @@
+"""Keys of a recipe that exclude each other, or that need each other. They are told before the recipe is validated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tflq import strict, training
+from tflq.modes import CALIBRATED, CORRECTABLE, default_name
+
+
+def conflicts(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
+    """Yield keys that exclude each other. This runs before validation, so that one message lists everything."""
+    mode, variants = data.get("mode"), data.get("variants")
+    if mode is None and variants is None:
+        yield (), "mode or variants is missing: give mode for one variant, or variants for several"
+    elif mode is not None and variants is not None:
+        yield ("variants",), "mode and variants are both given: remove one of them"
+    elif variants == []:
+        yield ("variants",), "should list at least one variant"
+    entries = variants if isinstance(variants, list) else []
+    sections: dict[strict.Location, dict[str, Any]] = {
+        ("variants", i): entry if isinstance(entry, dict) else {"mode": entry} for i, entry in enumerate(entries)
+    }
+    names = {location: variant.get("name") or _default_name(variant) for location, variant in sections.items()}
+    yield from _same_names(names)
+    sections[("mode",)] = {"mode": mode}
+    yield from training.conflicts(data, sections)
+    for location, variant in sections.items():
+        if variant.get("mode") in CALIBRATED and data.get("calibration") is None:
+            yield location, f"{variant['mode']} needs calibration samples: add calibration with a dataset"
+    yield from _conflicts_of_float_activations(data, sections)
+    yield from _conflicts_of_evaluation(data)
+
+
+def _conflicts_of_float_activations(
+    data: dict[str, Any], variants: Mapping[strict.Location, dict[str, Any]]
+) -> Iterator[tuple[strict.Location, str]]:
+    """Yield an error if a mode without ranges must correct biases but the recipe has no calibration samples."""
+    section = data.get("converter")
+    converter = section if isinstance(section, dict) else {}
+    modes: dict[strict.Location, str] = {}
+    for location, variant in variants.items():
+        if variant.get("mode") in CORRECTABLE and {**converter, **variant}.get("bias_correction") == "on":
+            place = location if "bias_correction" in variant else ("converter",)
+            modes.setdefault((*place, "bias_correction"), str(variant["mode"]))
+    for location, mode in modes.items() if data.get("calibration") is None else ():
+        yield (
+            location,
+            f"mode {mode} needs calibration samples to correct biases: add calibration with a dataset, or write auto",
+        )
+
+
+def _default_name(variant: dict[str, Any]) -> str | None:
+    mode = variant.get("mode")
+    return default_name(mode, variant.get("trained") is True) if isinstance(mode, str) else None
+
+
+def _same_names(names: Mapping[strict.Location, Any]) -> Iterator[tuple[strict.Location, str]]:
+    earlier: list[Any] = []
+    for location, name in names.items():
+        if name is not None and name in earlier:
+            yield location, f"another variant has the name {name!r}: give this one a different name"
+        earlier.append(name)
+
+
+def _conflicts_of_evaluation(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
+    evaluation, gates = (data[key] if isinstance(data.get(key), dict) else {} for key in ("evaluation", "gates"))
+    for key, other in (("metric", "label"), ("label", "metric"), ("output", "metric")):
+        if evaluation.get(key) is not None and evaluation.get(other) is None:
+            yield (
+                ("evaluation", key),
+                f"needs evaluation.{other} too, because a metric compares an output with a label",
+            )
+    if gates.get("max_metric_drop") is not None and evaluation.get("metric") is None:
+        yield ("gates", "max_metric_drop"), "needs evaluation.metric and evaluation.label"
