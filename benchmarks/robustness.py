@@ -53,7 +53,7 @@ CHUNK = 500
 """The number of cases of one child process."""
 EXAMPLES = 3
 # A message names the recipe or the model; the last is a model that a mutation names and nobody can read.
-FILES = ("net.yaml", "net.tflite", "/proc/self/mem")
+NAMED = ("net.yaml", "net.tflite", "/proc/self/mem")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -78,7 +78,7 @@ class Answer:
             yield f"more than {OUTPUT:,} characters"
         if CONTROL.search(self.text):
             yield "a control character"
-        if self.code and not any(name in self.text for name in FILES):
+        if self.code and not any(name in self.text for name in NAMED):
             yield "no name of the file"
 
     @property
