@@ -172,6 +172,7 @@ RESULT = Result(
             Phase("quantize", (Epoch(0.45, 0.9, None, None, 1.5),), 1, 0),
         ),
         skipped_layers=("stem", "logits"),
+        unchanged_kernels=("depthwise",),
         left_in_float=("scaled",),
         seconds=12.5,
     ),

@@ -98,11 +98,13 @@ def test_each_combination_keeps_its_promises_in_the_file(
     found = taught(recipes, tmp_path, wanted)
     for techniques in COMBINATIONS:
         assert_kept(found[techniques], "quantized" if "quantize" in techniques else "floating", techniques)
+        assert found[techniques].trained.unchanged_kernels == ("deep",)
 
 
 @pytest.mark.slow
 def test_quantized_training_becomes_a_file_that_is_int8_throughout(learned: dict[str, Lesson]) -> None:
     assert_kept(learned["quantize"], "quantized", "quantize")
+    assert learned["quantize"].trained.unchanged_kernels == ()
 
 
 @pytest.mark.slow

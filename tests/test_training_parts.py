@@ -195,7 +195,16 @@ def test_weights_are_counted_from_the_file() -> None:
     ("gain", "said"),
     [
         (Gain("int8", 0.04, 0.05), "recovers 0.0400 of the 0.0500 that int8 loses (80%)"),
-        (Gain("int8", -0.01, 0.05), "recovers nothing of the 0.0500 that int8 loses (-0.0100)"),
+        (
+            Gain("int8", -0.01, 0.05),
+            "recovers nothing of the 0.0500 that int8 loses (-0.0100): int8, which needs no training, is the better"
+            " file",
+        ),
+        (Gain("int8", 0.0, 0.05), "recovers nothing of the 0.0500 that int8 loses (+0.0000)"),
+        (
+            Gain("int8", 0.05, 0.0006),
+            "is better by 0.0500 than int8, which loses 0.0006: it is better than the float32 file",
+        ),
         (Gain("int8", -0.01, 0.0), "loses 0.0100 more than int8, which loses nothing"),
         (Gain("int8", 0.0, -0.01), "is as good as int8, which loses nothing"),
         (Gain("int8", 0.02, 0.0), "is better by 0.0200 than int8, which loses nothing"),

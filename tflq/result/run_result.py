@@ -41,7 +41,11 @@ class Gain:
             change = f"is better by {self.value:.4f} than" if self.value > 0 else f"loses {-self.value:.4f} more than"
             return f"{'is as good as' if self.value == 0 else change} {self.against}, which loses nothing"
         if self.value <= 0:
-            return f"recovers nothing of the {self.lost:.4f} that {self.against} loses ({self.value:+.4f})"
+            better = f": {self.against}, which needs no training, is the better file" if self.value < 0 else ""
+            return f"recovers nothing of the {self.lost:.4f} that {self.against} loses ({self.value:+.4f}){better}"
+        if self.share > 1:
+            loss = f"which loses {self.lost:.4f}: it is better than the float32 file"
+            return f"is better by {self.value:.4f} than {self.against}, {loss}"
         return f"recovers {self.value:.4f} of the {self.lost:.4f} that {self.against} loses ({self.share:.0%})"
 
 
@@ -61,6 +65,8 @@ class TrainingReport:
     skipped_layers: tuple[str, ...]
     left_in_float: tuple[str, ...]
     """The layers without weights that quantization-aware training cannot quantize."""
+    unchanged_kernels: tuple[str, ...]
+    """The layers whose depthwise kernels pruning and clustering leave as they are."""
     seconds: float
 
 

@@ -86,6 +86,7 @@ def _warnings(values: RunValues) -> Iterator[str]:
     if recipe.calibration and calibration_samples:
         yield from _fewer("calibration", recipe.calibration, len(calibration_samples.rows))
         yield from data_warnings(calibration_samples.summaries, recipe.inputs)
+    yield from _unchanged_kernels(values)
     if isinstance(calibration, CalibrationResult) and calibration.selected_ranges:
         yield from calibration.selected_ranges.warnings
     if recipe.evaluation and isinstance(values.float32, Record):
@@ -96,6 +97,12 @@ def _warnings(values: RunValues) -> Iterator[str]:
                 f"{calibrated_on} of {measured} evaluation samples are also calibration samples, so the metrics may be"
                 " too good"
             )
+
+
+def _unchanged_kernels(values: RunValues) -> Iterator[str]:
+    layers = values.trained.value.trained.unchanged_kernels if isinstance(values.trained, Done) else ()
+    if layers:
+        yield f"pruning and clustering leave the depthwise kernels of these layers as they are: {', '.join(layers)}"
 
 
 def _unrefined(builds: Sequence[VariantBuild]) -> Iterator[str]:
@@ -229,6 +236,7 @@ def _training(values: RunValues) -> TrainingReport | None:
         phases=outcome.phases,
         skipped_layers=outcome.skipped,
         left_in_float=outcome.left_in_float,
+        unchanged_kernels=outcome.unchanged_kernels,
         seconds=trained.seconds,
     )
 

@@ -52,5 +52,7 @@ class TrainingResult:
     """The layers that `skip_layers` excludes from training."""
     left_in_float: tuple[str, ...] = ()
     """The layers without weights that quantization-aware training cannot quantize."""
+    unchanged_kernels: tuple[str, ...] = ()
+    """The layers whose depthwise kernels pruning and clustering leave as they are."""
     error: TflqError | None = None
     """Why there is no model of quantization-aware training, though there is a pruned or clustered one."""

@@ -128,6 +128,16 @@ def refused_layers(technique: Technique, model: Any, training: Training) -> tupl
     return tuple(layer for layer in _candidates(model, training) if layer.weights and not _supports(technique, layer))
 
 
+def unchanged_kernels(model: Any, training: Training, techniques: Sequence[Technique]) -> tuple[str, ...]:
+    """Return the names of the layers whose depthwise kernels pruning and clustering leave as they are.
+
+    TensorFlow Model Optimization changes the pointwise kernel of a separable convolution, but no depthwise kernel.
+    """
+    if {*techniques} <= {"quantize"}:
+        return ()
+    return tuple(layer.name for layer in _candidates(model, training) if hasattr(layer, "depthwise_kernel"))
+
+
 def _candidates(model: Any, training: Training) -> list[Any]:
     skipped = skipped_layers(model, training)
     return [layer for layer in model.layers if layer.__class__.__name__ != "InputLayer" and layer.name not in skipped]

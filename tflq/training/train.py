@@ -74,6 +74,7 @@ def train(report: ProgressCallback, job: TrainingJob) -> TrainingResult:
         from_logits=from_logits,
         skipped=skipped,
         left_in_float=course.left_in_float,
+        unchanged_kernels=techniques.unchanged_kernels(trainable.model, job.training, job.techniques),
         error=course.error or refused.get("quantize"),
     )
 
