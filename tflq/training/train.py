@@ -17,6 +17,7 @@ from tflq.sources import Model, PreparedSource
 from tflq.training import checkpoint, preparation, ranges, source, techniques
 from tflq.training.checkpoint import Checkpoint
 from tflq.training.data import LABEL, DataRequest, Examples, read_examples
+from tflq.training.equalization import equalized
 from tflq.training.fit import TrainingSetup, fit, seed
 from tflq.training.outcome import Phase, TrainingResult
 from tflq.training.schema import CROSS_ENTROPIES, Technique, Training
@@ -108,6 +109,8 @@ def _phases(report: ProgressCallback, job: TrainingJob, trainable: Trainable, se
         seed(model, [job.training.seed, index])
         on_step = partial(_report_step, report, technique, (index * steps, len(job.techniques) * steps))
         try:
+            if technique == "quantize" and "cluster" not in job.techniques:  # it would undo the clusters
+                model = equalized(model, setup, techniques.skipped_layers(trainable.model, job.training))
             wrapped = techniques.wrap(technique, model, job.training, steps)
             if technique == "quantize":
                 ranges.start_from_data(wrapped.model, setup)
