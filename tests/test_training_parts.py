@@ -195,9 +195,10 @@ def test_weights_are_counted_from_the_file() -> None:
     ("gain", "said"),
     [
         (Gain("int8", 0.04, 0.05), "recovers 0.0400 of the 0.0500 that int8 loses (80%)"),
+        (Gain("int8", -0.01, 0.05), "recovers nothing of the 0.0500 that int8 loses (-0.0100)"),
         (
-            Gain("int8", -0.01, 0.05),
-            "recovers nothing of the 0.0500 that int8 loses (-0.0100): int8, which needs no training, is the better"
+            Gain("int8", 0.04, 0.05, "corrected"),
+            "recovers 0.0400 of the 0.0500 that int8 loses (80%). corrected needs no training and loses less: ship that"
             " file",
         ),
         (Gain("int8", 0.0, 0.05), "recovers nothing of the 0.0500 that int8 loses (+0.0000)"),

@@ -103,8 +103,10 @@ def _gain(variant: Variant, variants: Sequence[Variant]) -> Gain | None:
     score = variant.measured.metric if variant.measured else None
     if not variant.is_trained or score is None or not peers:
         return None
-    against = peers[0].measured.metric if peers[0].measured else None
-    return Gain(peers[0].name, against.drop - score.drop, against.drop) if against else None
+    drops = {peer.name: peer.measured.metric.drop for peer in peers if peer.measured and peer.measured.metric}
+    against, best = peers[0].name, min(drops, key=lambda name: drops[name])
+    better = best if drops[best] < score.drop else ""
+    return Gain(against, drops[against] - score.drop, drops[against], better)
 
 
 def suspicious_outputs(record: Record, float32: Record) -> Iterator[Violation]:

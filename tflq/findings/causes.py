@@ -14,6 +14,7 @@ from tflq.findings.op_causes import LayerEvidence, LikelyCause, cause_at
 from tflq.flatbuffer import Graph, Subgraph, integers_of, load
 from tflq.layerwise import LocalLoss, compare, first_bad, losses
 from tflq.metrics import Channels
+from tflq.modes import QAT_MODES
 from tflq.op_selectors import shortest_name
 from tflq.result import Finding
 from tflq.scores import LowOutput
@@ -59,7 +60,7 @@ def look(report: ProgressCallback, request: Look) -> tuple[Finding, ...]:
         elif finding.kind != "saturated channels":
             cause = _cause_along(evidence, output, request.constants)
         else:
-            cause = SATURATED
+            cause = SATURATED_AFTER_TRAINING if request.mode in QAT_MODES else SATURATED
         found.append(replace(finding, cause=cause.text, remedy=cause.remedy, tensor=cause.tensor))
     return tuple(found)
 
@@ -67,6 +68,11 @@ def look(report: ProgressCallback, request: Look) -> tuple[Finding, ...]:
 SATURATED = LikelyCause(
     "the calibration samples do not show the range of these values",
     "Add samples like those of evaluation to calibration, or set ranges: minmax or headroom",
+    None,
+)
+SATURATED_AFTER_TRAINING = LikelyCause(
+    "the ranges come from training, whose samples do not show these values or whose outputs went elsewhere",
+    "Train for more epochs, or with samples like those of evaluation",
     None,
 )
 

@@ -29,6 +29,8 @@ class Gain:
     """The improvement of the metric. It is positive if training helped, and negative if training did harm."""
     lost: float
     """The loss of the untrained variant against the float32 .tflite."""
+    better: str = ""
+    """The untrained variant of the same mode that loses less than this one, and least of all; else empty."""
 
     @property
     def share(self) -> float | None:
@@ -37,12 +39,16 @@ class Gain:
 
     @property
     def in_words(self) -> str:
+        advice = f". {self.better} needs no training and loses less: ship that file" if self.better else ""
+        return f"{self._change}{advice}"
+
+    @property
+    def _change(self) -> str:
         if self.share is None:
             change = f"is better by {self.value:.4f} than" if self.value > 0 else f"loses {-self.value:.4f} more than"
             return f"{'is as good as' if self.value == 0 else change} {self.against}, which loses nothing"
         if self.value <= 0:
-            better = f": {self.against}, which needs no training, is the better file" if self.value < 0 else ""
-            return f"recovers nothing of the {self.lost:.4f} that {self.against} loses ({self.value:+.4f}){better}"
+            return f"recovers nothing of the {self.lost:.4f} that {self.against} loses ({self.value:+.4f})"
         if self.share > 1:
             loss = f"which loses {self.lost:.4f}: it is better than the float32 file"
             return f"is better by {self.value:.4f} than {self.against}, {loss}"

@@ -6,13 +6,12 @@ divide. Between the two is only what passes on a positive factor, such as ReLU. 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tflq.training.fit import TrainingSetup
 from tflq.training.graph import LayerCopies, LayerGraph
 
 STRENGTH = 0.75
@@ -23,7 +22,6 @@ LEAST_RATIO = 8.0
 """The least ratio of the largest channel to another one. With less, an activation is left as it is."""
 VALUES_PER_FACTOR = 4
 """The number of values other than 0 that must have been seen for each unit of a channel's factor."""
-BATCHES = 20
 OUTPUT_AXES = {
     **dict.fromkeys(("Dense", "Conv1D", "Conv2D", "SeparableConv1D", "SeparableConv2D"), -1),
     "Conv2DTranspose": -2,
@@ -61,14 +59,14 @@ class _ChannelSizes:
     """The number of values other than 0."""
 
 
-def equalized(model: Any, setup: TrainingSetup, skipped: Collection[str]) -> Any:
+def equalized(model: Any, batches: Iterable[Sequence[np.ndarray]], skipped: Collection[str]) -> Any:
     """Return a copy of the model whose activations have channels of more equal sizes. The outputs stay the same.
 
-    The `skipped` layers keep their weights.
+    A batch has an array [size, …] for each input of the model. The `skipped` layers keep their weights.
     """
     copy = LayerGraph(model).rebuilt(LayerCopies().call)
     links = list(_links(LayerGraph(copy), skipped))
-    for link, sizes in zip(links, _observed(copy, links, setup), strict=True):
+    for link, sizes in zip(links, _observed(copy, links, batches), strict=True):
         factor = _factors(sizes)
         if factor is not None:
             _multiply(link.producer, factor)
@@ -124,16 +122,15 @@ def _passes(layer: Any) -> bool:
     return _kind(layer) in PASSING and _is_last_axis(layer)
 
 
-def _observed(model: Any, links: Sequence[_Link], setup: TrainingSetup) -> list[_ChannelSizes]:
+def _observed(model: Any, links: Sequence[_Link], batches: Iterable[Sequence[np.ndarray]]) -> list[_ChannelSizes]:
     import tf_keras
 
     if not links:
         return []
     observer = tf_keras.Model(model.inputs, [link.tensor for link in links])
     sizes = [_ChannelSizes(np.zeros(link.tensor.shape[-1]), np.zeros(link.tensor.shape[-1])) for link in links]
-    batches = setup.samples.batches(setup.training.batch_size, [setup.training.seed])
-    for _, arrays in zip(range(BATCHES), batches, strict=False):
-        values = observer([arrays[name] for name in setup.inputs], training=False)
+    for arrays in batches:
+        values = observer(list(arrays), training=False)
         for number, value in enumerate(values if len(links) > 1 else [values]):
             magnitude = np.abs(np.asarray(value)).reshape(-1, value.shape[-1])
             before = sizes[number]

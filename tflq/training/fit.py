@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ METRICS = {
     "binary_crossentropy": "binary_accuracy",
 }
 OTHER_METRIC = "mean_absolute_error"
+OBSERVED_BATCHES = 20
 StepCallback = Callable[[int, str], None]
 """A function of the number of steps of this technique that are done, and of a note on its last epoch."""
 
@@ -47,6 +49,12 @@ class TrainingSetup:
     def steps(self) -> int:
         """The number of steps in one epoch."""
         return math.ceil(self.samples.stored.count / self.training.batch_size)
+
+    def first_batches(self) -> Iterator[list[np.ndarray]]:
+        """Yield the inputs of the first batches, which show the ranges of activations before training."""
+        batches = self.samples.batches(self.training.batch_size, [self.training.seed])
+        for arrays in islice(batches, OBSERVED_BATCHES):
+            yield [arrays[name] for name in self.inputs]
 
 
 def fit(

@@ -10,7 +10,6 @@ import numpy as np
 
 from tflq.training.fit import TrainingSetup
 
-BATCHES = 20
 RANGES = ("_min:0", "_max:0")
 """The suffixes of the names of range variables."""
 
@@ -22,10 +21,9 @@ def start_from_data(model: Any, setup: TrainingSetup) -> None:
     the data after a short training.
     """
     saved = [(variable, variable.numpy()) for variable in model.variables if not variable.name.endswith(RANGES)]
-    batches = setup.samples.batches(setup.training.batch_size, [setup.training.seed])
-    for number, arrays in zip(range(BATCHES), batches, strict=False):
+    for number, arrays in enumerate(setup.first_batches()):
         with _decay(number / (number + 1)):
-            model([arrays[name] for name in setup.inputs], training=True)
+            model(arrays, training=True)
     for variable, value in saved:  # means of batch normalization, and others that a step changes
         variable.assign(np.asarray(value))
 

@@ -110,7 +110,9 @@ def _phases(report: ProgressCallback, job: TrainingJob, trainable: Trainable, se
         on_step = partial(_report_step, report, technique, (index * steps, len(job.techniques) * steps))
         try:
             if technique == "quantize" and "cluster" not in job.techniques:  # it would undo the clusters
-                model = equalized(model, setup, techniques.skipped_layers(trainable.model, job.training))
+                model = equalized(
+                    model, setup.first_batches(), techniques.skipped_layers(trainable.model, job.training)
+                )
             wrapped = techniques.wrap(technique, model, job.training, steps)
             if technique == "quantize":
                 ranges.start_from_data(wrapped.model, setup)
