@@ -1,0 +1,61 @@
+"""Every kind of layer, alone and with batch normalization, becomes int8 throughout by quantization-aware training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lessons
+import numpy as np
+import pytest
+import tf_keras
+from lessons import Lesson
+from running import Recipes
+
+from benchmarks.trainable import NAMES, network
+from tflq import training
+from tflq.errors import ConversionError
+from tflq.worker import Task, Workers
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def learned(recipes: Recipes, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("layers")
+    images = np.random.default_rng(0).uniform(0, 1, (32, 8, 8, 1)).astype(np.float32)
+    np.savez(folder / "images.npz", image=images, label=np.arange(32) % 10)
+    rows = {"npz": str(folder / "images.npz")}
+    section = {"techniques": ["quantize"], "dataset": rows, "label": "label", "epochs": 1, "batch_size": 16}
+    paths = {}
+    for name in NAMES:
+        network(tf_keras, name, images).save(folder / f"{name}.h5")
+        data = {"calibration": {"dataset": rows}, "evaluation": {"dataset": rows, "samples": 8}}
+        paths[name] = recipes.write(str(folder / f"{name}.h5"), ["qat_int8"], training=section, **data)
+    with Workers(folder / "log", None, lambda _: None) as workers:
+        task = Task("learn", lessons.learn, (paths, folder), ConversionError, environment=training.ENVIRONMENT)
+        return workers.run(task).value
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("nested", "normalization in front")])
+def test_the_file_is_int8_throughout(learned: dict[str, Lesson | str], name: str) -> None:
+    lesson = learned[name]
+    assert isinstance(lesson, Lesson), lesson
+    file = lesson.files["quantized"]
+    assert [fault.message for fault in file.verified.violations if fault.severity == "error"] == []
+    assert {weights.dtype for weights in file.weights} == {"int8"}
+
+
+def test_only_a_normalization_in_front_stays_in_float(learned: dict[str, Lesson | str]) -> None:
+    lesson = learned["normalization in front"]
+    assert isinstance(lesson, Lesson), lesson
+    file = lesson.files["quantized"]
+    stay = [fault.where.split()[0] for fault in file.verified.violations if "in float" in fault.message]
+    assert set(stay) <= {"SUB", "MUL", "DIV"}
+    assert {weights.dtype for weights in file.weights} == {"int8"}
+
+
+def test_a_nested_model_of_keras_2_is_refused_before_training(learned: dict[str, Lesson | str]) -> None:
+    assert str(learned["nested"]).endswith(
+        "layer 'body' is itself a model, and nested models of Keras 2 cannot be trained; add its layers directly to the"
+        " outer model, or save the model with Keras 3"
+    )
