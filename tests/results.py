@@ -7,6 +7,7 @@ from dataclasses import replace
 from tflq.calibrate import LoweredMask, MaskReport, RangeComparison
 from tflq.contract import FloatOp
 from tflq.errors import ConversionError
+from tflq.firmware import IoRow
 from tflq.flatbuffer import Weights
 from tflq.inputs import InputSummary
 from tflq.interpreter import LatencyStats
@@ -47,6 +48,12 @@ def file(mode: str, size_bytes: int, dtype: str, float_ops: tuple[FloatOp, ...] 
         float_ops=float_ops,
         inputs=(Port("image", dtype, (1, 8, 8, 1), scale, zero_point),),
         outputs=(Port("logits", dtype, (-1, 10), scale, zero_point),),
+        io=(
+            IoRow(
+                "in", 0, "image", dtype, (1, 8, 8, 1), scale, zero_point, "q = x", "q = x", "in = x;", "value * 2 + 0"
+            ),
+            IoRow("out", 0, "logits", dtype, (-1, 10), scale, zero_point, "x = q", "x = q", ""),
+        ),
     )
 
 

@@ -34,6 +34,7 @@ LAYERS = [
     "weight_only",
     "cost_model",
     "targets",
+    "firmware",
     "op_selectors",
     "modes",
     "conversion",

@@ -15,6 +15,7 @@ from tflq.contract import FloatOp, float_ops, quantized_activations, signature_v
 from tflq.cost_model import int16_multiply_adds, work
 from tflq.datasets import Sample, brackets
 from tflq.errors import EvaluationError
+from tflq.firmware import io_rows
 from tflq.flatbuffer import Graph, Signature
 from tflq.interpreter import Runner
 from tflq.modes import Mode
@@ -122,6 +123,7 @@ def describe(path: Path, graph: Graph, in_float: tuple[FloatOp, ...]) -> File:
         inputs=_ports(graph, signature.subgraph, signature.inputs),
         outputs=_ports(graph, signature.subgraph, signature.outputs),
         work=work(graph),
+        io=io_rows(graph, signature) if graph.subgraphs else (),
     )
 
 

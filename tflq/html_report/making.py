@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
+from tflq.firmware import code_lines
 from tflq.html_report.element import element, paragraph
-from tflq.html_report.figure import Values, code, folded, section, table
-from tflq.report.page import ports
+from tflq.html_report.figure import Values, bullets, code, folded, section, table
+from tflq.report import io_table
 from tflq.report.table import size
 from tflq.result import Result
-
-_PORTS = ("file", "", "name", "dtype", "shape", "scale", "zero point")
 
 
 def making(result: Result) -> Element:
     """Return the last section."""
-    return section("making", "How it was made", *_float_ops(result), _ports(result), _stages(result), _recipe(result))
+    return section("making", "How it was made", *_float_ops(result), _io(result), _stages(result), _recipe(result))
 
 
 def _float_ops(result: Result) -> Iterator[Element]:
@@ -31,11 +30,18 @@ def _float_ops(result: Result) -> Iterator[Element]:
         yield folded(f"Left in float ({len(rows)})", table("Ops left in float", values))
 
 
-def _ports(result: Result) -> Element:
-    formula = paragraph("real = (q − zero_point) · scale; q = clip(round(real / scale) + zero_point).")
-    header = tuple(name or "side" for name in _PORTS)
-    values = Values(header, list(ports(result)), words=(0, 1, 2, 3, 4))
-    return folded("Inputs and outputs", formula, table("Inputs and outputs", values))
+def _io(result: Result) -> Element:
+    header = tuple(name or "side" for name in io_table.HEADER)
+    values = Values(header, list(io_table.rows(result)), words=(0, 1, 3, 4, 5, 8))
+    return folded("Inputs and outputs", paragraph(io_table.ORDER), table("Inputs and outputs", values), *_code(result))
+
+
+def _code(result: Result) -> Iterator[Element]:
+    """Yield the preprocessing and the lines of code of each input and output."""
+    for names, row in io_table.grouped(result):
+        before = [("Before, as in the recipe: ", row.preprocessing)] if row.preprocessing else []
+        yield paragraph(element("strong", {}, names), f", {row.side}put {row.index}, ", code(row.name))
+        yield bullets([*before, *((f"{language}: ", code(line)) for language, line in code_lines(row))])
 
 
 def _stages(result: Result) -> Element:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tflq.inputs.checks import InputSummary, SummaryBuilder, check_calibration, check_finite, data_warnings
+from tflq.inputs.in_words import in_words, linear
 from tflq.inputs.samples import make_sample
 from tflq.inputs.schema import Input, Resize
 from tflq.inputs.stored import RowWriter, StoredRows
@@ -17,5 +18,7 @@ __all__ = [
     "check_calibration",
     "check_finite",
     "data_warnings",
+    "in_words",
+    "linear",
     "make_sample",
 ]

@@ -16,6 +16,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from tflq.firmware import IoRow, code_lines, io_rows
 from tflq.flatbuffer import (
     CONVERSIONS,
     Graph,
@@ -61,6 +62,7 @@ def to_dict(graph: Graph) -> dict[str, Any]:
                 "key": signature.key,
                 "inputs": [asdict(port) for port in _ports(graph, signature, signature.inputs)],
                 "outputs": [asdict(port) for port in _ports(graph, signature, signature.outputs)],
+                "io": [asdict(row) for row in io_rows(graph, signature)],
             }
             for signature in _signatures(graph)
         ],
@@ -81,7 +83,11 @@ def to_json(graph: Graph) -> str:
 
 def to_text(graph: Graph, width: int = 80) -> str:
     """Return the facts for people, the most important first. `width` is in columns and should be 80 or more."""
-    signatures = [_signature_table(graph, signature) for signature in _signatures(graph)]
+    signatures = [
+        part
+        for signature in _signatures(graph)
+        for part in (_signature_table(graph, signature), _how_to_call(graph, signature))
+    ]
     parts: list[Table | Text] = [
         _headline(graph),
         *signatures,
@@ -186,6 +192,20 @@ def _signature_table(graph: Graph, signature: Signature) -> Table:
             integers = () if port.scale is None else (str(np.float32(port.scale)), str(port.zero_point))
             _add(table, (side, port.name, port.dtype, _shape(port.shape), *integers))
     return table
+
+
+def _how_to_call(graph: Graph, signature: Signature) -> Text:
+    """Return how to feed and to read the file, in its own order. x is the real value."""
+    rows = io_rows(graph, signature)
+    lines = [f"how to call {signature.key or 'it'}, by index; x is the real value, q is in the file"]
+    for row in rows:
+        lines.append(f"{_end(row)}: {row.formula}")
+        lines += [f"  {language}: {line}" for language, line in code_lines(row)]
+    return Text("\n".join(lines))
+
+
+def _end(row: IoRow) -> str:
+    return f"{row.side}put {row.index} {row.name}"
 
 
 def _operator_table(graph: Graph) -> Table:

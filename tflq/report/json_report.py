@@ -75,6 +75,7 @@ def _variant(variant: Variant) -> dict[str, Any]:
         "float_ops": [asdict(op) for op in file.float_ops] if file else None,
         "inputs": [asdict(port) for port in file.inputs] if file else None,
         "outputs": [asdict(port) for port in file.outputs] if file else None,
+        "io": [asdict(row) for row in file.io] if file else None,
         "samples": measured.samples if measured else None,
         "metric": asdict(measured.metric) if measured and measured.metric else None,
         "fidelity": {name: asdict(output) for name, output in measured.fidelity.items()} if measured else None,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tflq.calibrate import RangeComparison
+from tflq.report import io_table
 from tflq.report.problems import Problem, by_message, problems
 from tflq.report.refinement import refinement
 from tflq.report.table import markdown_table, plain_markdown, size, table
 from tflq.report.training import training
-from tflq.result import Port, RangeReport, Result
+from tflq.result import RangeReport, Result
 from tflq.targets import kilobytes
 
 
@@ -26,9 +27,7 @@ def to_markdown(result: Result) -> str:
         *_targets(result),
         *_ranges(result),
         *refinement(result),
-        "## Inputs and outputs",
-        "real = (q − zero_point) · scale; q = clip(round(real / scale) + zero_point).",
-        markdown_table(("file", "", "name", "dtype", "shape", "scale", "zero point"), list(ports(result))),
+        *io_table.to_markdown(result),
         "## How it was made",
         _stages(result),
     ]
@@ -141,21 +140,6 @@ def range_origin(report: RangeReport) -> str:
 def _clip(clip: RangeComparison) -> tuple[str, ...]:
     shares = (f"{share:.3g}" for share in (clip.chosen, clip.percentile, clip.mse))
     return (f"`{clip.tensor}`", f"{clip.lowest:.5g}", f"{clip.highest:.5g}", *shares)
-
-
-def ports(result: Result) -> Iterator[tuple[str, ...]]:
-    """Yield the rows of the inputs and outputs of all files."""
-    for variant in result.variants:
-        if variant.file:
-            for side, ports in (("in", variant.file.inputs), ("out", variant.file.outputs)):
-                yield from (_port(variant.name, side, port) for port in ports)
-
-
-def _port(name: str, side: str, port: Port) -> tuple[str, ...]:
-    scale = "" if port.scale is None else f"{port.scale:.9g}"
-    zero_point = "" if port.zero_point is None else str(port.zero_point)
-    shape = "×".join("?" if length == -1 else str(length) for length in port.shape)
-    return (name, side, port.name, port.dtype, shape, scale, zero_point)
 
 
 def _stages(result: Result) -> str:

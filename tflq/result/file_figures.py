@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tflq.contract import FloatOp
+from tflq.firmware import IoRow
 from tflq.flatbuffer import Weights
 from tflq.interpreter import LatencyStats
 from tflq.metrics import Channels
@@ -93,6 +94,8 @@ class File:
     outputs: tuple[Port, ...]
     work: float = 0.0
     """The estimated work of one call on a CPU, in multiply-adds of int8 kernels."""
+    io: tuple[IoRow, ...] = ()
+    """How to feed and to read it: inputs and outputs in the file's own order."""
 
 
 @dataclass(frozen=True)

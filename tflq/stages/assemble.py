@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tflq import cache, scores
 from tflq import recipe as recipes
 from tflq.calibrate import Calibration, CalibrationSamples, Percentile
 from tflq.errors import TflqError
 from tflq.evaluate import Evaluation, Record
+from tflq.firmware import with_preprocessing
 from tflq.inputs import data_warnings
 from tflq.recipe import Recipe
 from tflq.recipe_warnings import warnings
@@ -190,6 +191,8 @@ def _baseline(values: RunValues) -> Baseline:
 
 def _variant(values: RunValues, build: VariantBuild) -> Variant:
     file = build.verified.file if build.verified else None
+    if file is not None:
+        file = replace(file, io=with_preprocessing(file.io, values.recipe.inputs))
     ratio = file.size_bytes / values.context.float32.stat().st_size if file else None
     measured = _measured(values, build)
     return Variant(
