@@ -13,7 +13,7 @@ COVERED := not slow
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo demo-qat format format-check lint types test test-slow coverage schema docs docs-check site check bench constraints picture browser clean distclean
+.PHONY: help install demo demo-qat format format-check lint types test test-slow coverage schema docs docs-check site check bench constraints picture browser compiler clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -95,6 +95,10 @@ constraints: $(BIN)/python ## pin what pyproject.toml asks for, for every Python
 
 picture: install ## make the picture in README.md, of the report of make demo-qat
 	@$(BIN)/python docs/picture.py $(QAT)/build/tflite/report.html docs/report.png
+
+compiler: ## install g++, with which tests compile the source for firmware, where apt-get can
+	@command -v g++ >/dev/null || \
+		{ apt-get -qq update && apt-get -qq install --yes --no-install-recommends g++ libc6-dev >/dev/null; }
 
 browser: ## install Chromium, in which the slow tests look at pages, where apt-get can
 	@command -v chromium chromium-browser google-chrome >/dev/null || \

@@ -23,6 +23,7 @@ SECTIONS = {
     "Training": "training",
     "Latency": "latency",
     "Gates": "gates",
+    "Artifacts": "artifacts",
     "Converter": "converter",
 }
 """Definitions of the schema that have a heading of their own, besides the kinds."""
@@ -79,7 +80,7 @@ def page() -> str:
     parts += ["## `model`", MODEL, *_kinds(schema, KINDS)]
     parts += ["## `inputs`", INPUTS, *_named(schema, "Input")]
     parts += ["## `dataset`", DATASET, *_kinds(schema, DATASETS)]
-    for name in ("Calibration", "Evaluation", "Training", "Latency", "Gates"):
+    for name in ("Calibration", "Evaluation", "Training", "Latency", "Gates", "Artifacts"):
         parts += [f"## `{HEADINGS[name]}`", *_named(schema, name)]
     parts += ["## `variants`", VARIANT, table(COLUMNS, _shared(schema))]
     parts += ["### Modes", table(("mode", "files"), [(f"`{mode}`", _doc(kind)) for mode, kind in _modes()])]

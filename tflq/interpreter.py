@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,6 +169,48 @@ def refuse_unpreparable(path: Path) -> None:
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise EvaluationError(_failing_op(error)) from error
+
+
+@dataclass(frozen=True)
+class RawOutputs:
+    """The outputs of a few calls in the dtypes and in the order of the file, and the kernels that computed them."""
+
+    calls: tuple[tuple[np.ndarray, ...], ...]
+    kernels: str
+
+
+def reference_outputs(content: bytes, calls: Sequence[Sequence[np.ndarray]]) -> RawOutputs:
+    """Run the file with inputs in the dtypes and in the order of the file, on LiteRT's reference kernels.
+
+    If these cannot run the file, the built-in kernels do. EvaluationError if they cannot, either.
+    """
+    from ai_edge_litert.interpreter import OpResolverType
+
+    try:
+        return RawOutputs(_raw(content, calls, OpResolverType.BUILTIN_REF), "LiteRT's reference kernels")
+    except (ValueError, RuntimeError):
+        resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    try:
+        return RawOutputs(_raw(content, calls, resolver), "LiteRT's built-in kernels")
+    except (ValueError, RuntimeError) as error:
+        raise EvaluationError(_failing_op(error)) from error
+
+
+def _raw(content: bytes, calls: Sequence[Sequence[np.ndarray]], resolver: Any) -> tuple[tuple[np.ndarray, ...], ...]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=resolver)
+    outputs = []
+    for arrays in calls:
+        for detail, array in zip(interpreter.get_input_details(), arrays, strict=True):
+            interpreter.resize_tensor_input(detail["index"], array.shape)
+        interpreter.allocate_tensors()
+        interpreter.reset_all_variables()
+        for detail, array in zip(interpreter.get_input_details(), arrays, strict=True):
+            interpreter.set_tensor(detail["index"], array)
+        interpreter.invoke()
+        outputs.append(tuple(interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()))
+    return tuple(outputs)
 
 
 def _failing_op(error: Exception) -> str:

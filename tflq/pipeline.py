@@ -11,6 +11,7 @@ from pathlib import Path
 from tflq import cache, lock, stages
 from tflq.cache import Store
 from tflq.errors import RecipeError
+from tflq.firmware import forget_sources
 from tflq.html_report import to_html
 from tflq.progress import RunProgress, Step, Watcher, steps
 from tflq.recipe import Recipe, check_source, dump
@@ -96,6 +97,7 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         progress.tell(measurement.builds, is_final=True)
         builds = stages.find(context, measurement, source, prepared)
         builds = stages.compare_layers(context, builds, prepared)
+        builds = stages.write_artifacts(context, builds, source, prepared)
         progress.begin(Step.TIMING)
         builds = stages.time_files(context, builds, prepared)
 
@@ -211,6 +213,10 @@ def install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], fo
             path.replace(target)
         else:
             target.unlink(missing_ok=True)
+        made = next((each.artifacts for each in result.variants if each.name == variant), ())
+        forget_sources(recipe.output, target.stem, made)
+        for name in made:
+            (folder / name).replace(recipe.output / name)
     for name in texts:
         (folder / name).replace(recipe.output / name)
 

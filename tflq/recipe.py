@@ -14,6 +14,7 @@ from tflq.calibrate import Calibration
 from tflq.datasets import Random
 from tflq.errors import RecipeError
 from tflq.evaluate import Evaluation
+from tflq.firmware import Artifacts
 from tflq.gates import Gates as Gates
 from tflq.inputs import Input
 from tflq.modes import CALIBRATED, QAT_MODES, Converter, Float32, Int8, Mode, ModeName, named
@@ -50,6 +51,7 @@ def _sections_of_keys() -> dict[str, str]:
         "variants": Int8,
         "converter": Converter,
         "gates": Gates,
+        "artifacts": Artifacts,
     }
     keys = [key for section in sections.values() for key in section.model_fields]
     return {key: " or ".join(name for name, kind in sections.items() if key in kind.model_fields) for key in keys}
@@ -87,6 +89,9 @@ class Recipe(Strict):
     targets: TargetNames = Field(
         (),
         description="Targets that the report judges every variant on. `tflq targets` lists them; a path is your own.",
+    )
+    artifacts: Artifacts = Field(
+        Artifacts(), description="What is made beside the .tflite files, such as C++ source for microcontrollers."
     )
     report: Literal["standard", "full"] = Field("standard", description="`full`: report.html without its limits.")
     cache: bool = Field(

@@ -80,7 +80,9 @@ def _may_pass(outcome: Result | TflqError) -> bool:
 
 def output_names(recipe: Recipe, result: Result) -> list[str]:
     """Return the names of the files that the result left in the output folder."""
-    return [*(file_name(recipe, variant.name) for variant in result.variants if variant.file), *REPORTS]
+    made = [variant for variant in result.variants if variant.file]
+    sources = (name for variant in made for name in variant.artifacts)
+    return [*(file_name(recipe, variant.name) for variant in made), *sources, *REPORTS]
 
 
 def _is_worth_a_retry(variant: Variant) -> bool:

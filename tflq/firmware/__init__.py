@@ -1,5 +1,19 @@
-"""What firmware needs beside the file: how to feed it and how to read it."""
+"""What firmware needs beside the file: how to feed and to read it, C++ source, golden vectors, a smaller file."""
 
 from tflq.firmware.io_row import IoRow, code_lines, io_rows, with_preprocessing
+from tflq.firmware.making import GOLDEN_CALLS, FirmwareFiles, forget_sources, make_artifacts
+from tflq.firmware.schema import Artifacts
+from tflq.firmware.strip import stripped
 
-__all__ = ["IoRow", "code_lines", "io_rows", "with_preprocessing"]
+__all__ = [
+    "GOLDEN_CALLS",
+    "Artifacts",
+    "FirmwareFiles",
+    "IoRow",
+    "code_lines",
+    "forget_sources",
+    "io_rows",
+    "make_artifacts",
+    "stripped",
+    "with_preprocessing",
+]

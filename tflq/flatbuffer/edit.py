@@ -247,7 +247,7 @@ def drop_unused(model: Any) -> None:
             if types[operator.opcodeIndex] != "DEQUANTIZE" or read & {*operator.outputs}
         ]
         _keep_tensors(model, place, {*subgraph.inputs, *subgraph.outputs, *_used(subgraph)})
-    _drop_unused_buffers(model)
+    drop_unused_buffers(model)
     drop_unused_codes(model)
 
 
@@ -271,7 +271,7 @@ def _keep_tensors(model: Any, place: int, indices: set[int]) -> None:
             entry.tensorIndex = new_indices[entry.tensorIndex]
 
 
-def _drop_unused_buffers(model: Any) -> None:
+def drop_unused_buffers(model: Any) -> None:
     """Keep only the buffers of tensors and metadata."""
     holders = [*(model.metadata or []), *(tensor for graph in model.subgraphs for tensor in graph.tensors)]
     used = sorted({0, *(holder.buffer for holder in holders)})

@@ -87,6 +87,7 @@ def _variant(variant: Variant) -> dict[str, Any]:
         "weights": [asdict(weights) for weights in variant.compression.weights] if variant.compression else None,
         "gates": [asdict(gate) for gate in variant.gates],
         "targets": [targets.to_dict(verdict) for verdict in variant.targets],
+        "artifacts": list(variant.artifacts),
         "findings": [asdict(finding) for finding in variant.findings],
         "violations": [asdict(violation) for violation in variant.violations],
         "reproduced": variant.is_reproduced,

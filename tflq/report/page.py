@@ -28,6 +28,7 @@ def to_markdown(result: Result) -> str:
         *_ranges(result),
         *refinement(result),
         *io_table.to_markdown(result),
+        *_artifacts(result),
         "## How it was made",
         _stages(result),
     ]
@@ -140,6 +141,18 @@ def range_origin(report: RangeReport) -> str:
 def _clip(clip: RangeComparison) -> tuple[str, ...]:
     shares = (f"{share:.3g}" for share in (clip.chosen, clip.percentile, clip.mse))
     return (f"`{clip.tensor}`", f"{clip.lowest:.5g}", f"{clip.highest:.5g}", *shares)
+
+
+def _artifacts(result: Result) -> Iterator[str]:
+    """Yield the names of the source files of each variant."""
+    lines = [
+        f"- **{variant.name}**: {', '.join(f'`{name}`' for name in variant.artifacts)}"
+        for variant in result.variants
+        if variant.artifacts
+    ]
+    if lines:
+        yield "## Source for firmware"
+        yield "\n".join(lines)
 
 
 def _stages(result: Result) -> str:

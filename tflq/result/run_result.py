@@ -100,6 +100,8 @@ class Variant:
     findings: tuple[Finding, ...] = ()
     targets: tuple[TargetVerdict, ...] = ()
     """What is known of the file on each target of the recipe."""
+    artifacts: tuple[str, ...] = ()
+    """The names of the source files for firmware, beside the file."""
     layers: LayerFigures | None = None
     """The activations along the graph; None if they were not to be compared. Only report.html has them."""
 

@@ -1,5 +1,6 @@
 """The stages of one run, in the order of `pipeline.run`; each starts tasks in worker processes and returns values."""
 
+from tflq.stages.artifacts import write_artifacts
 from tflq.stages.assemble import RunValues, assemble
 from tflq.stages.calibrate import calibrate, observe, select_ranges
 from tflq.stages.context import RunContext
@@ -59,4 +60,5 @@ __all__ = [
     "smoke_test",
     "time_files",
     "train",
+    "write_artifacts",
 ]

@@ -203,6 +203,7 @@ def _variant(values: RunValues, build: VariantBuild) -> Variant:
         measured=measured,
         gates=_gates(values, build, measured),
         targets=build.targets,
+        artifacts=build.artifacts,
         violations=tuple(_violations(values, build)),
         error=build.error,
         is_reproduced=build.is_reproduced,

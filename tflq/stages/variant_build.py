@@ -39,6 +39,8 @@ class VariantBuild:
     """The report of the corrections before quantization; None if the variant requests none."""
     verified: VerifiedFile | None = None
     targets: tuple[TargetVerdict, ...] = ()
+    artifacts: tuple[str, ...] = ()
+    """The names of the source files for firmware."""
     compression: CompressionStats | None = None
     record: Record | None = None
     latency: LatencyStats | None = None

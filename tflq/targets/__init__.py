@@ -1,5 +1,6 @@
 """Targets: whether a file runs on a runtime or an accelerator, and how much memory it needs there."""
 
+from tflq.targets.arena import arena_bytes
 from tflq.targets.memory_plan import MemoryPlan, PlannedTensor, memory_plan
 from tflq.targets.schema import OpRule, Target
 from tflq.targets.shipped import load, shipped
@@ -12,6 +13,7 @@ __all__ = [
     "PlannedTensor",
     "Target",
     "TargetVerdict",
+    "arena_bytes",
     "judge",
     "judge_file",
     "kilobytes",

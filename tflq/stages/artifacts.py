@@ -1,0 +1,76 @@
+"""The stage that makes the files for firmware, and that takes out of the files what no kernel reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+
+from tflq.errors import DatasetError, EvaluationError, TflqError
+from tflq.evaluate import Evaluation, stack
+from tflq.firmware import GOLDEN_CALLS, FirmwareFiles, make_artifacts
+from tflq.inputs import Input, make_sample
+from tflq.sources import PreparedSource
+from tflq.stages.context import RunContext
+from tflq.stages.state import ConvertibleSource, PreparedRun
+from tflq.stages.variant_build import VariantBuild, run_for_each
+from tflq.worker import ProgressCallback, Task
+
+Call = Mapping[str, np.ndarray]
+
+
+def write_artifacts(
+    context: RunContext, builds: Sequence[VariantBuild], source: ConvertibleSource, prepared: PreparedRun
+) -> list[VariantBuild]:
+    """Return the builds with their source files, and with the size of the stripped file. A given file is left alone."""
+    artifacts = context.recipe.artifacts
+    waiting = [build for build in builds if build.variant and build.verified and not build.error]
+    if not waiting or not (artifacts.c_array or artifacts.strip):
+        return list(builds)
+    calls = _calls(context, source.prepared, prepared)
+    if isinstance(calls, TflqError):
+        return [replace(build, error=build.error or calls) for build in builds]
+
+    def task(build: VariantBuild) -> Task[FirmwareFiles]:
+        assert build.verified is not None
+        arguments = (build.path, artifacts, build.verified.file.io, calls)
+        return Task(f"write the artifacts of {build.name}", make_artifacts, arguments, EvaluationError)
+
+    made = dict(_with_files(*pair) for pair in run_for_each(context.workers, waiting, task, context.jobs))
+    return [made.get(build.name, build) for build in builds]
+
+
+def _with_files(build: VariantBuild, files: FirmwareFiles | None) -> tuple[str, VariantBuild]:
+    if files is None or build.verified is None:
+        return build.name, build
+    file = replace(build.verified.file, size_bytes=files.size_bytes, sha256=files.sha256)
+    return build.name, replace(
+        build,
+        verified=replace(build.verified, file=file),
+        targets=tuple(replace(verdict, flash_bytes=files.size_bytes) for verdict in build.targets),
+        artifacts=files.names,
+    )
+
+
+def _calls(context: RunContext, source: PreparedSource, prepared: PreparedRun) -> list[Call] | TflqError:
+    recipe, indices = context.recipe, prepared.evaluation_rows.indices[:GOLDEN_CALLS]
+    arguments = (recipe.measured_on, recipe.inputs, source, indices)
+    task: Task[list[Call]] = Task("read samples for golden vectors", _read_calls, arguments, DatasetError)
+    try:
+        return context.workers.run(task).value
+    except TflqError as error:
+        return error
+
+
+def _read_calls(
+    _: ProgressCallback,
+    evaluation: Evaluation,
+    inputs: Mapping[str, Input],
+    source: PreparedSource,
+    indices: Sequence[int],
+) -> list[Call]:
+    """Return the inputs of a call for each row."""
+    rows = islice(evaluation.dataset.rows(indices, source.inputs), len(indices))
+    return [stack([make_sample(row, inputs, source.inputs)], source) for row in rows]
