@@ -10,7 +10,7 @@ import tflite_edit as edit
 
 from tflq.firmware import IoRow, code_lines, io_rows, with_preprocessing
 from tflq.flatbuffer import read
-from tflq.inputs import Input, in_words, linear
+from tflq.inputs import Input, in_words
 
 
 def rows(change: Any = lambda _: None, name: str = "cnn_int8") -> tuple[IoRow, ...]:
@@ -90,7 +90,7 @@ def test_without_a_recipe_the_condition_is_said() -> None:
 
 def test_values_per_channel_are_no_pixels() -> None:
     config = Input(mean=(1.0, 2.0, 3.0), std=(4.0, 4.0, 4.0), channels="bgr", layout="nchw")
-    assert linear(config) is None
+    assert config.scaling is None
     words = "swap the channels to BGR, then (value - [1, 2, 3]) / [4, 4, 4], then move the channels first (NCHW)"
     assert in_words(config) == words
     assert fed("uint8", 1 / 255, 0, config).formula.startswith("q = clip(round(x /")

@@ -18,6 +18,9 @@ def warnings(recipe: Recipe) -> Iterator[str]:
         yield "there is no evaluation: fidelity is measured on the calibration samples, so it looks too good"
     if recipe.calibration and not any(variant.reads_samples for variant in recipe.variants):
         yield "calibration is given, but no variant uses it"
+    pinned = [name for name, section in recipe.inputs.items() if section.quantization is not None]
+    if pinned and all(variant.inference_input_type == "float32" for variant in recipe.variants):
+        yield f"inputs.{pinned[0]}.quantization is given, but no variant has integer inputs: set inference_input_type"
     yield from _warnings_of_training(recipe)
     if recipe.calibration and recipe.evaluation and recipe.calibration.dataset == recipe.evaluation.dataset:
         yield "calibration and evaluation use the same dataset, so the results may look too good"

@@ -1,5 +1,6 @@
 """What firmware needs beside the file: how to feed and to read it, C++ source, golden vectors, a smaller file."""
 
+from tflq.firmware.input_scales import input_scale_violations
 from tflq.firmware.io_row import IoRow, code_lines, io_rows, with_preprocessing
 from tflq.firmware.making import GOLDEN_CALLS, FirmwareFiles, forget_sources, make_artifacts
 from tflq.firmware.schema import Artifacts
@@ -12,6 +13,7 @@ __all__ = [
     "IoRow",
     "code_lines",
     "forget_sources",
+    "input_scale_violations",
     "io_rows",
     "make_artifacts",
     "stripped",

@@ -11,7 +11,7 @@ from typing import Literal
 
 from tflq.firmware.real_numbers import C_TYPES, FIELDS, Affine, pixel_shift, plus
 from tflq.flatbuffer import Graph, Signature, Tensor
-from tflq.inputs import Input, in_words, linear
+from tflq.inputs import Input, in_words
 
 _PIXEL_RANGES = ((0, 1), (-1, 1), (0, 255))
 """The ranges of values to which models scale pixels."""
@@ -150,7 +150,7 @@ def _preprocessed(row: IoRow, config: Input) -> IoRow:
 
 def _known(row: IoRow, config: Input) -> IoRow:
     """Return the row with the formula of a pixel, if the recipe makes pixels into real numbers by one line."""
-    affine, scaling = row.affine, linear(config)
+    affine, scaling = row.affine, config.scaling
     if affine is None:
         return row
     shift = pixel_shift(affine, *scaling) if scaling is not None else None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from tflq.inputs.checks import InputSummary, SummaryBuilder, check_calibration, check_finite, data_warnings
-from tflq.inputs.in_words import in_words, linear
+from tflq.inputs.in_words import in_words
+from tflq.inputs.quantization import InputQuantization
 from tflq.inputs.samples import make_sample
 from tflq.inputs.schema import Input, Resize
 from tflq.inputs.stored import RowWriter, StoredRows
 
 __all__ = [
     "Input",
+    "InputQuantization",
     "InputSummary",
     "Resize",
     "RowWriter",
@@ -19,6 +21,5 @@ __all__ = [
     "check_finite",
     "data_warnings",
     "in_words",
-    "linear",
     "make_sample",
 ]

@@ -12,22 +12,6 @@ def in_words(config: Input) -> str:
     return ", then ".join(_steps(config))
 
 
-def linear(config: Input) -> tuple[float, float] | None:
-    """Return the scale and the offset of all values; None if they differ between channels."""
-    scale, offset, mean, std = (_one(part) for part in (config.scale, config.offset, config.mean, config.std))
-    if None in (scale, offset, mean, std):
-        return None
-    factor = (scale or 1.0) / (std or 1.0)
-    return factor, (offset or 0.0) - (mean or 0.0) * factor
-
-
-def _one(part: PerChannel | None) -> float | None:
-    """Return the one number; 0 if none is given; None if there are several."""
-    if isinstance(part, tuple):
-        return part[0] if len(set(part)) == 1 else None
-    return part or 0.0
-
-
 def _steps(config: Input) -> Iterator[str]:
     resize = config.resizing
     if resize is not None:

@@ -18,7 +18,15 @@ from pydantic import (
 from typing_extensions import Self
 
 from tflq.inputs.geometry import Method, Size
-from tflq.strict import AsTuple, Strict
+from tflq.inputs.quantization import InputQuantization, for_pixels
+from tflq.strict import AsTuple, Strict, or_words
+
+
+def _one(part: float | tuple[float, ...] | None) -> float | None:
+    """Return the one number; 0 if none is given; None if there are several."""
+    if isinstance(part, tuple):
+        return part[0] if len(set(part)) == 1 else None
+    return part or 0.0
 
 
 def _form(value: Any) -> str:
@@ -107,10 +115,38 @@ class Input(Strict):
         None, description="The whole shape, batch first. Needed if the signature leaves sizes open."
     )
 
+    quantization: Annotated[
+        InputQuantization | Literal["pixels"] | None, or_words("a mapping such as {scale: 1/255}", "pixels")
+    ] = Field(
+        None,
+        description="How integer inputs of the file are quantized. Default: by calibration. `pixels`: so that uint8"
+        " pixels are fed as they are, and int8 ones minus 128.",
+    )
+
     @property
     def size(self) -> Size | None:
         """The height and width that images are resized to, in pixels; None if they are not resized."""
         return self.resize.size if isinstance(self.resize, Resize) else self.resize
+
+    @property
+    def scaling(self) -> tuple[float, float] | None:
+        """The scale and the offset of all values; None if they differ between channels."""
+        scale, offset, mean, std = (_one(part) for part in (self.scale, self.offset, self.mean, self.std))
+        if scale is None or offset is None or mean is None or std is None:
+            return None
+        factor = (scale or 1.0) / (std or 1.0)
+        return factor, offset - mean * factor
+
+    def quantized_as(self, dtype: str) -> InputQuantization:
+        """Return what `quantization`, which must be given, is for inputs of that dtype.
+
+        Raise ValueError if pixels cannot be fed as they are.
+        """
+        assert self.quantization is not None
+        if isinstance(self.quantization, InputQuantization):
+            return self.quantization
+        assert self.scaling is not None
+        return for_pixels(dtype, self.scaling)
 
     @property
     def resizing(self) -> Resize | None:
@@ -144,6 +180,8 @@ class Input(Strict):
             yield "range: should be [lowest, highest], the lower number first"
         if self.shape is not None and None in self.shape[1:]:
             yield "shape: only the batch, which comes first, may be null"
+        if self.quantization == "pixels" and self.scaling is None:
+            yield "quantization: pixels needs one scale and offset, or mean and std, for all channels"
         yield from self._errors_of_size()
 
     def _errors_of_size(self) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,12 +12,16 @@ from pydantic import TypeAdapter
 from tflq import conversion
 from tflq.calibrate import Range
 from tflq.flatbuffer import read
+from tflq.inputs import Input
 from tflq.modes import Mode
 from tflq.op_selectors import select
 from tflq.refine.bias_correction import LayerCorrection, restore_weights
 from tflq.refine.holdout_score import HoldoutScore
+from tflq.refine.pinned_inputs import pin_inputs
 from tflq.refine.request import RefinementConfig
 from tflq.worker import ProgressCallback
+
+NO_INPUTS: Mapping[str, Input] = {}
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,16 @@ def scale_ranges(ranges: Sequence[Range], factor: float) -> tuple[Range, ...]:
     )
 
 
-def quantize(report: ProgressCallback, quantizer_input: QuantizerInput, variant: Mode, target: Path) -> tuple[int, ...]:
+def quantize(
+    report: ProgressCallback,
+    quantizer_input: QuantizerInput,
+    variant: Mode,
+    target: Path,
+    inputs: Mapping[str, Input] = NO_INPUTS,
+) -> tuple[int, ...]:
     """Write the variant's file, and return the indices of the ops that stay in float.
+
+    `inputs` is that section of the recipe, which may say how the inputs of the file are quantized.
 
     Ops that stay in float keep the weights that they had before the corrections. Raises RecipeError
     or ConversionError.
@@ -95,7 +107,8 @@ def quantize(report: ProgressCallback, quantizer_input: QuantizerInput, variant:
         model = target.with_suffix(".float32")
         model.write_bytes(restore_weights(quantizer_input.model.read_bytes(), original, float_ops))
     try:
-        return conversion.quantize(report, model, quantizer_input.ranges, variant, target)
+        ranges = pin_inputs(read(model.read_bytes()), quantizer_input.ranges, inputs, variant)
+        return conversion.quantize(report, model, ranges, variant, target)
     finally:
         if model != quantizer_input.model:
             model.unlink()

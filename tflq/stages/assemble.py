@@ -11,7 +11,7 @@ from tflq import recipe as recipes
 from tflq.calibrate import Calibration, CalibrationSamples, Percentile
 from tflq.errors import TflqError
 from tflq.evaluate import Evaluation, Record
-from tflq.firmware import with_preprocessing
+from tflq.firmware import input_scale_violations, with_preprocessing
 from tflq.inputs import data_warnings
 from tflq.recipe import Recipe
 from tflq.recipe_warnings import warnings
@@ -264,6 +264,9 @@ def _violations(values: RunValues, build: VariantBuild) -> Iterator[Violation]:
         yield Violation("V0", "the file", "has other bytes after a second conversion", "error")
     if build.verified:
         yield from build.verified.violations
+        samples = _samples_of(values)
+        summaries = samples.summaries if samples else ()
+        yield from input_scale_violations(build.verified.file.io, values.recipe.inputs, summaries)
     if build.record and isinstance(values.float32, Record):
         is_trained = build.variant is not None and build.variant.trained
         for violation in scores.suspicious_outputs(build.record, _same_samples(values.float32, build.record)):

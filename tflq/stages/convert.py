@@ -70,7 +70,7 @@ def conversion_task(
     if calibration is None or not build.needs_ranges or context.has_own_ranges:
         return conversion_without_ranges(context, source, build)
     if calibration.selected_ranges:
-        arguments = (calibration.quantizer_input(build.variant), build.variant, path)
+        arguments = (calibration.quantizer_input(build.variant), build.variant, path, context.recipe.inputs)
         return Task(stage, refine.quantize, arguments, ConversionError)
     public = (source.prepared, build.variant, path, calibration.calibration_samples.samples)
     return Task(stage, conversion.convert_publicly, public, ConversionError, remedy=CRASH_REMEDY)

@@ -120,7 +120,8 @@ class RecipeCache:
         files = section.dataset.files()
         if files is None or not all(file.exists() for file in files):  # the reader reports missing files
             return None
-        inputs = {name: section.model_dump(mode="json") for name, section in self.recipe.inputs.items()}
+        sections = self.recipe.inputs.items()
+        inputs = {name: section.model_dump(mode="json", exclude={"quantization"}) for name, section in sections}
         specs = [(spec.name, spec.dtype, spec.shape, spec.is_batched) for spec in source.inputs]
         rows = section.model_dump(mode="json", include={"dataset", "samples", "seed"})
         return digest(versions(), cache.identity(files), json.dumps([rows, inputs, specs]))

@@ -92,9 +92,16 @@ def _prepare(context: RunContext, limits: TrialLimits) -> TrialRunner:
         constraints=limits_of_gates,
         limits=limits,
         journal=Journal(recipe.output / JOURNAL),
-        identity=digest(versions(), cache.sha256(float32), scoring),
+        identity=digest(versions(), cache.sha256(float32), scoring, *_quantized_inputs(recipe)),
         calibration_samples=calibration_samples,
     )
+
+
+def _quantized_inputs(recipe: Recipe) -> Iterator[str]:
+    """Yield what the recipe says about the quantization of inputs, which changes the files."""
+    for name, section in sorted(recipe.inputs.items()):
+        if section.quantization is not None:
+            yield f"{name} {section.model_dump_json()}"
 
 
 def _refuse_unsuitable(context: RunContext, source: ConvertibleSource) -> None:
