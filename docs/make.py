@@ -6,6 +6,7 @@ docs/diff.md                the output of `tflq diff --help`
 docs/targets.md             the targets and their keys, and the output of `tflq lint --help`
 docs/search.md              the output of `tflq search --help`
 docs/explanation.md         the numbers by which tflq decides
+docs/rules.md               the rules and what breaking them does
 docs/report.md              the number of samples that a file is measured on
 docs/sensitivity.md         the output of `tflq sensitivity --help`
 README.md                   the modes, and the output of `tflq --help`
@@ -29,6 +30,7 @@ from thresholds import measuring, numbers
 
 from tflq.batch.schema import json_schema as zoo_schema
 from tflq.modes import MODES, QAT_MODES
+from tflq.rules import EFFECTS
 from tflq.targets import Target, shipped
 
 ROOT = Path(__file__).parent.parent
@@ -127,6 +129,12 @@ def targets() -> str:
     return table(("name", "what", "source of its table"), rows)
 
 
+def rules() -> str:
+    """The ways to break a rule, with the runtimes that suffer."""
+    rows = [(each.rule, each.fact, each.severity, each.runtimes) for each in EFFECTS]
+    return table(("rule", "what is wrong", "severity", "runtimes"), rows)
+
+
 def target_keys() -> str:
     schema = Target.model_json_schema()
     return "\n\n".join(section(schema, schema))
@@ -135,6 +143,7 @@ def target_keys() -> str:
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/explanation.md": {"numbers": numbers},
     "docs/report.md": {"measuring": measuring},
+    "docs/rules.md": {"rules": rules},
     "README.md": {"modes": modes, "help": help_text},
     "docs/zoo.md": {"keys": zoo_keys, "help": lambda: help_text("batch")},
     "docs/diff.md": {"help": lambda: help_text("diff")},

@@ -237,7 +237,10 @@ def _file_table(graph: Graph) -> Table:
 
 
 def _verdict(graph: Graph) -> Text:
-    lines = [f"{each.rule} {each.severity}: {each.where}: {each.message}" for each in violations(graph)]
+    lines = [
+        f"{each.rule} {each.severity}: {each.where}: {each.message}. {each.runtimes}".rstrip(". ")
+        for each in violations(graph)
+    ]
     return Text("\n".join(["violations of rules", *lines]) if lines else "no violations of rules")
 
 

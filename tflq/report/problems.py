@@ -34,7 +34,8 @@ def problems(variant: Variant) -> Iterator[Problem]:
     if variant.error:
         yield Problem("no file", str(variant.error))
     for violation in variant.violations:
-        yield Problem(violation.severity, f"{violation.where} {violation.message}")
+        runtimes = f" ({violation.runtimes})" if violation.runtimes else ""
+        yield Problem(violation.severity, f"{violation.where} {violation.message}{runtimes}")
     for gate in variant.gates:
         if not gate.passed:
             yield Problem("gate", gate.in_words)

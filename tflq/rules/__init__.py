@@ -1,11 +1,12 @@
-"""Rules that every .tflite file must follow, whatever its mode. A file that breaks a rule computes wrong values.
+"""Rules that every .tflite file must follow, whatever its mode. Each says which runtime suffers.
 
 The rules come from the LiteRT 8-bit quantization specification, from the operator properties of TensorFlow's quantizer,
-and from the checks of LiteRT's kernels. They were tried on files of every mode that TensorFlow 2.21 writes. No rule
-reports a correct file.
+and from the checks of LiteRT's kernels. They were tried on files of every mode that TensorFlow 2.21 writes, and on
+files of other makers. What is against the specification, but was seen to be harmless, is a warning.
 """
 
+from tflq.rules.effect import EFFECTS, Effect, Severity
 from tflq.rules.rule_list import RULES, violations
-from tflq.rules.violation import Rule, Severity, Violation
+from tflq.rules.violation import Rule, Violation
 
-__all__ = ["RULES", "Rule", "Severity", "Violation", "violations"]
+__all__ = ["EFFECTS", "RULES", "Effect", "Rule", "Severity", "Violation", "violations"]

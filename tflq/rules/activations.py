@@ -6,6 +6,16 @@ import math
 from collections.abc import Iterator
 
 from tflq.flatbuffer import Graph, Quantization
+from tflq.rules.effect import (
+    ACTIVATION_SCALES,
+    COPIED_SCALE,
+    INT16_ZERO_POINT,
+    KNOWN_RANGE,
+    NO_SCALE,
+    UNUSABLE_SCALE,
+    UNUSUAL_SCALE,
+    ZERO_POINT_RANGE,
+)
 from tflq.rules.violation import Place, Violation, places
 from tflq.rules.weights import WEIGHTS
 
@@ -21,6 +31,11 @@ _FIXED = {
     ("SOFTMAX", "int16"): (1 / 32768, 0),
     ("TANH", "int16"): (1 / 32768, 0),
 }
+_TOLERANCE, _KNOWN_TOLERANCE = 1e-6, 1e-4
+"""The relative differences of scales that are rounding; kernels for int16 take known scales within a thousandth."""
+_SOFTMAX_OF_INT8 = (1 / 65536, -32768)
+"""The scale and zero point of a SOFTMAX that reads int8 and writes int16."""
+_INTEGERS = frozenset({*_RANGES, "int32", "int64", "int2", "uint4", "uint16"})
 _COPYING = frozenset(
     {
         *("AVERAGE_POOL_2D", "BATCH_TO_SPACE_ND", "BROADCAST_TO", "CONCATENATION", "DEPTH_TO_SPACE"),
@@ -39,17 +54,25 @@ def activations_are_per_tensor(graph: Graph) -> Iterator[Violation]:
         if place.tensor.is_constant:
             continue
         if place.quantization.is_per_axis:
-            yield place.breaks("V3", f"an activation with {len(place.quantization.scales)} scales: kernels use one")
-        if place.tensor.dtype == "int16" and any(place.quantization.zero_points):
-            yield place.breaks("V3", f"int16 with zero point {place.quantization.zero_points[0]}: kernels assume 0")
+            yield place.breaks(
+                ACTIVATION_SCALES, f"an activation with {len(place.quantization.scales)} scales: kernels use one"
+            )
+        has_zero_point = any(place.quantization.zero_points) and not _is_softmax_of_int8(place)
+        if place.tensor.dtype == "int16" and has_zero_point:
+            yield place.breaks(
+                INT16_ZERO_POINT, f"int16 with zero point {place.quantization.zero_points[0]}: kernels assume 0"
+            )
 
 
 def scales_are_usable(graph: Graph) -> Iterator[Violation]:
-    """V4: scales are finite and above 0."""
+    """V4: scales of integers are finite and above 0. Old converters also wrote scales of 0 for floats and strings."""
     for place in places(graph):
-        unusable = [scale for scale in place.quantization.scales if not (math.isfinite(scale) and scale > 0)]
+        scales = place.quantization.scales if place.tensor.dtype in _INTEGERS else ()
+        unusable = [scale for scale in scales if not (math.isfinite(scale) and scale > 0)]
         if unusable:
-            yield place.breaks("V4", f"a scale of {unusable[0]:g}: with it integers cannot represent the values")
+            yield place.breaks(
+                UNUSABLE_SCALE, f"a scale of {unusable[0]:g}: with it integers cannot represent the values"
+            )
 
 
 def scales_are_usual(graph: Graph) -> Iterator[Violation]:
@@ -58,12 +81,14 @@ def scales_are_usual(graph: Graph) -> Iterator[Violation]:
     unusual = [
         (place, scale)
         for place, scale in scales
-        if not place.tensor.is_constant and (0 < scale < _USUAL_SCALES[0] or _USUAL_SCALES[1] < scale < math.inf)
+        if place.tensor.dtype in _INTEGERS
+        and not place.tensor.is_constant
+        and (0 < scale < _USUAL_SCALES[0] or _USUAL_SCALES[1] < scale < math.inf)
     ]
     for place, scale in unusual[:1]:
         others = f", and {len(unusual) - 1} more like it" if len(unusual) > 1 else ""
         values = "hardly differed from 0" if scale < 1 else "were in the millions"
-        yield place.breaks("V4", f"a scale of {scale:.2g}{others}: in calibration its values {values}", "warning")
+        yield place.breaks(UNUSUAL_SCALE, f"a scale of {scale:.2g}{others}: in calibration its values {values}")
 
 
 def integers_have_scales(graph: Graph) -> Iterator[Violation]:
@@ -77,18 +102,21 @@ def integers_have_scales(graph: Graph) -> Iterator[Violation]:
             if tensor.dtype in ("int8", "int16") and needs_scale and not tensor.quantization:
                 without_scale.setdefault((subgraph.index, tensor.index), Place(subgraph, operator, tensor))
     for place in without_scale.values():
-        yield place.breaks("V4", f"{place.tensor.dtype} without a scale")
+        yield place.breaks(NO_SCALE, f"{place.tensor.dtype} without a scale")
 
 
 def known_ranges_are_used(graph: Graph) -> Iterator[Violation]:
     """V8: the output of an operator with a known range has the scale and zero point that its kernel writes."""
     for place in places(graph):
         expected = _FIXED.get((place.operator.type, place.tensor.dtype))
+        if _is_softmax_of_int8(place):
+            expected = _SOFTMAX_OF_INT8
         if expected is None or place.tensor.index not in place.operator.outputs:
             continue
-        if not _are_close(place.quantization, Quantization((expected[0],), (expected[1],))):
+        tolerance = _KNOWN_TOLERANCE if place.tensor.dtype == "int16" else _TOLERANCE
+        if not _are_close(place.quantization, Quantization((expected[0],), (expected[1],)), tolerance):
             message = f"{_text(place.quantization)}: the kernel writes 1/{1 / expected[0]:g}, {expected[1]}"
-            yield place.breaks("V8", message)
+            yield place.breaks(KNOWN_RANGE, message)
 
 
 def copies_keep_their_scale(graph: Graph) -> Iterator[Violation]:
@@ -102,7 +130,7 @@ def copies_keep_their_scale(graph: Graph) -> Iterator[Violation]:
         for place in copied[1:]:
             if not _are_close(place.quantization, copied[0].quantization):
                 other = f"{_text(copied[0].quantization)} of {copied[0].tensor.name!r}"
-                yield place.breaks("V9", f"{_text(place.quantization)} beside {other}: the kernel only copies")
+                yield place.breaks(COPIED_SCALE, f"{_text(place.quantization)} beside {other}: the kernel only copies")
 
 
 def zero_is_exact(graph: Graph) -> Iterator[Violation]:
@@ -111,11 +139,19 @@ def zero_is_exact(graph: Graph) -> Iterator[Violation]:
         lowest, highest = _RANGES.get(place.tensor.dtype, (-math.inf, math.inf))
         outside = [point for point in place.quantization.zero_points if not lowest <= point <= highest]
         if outside:
-            yield place.breaks("V10", f"zero point {outside[0]}, which {place.tensor.dtype} cannot hold")
+            yield place.breaks(ZERO_POINT_RANGE, f"zero point {outside[0]}, which {place.tensor.dtype} cannot hold")
 
 
-def _are_close(first: Quantization, second: Quantization) -> bool:
-    is_close = all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(first.scales, second.scales, strict=False))
+def _is_softmax_of_int8(place: Place) -> bool:
+    """Return whether a SOFTMAX that reads int8 writes this int16 tensor. Its kernel has a zero point."""
+    if place.operator.type != "SOFTMAX" or place.tensor.index not in place.operator.outputs:
+        return False
+    data = place.subgraph.input(place.operator, 0)
+    return place.tensor.dtype == "int16" and data is not None and data.dtype == "int8"
+
+
+def _are_close(first: Quantization, second: Quantization, tolerance: float = _TOLERANCE) -> bool:
+    is_close = all(math.isclose(a, b, rel_tol=tolerance) for a, b in zip(first.scales, second.scales, strict=False))
     return is_close and len(first.scales) == len(second.scales) and first.zero_points == second.zero_points
 
 

@@ -11,6 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflq.flatbuffer import ROLES, Graph
+from tflq.rules.effect import (
+    BIAS_SCALE,
+    BIAS_SCALE_COUNT,
+    BIAS_TYPE,
+    BIAS_ZERO_POINT,
+    CLIPPED_BIAS,
+    LARGE_BIAS,
+    SHARED_BIAS,
+)
 from tflq.rules.violation import Place, Violation
 
 _DTYPES = {
@@ -57,12 +66,14 @@ def biases_are_typed(graph: Graph) -> Iterator[Violation]:
         scales, zero_points = bias.place.quantization.scales, bias.place.quantization.zero_points
         if bias.place.tensor.dtype not in dtypes:
             message = f"a bias of {bias.place.tensor.dtype}: beside {bias.activation} it should be {dtypes[0]}"
-            yield bias.place.breaks("V5", message)
+            yield bias.place.breaks(BIAS_TYPE, message)
         if any(zero_points):
-            yield bias.place.breaks("V5", f"a bias with zero point {max(zero_points, key=abs)}: kernels assume 0")
+            yield bias.place.breaks(
+                BIAS_ZERO_POINT, f"a bias with zero point {max(zero_points, key=abs)}: kernels assume 0"
+            )
         if len(scales) != len(bias.products):
             message = f"the bias has {len(scales)} scales, but the weights have {len(bias.products)}"
-            yield bias.place.breaks("V5", message)
+            yield bias.place.breaks(BIAS_SCALE_COUNT, message)
 
 
 def bias_scales_fit(graph: Graph) -> Iterator[Violation]:
@@ -72,7 +83,7 @@ def bias_scales_fit(graph: Graph) -> Iterator[Violation]:
             message = (
                 f"its scale differs by {biases[0].misfit:.2g} times the scale of the input times that of the weights"
             )
-            yield biases[0].place.breaks("V6", message)
+            yield biases[0].place.breaks(BIAS_SCALE, message)
 
 
 def biases_are_whole(graph: Graph) -> Iterator[Violation]:
@@ -82,9 +93,9 @@ def biases_are_whole(graph: Graph) -> Iterator[Violation]:
             continue
         largest = int(np.max(np.abs(bias.place.tensor.data.astype(np.int64)), initial=0))
         if largest >= _INT32_MAX:
-            yield bias.place.breaks("V6", "the bias is clipped to int32, because its scale is too small")
+            yield bias.place.breaks(CLIPPED_BIAS, "the bias is clipped to int32, because its scale is too small")
         elif largest > _CONVERTER_MAX:
-            yield bias.place.breaks("V6", f"the bias is close to the limit of int32: {largest:,}", "warning")
+            yield bias.place.breaks(LARGE_BIAS, f"the bias is close to the limit of int32: {largest:,}")
 
 
 def shared_biases_fit(graph: Graph) -> Iterator[Violation]:
@@ -96,7 +107,7 @@ def shared_biases_fit(graph: Graph) -> Iterator[Violation]:
         misfits = [bias for bias in biases if bias.misfit > _TOLERANCE]
         if len(biases) > 1 and misfits:
             message = f"shared by {len(biases)} operators, and its scale is wrong for {len(misfits)} of them"
-            yield misfits[0].place.breaks("V7", message)
+            yield misfits[0].place.breaks(SHARED_BIAS, message)
 
 
 def _by_tensor(graph: Graph) -> list[list[_Bias]]:

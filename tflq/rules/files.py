@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tflq.flatbuffer import Graph, Signature
+from tflq.rules.effect import LOST_VARIABLE, SHARED_CONSTANT, SIGNATURE, TOO_LARGE, Effect
 from tflq.rules.violation import Place, Violation, places
 
 _MAX_BYTES = 2**31 - 1
@@ -24,7 +25,9 @@ def constants_are_their_own(graph: Graph) -> Iterator[Violation]:
         if len({place.tensor.needed_bytes for place in shared}) > 1:
             smallest = min(shared, key=lambda place: place.tensor.needed_bytes)
             other = max(shared, key=lambda place: place.tensor.needed_bytes).tensor
-            yield smallest.breaks("V7", f"its values were overwritten by those of {other.name!r}, of {other.dtype}")
+            yield smallest.breaks(
+                SHARED_CONSTANT, f"its values were overwritten by those of {other.name!r}, of {other.dtype}"
+            )
 
 
 def signatures_are_whole(graph: Graph) -> Iterator[Violation]:
@@ -41,15 +44,19 @@ def _errors(
     where = f"signature {signature.key!r}"
     for name, index in entries:
         if index not in tensors:
-            yield Violation("V12", where, f"its {side} {name!r} is not an {side} of the graph", "error")
+            yield _of_file(SIGNATURE, where, f"its {side} {name!r} is not an {side} of the graph")
     if len({name for name, _ in entries}) < len(entries):
-        yield Violation("V12", where, f"two {side}s have one name", "error")
+        yield _of_file(SIGNATURE, where, f"two {side}s have one name")
+
+
+def _of_file(effect: Effect, where: str, message: str) -> Violation:
+    return Violation(effect.rule, where, message, effect.severity, effect.runtimes)
 
 
 def size_is_loadable(graph: Graph) -> Iterator[Violation]:
     """V12: the file is smaller than 2 GB, the limit of flatbuffer offsets and of most runtimes."""
     if graph.size_bytes > _MAX_BYTES:
-        yield Violation("V12", "the file", f"has {graph.size_bytes:,} bytes: few runtimes load 2 GB or more", "error")
+        yield _of_file(TOO_LARGE, "the file", f"has {graph.size_bytes:,} bytes: few runtimes load 2 GB or more")
 
 
 def variables_are_assigned(graph: Graph) -> Iterator[Violation]:
@@ -60,7 +67,7 @@ def variables_are_assigned(graph: Graph) -> Iterator[Violation]:
     lost = {name: place for place, name in _uses(graph, "READ_VARIABLE") if name is not None and name not in assigned}
     for name, place in list(lost.items())[:1]:
         variables = f"variable {name!r} is" if len(lost) == 1 else f"variables {name!r} and {len(lost) - 1} more are"
-        yield place.breaks("V15", f"the {variables} read, but never assigned")
+        yield place.breaks(LOST_VARIABLE, f"the {variables} read, but never assigned")
 
 
 def _uses(graph: Graph, type_: str) -> Iterator[tuple[Place, str | None]]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from tflq.flatbuffer import Graph, Operator, Quantization, Subgraph, Tensor
-
-Severity = Literal["error", "warning"]
+from tflq.rules.effect import Effect, Severity
 
 
 @dataclass(frozen=True)
@@ -19,6 +17,8 @@ class Violation:
     where: str
     message: str
     severity: Severity
+    runtimes: str = ""
+    """Which runtimes suffer, and how; empty if the message says it."""
 
 
 Rule = Callable[[Graph], Iterator[Violation]]
@@ -37,10 +37,11 @@ class Place:
         """The quantization of the tensor. It has no scales if the tensor is not quantized."""
         return self.tensor.quantization or Quantization((), ())
 
-    def breaks(self, rule: str, message: str, severity: Severity = "error") -> Violation:
-        """Return a violation of that rule at this place."""
+    def breaks(self, effect: Effect, message: str) -> Violation:
+        """Return a violation with that effect at this place."""
         inside = f" in {self.subgraph.name or self.subgraph.index}" if self.subgraph.index else ""
-        return Violation(rule, f"{self.operator.type} {self.tensor.name!r}{inside}", message, severity)
+        where = f"{self.operator.type} {self.tensor.name!r}{inside}"
+        return Violation(effect.rule, where, message, effect.severity, effect.runtimes)
 
 
 def places(graph: Graph) -> Iterator[Place]:

@@ -5,6 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tflq.flatbuffer import ROLES, Graph
+from tflq.rules.effect import (
+    BIAS_DIMENSION,
+    CHANNEL_DIMENSION,
+    DENSE_ZERO_POINT,
+    LOWEST_WEIGHT,
+    SCALE_DIMENSION,
+    WEIGHT_ZERO_POINT,
+    ZERO_POINT_COUNT,
+    Effect,
+)
 from tflq.rules.violation import Place, Violation, places
 
 _WITHOUT_ZERO_POINT = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
@@ -24,9 +34,10 @@ def weights_are_symmetric(graph: Graph) -> Iterator[Violation]:
             continue
         zero_point = max(place.quantization.zero_points, key=abs, default=0)
         if zero_point:
-            yield place.breaks("V1", f"weights with zero point {zero_point}: kernels assume 0")
-        if data.min(initial=0) < lowest:
-            yield place.breaks("V1", f"weights of {data.min()}: kernels allow none below {lowest}")
+            yield place.breaks(_zero_point_effect(place), f"weights with zero point {zero_point}: kernels assume 0")
+        is_in_blocks = not place.quantization.scales  # blockwise quantization uses all of int4
+        if data.min(initial=0) < lowest and not is_in_blocks:
+            yield place.breaks(LOWEST_WEIGHT, f"weights of {data.min()}: the specification has none below {lowest}")
 
 
 def scales_match_shape(graph: Graph) -> Iterator[Violation]:
@@ -35,9 +46,10 @@ def scales_match_shape(graph: Graph) -> Iterator[Violation]:
         quantization, shape = place.quantization, place.tensor.shape
         scales, zero_points, dimension = len(quantization.scales), len(quantization.zero_points), quantization.dimension
         if scales != zero_points:
-            yield place.breaks("V2", f"{scales} scales but {zero_points} zero points")
+            yield place.breaks(ZERO_POINT_COUNT, f"{scales} scales but {zero_points} zero points")
         if quantization.is_per_axis and shape[dimension : dimension + 1] != (scales,):
-            yield place.breaks("V2", f"{scales} scales along dimension {dimension} of shape {list(shape)}")
+            effect = BIAS_DIMENSION if _is_bias(place) and shape == (scales,) else SCALE_DIMENSION
+            yield place.breaks(effect, f"{scales} scales along dimension {dimension} of shape {list(shape)}")
 
 
 def channels_have_scales(graph: Graph) -> Iterator[Violation]:
@@ -46,7 +58,19 @@ def channels_have_scales(graph: Graph) -> Iterator[Violation]:
         dimension, roles = place.quantization.dimension, ROLES.get(place.operator.type)
         if place.quantization.is_per_axis and roles and dimension != roles.channels:
             message = f"scales along dimension {dimension}: kernels apply them along dimension {roles.channels}"
-            yield place.breaks("V2", message)
+            yield place.breaks(CHANNEL_DIMENSION, message)
+
+
+def _zero_point_effect(place: Place) -> Effect:
+    """Return what a zero point does. Dense kernels for int8 use it if there is one for the whole tensor."""
+    data = place.subgraph.input(place.operator, 0)
+    is_dense = place.operator.type == "FULLY_CONNECTED" and not place.quantization.is_per_axis
+    return DENSE_ZERO_POINT if is_dense and data is not None and data.dtype == "int8" else WEIGHT_ZERO_POINT
+
+
+def _is_bias(place: Place) -> bool:
+    roles = ROLES.get(place.operator.type)
+    return roles is not None and place.subgraph.input(place.operator, roles.bias) is place.tensor
 
 
 def _weights(graph: Graph) -> Iterator[Place]:
