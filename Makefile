@@ -13,7 +13,7 @@ COVERED := not slow
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo demo-qat format format-check lint types test test-slow coverage schema docs docs-check site check bench constraints picture browser compiler clean distclean
+.PHONY: help install demo demo-qat demo-micro format format-check lint types test test-slow coverage schema docs docs-check site check bench constraints picture browser compiler clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -42,6 +42,11 @@ demo-qat: install ## train a network that int8 ruins, and win it back by quantiz
 	@$(BIN)/tflq convert $(QAT)/recipe.yaml
 	@$(BIN)/tflq convert $(QAT)/recipe.yaml --set model.keras=build/net.h5 --output $(QAT)/build/keras2
 	@$(BIN)/tflq advise $(QAT)/recipe.yaml --tolerate 0.05
+
+demo-micro: install compiler ## make C++ source of the digits classifier, and run it on this machine against its golden vectors
+	@test -d $(DIGITS)/build/digits || $(BIN)/python -m examples.digits.train
+	@$(BIN)/tflq convert examples/micro/recipe.yaml
+	@$(BIN)/python -m examples.micro.check
 
 format: install ## rewrite the code in the house format
 	@$(BIN)/ruff check --quiet --fix-only .

@@ -272,3 +272,26 @@ def test_a_recipe_changed_since_is_noted(case: Case) -> None:
     assert case.advise().stderr == ""
     case.recipe("float32", "float16")
     assert "the recipe differs from the one in the report" in case.advise().stderr
+
+
+def on_micro(words: str) -> dict[str, Any]:
+    return {"targets": [{"target": "micro", "in_words": words}]}
+
+
+def test_a_target_of_the_recipe_is_named_in_the_reason(tmp_path: Path) -> None:
+    case = Case(tmp_path).recipe("float32", "int8_only", targets=["micro"])
+    case.report(FLOAT32, LEARNED_ONLY, **on_micro("runs whole; RAM 31.4 kB, flash 29.8 kB"))
+    told = case.advise("--target", "micro")
+    assert told.exit_code == 0, told.output
+    assert "the smallest of 2 that pass for micro, at a loss of at most 0.01 in top1" in told.stdout
+    assert "; on micro it runs whole; RAM 31.4 kB, flash 29.8 kB" in told.stdout
+    assert "; on micro it runs whole" in case.advise("--target", "integer").stdout
+
+
+def test_a_target_that_nothing_runs_on_is_an_error_with_the_reasons(tmp_path: Path) -> None:
+    case = Case(tmp_path).recipe("float32", targets=["micro"]).report(FLOAT32, **on_micro("does not run: GELU"))
+    told = case.advise("--target", "micro")
+    assert told.exit_code == 2
+    assert "net: no variant runs whole on micro: float32 does not run: GELU" in told.stderr
+    told = case.advise("--target", "edgetpu")
+    assert "the report does not say what runs on edgetpu: add it to targets, and run tflq convert" in told.stderr

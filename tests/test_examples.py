@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, IS_CI, faults, needs_browser
+from compiling import needs_compiler
 
 from tflq.recipe import load
 
@@ -46,6 +47,16 @@ def copy_to(folder: Path, *names: str) -> Path:
     for name in names:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("build", "__pycache__"))
     return folder
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_source_for_microcontrollers_answers_as_the_file(digits: Path) -> None:
+    ran = tflq("convert", digits / "examples/micro/recipe.yaml")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    told = python(digits, "-m", "examples.micro.check")
+    assert "the array in C++ is the .tflite file" in told
+    assert "3 golden vectors, the largest difference is 0 of 255 steps" in told
 
 
 KINDS = """\

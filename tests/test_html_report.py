@@ -90,6 +90,7 @@ def test_sections_are_in_order(recipe: Recipe) -> None:
     assert Outline(to_html(RESULT, recipe)).headings == [
         "Verdict",
         "Variants",
+        "Targets",
         "Size and time against accuracy",
         "Where accuracy goes",
         "What the samples say",
@@ -178,3 +179,13 @@ def test_pages_in_a_browser(make: object, recipe: Recipe, tmp_path: Path) -> Non
     page = tmp_path / "report.html"
     page.write_text(to_html(make(RESULT), recipe), encoding="utf-8")  # type: ignore[operator]
     assert faults(page) == []
+
+
+def test_targets_have_a_section_with_a_sign_for_each_outcome(recipe: Recipe) -> None:
+    outline = Outline(to_html(RESULT, recipe))
+    assert "Targets" in outline.headings
+    assert "✕ does not run" in outline.text
+    assert "GELU 'net/gelu': the target does not have this op" in outline.text
+    assert "micro: SIN: its limits are not known" in outline.text
+    without = replace(RESULT, variants=tuple(replace(variant, targets=()) for variant in RESULT.variants))
+    assert "Targets" not in Outline(to_html(without, recipe)).headings

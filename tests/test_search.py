@@ -349,6 +349,8 @@ def test_the_fastest_is_not_the_smallest(searches: Searches) -> None:
         (["--max-drop", "0.1"], {"gates": {}}, "gates.max_metric_drop: needs evaluation.metric"),
         (["--variant", "int9"], {}, "--variant int9: no variant to search has this name (did you mean 'int8'?)"),
         (["--modes", "int9"], {}, "'int9' is not one of int8, int16x8"),
+        (["--goal", "ram"], {}, "--goal ram: no target has a plan of memory: give --target micro"),
+        (["--target", "micros"], {}, "no target has the name 'micros' (did you mean 'micro'?)"),
         ([], {"calibration": None, "variants": ["dynamic"]}, "give calibration, with a dataset"),
     ],
 )
@@ -357,6 +359,20 @@ def test_what_cannot_be_searched_is_refused(
 ) -> None:
     ran = searches.search(searches.write("unlike", **keys), *options).ran
     assert (ran.exit_code, said in ran.stderr) == (2, True), ran.stderr
+
+
+def test_only_files_that_run_on_the_target_are_tried(searches: Searches) -> None:
+    """An Edge TPU has integers only, so that files with float inputs are not measured. RAM is planned for micro."""
+    options = ["--target", "edgetpu", "--target", "micro", "--modes", "float32,int8,int8_only"]
+    options += ["--min-sqnr", "-5", "--set", "gates.max_dead_channels=null"]
+    searched = searches.find("unlike", [*options, "--goal", "ram", "--fixed", "ranges,keep_float,per_channel"])
+    tried = {trial["mode"]: trial for trial in searched.report["trials"]}
+    assert tried["float32"]["figures"] is None
+    assert tried["float32"]["reason"].startswith("edgetpu: falls back: ")
+    assert searched.report["found"]["deciding"]["mode"] == "int8_only"
+    ram = searched.report["found"]["deciding"]["figures"]["file"]["ram_bytes"]
+    assert f"{ram:,} bytes of planned memory; it runs whole on edgetpu, micro" in searched.report["sentence"]
+    assert load(searched.output / "found.yaml").gates.runs_whole_on == ("edgetpu", "micro")
 
 
 def test_json_goes_to_standard_output_alone(searches: Searches) -> None:

@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 from tflq.datasets import Random
 from tflq.errors import RecipeError
-from tflq.measured_variant import MeasuredVariant, fast_enough, measurements, slower
+from tflq.measured_variant import RUNS_WHOLE, MeasuredVariant, fast_enough, measurements, slower
 from tflq.modes import CALIBRATED, QAT_MODES, ModeName
 from tflq.recipe import Recipe, dump
 from tflq.sources import Keras
 
-Target = Literal["cpu", "gpu", "integer"]
+Device = Literal["cpu", "gpu", "integer"]
 TOLERATED = 0.01
 """The default largest drop of the metric, if the recipe has no gate for it."""
 SAME_SIZE_RATIO = 1.05
@@ -88,10 +88,11 @@ def _measured_run(recipe: Recipe, variants: tuple[MeasuredVariant, ...], is_stal
     return MeasuredRun(metric.name if metric else "agreement with the float32 file", variants, is_stale)
 
 
-def advise(recipe: Recipe, measured: MeasuredRun, target: Target, tolerated: float) -> Advice:
+def advise(recipe: Recipe, measured: MeasuredRun, target: str, tolerated: float) -> Advice:
     """Recommend the smallest variant that runs on the target and loses at most `tolerated`.
 
-    If no variant passes, recommend the one with the smallest loss. Raise RecipeError if none suits the target.
+    `target` is a kind of device, or a target of the recipe. If no variant passes, recommend the one with the smallest
+    loss. Raise RecipeError if none suits the target.
     """
     variants = [
         variant
@@ -100,8 +101,7 @@ def advise(recipe: Recipe, measured: MeasuredRun, target: Target, tolerated: flo
     ]
     losses = [(variant.loss, variant) for variant in variants if variant.loss is not None]
     if not losses:
-        names = ", ".join(dict.fromkeys(_modes_for(target)))
-        raise RecipeError(f"{recipe.name}: no variant that runs on {WORDS[target]} was measured: add one of {names}")
+        raise RecipeError(f"{recipe.name}: {_none_runs(measured, target)}")
     passed = [variant for loss, variant in losses if loss <= tolerated and variant.has_passed]
     metric = measured.metric
     fast = fast_enough(passed) if target == "cpu" else passed
@@ -114,33 +114,53 @@ def advise(recipe: Recipe, measured: MeasuredRun, target: Target, tolerated: flo
             chosen,
             fast,
             [variant for _, variant in losses if variant in fast or variant not in passed],
-            f"{WORDS[target]}, at a loss of at most {tolerated:g} in {metric}",
+            f"{WORDS.get(target, target)}, at a loss of at most {tolerated:g} in {metric}",
         )
+        + _on_target(chosen, target)
         + (slower(chosen, passed) if target == "cpu" else "")
         + _untried(recipe, measured, target, passed),
         _training(recipe, measured, tolerated, chosen),
     )
 
 
-SMALLER: dict[Target, tuple[ModeName, ...]] = {
+SMALLER: dict[str, tuple[ModeName, ...]] = {
     "cpu": ("int8", "dynamic", "weights8", "int16x8", "float16"),
     "gpu": ("float16",),
     "integer": ("int8_only", "int16x8_only"),
 }
 """The modes to try before training, by target."""
-WORDS = {"cpu": "a CPU", "gpu": "a GPU", "integer": "integer-only hardware"}
+WORDS: dict[str, str] = {"cpu": "a CPU", "gpu": "a GPU", "integer": "integer-only hardware"}
 
 
-def _modes_for(target: Target) -> Sequence[str]:
-    return {
-        "cpu": ("dynamic", "weights8", "int8"),
-        "gpu": ("float16", "float32"),
-        "integer": ("int8_only", "int16x8_only", "qat_int8_only"),
-    }[target]
+_MODES: dict[str, Sequence[str]] = {
+    "cpu": ("dynamic", "weights8", "int8"),
+    "gpu": ("float16", "float32"),
+    "integer": ("int8_only", "int16x8_only", "qat_int8_only"),
+}
 
 
-def _runs_on(variant: MeasuredVariant, target: Target) -> bool:
-    return target == "cpu" or variant.mode in _modes_for(target)
+def _runs_on(variant: MeasuredVariant, target: str) -> bool:
+    """Return whether the variant runs on the kind of device, or whole on the target of the recipe."""
+    if target not in WORDS:
+        return variant.verdicts.get(target, "").startswith(RUNS_WHOLE)
+    return target == "cpu" or variant.mode in _MODES[target]
+
+
+def _none_runs(measured: MeasuredRun, target: str) -> str:
+    """Return why no variant can be recommended for the target."""
+    if target in WORDS:
+        names = ", ".join(dict.fromkeys(_MODES[target]))
+        return f"no variant that runs on {WORDS[target]} was measured: add one of {names}"
+    told = [f"{each.name} {each.verdicts[target]}" for each in measured.variants if target in each.verdicts]
+    if not told:
+        return f"the report does not say what runs on {target}: add it to targets, and run tflq convert"
+    return f"no variant runs whole on {target}: {'; '.join(told)}"
+
+
+def _on_target(chosen: MeasuredVariant, target: str) -> str:
+    """Return what is known of the variant on the target, or else on each target of the recipe."""
+    verdicts = chosen.verdicts if target in WORDS else {target: chosen.verdicts[target]}
+    return "".join(f"; on {name} it {verdict}" for name, verdict in verdicts.items())
 
 
 def _smallest(variants: Sequence[MeasuredVariant]) -> MeasuredVariant:
@@ -183,12 +203,12 @@ def _rank_of_size(chosen: MeasuredVariant, passed: Sequence[MeasuredVariant]) ->
     return f"one of the smallest of {len(passed)} that pass", smaller
 
 
-def _untried(recipe: Recipe, measured: MeasuredRun, target: Target, passed: Sequence[MeasuredVariant]) -> str:
+def _untried(recipe: Recipe, measured: MeasuredRun, target: str, passed: Sequence[MeasuredVariant]) -> str:
     """Name modes that need no training and were not tried, if only float32 passed."""
     if any(variant.mode != "float32" for variant in passed):
         return ""
     measured_modes = {variant.mode for variant in measured.variants}
-    modes = [mode for mode in SMALLER[target] if mode not in measured_modes]
+    modes = [mode for mode in SMALLER.get(target, SMALLER["integer"]) if mode not in measured_modes]
     if recipe.calibration is None:
         modes = [mode for mode in modes if mode not in CALIBRATED]
     return f"; not tried yet: {', '.join(modes)}" if modes else ""

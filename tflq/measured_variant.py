@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 FAR_SLOWER = 3.0
 """A file is not recommended for a CPU if it is so many times as slow as another one that passes."""
+RUNS_WHOLE = "runs whole"
+"""The start of a verdict in words, if every op runs on the target."""
 SCALE_RULE = "V4"
 """The rule about scales. Its warnings tell of ranges that are far too wide or too narrow."""
 
@@ -32,6 +34,8 @@ class MeasuredVariant:
     """The estimated work of one call on a CPU, in multiply-adds of int8."""
     mend: str | None = None
     """What to mend in the file before training; None if nothing was found."""
+    verdicts: dict[str, str] = field(default_factory=dict)
+    """What is known of the file on each target of the recipe, in words."""
 
     @property
     def has_passed(self) -> bool:
@@ -65,6 +69,7 @@ def measurements(variant: Mapping[str, Any]) -> MeasuredVariant:
         is_scored=bool(variant["metric"]),
         work=variant.get("work"),
         mend=mend_first(variant),
+        verdicts={each["target"]: each["in_words"] for each in variant.get("targets", ())},
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,17 +11,14 @@ from tflq.cli.boundary import boundary, note
 from tflq.cli.options import CommandOptions, File, pass_options
 from tflq.cli.recipes import load_recipe
 
-if TYPE_CHECKING:
-    from tflq.advise import Target
-
 
 @click.command()
 @click.argument("recipe", type=File)
 @click.option(
     "--target",
-    type=click.Choice(["cpu", "gpu", "integer"]),
+    metavar="NAME",
     default="cpu",
-    help="The kind of device that runs the file.",
+    help="What runs the file: cpu (the default), gpu, integer, or one of the targets of RECIPE.",
 )
 @click.option(
     "--tolerate",
@@ -33,7 +29,7 @@ if TYPE_CHECKING:
 @option.overriding
 @option.measured
 @pass_options
-def advise(options: CommandOptions, recipe: Path, target: Target, tolerate: float | None) -> None:
+def advise(options: CommandOptions, recipe: Path, target: str, tolerate: float | None) -> None:
     """Recommend one variant of RECIPE, based on its report.
 
     The command prints three lines: the variant to ship, the reason, and whether training is worthwhile. Run

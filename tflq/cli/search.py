@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from tflq.cli.boundary import boundary
 from tflq.cli.options import CommandOptions, File, Seconds, option_of, pass_options, pass_options_of, stored_options
 from tflq.cli.recipes import load_recipe
 from tflq.cli.trials import print_all, result_console, trial_display
-from tflq.search.options import KEYS, SEARCHED, Goal
+from tflq.search.options import GOALS, KEYS, SEARCHED, Goal
 
 if TYPE_CHECKING:
     from tflq.recipe import Recipe
@@ -52,6 +53,7 @@ class SearchOptions:
     """The keys of each use of the option."""
     max_trials: int = 250
     time: float | None = None
+    target: tuple[str, ...] = ()
     gates: list[str] = field(default_factory=list)
     """Overrides of the gates of the recipe."""
 
@@ -85,7 +87,13 @@ def _gate(name: str, gate: str, type_: click.ParamType[float], help_: str) -> Ca
     "The share of samples that must have the same top class as the float model.",
 )
 @_gate("--min-sqnr", "min_sqnr_db", click.FLOAT, "The SQNR in dB that every output must have.")
-@_option("--goal", type=click.Choice(["size", "latency"]), help="Minimize the size or the latency.")
+@_option("--goal", type=click.Choice(GOALS), help="Minimize the size, the latency, or the RAM on a target.")
+@_option(
+    "--target",
+    metavar="NAME",
+    help="Try only files that run whole on this target of `tflq targets`. May be repeated. The default is"
+    " gates.runs_whole_on.",
+)
 @_option(
     "--variant",
     metavar="NAME",
@@ -128,7 +136,7 @@ def search(search_options: SearchOptions, options: CommandOptions, recipe: Path)
     from tflq.trials import LOG, TrialLimits
 
     with boundary(options.as_json):
-        loaded = load_recipe(recipe, options, search_options.gates)
+        loaded = load_recipe(recipe, options, [*search_options.gates, *_targets(search_options.target)])
         modes, fixed = tuple(chain(*search_options.modes)), frozenset(chain(*search_options.fixed))
         request = SearchRequest(search_options.goal, search_options.variant, modes, fixed)
         options.log = loaded.output / LOG
@@ -138,6 +146,11 @@ def search(search_options: SearchOptions, options: CommandOptions, recipe: Path)
             result = run_search(loaded, request, settings, limits)
     _show(result, loaded, options.as_json)
     sys.exit(result.exit_code)
+
+
+def _targets(names: tuple[str, ...]) -> list[str]:
+    """Return the override of the recipe's gate on targets."""
+    return [f"gates.runs_whole_on={json.dumps(names)}"] if names else []
 
 
 def _show(result: SearchResult, recipe: Recipe, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from tflq.html_report.head import head
 from tflq.html_report.making import making
 from tflq.html_report.outputs import outputs
 from tflq.html_report.quality import scale
+from tflq.html_report.targets import targets
 from tflq.html_report.tradeoff import tradeoff
 from tflq.html_report.training import training
 from tflq.html_report.variants import variants
@@ -25,6 +26,7 @@ def to_html(result: Result, recipe: Recipe) -> str:
     found = (
         verdict(result, recipe),
         variants(result),
+        targets(result),
         tradeoff(result, scale(result, recipe)),
         outputs(result),
         data(result),

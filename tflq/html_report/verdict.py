@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from xml.etree.ElementTree import Element
 
 from tflq import advise
-from tflq.advise import WORDS, Advice, Target
+from tflq.advise import WORDS, Advice, Device
 from tflq.errors import RecipeError
 from tflq.html_report.element import Content, element, paragraph
 from tflq.html_report.figure import bullets, hint, section
@@ -60,7 +60,7 @@ def _recommendations(result: Result, recipe: Recipe) -> Element:
     return element("div", {"class": "boxes"}, *boxes)
 
 
-def _targets(result: Result) -> Iterator[Target]:
+def _targets(result: Result) -> Iterator[Device]:
     modes = {variant.mode or "" for variant in result.variants}
     yield "cpu"
     if "float16" in modes:
@@ -69,7 +69,7 @@ def _targets(result: Result) -> Iterator[Target]:
         yield "integer"
 
 
-def _box(result: Result, target: Target, advice: Advice, *, is_main: bool) -> Element:
+def _box(result: Result, target: Device, advice: Advice, *, is_main: bool) -> Element:
     chosen = next(variant for variant in result.variants if variant.name == advice.variant)
     reason = advice.reason[:1].upper() + advice.reason[1:]
     content: list[Content] = [

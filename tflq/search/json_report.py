@@ -31,6 +31,7 @@ def to_dict(outcome: SearchResult) -> dict[str, Any]:
         "tflq": importlib.metadata.version("tflq"),
         "name": outcome.name,
         "goal": outcome.goal,
+        "targets": list(outcome.targets),
         "bars": {constraint.kind: constraint.value for constraint in outcome.told},
         "samples": outcome.samples,
         "rows": {"deciding": outcome.rows.selection, "confirming": outcome.rows.confirmation},

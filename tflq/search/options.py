@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 if TYPE_CHECKING:
     from tflq.modes import ModeName
 
-Goal = Literal["size", "latency"]
+Goal = Literal["size", "latency", "ram"]
+GOALS: tuple[str, ...] = get_args(Goal)
 Key = Literal[
     "ranges",
     "bias_correction",

@@ -58,6 +58,8 @@ class SearchResult:
     is_spent: bool
     """Whether the limits ended the search."""
     space: Space
+    targets: tuple[str, ...] = ()
+    """The targets on which every file must run whole."""
 
     @property
     def told(self) -> tuple[Constraint, ...]:
@@ -118,6 +120,7 @@ def conclude(state: SearchState, found: FoundTrial | None) -> SearchResult:
         types={op.index: op.type for op in graph.subgraphs[0].operators},
         is_spent=state.is_spent,
         space=state.space,
+        targets=runner.recipe.gates.runs_whole_on,
     )
     named = [found.selection if found else outcome.closest, *(candidate.selection for candidate in state.refuted)]
     trials = [result.trial for result in named if result]
@@ -163,14 +166,17 @@ def _answer(outcome: SearchResult, found: FoundTrial) -> str:
     assert figures
     gates, count = " and ".join(map(str, outcome.told)), figures.file.size_bytes
     size = f"{count:,} bytes, {count / outcome.float32_bytes:.2f} of the float32 file"
+    size += "" if figures.file.ram_bytes is None else f", {figures.file.ram_bytes:,} bytes of planned memory"
+    size += f"; it runs whole on {', '.join(outcome.targets)}" if outcome.targets else ""
     measured = ", ".join(constraint.in_words(figures) for constraint in outcome.told)
     is_last = bool(outcome.refuted) or found.selection.trial.variant in outcome.space.free
-    cheaper = "smaller" if outcome.goal == "size" else "faster"
+    cheaper = {"size": "smaller", "latency": "faster", "ram": "one with less memory"}[outcome.goal]
+    cheaper += "" if outcome.goal == "ram" else " one"
     parts = [
         f"{description(outcome, found.selection)} meets {gates}: {size}; on"
         f" {figures.samples:,} confirmation samples, {measured}",
         *(_uncertainty(outcome.constraints, found) if not outcome.is_certain else []),
-        *([f"of {_counted(outcome)}, no {cheaper} one was confirmed"] if is_last else []),
+        *([f"of {_counted(outcome)}, no {cheaper} was confirmed"] if is_last else []),
         *_refuted(outcome),
         *(_ablation(outcome, ablation) for ablation in found.ablations),
     ]

@@ -38,7 +38,8 @@ class SearchRequest:
     variant: str | None = None
     """Search within this variant of the recipe."""
     modes: tuple[str, ...] = ()
-    """Search within these modes. Default: all, or only the strict ones if all integer variants are strict."""
+    """Search within these modes. Default: all that are not strict, or only the strict ones if all integer variants are
+    strict. For targets, both are tried."""
     fixed: frozenset[str] = frozenset()
     """Keys that stay as the recipe has them."""
 
@@ -165,7 +166,7 @@ def _variants(recipe: Recipe, request: SearchRequest) -> list[Mode]:
                 f"--variant {request.variant}: no variant to search has this name{hint}; there are {_listed(names)}"
             )
         return [variant for variant in candidates if variant.name == request.variant]
-    modes = request.modes or _default_modes(candidates)
+    modes = request.modes or _default_modes(candidates, is_for_targets=bool(recipe.gates.runs_whole_on))
     ordered = [mode for mode in SEARCHED if mode in modes]
     return [
         next((variant for variant in candidates if variant.mode == mode), _default(mode, recipe)) for mode in ordered
@@ -176,9 +177,12 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) or f"none: use --modes with one of {', '.join(SEARCHED)}"
 
 
-def _default_modes(variants: Sequence[Mode]) -> tuple[ModeName, ...]:
+def _default_modes(variants: Sequence[Mode], *, is_for_targets: bool) -> tuple[ModeName, ...]:
+    """Return the modes to search in. Many targets have integers only, so that strict modes are tried for them, too."""
     integer = [variant for variant in variants if variant.mode in CALIBRATED]
-    return STRICT if integer and all(variant.is_strict for variant in integer) else DEFAULT
+    if integer and all(variant.is_strict for variant in integer):
+        return STRICT
+    return (*DEFAULT, *STRICT) if is_for_targets else DEFAULT
 
 
 def _default(mode: ModeName, recipe: Recipe) -> Mode:

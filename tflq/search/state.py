@@ -93,9 +93,12 @@ class SearchState:
         )
 
     def cost(self, result: TrialResult) -> float:
-        """Return the value to minimize: bytes, or multiply-adds of int8."""
+        """Return the value to minimize: bytes of the file or of planned memory, or multiply-adds of int8."""
         assert result.figures is not None
-        return result.figures.file.size_bytes if self.goal == "size" else result.figures.file.work
+        file = result.figures.file
+        values = {"size": file.size_bytes, "latency": file.work, "ram": file.ram_bytes}
+        value = values[self.goal]
+        return math.inf if value is None else value
 
     def is_cheaper(self, result: TrialResult) -> bool:
         """Return whether the file of the trial costs less than the bound, or has no measurements."""

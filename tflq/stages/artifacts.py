@@ -10,7 +10,7 @@ import numpy as np
 
 from tflq.errors import DatasetError, EvaluationError, TflqError
 from tflq.evaluate import Evaluation, stack
-from tflq.firmware import GOLDEN_CALLS, FirmwareFiles, make_artifacts
+from tflq.firmware import GOLDEN_CALLS, FirmwareFiles, make_artifacts, with_preprocessing
 from tflq.inputs import Input, make_sample
 from tflq.sources import PreparedSource
 from tflq.stages.context import RunContext
@@ -35,7 +35,8 @@ def write_artifacts(
 
     def task(build: VariantBuild) -> Task[FirmwareFiles]:
         assert build.verified is not None
-        arguments = (build.path, artifacts, build.verified.file.io, calls)
+        rows = with_preprocessing(build.verified.file.io, context.recipe.inputs)
+        arguments = (build.path, artifacts, rows, calls)
         return Task(f"write the artifacts of {build.name}", make_artifacts, arguments, EvaluationError)
 
     made = dict(_with_files(*pair) for pair in run_for_each(context.workers, waiting, task, context.jobs))

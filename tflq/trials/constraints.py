@@ -181,12 +181,7 @@ def constraints(gates: Gates, float32_bytes: int) -> tuple[Constraint, ...]:
 
 
 def refuse_none(gates: Gates) -> None:
-    """Raise RecipeError if the recipe has no gate on accuracy or fidelity, or one that a search does not judge."""
-    if gates.max_ram_kb is not None or gates.runs_whole_on:
-        raise RecipeError(
-            "a search does not judge gates.max_ram_kb and gates.runs_whole_on: leave them out with --set"
-            " gates.max_ram_kb=null --set gates.runs_whole_on=[], and convert the file that it finds with them"
-        )
+    """Raise RecipeError if the recipe has no gate on accuracy or fidelity."""
     if gates.max_metric_drop is None and gates.min_agreement is None and gates.min_sqnr_db is None:
         raise RecipeError(
             "the recipe has no gate on accuracy: give --max-drop, --min-agreement or --min-sqnr, or gates in the recipe"

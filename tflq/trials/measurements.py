@@ -31,6 +31,8 @@ class FileFacts:
     """Number of ops that compute in float; 0 if the mode does not compute in integers."""
     work: float
     """Estimated work of one call, in multiply-adds of int8."""
+    ram_bytes: int | None = None
+    """The planned memory on the target of the search; None if no target has a plan of memory."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,11 @@ class Measurements:
     """The number of dead channels of all outputs."""
 
 
-def file_facts(path: Path, is_integer: bool) -> FileFacts:
+def file_facts(path: Path, is_integer: bool, ram_bytes: int | None = None) -> FileFacts:
     """Read the facts of the file. `is_integer`: whether the mode computes in integers."""
     graph = flatbuffer.load(path)
     in_float = sum(1 for _ in float_ops(graph)) if is_integer else 0
-    return FileFacts(cache.sha256(path), graph.size_bytes, in_float, work(graph))
+    return FileFacts(cache.sha256(path), graph.size_bytes, in_float, work(graph), ram_bytes)
 
 
 def measurements_of(file: FileFacts, base: Record, answers: Record, metric: Metric | None) -> Measurements:

@@ -22,6 +22,7 @@ from tflq.trials.journal import Journal
 from tflq.trials.runner import NO_LIMITS, TrialLimits, TrialRunner, with_calibration_key
 from tflq.trials.splits import Splits, choose_splits
 from tflq.trials.stored_samples import store_samples
+from tflq.trials.target_limits import TargetLimits, target_limits
 from tflq.trials.trial import (
     CONFIRMATION,
     MIN_RANKING_SAMPLES,
@@ -81,6 +82,7 @@ def _prepare(context: RunContext, limits: TrialLimits) -> TrialRunner:
     calibration_samples = run(Task("read the calibration data", calibrate.read_samples, arguments, DatasetError)).value
     plan = stages.evaluation_plan(context, source.prepared, prepared_run)
     limits_of_gates = constraints(limits.gates, load(float32).size_bytes) if limits.gates else ()
+    on_targets = target_limits(recipe) if limits.gates else TargetLimits()
     scoring = recipe.measured_on.model_dump_json(include={"label", "output", "metric"})
     return TrialRunner(
         recipe=recipe,
@@ -88,11 +90,11 @@ def _prepare(context: RunContext, limits: TrialLimits) -> TrialRunner:
         float32=float32,
         context=context,
         source=source,
-        evaluations=_evaluations(context, plan, splits, limits_of_gates),
+        evaluations=_evaluations(context, plan, splits, (limits_of_gates, on_targets)),
         constraints=limits_of_gates,
         limits=limits,
         journal=Journal(recipe.output / JOURNAL),
-        identity=digest(versions(), cache.sha256(float32), scoring, *_quantized_inputs(recipe)),
+        identity=digest(versions(), cache.sha256(float32), scoring, repr(on_targets), *_quantized_inputs(recipe)),
         calibration_samples=calibration_samples,
     )
 
@@ -115,7 +117,7 @@ def _refuse_unsuitable(context: RunContext, source: ConvertibleSource) -> None:
 
 
 def _evaluations(
-    context: RunContext, plan: EvaluationPlan, splits: Splits, constraints: tuple[Constraint, ...]
+    context: RunContext, plan: EvaluationPlan, splits: Splits, limits: tuple[tuple[Constraint, ...], TargetLimits]
 ) -> dict[SampleSet, TrialEvaluation]:
     rows = {SELECTION: splits.selection, CONFIRMATION: splits.confirmation}
     tasks = [
@@ -124,8 +126,10 @@ def _evaluations(
     ]
     stored = [outcome.get() for outcome in context.workers.run_all(tasks, context.jobs)]
     selection, confirmation = stored
+    constraints, on_targets = limits
+    ranking = selection.at(spread(selection.count, MIN_RANKING_SAMPLES))
     return {
-        RANKING: TrialEvaluation(plan, selection.at(spread(selection.count, MIN_RANKING_SAMPLES)), 0.0, ()),
-        SELECTION: TrialEvaluation(plan, selection, MAX_WORK, constraints),
-        CONFIRMATION: TrialEvaluation(plan, confirmation, math.inf, ()),
+        RANKING: TrialEvaluation(plan, ranking, 0.0, (), on_targets),
+        SELECTION: TrialEvaluation(plan, selection, MAX_WORK, constraints, on_targets),
+        CONFIRMATION: TrialEvaluation(plan, confirmation, math.inf, (), on_targets),
     }

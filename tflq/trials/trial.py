@@ -16,6 +16,7 @@ from tflq.refine import RefinementConfig, RefinementRequest
 from tflq.trials.constraints import Constraint
 from tflq.trials.measurements import Measurements, file_facts, measurements_of
 from tflq.trials.stored_samples import StoredSamples, records
+from tflq.trials.target_limits import TargetLimits, planned_ram
 from tflq.worker import ProgressCallback, Task
 
 SampleSet = Literal["ranking", "selection", "confirmation"]
@@ -78,6 +79,8 @@ class TrialEvaluation:
     """The largest work for one file, in multiply-adds of int8. A slow file is measured on fewer samples."""
     constraints: tuple[Constraint, ...]
     """A file that is hopeless by these after MIN_RANKING_SAMPLES samples is not measured on more."""
+    limits: TargetLimits
+    """A file that does not meet these is not measured at all."""
 
 
 def run_trial(
@@ -85,7 +88,8 @@ def run_trial(
 ) -> Measurements:
     """Make the file by the task, check it against its contract, and measure it.
 
-    Raise EvaluationError if the file breaks its contract. Errors of the conversion pass through.
+    Raise EvaluationError if the file breaks its contract, or does not meet the limits of targets. Errors of the
+    conversion pass through.
     """
     try:
         kept_ops = make.function(report, *make.arguments) or ()
@@ -100,7 +104,8 @@ def run_trial(
 
 def _measure(report: ProgressCallback, path: Path, variant: Mode, evaluation: TrialEvaluation) -> Measurements:
     """Measure the file on the samples that it may use, and stop after the first part if it is hopeless."""
-    file, stored, plan = file_facts(path, variant.is_integer), evaluation.stored, evaluation.plan
+    file = file_facts(path, variant.is_integer, planned_ram(path, evaluation.limits))
+    stored, plan = evaluation.stored, evaluation.plan
     samples = stored.at(spread(stored.count, evaluation.max_work / max(file.work, 1)))
     first = spread(samples.count, MIN_RANKING_SAMPLES if evaluation.constraints else samples.count)
     rest = sorted({*range(samples.count)} - {*first})
