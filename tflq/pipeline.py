@@ -91,6 +91,7 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         builds = stages.check_contracts(context, builds, source)
         builds = stages.judge_targets(context, builds)
         builds = stages.smoke_test(context, builds, source, prepared)
+        builds = stages.run_on_targets(context, builds, source, prepared)
         builds = stages.compression_stats(context, builds)
         progress.begin(Step.MEASURING)
         measurement = stages.measure(context, builds, source, prepared)

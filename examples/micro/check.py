@@ -1,6 +1,6 @@
 """Compile the C++ source of the digits classifier, and run its array against its golden vectors on this machine.
 
-The interpreter is that of TensorFlow Lite Micro, if its wheel is installed (`pip install tflite-micro`). Otherwise it is
+The interpreter is that of TensorFlow Lite Micro, if its wheel tflite-micro is installed. Otherwise it is
 LiteRT's, with reference kernels.
 """
 

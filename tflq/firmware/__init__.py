@@ -2,16 +2,16 @@
 
 from tflq.firmware.input_scales import input_scale_violations
 from tflq.firmware.io_row import IoRow, code_lines, io_rows, with_preprocessing
-from tflq.firmware.making import GOLDEN_CALLS, FirmwareFiles, forget_sources, make_artifacts
+from tflq.firmware.making import FirmwareFiles, file_inputs, forget_sources, make_artifacts
 from tflq.firmware.schema import Artifacts
 from tflq.firmware.strip import stripped
 
 __all__ = [
-    "GOLDEN_CALLS",
     "Artifacts",
     "FirmwareFiles",
     "IoRow",
     "code_lines",
+    "file_inputs",
     "forget_sources",
     "input_scale_violations",
     "io_rows",

@@ -22,7 +22,6 @@ from tflq.worker import ProgressCallback
 
 SUFFIXES = (".cc", ".h", "_golden.cc", "_golden.h")
 """What follows the name of the .tflite file in the names of the source files."""
-GOLDEN_CALLS = 3
 _MAX_GOLDEN_ELEMENTS = 200_000
 """There are fewer golden vectors if they have more elements than that, but at least one."""
 Calls = Sequence[Mapping[str, np.ndarray]]
@@ -44,7 +43,7 @@ def make_artifacts(
 
     `calls` have the real inputs of a few calls by name. EvaluationError if the stripped file would answer otherwise.
     """
-    inputs = tuple(_inputs(rows, call) for call in calls)
+    inputs = tuple(file_inputs(rows, call) for call in calls)
     if artifacts.strip:
         path.write_bytes(_same(path.read_bytes(), inputs))
     content, sha256 = path.read_bytes(), cache.sha256(path)
@@ -74,7 +73,7 @@ def forget_sources(folder: Path, stem: str, kept: Sequence[str] = ()) -> None:
                 path.unlink()
 
 
-def _inputs(rows: tuple[IoRow, ...], call: Mapping[str, np.ndarray]) -> Arrays:
+def file_inputs(rows: tuple[IoRow, ...], call: Mapping[str, np.ndarray]) -> Arrays:
     """Return the inputs in the dtypes and in the order of the file."""
     return tuple(
         quantized(call[row.name], {"quantization": (row.scale or 0, row.zero_point or 0), "dtype": row.dtype})

@@ -27,6 +27,7 @@ def to_dict(verdict: TargetVerdict) -> dict[str, Any]:
         "activation_bytes": plan.activation_bytes if plan else None,
         "variable_bytes": plan.variable_bytes if plan else None,
         "flash_bytes": verdict.flash_bytes,
+        "run": asdict(verdict.run) if verdict.run else None,
         "source": verdict.source,
     }
 

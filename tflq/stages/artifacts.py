@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 
-from tflq.errors import DatasetError, EvaluationError, TflqError
-from tflq.evaluate import Evaluation, stack
-from tflq.firmware import GOLDEN_CALLS, FirmwareFiles, make_artifacts, with_preprocessing
-from tflq.inputs import Input, make_sample
-from tflq.sources import PreparedSource
+from tflq.errors import EvaluationError, TflqError
+from tflq.firmware import FirmwareFiles, make_artifacts, with_preprocessing
 from tflq.stages.context import RunContext
+from tflq.stages.sample_calls import sample_calls
 from tflq.stages.state import ConvertibleSource, PreparedRun
 from tflq.stages.variant_build import VariantBuild, run_for_each
-from tflq.worker import ProgressCallback, Task
+from tflq.worker import Task
 
 Call = Mapping[str, np.ndarray]
 
@@ -29,7 +26,7 @@ def write_artifacts(
     waiting = [build for build in builds if build.variant and build.verified and not build.error]
     if not waiting or not (artifacts.c_array or artifacts.strip):
         return list(builds)
-    calls = _calls(context, source.prepared, prepared)
+    calls = sample_calls(context, source.prepared, prepared)
     if isinstance(calls, TflqError):
         return [replace(build, error=build.error or calls) for build in builds]
 
@@ -53,25 +50,3 @@ def _with_files(build: VariantBuild, files: FirmwareFiles | None) -> tuple[str, 
         targets=tuple(replace(verdict, flash_bytes=files.size_bytes) for verdict in build.targets),
         artifacts=files.names,
     )
-
-
-def _calls(context: RunContext, source: PreparedSource, prepared: PreparedRun) -> list[Call] | TflqError:
-    recipe, indices = context.recipe, prepared.evaluation_rows.indices[:GOLDEN_CALLS]
-    arguments = (recipe.measured_on, recipe.inputs, source, indices)
-    task: Task[list[Call]] = Task("read samples for golden vectors", _read_calls, arguments, DatasetError)
-    try:
-        return context.workers.run(task).value
-    except TflqError as error:
-        return error
-
-
-def _read_calls(
-    _: ProgressCallback,
-    evaluation: Evaluation,
-    inputs: Mapping[str, Input],
-    source: PreparedSource,
-    indices: Sequence[int],
-) -> list[Call]:
-    """Return the inputs of a call for each row."""
-    rows = islice(evaluation.dataset.rows(indices, source.inputs), len(indices))
-    return [stack([make_sample(row, inputs, source.inputs)], source) for row in rows]

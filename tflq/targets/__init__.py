@@ -2,22 +2,27 @@
 
 from tflq.targets.arena import arena_bytes
 from tflq.targets.memory_plan import MemoryPlan, PlannedTensor, memory_plan
+from tflq.targets.micro_run import EXTRA, MicroRun, has_micro, run_micro
 from tflq.targets.schema import OpRule, Target
 from tflq.targets.shipped import load, shipped
 from tflq.targets.verdict import OpProblem, TargetVerdict, judge, judge_file, kilobytes
 
 __all__ = [
+    "EXTRA",
     "MemoryPlan",
+    "MicroRun",
     "OpProblem",
     "OpRule",
     "PlannedTensor",
     "Target",
     "TargetVerdict",
     "arena_bytes",
+    "has_micro",
     "judge",
     "judge_file",
     "kilobytes",
     "load",
     "memory_plan",
+    "run_micro",
     "shipped",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from tflq.errors import EvaluationError
 from tflq.flatbuffer import Graph, Operator, Subgraph
 from tflq.targets.conditions import broken_by, broken_rule, short
 from tflq.targets.memory_plan import MemoryPlan, memory_plan
+from tflq.targets.micro_run import MicroRun
 from tflq.targets.schema import OpRule, Target
 
 Outcome = Literal["runs whole", "falls back", "does not run", "not known"]
@@ -52,6 +53,8 @@ class TargetVerdict:
     """The size of the file. The code of the runtime comes on top."""
     plan: MemoryPlan | None
     source: str
+    run: MicroRun | None = None
+    """What the target's own interpreter did on this machine; None if it was not tried."""
 
     @property
     def ram_bytes(self) -> int | None:
@@ -71,7 +74,13 @@ class TargetVerdict:
         if self.ram_bytes is not None:
             sizes = f"RAM {kilobytes(self.ram_bytes)}, flash {kilobytes(self.flash_bytes)}"
             parts.append(f"{sizes}, both without the runtime's own")
+        if self.run is not None:
+            parts.append(self.run.in_words)
         return "; ".join(parts)
+
+    def with_run(self, run: MicroRun) -> TargetVerdict:
+        """Return the verdict with what the target's own interpreter did, which has the last word."""
+        return replace(self, run=run, outcome="does not run" if run.error else self.outcome)
 
     def _part(self, count: int, share: float) -> str:
         return f"{count} of {self.operators} ops with {_percent(share)} of the multiply-adds"

@@ -1,0 +1,89 @@
+"""TensorFlow Lite Micro's own interpreter: the arena that it uses, and answers that are wrong without a word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tflite_edit as edit
+from ai_edge_litert import schema_py_generated as schema
+from results import LACKING
+from running import Recipes
+
+from tflq import flatbuffer
+from tflq.stages import targets as stage
+from tflq.targets import MicroRun, arena_bytes, has_micro, memory_plan, run_micro
+
+needs_micro = pytest.mark.skipif(not has_micro(), reason="the wheel tflite-micro is not installed")
+PLAIN = {"bias_correction": "off", "rounding": "off", "equalization": "off", "headroom": 1}
+
+
+def images(dtype: str, count: int = 2) -> list[list[np.ndarray]]:
+    values = np.random.default_rng(0).integers(0, 100, (count, 1, 8, 8, 3))
+    return [[value.astype(dtype)] for value in values]
+
+
+@needs_micro
+@pytest.mark.parametrize(("name", "dtype"), [("cnn_int8", "uint8"), ("cnn_int16x8", "float32")])
+def test_the_planned_arena_suffices_and_is_not_far_too_large(name: str, dtype: str) -> None:
+    content = edit.raw(name)
+    graph = flatbuffer.read(content)
+    plan = memory_plan(graph, flatbuffer.operator_options(content))
+    run = run_micro(content, images(dtype), plan.activation_bytes)
+    assert run.error == ""
+    assert run.arena_bytes is not None
+    assert run.arena_bytes <= arena_bytes(graph, plan) <= run.arena_bytes + 4096
+    assert "on 2 calls, its outputs and those of LiteRT's reference kernels" in run.in_words
+
+
+@needs_micro
+def test_wrong_answers_are_found_where_nothing_is_said() -> None:
+    """Constants behind the flatbuffer are other values there."""
+    model = edit.load("cnn_int8")
+    constant = edit.read_by(model, "FULLY_CONNECTED", 1).buffer
+    data = bytes(model.buffers[constant].data)
+    model.buffers[constant] = schema.BufferT(data=None, offset=2, size=len(data))
+    model.buffers[constant].offset = len(edit.packed(model))
+    run = run_micro(edit.packed(model) + data, images("uint8"), 1000)
+    assert "answers wrongly without a word: output 0 differs" in run.error
+    assert LACKING.with_run(run).outcome == "does not run"
+
+
+@needs_micro
+def test_an_op_that_is_lacking_is_named() -> None:
+    model = edit.load("cnn_int8")
+    code = model.operatorCodes[edit.operator(model, "SOFTMAX").opcodeIndex]
+    code.builtinCode, code.deprecatedBuiltinCode = schema.BuiltinOperator.GELU, 127
+    run = run_micro(edit.packed(model), images("uint8"), 1000)
+    assert run.error.startswith("TensorFlow Lite Micro cannot run it: Didn't find op for builtin opcode 'GELU'")
+
+
+@needs_micro
+def test_a_run_has_the_arena_and_the_difference(recipes: Recipes) -> None:
+    ran = recipes.run("tiny_conv", ["int8_only"], targets=["micro"], converter=PLAIN)
+    ((verdict,),) = (variant.targets for variant in ran.result.variants)
+    assert verdict.run is not None
+    assert (verdict.outcome, verdict.run.calls, verdict.run.error) == ("runs whole", 3, "")
+    assert ran.report["variants"][0]["targets"][0]["run"]["arena_bytes"] == verdict.run.arena_bytes
+    assert "run here in an arena of" in ran.page
+
+
+def test_what_a_run_says() -> None:
+    good = MicroRun(3, 37_888, 0.0)
+    assert good.in_words == (
+        "run here in an arena of 37.9 kB on 64 bits; on 3 calls, its outputs and those of LiteRT's reference kernels"
+        " are equal"
+    )
+    assert MicroRun(3, 37_888, 1.0).in_words.endswith("differ by at most 1")
+    assert MicroRun(3, error="it crashed").in_words == "it crashed"
+
+
+def test_without_the_interpreter_the_verdict_says_what_would_install_it(
+    recipes: Recipes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "has_micro", lambda: False)
+    ran = recipes.run("tiny_conv", ["float32"], targets=["micro"], calibration=None)
+    ((verdict,),) = (variant.targets for variant in ran.result.variants)
+    assert verdict.not_known[-1].startswith("Whether its answers are right there: with tflq[micro], tflq runs")
+    assert not Path(ran.output, "micro").exists()
