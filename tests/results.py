@@ -32,7 +32,7 @@ from tflq.result import (
     Variant,
 )
 from tflq.rules import Violation
-from tflq.targets import MemoryPlan, OpProblem, PlannedTensor, TargetVerdict
+from tflq.targets import MemoryPlan, MicroRun, OpProblem, PlannedTensor, TargetVerdict
 from tflq.training import Epoch, Phase
 
 ENVIRONMENT = {"tflq": "0.1.0", "python": "3.11.7", "tensorflow": "2.21.0"}
@@ -81,6 +81,7 @@ LACKING = TargetVerdict(
     flash_bytes=34_328,
     plan=MemoryPlan((PlannedTensor("image", 1024, 0, 1, 0), PlannedTensor("conv", 512, 1, 2, 1024)), 64),
     source="its page, 2026-01-01",
+    run=MicroRun(3, error="TensorFlow Lite Micro cannot run it: there is no op GELU"),
 )
 FAILED_GATE = Variant(
     "int8",

@@ -71,7 +71,6 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         recipe_cache = RecipeCache(recipe, settings.store if recipe.keeps else None)
         context = RunContext(recipe, folder, workers, settings.jobs, recipe_cache)
         progress = RunProgress(recipe, settings.watch, tuple(steps(recipe, file)))
-
         progress.begin(Step.READING)
         source = stages.prepare_source(context)
         prepared = stages.prepare_inputs(context, source, makes_variants=file is None)
