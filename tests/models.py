@@ -213,6 +213,17 @@ def embedding(path: Path) -> None:
     save(path, serve, spec("ids", None, 5, dtype=tf.int32), held=[table, matrix])
 
 
+def padded_ids(path: Path) -> None:
+    """Takes ids, of which 0 counts as none."""
+    table, matrix = weights(20, 64), weights(64, 16)
+
+    def serve(ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        mask = tf.cast(tf.not_equal(ids, 0), tf.float32)[..., None]
+        return {"y": tf.matmul(tf.reduce_mean(tf.gather(table, ids) * mask, 1), matrix)}
+
+    save(path, serve, spec("ids", None, 5, dtype=tf.int32), held=[table, matrix])
+
+
 def text_input(path: Path) -> None:
     save(path, lambda text: {"y": tf.strings.length(text)}, spec("text", None, dtype=tf.string))
 
@@ -437,6 +448,7 @@ MAKERS: tuple[Maker, ...] = (
     tiny_conv_layers,
     empty_output,
     tiny_conv_functions,
+    padded_ids,
 )
 
 

@@ -103,7 +103,13 @@ class Recipes:
 def columns_of(model: str) -> str:
     """The .npz file that fits the model."""
     stem = Path(model).stem
-    return {"two_inputs": "pairs", "odd_names": "pairs", "embedding": "ids", "uint8_input": "pixels"}.get(
+    return {
+        "two_inputs": "pairs",
+        "odd_names": "pairs",
+        "embedding": "ids",
+        "padded_ids": "ids",
+        "uint8_input": "pixels",
+    }.get(
         stem,
         "sequences"
         if stem.startswith(("lstm", "gru"))

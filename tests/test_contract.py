@@ -62,6 +62,10 @@ IN_INT8, IN_INT16 = ("ABS", "q0", "q1"), ("ABS", "s0", "s1")
             [IN_INT8, ("RESHAPE", "f1", "f2")],
             ["RESHAPE: the quantizer skipped it: it has no range for a tensor, or cannot make its scales equal"],
         ),
+        (
+            [IN_INT16, ("SQUARED_DIFFERENCE", "f1", "f2")],
+            ["SQUARED_DIFFERENCE: LiteRT has no int16 kernel for this op"],
+        ),
         ([IN_INT8, ("CAST", "i1", "f2")], ["CAST: converts int32 to float, and int32 is no quantized dtype"]),
         ([IN_INT8, ("CAST", "f1", "i2")], ["CAST: the quantizer knows no int8 version of this op"]),
         ([IN_INT8, ("READ_VARIABLE", "i1", "f2")], ["READ_VARIABLE: the converter does not quantize variables"]),
@@ -74,7 +78,8 @@ def test_float_ops_and_their_reasons(ops: list[Op], reasons: list[str]) -> None:
 def test_ops_left_in_float_for_one_reason_are_told_together() -> None:
     made = graph(IN_INT8, ("NEG", "f1", "f2;f2;f2"), ("NEG", "f3", "f4"), ("NEG", "f5", "f6"), ("SIN", "f7", "f8"))
     assert [f"{violation.where} {violation.message}" for violation in left_in_float(made)] == [
-        "NEG 'f2' and 2 more of them stay in float: the quantizer knows no int8 version of this op",
+        "NEG 'f2' and 2 more of them stay in float: the quantizer knows no int8 version of this op; subtract"
+        " instead of adding the negative, or multiply by -1",
         "SIN 'f8' stays in float: the quantizer knows no int8 version of this op",
     ]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tflq.datasets import TensorSpec, brackets
+from tflq.op_dtypes import FAILING, QUANTIZABLE, remedy
 
 if TYPE_CHECKING:  # a recipe is read with the modes, which import this module, but then no .tflite file is read
     from tflq.flatbuffer import Graph, Operator, Subgraph, Tensor
@@ -19,21 +20,6 @@ NAMED_BY_RECIPE = "named by keep_float"
 """The reason of a float op that breaks no contract."""
 ADAPTORS = ("QUANTIZE", "DEQUANTIZE")
 """Ops that only convert from float to integers or back."""
-
-_INT16 = """
-    ABS ADD AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND BROADCAST_TO CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXP
-    EXPAND_DIMS FILL FULLY_CONNECTED GATHER GATHER_ND GELU LEAKY_RELU LOG LOGISTIC MAXIMUM MAX_POOL_2D MEAN MINIMUM
-    MIRROR_PAD MUL PACK PAD PADV2 REDUCE_MAX REDUCE_MIN REDUCE_PROD RELU RELU6 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR
-    RESIZE_NEAREST_NEIGHBOR REVERSE_V2 RSQRT SCATTER_ND SELECT SLICE SOFTMAX SPACE_TO_BATCH_ND SPLIT SPLIT_V
-    SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM TANH TILE TRANSPOSE TRANSPOSE_CONV UNPACK
-"""
-_INT8_ALONE = """
-    ARG_MAX ARG_MIN DEPTH_TO_SPACE DIV EQUAL GREATER GREATER_EQUAL HARD_SWISH L2_NORMALIZATION LESS LESS_EQUAL
-    LOG_SOFTMAX MATRIX_DIAG MATRIX_SET_DIAG ONE_HOT PRELU REVERSE_SEQUENCE SELECT_V2 SPACE_TO_DEPTH SPARSE_TO_DENSE SQRT
-    TOPK_V2 UNIDIRECTIONAL_SEQUENCE_LSTM
-"""
-QUANTIZABLE = {"int16": frozenset(_INT16.split()), "int8": frozenset(_INT16.split() + _INT8_ALONE.split())}
-"""The ops that TensorFlow 2.21's quantizer can quantize, by dtype. They were found by converting models of one op."""
 
 DYNAMIC_RANGE_MINIMUM_ELEMENTS = 1024
 """The converter's dynamic-range quantization leaves weights with fewer elements in float."""
@@ -119,7 +105,7 @@ def float_ops(graph: Graph, kept: Collection[int] = ()) -> Iterator[FloatOp]:
     from tflq.flatbuffer import float_operators
 
     operators = list(float_operators(graph))
-    dtype = "int16" if has_integer_op(graph, "int16") else "int8"
+    dtype = _integer_dtype(graph)
     for subgraph, operator in operators:
         others = [other for place, other in operators if place is subgraph and other is not operator]
         is_kept = subgraph.index == 0 and operator.index in kept
@@ -127,8 +113,13 @@ def float_ops(graph: Graph, kept: Collection[int] = ()) -> Iterator[FloatOp]:
         yield FloatOp(operator.type, _name(subgraph, operator), reason)
 
 
+def _integer_dtype(graph: Graph) -> str:
+    return "int16" if has_integer_op(graph, "int16") else "int8"
+
+
 def left_in_float(graph: Graph, kept: Collection[int] = ()) -> Iterator[Violation]:
     """Yield a violation for the float ops that keep_float does not name, one for each type and reason."""
+    dtype = _integer_dtype(graph)
     groups: dict[tuple[str, str], list[str]] = {}
     for op in float_ops(graph, kept):
         if op.reason != NAMED_BY_RECIPE:
@@ -136,7 +127,9 @@ def left_in_float(graph: Graph, kept: Collection[int] = ()) -> Iterator[Violatio
     for (type_, reason), names in groups.items():
         more = f" and {len(names) - 1} more of them" if len(names) > 1 else ""
         name = ";".join(dict.fromkeys(names[0].split(";")))  # a fused op has the names of its parts, often twice
-        yield broken(f"{type_} {name!r}{more}", f"{'stay' if more else 'stays'} in float: {reason}")
+        advice = remedy(type_, dtype)
+        message = f"{'stay' if more else 'stays'} in float: {reason}{f'; {advice}' if advice else ''}"
+        yield broken(f"{type_} {name!r}{more}", message)
 
 
 def weights_left_in_float(graph: Graph, dtype: str, kept: Collection[int] = ()) -> Iterator[Violation]:
@@ -178,6 +171,11 @@ def _name(subgraph: Subgraph, operator: Operator) -> str:
 
 def _reason(subgraph: Subgraph, operator: Operator, dtype: str, others: Sequence[Operator]) -> str:
     """Return why the op is not of that dtype. `others` are the other ops of its subgraph that stay in float."""
+    return _reason_of_type(subgraph, operator, dtype) or _reason_of_place(subgraph, operator, others)
+
+
+def _reason_of_type(subgraph: Subgraph, operator: Operator, dtype: str) -> str | None:
+    """Return why no op of this type is of that dtype, or None if ops of this type can be."""
     if operator.is_custom:
         return "a TensorFlow op, run by Flex" if operator.type.startswith("Flex") else "a custom op"
     if operator.type in ("READ_VARIABLE", "ASSIGN_VARIABLE"):
@@ -185,8 +183,15 @@ def _reason(subgraph: Subgraph, operator: Operator, dtype: str, others: Sequence
     first = next(iter(subgraph.read_by(operator)), None)
     if first and first.dtype in ("int32", "int64", "uint8", "bool") and operator.type == "CAST":
         return f"converts {first.dtype} to float, and {first.dtype} is no quantized dtype"
+    if operator.type in FAILING[dtype]:
+        return f"LiteRT has no {dtype} kernel for this op"
     if operator.type not in QUANTIZABLE[dtype]:
         return f"the quantizer knows no {dtype} version of this op"
+    return None
+
+
+def _reason_of_place(subgraph: Subgraph, operator: Operator, others: Sequence[Operator]) -> str:
+    """Return what about the place of the op in the graph keeps it in float."""
     if subgraph.index:
         return "it is in the body of a control-flow op"
     if beside := _neighbours(operator, others):

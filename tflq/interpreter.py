@@ -254,6 +254,10 @@ def _cause(error: Exception) -> str:
     if "unresolved custom op" in text:
         return f"it has custom ops (allow_custom_ops), for which LiteRT has no kernel: {text[:400]}"
     node = re.search(r"Node number \d+ \((\w+)\)", text)
+    if node and "out of bounds" in text:
+        return (
+            f"its {node[1]} op reads beyond its table: an id in the data, or one that the model computes, is too large"
+        )
     if node and re.search(r"support|->type", text):
         return f"LiteRT has no kernel for this {node[1]} op, so try another mode: {text[:400]}"
     if node:

@@ -9,6 +9,7 @@ from tflq.calibrate.data_checks import (
     RangeComparison,
     refuse_infinite,
     refuse_infinite_ranges,
+    refuse_unknown_ids,
     wider_by,
 )
 from tflq.calibrate.histogram import Counts, Histogram, count, count_values, histogram
@@ -72,6 +73,7 @@ __all__ = [
     "read_samples",
     "refuse_infinite",
     "refuse_infinite_ranges",
+    "refuse_unknown_ids",
     "sample_weights",
     "select_ranges",
     "shards",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from tflq.calibrate.ranges import Range
 from tflq.calibrate.samples import CalibrationSamples
 from tflq.errors import DatasetError
 from tflq.flatbuffer import Graph, load
+from tflq.id_tables import IdCheck
+from tflq.inputs import Input
 from tflq.interpreter import Runner
 from tflq.worker import ProgressCallback
 
@@ -57,6 +59,21 @@ def refuse_infinite(
         (call, what), per_call = failures[0], calibration_samples.samples.per_call
         first = f"{_call_prefix(per_call)}calibration row {_row(calibration_samples, call)} makes the activation {what}"
         raise DatasetError(f"{first}{_other_calls(len(failures) - 1, per_call)}; {NO_INTEGER}")
+
+
+def refuse_unknown_ids(
+    report: ProgressCallback,
+    float32: Path,
+    calibration_samples: CalibrationSamples,
+    inputs: Mapping[str, Input],
+    dataset: object,
+) -> None:
+    """Raise DatasetError for the first sample with an id for which a table of the model has no row."""
+    check, samples = IdCheck(float32, inputs), calibration_samples.samples
+    for call, arrays in enumerate(samples.calls(range(samples.number_of_calls))):
+        first = call * samples.per_call
+        check.refuse(arrays, calibration_samples.rows[first : first + samples.per_call], dataset)
+        report(call + 1, samples.number_of_calls)
 
 
 def _call_prefix(per_call: int) -> str:

@@ -46,6 +46,11 @@ _EXPLANATIONS: tuple[tuple[str, str], ...] = (
         " it. Use mode dynamic or float16, which need no calibration",
     ),
     (
+        r"gather index out of bounds",
+        "calibration reads beyond a table of the model: an id in the samples, or one that the model computes, is too"
+        " large. Correct the data, or leave such samples out",
+    ),
+    (
         r"Model size is bigger than 2gb|exceeds 2 ?GB",
         "the file would be larger than 2 GB, which the format does not allow. Use mode float16 or int8, whose files are"
         " smaller",

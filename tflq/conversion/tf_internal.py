@@ -18,7 +18,9 @@ from tflq.calibrate import Range, Samples
 from tflq.conversion import int16_io, keep_float
 from tflq.conversion.converter_errors import explaining
 from tflq.conversion.dynamic_range import LARGEST, SMALLEST_RANGE
+from tflq.conversion.sum_ranges import widen_sums
 from tflq.conversion.tf_public import feed, set_up
+from tflq.conversion.unsupported_ops import unsupported_ops
 from tflq.conversion.weight_only import with_int8_weights
 from tflq.errors import ConversionError
 from tflq.flatbuffer import Graph, Tensor, edit, read
@@ -143,28 +145,18 @@ def _quantize(content: bytes, ranges: Sequence[Range], variant: Mode) -> tuple[b
         low, high = (-RANGE_OF_ZEROS, RANGE_OF_ZEROS) if is_empty else (range_.minimum, range_.maximum)
         edit.set_range(model, (range_.subgraph, range_.tensor), low, high)
     if variant.activations == "int16":
-        _widen_sums(model)
-    selected = select(read(content), variant.keep_float) if variant.keep_float else ()
-    hidden = keep_float.hide_ops(model, selected, _int16_sides(variant))
-    to_integers = _to_int16 if variant.activations == "int16" else _to_int8
-    quantized, kept_ops = keep_float.restore_ops(to_integers(model, variant), hidden)
+        widen_sums(model)
+    graph, sides = read(content), _int16_sides(variant)
+    named = select(graph, variant.keep_float) if variant.keep_float else frozenset()
+    unsupported = unsupported_ops(graph, variant.activations, sides) - named
+    hidden = keep_float.hide_ops(model, named, unsupported, sides)
+    quantized, kept_ops = keep_float.restore_ops(quantize_all(model, variant), hidden)
     return with_metadata(bytes(inner.deduplicate_readonly_buffers(quantized)), variant), kept_ops
 
 
-def _widen_sums(model: Any) -> None:
-    """Give the input and the output of each SUM one range. The 16-bit quantizer gives them one scale: the input's.
-
-    Otherwise the output would be clipped to the range of the input.
-    """
-    for subgraph in model.subgraphs:
-        for operator in subgraph.operators:
-            if edit.type_of(model.operatorCodes[operator.opcodeIndex]) != "SUM":
-                continue
-            tensors = [subgraph.tensors[index] for index in (operator.inputs[0], operator.outputs[0])]
-            ranges = [ends for tensor in tensors if (ends := edit.range_of(tensor)) is not None]
-            for tensor in tensors if len(ranges) == 2 else ():
-                tensor.quantization.min = [min(low for low, _ in ranges)]
-                tensor.quantization.max = [max(high for _, high in ranges)]
+def quantize_all(model: Any, variant: Mode) -> bytes:
+    """Return the integer file of a float model that has ranges. Ops stay in float only if the quantizer decides so."""
+    return _to_int16(model, variant) if variant.activations == "int16" else _to_int8(model, variant)
 
 
 def _int16_sides(variant: Mode) -> list[int16_io.Side]:
@@ -197,7 +189,7 @@ def _to_int16(model: Any, variant: Mode) -> bytes:
     quantized: bytes = calibrator.Calibrator(content)._calibrator.QuantizeModel(
         np.dtype(variant.inference_input_type).num,
         np.dtype(variant.inference_output_type).num,
-        not variant.is_strict or bool(variant.keep_float),
+        True,  # the contract of a strict mode names all ops in float, where the quantizer names the first
         np.dtype(np.int16).num,
         np.dtype(np.int64).num,
         not variant.per_channel,

@@ -2,7 +2,7 @@
 
 from tflq.evaluate.answers import NO_CLASS, Answers
 from tflq.evaluate.measuring import FLOAT32, SOURCE, Subject, batches, measure, output_ranges, time
-from tflq.evaluate.plan import EvaluationPlan, EvaluationRows, evaluation_rows, split, stack
+from tflq.evaluate.plan import EvaluationPlan, EvaluationRows, evaluation_rows, refuse_unknown_ids, split, stack
 from tflq.evaluate.record import Record, merge
 from tflq.evaluate.recorder import SampleRecorder
 from tflq.evaluate.section import Evaluation
@@ -23,6 +23,7 @@ __all__ = [
     "measure",
     "merge",
     "output_ranges",
+    "refuse_unknown_ids",
     "split",
     "stack",
     "time",

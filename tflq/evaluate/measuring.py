@@ -16,6 +16,7 @@ from tflq.evaluate.answers import AnswerRecorder
 from tflq.evaluate.plan import EvaluationPlan, split, stack
 from tflq.evaluate.record import Record
 from tflq.evaluate.recorder import SampleRecorder
+from tflq.id_tables import IdCheck
 from tflq.inputs import check_finite, make_sample
 from tflq.interpreter import LatencyStats, Runner
 from tflq.metrics import OutputRange
@@ -66,11 +67,13 @@ def measure(report: ProgressCallback, plan: EvaluationPlan, indices: Sequence[in
 def batches(plan: EvaluationPlan, indices: Sequence[int]) -> Iterator[tuple[list[Row], list[Sample]]]:
     """Yield the rows with those indices and their samples, in groups of one call's batch size."""
     rows = plan.evaluation.dataset.rows(indices, plan.source.inputs)
-    numbers = iter(indices)
+    numbers, check = iter(indices), IdCheck(plan.float32, plan.inputs)
     while chunk := list(islice(rows, plan.source.batch or 1)):
         samples = [make_sample(row, plan.inputs, plan.source.inputs) for row in chunk]
-        for sample, number in zip(samples, numbers, strict=False):
+        chosen = list(islice(numbers, len(chunk)))
+        for sample, number in zip(samples, chosen, strict=True):
             check_finite(sample, number, plan.evaluation.dataset)
+        check.refuse(stack(samples, plan.source), chosen, plan.evaluation.dataset)
         yield chunk, samples
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from tflq.datasets import Sample, brackets, select
 from tflq.errors import DatasetError, EvaluationError, RecipeError
 from tflq.evaluate.section import Evaluation
+from tflq.id_tables import IdCheck
 from tflq.inputs import Input, check_finite, make_sample
 from tflq.sources import PreparedSource
 from tflq.strict import did_you_mean
@@ -62,6 +63,13 @@ def evaluation_rows(
     sample = make_sample(row, inputs, source.inputs)
     check_finite(sample, chosen.indices[0], evaluation.dataset)
     return EvaluationRows(chosen.indices, chosen.total, stack([sample], source))
+
+
+def refuse_unknown_ids(
+    _: ProgressCallback, float32: Path, evaluation: Evaluation, inputs: Mapping[str, Input], rows: EvaluationRows
+) -> None:
+    """Raise DatasetError if the first row has an id for which a table of the model has no row."""
+    IdCheck(float32, inputs).refuse(rows.arrays, rows.indices[:1], evaluation.dataset)
 
 
 def _refuse_unknown_output(evaluation: Evaluation, source: PreparedSource) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,9 @@ from tflq.training import Phase
 
 Status = Literal["ok", "poor", "failed", "broken", "error"]
 """The verdict on a variant, from the best to the gravest."""
+
+OP_TYPE = re.compile(r"^(\w+) '.* in float: ", re.MULTILINE)
+"""The type of an op that stays in float, in the words of a contract."""
 
 
 @dataclass(frozen=True)
@@ -126,13 +130,16 @@ class Variant:
 
     @property
     def why(self) -> str:
-        """The reason in one line if the status is not ok; else empty."""
+        """The reason in one line if the status is not ok; else empty. It names all ops that break the contract."""
         if self.error:
             return str(self.error)
         problems = [f"{v.where} {v.message}" for v in self.violations if v.severity == "error"]
         problems += [gate.in_words for gate in self.gates if not gate.passed]
         problems += [f"{f.where} {f.message}" for f in self.findings if f.kind == "poor"]
-        return problems[0] + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "") if problems else ""
+        if len(problems) < 2:
+            return "".join(problems)
+        types = dict.fromkeys(OP_TYPE.findall("\n".join(problems[1:])))
+        return f"{problems[0]} (and {len(problems) - 1} more{': ' if types else ''}{', '.join(types)})"
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tflq.calibrate import JOINING, PASSING
-from tflq.contract import QUANTIZABLE
 from tflq.flatbuffer import Graph, Operator, float_operators
+from tflq.op_dtypes import QUANTIZABLE
 from tflq.op_selectors import ops, scopes
 
 By = Literal["op", "type", "layer"]

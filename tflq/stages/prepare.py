@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from tflq import calibrate, conversion, evaluate, flatbuffer, sources, verify
 from tflq.calibrate import CalibrationData, CalibrationSamples
 from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeError, SourceError, TflqError
+from tflq.id_tables import POSITIONS
 from tflq.op_selectors import select
 from tflq.refine import RefinementRequest
 from tflq.sources import TFLite
@@ -24,6 +25,7 @@ from tflq.worker import Done, Failed, Task
 BASELINE = "float32 baseline"
 CHECK = f"check {BASELINE}"
 ROWS, SAMPLES = "open the evaluation data", "read the calibration data"
+FIRST_IDS, IDS = "check the ids of the first row", "check the ids of the calibration data"
 
 
 def prepare_source(context: RunContext) -> ConvertibleSource:
@@ -66,13 +68,14 @@ def prepare_inputs(context: RunContext, source: ConvertibleSource, makes_variant
         baseline.get()
         context.cache.save_float_model(source.prepared, context.source_folder)
     outcomes |= _run(context, _tasks_with_float32(context, source, builds))
+    outcomes |= _run(context, list(_id_checks(context, outcomes)))
+    if FIRST_IDS in outcomes:
+        outcomes[FIRST_IDS].get()
     return PreparedRun(
         float32=Float32Baseline(context.float32, outcomes[CHECK].get().violations),
         evaluation_rows=rows,
         builds=tuple(_converted(context, build, outcomes.get(conversion_stage(build.name))) for build in builds),
-        calibration_samples=_samples(context, source, outcomes[SAMPLES])
-        if SAMPLES in outcomes
-        else cached and cached[0],
+        calibration_samples=_samples(context, source, outcomes) if SAMPLES in outcomes else cached and cached[0],
         calibration_data=cached and cached[1],
     )
 
@@ -132,6 +135,18 @@ def _tasks_with_float32(
     return [check, *(conversion_without_ranges(context, source, build) for build in derived)]
 
 
+def _id_checks(context: RunContext, outcomes: Mapping[str, Done[Any] | Failed]) -> Iterator[Task[Any]]:
+    """Yield the tasks that look for ids beyond the model's tables, if it has tables that ids may choose rows of."""
+    if not {operator.type for _, operator in flatbuffer.load(context.float32).operators()} & set(POSITIONS):
+        return
+    recipe, file = context.recipe, context.float32
+    arguments = (file, recipe.measured_on, recipe.inputs, outcomes[ROWS].get())
+    yield Task(FIRST_IDS, evaluate.refuse_unknown_ids, arguments, DatasetError)
+    if recipe.calibration is not None and isinstance(read := outcomes.get(SAMPLES), Done):
+        samples = (file, read.value, recipe.inputs, recipe.calibration.dataset)
+        yield Task(IDS, calibrate.refuse_unknown_ids, samples, DatasetError)
+
+
 def _starts_from_float32(context: RunContext, source: ConvertibleSource, build: VariantBuild) -> bool:
     """Whether the variant's file may be made from the float32 file, which was converted with the same ops."""
     variant = build.variant
@@ -166,12 +181,17 @@ def _with_known_ops(context: RunContext, build: VariantBuild) -> VariantBuild:
 
 
 def _samples(
-    context: RunContext, source: ConvertibleSource, outcome: Done[CalibrationSamples] | Failed
+    context: RunContext, source: ConvertibleSource, outcomes: Mapping[str, Done[Any] | Failed]
 ) -> CalibrationSamples | TflqError:
+    """Return the samples. Return the error if they cannot be read, or if the model has no row for an id."""
+    outcome, checked = outcomes[SAMPLES], outcomes.get(IDS)
     if isinstance(outcome, Failed):
         return outcome.error
-    context.cache.save_samples(outcome.value, source.prepared, context.folder / "new samples")
-    return outcome.value
+    if isinstance(checked, Failed):
+        return checked.error
+    samples: CalibrationSamples = outcome.value
+    context.cache.save_samples(samples, source.prepared, context.folder / "new samples")
+    return samples
 
 
 def _cached_calibration(

@@ -1,0 +1,137 @@
+"""Tries every op in float32, int8 and int16, and writes the table: `python -m benchmarks.op_dtypes [FILE]`.
+
+Each op stands alone in a float model. TensorFlow's quantizer gets it with the ranges of its tensors, and LiteRT runs
+the file. Ops that need a state or another subgraph are not tried, except the fused LSTM.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import multiprocessing
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.one_op_models import OneOp, model_of, one_op_models
+from tflq.contract import has_integer_op
+from tflq.conversion.tf_internal import quantize_all
+from tflq.errors import EvaluationError
+from tflq.flatbuffer import edit, read
+from tflq.interpreter import Runner
+from tflq.modes import Int8, Int16x8
+
+TARGET = Path(__file__).parent.parent / "tflq" / "op_dtypes" / "table.py"
+VERSIONS = range(1, 13)
+SECONDS = 60
+PACKAGES = ("tensorflow", "ai-edge-litert")
+HEAD = '''"""Which op computes in which dtype. `python -m benchmarks.op_dtypes` writes this file; do not edit it."""
+
+from __future__ import annotations
+
+MADE_WITH = {{{versions}}}
+"""The versions that the table is of."""
+
+OPS = """
+{rows}
+"""
+"""One op a line: its type, then a word for each of float32, int8 and int16.
+
+`runs`: the quantizer writes it, and LiteRT runs it. `fails`: the quantizer writes it, and LiteRT cannot run it.
+`float`: the quantizer leaves it in float. `none`: LiteRT has no such kernel.
+"""
+'''
+
+
+def words(op: OneOp) -> tuple[str, str, str]:
+    """Return what becomes of the op in float32, int8 and int16."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "one.tflite"
+        model = _runnable(op, path)
+        if model is None:
+            return "none", "none", "none"
+        _set_ranges(model)
+        content = edit.pack(model)
+        return "runs", _word(content, Int8(), path), _word(content, Int16x8(), path)
+
+
+def _runnable(op: OneOp, path: Path) -> Any | None:
+    """Return the model of the op at its first version that LiteRT runs."""
+    for version in VERSIONS:
+        model = model_of(op, version)
+        edit.write(model, path)
+        try:
+            Runner(path)(_arrays(model))
+        except EvaluationError:
+            continue
+        return model
+    return None
+
+
+def _arrays(model: Any) -> dict[str, np.ndarray]:
+    """Return inputs from 0.5 to 1.5, so that logarithms and roots are finite."""
+    (graph,) = model.subgraphs
+    random = np.random.default_rng(1)
+    return {
+        entry.name.decode(): random.uniform(0.5, 1.5, graph.tensors[entry.tensorIndex].shape).astype(np.float32)
+        for entry in model.signatureDefs[0].inputs
+    }
+
+
+def _set_ranges(model: Any) -> None:
+    """Give each float activation the range from -4 to 4, which contains the inputs."""
+    for index, tensor in enumerate(model.subgraphs[0].tensors):
+        if tensor.type == 0 and not edit.is_constant(model, tensor):
+            edit.set_range(model, (0, index), -4.0, 4.0)
+
+
+def _word(content: bytes, mode: Int8 | Int16x8, path: Path) -> str:
+    try:
+        quantized = quantize_all(edit.unpack(content), mode)
+    except (RuntimeError, ValueError):
+        return "float"
+    path.write_bytes(quantized)
+    graph = read(quantized)
+    try:
+        Runner(path)(_arrays(edit.unpack(content)))
+    except EvaluationError:
+        return "fails"
+    return "runs" if has_integer_op(graph, mode.activations) else "float"
+
+
+def _put(queue: Any, op: OneOp) -> None:
+    queue.put(words(op))
+
+
+def tried(op: OneOp) -> tuple[str, str, str]:
+    """Return the words of the op, which a process of its own tries, because kernels may crash."""
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    process = context.Process(target=_put, args=(queue, op))
+    process.start()
+    process.join(SECONDS)
+    if process.exitcode != 0:
+        process.kill()
+        return "runs", "fails", "fails"
+    found: tuple[str, str, str] = queue.get(timeout=SECONDS)
+    return found
+
+
+def table(ops: Sequence[OneOp]) -> Mapping[str, tuple[str, str, str]]:
+    import tensorflow as tf  # noqa: F401  every process starts with it
+
+    return {op.type: tried(op) for op in sorted(ops, key=lambda op: op.type)}
+
+
+def main(target: Path = TARGET) -> None:
+    found = table(one_op_models())
+    rows = "\n".join(f"{type_:30}{first:8}{second:8}{third}" for type_, (first, second, third) in found.items())
+    versions = ", ".join(f'"{name}": "{importlib.metadata.version(name)}"' for name in PACKAGES)
+    target.write_text(HEAD.format(versions=versions, rows=rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
