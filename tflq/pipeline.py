@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tflq import cache, lock, stages
+from tflq import cache, flatbuffer, lock, sources, stages
 from tflq.cache import Store
 from tflq.errors import RecipeError
 from tflq.firmware import forget_sources
@@ -18,6 +18,7 @@ from tflq.recipe import Recipe, check_source, dump
 from tflq.report.json_report import to_json
 from tflq.report.page import to_markdown
 from tflq.result import Result, Run, Stage
+from tflq.sources import TFLite
 from tflq.stages import ConvertibleSource, RecipeCache, RunContext, RunValues, VariantBuild, file_name
 from tflq.worker import (
     Budget,
@@ -101,7 +102,7 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         progress.begin(Step.TIMING)
         builds = stages.time_files(context, builds, prepared)
 
-        notes = (*_notes(source), *recipe_cache.notes, *_not_checked(builds, settings))
+        notes = (*_notes(context, source), *recipe_cache.notes, *_not_checked(builds, settings))
         values = RunValues(context, source, prepared, calibration, trained, measurement, notes)
         result = stages.assemble(values, builds, clock.run(workers))
         if file is None:
@@ -137,14 +138,20 @@ def _compared_with_rebuild(context: RunContext, builds: Sequence[VariantBuild]) 
     ]
 
 
-def _notes(source: ConvertibleSource) -> Iterator[str]:
+def _notes(context: RunContext, source: ConvertibleSource) -> Iterator[str]:
     if source.missing_api:
         yield (
             "the public converter made every file and calibrated each one separately, because this TensorFlow version"
             f" lacks internal functions that tflq uses: {source.missing_api}"
         )
     yield from source.prepared.notes
-    if source.prepared.is_tflite:
+    yield from sources.notes_about(flatbuffer.load(context.float32))
+    if source.prepared.is_tflite and not isinstance(context.recipe.model, TFLite):
+        yield (
+            "the model ends at model.outputs, which the source does not return, so the two are not compared: the"
+            " float32 file is the reference"
+        )
+    elif source.prepared.is_tflite:
         yield (
             "the source is a .tflite file, which TensorFlow cannot run, so the two are not compared: the"
             " float32 file is the source itself" + (", with the changes above" if source.prepared.notes else "")

@@ -17,9 +17,9 @@ _EXPLANATIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"(?P<ops>'tf\.\w+') op is neither a custom op nor a flex op",
-        "TensorFlow Lite has no op for {ops}. Rewrite that part of the model with other ops, or set"
-        " converter.select_tf_ops: true (the file then needs the Flex runtime), or set converter.allow_custom_ops: true"
-        " and register a kernel of your own",
+        "TensorFlow Lite has no op for {ops}. Rewrite that part of the model with other ops, or end the model before"
+        " it with model.outputs, or set converter.select_tf_ops: true (the file then needs the Flex runtime), or set"
+        " converter.allow_custom_ops: true and register a kernel of your own",
     ),
     (
         r"Quantization to 16x8-bit not yet supported for op: (?P<ops>'\w+')",
@@ -58,16 +58,31 @@ _EXPLANATIONS: tuple[tuple[str, str], ...] = (
 )
 
 
+_WITH_TF_OPS = (
+    r"(?P<ops>'tf\.\w+') op is neither a custom op nor a flex op",
+    "neither TensorFlow Lite nor select_tf_ops has an op for {ops}. End the model before it with model.outputs, or"
+    " rewrite that part of the model with other ops, or set converter.allow_custom_ops: true and"
+    " register a kernel of your own",
+)
+"""The explanation for an op of no dialect if the recipe sets select_tf_ops."""
+_HALF_PRECISION = (
+    r"(?P<ops>'tf\.\w+') op is neither a custom op nor a flex op(?=[\s\S]*x(?:b?f16)\b)",
+    "the model computes in half precision, for which TensorFlow Lite has no op of the kind {ops}. Load the model with"
+    " the policy float32 and export it again",
+)
 _HIDDEN_OPS_REMARK = (
     r"(Failed to initialize op resolver for calibration:\s*)?There are unresolved custom ops: \[tflq\.kept[^]]*\]"
 )
 """A remark of the quantizer about the ops that keep_float hides from it. It is no error."""
 
 
-def explain(message: str) -> str:
-    """Return what the converter's message means, with a remedy. For an unknown message, return its beginning."""
+def explain(message: str, has_tf_ops: bool = False) -> str:
+    """Return what the converter's message means, with a remedy. For an unknown message, return its beginning.
+
+    `has_tf_ops` says whether the recipe sets select_tf_ops.
+    """
     message = re.sub(_HIDDEN_OPS_REMARK, "", message)
-    for pattern, explanation in _EXPLANATIONS:
+    for pattern, explanation in (_HALF_PRECISION, *([_WITH_TF_OPS] if has_tf_ops else []), *_EXPLANATIONS):
         ops = [match.groupdict().get("ops", "") for match in re.finditer(pattern, message)]
         if ops:
             return explanation.format(ops=", ".join(dict.fromkeys(ops)))
@@ -76,7 +91,7 @@ def explain(message: str) -> str:
 
 
 @contextmanager
-def explaining() -> Iterator[None]:
+def explaining(has_tf_ops: bool = False) -> Iterator[None]:
     """Turn errors of the converter into ConversionError with the cause and a remedy."""
     import tensorflow as tf
     from tensorflow.lite.python.convert_phase import ConverterError
@@ -84,4 +99,4 @@ def explaining() -> Iterator[None]:
     try:
         yield
     except (ConverterError, ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise ConversionError(explain(str(error))) from error
+        raise ConversionError(explain(str(error), has_tf_ops)) from error

@@ -63,7 +63,7 @@ def convert(_: ProgressCallback, prepared: PreparedSource, variant: Mode, target
             "keep_float: the source has fake-quantize ops of quantization-aware training, which decide which ops stay"
             " in float. Remove keep_float, and leave those layers out of quantization-aware training"
         )
-    with explaining():
+    with explaining(variant.select_tf_ops):
         content = _convert(prepared, variant)
         if isinstance(variant, Weights8):
             return write_weights8(content, variant, target)

@@ -35,7 +35,7 @@ def convert_publicly(
     set_up(converter, prepared, variant)
     if variant.needs_ranges and samples is not None:
         converter.representative_dataset = feed(report, samples, _passes(variant))
-    with explaining():
+    with explaining(variant.select_tf_ops):
         content = converter.convert()
         target.write_bytes(with_int8_weights(content, variant)[0] if isinstance(variant, Weights8) else content)
 

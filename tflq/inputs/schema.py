@@ -128,6 +128,14 @@ class Input(Strict):
         """The height and width that images are resized to, in pixels; None if they are not resized."""
         return self.resize.size if isinstance(self.resize, Resize) else self.resize
 
+    def known_shape(self, given: tuple[int | None, ...] | None) -> tuple[int | None, ...] | None:
+        """Return the shape that the recipe gives, or the model's own with the height and width of `resize`."""
+        if self.shape is not None or given is None or self.size is None:
+            return self.shape or given
+        rows, columns = (1, 2) if self.layout == "nhwc" else (2, 3)
+        sizes = {rows: self.size[0], columns: self.size[1]}
+        return tuple(sizes.get(i) if size is None else size for i, size in enumerate(given))
+
     @property
     def scaling(self) -> tuple[float, float] | None:
         """The scale and the offset of all values; None if they differ between channels."""

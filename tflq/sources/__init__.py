@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tflq.sources.outputs import end_model, notes_about
 from tflq.sources.prepare import describe, prepare, reference
 from tflq.sources.prepared import SIGNATURE, PreparedSource, SourceDescription
 from tflq.sources.schema import (
@@ -13,11 +14,12 @@ from tflq.sources.schema import (
     Model,
     SavedModel,
     TFLite,
+    is_converted_from_tflite,
     kind_of,
     spelled_out,
 )
 from tflq.sources.shapes import refuse_strangers
-from tflq.sources.tflite_file import PREPARED_TFLITE
+from tflq.sources.tflite_file import PREPARED_TFLITE, outputs_of
 
 __all__ = [
     "FILE_SUFFIXES",
@@ -33,7 +35,11 @@ __all__ = [
     "SourceDescription",
     "TFLite",
     "describe",
+    "end_model",
+    "is_converted_from_tflite",
     "kind_of",
+    "notes_about",
+    "outputs_of",
     "prepare",
     "reference",
     "refuse_strangers",

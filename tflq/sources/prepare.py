@@ -17,6 +17,7 @@ from tflq.cache import tree_bytes
 from tflq.datasets import Sample, TensorSpec, brackets
 from tflq.errors import SourceError
 from tflq.inputs import Input
+from tflq.sources.half_precision import refuse_half_precision
 from tflq.sources.prepared import SIGNATURE, PreparedSource, SourceDescription
 from tflq.sources.schema import Keras, SavedModel, TFLite
 from tflq.sources.shapes import fix_shapes, refuse_strangers
@@ -33,7 +34,7 @@ def describe(report: ProgressCallback, model: SavedModel | Keras | TFLite, folde
     if isinstance(model, TFLite):
         return describe_tflite(report, model, folder)
     require_own_process()  # the names in an export count what TensorFlow and Keras made before in the process
-    original = model.saved(folder)
+    original, _ = model.saved(folder, {})
     loaded = _load(original)
     keys = tuple(sorted(loaded.signatures))
     if keys and original.signature not in keys:
@@ -71,9 +72,10 @@ def prepare(
     if isinstance(model, TFLite):
         return prepare_tflite(report, model, inputs, folder)
     require_own_process()  # the names in an export count what TensorFlow and Keras made before in the process
-    original = model.saved(folder / "keras")
+    original, notes = model.saved(folder / "keras", inputs)
     loaded = _load(original)
     function = _signature(original, loaded)
+    refuse_half_precision(model.path, function)
     refuse_strangers(inputs, _inputs(function))
     specs = fix_shapes(_inputs(function), model.batch_size, inputs)
     arguments = dict(zip(_arguments(specs), specs, strict=True))
@@ -81,7 +83,8 @@ def prepare(
     _save(serve, list(function.graph.variables), loaded, folder / "model")
     _rename(folder / "model", {key: spec.name for key, spec in arguments.items() if key != spec.name})
     weights = sum(variable.dtype.size * variable.shape.num_elements() for variable in function.graph.variables)
-    return PreparedSource(original, folder / "model", specs, _outputs(serve), tree_bytes(model.path), weights)
+    sizes = tree_bytes(model.path), weights
+    return PreparedSource(original, folder / "model", specs, _outputs(serve), *sizes, notes)
 
 
 def _save(serve: Any, variables: list[Any], loaded: Any, folder: Path) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import zipfile
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, PositiveInt, Tag
 
+from tflq.datasets import brackets
 from tflq.errors import SourceError
+from tflq.inputs import Input
+from tflq.sources.keras_config import adapted, input_shapes
 from tflq.strict import AsTuple, RecipePath, Strict, did_you_mean, or_words, shown
 
 GRAPH_FILES = ("saved_model.pb", "saved_model.pbtxt")
@@ -24,6 +30,13 @@ BatchSize = Annotated[
     Field(description="Samples per call. `dynamic` leaves the batch dimension open."),
 ]
 
+Outputs = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AsTuple, Field(min_length=1)]
+OUTPUTS = Field(
+    None,
+    description="Tensors at which the model ends, by their names in `tflq ops`, such as those before NMS. Default: the"
+    " outputs of the signature.",
+)
+
 
 class SavedModel(Strict):
     """A SavedModel folder."""
@@ -34,6 +47,7 @@ class SavedModel(Strict):
         ("serve",), description="Tags of the graph to load, if there are several graphs."
     )
     batch_size: BatchSize = 1
+    outputs: Outputs | None = OUTPUTS
 
     @property
     def path(self) -> Path:
@@ -46,9 +60,9 @@ class SavedModel(Strict):
         if not any((self.path / name).is_file() for name in GRAPH_FILES):
             raise SourceError(f"{self.path}: is not a SavedModel: it has no saved_model.pb")
 
-    def saved(self, _: Path) -> SavedModel:
-        """Return the model, which is already a SavedModel."""
-        return self
+    def saved(self, _folder: Path, _inputs: Mapping[str, Input]) -> tuple[SavedModel, tuple[str, ...]]:
+        """Return the model, which is already a SavedModel, and no notes."""
+        return self, ()
 
 
 class Keras(Strict):
@@ -56,6 +70,7 @@ class Keras(Strict):
 
     keras: RecipePath = Field(description="The .keras or .h5 file.")
     batch_size: BatchSize = 1
+    outputs: Outputs | None = OUTPUTS
     signature: Literal["serving_default"] = Field("serving_default", description="A Keras file has only this one.")
     tags: Annotated[tuple[Literal["serve"]], AsTuple] = Field(("serve",), description="A Keras file has only this one.")
 
@@ -74,25 +89,62 @@ class Keras(Strict):
             raise SourceError(f"{self.path}: {what}")
         _ = self.keras_version
 
-    def saved(self, folder: Path) -> SavedModel:
-        """Write the model as a SavedModel into the folder. Raise SourceError if Keras cannot load or export it."""
+    def saved(self, folder: Path, inputs: Mapping[str, Input]) -> tuple[SavedModel, tuple[str, ...]]:
+        """Write the model as a SavedModel into the folder, and return it with sentences about what was changed.
+
+        The model computes in float32, whatever its policy says, and has the sizes that the recipe gives for open ones.
+        SourceError if Keras cannot load or export it.
+        """
+        copies = folder.parent / f"{folder.name}-float32"
         try:
+            path, policies = adapted(self.path, copies, self._known_shapes(inputs))
             if self.keras_version < 3:
                 import tf_keras
 
-                tf_keras.models.load_model(self.path, compile=False).save(folder, save_format="tf")
+                tf_keras.models.load_model(path, compile=False).save(folder, save_format="tf")
             else:
                 import keras
 
-                loaded = keras.models.load_model(self.path, compile=False)
+                loaded = keras.models.load_model(path, compile=False)
                 self._refuse_quantized(loaded)
                 loaded.export(folder, verbose=False)
         except zipfile.BadZipFile as error:
             raise SourceError(f"{self.path}: this archive is damaged: copy or write it again ({error})") from error
         except (ValueError, TypeError, OSError, KeyError, AttributeError, NotImplementedError, RecursionError) as error:
-            remedy = "if it needs your own Python code, export it there with model.export and give that as saved_model"
-            raise SourceError(f"{self.path}: Keras cannot load or export it ({remedy}): {_root(error)}") from error
-        return SavedModel(saved_model=folder)
+            raise SourceError(f"{self.path}: {self._failure(inputs, error)}") from error
+        finally:
+            shutil.rmtree(copies, ignore_errors=True)
+        return SavedModel(saved_model=folder), tuple(self._notes(policies))
+
+    def _known_shapes(self, inputs: Mapping[str, Input]) -> dict[str, tuple[int | None, ...]]:
+        """Return the shapes of inputs for which the recipe gives sizes."""
+        shapes = {}
+        for name, shape in input_shapes(self.path).items():
+            config = inputs.get(name)
+            if config is not None and (known := config.known_shape(shape)) is not None:
+                shapes[name] = known
+        return shapes
+
+    def _failure(self, inputs: Mapping[str, Input], error: BaseException) -> str:
+        """Return why Keras fails, and the remedy: the sizes that are open, or an export elsewhere."""
+        try:
+            shapes = input_shapes(self.path) | self._known_shapes(inputs)
+        except (ValueError, TypeError, OSError, KeyError, AttributeError, RecursionError):
+            shapes = {}
+        reason = _root(error)
+        for name, shape in shapes.items():
+            if None in shape[1:] and "symbolic" in reason:
+                return (
+                    f"one of its layers needs known sizes, but the input {name!r} is {brackets(shape)}: give"
+                    f" inputs.{name}.shape"
+                )
+        remedy = "if it needs your own Python code, export it there with model.export and give that as saved_model"
+        return f"Keras cannot load or export it ({remedy}): {reason}"
+
+    def _notes(self, policies: Collection[str]) -> Iterator[str]:
+        if policies:
+            names = " and ".join(sorted(policies))
+            yield f"{self.path.name}: its layers have the policy {names}; they were loaded in float32"
 
     def _refuse_quantized(self, model: Any) -> None:
         for layer in getattr(model, "layers", ()):
@@ -119,7 +171,8 @@ def _root(error: BaseException) -> str:
     """Return the message of the first error. The message of the last error contains the whole configuration."""
     while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = cause
-    return " ".join(str(error).split("Full object config")[0].split())[:400]
+    text = re.sub(r"\x1b\[[\d;]*m", "", str(error)).split("Full object config")[0]
+    return " ".join(text.split())[:400]
 
 
 def _archive_version(path: Path) -> str:
@@ -144,6 +197,7 @@ class TFLite(Strict):
     tflite: RecipePath = Field(description="The .tflite file. Its weights are float32 or float16.")
     signature: str | None = Field(None, description="The signature to convert. Needed if the file has several.")
     batch_size: BatchSize = 1
+    outputs: Outputs | None = OUTPUTS
 
     @property
     def path(self) -> Path:
@@ -156,7 +210,12 @@ class TFLite(Strict):
         if not self.path.is_file():
             what = "is a folder" if self.path.is_dir() else "there is no such file"
             raise SourceError(f"{self.path}: {what}")
-        refuse_unsuitable(self.path)
+        refuse_unsuitable(self.path, self.signature, self.outputs)
+
+
+def is_converted_from_tflite(model: SavedModel | Keras | TFLite) -> bool:
+    """Return whether all files are made from a .tflite file: the source itself, or the one that ends at its outputs."""
+    return isinstance(model, TFLite) or model.outputs is not None
 
 
 KIND_CLASSES: dict[str, type[SavedModel | Keras | TFLite]] = {

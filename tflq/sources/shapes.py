@@ -43,11 +43,7 @@ def _fix(spec: TensorSpec, batch_size: BatchSize, config: Input) -> TensorSpec:
         raise SourceError(
             f"input {spec.name!r} takes text, which no quantized model supports: convert the part of the model after it"
         )
-    shape = config.shape or spec.shape
-    if shape is not None and config.shape is None and config.size is not None:
-        rows, columns = (1, 2) if config.layout == "nhwc" else (2, 3)
-        sizes = {rows: config.size[0], columns: config.size[1]}
-        shape = tuple(sizes.get(i) if size is None else size for i, size in enumerate(shape))
+    shape = config.known_shape(spec.shape)
     if shape is not None and shape[:1] == (None,) and batch_size != "dynamic":
         shape = (batch_size, *shape[1:])
     if shape is None or None in shape[1:]:

@@ -16,11 +16,12 @@ from typing import Any
 from tflq.cache import tree_bytes
 from tflq.datasets import TensorSpec
 from tflq.errors import EvaluationError, SourceError
-from tflq.flatbuffer import Graph, Signature, edit, load, size_by_dtype
+from tflq.flatbuffer import Graph, Signature, edit, load, read, size_by_dtype
 from tflq.flatbuffer.float16_constants import fold_float16
 from tflq.flatbuffer.one_signature import keep_signature
 from tflq.inputs import Input
 from tflq.interpreter import refuse_unpreparable
+from tflq.sources.outputs import end_model
 from tflq.sources.prepared import SIGNATURE, PreparedSource, SourceDescription
 from tflq.sources.schema import TFLite
 from tflq.sources.shapes import fix_shapes, refuse_strangers
@@ -39,9 +40,14 @@ HINDERING = MappingProxyType(
 """Metadata that is removed, and why."""
 
 
+def outputs_of(graph: Graph) -> tuple[TensorSpec, ...]:
+    """Return the outputs of the only signature, sorted by name."""
+    return _specs(graph)[1]
+
+
 def describe_tflite(_: ProgressCallback, model: TFLite, folder: Path) -> SourceDescription:
     """Return the chosen signature of the file, or the first one. SourceError if the file cannot be a source."""
-    graph = refuse_unsuitable(model.path)
+    graph = refuse_unsuitable(model.path, model.signature, model.outputs)
     keys = tuple(signature.key for signature in graph.signatures)
     if model.signature is None and keys:
         model = model.model_copy(update={"signature": keys[0]})
@@ -60,7 +66,7 @@ def prepare_tflite(_: ProgressCallback, model: TFLite, inputs: Mapping[str, Inpu
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / PREPARED_TFLITE
-    graph, notes = _reduce(model, refuse_unsuitable(model.path), target)
+    graph, notes = _reduce(model, refuse_unsuitable(model.path, model.signature, model.outputs), target)
     given, _outputs = _specs(graph)
     refuse_strangers(inputs, given)
     specs = fix_shapes(given, model.batch_size, inputs)
@@ -84,6 +90,9 @@ def _reduce(model: TFLite, graph: Graph, target: Path) -> tuple[Graph, tuple[str
     content = edit.unpack(model.path.read_bytes())
     notes = tuple(_changes(model, graph, content))
     is_changed = keep_signature(content, model.signature, SIGNATURE)
+    if model.outputs is not None:
+        end_model(model.path, content, read(edit.pack(content)), model.outputs)
+        is_changed = True
     if notes or is_changed or _is_outside(model.path):
         edit.write(content, target)
     else:

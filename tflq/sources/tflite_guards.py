@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tflq.errors import EvaluationError, SourceError
-from tflq.flatbuffer import Graph, Operator, Subgraph, Tensor, load
+from tflq.flatbuffer import Graph, Operator, Subgraph, Tensor, edit, load, read
+from tflq.flatbuffer.one_signature import keep_signature
+from tflq.sources.outputs import end_before, end_model
 
 FAKE_QUANT = "FAKE_QUANT"
 NOT_FLOAT32 = ("float16", "bfloat16")
 
 
-def refuse_unsuitable(path: Path) -> Graph:
-    """Return the graph of the file. SourceError if it cannot be read or cannot be quantized."""
+def refuse_unsuitable(path: Path, signature: str | None = None, outputs: Sequence[str] | None = None) -> Graph:
+    """Return the graph of the file. SourceError if it cannot be read or cannot be quantized.
+
+    With `outputs`, the part of that signature counts that these tensors need.
+    """
     try:
         graph = load(path)
     except EvaluationError as error:
         raise SourceError(str(error)) from error
-    if (what := obstacle(graph)) is not None:
+    if (what := obstacle(graph if outputs is None else _ending(path, graph, signature, outputs))) is not None:
         raise SourceError(f"{path}: {what}")
     return graph
+
+
+def _ending(path: Path, graph: Graph, signature: str | None, outputs: Sequence[str]) -> Graph:
+    """Return the graph of the part that the outputs need, or the whole graph if the signature is not known."""
+    if len(graph.signatures) > 1 and signature not in [each.key for each in graph.signatures]:
+        return graph
+    model = edit.unpack(path.read_bytes())
+    keep_signature(model, signature, signature or "part")
+    end_model(path, model, read(edit.pack(model)), outputs)
+    return read(edit.pack(model))
 
 
 def obstacle(graph: Graph) -> str | None:
@@ -47,12 +62,12 @@ def _foreign_op(subgraph: Subgraph, operator: Operator) -> str | None:
         if operator.type.startswith("Flex"):
             return (
                 f"has the TensorFlow op {operator.type.removeprefix('Flex')} (select_tf_ops), which calibration cannot"
-                " run: export the model without select_tf_ops"
+                f" run: export the model without select_tf_ops{end_before(subgraph, operator)}"
             )
         compiled = "; the file was compiled for an Ethos-U" if operator.type == "ethos-u" else ""
         return (
             f"has the custom op {operator.type}, for which there is no kernel and no integer version{compiled}: give"
-            " the float file without that op"
+            f" the float file without that op{end_before(subgraph, operator)}"
         )
     if operator.type == FAKE_QUANT:
         return (

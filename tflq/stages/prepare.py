@@ -15,7 +15,7 @@ from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeEr
 from tflq.id_tables import POSITIONS
 from tflq.op_selectors import select
 from tflq.refine import RefinementRequest
-from tflq.sources import TFLite
+from tflq.sources import PreparedSource, is_converted_from_tflite
 from tflq.stages.context import RunContext
 from tflq.stages.dynamic_range import corrects_biases, is_correction_cached
 from tflq.stages.state import ConvertibleSource, PreparedRun
@@ -39,7 +39,19 @@ def prepare_source(context: RunContext) -> ConvertibleSource:
     cached = context.cache.load_float_model(folder)
     inspected, *prepared = context.workers.run_all([inspect] if cached else [inspect, read], context.jobs)
     missing_api = str(inspected.error) if isinstance(inspected, Failed) else inspected.value
-    return ConvertibleSource(cached or prepared[0].get(), missing_api)
+    return ConvertibleSource(cached or _ended(context, prepared[0].get()), missing_api)
+
+
+def _ended(context: RunContext, prepared: PreparedSource) -> PreparedSource:
+    """Return the source that ends at the recipe's outputs. Raises ConversionError or RecipeError."""
+    outputs = context.recipe.model.outputs
+    if outputs is None or prepared.is_tflite:
+        return prepared
+    arguments = (prepared, outputs, context.source_folder)
+    ended: PreparedSource = context.workers.run(
+        Task("end the model at model.outputs", conversion.end_source, arguments, ConversionError)
+    ).value
+    return ended
 
 
 def make_float32(context: RunContext, source: ConvertibleSource) -> Path:
@@ -228,9 +240,9 @@ def _is_baseline(context: RunContext, build: VariantBuild) -> bool:
 def _has_ops(context: RunContext, build: VariantBuild) -> bool:
     """Whether the variant is converted with the same kinds of ops as the float32 baseline.
 
-    A .tflite source has neither custom ops nor TensorFlow ops.
+    A .tflite file has neither custom ops nor TensorFlow ops.
     """
-    if isinstance(context.recipe.model, TFLite):
+    if is_converted_from_tflite(context.recipe.model):
         return True
     keys = ("allow_custom_ops", "select_tf_ops")
     return all(getattr(build.variant, key) == getattr(context.recipe.base, key) for key in keys)

@@ -23,7 +23,16 @@ from tflq.metrics import Custom
 from tflq.modes import Mode
 from tflq.recipe import Recipe
 from tflq.refine import RefinedInput, RefinementReport, RefinementRequest
-from tflq.sources import KINDS, PREPARED_TFLITE, Keras, PreparedSource, SavedModel, TFLite, refuse_strangers
+from tflq.sources import (
+    KINDS,
+    PREPARED_TFLITE,
+    Keras,
+    PreparedSource,
+    SavedModel,
+    TFLite,
+    is_converted_from_tflite,
+    refuse_strangers,
+)
 from tflq.stages.record_file import load, save
 
 FLOAT32, PREPARED, SAMPLES, ANSWERS = "float32.tflite", "prepared.json", "samples.json", "answers.npz"
@@ -73,9 +82,10 @@ class RecipeCache:
         signature = _SIGNATURE.validate_json((folder / PREPARED).read_bytes())
         refuse_strangers(self.recipe.inputs, signature.inputs)
         model, path = self.recipe.model, folder / "model"
-        if isinstance(model, TFLite):
-            original, path = None, folder / PREPARED_TFLITE
-        else:
+        original = None
+        if is_converted_from_tflite(model):
+            path = folder / PREPARED_TFLITE
+        elif not isinstance(model, TFLite):
             original = SavedModel(saved_model=folder / "keras") if isinstance(model, Keras) else model
         sizes = signature.size_bytes, signature.weight_bytes
         return PreparedSource(original, path, signature.inputs, signature.outputs, *sizes, signature.notes)

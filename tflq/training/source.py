@@ -26,6 +26,11 @@ def check(model: SavedModel | Keras | TFLite) -> None:
             f"{model.path}: training needs the layers of a Keras model, but a .tflite file has only ops, which have no"
             " gradients: give the .keras or .h5 file as model: {keras: ...}, or remove training"
         )
+    if model.outputs is not None:
+        raise SourceError(
+            f"{model.path}: training needs the whole Keras model, but model.outputs ends it at a tensor: give a .keras"
+            " file that ends there, or remove model.outputs or training"
+        )
     if isinstance(model, SavedModel) and not (model.path / KERAS_METADATA).is_file():
         raise SourceError(
             f"{model.path}: training needs the layers of a Keras model, but an exported SavedModel has none: give the"
