@@ -183,7 +183,7 @@ def test_op_is_known_by_its_number_where_two_have_one_name(ran: Ran, tmp_path: P
     ranges = tuple(Range(0, i, "", -4.0, 4.0, -4.0, 4.0) for i in activations(load(tmp_path / "same.tflite")))
     arguments = (tmp_path / "same.tflite", ranges, Int8(keep_float=("#6",)), tmp_path / "made.tflite")
     with Workers(tmp_path / "log", None, lambda _: None) as workers:
-        (place,) = workers.run(Task("t", conversion.quantize, arguments, SourceError)).value
+        (place,) = workers.run(Task("t", conversion.quantize, arguments, SourceError)).value.in_float
     operators = main(load(tmp_path / "made.tflite"))
     convolutions = [op.index for op in operators if op.type == "CONV_2D"]
     assert place == convolutions[3]

@@ -266,6 +266,8 @@ VALUES: list[tuple[str, object]] = [
     *((key, value) for key in ("bias_correction", "rounding", "equalization") for value in ("auto", "on", "off")),
     *(("headroom", value) for value in ("auto", "expected", 1, 1.0, 1.5)),
     *(("keep_float", value) for value in ([], ["SOFTMAX"])),
+    *(("keep_int16", value) for value in ([], ["SOFTMAX"])),
+    *(("sparse", value) for value in ("on", "off")),
     *(("inference_input_type", value) for value in ("float32", "int8", "uint8", "int16")),
 ]
 SECTIONS = {

@@ -20,9 +20,9 @@ from running import run_recipe
 from waiting import until
 
 from tflq.cli import main
-from tflq.modes import Int8
+from tflq.modes import Int8, Int8Only, Int16x8, Int16x8Only
 from tflq.recipe import load
-from tflq.search.space import Space
+from tflq.search.space import TOGGLES, Space
 from tflq.trials import Trial
 
 INTEGERS = ("--modes", "int8,int16x8")
@@ -112,6 +112,37 @@ def test_a_concatenation_of_unlike_ranges_is_mended(unlike: Searched) -> None:
     assert f", with {kept} in float meets min_sqnr_db 20 and max_dead_channels 0: " in said
     assert "; without CONCATENATION 'concat' in float, SQNR is " in said
     assert "; without FULLY_CONNECTED 'y' in float, the number of dead channels is 7" in said
+
+
+def test_a_file_without_float_is_mended_by_ops_in_16_bits(searches: Searches) -> None:
+    ends = {"inference_input_type": "float32", "inference_output_type": "float32"}
+    keys = {
+        "search": {"allow": ["keep_float", "keep_int16"]},
+        "variants": [{"mode": "int8_only", "bias_correction": "off", **ends}],
+        "gates": {"min_sqnr_db": 35},
+    }
+    fixed = [option for key in ("ranges", *TOGGLES) for option in ("--fixed", key)]
+    searched = searches.find("plain", ["--modes", "int8_only", *fixed], **keys)
+    found = searched.report["found"]["deciding"]
+    assert [op["name"] for op in found["in_int16"]] == ["y"]
+    assert found["kept_in_float"] == []
+    assert found["figures"]["file"]["float_ops"] == 0
+    assert "with FULLY_CONNECTED 'y' in 16 bits meets min_sqnr_db 35" in searched.ran.stdout
+    assert "; without FULLY_CONNECTED 'y' in 16 bits, SQNR is " in searched.ran.stdout
+    (variant,) = load(searched.output / "found.yaml").variants
+    assert (variant.mode, variant.keep_int16, variant.keep_float) == ("int8_only", ("y",), ())
+
+
+def test_keys_that_name_ops_fit_the_mode_and_the_goal() -> None:
+    recipe_space = replace(Space((), (), "minmax", {}, frozenset()), allowed=("keep_int16", "keep_float"))
+    keys = {mode().mode: recipe_space.op_keys(mode()) for mode in (Int8, Int8Only, Int16x8, Int16x8Only)}
+    assert keys == {
+        "int8": ("keep_int16", "keep_float"),
+        "int8_only": ("keep_int16",),
+        "int16x8": ("keep_float",),
+        "int16x8_only": (),
+    }
+    assert replace(recipe_space, fixed=frozenset({"keep_int16"})).op_keys(Int8()) == ("keep_float",)
 
 
 def test_weights_that_one_scale_does_not_bear_get_one_for_each_channel(searches: Searches) -> None:

@@ -144,6 +144,15 @@ def test_weights_and_activations_are_told_apart(studied_once: Callable[[str], St
     parts = [10 ** (-plain[part]["sqnr_db"] / 10) for part in ("weights_alone", "activations_alone")]
     assert -10 * np.log10(sum(parts)) == pytest.approx(plain["sqnr_db"], abs=1)
     assert plain["first_bad"] is None
+    in_int16 = {effect["name"]: effect["won_in_int16"] for effect in plain["effects"]}
+    assert in_int16["input x"]["way"] == "int16_with_readers"
+    assert in_int16["#1"]["db"] > 2
+    assert (in_int16["#1"]["way"], in_int16["#1"]["more_int16_ops"], in_int16["#1"]["more_float_ops"]) == (
+        "in_int16",
+        1,
+        0,
+    )
+    assert (in_int16["#0"]["way"], in_int16["#0"]["more_int16_ops"]) == ("int16_with_readers", 2)
 
 
 @pytest.mark.slow

@@ -34,6 +34,19 @@ class FloatOp:
     reason: str
 
 
+@dataclass(frozen=True)
+class NamedOps:
+    """The ops of a file's main graph that the recipe names, by their indices in the file."""
+
+    in_float: tuple[int, ...] = ()
+    """The ops that keep_float names."""
+    in_int16: tuple[int, ...] = ()
+    """The ops that keep_int16 names."""
+
+
+NO_OPS = NamedOps()
+
+
 def broken(where: str, message: str, rule: str = "V11") -> Violation:
     from tflq.rules import Violation
 
@@ -114,7 +127,7 @@ def float_ops(graph: Graph, kept: Collection[int] = ()) -> Iterator[FloatOp]:
 
 
 def _integer_dtype(graph: Graph) -> str:
-    return "int16" if has_integer_op(graph, "int16") else "int8"
+    return "int16" if has_integer_op(graph, "int16") and not has_integer_op(graph, "int8") else "int8"
 
 
 def left_in_float(graph: Graph, kept: Collection[int] = ()) -> Iterator[Violation]:

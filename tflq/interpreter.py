@@ -14,6 +14,7 @@ import numpy as np
 
 from tflq.datasets import brackets
 from tflq.errors import EvaluationError
+from tflq.flatbuffer import has_sparse_integers
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -36,16 +37,21 @@ class Runner:
     """A model in LiteRT's interpreter. It is called with the arrays of its one signature, by name.
 
     If an input of the file is a quantized float, the array is quantized with rounding and clipping. Quantized outputs
-    are dequantized. The default is one thread.
+    are dequantized. The default is one thread. A file with sparse int8 weights runs without the default delegate, which
+    cannot prepare it.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         """Load the model. EvaluationError if LiteRT cannot load or allocate it."""
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         self.path, self.threads = path, threads
         try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            types = OpResolverType
+            resolver = types.BUILTIN_WITHOUT_DEFAULT_DELEGATES if has_sparse_integers(path) else types.AUTO
+            self._interpreter = Interpreter(
+                model_path=str(path), num_threads=threads, experimental_op_resolver_type=resolver
+            )
             self._interpreter.allocate_tensors()
             keys = list(self._interpreter.get_signature_list())
         except (ValueError, RuntimeError) as error:

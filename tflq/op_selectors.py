@@ -64,8 +64,8 @@ def ops(graph: Graph) -> tuple[Op, ...]:
     )
 
 
-def select(graph: Graph, selectors: Sequence[str]) -> frozenset[int]:
-    """Return the indices of the ops that the selectors name.
+def select(graph: Graph, selectors: Sequence[str], key: str = "keep_float") -> frozenset[int]:
+    """Return the indices of the ops that the selectors name, which the recipe has under that key.
 
     RecipeError with every selector that names no op or is ambiguous.
     """
@@ -76,7 +76,7 @@ def select(graph: Graph, selectors: Sequence[str]) -> frozenset[int]:
         except LookupError as problem:
             problems.append(str(problem))
     if problems:
-        raise RecipeError(f"keep_float: {'; '.join(problems)}; {REMEDY}")
+        raise RecipeError(f"{key}: {'; '.join(problems)}; {REMEDY}")
     return frozenset(selected)
 
 

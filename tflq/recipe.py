@@ -19,6 +19,7 @@ from tflq.gates import Gates as Gates
 from tflq.inputs import Input
 from tflq.modes import CALIBRATED, QAT_MODES, Converter, Float32, Int8, Mode, ModeName, named
 from tflq.recipe_conflicts import conflicts
+from tflq.search_section import SearchSection
 from tflq.sources import Model, SavedModel
 from tflq.strict import AsTuple, FileName, RecipePath, Strict, or_words
 from tflq.targets import Target
@@ -86,6 +87,7 @@ class Recipe(Strict):
     )
     converter: Converter = Field(Converter(), description="Options of every variant. A variant can override each one.")
     gates: Gates = Field(Gates(), description="Limits that every variant must meet.")
+    search: SearchSection = Field(SearchSection(), description="Ways to mend a file that `tflq search` may try.")
     targets: TargetNames = Field(
         (),
         description="Targets that the report judges every variant on. `tflq targets` lists them; a path is your own.",

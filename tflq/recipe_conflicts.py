@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tflq import strict, training
-from tflq.modes import CALIBRATED, CORRECTABLE, default_name
+from tflq.modes import CALIBRATED, CORRECTABLE, WITH_INT16_OPS, default_name
 
 
 def conflicts(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
@@ -30,6 +30,7 @@ def conflicts(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
         if variant.get("mode") in CALIBRATED and data.get("calibration") is None:
             yield location, f"{variant['mode']} needs calibration samples: add calibration with a dataset"
     yield from _conflicts_of_float_activations(data, sections)
+    yield from _conflicts_of_int16_outputs(data, sections)
     yield from _conflicts_of_evaluation(data)
 
 
@@ -49,6 +50,21 @@ def _conflicts_of_float_activations(
             location,
             f"mode {mode} needs calibration samples to correct biases: add calibration with a dataset, or write auto",
         )
+
+
+def _conflicts_of_int16_outputs(
+    data: dict[str, Any], variants: Mapping[strict.Location, dict[str, Any]]
+) -> Iterator[tuple[strict.Location, str]]:
+    """Yield an error for each int8 variant with int16 outputs that names no ops in 16 bits, which would write them."""
+    section = data.get("converter")
+    converter = section if isinstance(section, dict) else {}
+    for location, variant in variants.items():
+        is_int16 = variant.get("inference_output_type") == "int16" and variant.get("mode") in WITH_INT16_OPS
+        if is_int16 and not {**converter, **variant}.get("keep_int16"):
+            yield (
+                (*location, "inference_output_type"),
+                "an output is int16 only if an op in 16 bits writes it: name that op in keep_int16",
+            )
 
 
 def _default_name(variant: dict[str, Any]) -> str | None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import gzip
 from collections import Counter
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from tflq import cache, flatbuffer, rules
-from tflq.contract import FloatOp, float_ops, quantized_activations, signature_violations
+from tflq.activation_widths import int16_ops
+from tflq.contract import NO_OPS, FloatOp, NamedOps, float_ops, quantized_activations, signature_violations
 from tflq.cost_model import int16_multiply_adds, work
 from tflq.datasets import Sample, brackets
 from tflq.errors import EvaluationError
 from tflq.firmware import io_rows
-from tflq.flatbuffer import Graph, Signature
+from tflq.flatbuffer import Graph, Signature, SparseWeights
 from tflq.interpreter import Runner
 from tflq.modes import Mode
 from tflq.result import CompressionStats, File, Port
@@ -36,21 +37,46 @@ class VerifiedFile:
 
 
 def verify(
-    _: ProgressCallback, path: Path, variant: Mode | None, source: PreparedSource, kept: Collection[int] = ()
+    _: ProgressCallback, path: Path, variant: Mode | None, source: PreparedSource, named: NamedOps = NO_OPS
 ) -> VerifiedFile:
     """Return the facts about the file, and its violations. Without a variant, only the rules are checked.
 
-    `kept` holds the indices of the ops that keep_float names. EvaluationError if the file cannot be read.
+    `named` are the ops of the file that the recipe names. EvaluationError if the file cannot be read.
     """
-    graph = flatbuffer.load(path)
+    graph, sparse = dense_graph(path), tuple(flatbuffer.sparse_weights(path.read_bytes()))
     violations = [*rules.violations(graph)]
     if variant is not None:
         inputs = {spec: variant.input_dtype(spec.dtype) for spec in source.inputs}
         outputs = {spec: variant.output_dtype(spec.dtype) for spec in source.outputs}
-        violations += [*variant.violations(graph, kept), *signature_violations(graph, inputs, outputs)]
+        violations += [*variant.violations(graph, named), *signature_violations(graph, inputs, outputs)]
+        violations += [*_sparsity(variant, sparse)]
     violations += [*_lost_weights(graph, variant, source), *_state(graph)]
-    in_float = _unknown_in_float(graph) if variant is None else variant.ops_in_float(graph, kept)
-    return VerifiedFile(describe(path, graph, in_float), tuple(violations), int16_multiply_adds(graph))
+    in_float = _unknown_in_float(graph) if variant is None else variant.ops_in_float(graph, named)
+    file = describe(path, graph, in_float)
+    if variant is not None and variant.activations == "int8":
+        file = replace(file, int16_ops=tuple(int16_ops(graph)))
+    file = replace(file, sparse_weights=sparse, size_bytes=path.stat().st_size)
+    return VerifiedFile(file, tuple(violations), int16_multiply_adds(graph))
+
+
+def dense_graph(path: Path) -> Graph:
+    """Return the graph of the file, with dense constants in place of sparse ones, which compute the same."""
+    graph = flatbuffer.load(path)
+    is_sparse = any(operator.type == "DENSIFY" for _, operator in graph.operators())
+    return flatbuffer.read(flatbuffer.densified(path.read_bytes())) if is_sparse else graph
+
+
+def _sparsity(variant: Mode, sparse: Sequence[SparseWeights]) -> Iterator[Violation]:
+    """Warn if a variant with `sparse: on` has no sparse weights, or if they need another runtime."""
+    if variant.sparse == "on" and not sparse:
+        message = "stores nothing sparsely, though sparse is on: no weights have enough zeros. Prune the model first"
+        yield Violation("V17", "the file", message, "warning")
+    if any(weights.dtype == "int8" for weights in sparse):
+        message = (
+            "has sparse int8 weights, which LiteRT's default delegate (XNNPACK) cannot prepare: create the interpreter"
+            " without default delegates. It was measured so"
+        )
+        yield Violation("V17", "the file", message, "warning")
 
 
 def _unknown_in_float(graph: Graph) -> tuple[FloatOp, ...]:
@@ -60,7 +86,7 @@ def _unknown_in_float(graph: Graph) -> tuple[FloatOp, ...]:
 
 def compression_stats(_: ProgressCallback, path: Path) -> CompressionStats:
     """Return the size of the file after gzip, in bytes, and statistics of each weight tensor."""
-    graph = flatbuffer.load(path)
+    graph = dense_graph(path)
     return CompressionStats(len(gzip.compress(path.read_bytes(), mtime=0)), tuple(flatbuffer.weights(graph)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tflq.conversion.converter_errors import explain
 from tflq.conversion.from_float32 import convert_from_float32
+from tflq.conversion.keep_int16 import named_int16_ops
 from tflq.conversion.model_end import end_source
 from tflq.conversion.tf_internal import calibrate, convert, missing_internals, quantize
 from tflq.conversion.tf_public import convert_publicly
@@ -16,5 +17,6 @@ __all__ = [
     "end_source",
     "explain",
     "missing_internals",
+    "named_int16_ops",
     "quantize",
 ]

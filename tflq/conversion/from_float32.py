@@ -16,14 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from tflq.contract import NO_OPS, NamedOps
 from tflq.conversion import keep_float
 from tflq.conversion.converter_errors import explaining
 from tflq.conversion.dynamic_range import to_dynamic_range
 from tflq.conversion.float16 import to_float16
-from tflq.conversion.tf_internal import convert, with_metadata, write_weights8
+from tflq.conversion.tf_internal import convert, with_metadata, write_file, write_weights8
 from tflq.flatbuffer import constants, edit, read
 from tflq.flatbuffer.metadata import raise_runtime_version
-from tflq.modes import Float16, Mode, Weights8
+from tflq.modes import Float16, Float32, Mode, Weights8
 from tflq.op_selectors import select
 from tflq.sources import PreparedSource
 from tflq.worker import ProgressCallback
@@ -66,13 +67,18 @@ FIRST_RUNTIMES: Mapping[tuple[str, int], str] = MappingProxyType(
 
 def convert_from_float32(
     report: ProgressCallback, float32: Path, prepared: PreparedSource, variant: Mode, target: Path
-) -> tuple[int, ...]:
+) -> NamedOps:
     """Write the file of a variant of mode float16, dynamic or weights8 from the float32 file if it is eligible.
 
-    A .tflite source has nothing else to convert, so its files are always made from the float32 file. Return the indices
-    of the ops of a weights8 file that keep_float names. ConversionError, with cause and remedy, if TensorFlow fails.
+    The file of a variant of mode float32 has the same ops, and sparse weights.
+
+    A .tflite source has nothing else to convert, so its files are always made from the float32 file. Return the ops of
+    a weights8 file that keep_float names. ConversionError, with cause and remedy, if TensorFlow fails.
     """
     content = float32.read_bytes()
+    if isinstance(variant, Float32):
+        write_file(content, variant, target)
+        return NO_OPS
     if isinstance(variant, Weights8):
         return write_weights8(content, variant, target)
     if not prepared.is_tflite and not is_eligible(edit.unpack(content)):
@@ -82,7 +88,7 @@ def convert_from_float32(
     if variant.keep_float:
         made = keep_float.with_float_weights(made, content, select(read(content), variant.keep_float))
     target.write_bytes(made)
-    return ()
+    return NO_OPS
 
 
 def _converted(content: bytes, variant: Mode) -> bytes:

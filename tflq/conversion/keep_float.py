@@ -33,23 +33,18 @@ class HiddenOps:
     runtime: str
     """The oldest runtime version that has the original ops."""
     io_tensors: tuple[IoTensor, ...]
-    named: frozenset[bytes]
-    """The custom codes of the ops that keep_float names."""
 
 
-def hide_ops(
-    model: Any, named: Collection[int], unsupported: Collection[int] = (), int16_sides: Sequence[Side] = ()
-) -> HiddenOps:
+def hide_ops(model: Any, indices: Collection[int], int16_sides: Sequence[Side] = ()) -> HiddenOps:
     """Turn these ops of the first subgraph into custom ops, and give each its own constants.
 
-    `named` are the ops that keep_float names. `unsupported` are others that the quantizer must leave alone.
     `int16_sides` says whether inputs or outputs of the model should be int16. If a hidden op uses one, it is detached.
     Ops that no quantizer turns into integers are not hidden, because the quantizer must recognize them.
     """
     (subgraph, *_) = model.subgraphs
     hidden: dict[bytes, tuple[Any, tuple[Any, ...], tuple[int, ...]]] = {}
     operators: dict[bytes, Any] = {}
-    for index in sorted({*named, *unsupported}):
+    for index in sorted(indices):
         operator = subgraph.operators[index]
         code = model.operatorCodes[operator.opcodeIndex]
         if edit.type_of(code) in NEVER_INTEGER:
@@ -64,14 +59,13 @@ def hide_ops(
         _copy_constants(model, subgraph, operator)
     edit.drop_unused_codes(model)
     io_tensors = tuple(io_tensor for side in int16_sides for io_tensor in detach_io(model, side, operators))
-    codes = frozenset(f"{PREFIX}{index}".encode() for index in named)
-    return HiddenOps(hidden, runtime_version(model), io_tensors, codes)
+    return HiddenOps(hidden, runtime_version(model), io_tensors)
 
 
-def restore_ops(content: bytes, hidden: HiddenOps) -> tuple[bytes, tuple[int, ...]]:
-    """Return the quantized file with the original ops, and the indices of those that keep_float names."""
+def restore_ops(content: bytes, hidden: HiddenOps) -> tuple[bytes, dict[int, int]]:
+    """Return the quantized file with the original ops, and their places in it by their indices in the float32 file."""
     if not hidden.ops:
-        return content, ()
+        return content, {}
     model = edit.unpack(content)
     (subgraph, *_) = model.subgraphs
     names = [model.operatorCodes[operator.opcodeIndex].customCode for operator in subgraph.operators]
@@ -85,8 +79,10 @@ def restore_ops(content: bytes, hidden: HiddenOps) -> tuple[bytes, tuple[int, ..
     reattach_io(model, hidden.io_tensors, operators)
     edit.drop_unused_codes(model)
     raise_runtime_version(model, hidden.runtime)  # the quantizer ignored the versions of hidden ops
-    restored = {id(operator) for name, operator in operators.items() if name in hidden.named}
-    return edit.pack(model), tuple(i for i, operator in enumerate(subgraph.operators) if id(operator) in restored)
+    places = {id(operator): place for place, operator in enumerate(subgraph.operators)}
+    return edit.pack(model), {
+        int(name.decode().removeprefix(PREFIX)): places[id(operator)] for name, operator in operators.items()
+    }
 
 
 def with_float_weights(content: bytes, float32: bytes, indices: Collection[int]) -> bytes:

@@ -6,7 +6,8 @@ The public converter loads a SavedModel four times for each file, and calibrates
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +16,20 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tflq.calibrate import Range, Samples
-from tflq.conversion import int16_io, keep_float
+from tflq.contract import NO_OPS, NamedOps
+from tflq.conversion import int16_io, keep_float, keep_int16
 from tflq.conversion.converter_errors import explaining
-from tflq.conversion.dynamic_range import LARGEST, SMALLEST_RANGE
-from tflq.conversion.sum_ranges import widen_sums
+from tflq.conversion.quantizer_ranges import set_ranges, without_zero_scales
 from tflq.conversion.tf_public import feed, set_up
 from tflq.conversion.unsupported_ops import unsupported_ops
 from tflq.conversion.weight_only import with_int8_weights
 from tflq.errors import ConversionError
-from tflq.flatbuffer import Graph, Tensor, edit, read
+from tflq.flatbuffer import Graph, edit, read
 from tflq.modes import Float32, Int8, Int16x8, Mode, Weights8
 from tflq.op_selectors import select
 from tflq.sources import SIGNATURE, PreparedSource
 from tflq.worker import ProgressCallback
 
-RANGE_OF_ZEROS = 1.0
-"""The end of the range of int16 activations that are always 0. Without it their scale would be 0."""
-SCALES_OF_ZEROS = {
-    schema.TensorType.INT8: SMALLEST_RANGE / LARGEST,
-    schema.TensorType.INT16: RANGE_OF_ZEROS / np.iinfo(np.int16).max,
-}
-"""The scales of weights and of other constants that are all 0."""
 OPTIMIZATIONS = {
     "dynamic": "PTQ_DYNAMIC_RANGE",
     "float16": "PTQ_FLOAT16",
@@ -47,22 +41,18 @@ OPTIMIZATIONS = {
 """The names by mode in the metadata of the file, which has none for weights8."""
 
 
-def convert(_: ProgressCallback, prepared: PreparedSource, variant: Mode, target: Path) -> tuple[int, ...]:
+def convert(_: ProgressCallback, prepared: PreparedSource, variant: Mode, target: Path) -> NamedOps:
     """Write the file of a variant that needs no calibration, as the public converter does, without redundant loads.
 
-    Return the indices of the ops of a weights8 file that keep_float names. A source with fake-quantize ops has the
+    Return the ops of a weights8 file that keep_float names. A source with fake-quantize ops has the
     ranges of int8 in it. A .tflite source is the float32 file itself. ConversionError, with cause and remedy, if
     TensorFlow fails.
     """
     if prepared.is_tflite:
         assert isinstance(variant, Float32)
         shutil.copyfile(prepared.path, target)
-        return ()
-    if variant.keep_float and variant.is_integer:
-        raise ConversionError(
-            "keep_float: the source has fake-quantize ops of quantization-aware training, which decide which ops stay"
-            " in float. Remove keep_float, and leave those layers out of quantization-aware training"
-        )
+        return NO_OPS
+    _refuse_named_ops(variant)
     with explaining(variant.select_tf_ops):
         content = _convert(prepared, variant)
         if isinstance(variant, Weights8):
@@ -71,15 +61,37 @@ def convert(_: ProgressCallback, prepared: PreparedSource, variant: Mode, target
             plain = Float32(allow_custom_ops=variant.allow_custom_ops, select_tf_ops=variant.select_tf_ops)
             float32 = _convert(prepared, plain)
             content = keep_float.with_float_weights(content, float32, select(read(float32), variant.keep_float))
-    target.write_bytes(content)
-    return ()
+        write_file(content, variant, target)
+    return NO_OPS
 
 
-def write_weights8(float32: bytes, variant: Mode, target: Path) -> tuple[int, ...]:
-    """Write the file of mode weights8, and return the indices of its ops that keep_float names."""
+def write_file(content: bytes, variant: Mode, target: Path) -> None:
+    """Write the file, with sparse weights if the variant asks for them."""
+    from tensorflow.lite.python import convert as inner
+
+    with explaining():
+        target.write_bytes(bytes(inner.mlir_sparsify(content)) if variant.sparse == "on" else content)
+
+
+def _refuse_named_ops(variant: Mode) -> None:
+    """Raise ConversionError if an integer variant of a source with fake-quantize ops names ops."""
+    if variant.is_integer and variant.keep_float:
+        raise ConversionError(
+            "keep_float: the source has fake-quantize ops of quantization-aware training, which decide which ops stay"
+            " in float. Remove keep_float, and leave those layers out of quantization-aware training"
+        )
+    if variant.is_integer and variant.keep_int16:
+        raise ConversionError(
+            "keep_int16: the source has fake-quantize ops of quantization-aware training, which decide the bits of each"
+            " op. Remove keep_int16, or convert a source without them"
+        )
+
+
+def write_weights8(float32: bytes, variant: Mode, target: Path) -> NamedOps:
+    """Write the file of mode weights8, and return its ops that keep_float names."""
     content, kept_ops = with_int8_weights(float32, variant)
     target.write_bytes(with_metadata(content, variant))
-    return kept_ops
+    return NamedOps(kept_ops)
 
 
 def _convert(prepared: PreparedSource, variant: Mode) -> bytes:
@@ -124,34 +136,34 @@ def _ranges(model: Any) -> Iterator[Range]:
                 yield Range(place, index, (tensor.name or b"").decode(), *ends, *ends)
 
 
-def quantize(_: ProgressCallback, model: Path, ranges: Sequence[Range], variant: Mode, target: Path) -> tuple[int, ...]:
+def quantize(_: ProgressCallback, model: Path, ranges: Sequence[Range], variant: Mode, target: Path) -> NamedOps:
     """Write the integer file of a variant from the float32 model and the ranges of its activations.
 
-    Return the indices of the ops of the file that keep_float keeps in float. ConversionError, with cause and remedy,
-    if TensorFlow fails.
+    Return the ops of the file that keep_float and keep_int16 name. RecipeError or ConversionError, with cause and
+    remedy, if they name the wrong ops or if TensorFlow fails.
     """
     with explaining():
-        content, kept_ops = _quantize(model.read_bytes(), ranges, variant)
-    target.write_bytes(content)
-    return kept_ops
+        content, named = _quantize(model.read_bytes(), ranges, variant)
+    write_file(content, variant, target)
+    return named
 
 
-def _quantize(content: bytes, ranges: Sequence[Range], variant: Mode) -> tuple[bytes, tuple[int, ...]]:
+def _quantize(content: bytes, ranges: Sequence[Range], variant: Mode) -> tuple[bytes, NamedOps]:
     from tensorflow.lite.python import convert as inner
 
-    model = edit.unpack(content)
-    for range_ in ranges:
-        is_empty = range_.minimum == range_.maximum == 0 and variant.activations == "int16"
-        low, high = (-RANGE_OF_ZEROS, RANGE_OF_ZEROS) if is_empty else (range_.minimum, range_.maximum)
-        edit.set_range(model, (range_.subgraph, range_.tensor), low, high)
-    if variant.activations == "int16":
-        widen_sums(model)
-    graph, sides = read(content), _int16_sides(variant)
-    named = select(graph, variant.keep_float) if variant.keep_float else frozenset()
-    unsupported = unsupported_ops(graph, variant.activations, sides) - named
-    hidden = keep_float.hide_ops(model, named, unsupported, sides)
-    quantized, kept_ops = keep_float.restore_ops(quantize_all(model, variant), hidden)
-    return with_metadata(bytes(inner.deduplicate_readonly_buffers(quantized)), variant), kept_ops
+    model, graph, sides = edit.unpack(content), read(content), _int16_sides(variant)
+    set_ranges(model, ranges, variant.activations == "int16")
+    in_float = select(graph, variant.keep_float) if variant.keep_float else frozenset()
+    wide = keep_int16.named_int16_ops(graph, variant, in_float) if variant.keep_int16 else frozenset()
+    hidden = keep_float.hide_ops(model, in_float | wide | unsupported_ops(graph, variant.activations, sides), sides)
+    quantized, places = keep_float.restore_ops(quantize_all(model, variant), hidden)
+    if wide:
+        alone = _wide_ops(content, ranges, variant, wide)
+        release = variant.inference_output_type == "int16"
+        quantized, moved = keep_int16.with_int16_ops(quantized, alone, [places[op] for op in sorted(wide)], release)
+        places = {op: moved[place] for op, place in places.items()}
+    named = NamedOps(*(tuple(sorted(places[op] for op in ops if op in places)) for ops in (in_float, wide)))
+    return with_metadata(bytes(inner.deduplicate_readonly_buffers(quantized)), variant), named
 
 
 def quantize_all(model: Any, variant: Mode) -> bytes:
@@ -159,7 +171,22 @@ def quantize_all(model: Any, variant: Mode) -> bytes:
     return _to_int16(model, variant) if variant.activations == "int16" else _to_int8(model, variant)
 
 
+def _wide_ops(content: bytes, ranges: Sequence[Range], variant: Mode, ops: Collection[int]) -> bytes:
+    """Return a file of those ops alone, in 16 bits. Their ranges hold all observed values, also what 8 bits clip."""
+    model = edit.unpack(content)
+    whole = [
+        replace(each, minimum=min(each.minimum, each.lowest), maximum=max(each.maximum, each.highest))
+        for each in ranges
+    ]
+    set_ranges(model, whole, is_int16=True)
+    granularity = Int16x8(per_channel=variant.per_channel, per_channel_dense=variant.per_channel_dense)
+    return keep_int16.quantize_alone(model, ops, lambda extracted: _to_int16(extracted, granularity))
+
+
 def _int16_sides(variant: Mode) -> list[int16_io.Side]:
+    """Return the sides whose int16 tensors a float op may read or write. keep_int16 makes those of an int8 file."""
+    if variant.activations != "int16":
+        return []
     dtypes: dict[int16_io.Side, str] = {
         "inputs": variant.inference_input_type,
         "outputs": variant.inference_output_type,
@@ -171,11 +198,12 @@ def _to_int8(model: Any, variant: Mode) -> bytes:
     import tensorflow as tf
     from tensorflow.lite.python import convert as inner
 
+    is_wide = variant.inference_output_type == "int16"  # ops in 16 bits write such outputs
     content: bytes = inner.mlir_quantize(
         edit.pack(model),
         disable_per_channel=not variant.per_channel,
         input_data_type=tf.dtypes.as_dtype(variant.inference_input_type),
-        output_data_type=tf.dtypes.as_dtype(variant.inference_output_type),
+        output_data_type=tf.dtypes.as_dtype("float32" if is_wide else variant.inference_output_type),
         disable_per_channel_for_dense_layers=not variant.per_channel_dense,
     )
     return content
@@ -195,26 +223,7 @@ def _to_int16(model: Any, variant: Mode) -> bytes:
         not variant.per_channel,
         not variant.per_channel_dense,
     )
-    return _without_zero_scales(quantized)
-
-
-def _without_zero_scales(content: bytes) -> bytes:
-    """Return the file with scales for constants of zeros, for which the 16-bit quantizer writes scales of 0.
-
-    LiteRT aborts if an ADD or SUB reads such a constant.
-    """
-    if all(_has_scales(tensor) for subgraph in read(content).subgraphs for tensor in subgraph.tensors):
-        return content
-    model = edit.unpack(content)
-    for tensor in (tensor for subgraph in model.subgraphs for tensor in subgraph.tensors):
-        if tensor.type in SCALES_OF_ZEROS and tensor.quantization is not None and tensor.quantization.scale is not None:
-            stand_in = SCALES_OF_ZEROS[tensor.type]
-            tensor.quantization.scale = [scale or stand_in for scale in tensor.quantization.scale]
-    return edit.pack(model)
-
-
-def _has_scales(tensor: Tensor) -> bool:
-    return tensor.quantization is None or 0 not in tensor.quantization.scales
+    return without_zero_scales(quantized)
 
 
 def with_metadata(content: bytes, variant: Mode) -> bytes:

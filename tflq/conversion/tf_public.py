@@ -26,11 +26,13 @@ def convert_publicly(
     if prepared.is_tflite:
         _copy_float32(prepared, variant, target)
         return
-    if variant.keep_float:
-        raise ConversionError(
-            "keep_float: only internal functions of the converter can keep single ops in float, but this version of"
-            " TensorFlow lacks functions that tflq needs. Remove keep_float, or install another version of TensorFlow"
-        )
+    asked = {"keep_float": variant.keep_float, "keep_int16": variant.keep_int16, "sparse": variant.sparse == "on"}
+    for key, is_asked in asked.items():
+        if is_asked:
+            raise ConversionError(
+                f"{key}: only internal functions of the converter can do this, but this version of"
+                f" TensorFlow lacks functions that tflq needs. Remove {key}, or install another version of TensorFlow"
+            )
     converter = tf.lite.TFLiteConverter.from_saved_model(str(prepared.path), signature_keys=[SIGNATURE])
     set_up(converter, prepared, variant)
     if variant.needs_ranges and samples is not None:

@@ -15,6 +15,7 @@ from tflq.flatbuffer.output_ranges import integers_of, output_ranges
 from tflq.flatbuffer.reader import load, read
 from tflq.flatbuffer.real_values import has_real_values, real_values
 from tflq.flatbuffer.roles import ROLES, WEIGHT_POSITIONS, Roles
+from tflq.flatbuffer.sparse import SparseWeights, densified, has_sparse_integers, sparse_weights
 from tflq.flatbuffer.weights import Weights, weights
 
 __all__ = [
@@ -31,11 +32,14 @@ __all__ = [
     "Quantization",
     "Roles",
     "Signature",
+    "SparseWeights",
     "Subgraph",
     "Tensor",
     "Weights",
+    "densified",
     "float_operators",
     "has_real_values",
+    "has_sparse_integers",
     "integers_of",
     "load",
     "operator_counts",
@@ -44,6 +48,7 @@ __all__ = [
     "read",
     "real_values",
     "size_by_dtype",
+    "sparse_weights",
     "stored_constants",
     "weights",
 ]

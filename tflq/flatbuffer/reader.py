@@ -48,7 +48,7 @@ _WITH_FUNCTION = {
     **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"), schema.Pool2DOptions),
 }
 _OPTIONS = {**_WITH_FUNCTION, "LEAKY_RELU": schema.LeakyReluOptions, "VAR_HANDLE": schema.VarHandleOptions}
-_DECODING_ERRORS = (IndexError, OverflowError, TypeError, ValueError, struct.error)
+DECODING_ERRORS = (IndexError, OverflowError, TypeError, ValueError, struct.error)
 """The errors that flatbuffer accessors raise if an offset or a count points outside the file."""
 _T = TypeVar("_T")
 _Buffers = tuple[npt.NDArray[np.uint8], ...]
@@ -68,7 +68,7 @@ def read(data: bytes) -> Graph:
         raise EvaluationError("not a .tflite file: the identifier TFL3 is missing at its start")
     try:
         return _graph(data)
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         raise EvaluationError(
             "not a complete .tflite file: it is damaged or was cut short. Convert or copy it again"
         ) from error

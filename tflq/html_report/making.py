@@ -15,7 +15,15 @@ from tflq.result import Result
 
 def making(result: Result) -> Element:
     """Return the last section."""
-    return section("making", "How it was made", *_float_ops(result), _io(result), _stages(result), _recipe(result))
+    listed = (
+        *_float_ops(result),
+        *_int16_ops(result),
+        *_sparse_weights(result),
+        _io(result),
+        _stages(result),
+        _recipe(result),
+    )
+    return section("making", "How it was made", *listed)
 
 
 def _float_ops(result: Result) -> Iterator[Element]:
@@ -28,6 +36,30 @@ def _float_ops(result: Result) -> Iterator[Element]:
     if rows:
         values = Values(("file", "op", "tensor", "reason"), rows, words=(0, 1, 2, 3))
         yield folded(f"Left in float ({len(rows)})", table("Ops left in float", values))
+
+
+def _int16_ops(result: Result) -> Iterator[Element]:
+    rows = [
+        (variant.name, op.type, code(op.tensor))
+        for variant in result.variants
+        if variant.file
+        for op in variant.file.int16_ops
+    ]
+    if rows:
+        values = Values(("file", "op", "tensor"), rows, words=(0, 1, 2))
+        yield folded(f"In 16 bits ({len(rows)})", table("Ops in 16 bits", values))
+
+
+def _sparse_weights(result: Result) -> Iterator[Element]:
+    rows = [
+        (variant.name, each.op, code(each.tensor), f"{each.zeros:.1%}", size(each.size_bytes), size(each.saved_bytes))
+        for variant in result.variants
+        if variant.file
+        for each in variant.file.sparse_weights
+    ]
+    if rows:
+        values = Values(("file", "op", "tensor", "zeros", "stored", "saved"), rows, words=(0, 1, 2))
+        yield folded(f"Sparse weights ({len(rows)})", table("Sparse weights", values))
 
 
 def _io(result: Result) -> Element:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tflq.contract import ADAPTORS
-from tflq.flatbuffer import Graph, Operator, Subgraph, Tensor, stored_constants
+from tflq.flatbuffer import CONVERSIONS, Graph, Operator, Subgraph, Tensor, stored_constants
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Alignment:
 def align(float32: Graph, quantized: Graph) -> Alignment:
     """Align two graphs by the order of their ops if both have the same ops, without adaptors; else by tensor names."""
     ours, theirs = float32.subgraphs[0], quantized.subgraphs[0]
-    operators = [operator for operator in theirs.operators if operator.type not in ADAPTORS]
+    operators = [operator for operator in theirs.operators if operator.type not in CONVERSIONS]
     if [operator.type for operator in operators] != [operator.type for operator in ours.operators]:
         return Alignment(ours, theirs, _by_name(ours, theirs), {})
     pairs = list(zip(ours.operators, operators, strict=True))

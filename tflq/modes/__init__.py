@@ -7,17 +7,26 @@ on the file itself.
 from tflq.modes.converter import Choice, Converter, Headroom
 from tflq.modes.ignored import is_neutral
 from tflq.modes.int8_weights import Dynamic, Weights8
+from tflq.modes.int16x8 import Int16x8, Int16x8Only
 from tflq.modes.post_training import (
     Float16,
     Float32,
     Int8,
     Int8Only,
-    Int16x8,
-    Int16x8Only,
     default_name,
 )
 from tflq.modes.qat import QatInt8, QatInt8Only
-from tflq.modes.variant import CALIBRATED, CORRECTABLE, MODE_NAMES, MODES, QAT_MODES, Mode, ModeName, named
+from tflq.modes.variant import (
+    CALIBRATED,
+    CORRECTABLE,
+    MODE_NAMES,
+    MODES,
+    QAT_MODES,
+    WITH_INT16_OPS,
+    Mode,
+    ModeName,
+    named,
+)
 
 __all__ = [
     "CALIBRATED",
@@ -25,6 +34,7 @@ __all__ = [
     "MODES",
     "MODE_NAMES",
     "QAT_MODES",
+    "WITH_INT16_OPS",
     "Choice",
     "Converter",
     "Dynamic",

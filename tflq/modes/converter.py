@@ -48,6 +48,15 @@ class Converter(Strict):
         description="Ops that stay in float, by type (`SOFTMAX`), layer or scope (`block_1/conv`), tensor-name pattern"
         ' (`"*/Softmax"`) or number (`12`). `tflq ops` lists them.',
     )
+    keep_int16: Annotated[tuple[Selector, ...], AsTuple] = Field(
+        (),
+        description="Ops of an int8 file that get 16-bit activations, named as in `keep_float`. They stay integer.",
+    )
+    sparse: Literal["on", "off"] = Field(
+        "off",
+        description="`on`: store weights with many zeros sparsely, as pruning makes them. Sparse int8 weights need a"
+        " runtime without LiteRT's default delegate.",
+    )
     bias_correction: Choice = Field(
         "auto",
         description="Bias correction: remove the mean error that weight rounding adds to each layer. `auto` decides on"

@@ -7,6 +7,8 @@ from typing import Any
 
 GRANULARITY = ("per_channel", "per_channel_dense")
 """Options of weight granularity: one scale per tensor or per channel."""
+SELECTORS = ("keep_float", "keep_int16")
+"""Options that name ops."""
 REFINEMENTS = ("bias_correction", "rounding", "equalization", "headroom")
 """Options that change the float model before it is quantized."""
 REFINEMENTS_OF_INTEGERS = REFINEMENTS[1:]
@@ -14,7 +16,8 @@ REFINEMENTS_OF_INTEGERS = REFINEMENTS[1:]
 
 _NEUTRAL: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(GRANULARITY, (True,)),
-    "keep_float": ([], ()),
+    **dict.fromkeys(SELECTORS, ([], ())),
+    "sparse": ("off",),
     **dict.fromkeys(REFINEMENTS, ("auto", "off")),
     "headroom": ("auto", 1),
 }
@@ -28,7 +31,7 @@ def is_neutral(key: str, value: object) -> bool:
 def refuse_in_schema(properties: dict[str, Any], ignored: Iterable[str]) -> None:
     """Make the JSON Schema of a mode refuse the values that its validators refuse."""
     for key in ignored:
-        if key == "keep_float":
+        if key in SELECTORS:
             properties[key]["maxItems"] = 0
         else:
             properties[key]["enum"] = list(_NEUTRAL[key])

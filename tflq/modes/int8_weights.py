@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import ValidationInfo, field_validator
 
-from tflq.contract import FloatOp, broken, quantized_activations, unexpected_integers, unquantized_weights
+from tflq.contract import (
+    NO_OPS,
+    FloatOp,
+    NamedOps,
+    broken,
+    quantized_activations,
+    unexpected_integers,
+    unquantized_weights,
+)
 from tflq.modes.converter import Choice, Headroom
 from tflq.modes.ignored import REFINEMENTS_OF_INTEGERS
 from tflq.modes.post_training import REFINED, BaseMode, require_neutral
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
 class _Int8Weights(BaseMode):
     """A mode with int8 weights and float activations, whose biases may be corrected with samples."""
 
-    ignored: ClassVar[tuple[str, ...]] = REFINEMENTS_OF_INTEGERS
+    ignored: ClassVar[tuple[str, ...]] = (*REFINEMENTS_OF_INTEGERS, "keep_int16", "sparse")
     starts_from_float32: ClassVar[bool] = True
 
     @property
@@ -34,7 +42,7 @@ class _Int8Weights(BaseMode):
         mode = cls.model_fields["mode"].default
         return require_neutral(value, info, f"has no effect in {mode}: use it with {REFINED}, or remove it")
 
-    def _mode_violations(self, graph: Graph, _: Collection[int]) -> Iterator[Violation]:
+    def _mode_violations(self, graph: Graph, _: NamedOps) -> Iterator[Violation]:
         for violation in unquantized_weights(graph):
             message = "is still a float32 file: keep_float leaves no weights that are large enough to quantize"
             yield broken("the file", message) if self.keep_float else violation
@@ -58,10 +66,10 @@ class Weights8(_Int8Weights):
     def _set_options(self, converter: Any, tf: Any) -> None:
         pass  # the converter makes a float32 file, whose weights become int8
 
-    def _mode_violations(self, graph: Graph, kept_ops: Collection[int]) -> Iterator[Violation]:
-        yield from super()._mode_violations(graph, kept_ops)
-        yield from missed_weights(graph, kept_ops)
+    def _mode_violations(self, graph: Graph, named: NamedOps) -> Iterator[Violation]:
+        yield from super()._mode_violations(graph, named)
+        yield from missed_weights(graph, named.in_float)
         yield from hybrid_ops(graph)
 
-    def ops_in_float(self, graph: Graph, kept_ops: Collection[int] = ()) -> tuple[FloatOp, ...]:
-        return tuple(float_weights(graph, kept_ops))
+    def ops_in_float(self, graph: Graph, named: NamedOps = NO_OPS) -> tuple[FloatOp, ...]:
+        return tuple(float_weights(graph, named.in_float))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from typing_extensions import Self
 
+from tflq.activation_widths import wrong_widths
 from tflq.contract import (
+    NO_OPS,
     FloatOp,
+    NamedOps,
     broken,
     float_ops,
     has_integer_op,
@@ -20,7 +23,7 @@ from tflq.contract import (
     weights_left_in_float,
 )
 from tflq.modes.converter import Choice, Converter, Headroom
-from tflq.modes.ignored import GRANULARITY, REFINEMENTS, is_neutral, refuse_in_schema
+from tflq.modes.ignored import GRANULARITY, REFINEMENTS, SELECTORS, is_neutral, refuse_in_schema
 from tflq.strict import FileName, did_you_mean
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ def _extend_schema(schema: dict[str, Any], kind: type[BaseMode]) -> None:
     schema["required"] = ["mode"]
     for side in ("inference_input_type", "inference_output_type"):
         schema["properties"][side]["enum"] = list(kind.io_types)
+    schema["properties"]["inference_output_type"]["enum"] += kind.wide_outputs
     refuse_in_schema(schema["properties"], kind.ignored)
     if kind.model_fields["trained"].default:
         schema["properties"]["trained"]["enum"] = [True]
@@ -65,10 +69,12 @@ class BaseMode(Converter):
     is_integer: ClassVar[bool] = False
     """Whether activations are integers, so that the report lists ops that stay in float."""
     io_types: ClassVar[tuple[str, ...]] = ("float32",)
+    wide_outputs: ClassVar[tuple[str, ...]] = ()
+    """Further types of outputs, if ops that keep_int16 names write them."""
     activations: ClassVar[str] = "float32"
     is_strict: ClassVar[bool] = False
     """Whether an op in float breaks the contract."""
-    ignored: ClassVar[tuple[str, ...]] = ()
+    ignored: ClassVar[tuple[str, ...]] = ("keep_int16", "sparse")
     """Converter options that have no effect in this mode."""
 
     mode: str = ""
@@ -81,13 +87,27 @@ class BaseMode(Converter):
 
     @field_validator("inference_input_type", "inference_output_type")
     @classmethod
-    def _is_possible(cls, value: str) -> str:
-        if value not in cls.io_types:
-            mode, possible = cls.model_fields["mode"].default, ", ".join(cls.io_types)
+    def _is_possible(cls, value: str, info: ValidationInfo) -> str:
+        types = (*cls.io_types, *(cls.wide_outputs if info.field_name == "inference_output_type" else ()))
+        if value not in types:
+            mode, possible = cls.model_fields["mode"].default, ", ".join(types)
             raise ValueError(
-                f"mode {mode} does not support {value!r}; it supports {possible}{did_you_mean(value, cls.io_types)}"
+                f"mode {mode} does not support {value!r}; it supports {possible}{did_you_mean(value, types)}"
             )
         return value
+
+    @field_validator("sparse")
+    @classmethod
+    def _can_be_sparse(cls, value: str, info: ValidationInfo) -> str:
+        mode = cls.model_fields["mode"].default
+        reason = f"is not possible in {mode}: use it with float32, int8, int8_only, qat_int8 or qat_int8_only"
+        return require_neutral(value, info, reason) if "sparse" in cls.ignored else value
+
+    @field_validator("keep_int16")
+    @classmethod
+    def _has_8_bit_activations(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        reason = f"has no effect in {cls.model_fields['mode'].default}: use it with int8 or int8_only, or remove it"
+        return require_neutral(value, info, reason) if "keep_int16" in cls.ignored else value
 
     def model_post_init(self, _: Any) -> None:
         if not self.name:
@@ -124,17 +144,17 @@ class BaseMode(Converter):
     def _set_options(self, converter: Any, tf: Any) -> None:
         raise NotImplementedError
 
-    def violations(self, graph: Graph, kept_ops: Collection[int] = ()) -> Iterator[Violation]:
-        """Yield each violation of this mode's contract. `kept_ops` are the indices of ops that keep_float names."""
+    def violations(self, graph: Graph, named: NamedOps = NO_OPS) -> Iterator[Violation]:
+        """Yield each violation of this mode's contract. `named` are the ops that the recipe names."""
         yield from outside_ops(graph, self.allow_custom_ops, self.select_tf_ops)
-        yield from self._mode_violations(graph, kept_ops)
+        yield from self._mode_violations(graph, named)
 
-    def _mode_violations(self, graph: Graph, kept_ops: Collection[int]) -> Iterator[Violation]:
+    def _mode_violations(self, graph: Graph, named: NamedOps) -> Iterator[Violation]:
         raise NotImplementedError
 
-    def ops_in_float(self, graph: Graph, kept_ops: Collection[int] = ()) -> tuple[FloatOp, ...]:
+    def ops_in_float(self, graph: Graph, named: NamedOps = NO_OPS) -> tuple[FloatOp, ...]:
         """Return the ops that the report lists as left in float."""
-        return tuple(float_ops(graph, kept_ops)) if self.is_integer else ()
+        return tuple(float_ops(graph, named.in_float)) if self.is_integer else ()
 
     def input_dtype(self, source: str) -> str:
         """The dtype that an input of the file should have if the model's input has the dtype `source`."""
@@ -155,7 +175,7 @@ def require_neutral(value: T, info: ValidationInfo, reason: str) -> T:
 class _Floating(BaseMode):
     """A mode without integers and without calibration samples."""
 
-    ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, "keep_float", *REFINEMENTS)
+    ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, *SELECTORS, *REFINEMENTS, "sparse")
 
     @field_validator(*GRANULARITY)
     @classmethod
@@ -180,12 +200,14 @@ class _Floating(BaseMode):
 class Float32(_Floating):
     """Weights and activations are float32. Every variant is compared with this float32 baseline."""
 
+    starts_from_float32: ClassVar[bool] = True
+    ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, *SELECTORS, *REFINEMENTS)
     mode: Literal["float32"] = "float32"
 
     def _set_options(self, converter: Any, tf: Any) -> None:
         pass
 
-    def _mode_violations(self, graph: Graph, _: Collection[int]) -> Iterator[Violation]:
+    def _mode_violations(self, graph: Graph, _: NamedOps) -> Iterator[Violation]:
         yield from unexpected_integers(tensor for tensor in tensors(graph) if tensor.quantization)
         for tensor in tensors(graph):
             if tensor.dtype == "float16":
@@ -202,7 +224,7 @@ class Float16(_Floating):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
 
-    def _mode_violations(self, graph: Graph, _: Collection[int]) -> Iterator[Violation]:
+    def _mode_violations(self, graph: Graph, _: NamedOps) -> Iterator[Violation]:
         if not any(tensor.is_constant and tensor.dtype == "float16" for tensor in tensors(graph)):
             yield broken("the file", "has no float16 constant, so nothing became smaller")
         yield from unexpected_integers(tensor for tensor in tensors(graph) if tensor.quantization)
@@ -215,17 +237,22 @@ class Integer(BaseMode):
     is_integer: ClassVar[bool] = True
     activations: ClassVar[str] = "int8"
 
-    def _mode_violations(self, graph: Graph, kept_ops: Collection[int]) -> Iterator[Violation]:
-        if not has_integer_op(graph, self.activations):
+    def _mode_violations(self, graph: Graph, named: NamedOps) -> Iterator[Violation]:
+        if not has_integer_op(graph, self.activations) and not named.in_int16:
             yield broken("the file", f"has no {self.activations} op at all: it computes in float")
-        whole, most = left_in_float(graph, kept_ops), weights_left_in_float(graph, self.activations, kept_ops)
+        kept = named.in_float
+        whole, most = left_in_float(graph, kept), weights_left_in_float(graph, self.activations, kept)
         yield from whole if self.is_strict else most
+        if self.activations == "int8":
+            yield from wrong_widths(graph, named.in_int16)
 
 
 class Int8(Integer):
     """int8 weights and activations. Ops without an int8 kernel stay in float."""
 
     io_types: ClassVar[tuple[str, ...]] = ("float32", "int8", "uint8")
+    wide_outputs: ClassVar[tuple[str, ...]] = ("int16",)
+    ignored: ClassVar[tuple[str, ...]] = ()
     mode: Literal["int8"] = "int8"
 
     def _set_options(self, converter: Any, tf: Any) -> None:
@@ -236,6 +263,8 @@ class Int8Only(Integer):
     """int8 throughout, also inputs and outputs. An op in float is an error unless `keep_float` names it."""
 
     io_types: ClassVar[tuple[str, ...]] = ("int8", "uint8", "float32")
+    wide_outputs: ClassVar[tuple[str, ...]] = ("int16",)
+    ignored: ClassVar[tuple[str, ...]] = ()
     is_strict: ClassVar[bool] = True
     mode: Literal["int8_only"] = "int8_only"
     inference_input_type: str = Field("int8", description=INPUT_TYPE)
@@ -244,35 +273,3 @@ class Int8Only(Integer):
     def _set_options(self, converter: Any, tf: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-
-
-class Int16x8(Integer):
-    """int8 weights and int16 activations. Ops without such a kernel stay in float."""
-
-    io_types: ClassVar[tuple[str, ...]] = ("float32", "int16")
-    activations: ClassVar[str] = "int16"
-    mode: Literal["int16x8"] = "int16x8"
-
-    def _set_options(self, converter: Any, tf: Any) -> None:
-        ops = tf.lite.OpsSet
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_ops = [
-            ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
-            ops.TFLITE_BUILTINS,
-        ]
-
-
-class Int16x8Only(Integer):
-    """int16x8 throughout, also inputs and outputs. An op in float is an error unless `keep_float` names it."""
-
-    io_types: ClassVar[tuple[str, ...]] = ("int16", "float32")
-    activations: ClassVar[str] = "int16"
-    is_strict: ClassVar[bool] = True
-    mode: Literal["int16x8_only"] = "int16x8_only"
-    inference_input_type: str = Field("int16", description=INPUT_TYPE)
-    inference_output_type: str = Field("int16", description=OUTPUT_TYPE)
-
-    def _set_options(self, converter: Any, tf: Any) -> None:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        only = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-        converter.target_spec.supported_ops = [only]

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from tflq.modes.ignored import GRANULARITY, REFINEMENTS
+from tflq.modes.ignored import GRANULARITY, REFINEMENTS, SELECTORS
 from tflq.modes.post_training import INPUT_TYPE, OUTPUT_TYPE, Integer
 
 
@@ -14,7 +14,7 @@ class _QatVariant(Integer):
     """A mode with learned ranges. They are in the trained model, so nothing is calibrated."""
 
     needs_ranges: ClassVar[bool] = False
-    ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, "keep_float", *REFINEMENTS)
+    ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, *SELECTORS, *REFINEMENTS)
     trained: bool = Field(True, description="These modes always convert the trained model.")
 
     @field_validator("trained")

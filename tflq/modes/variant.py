@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Tag
 
 from tflq.modes.int8_weights import Dynamic, Weights8
-from tflq.modes.post_training import BaseMode, Float16, Float32, Int8, Int8Only, Int16x8, Int16x8Only
+from tflq.modes.int16x8 import Int16x8, Int16x8Only
+from tflq.modes.post_training import BaseMode, Float16, Float32, Int8, Int8Only
 from tflq.modes.qat import QatInt8, QatInt8Only
 from tflq.strict import did_you_mean
 
@@ -34,6 +35,8 @@ CORRECTABLE = tuple(
     if not kind.needs_ranges and "bias_correction" not in kind.ignored
 )
 """The modes without ranges whose biases can be corrected with samples."""
+WITH_INT16_OPS = tuple(name for name, kind in zip(MODE_NAMES, MODES, strict=True) if "keep_int16" not in kind.ignored)
+"""The modes with 8-bit activations in which single ops can have 16 bits."""
 QAT_MODES = tuple(name for name, kind in zip(MODE_NAMES, MODES, strict=True) if kind.model_fields["trained"].default)
 """The modes whose ranges are learned by quantization-aware training."""
 

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from tflq import conversion
 from tflq.calibrate import Range
+from tflq.contract import NamedOps
 from tflq.flatbuffer import read
 from tflq.inputs import Input
 from tflq.modes import Mode
@@ -92,8 +93,8 @@ def quantize(
     variant: Mode,
     target: Path,
     inputs: Mapping[str, Input] = NO_INPUTS,
-) -> tuple[int, ...]:
-    """Write the variant's file, and return the indices of the ops that stay in float.
+) -> NamedOps:
+    """Write the variant's file, and return its ops that keep_float and keep_int16 name.
 
     `inputs` is that section of the recipe, which may say how the inputs of the file are quantized.
 

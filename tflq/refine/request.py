@@ -91,6 +91,8 @@ class RefinementRequest:
     headroom: Literal["auto"] | Headroom
     keep_float: tuple[str, ...]
     """The recipe's keep_float if configurations are compared, since ops in float change the comparison; else empty."""
+    keep_int16: tuple[str, ...]
+    """The recipe's keep_int16, likewise."""
 
     @staticmethod
     def by(variant: Mode) -> RefinementRequest:
@@ -104,10 +106,9 @@ class RefinementRequest:
         if headroom == "auto" and not (is_auto and variant.activation_bits == 8):
             headroom = HEADROOM_OF_INT16 if is_auto else 1.0
         granularity = WeightGranularity(variant.per_channel, variant.per_channel_dense)
-        keep_float = variant.keep_float if "auto" in (bias, rounding, equalization, headroom) else ()
-        return RefinementRequest(
-            variant.activation_bits, granularity, bias, rounding, equalization, headroom, keep_float
-        )
+        is_compared = "auto" in (bias, rounding, equalization, headroom)
+        named = (variant.keep_float, variant.keep_int16) if is_compared else ((), ())
+        return RefinementRequest(variant.activation_bits, granularity, bias, rounding, equalization, headroom, *named)
 
     @property
     def is_noop(self) -> bool:

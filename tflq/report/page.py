@@ -24,6 +24,8 @@ def to_markdown(result: Result) -> str:
         *_problems(result),
         *training(result),
         *_float_ops(result),
+        *_int16_ops(result),
+        *_sparse_weights(result),
         *_targets(result),
         *_ranges(result),
         *refinement(result),
@@ -91,6 +93,37 @@ def _float_ops(result: Result) -> Iterator[str]:
     if rows:
         yield "## Left in float"
         yield markdown_table(("file", "op", "tensor", "reason"), rows)
+
+
+def _int16_ops(result: Result) -> Iterator[str]:
+    rows = [
+        (variant.name, op.type, f"`{op.tensor}`")
+        for variant in result.variants
+        if variant.file
+        for op in variant.file.int16_ops
+    ]
+    if rows:
+        yield "## In 16 bits"
+        yield markdown_table(("file", "op", "tensor"), rows)
+
+
+def _sparse_weights(result: Result) -> Iterator[str]:
+    rows = [
+        (
+            variant.name,
+            each.op,
+            f"`{each.tensor}`",
+            f"{each.zeros:.1%}",
+            kilobytes(each.size_bytes),
+            kilobytes(each.saved_bytes),
+        )
+        for variant in result.variants
+        if variant.file
+        for each in variant.file.sparse_weights
+    ]
+    if rows:
+        yield "## Sparse weights"
+        yield markdown_table(("file", "op", "tensor", "zeros", "stored", "saved"), rows)
 
 
 def _targets(result: Result) -> Iterator[str]:

@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from tflq.activation_widths import Int16Op
 from tflq.contract import FloatOp
 from tflq.firmware import IoRow
-from tflq.flatbuffer import Weights
+from tflq.flatbuffer import SparseWeights, Weights
 from tflq.interpreter import LatencyStats
 from tflq.metrics import Channels
 from tflq.result.answers_report import AnswersReport
@@ -96,6 +97,10 @@ class File:
     """The estimated work of one call on a CPU, in multiply-adds of int8 kernels."""
     io: tuple[IoRow, ...] = ()
     """How to feed and to read it: inputs and outputs in the file's own order."""
+    int16_ops: tuple[Int16Op, ...] = ()
+    """The ops with 16-bit activations in a file of 8-bit activations."""
+    sparse_weights: tuple[SparseWeights, ...] = ()
+    """The constants that are stored sparsely."""
 
 
 @dataclass(frozen=True)

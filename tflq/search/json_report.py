@@ -11,7 +11,7 @@ from tflq.calibrate import Method, Percentile
 from tflq.report.json_report import finite
 from tflq.search.candidate import Candidate
 from tflq.search.search_result import SearchResult, sentence
-from tflq.search.space import kept_by_search
+from tflq.search.space import OP_KEYS, named_by_search
 from tflq.search.strategy import AblationResult, FoundTrial
 from tflq.trials import TrialResult
 
@@ -90,9 +90,9 @@ def _ablation(outcome: SearchResult, ablation: AblationResult) -> dict[str, Any]
 
 
 def _named(outcome: SearchResult, result: TrialResult) -> dict[str, Any]:
-    """Return the trial with types and names of the ops kept in float, beside their numbers."""
+    """Return the trial with types and names of the ops in float and in 16 bits, beside their numbers."""
     plain = _trial(outcome, result)
-    return plain | {"kept_in_float": [_op(outcome, op) for op in plain["kept_in_float"]]}
+    return plain | {key: [_op(outcome, op) for op in plain[key]] for key in ("kept_in_float", "in_int16")}
 
 
 def _op(outcome: SearchResult, op: int) -> dict[str, Any]:
@@ -105,8 +105,9 @@ def _trial(outcome: SearchResult, result: TrialResult) -> dict[str, Any]:
         "trial": trial.in_words,
         "mode": trial.variant.mode,
         "ranges": _method(trial.ranges) if trial.variant.needs_ranges else None,
-        "options": trial.variant.model_dump(mode="json", exclude={"mode", "name", "trained", "keep_float"}),
-        "kept_in_float": kept_by_search(trial, outcome.space.recipe_trial(trial)),
+        "options": trial.variant.model_dump(mode="json", exclude={"mode", "name", "trained", *OP_KEYS}),
+        "kept_in_float": named_by_search(trial, outcome.space.recipe_trial(trial), "keep_float"),
+        "in_int16": named_by_search(trial, outcome.space.recipe_trial(trial), "keep_int16"),
         "figures": asdict(result.figures) if result.figures else None,
         "meets": {constraint.kind: constraint.violation(result.figures) <= 0 for constraint in outcome.told}
         if result.figures

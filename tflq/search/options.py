@@ -18,6 +18,7 @@ Key = Literal[
     "per_channel",
     "per_channel_dense",
     "keep_float",
+    "keep_int16",
 ]
 KEYS: tuple[str, ...] = get_args(Key)
 

@@ -10,7 +10,7 @@ from tflq.pipeline import Settings
 from tflq.recipe import Recipe, dump
 from tflq.search.json_report import to_json
 from tflq.search.search_result import SearchResult, conclude
-from tflq.search.space import SearchRequest, kept_by_search, space
+from tflq.search.space import OP_KEYS, SearchRequest, named_by_search, space
 from tflq.search.state import SearchState
 from tflq.search.strategy import FoundTrial, Search
 from tflq.trials import SELECTION, TrialLimits, TrialRunner, open_trials, refuse_none
@@ -59,11 +59,17 @@ def _write(outcome: SearchResult, runner: TrialRunner) -> None:
 
 
 def found_recipe(outcome: SearchResult, found: FoundTrial, recipe: Recipe) -> Recipe:
-    """Return the recipe with only the found variant, which names its ops in float."""
+    """Return the recipe with only the found variant, which names its ops in float and in 16 bits."""
     trial = found.selection.trial
     recipe_trial = outcome.space.recipe_trial(trial)
-    names = [outcome.names[op] for op in kept_by_search(trial, recipe_trial)]
-    variant = trial.variant.model_copy(update={"keep_float": (*recipe_trial.variant.keep_float, *names)})
+    named = {
+        str(key): (
+            *getattr(recipe_trial.variant, key),
+            *(outcome.names[op] for op in named_by_search(trial, recipe_trial, key)),
+        )
+        for key in OP_KEYS
+    }
+    variant = trial.variant.model_copy(update=named)
     assert recipe.calibration is not None
     calibration = recipe.calibration.model_copy(update={"ranges": trial.ranges})
     update = {"variants": (variant,), "calibration": calibration, "training": None, "output": recipe.output / OUTPUT}

@@ -9,11 +9,13 @@ from tflq.metrics import uncertainty
 from tflq.op_selectors import shortest_name
 from tflq.search.candidate import Candidate
 from tflq.search.options import Goal
-from tflq.search.space import Space, kept_by_search
+from tflq.search.space import OP_KEYS, Space, all_named_by_search, named_by_search
 from tflq.search.state import SearchState
 from tflq.search.strategy import AblationResult, FoundTrial
 from tflq.trials import CONFIRMATION, SELECTION, Constraint, TrialResult, meets_all, relative_violation, worst
 
+WHERE = {"keep_float": "in float", "keep_int16": "in 16 bits"}
+"""What the keys that name ops do, in words."""
 FEW_ROWS = 20
 """With fewer rows in either set, the answer says first that more are needed, unless the rows settle it."""
 
@@ -52,7 +54,7 @@ class SearchResult:
     """Number of candidates that were measured on the confirmation samples."""
     found: FoundTrial | None
     names: dict[int, str]
-    """The names that keep_float takes for ops, by number. Only the ops that the found or refuted trials keep."""
+    """The names that keep_float takes for ops, by number. Only the ops that the found or refuted trials name."""
     types: dict[int, str]
     """The type of each op, by its number."""
     is_spent: bool
@@ -124,8 +126,8 @@ def conclude(state: SearchState, found: FoundTrial | None) -> SearchResult:
     )
     named = [found.selection if found else outcome.closest, *(candidate.selection for candidate in state.refuted)]
     trials = [result.trial for result in named if result]
-    kept_ops = sorted({op for trial in trials for op in kept_by_search(trial, state.space.recipe_trial(trial))})
-    return replace(outcome, names={op: shortest_name(graph, op) for op in kept_ops})
+    named_ops = sorted({op for trial in trials for op in all_named_by_search(trial, state.space.recipe_trial(trial))})
+    return replace(outcome, names={op: shortest_name(graph, op) for op in named_ops})
 
 
 def _front(state: SearchState) -> tuple[TrialResult, ...]:
@@ -201,12 +203,15 @@ def _refuted(outcome: SearchResult) -> list[str]:
 
 
 def description(outcome: SearchResult, result: TrialResult) -> str:
-    """Return the trial in words, with the ops that it keeps in float."""
-    kept_ops = kept_by_search(result.trial, outcome.space.recipe_trial(result.trial))
-    names = [f"{outcome.types[op]} {outcome.names[op]!r}" for op in kept_ops]
-    more = [f"and {len(names) - 3} more"] if len(names) > 4 else []
-    listed = ", ".join([*names[: 3 if more else 4], *more])
-    return result.trial.in_words + (f", with {listed} in float" if names else "")
+    """Return the trial in words, with the ops that it keeps in float or puts into 16 bits."""
+    parts = [result.trial.in_words]
+    for key in OP_KEYS:
+        ops = named_by_search(result.trial, outcome.space.recipe_trial(result.trial), key)
+        names = [f"{outcome.types[op]} {outcome.names[op]!r}" for op in ops]
+        more = [f"and {len(names) - 3} more"] if len(names) > 4 else []
+        listed = ", ".join([*names[: 3 if more else 4], *more])
+        parts += [f"with {listed} {WHERE[key]}"] if names else []
+    return ", ".join(parts)
 
 
 def _uncertainty(constraints: Sequence[Constraint], found: FoundTrial) -> list[str]:
@@ -219,7 +224,7 @@ def _uncertainty(constraints: Sequence[Constraint], found: FoundTrial) -> list[s
 def _ablation(outcome: SearchResult, ablation: AblationResult) -> str:
     """Say what happens without the change."""
     op, figures = ablation.change.op, ablation.result.figures
-    change = f"{outcome.types[op]} {outcome.names[op]!r} in float" if op is not None else _option(outcome, ablation)
+    change = _option(outcome, ablation) if op is None else _named(outcome, op, ablation)
     if figures is None:
         return f"without {change}, no file can be made: {ablation.result.reason}"
     if ablation.is_met:
@@ -232,6 +237,10 @@ def _ablation(outcome: SearchResult, ablation: AblationResult) -> str:
         else ""
     )
     return f"without {change}, {worst(outcome.constraints, figures).in_words(figures)}{near}"
+
+
+def _named(outcome: SearchResult, op: int, ablation: AblationResult) -> str:
+    return f"{outcome.types[op]} {outcome.names[op]!r} {WHERE[ablation.change.key]}"
 
 
 def _option(outcome: SearchResult, ablation: AblationResult) -> str:

@@ -7,15 +7,17 @@ from dataclasses import dataclass, replace
 
 from tflq.calibrate import Method, Percentile
 from tflq.errors import RecipeError
-from tflq.modes import CALIBRATED, Mode, ModeName, named
+from tflq.modes import CALIBRATED, WITH_INT16_OPS, Mode, ModeName, named
 from tflq.recipe import Recipe
 from tflq.search.options import DEFAULT, SEARCHED, STRICT, Goal, Key
+from tflq.search_section import OpKey
 from tflq.strict import did_you_mean
 from tflq.trials import Trial
 
 PERCENTILES = tuple(Percentile(percentile=percent) for percent in (99.999, 99.99, 99.9))
 METHODS: dict[int, tuple[Method, ...]] = {8: ("minmax", "mse", *PERCENTILES), 16: ("minmax", "mse")}
 """Methods for the ranges, by the bits of activations. With 16 bits, rare values do not need to be clipped."""
+OP_KEYS: tuple[OpKey, ...] = ("keep_float", "keep_int16")
 OPTIONS: tuple[Key, ...] = (
     *("bias_correction", "rounding", "equalization", "headroom"),
     *("per_channel", "per_channel_dense"),
@@ -50,7 +52,7 @@ class Change:
 
     key: Key
     op: int | None
-    """The number of the op, if the key is keep_float."""
+    """The number of the op, if the key is keep_float or keep_int16."""
     without: Trial
 
 
@@ -66,6 +68,8 @@ class Space:
     """The method that the recipe asks for."""
     methods: dict[int, tuple[Method, ...]]
     fixed: frozenset[str]
+    allowed: tuple[OpKey, ...] = ("keep_float",)
+    """The keys that may name ops."""
 
     def plain_trial(self, variant: Mode) -> Trial:
         """Return the trial of the variant with the ranges that the recipe asks for."""
@@ -93,9 +97,10 @@ class Space:
                 joined = changed
         return joined
 
-    def may_keep_float(self, family: Mode) -> bool:
-        """Return whether ops may stay in float. A strict mode does not allow it."""
-        return "keep_float" not in self.fixed and not family.is_strict
+    def op_keys(self, family: Mode) -> tuple[OpKey, ...]:
+        """Return the keys that may name ops. A strict mode has no ops in float, and only 8 bits can become 16."""
+        possible = {"keep_float": not family.is_strict, "keep_int16": family.mode in WITH_INT16_OPS}
+        return tuple(key for key in self.allowed if possible[key] and key not in self.fixed)
 
     def recipe_trial(self, trial: Trial) -> Trial:
         """Return what the recipe asks for in the mode of the trial."""
@@ -113,10 +118,10 @@ class Space:
             value = getattr(recipe_trial.variant, key)
             if getattr(trial.variant, key) != value:
                 yield Change(key, None, with_option(trial, key, value))
-        kept_ops = kept_by_search(trial, recipe_trial)
-        for op in kept_ops:
-            without = with_ops_in_float(trial, recipe_trial, [other for other in kept_ops if other != op])
-            yield Change("keep_float", op, without)
+        for key in OP_KEYS:
+            named = named_by_search(trial, recipe_trial, key)
+            for op in named:
+                yield Change(key, op, with_ops(trial, recipe_trial, key, [other for other in named if other != op]))
 
 
 def with_option(trial: Trial, key: str, value: object) -> Trial:
@@ -124,15 +129,20 @@ def with_option(trial: Trial, key: str, value: object) -> Trial:
     return replace(trial, variant=trial.variant.model_copy(update={key: value}))
 
 
-def with_ops_in_float(trial: Trial, recipe_trial: Trial, ops: Sequence[int]) -> Trial:
-    """Return the trial with those ops in float, by number, in addition to those of the recipe."""
+def with_ops(trial: Trial, recipe_trial: Trial, key: OpKey, ops: Sequence[int]) -> Trial:
+    """Return the trial with those ops under that key, by number, in addition to those of the recipe."""
     added = (f"#{op}" for op in sorted(ops))
-    return with_option(trial, "keep_float", (*recipe_trial.variant.keep_float, *added))
+    return with_option(trial, key, (*getattr(recipe_trial.variant, key), *added))
 
 
-def kept_by_search(trial: Trial, recipe_trial: Trial) -> list[int]:
-    """Return the numbers of the ops that the trial keeps in float and the recipe does not."""
-    return [int(name[1:]) for name in trial.variant.keep_float[len(recipe_trial.variant.keep_float) :]]
+def named_by_search(trial: Trial, recipe_trial: Trial, key: OpKey) -> list[int]:
+    """Return the numbers of the ops that the trial names under that key and the recipe does not."""
+    return [int(name[1:]) for name in getattr(trial.variant, key)[len(getattr(recipe_trial.variant, key)) :]]
+
+
+def all_named_by_search(trial: Trial, recipe_trial: Trial) -> list[int]:
+    """Return the numbers of the ops that the trial names under any key and the recipe does not."""
+    return sorted(op for key in OP_KEYS for op in named_by_search(trial, recipe_trial, key))
 
 
 def space(recipe: Recipe, request: SearchRequest, is_observed: bool) -> Space:
@@ -148,7 +158,13 @@ def space(recipe: Recipe, request: SearchRequest, is_observed: bool) -> Space:
         methods = dict.fromkeys(METHODS, (own,))
     families = tuple(variant for variant in variants if variant.needs_ranges)
     free = tuple(_uncorrected(variant) for variant in variants if not variant.needs_ranges)
-    return Space(families, free, own, methods, request.fixed)
+    return Space(families, free, own, methods, request.fixed, _by_cost(recipe.search.allow, request.goal))
+
+
+def _by_cost(allowed: Sequence[OpKey], goal: Goal) -> tuple[OpKey, ...]:
+    """Return the keys, the cheaper first. An op in 16 bits is smaller than one in float, but slower."""
+    ordered: tuple[OpKey, ...] = ("keep_int16", "keep_float") if goal == "size" else ("keep_float", "keep_int16")
+    return tuple(key for key in ordered if key in allowed)
 
 
 def _uncorrected(variant: Mode) -> Mode:

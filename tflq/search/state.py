@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from tflq.modes import Mode
 from tflq.search.candidate import Candidate, birge_ratio, seen_spread
 from tflq.search.options import Goal
-from tflq.search.space import Space, kept_by_search, with_ops_in_float
+from tflq.search.space import OP_KEYS, Space, named_by_search, with_ops
 from tflq.trials import CONFIRMATION, RANKING, Constraint, Trial, TrialResult, TrialRunner, meets_all, quality
 from tflq.worker import Progress
 
@@ -118,7 +118,7 @@ class SearchState:
     def best(self) -> TrialResult | None:
         """Return the cheapest trial that meets the constraints; of equals, the one with fewest changes, then the best.
 
-        A trial is left out if another one is the same with fewer ops in float. It may be a few bytes smaller.
+        A trial is left out if another one is the same with fewer ops named. It may be a few bytes smaller.
         """
         left = [result for result in self._unrefuted() if not self.is_given_up(result.trial.variant)]
         met = [result for result in left if self.is_cheaper(result) and self.meets(result)]
@@ -162,11 +162,14 @@ class SearchState:
         return count >= MAX_CANDIDATES_OF_ONE_MODE and any(other.mode != variant.mode for other in variants)
 
     def _keeps_less(self, result: TrialResult, other: TrialResult) -> bool:
-        """Return whether the first trial is the second one with fewer ops in float."""
+        """Return whether the first trial is the second one with fewer ops in float or in 16 bits."""
         recipe_trial = self.space.recipe_trial(other.trial)
-        kept_ops = kept_by_search(other.trial, recipe_trial)
-        fewer = [op for op in kept_ops if f"#{op}" in result.trial.variant.keep_float]
-        return len(fewer) < len(kept_ops) and result.trial == with_ops_in_float(other.trial, recipe_trial, fewer)
+        for key in OP_KEYS:
+            named = named_by_search(other.trial, recipe_trial, key)
+            fewer = [op for op in named if f"#{op}" in getattr(result.trial.variant, key)]
+            if len(fewer) < len(named) and result.trial == with_ops(other.trial, recipe_trial, key, fewer):
+                return True
+        return False
 
     def confirm(self, selection: TrialResult) -> Candidate | None:
         """Measure the trial on the confirmation samples, and return it if it meets the constraints there too.
@@ -184,6 +187,8 @@ class SearchState:
 
 def short_description(result: TrialResult) -> str:
     """Return the trial in words, with the number of ops in float and the size."""
-    count, figures = len(result.trial.variant.keep_float), result.figures
-    ops = f" with {count} op{'s' * (count > 1)} in float" if count else ""
+    variant, figures = result.trial.variant, result.figures
+    counts = {"in float": len(variant.keep_float), "in 16 bits": len(variant.keep_int16)}
+    named = [f"{count} op{'s' * (count > 1)} {where}" for where, count in counts.items() if count]
+    ops = f" with {' and '.join(named)}" if named else ""
     return f"{result.trial.in_words}{ops}" + (f", {figures.file.size_bytes:,} bytes" if figures else "")

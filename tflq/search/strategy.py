@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tflq.modes import Mode
 from tflq.search.candidate import Candidate
-from tflq.search.keep_float_search import prune, search_keep_float
+from tflq.search.op_search import prune, search_ops
 from tflq.search.space import TOGGLES, Change
 from tflq.search.state import STAGE, SearchState
 from tflq.trials import BudgetExhausted, Trial, TrialResult
@@ -123,23 +123,24 @@ class Search:
         """Run trials until one meets the constraints. Then take back the changes that it does not need."""
         try:
             for base in self._bases():
-                if self._needs_float_ops(base):
-                    search_keep_float(self.state, base)
+                for key in self.state.space.op_keys(base.variant):
+                    if self._needs_other_ops(base):
+                        search_ops(self.state, base, key)
             return self._take_back_changes()
         except BudgetExhausted:
             self.state.is_spent = True
             return ()
 
-    def _needs_float_ops(self, base: Trial) -> bool:
-        """Return whether to keep ops in float: no trial meets the constraints yet, or only one with wider integers.
+    def _needs_other_ops(self, base: Trial) -> bool:
+        """Return whether to name ops: no trial meets the constraints yet, or only one with wider integers.
 
-        Ops in float only add to the cost, so a base that costs as much as the bound is left as it is.
+        Ops in float or in 16 bits only add to the cost, so a base that costs as much as the bound is left as it is.
         """
         if not self.state.is_cheaper(self.state.results[base]):
             return False
         best = self.state.best()
         is_wider = best is not None and best.trial.variant.activation_bits > base.variant.activation_bits
-        return self.state.space.may_keep_float(base.variant) and (best is None or is_wider)
+        return best is None or is_wider
 
     def _bases(self) -> list[Trial]:
         """Return the best trial of each family without ops in float, up to the first that meets the constraints."""
@@ -173,7 +174,7 @@ class Search:
     def _take_back_changes(self) -> tuple[AblationResult, ...]:
         """Take back each change of the best trial alone, until no better trial turns up. Return the last results.
 
-        Options go first, because the ops that must stay in float depend on them.
+        Options go first, because the ops that must be in float or in 16 bits depend on them.
         """
         while (best := self.state.best()) is not None:
             changes = self.state.space.changes(best.trial)

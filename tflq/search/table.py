@@ -11,7 +11,7 @@ from tflq.report.table import shortened, size
 from tflq.report.terminal import fit
 from tflq.search.candidate import Candidate
 from tflq.search.search_result import SearchResult
-from tflq.search.space import kept_by_search
+from tflq.search.space import OP_KEYS, named_by_search
 from tflq.trials import Measurements, TrialResult, meets_all, worst
 
 MAX_FRONT_ROWS = 16
@@ -46,7 +46,8 @@ def rich_table(outcome: SearchResult, width: int) -> Table:
 def header(outcome: SearchResult) -> tuple[str, ...]:
     """Return the names of the columns."""
     metric = (outcome.metric, "drop ±95 %") if outcome.metric else ()
-    return ("", "in float", "size", *metric, "SQNR dB", *([] if outcome.metric else ["agree"]), "")
+    named = ("in float", "16 bits") if "keep_int16" in outcome.space.allowed else ("in float",)
+    return ("", *named, "size", *metric, "SQNR dB", *([] if outcome.metric else ["agree"]), "")
 
 
 def rows(outcome: SearchResult) -> list[SearchRow]:
@@ -66,10 +67,11 @@ def _row(outcome: SearchResult, result: TrialResult, figures: Measurements) -> S
     refuted = next((candidate for candidate in outcome.refuted if result is candidate.selection), None)
     meets = meets_all(outcome.constraints, result) and refuted is None
     verdict = "found" if is_found else _refuted(outcome, refuted) if refuted else "meets" if meets else "fails"
-    kept_count = len(kept_by_search(result.trial, outcome.space.recipe_trial(result.trial)))
+    recipe_trial = outcome.space.recipe_trial(result.trial)
+    keys = OP_KEYS if "keep_int16" in outcome.space.allowed else OP_KEYS[:1]
     cells = (
         result.trial.in_words,
-        str(kept_count or ""),
+        *(str(len(named_by_search(result.trial, recipe_trial, key)) or "") for key in keys),
         size(figures.file.size_bytes),
         *_accuracy(figures),
         f"{min(near.sqnr_db.value for near in figures.outputs.values()):.1f}",

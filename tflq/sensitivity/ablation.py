@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from tflq.modes import WITH_INT16_OPS
+from tflq.op_selectors import select
 from tflq.sensitivity.causes import Cause
-from tflq.sensitivity.groups import Group, readers
+from tflq.sensitivity.groups import Group, quantizable, readers
 from tflq.trials import BudgetExhausted, Measurements, Trial, TrialResult, TrialRunner, quality
 from tflq.worker import Finished, Progress, Started
 
@@ -16,12 +18,12 @@ WORTH_A_LOOK_DB = 10.0
 """An op makes a tenth of the noise or less if it alone leaves this much more SQNR than all ops."""
 NOTICEABLE_DB = 0.5
 """A smaller gain is not reported as one."""
-Way = Literal["in_float", "with_readers"]
+Way = Literal["in_float", "with_readers", "in_int16", "int16_with_readers"]
 
 
 @dataclass(frozen=True)
-class KeepFloatGain:
-    """The gain and the cost of ops in float. Positive values of `db` and `metric` are better."""
+class OpGain:
+    """The gain and the cost of ops in float or in 16 bits. Positive values of `db` and `metric` are better."""
 
     way: Way
     db: float
@@ -30,8 +32,10 @@ class KeepFloatGain:
     """The growth of the file in bytes."""
     more_float_ops: int
     """Number of additional float ops, including neighbours that cannot be integers then."""
+    more_int16_ops: int
+    """Number of additional ops with 16-bit activations."""
     worth: float
-    """Decibels for each op in float, reduced if the file grows. Effects are ranked by it."""
+    """Decibels for each op in float or in 16 bits, reduced if the file grows. Effects are ranked by it."""
     revived_channels: int = 0
     """The number of dead channels of the outputs that vary again; negative if there are more dead channels."""
 
@@ -53,9 +57,15 @@ class OpEffect:
     """The group quantized, with all other ops in float."""
     with_readers: TrialResult | None = None
     """The group in float together with the ops that read its output, so that the output stays in float."""
+    in_int16: TrialResult | None = None
+    """The group with 16-bit activations; None if it has no such kernels."""
+    int16_with_readers: TrialResult | None = None
+    """The group and the ops that read its output with 16-bit activations."""
     alone_db: float | None = None
-    gain: KeepFloatGain | None = None
+    gain: OpGain | None = None
     """The better gain: with the group alone in float, or with its readers too."""
+    int16_gain: OpGain | None = None
+    """The better gain in 16 bits, likewise."""
 
     @property
     def rank(self) -> tuple[int, float, float, int]:
@@ -81,6 +91,8 @@ class AblationSweep:
     is_spent: bool = False
     results: dict[Trial, TrialResult] = field(default_factory=dict)
     _all_ops: frozenset[int] = frozenset()
+    _int16_ops: frozenset[int] = frozenset()
+    """The ops that can have 16-bit activations."""
 
     def run(self, effects: Sequence[OpEffect], leaky: frozenset[int]) -> list[OpEffect]:
         """Return the effects with their trials, the best first.
@@ -89,6 +101,8 @@ class AblationSweep:
         """
         graph = self.runner.graph
         self._all_ops = frozenset(op.index for op in graph.subgraphs[0].operators)
+        if self.trial.variant.mode in WITH_INT16_OPS:
+            self._int16_ops = quantizable(graph, "int16") - select(graph, self.trial.variant.keep_float)
         effects = [replace(effect, readers=tuple(sorted(readers(graph, effect.group, leaky)))) for effect in effects]
         groups_of_ops = [effect.group for effect in effects if effect.group.ops]
         single = [trial for group in groups_of_ops for trial in (self._in_float(group), self._alone(group))]
@@ -96,6 +110,11 @@ class AblationSweep:
         effects = [self._with_trials(effect) for effect in effects]
         together = [self._with_readers(effect) for effect in effects if self._is_worth_more_trials(effect)]
         self._run_stage("try ops with their readers in float", together)
+        widened = [
+            trial for effect in effects if self._may_do_harm(effect) for trial in self._in_int16(effect).values()
+        ]
+        if widened:
+            self._run_stage("try ops in 16 bits", widened)
         return sorted(
             (self._with_gain(self._with_trials(effect)) for effect in effects), key=lambda effect: effect.rank
         )
@@ -109,8 +128,16 @@ class AblationSweep:
     def _with_readers(self, effect: OpEffect) -> Trial:
         return self.keep_in_float({*effect.group.ops, *effect.readers})
 
+    def _in_int16(self, effect: OpEffect) -> dict[Way, Trial]:
+        """Return the trials of the group in 16 bits, alone and with its readers, as far as there are kernels."""
+        own, behind = {*effect.group.ops}, self._int16_ops & {*effect.readers}
+        groups: dict[Way, set[int]] = {"in_int16": own, "int16_with_readers": own | behind if behind else set()}
+        return {way: self.widen(ops) for way, ops in groups.items() if ops and ops <= self._int16_ops}
+
     def _with_trials(self, effect: OpEffect) -> OpEffect:
         """Return the effect with the results of its trials so far."""
+        widened = {way: self.results.get(trial) for way, trial in self._in_int16(effect).items()}
+        effect = replace(effect, in_int16=widened.get("in_int16"), int16_with_readers=widened.get("int16_with_readers"))
         if not effect.group.ops:
             return replace(effect, with_readers=self.results.get(self._with_readers(effect)))
         return replace(
@@ -124,13 +151,29 @@ class AblationSweep:
         """Return whether the group does or may do harm alone, and other ops would be left to quantize."""
         if not effect.readers or len({*effect.group.ops, *effect.readers}) == len(self._all_ops):
             return False
+        return self._may_do_harm(effect)
+
+    def _may_do_harm(self, effect: OpEffect) -> bool:
+        """Return whether the group does or may do harm alone."""
         alone = effect.alone.figures if effect.alone else None
         return alone is None or self.decibels(alone) < self.decibels(self.base) + WORTH_A_LOOK_DB
 
     def keep_in_float(self, ops: Iterable[int]) -> Trial:
         """Return the trial with those ops in float, in addition to those that the recipe keeps."""
-        names = (*self.trial.variant.keep_float, *(f"#{op}" for op in sorted(ops)))
-        return replace(self.trial, variant=self.trial.variant.model_copy(update={"keep_float": names}))
+        return self._with_ops("keep_float", ops)
+
+    def widen(self, ops: Iterable[int]) -> Trial:
+        """Return the trial with those ops in 16 bits, in addition to those of the recipe."""
+        return self._with_ops("keep_int16", ops)
+
+    def _with_ops(self, key: Literal["keep_float", "keep_int16"], ops: Iterable[int]) -> Trial:
+        """Return the trial with those ops under that key. An op that keep_float gets leaves keep_int16."""
+        variant = self.trial.variant
+        update: dict[str, tuple[str, ...]] = {key: (*getattr(variant, key), *(f"#{op}" for op in sorted(ops)))}
+        if key == "keep_float" and variant.keep_int16:
+            left = select(self.runner.graph, variant.keep_int16, "keep_int16") - {*ops}
+            update["keep_int16"] = tuple(f"#{op}" for op in sorted(left))
+        return replace(self.trial, variant=variant.model_copy(update=update))
 
     def run_remedies(self, trials: Sequence[Trial]) -> list[TrialResult]:
         """Run trials with other options. Return the results that the limits allow."""
@@ -160,22 +203,27 @@ class AblationSweep:
         return quality(figures, self.runner.recipe.measured_on)
 
     def _with_gain(self, effect: OpEffect) -> OpEffect:
-        gains = [self._gain(way, getattr(effect, way)) for way in ("in_float", "with_readers")]
-        measured = [gain for gain in gains if gain is not None]
         alone = effect.alone.figures if effect.alone else None
         return replace(
             effect,
-            gain=max(measured, key=lambda gain: (gain.revived_channels, gain.worth), default=None),
+            gain=self._best(effect, ("in_float", "with_readers")),
+            int16_gain=self._best(effect, ("in_int16", "int16_with_readers")),
             alone_db=self.decibels(alone) if alone else None,
         )
 
-    def _gain(self, way: Way, result: TrialResult | None) -> KeepFloatGain | None:
+    def _best(self, effect: OpEffect, ways: tuple[Way, ...]) -> OpGain | None:
+        """Return the better gain of these ways."""
+        gains = [gain for way in ways if (gain := self._gain(way, getattr(effect, way))) is not None]
+        return max(gains, key=lambda gain: (gain.revived_channels, gain.worth), default=None)
+
+    def _gain(self, way: Way, result: TrialResult | None) -> OpGain | None:
         figures, base = result.figures if result else None, self.base
         if figures is None:
             return None
         db, growth = self.decibels(figures) - self.decibels(base), figures.file.size_bytes - base.file.size_bytes
         more = figures.file.float_ops - base.file.float_ops
+        wider = figures.file.int16_ops - base.file.int16_ops
         metric = base.drop.value - figures.drop.value if figures.drop and base.drop else None
-        worth = db / max(more, 1) / (1 + max(growth, 0) / base.file.size_bytes)
+        worth = db / max(more, wider, 1) / (1 + max(growth, 0) / base.file.size_bytes)
         revived = base.dead_channels - figures.dead_channels
-        return KeepFloatGain(way, db, metric, growth, more, worth, revived)
+        return OpGain(way, db, metric, growth, more, wider, worth, revived)

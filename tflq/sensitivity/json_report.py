@@ -7,11 +7,13 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from tflq.sensitivity.ablation import OpEffect
+from tflq.sensitivity.ablation import OpEffect, OpGain
 from tflq.sensitivity.sensitivity_result import SensitivityResult
 from tflq.trials import TrialResult
 
 SCHEMA_VERSION = 1
+WAYS = ("in_float", "alone", "with_readers", "in_int16", "int16_with_readers")
+"""The trials of an effect."""
 
 
 def to_json(outcome: SensitivityResult) -> str:
@@ -66,16 +68,16 @@ def _effect(effect: OpEffect) -> dict[str, Any]:
         "sqnr_db": effect.sqnr_db,
         "readers": list(effect.readers),
         "alone_sqnr_db": effect.alone_db,
-        "won": None
-        if gain is None
-        else asdict(gain)
-        | {
-            "db_per_kilobyte": gain.db / (gain.more_bytes / 1000) if gain.more_bytes > 0 else None,
-            "db_per_float_op": gain.db / max(gain.more_float_ops, 1),
-        },
+        "won": None if gain is None else _gain(gain) | {"db_per_float_op": gain.db / max(gain.more_float_ops, 1)},
+        "won_in_int16": _gain(effect.int16_gain) if effect.int16_gain else None,
         "causes": [asdict(cause) for cause in effect.causes],
-        "trials": {name: _result(getattr(effect, name)) for name in ("in_float", "alone", "with_readers")},
+        "trials": {name: _result(getattr(effect, name)) for name in WAYS},
     }
+
+
+def _gain(gain: OpGain) -> dict[str, Any]:
+    per_kilobyte = gain.db / (gain.more_bytes / 1000) if gain.more_bytes > 0 else None
+    return asdict(gain) | {"db_per_kilobyte": per_kilobyte}
 
 
 def _result(result: TrialResult | None) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ TITLE = "Gain of ops in float:"
 LEGEND = (
     "SQNR of the op's output (here), and of the model's output with only this op as an integer (alone); gain of the"
     " model's output with this op, or this op and its readers, in float (wins), all in dB; cost of this gain in bytes"
-    " and float ops."
+    " and float ops; the same gain in 16 bits."
 )
 MAX_ROWS = 20
 """The largest number of effects in the table."""
@@ -56,14 +56,22 @@ def rich_table(outcome: SensitivityResult, width: int) -> Table:
     """Return the table of the best effects. `width`: columns of the terminal, 80 or more."""
     grid = Table(title=TITLE, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     metric = [outcome.evaluation.scoring.name] if outcome.evaluation.scoring else []
-    header = ("", "", "here", "alone", "wins", *metric, "bytes", "ops")
-    rows = [_row(effect, bool(metric)) for effect in outcome.effects[:MAX_ROWS]]
+    has_int16 = any(effect.int16_gain for effect in outcome.effects)
+    header = ("", "", "here", "alone", "wins", *metric, "bytes", "ops", *(["16 bits"] if has_int16 else []))
+    rows = [
+        (*_row(effect, bool(metric)), *([_in_int16(effect)] if has_int16 else []))
+        for effect in outcome.effects[:MAX_ROWS]
+    ]
     others = sum(max([len(name), *(len(row[i]) for row in rows)]) + 2 for i, name in enumerate(header) if i != 1)
     for name in header:
         grid.add_column(name, justify="right" if name else "left", no_wrap=True)
     for name, op, *cells in rows:
         grid.add_row(*(Text(cell) for cell in (name, _cut(op, width - others), *cells)))
     return grid
+
+
+def _in_int16(effect: OpEffect) -> str:
+    return f"{effect.int16_gain.db:+.1f}" if effect.int16_gain else ""
 
 
 def _cut(text: str, width: int) -> str:

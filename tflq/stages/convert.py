@@ -7,6 +7,7 @@ from typing import Any
 
 from tflq import conversion, refine
 from tflq.calibrate import CalibrationSamples
+from tflq.contract import NO_OPS
 from tflq.errors import ConversionError, TflqError
 from tflq.refine import RefinementRequest
 from tflq.stages.activation_ranges import CRASH_REMEDY
@@ -48,7 +49,7 @@ def convert(
             made[build.name] = with_correction(context, build, samples, value)
         else:
             path = None if build.error else context.path(build)
-            made[build.name] = replace(build, path=path, kept_in_float=value or ())
+            made[build.name] = replace(build, path=path, named_ops=value or NO_OPS)
     return [made.get(build.name, build) for build in builds]
 
 
@@ -63,7 +64,7 @@ def conversion_task(
 ) -> Task[Any]:
     """Return the task that writes the file of one variant, from ranges if its mode needs them.
 
-    The task returns the indices of the ops that it kept in float, if it quantizes the float32 model.
+    The task returns the ops that keep_float and keep_int16 name, if it quantizes the float32 model.
     """
     assert build.variant is not None
     stage, path = conversion_stage(build.name), context.path(build)

@@ -31,7 +31,7 @@ def check_contracts(
     """Check each file against the contract of its mode, and return the builds with what was read from the files."""
 
     def task(build: VariantBuild) -> Task[VerifiedFile]:
-        arguments = (build.path, build.variant, source.prepared, build.kept_in_float)
+        arguments = (build.path, build.variant, source.prepared, build.named_ops)
         return Task(f"check {build.name}", verify.verify, arguments, EvaluationError)
 
     checked = run_for_each(context.workers, builds, task, context.jobs)

@@ -11,6 +11,7 @@ from typing import Any
 
 from tflq import calibrate, conversion, evaluate, flatbuffer, sources, verify
 from tflq.calibrate import CalibrationData, CalibrationSamples
+from tflq.contract import NO_OPS
 from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeError, SourceError, TflqError
 from tflq.id_tables import POSITIONS
 from tflq.op_selectors import select
@@ -163,7 +164,7 @@ def _starts_from_float32(context: RunContext, source: ConvertibleSource, build: 
     """Whether the variant's file may be made from the float32 file, which was converted with the same ops."""
     variant = build.variant
     is_possible = variant is not None and variant.starts_from_float32 and not source.missing_api
-    return is_possible and _has_ops(context, build)
+    return is_possible and _has_ops(context, build) and not _is_baseline(context, build)
 
 
 def _baseline_conversion(context: RunContext, source: ConvertibleSource) -> Task[Any]:
@@ -173,20 +174,21 @@ def _baseline_conversion(context: RunContext, source: ConvertibleSource) -> Task
 def _converted(context: RunContext, build: VariantBuild, outcome: Done[Any] | Failed | None) -> VariantBuild:
     """Return the build with its converted file or its error; a build that needs ranges has no file yet."""
     if outcome is not None:
-        kept = outcome.value or () if isinstance(outcome, Done) else ()
+        named = outcome.value or NO_OPS if isinstance(outcome, Done) else NO_OPS
         path = context.path(build) if isinstance(outcome, Done) else None
-        build = replace(build.with_outcome(outcome), path=path, kept_in_float=kept)
+        build = replace(build.with_outcome(outcome), path=path, named_ops=named)
     elif _is_baseline(context, build):
         build = replace(build, path=Path(shutil.copyfile(context.float32, context.path(build))))
     return _with_known_ops(context, build)
 
 
 def _with_known_ops(context: RunContext, build: VariantBuild) -> VariantBuild:
-    """Return the build, with an error if keep_float names no op of the model; this check comes before calibration."""
-    if build.error or build.variant is None or not build.variant.keep_float:
+    """Return the build, with an error if a selector names no op of the model. This check comes before calibration."""
+    if build.error or build.variant is None or not (build.variant.keep_float or build.variant.keep_int16):
         return build
     try:
-        select(flatbuffer.load(context.float32), build.variant.keep_float)
+        graph = flatbuffer.load(context.float32)
+        conversion.named_int16_ops(graph, build.variant, select(graph, build.variant.keep_float))
     except RecipeError as error:
         return replace(build, error=error)
     return build
@@ -234,7 +236,9 @@ def _is_refinement_cached(
 
 def _is_baseline(context: RunContext, build: VariantBuild) -> bool:
     """Whether the variant's file is the float32 baseline itself."""
-    return build.variant is not None and build.variant.mode == context.recipe.base.mode and _has_ops(context, build)
+    variant = build.variant
+    is_dense = variant is not None and variant.mode == context.recipe.base.mode and variant.sparse == "off"
+    return is_dense and _has_ops(context, build)
 
 
 def _has_ops(context: RunContext, build: VariantBuild) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tflq import conversion
+from tflq.contract import NamedOps
 from tflq.errors import ConversionError, TflqError
 from tflq.modes import QAT_MODES
 from tflq.sources import PreparedSource
@@ -56,7 +57,7 @@ def _quantized(context: RunContext, builds: Sequence[VariantBuild], models: Trai
     if models.trained.error is not None:
         return [replace(build, error=models.trained.error) for build in builds]
 
-    def task(build: VariantBuild) -> Task[tuple[int, ...]]:
+    def task(build: VariantBuild) -> Task[NamedOps]:
         return Task(
             f"convert {build.name}", conversion.convert, (model, build.variant, context.path(build)), ConversionError
         )

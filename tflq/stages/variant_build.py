@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from tflq.contract import NO_OPS, NamedOps
 from tflq.errors import TflqError
 from tflq.evaluate import Record
 from tflq.interpreter import LatencyStats
@@ -33,8 +34,8 @@ class VariantBuild:
     """The path of the file; None if there is no file yet."""
     origin: Path | None = None
     """The float32 file that it is quantized from, if that is not the baseline, such as an equalized one."""
-    kept_in_float: tuple[int, ...] = ()
-    """The indices of the ops that are in float because keep_float names them."""
+    named_ops: NamedOps = NO_OPS
+    """The ops of the file that keep_float and keep_int16 name."""
     refinement: RefinementReport | None = None
     """The report of the corrections before quantization; None if the variant requests none."""
     verified: VerifiedFile | None = None

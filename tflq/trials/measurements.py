@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tflq import cache, flatbuffer, scores
+from tflq.activation_widths import int16_ops
 from tflq.contract import float_ops
 from tflq.cost_model import work
 from tflq.evaluate import Evaluation, Record
@@ -33,6 +34,8 @@ class FileFacts:
     """Estimated work of one call, in multiply-adds of int8."""
     ram_bytes: int | None = None
     """The planned memory on the target of the search; None if no target has a plan of memory."""
+    int16_ops: int = 0
+    """Number of ops with 16-bit activations."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ def file_facts(path: Path, is_integer: bool, ram_bytes: int | None = None) -> Fi
     """Read the facts of the file. `is_integer`: whether the mode computes in integers."""
     graph = flatbuffer.load(path)
     in_float = sum(1 for _ in float_ops(graph)) if is_integer else 0
-    return FileFacts(cache.sha256(path), graph.size_bytes, in_float, work(graph), ram_bytes)
+    wide = sum(1 for _ in int16_ops(graph))
+    return FileFacts(cache.sha256(path), graph.size_bytes, in_float, work(graph), ram_bytes, wide)
 
 
 def measurements_of(file: FileFacts, base: Record, answers: Record, metric: Metric | None) -> Measurements:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from tflq import verify
 from tflq.calibrate import Method, Percentile
+from tflq.contract import NO_OPS
 from tflq.errors import EvaluationError
 from tflq.evaluate import EvaluationPlan
 from tflq.modes import Mode
@@ -92,8 +93,8 @@ def run_trial(
     conversion pass through.
     """
     try:
-        kept_ops = make.function(report, *make.arguments) or ()
-        violations = verify.verify(report, path, variant, evaluation.plan.source, kept_ops).violations
+        named = make.function(report, *make.arguments) or NO_OPS
+        violations = verify.verify(report, path, variant, evaluation.plan.source, named).violations
         errors = [f"{violation.where} {violation.message}" for violation in violations if violation.severity == "error"]
         if errors:
             raise EvaluationError(f"the file breaks its contract: {errors[0]}")

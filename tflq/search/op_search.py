@@ -1,4 +1,4 @@
-"""Search for the fewest ops to keep in float: rank the ops by harm, bisect over the ranks, then prune."""
+"""Search for the fewest ops in float or in 16 bits: rank the ops by harm, bisect over the ranks, then prune."""
 
 from __future__ import annotations
 
@@ -7,37 +7,57 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tflq.flatbuffer import Graph
-from tflq.search.space import kept_by_search, with_ops_in_float
+from tflq.modes import Mode
+from tflq.op_dtypes import QUANTIZABLE
+from tflq.op_selectors import select
+from tflq.search.space import OP_KEYS, named_by_search, with_ops, with_option
 from tflq.search.state import SearchState
+from tflq.search_section import OpKey
 from tflq.trials import Trial
 
 MAX_UNITS = 48
 """If a graph has more ops, neighbouring ops are ranked together, in this many units. Pruning splits them again."""
 
 FIRST_PARTS = 16
-"""Pruning first divides the ops kept in float into this many parts."""
+"""Pruning first divides the named ops into this many parts."""
 
 Unit = tuple[int, ...]
 """The numbers of ops that are ranked together."""
 
 
-def search_keep_float(state: SearchState, base: Trial) -> None:
-    """Look for the fewest ops to keep in float so that the base meets the constraints.
+def search_ops(state: SearchState, base: Trial, key: OpKey) -> None:
+    """Look for the fewest ops to name under that key so that the base meets the constraints.
 
     The trials are added to the state. Raise BudgetExhausted if the limits end the search.
     """
-    search = _KeepFloatSearch(state, base)
-    ops = search.grow(search.rank(units(state.runner.graph)))
+    search, graph = _OpSearch(state, base, key), state.runner.graph
+    ops = search.grow(_possible(graph, base.variant, key, search.rank(units(graph))))
     if ops:
         search.prune(ops)
 
 
+def ranked_ops(state: SearchState, base: Trial) -> Unit:
+    """Return the ops that compute in float, the most harmful in 8 bits first."""
+    ranked = _OpSearch(state, base, "keep_float").rank(units(state.runner.graph))
+    return tuple(op for unit in ranked for op in unit)
+
+
 def prune(state: SearchState, trial: Trial) -> None:
-    """Try the trial with fewer ops in float, as long as the constraints are met.
+    """Try the trial with fewer ops in float, then with fewer in 16 bits, as long as the constraints are met.
 
     The trials are added to the state. Raise BudgetExhausted if the limits end the search.
     """
-    _KeepFloatSearch(state, trial).prune(tuple(kept_by_search(trial, state.space.recipe_trial(trial))))
+    for key in OP_KEYS:
+        if named := named_by_search(trial, state.space.recipe_trial(trial), key):
+            _OpSearch(state, trial, key).prune(tuple(named))
+
+
+def _possible(graph: Graph, variant: Mode, key: OpKey, units: Sequence[Unit]) -> list[Unit]:
+    """Return the units without the ops that this key cannot name, because of their kernels or of the other key."""
+    other = select(graph, variant.keep_int16 if key == "keep_float" else variant.keep_float, key)
+    usable = {op.index for op in graph.subgraphs[0].operators if key == "keep_float" or op.type in QUANTIZABLE["int16"]}
+    possible = [tuple(op for op in unit if op in usable - other) for unit in units]
+    return [unit for unit in possible if unit]
 
 
 def units(graph: Graph) -> list[Unit]:
@@ -62,19 +82,26 @@ def neighbours(graph: Graph, units: Sequence[Unit]) -> list[set[int]]:
 
 
 @dataclass(frozen=True)
-class _KeepFloatSearch:
+class _OpSearch:
     state: SearchState
     base: Trial
+    key: OpKey
 
     def keep(self, ops: Sequence[int]) -> Trial:
-        return with_ops_in_float(self.base, self.state.space.recipe_trial(self.base), ops)
+        return with_ops(self.base, self.state.space.recipe_trial(self.base), self.key, ops)
+
+    def _in_float(self, ops: Sequence[int]) -> Trial:
+        """Return the trial with those ops in float, which ranks ops for both keys: kernels of 16 bits are slow."""
+        plain = with_option(self.base, "keep_int16", ())
+        return with_ops(plain, self.state.space.recipe_trial(self.base), "keep_float", ops)
 
     def rank(self, units: Sequence[Unit]) -> list[Unit]:
         """Return the units, sorted by the SQNR with only that unit in integers, the lowest first.
 
         The gain of one op in float would not rank ops: a tensor stays quantized while another op at it is quantized.
         """
-        alone = self.state.rank([self.keep(_ops([*units[:place], *units[place + 1 :]])) for place in range(len(units))])
+        others = [_ops([*units[:place], *units[place + 1 :]]) for place in range(len(units))]
+        alone = self.state.rank([self._in_float(ops) for ops in others])
         quality = {place: self.state.quality(result) for place, result in enumerate(alone) if result.figures}
         adjacent = neighbours(self.state.runner.graph, units)
 
