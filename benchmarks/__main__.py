@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import cache, conversion, reproducible, small_models, startup, training, zoo, zoo_page
+from benchmarks import cache, conversion, recurrent, reproducible, small_models, startup, training, zoo, zoo_page
 from benchmarks.conversion import efficientnet, mobilenet, resnet
 
 BENCHMARKS: dict[str, Callable[[], list[str]]] = {
@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[], list[str]]] = {
     "skip": lambda: zoo.report_of_skipping(recipes=100, runs=5),
     "zoo_page": lambda: zoo_page.report(models=10_000, runs=3),
     "cache": lambda: cache.report(entries=20000, runs=5),
+    "recurrent": recurrent.report,
     "training": training.report,
     "reproducible": lambda: reproducible.report(mobilenet(100)),
 }

@@ -84,6 +84,31 @@ def gru(path: Path) -> None:
     recurrent(keras.layers.GRU).save(path.with_suffix(".keras"))
 
 
+def lstm_bidirectional(path: Path) -> None:
+    layers = keras.layers
+    both = layers.Bidirectional(layers.LSTM(8, return_sequences=True), name="both")
+    keras.Sequential([keras.Input((6, 8), name="x"), both, layers.Dense(3)]).save(path.with_suffix(".keras"))
+
+
+def gru_stacked(path: Path) -> None:
+    """Two loops, of which the first returns all its steps, and an LSTM that cannot be fused beside them."""
+    layers = keras.layers
+    stack = [layers.GRU(8, return_sequences=True), layers.LSTM(8), layers.Dense(3)]
+    keras.Sequential([keras.Input((6, 8), name="x"), *stack]).save(path.with_suffix(".keras"))
+
+
+def gru_states(path: Path) -> None:
+    """The state is an input and an output."""
+    layers, x, state = keras.layers, keras.Input((6, 8), name="x"), keras.Input((8,), name="state")
+    steps, after = layers.GRU(8, return_sequences=True, return_state=True)(x, initial_state=state)
+    keras.Model([x, state], {"y": layers.Dense(3)(steps), "after": after}).save(path.with_suffix(".keras"))
+
+
+def gru_keras2(path: Path) -> None:
+    both = tf_keras.layers.Bidirectional(tf_keras.layers.GRU(8), input_shape=(6, 8))
+    tf_keras.Sequential([both, tf_keras.layers.Dense(3)]).save(path.with_suffix(".h5"))
+
+
 def lstm_exported(path: Path) -> None:
     recurrent(keras.layers.LSTM).export(str(path), verbose=False)
 
@@ -102,4 +127,7 @@ def lstm_keras2(path: Path) -> None:
     tf.saved_model.save(module, str(path), signatures={"serving_default": serve})
 
 
-MAKERS = (keras3, keras2, lstm, gru, lstm_exported, lstm_keras2)
+MAKERS = (
+    *(keras3, keras2, lstm, gru, lstm_exported, lstm_keras2),
+    *(lstm_bidirectional, gru_stacked, gru_states, gru_keras2),
+)

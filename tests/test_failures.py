@@ -17,9 +17,7 @@ from tflq import conversion, refine
 from tflq.errors import ConversionError, DatasetError, RecipeError, SourceError, TflqError
 from tflq.result import Variant
 
-BY_HAND = (
-    "TensorFlow's calibrator can crash if an activation is infinite, or if the model has recurrent layers of Keras 3"
-)
+BY_HAND = "TensorFlow's calibrator can crash if an activation is infinite"
 
 
 def errors(variant: Variant) -> list[str]:
@@ -194,16 +192,6 @@ class TestModelsThatCannotBeConverted:
 
 class TestCrashes:
     """TensorFlow kills the process that it runs in."""
-
-    def test_calibration_of_a_keras_3_lstm(self, recipes: Recipes) -> None:
-        ran = recipes.run("lstm.keras", ["float32", "dynamic", "int8"])
-        assert ran.codes == {"float32": 0, "dynamic": 0, "int8": 5}
-        assert str(ran.variant("int8").error) == (
-            "calibrate with TensorFlow: the worker process crashed with SIGSEGV; the log's last lines are the best clue"
-            f" to the cause; {BY_HAND}; use dynamic or float16, which need no calibration"
-            f" (log: {ran.output / 'tflq.log'})"
-        )
-        assert [ran.file(mode).exists() for mode in ("float32", "dynamic", "int8")] == [True, True, False]
 
     def test_infinity_inside_with_ordinary_data(self, recipes: Recipes) -> None:
         ran = recipes.run("infinite_inside", ["float32", "float16", "int8", "int16x8"])

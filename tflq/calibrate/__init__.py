@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from tflq.calibrate.attention_masks import find_masks
-from tflq.calibrate.calibration_data import ActivationStatistics, CalibrationData, load_calibration_data
+from tflq.calibrate.calibration_data import (
+    ActivationStatistics,
+    CalibrationData,
+    RecurrentForm,
+    load_calibration_data,
+)
 from tflq.calibrate.data_checks import (
     MIN_CALLS_FOR_OUTLIERS,
     RangeComparison,
@@ -13,9 +18,9 @@ from tflq.calibrate.data_checks import (
     wider_by,
 )
 from tflq.calibrate.histogram import Counts, Histogram, count, count_values, histogram
+from tflq.calibrate.loop_ranges import loop_ranges, merge_loops, observe_loops
 from tflq.calibrate.lower_masks import LoweredMask, MaskReport, lower_masks
 from tflq.calibrate.observe import (
-    CONTROL_FLOW,
     Observation,
     ObservationShard,
     activations,
@@ -32,7 +37,6 @@ from tflq.calibrate.samples import CalibrationSamples, Samples, fingerprint, rea
 from tflq.calibrate.schema import Calibration, Counting, Method, Percentile, Ranges, SampleCount, Seed
 
 __all__ = [
-    "CONTROL_FLOW",
     "JOINING",
     "MIN_CALLS_FOR_OUTLIERS",
     "PASSING",
@@ -53,6 +57,7 @@ __all__ = [
     "RangeComparison",
     "RangeMethod",
     "Ranges",
+    "RecurrentForm",
     "SampleCount",
     "Samples",
     "Seed",
@@ -66,9 +71,12 @@ __all__ = [
     "fingerprint",
     "histogram",
     "load_calibration_data",
+    "loop_ranges",
     "lower_masks",
     "merge",
+    "merge_loops",
     "observe",
+    "observe_loops",
     "obstacle",
     "read_samples",
     "refuse_infinite",

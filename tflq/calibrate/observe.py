@@ -16,13 +16,12 @@ import numpy as np
 
 from tflq.calibrate.samples import Samples
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, read
+from tflq.flatbuffer.loops import CONTROL_FLOW, LOOP, WITH_INTERMEDIATES, loop_obstacle
 from tflq.interpreter import Runner
 from tflq.worker import ProgressCallback
 
 BLOCK = 16
 """The number of calls whose means are summed together. The order of all sums is the same with any number of shards."""
-CONTROL_FLOW = {"WHILE", "IF", "CALL_ONCE", "CALL", "STABLEHLO_WHILE"}
-WITH_INTERMEDIATES = {"UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "LSTM"}
 
 
 def obstacle(graph: Graph) -> str | None:
@@ -31,6 +30,8 @@ def obstacle(graph: Graph) -> str | None:
     if custom:
         return f"it has the custom op {custom[0]}"
     types = {operator.type for _, operator in graph.operators()}
+    if LOOP in types and loop_obstacle(graph) is None:
+        return _unknown_rank(graph)
     for matches, explanation in (
         (types & CONTROL_FLOW, "has bodies of control flow"),
         (types & WITH_INTERMEDIATES, "keeps its activations to itself"),
@@ -39,7 +40,12 @@ def obstacle(graph: Graph) -> str | None:
             return f"its {min(matches)} {explanation}"
     if len(graph.subgraphs) > 1:
         return "it has several subgraphs"
-    unknown = [tensor.name for tensor in graph.subgraphs[0].tensors if tensor.is_float and not tensor.has_rank]
+    return _unknown_rank(graph)
+
+
+def _unknown_rank(graph: Graph) -> str | None:
+    tensors = [tensor for subgraph in graph.subgraphs for tensor in subgraph.tensors]
+    unknown = [tensor.name for tensor in tensors if tensor.is_float and not tensor.has_rank]
     return f"the rank of its tensor {unknown[0]!r} is not known" if unknown else None
 
 

@@ -41,7 +41,8 @@ def select_ranges(
     fewest = min(bits)
     comparisons: tuple[RangeComparison, ...] = ()
     if isinstance(statistics, ActivationStatistics):
-        comparisons = compare_ranges(statistics, by_bits[fewest], fewest)
+        outside = [range_ for range_ in by_bits[fewest] if range_.subgraph == 0]
+        comparisons = compare_ranges(statistics, outside, fewest)
     return SelectedRanges(
         by_bits,
         comparisons,
@@ -59,6 +60,8 @@ def compute_ranges(_: ProgressCallback, calibration_data: CalibrationData, metho
 def _warnings(calibration_data: CalibrationData, calibration_samples: CalibrationSamples) -> Iterator[str]:
     if calibration_data.masks:
         yield calibration_data.masks.in_words
+    if calibration_data.recurrent:
+        yield calibration_data.recurrent.in_words
     yield from repeated_samples(calibration_samples)
     if isinstance(calibration_data.statistics, ActivationStatistics):
         yield from outlier_samples(calibration_data.statistics.observation, calibration_samples)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tflq.calibrate import CONTROL_FLOW
 from tflq.conversion.int16_io import IoTensor, Side, detach_io, reattach_io
 from tflq.errors import ConversionError
 from tflq.flatbuffer import edit
+from tflq.flatbuffer.loops import CONTROL_FLOW
 from tflq.flatbuffer.metadata import raise_runtime_version, runtime_version
 
 PREFIX = "tflq.kept."
@@ -35,19 +35,21 @@ class HiddenOps:
     io_tensors: tuple[IoTensor, ...]
 
 
-def hide_ops(model: Any, indices: Collection[int], int16_sides: Sequence[Side] = ()) -> HiddenOps:
-    """Turn these ops of the first subgraph into custom ops, and give each its own constants.
+def hide_ops(
+    model: Any, indices: Collection[int], int16_sides: Sequence[Side] = (), loops: Collection[int] = ()
+) -> HiddenOps:
+    """Turn ops of the first subgraph into custom ops, and give each its own constants.
 
     `int16_sides` says whether inputs or outputs of the model should be int16. If a hidden op uses one, it is detached.
-    Ops that no quantizer turns into integers are not hidden, because the quantizer must recognize them.
+    Ops that no quantizer turns into integers are not hidden, because the quantizer must recognize them, except `loops`.
     """
     (subgraph, *_) = model.subgraphs
     hidden: dict[bytes, tuple[Any, tuple[Any, ...], tuple[int, ...]]] = {}
     operators: dict[bytes, Any] = {}
-    for index in sorted(indices):
+    for index in sorted({*indices, *loops}):
         operator = subgraph.operators[index]
         code = model.operatorCodes[operator.opcodeIndex]
-        if edit.type_of(code) in NEVER_INTEGER:
+        if edit.type_of(code) in NEVER_INTEGER and index not in loops:
             continue
         name = f"{PREFIX}{index}".encode()
         states = (i for i, tensor in enumerate(operator.inputs) if tensor >= 0 and subgraph.tensors[tensor].isVariable)

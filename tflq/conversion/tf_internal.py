@@ -17,8 +17,9 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from tflq.calibrate import Range, Samples
 from tflq.contract import NO_OPS, NamedOps
-from tflq.conversion import int16_io, keep_float, keep_int16
+from tflq.conversion import int16_io, keep_float, keep_int16, loop_bodies
 from tflq.conversion.converter_errors import explaining
+from tflq.conversion.lstm_scales import with_equal_scales
 from tflq.conversion.quantizer_ranges import set_ranges, without_zero_scales
 from tflq.conversion.tf_public import feed, set_up
 from tflq.conversion.unsupported_ops import unsupported_ops
@@ -155,8 +156,12 @@ def _quantize(content: bytes, ranges: Sequence[Range], variant: Mode) -> tuple[b
     set_ranges(model, ranges, variant.activations == "int16")
     in_float = select(graph, variant.keep_float) if variant.keep_float else frozenset()
     wide = keep_int16.named_int16_ops(graph, variant, in_float) if variant.keep_int16 else frozenset()
-    hidden = keep_float.hide_ops(model, in_float | wide | unsupported_ops(graph, variant.activations, sides), sides)
+    inside = variant.model_copy(update={"inference_input_type": "float32", "inference_output_type": "float32"})
+    loops = loop_bodies.detach_loops(model, graph, in_float, lambda body: quantize_all(body, inside))
+    unseen = in_float | wide | unsupported_ops(graph, variant.activations, sides)
+    hidden = keep_float.hide_ops(model, unseen, sides, loops.operators)
     quantized, places = keep_float.restore_ops(quantize_all(model, variant), hidden)
+    quantized, places = loop_bodies.reattach_loops(quantized, places, in_float, loops)
     if wide:
         alone = _wide_ops(content, ranges, variant, wide)
         release = variant.inference_output_type == "int16"
@@ -206,7 +211,7 @@ def _to_int8(model: Any, variant: Mode) -> bytes:
         output_data_type=tf.dtypes.as_dtype("float32" if is_wide else variant.inference_output_type),
         disable_per_channel_for_dense_layers=not variant.per_channel_dense,
     )
-    return content
+    return with_equal_scales(content)
 
 
 def _to_int16(model: Any, variant: Mode) -> bytes:

@@ -195,8 +195,9 @@ def _unshare_biases(model: Any) -> None:
     for subgraph in model.subgraphs:
         biases: set[int] = set()
         for operator in subgraph.operators:
-            place = positions.get(types[operator.opcodeIndex], len(operator.inputs))
-            bias = operator.inputs[place] if place < len(operator.inputs) else -1
+            inputs = () if operator.inputs is None else operator.inputs  # VAR_HANDLE has none
+            place = positions.get(types[operator.opcodeIndex], len(inputs))
+            bias = inputs[place] if place < len(inputs) else -1
             if bias in biases:
                 operator.inputs[place] = add_copy(subgraph, bias)
             elif bias >= 0 and np.any(model.buffers[subgraph.tensors[bias].buffer].data):

@@ -121,6 +121,8 @@ class Operator:
     """The factor for negative values of LEAKY_RELU."""
     variable: str = ""
     """The variable's name of VAR_HANDLE. A name is valid in all subgraphs."""
+    called: tuple[int, ...] = ()
+    """The condition and the body that WHILE runs, as indices of subgraphs."""
 
 
 @dataclass(frozen=True)

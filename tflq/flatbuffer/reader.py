@@ -47,7 +47,12 @@ _WITH_FUNCTION = {
     "L2_NORMALIZATION": schema.L2NormOptions,
     **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"), schema.Pool2DOptions),
 }
-_OPTIONS = {**_WITH_FUNCTION, "LEAKY_RELU": schema.LeakyReluOptions, "VAR_HANDLE": schema.VarHandleOptions}
+_OPTIONS = {
+    **_WITH_FUNCTION,
+    "LEAKY_RELU": schema.LeakyReluOptions,
+    "VAR_HANDLE": schema.VarHandleOptions,
+    "WHILE": schema.WhileOptions,
+}
 DECODING_ERRORS = (IndexError, OverflowError, TypeError, ValueError, struct.error)
 """The errors that flatbuffer accessors raise if an offset or a count points outside the file."""
 _T = TypeVar("_T")
@@ -174,6 +179,7 @@ def _operator(index: int, packed: Any, code: Any, tensors: int) -> Operator:
         fused=_function(options.FusedActivationFunction()) if type_ in _WITH_FUNCTION and options else "NONE",
         slope=options.Alpha() if type_ == "LEAKY_RELU" and options else 0.0,
         variable=_text(options.SharedName()) if type_ == "VAR_HANDLE" and options else "",
+        called=(options.CondSubgraphIndex(), options.BodySubgraphIndex()) if type_ == "WHILE" and options else (),
     )
 
 

@@ -15,6 +15,7 @@ from tflq.refine.holdout import (
     HoldoutSamples,
     folds,
     holdout_fidelity,
+    output_errors,
     run_reference,
     split_holdout,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "holdout_fidelity",
     "is_demanded",
     "load_refined",
+    "output_errors",
     "prefer_headroom",
     "quantize",
     "run_reference",

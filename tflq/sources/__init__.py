@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tflq.sources.fused_lstm import write_fused
 from tflq.sources.outputs import end_model, notes_about
 from tflq.sources.prepare import describe, prepare, reference
 from tflq.sources.prepared import SIGNATURE, PreparedSource, SourceDescription
@@ -44,4 +45,5 @@ __all__ = [
     "reference",
     "refuse_strangers",
     "spelled_out",
+    "write_fused",
 ]

@@ -36,6 +36,15 @@ OUTPUTS = Field(
     description="Tensors at which the model ends, by their names in `tflq ops`, such as those before NMS. Default: the"
     " outputs of the signature.",
 )
+Recurrent = Annotated[
+    Literal["auto", "fused", "loop"],
+    Field(
+        description="How integer files compute recurrent layers. `loop`: as the source's own loop (WHILE), with a body"
+        " in integers. `fused`: LSTM layers of a Keras 3 file as UNIDIRECTIONAL_SEQUENCE_LSTM, of the same weights."
+        " `auto`: `fused` if that is possible, unless a variant is int16x8_only or `calibration.ranges` is mse or a"
+        " percentile, which fused ops do not support."
+    ),
+]
 
 
 class SavedModel(Strict):
@@ -71,6 +80,7 @@ class Keras(Strict):
     keras: RecipePath = Field(description="The .keras or .h5 file.")
     batch_size: BatchSize = 1
     outputs: Outputs | None = OUTPUTS
+    recurrent: Recurrent = "auto"
     signature: Literal["serving_default"] = Field("serving_default", description="A Keras file has only this one.")
     tags: Annotated[tuple[Literal["serve"]], AsTuple] = Field(("serve",), description="A Keras file has only this one.")
 

@@ -20,12 +20,16 @@ from tflq.calibrate import (
     Histogram,
     Method,
     Observation,
+    RangeMethod,
     Samples,
     count,
     count_values,
     histogram,
+    loop_ranges,
     merge,
+    merge_loops,
     observe,
+    observe_loops,
     obstacle,
     refuse_infinite,
     refuse_infinite_ranges,
@@ -34,12 +38,12 @@ from tflq.calibrate import (
 )
 from tflq.errors import ConversionError, EvaluationError
 from tflq.flatbuffer import Graph, load
+from tflq.flatbuffer.loops import loops
 from tflq.worker import Task, Workers
 
 T = TypeVar("T")
 CRASH_REMEDY = (
-    "TensorFlow's calibrator can crash if an activation is infinite, or if the model has recurrent layers of Keras 3;"
-    " use dynamic or float16, which need no calibration"
+    "TensorFlow's calibrator can crash if an activation is infinite; use dynamic or float16, which need no calibration"
 )
 """The advice if TensorFlow crashes while it calibrates."""
 
@@ -117,11 +121,22 @@ class ActivationObserver:
         if not observation.is_finite.all():
             arguments = (float32, calibration_samples, np.flatnonzero(~observation.is_finite).tolist())
             self.workers.run(Task("find values that are not finite", refuse_infinite, arguments, ConversionError))
+        inside = self._inside_loops(graph, float32, samples)
         if self.calibration.counting == "few" and not counts_few:
-            return ActivationStatistics(observation, {})
+            return ActivationStatistics(observation, {}, inside)
         weights = sample_weights(observation, self.calibration.counting)
         counts = self._run_all(self._counting_tasks(float32, samples, weights, self.shares(list(weights))))
-        return ActivationStatistics(observation, _histograms(observation, counts))
+        return ActivationStatistics(observation, _histograms(observation, counts), inside)
+
+    def _inside_loops(self, graph: Graph, float32: Path, samples: Samples) -> dict[int, Observation]:
+        """Return the observation of each body of a WHILE."""
+        tasks = [
+            Task(f"observe the loops, part {part}", observe_loops, (float32, samples, calls), ConversionError)
+            for part, calls in enumerate(shards(samples.number_of_calls, self.jobs), 1)
+        ]
+        observed = merge_loops(graph, self._run_all(tasks)) if loops(graph) else {}
+        refuse_infinite_ranges(tuple(loop_ranges(graph, observed, RangeMethod("minmax", 8))))
+        return observed
 
     def part_counting_tasks(
         self, data: CalibrationData, samples: Samples, parts: Sequence[Sequence[int]], interval: int

@@ -9,9 +9,11 @@ from tflq import calibrate as calibration
 from tflq import flatbuffer
 from tflq.calibrate import CalibrationData, CalibrationSamples, MaskReport
 from tflq.errors import ConversionError, TflqError
+from tflq.flatbuffer.loops import LOOP
 from tflq.result import FoundBy
 from tflq.stages.activation_ranges import ActivationObserver, refuse_clipping
 from tflq.stages.context import RunContext
+from tflq.stages.recurrent_layers import quantizable_model
 from tflq.stages.state import CalibrationResult, ConvertibleSource, PreparedRun
 from tflq.worker import Task
 
@@ -28,7 +30,7 @@ def calibrate(
     try:
         if (found_by := _ranges_elsewhere(context, source)) is not None:
             return CalibrationResult(samples, context.float32, None, found_by)
-        return select_ranges(context, prepared.calibration_data or observe(context, samples), samples)
+        return select_ranges(context, prepared.calibration_data or observe(context, source, samples), samples)
     except TflqError as error:
         return error
 
@@ -43,6 +45,11 @@ def _ranges_elsewhere(context: RunContext, source: ConvertibleSource) -> FoundBy
         refuse_clipping(method, "its fake-quantize ops set the ranges")
         return "quantization-aware training"
     if source.missing_api:
+        if any(operator.type == LOOP for _, operator in flatbuffer.load(context.float32).operators()):
+            raise ConversionError(
+                "no integer file is possible with a loop (WHILE): the public converter crashes on it, and this"
+                f" TensorFlow lacks internal functions that tflq uses ({source.missing_api}). Use dynamic or float16"
+            )
         refuse_clipping(
             method,
             "the public converter computes the ranges; this TensorFlow version lacks internal functions that tflq uses"
@@ -52,29 +59,32 @@ def _ranges_elsewhere(context: RunContext, source: ConvertibleSource) -> FoundBy
     return None
 
 
-def observe(context: RunContext, samples: CalibrationSamples) -> CalibrationData:
+def observe(context: RunContext, source: ConvertibleSource, samples: CalibrationSamples) -> CalibrationData:
     """Return the statistics of all activations over the samples, from the cache or from a new observation."""
     counting = context.calibration.counting
     cached = context.cache.load_ranges(context.float32, samples, context.folder / f"cached ranges, {counting}")
     if cached is not None:
         return cached
     observer = ActivationObserver(context.calibration, context.folder, context.workers, context.jobs)
-    model, masks = _with_lower_masks(context, samples)
-    data = replace(observer.observe(model, samples), masks=masks)
+    plain, recurrent = quantizable_model(context, source, samples)
+    model, masks = _with_lower_masks(context, plain, samples)
+    data = replace(observer.observe(model, samples), masks=masks, recurrent=recurrent)
     context.cache.save_ranges(data, (context.float32, samples), context.folder / f"new ranges, {counting}")
     return data
 
 
-def _with_lower_masks(context: RunContext, samples: CalibrationSamples) -> tuple[Path, MaskReport | None]:
+def _with_lower_masks(
+    context: RunContext, float32: Path, samples: CalibrationSamples
+) -> tuple[Path, MaskReport | None]:
     """Return the file to observe, in which attention masks are lowered, and what was lowered."""
-    graph = flatbuffer.load(context.float32)
+    graph = flatbuffer.load(float32)
     if calibration.obstacle(graph) is not None or not calibration.find_masks(graph):
-        return context.float32, None
+        return float32, None
     target = context.folder / "lower-masks.tflite"
-    arguments = (context.float32, samples.samples, target)
+    arguments = (float32, samples.samples, target)
     task = Task("lower the attention masks", calibration.lower_masks, arguments, ConversionError)
     masks = context.workers.run(task).value
-    return (context.float32 if masks is None or masks.obstacle else target), masks
+    return (float32 if masks is None or masks.obstacle else target), masks
 
 
 def select_ranges(context: RunContext, data: CalibrationData, samples: CalibrationSamples) -> CalibrationResult:

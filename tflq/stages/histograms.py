@@ -27,7 +27,7 @@ def histograms(calibration: CalibrationResult | TflqError | None) -> tuple[Activ
         _histogram(range_, counted)
         for range_ in by_bits[min(by_bits)]
         if (counted := data.statistics.histograms.get(range_.tensor)) is not None and len(counted.counts) > 1
-        if not range_.is_fixed and range_.highest > range_.lowest
+        if range_.subgraph == 0 and not range_.is_fixed and range_.highest > range_.lowest
     ]
     different = {(each.edges, each.shares): each for each in reversed(found)}  # a RESHAPE changes no value
     return tuple(sorted(different.values(), key=_narrowness)[:MAX_HISTOGRAMS])

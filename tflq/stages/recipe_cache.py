@@ -151,7 +151,10 @@ class RecipeCache:
         self._save("ranges", self._ranges_key(*key), folder)
 
     def _ranges_key(self, float32: Path, calibration_samples: CalibrationSamples) -> str:
-        return digest(versions(), cache.sha256(float32), calibration_samples.digest, self._calibration.counting)
+        recurrent = getattr(self.recipe.model, "recurrent", "")
+        modes = [variant.mode == "int16x8_only" for variant in self.recipe.variants] if recurrent else []
+        form = json.dumps([recurrent, any(modes)])
+        return digest(versions(), cache.sha256(float32), calibration_samples.digest, self._calibration.counting, form)
 
     def load_refined(
         self, key: tuple[Path, CalibrationSamples, RefinementRequest], folder: Path

@@ -13,7 +13,7 @@ import numpy as np
 from tflq.datasets import brackets
 from tflq.errors import SourceError
 from tflq.sources import SIGNATURE, Keras, PreparedSource, SavedModel, TFLite
-from tflq.training.keras3_to_tf_keras import TOLERANCE, rebuild_in_tf_keras
+from tflq.sources.keras3_to_tf_keras import TOLERANCE, rebuild_in_tf_keras
 
 KERAS_METADATA = "keras_metadata.pb"
 """The file that Keras 2 adds to a SavedModel, so that its layers can be loaded."""

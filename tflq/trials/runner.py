@@ -182,7 +182,7 @@ class TrialRunner:
         if name not in self._calibrations:
             counting = context.calibration.counting
             if counting not in self._observations:
-                self._observations[counting] = stages.observe(context, self.calibration_samples)
+                self._observations[counting] = stages.observe(context, self.source, self.calibration_samples)
             self._calibrations[name] = stages.select_ranges(
                 context, self._observations[counting], self.calibration_samples
             )

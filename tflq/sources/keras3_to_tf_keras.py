@@ -1,4 +1,7 @@
-"""Rebuild a Keras 3 model layer by layer in tf-keras, because TensorFlow Model Optimization needs tf-keras."""
+"""Rebuild a Keras 3 model layer by layer in tf-keras.
+
+TensorFlow Model Optimization needs tf-keras, and the converter fuses only an LSTM of tf-keras.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ TOLERANCE = 1e-4
 """The allowed difference, relative to a layer's largest output. Sums in another order differ by less."""
 RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
 """Layer → its arguments that have another name in tf-keras."""
+WRAPPED = ("layer", "backward_layer")
+"""The arguments of Bidirectional and TimeDistributed that are layers."""
 UNUSED_SUFFIXES = ("_initializer", "_constraint")
 """The suffixes of arguments that a trained layer does not need."""
 REMEDY = "remove training, or save the model with Keras 2 (tf-keras)"
@@ -115,11 +120,14 @@ class _LayerPairs:
 
     def compare(self, name: str, layer: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
         """Compare both layers on the same arrays, and return the output of the Keras 3 layer."""
-        output = layer(*arguments, **options)
-        expected, actual = np.asarray(output, np.float64), np.asarray(self.pairs[name][1](*arguments, **options))
-        difference = np.abs(expected - actual).max(initial=0) if expected.shape == actual.shape else np.inf
-        if not difference <= TOLERANCE * max(np.abs(expected).max(initial=0), 1e-3):
-            raise self._error(name, layer, f"the outputs of the two layers differ by {difference:.3g}")
+        import keras
+
+        output, copied = layer(*arguments, **options), self.pairs[name][1](*arguments, **options)
+        for original, copy in zip(keras.tree.flatten(output), keras.tree.flatten(copied), strict=True):
+            expected, actual = np.asarray(original, np.float64), np.asarray(copy)
+            difference = np.abs(expected - actual).max(initial=0) if expected.shape == actual.shape else np.inf
+            if not difference <= TOLERANCE * max(np.abs(expected).max(initial=0), 1e-3):
+                raise self._error(name, layer, f"the outputs of the two layers differ by {difference:.3g}")
         return output
 
     def _error(self, name: str, layer: Any, message: str) -> SourceError:
@@ -139,9 +147,22 @@ def _config(kind: Any, config: Mapping[str, Any]) -> dict[str, Any]:
     parameters = {name for base in kind.__mro__ for name in inspect.signature(base.__init__).parameters}
     renamed = {RENAMED.get(kind.__name__, {}).get(key, key): value for key, value in config.items()}
     used = {k: v for k, v in renamed.items() if k in parameters and v is not None and not k.endswith(UNUSED_SUFFIXES)}
-    return {key: _regularizer(value) if key.endswith("_regularizer") else value for key, value in used.items()} | {
-        "dtype": "float32"
-    }
+    return {key: _argument(key, value) for key, value in used.items()} | {"dtype": "float32"}
+
+
+def _argument(key: str, value: Any) -> Any:
+    if key in WRAPPED and isinstance(value, Mapping):
+        return _inner_layer(value)
+    return _regularizer(value) if key.endswith("_regularizer") else value
+
+
+def _inner_layer(serialized: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the description of a wrapped layer, as tf-keras reads it. KeyError if tf-keras has no such layer."""
+    import tf_keras
+
+    kind = vars(tf_keras.layers)[serialized["class_name"]]
+    config = _config(kind, serialized["config"]) | {"name": serialized["config"]["name"]}
+    return {"class_name": serialized["class_name"], "config": config}
 
 
 def _regularizer(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,41 @@
+"""Scales of fused LSTM ops. The kernel computes one value where the 8-bit quantizer writes up to three scales.
+
+The op writes its output with the scale of its hidden state, and reads the output state with its own. The quantizer may
+give the output another scale, as a CONCATENATION behind it needs. All values would then be wrong by that factor.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from ai_edge_litert import schema_py_generated as schema
+
+from tflq.flatbuffer import edit
+
+FUSED_LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
+PROJECTION, OUTPUT_STATE = 16, 18
+"""The positions of inputs."""
+HIDDEN_STATE = 4
+"""The position of an intermediate tensor: the output before a projection."""
+
+
+def with_equal_scales(content: bytes) -> bytes:
+    """Return the file with the scale of the output for the output state and the hidden state of each int8 LSTM."""
+    model = edit.unpack(content)
+    types = [edit.type_of(code) for code in model.operatorCodes]
+    if FUSED_LSTM not in types:
+        return content
+    for subgraph in model.subgraphs:
+        for operator in subgraph.operators:
+            output = subgraph.tensors[operator.outputs[0]]
+            if types[operator.opcodeIndex] == FUSED_LSTM and output.type == schema.TensorType.INT8:
+                for index in _same_values(operator):
+                    subgraph.tensors[index].quantization = copy.deepcopy(output.quantization)
+    return edit.pack(model)
+
+
+def _same_values(operator: Any) -> list[int]:
+    """Return the tensors that hold the values of the output."""
+    states = [int(operator.inputs[OUTPUT_STATE])]
+    return states if operator.inputs[PROJECTION] >= 0 else [*states, int(operator.intermediates[HIDDEN_STATE])]
