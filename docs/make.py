@@ -9,7 +9,8 @@ docs/explanation.md         the numbers by which tflq decides
 docs/rules.md               the rules and what breaking them does
 docs/report.md              the number of samples that a file is measured on
 docs/sensitivity.md         the output of `tflq sensitivity --help`
-README.md                   the modes, and the output of `tflq --help`
+README.md                   the modes
+docs/commands.md            the output of `tflq --help`
 benchmarks/README.md        the summaries of benchmarks/accuracy.md and benchmarks/results.md
 README.md, results          with --results: the table of the report of `make demo`
 docs/howto/training.md      with --results: the table of the report of `make demo-qat`
@@ -144,7 +145,8 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/explanation.md": {"numbers": numbers},
     "docs/report.md": {"measuring": measuring},
     "docs/rules.md": {"rules": rules},
-    "README.md": {"modes": modes, "help": help_text},
+    "README.md": {"modes": modes},
+    "docs/commands.md": {"help": help_text},
     "docs/zoo.md": {"keys": zoo_keys, "help": lambda: help_text("batch")},
     "docs/diff.md": {"help": lambda: help_text("diff")},
     "docs/targets.md": {"targets": targets, "keys": target_keys, "help": lambda: help_text("lint")},
