@@ -175,8 +175,8 @@ class TestModelsThatCannotBeConverted:
             recipes.run("unknown_op", ["float32", "int8"])
         assert str(caught.value) == (
             "TensorFlow Lite has no op for 'tf.ScaleAndTranslate'. Rewrite that part of the model with other ops, or"
-            " set converter.select_tf_ops: true (the file then needs the Flex runtime), or set"
-            " converter.allow_custom_ops: true and register a kernel of your own"
+            " end the model before it with model.outputs, or set converter.select_tf_ops: true (the file then needs the"
+            " Flex runtime), or set converter.allow_custom_ops: true and register a kernel of your own"
         )
         assert caught.value.exit_code == 5
 

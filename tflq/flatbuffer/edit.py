@@ -16,8 +16,12 @@ _STORED_AS = {schema.TensorType.FLOAT32: "<f4", schema.TensorType.INT8: "<i1", s
 
 
 def unpack(content: bytes) -> Any:
-    """Return the file as a `ModelT`. Its constants are views of the bytes."""
-    return flatbuffer_utils.read_model_from_bytearray(content)
+    """Return the file as a `ModelT`. Its constants are views of the bytes. Each op has lists of inputs and outputs."""
+    model = flatbuffer_utils.read_model_from_bytearray(content)
+    for operator in (operator for subgraph in model.subgraphs for operator in subgraph.operators or ()):
+        operator.inputs = [] if operator.inputs is None else operator.inputs  # VAR_HANDLE has none
+        operator.outputs = [] if operator.outputs is None else operator.outputs  # nor ASSIGN_VARIABLE outputs
+    return model
 
 
 def pack(model: Any) -> bytes:
@@ -195,9 +199,8 @@ def _unshare_biases(model: Any) -> None:
     for subgraph in model.subgraphs:
         biases: set[int] = set()
         for operator in subgraph.operators:
-            inputs = () if operator.inputs is None else operator.inputs  # VAR_HANDLE has none
-            place = positions.get(types[operator.opcodeIndex], len(inputs))
-            bias = inputs[place] if place < len(inputs) else -1
+            place = positions.get(types[operator.opcodeIndex], len(operator.inputs))
+            bias = operator.inputs[place] if place < len(operator.inputs) else -1
             if bias in biases:
                 operator.inputs[place] = add_copy(subgraph, bias)
             elif bias >= 0 and np.any(model.buffers[subgraph.tensors[bias].buffer].data):
