@@ -211,17 +211,18 @@ class TestRefused:
             (
                 exported.with_custom_op("FlexRoll"),
                 "has the TensorFlow op Roll (select_tf_ops), which calibration cannot run: export the model without"
-                " select_tf_ops",
+                " select_tf_ops, or end the model before it with model.outputs: ['MatMul;add_2']",
             ),
             (
                 exported.with_custom_op("Swirl"),
                 "has the custom op Swirl, for which there is no kernel and no integer version: give the float file"
-                " without that op",
+                " without that op, or end the model before it with model.outputs: ['MatMul;add_2']",
             ),
             (
                 exported.with_custom_op("ethos-u"),
                 "has the custom op ethos-u, for which there is no kernel and no integer version; the file was compiled"
-                " for an Ethos-U: give the float file without that op",
+                " for an Ethos-U: give the float file without that op, or end the model before it with model.outputs:"
+                " ['MatMul;add_2']",
             ),
             (
                 exported.with_fake_quant,
