@@ -24,8 +24,8 @@ SAID = {
         "error: 'tf.Roll' op is neither a custom op nor a flex op\n"
         "error: 'tf.StringLength' op is neither a custom op nor a flex op",
         "TensorFlow Lite has no op for 'tf.StringLength', 'tf.Roll'. Rewrite that part of the model with other ops, or"
-        " end the model before it with model.outputs, or set converter.select_tf_ops: true (the file then needs the Flex"
-        " runtime), or set converter.allow_custom_ops: true and register a kernel of your own",
+        " end the model before it with model.outputs, or set converter.select_tf_ops: true (the file then needs the"
+        " Flex runtime), or set converter.allow_custom_ops: true and register a kernel of your own",
     ),
     "no 16-bit kernel": (
         "Quantization to 16x8-bit not yet supported for op: 'SIN'.\n",
