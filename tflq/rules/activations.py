@@ -33,6 +33,8 @@ _FIXED = {
 }
 _TOLERANCE, _KNOWN_TOLERANCE = 1e-6, 1e-4
 """The relative differences of scales that are rounding; kernels for int16 take known scales within a thousandth."""
+_COPY_ERROR = 0.125
+"""The largest error, in steps, of a value that is copied to a tensor of another scale; less than rounding."""
 _SOFTMAX_OF_INT8 = (1 / 65536, -32768)
 """The scale and zero point of a SOFTMAX that reads int8 and writes int16."""
 _INTEGERS = frozenset({*_RANGES, "int32", "int64", "int2", "uint4", "uint16"})
@@ -128,7 +130,8 @@ def copies_keep_their_scale(graph: Graph) -> Iterator[Violation]:
         copied = [Place(subgraph, operator, tensor) for tensor in tensors if tensor.dtype in _RANGES]
         copied = [place for place in copied if place.quantization.scales]
         for place in copied[1:]:
-            if not _are_close(place.quantization, copied[0].quantization):
+            tolerance = _COPY_ERROR / max(map(abs, _RANGES[place.tensor.dtype]))
+            if not _are_close(place.quantization, copied[0].quantization, tolerance):
                 other = f"{_text(copied[0].quantization)} of {copied[0].tensor.name!r}"
                 yield place.breaks(COPIED_SCALE, f"{_text(place.quantization)} beside {other}: the kernel only copies")
 
