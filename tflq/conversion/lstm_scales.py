@@ -1,7 +1,8 @@
 """Scales of fused LSTM ops. The kernel computes one value where the 8-bit quantizer writes up to three scales.
 
 The op writes its output with the scale of its hidden state, and reads the output state with its own. The quantizer may
-give the output another scale, as a CONCATENATION behind it needs. All values would then be wrong by that factor.
+give the output another scale, as a CONCATENATION behind it needs. All values would then be wrong by that factor. An op
+between the two that only moves values, such as REVERSE_V2, may get the scale of its output alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
+from tflq.conversion.conversions import MOVING
 from tflq.flatbuffer import edit
 
 FUSED_LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
@@ -30,9 +32,20 @@ def with_equal_scales(content: bytes) -> bytes:
         for operator in subgraph.operators:
             output = subgraph.tensors[operator.outputs[0]]
             if types[operator.opcodeIndex] == FUSED_LSTM and output.type == schema.TensorType.INT8:
+                moved = _moved(subgraph, types, int(operator.outputs[0]))
+                if moved is not None and moved.type == output.type:
+                    output.quantization = copy.deepcopy(moved.quantization)
                 for index in _same_values(operator):
                     subgraph.tensors[index].quantization = copy.deepcopy(output.quantization)
     return edit.pack(model)
+
+
+def _moved(subgraph: Any, types: list[str], index: int) -> Any | None:
+    """Return the tensor that the first op that only moves the values of that tensor writes; None without such an op."""
+    for operator in subgraph.operators:
+        if types[operator.opcodeIndex] in MOVING and len(operator.inputs) and operator.inputs[0] == index:
+            return subgraph.tensors[operator.outputs[0]]
+    return None
 
 
 def _same_values(operator: Any) -> list[int]:
