@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tflq.calibrate.headroom import FACTORS
-from tflq.refine.cross_layer_equalization import EQUALIZATION_STRENGTH, MAX_FACTOR
+from tflq.channel_factors import EQUALIZATION_STRENGTH, MAX_FACTOR
 from tflq.refine.gptq import DAMPING
 from tflq.refine.holdout import CROSS_FITTING_CALLS, MAX_HOLDOUT_CALLS, split_holdout
 from tflq.refine.holdout_score import MAX_HEADROOM_LOSS_DB, MIN_GAIN_DB, SIMILAR_DB

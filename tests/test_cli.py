@@ -214,7 +214,7 @@ def test_wrong_command_line(arguments: list[str], message: str, folder: Path) ->
             ["check", "lost.yaml", "other.yaml"],
             3,
             ["other.yaml: ok: net to dynamic in build/other"],
-            [f"error: lost.yaml: {LOST}", f"note: other.yaml: {RANDOM}"],
+            [f"error: lost.yaml:1: {LOST}", f"note: other.yaml: {RANDOM}"],
         ),
         (
             ["check", "good.yaml", "--set", "output=x", "--set", "variants.1={mode: dynamic, name: small}"],
@@ -250,7 +250,7 @@ def test_wrong_command_line(arguments: list[str], message: str, folder: Path) ->
             ["error: other.yaml: the output folder x is also that of good.yaml: give it another name or output"],
         ),
         (["convert", "bad.yaml", "good.yaml"], 2, [], BAD),
-        (["convert", "lost.yaml"], 3, [], [f"error: lost: {LOST}"]),
+        (["convert", "lost.yaml"], 3, [], [f"error: lost.yaml:1: {LOST}"]),
         (
             ["convert", "good.yaml", "--only", "float61"],
             2,
@@ -266,7 +266,7 @@ def test_wrong_command_line(arguments: list[str], message: str, folder: Path) ->
             [],
             ["error: good.yaml: the output folder x/good is also that of good.yaml: give it another name or output"],
         ),
-        (["evaluate", "good.yaml", "lost.yaml"], 3, [], [f"error: lost: {LOST}"]),
+        (["evaluate", "good.yaml", "lost.yaml"], 3, [], [f"error: lost.yaml:1: {LOST}"]),
         (["init", "nowhere"], 3, [], ["error: nowhere: there is no such folder"]),
         (
             ["init", "net", "-o", "good.yaml"],

@@ -44,6 +44,7 @@ LAYERS = [
     "metrics",
     "layerwise",
     "evaluate",
+    "channel_factors",
     "refine",
     "overlay",
     "training",

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tflq.errors import RecipeError
+from tflq.errors import RecipeError, SourceError
 from tflq.modes import MODES
-from tflq.recipe import Recipe, dump, json_schema, load, only
+from tflq.recipe import Recipe, dump, json_schema, load, only, place_of
 from tflq.recipe_warnings import warnings
 from tflq.strict import YamlSource, parse
 
@@ -315,3 +315,12 @@ def test_schema_describes_every_key() -> None:
     obvious = {"mode", "offset", "std", "threads", "seed", "method"}
     keys = {(section["title"], key): field for section in sections for key, field in section["properties"].items()}
     assert not {name for name, field in keys.items() if "description" not in field and name[1] not in obvious}
+
+
+def test_an_error_of_a_run_has_the_place_of_its_key(tmp_path: Path) -> None:
+    recipe = written(tmp_path, "model: net\ninputs:\n  image: {scale: 2}\n  image-2: {scale: 3}\nmode: float32\n")
+    assert place_of(RecipeError("inputs.image-2: the model has no such input"), recipe) == f"{recipe}:4"
+    assert place_of(RecipeError("inputs.image.shape is needed"), recipe) == f"{recipe}:3"
+    assert place_of(SourceError("net: there is no such folder"), recipe) == f"{recipe}:1"
+    assert place_of(RecipeError("inputs.x: no"), recipe, ["inputs.x.scale=1"]) == "--set inputs.x.scale=1"
+    assert place_of(RecipeError("something else"), recipe) == place_of(RecipeError(""), Path("-")) == ""

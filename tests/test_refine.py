@@ -16,6 +16,7 @@ from running import Ran, Recipes, keeping
 from tflq import refine
 from tflq.cache import Store
 from tflq.calibrate import CalibrationSamples, Samples
+from tflq.channel_factors import EQUALIZATION_STRENGTH, VALUES_PER_GAIN
 from tflq.flatbuffer import edit, load, read
 from tflq.interpreter import Runner
 from tflq.modes import Int8, Int16x8
@@ -33,8 +34,6 @@ from tflq.refine import (
 )
 from tflq.refine.bias_correction import corrected_layers, with_rounded_weights
 from tflq.refine.cross_layer_equalization import (
-    EQUALIZATION_STRENGTH,
-    VALUES_PER_GAIN,
     _channel_ranges,
     _ChannelRanges,
     _expose,

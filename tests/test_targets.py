@@ -25,8 +25,8 @@ HEADS = {"cnn_int8": 512, "cnn_int16x8": 1152, "loop_float32": 176}
 """The head of the arena that TensorFlow Lite Micro's RecordingMicroAllocator reported for each file, in bytes."""
 
 
-def judged(data: bytes, name: str) -> TargetVerdict:
-    (verdict,) = targets.judge(data, [targets.load(name)])
+def verdict_on(data: bytes, name: str) -> TargetVerdict:
+    (verdict,) = targets.verdicts(data, [targets.load(name)])
     return verdict
 
 
@@ -64,16 +64,16 @@ def test_micro_has_the_ops_that_its_runtime_registers() -> None:
     ],
 )
 def test_outcome(name: str, target: str, outcome: str) -> None:
-    assert judged(edit.raw(name), target).outcome == outcome
+    assert verdict_on(edit.raw(name), target).outcome == outcome
 
 
 def test_a_dtype_that_is_lacking_is_named_once_for_all_its_ops() -> None:
-    said = judged(edit.raw("cnn_float16"), "micro").in_words
+    said = verdict_on(edit.raw("cnn_float16"), "micro").in_words
     assert "DEQUANTIZE 'Relu' and 5 more: its input is float16, and this op has int8, int16 and uint8 only" in said
 
 
 def test_ops_outside_have_their_share_of_the_multiply_adds() -> None:
-    verdict = judged(edit.raw("cnn_int8"), "ethos-u55")
+    verdict = verdict_on(edit.raw("cnn_int8"), "ethos-u55")
     assert [problem.type for problem in verdict.problems] == ["DEQUANTIZE"]
     assert verdict.outside == 1
     assert 0 < verdict.share < 0.01
@@ -82,7 +82,7 @@ def test_ops_outside_have_their_share_of_the_multiply_adds() -> None:
 def test_after_the_first_op_that_edgetpu_lacks_all_run_on_the_cpu() -> None:
     model = edit.load("cnn_int8")
     edit.read_by(model, "MEAN", 0).type = schema.TensorType.INT16
-    verdict = judged(edit.packed(model), "edgetpu")
+    verdict = verdict_on(edit.packed(model), "edgetpu")
     assert verdict.outside > len(verdict.problems)
     assert {problem.type for problem in verdict.problems} >= {"MEAN", "DEQUANTIZE"}
 
@@ -93,7 +93,7 @@ def test_an_op_that_no_table_has_is_named() -> None:
     model.operatorCodes[number].builtinCode = schema.BuiltinOperator.GELU
     model.operatorCodes[number].deprecatedBuiltinCode = 0
     for name in ("micro", "edgetpu", "gpu", "hexagon", "coreml"):
-        (problem,) = [each for each in judged(edit.packed(model), name).problems if each.type == "GELU"]
+        (problem,) = [each for each in verdict_on(edit.packed(model), name).problems if each.type == "GELU"]
         assert "the target does not have this op" in problem.reason
 
 
@@ -102,8 +102,8 @@ def test_an_open_size_is_refused_or_taken_as_1() -> None:
     edit.read_by(model, "CONV_2D", 0).shapeSignature = [-1, -1, 8, 3]
     data = edit.packed(model)
     for name, what in (("edgetpu", "and no size may change"), ("ethos-u55", "and only the first size may change")):
-        assert any(what in problem.reason for problem in judged(data, name).problems)
-    assert any("takes each as 1" in sentence for sentence in judged(data, "micro").not_known)
+        assert any(what in problem.reason for problem in verdict_on(data, name).problems)
+    assert any("takes each as 1" in sentence for sentence in verdict_on(data, "micro").not_known)
 
 
 def test_constants_behind_the_flatbuffer_do_not_run_on_micro() -> None:
@@ -112,20 +112,22 @@ def test_constants_behind_the_flatbuffer_do_not_run_on_micro() -> None:
     weights = model.buffers[edit.read_by(model, "CONV_2D", 1).buffer]
     weights.offset, weights.size, weights.data = len(whole) + 64, len(weights.data), None
     data = edit.packed(model).ljust(len(whole) + 64 + weights.size, b"\1")
-    said = judged(data, "micro").in_words
+    said = verdict_on(data, "micro").in_words
     assert "is stored behind the flatbuffer, where this runtime does not look" in said
-    assert judged(data, "cpu").outcome == "runs whole"
+    assert verdict_on(data, "cpu").outcome == "runs whole"
 
 
 def test_constants_with_a_scale_for_each_channel_cannot_be_dequantized_on_micro() -> None:
     model = edit.load("cnn_int8")
     tensor = edit.read_by(model, "DEQUANTIZE", 0)
     tensor.quantization.scale, tensor.quantization.zeroPoint = [0.1, 0.2], [0, 0]
-    assert "has a scale for each channel, and this op uses one for all" in judged(edit.packed(model), "micro").in_words
+    assert (
+        "has a scale for each channel, and this op uses one for all" in verdict_on(edit.packed(model), "micro").in_words
+    )
 
 
 def test_int16_is_slow_on_a_cpu() -> None:
-    verdict = judged(edit.raw("cnn_int16x8"), "cpu")
+    verdict = verdict_on(edit.raw("cnn_int16x8"), "cpu")
     assert len(verdict.slow) == 9
     assert verdict.slow_share == 1
     assert "9 of 9 ops with 100 % of the multiply-adds have slow kernels" in verdict.in_words
@@ -136,7 +138,7 @@ def test_the_plan_needs_what_the_runtime_reports(name: str) -> None:
     data = edit.raw(name)
     plan = memory_plan(flatbuffer.read(data), flatbuffer.operator_options(data))
     assert plan.activation_bytes == HEADS[name]
-    assert judged(data, "micro").ram_bytes == HEADS[name] + plan.variable_bytes
+    assert verdict_on(data, "micro").ram_bytes == HEADS[name] + plan.variable_bytes
 
 
 def test_tensors_that_are_alive_together_do_not_overlap() -> None:
@@ -153,7 +155,7 @@ def test_a_target_of_ones_own(tmp_path: Path) -> None:
         "name: chip\ntitle: a chip\nsource: its manual\ndate: 2026-01-01\notherwise: falls back\n"
         "ops:\n  CONV_2D: {types: [int8], options: {stride_w: {max: 1, reason: 1 is the most}}}\n"
     )
-    verdict = judged(edit.raw("cnn_int8"), str(own))
+    verdict = verdict_on(edit.raw("cnn_int8"), str(own))
     assert verdict.source == "its manual, 2026-01-01"
     assert verdict.target == "chip"
     own.write_text("name: chip\ntitel: a chip\n")
@@ -216,7 +218,7 @@ def test_gates_bring_their_targets(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("model: net\nmode: float32\ntargets: [chip.yaml]\ngates: {max_ram_kb: 1, runs_whole_on: [cpu]}\n")
     loaded = load(recipe)
-    assert [target.name for target in loaded.judged_on] == ["chip", "cpu", "micro"]
+    assert [target.name for target in loaded.checked_targets] == ["chip", "cpu", "micro"]
     assert loaded.targets == (str(tmp_path / "chip.yaml"),)
 
 

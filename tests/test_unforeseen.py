@@ -25,7 +25,7 @@ CALLS = {
     "verify": ("tflq.lock.read", ["verify", "net.yaml"]),
     "diff": ("tflq.diff.diff", ["diff", "net.tflite", "net.tflite"]),
     "inspect": ("tflq.flatbuffer.load", ["inspect", "net.tflite"]),
-    "lint": ("tflq.targets.judge_file", ["lint", "net.tflite"]),
+    "lint": ("tflq.targets.file_verdicts", ["lint", "net.tflite"]),
     "targets": ("tflq.targets.shipped", ["targets"]),
     "schema": ("tflq.recipe.json_schema", ["schema"]),
     "cache": ("tflq.cache.default_store", ["cache"]),

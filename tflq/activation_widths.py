@@ -25,14 +25,14 @@ def int16_ops(graph: Graph) -> Iterator[Int16Op]:
     """Yield every op with 16-bit activations. Ops that only convert are left out."""
     for subgraph, operator in graph.operators():
         if "int16" in _widths(subgraph, operator):
-            yield Int16Op(operator.type, _name(subgraph, operator))
+            yield Int16Op(operator.type, subgraph.name_of(operator))
 
 
 def wrong_widths(graph: Graph, named: Collection[int]) -> Iterator[Violation]:
     """Yield a violation for each op of the wrong width. `named` holds the ops of the main graph with 16 bits."""
     for subgraph, operator in graph.operators():
         widths = _widths(subgraph, operator)
-        where = f"{operator.type} {_name(subgraph, operator)!r}"
+        where = f"{operator.type} {subgraph.name_of(operator)!r}"
         is_named = subgraph.index == 0 and operator.index in named
         if is_named and widths != {"int16"}:
             yield broken(where, f"computes in {' and '.join(sorted(widths)) or 'float'}, though keep_int16 names it")
@@ -47,8 +47,3 @@ def _widths(subgraph: Subgraph, operator: Operator) -> set[str]:
     tensors = (*subgraph.read_by(operator), *subgraph.written_by(operator))
     values = [tensor for tensor in tensors if not tensor.is_constant and not tensor.is_variable]
     return {tensor.dtype for tensor in values if tensor.is_float or tensor.quantization}
-
-
-def _name(subgraph: Subgraph, operator: Operator) -> str:
-    written = subgraph.written_by(operator)
-    return written[0].name if written else f"op {operator.index}"

@@ -123,7 +123,7 @@ def float_ops(graph: Graph, kept: Collection[int] = ()) -> Iterator[FloatOp]:
         others = [other for place, other in operators if place is subgraph and other is not operator]
         is_kept = subgraph.index == 0 and operator.index in kept
         reason = NAMED_BY_RECIPE if is_kept else _reason(subgraph, operator, dtype, others)
-        yield FloatOp(operator.type, _name(subgraph, operator), reason)
+        yield FloatOp(operator.type, subgraph.name_of(operator), reason)
 
 
 def _integer_dtype(graph: Graph) -> str:
@@ -173,13 +173,8 @@ def weights_left_in_float(graph: Graph, dtype: str, kept: Collection[int] = ()) 
     yield broken(
         "the file",
         f"has {left:,} of {total:,} weights in float, although their ops have {dtype} kernels, such as {largest.type}"
-        f" {_name(main, largest)!r}: {reason}",
+        f" {main.name_of(largest)!r}: {reason}",
     )
-
-
-def _name(subgraph: Subgraph, operator: Operator) -> str:
-    tensors = subgraph.written_by(operator) or subgraph.read_by(operator)
-    return tensors[0].name if tensors else f"op {operator.index}"
 
 
 def _reason(subgraph: Subgraph, operator: Operator, dtype: str, others: Sequence[Operator]) -> str:
@@ -266,6 +261,6 @@ def outside_ops(graph: Graph, allow_custom_ops: bool, select_tf_ops: bool) -> It
         flex = operator.type.startswith("Flex")
         if operator.is_custom and not (select_tf_ops if flex else allow_custom_ops):
             remedy = "select_tf_ops" if flex else "allow_custom_ops"
-            where = f"{operator.type} {_name(subgraph, operator)!r}"
+            where = f"{operator.type} {subgraph.name_of(operator)!r}"
             message = f"no runtime has this op without an extension, and converter.{remedy} is off"
             yield broken(where, message, "V12")

@@ -89,7 +89,7 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         progress.tell(builds)
         progress.begin(Step.CHECKING)
         builds = stages.check_contracts(context, builds, source)
-        builds = stages.judge_targets(context, builds)
+        builds = stages.check_targets(context, builds)
         builds = stages.smoke_test(context, builds, source, prepared)
         builds = stages.run_on_targets(context, builds, source, prepared)
         builds = stages.compression_stats(context, builds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -12,7 +13,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from tflq import overlay, strict, training
 from tflq.calibrate import Calibration
 from tflq.datasets import Random
-from tflq.errors import RecipeError
+from tflq.errors import RecipeError, SourceError, TflqError
 from tflq.evaluate import Evaluation
 from tflq.firmware import Artifacts
 from tflq.gates import Gates as Gates
@@ -90,7 +91,7 @@ class Recipe(Strict):
     search: SearchSection = Field(SearchSection(), description="Ways to mend a file that `tflq search` may try.")
     targets: TargetNames = Field(
         (),
-        description="Targets that the report judges every variant on. `tflq targets` lists them; a path is your own.",
+        description="Targets on which every variant is checked. `tflq targets` lists them; a path is your own.",
     )
     artifacts: Artifacts = Field(
         Artifacts(), description="What is made beside the .tflite files, such as C++ source for microcontrollers."
@@ -112,8 +113,8 @@ class Recipe(Strict):
         return Evaluation(dataset=Random.model_validate({"random": {}}), samples=RANDOM_SAMPLES)
 
     @property
-    def judged_on(self) -> tuple[Target, ...]:
-        """The targets that every file is judged on: those of `targets`, and those that gates need."""
+    def checked_targets(self) -> tuple[Target, ...]:
+        """The targets that every file is checked on: those of `targets`, and those that gates need."""
         names = dict.fromkeys((*self.targets, *self.gates.runs_whole_on))
         chosen = {name: load_target(name) for name in names}
         if self.gates.max_ram_kb is not None and not any(target.memory for target in chosen.values()):
@@ -155,6 +156,22 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{source.places[('kind',)]}: kind: this file is a zoo of many models: run tflq batch on it")
     strict.override(source, overrides)
     return compose(source, "stdin" if path == strict.STANDARD_INPUT else path.stem, path.parent)
+
+
+def place_of(error: TflqError, path: Path, overrides: Sequence[str] = ()) -> str:
+    """Return the place (`file:line`) of the key that the error's message starts with, or of the model.
+
+    The result is empty if the message starts with no key, or if the recipe came from standard input.
+    """
+    if path == strict.STANDARD_INPUT:
+        return ""
+    source = overlay.read(path)
+    strict.override(source, overrides)
+    if isinstance(error, SourceError):
+        return source.places.get(("model",), "")
+    keys = {".".join(map(str, location)): place for location, place in source.places.items() if location}
+    named = [key for key in keys if re.match(rf"{re.escape(key)}(?![\w-])", str(error))]
+    return keys[max(named, key=len)] if named else ""
 
 
 def compose(source: strict.YamlSource, name: str, folder: Path) -> Recipe:

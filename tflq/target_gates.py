@@ -25,6 +25,6 @@ def target_gates(request: Gates, file: File, verdicts: Sequence[TargetVerdict]) 
         verdict = by_name.get(target)
         share = None if verdict is None else 1 - verdict.share
         passed = verdict is not None and verdict.outcome == "runs whole"
-        said = verdict.in_words if verdict else "it was not judged"
+        said = verdict.in_words if verdict else "it was not checked"
         reason = "" if passed else f"runs_whole_on {target}: {said}"
         yield Gate(f"runs_whole_on {target}", 1.0, share, passed, certain=True, reason=reason)

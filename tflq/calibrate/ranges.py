@@ -13,32 +13,16 @@ from tflq.calibrate.headroom import headroom
 from tflq.calibrate.histogram import Histogram, SquaredError
 from tflq.calibrate.observe import Observation
 from tflq.calibrate.schema import Method
-from tflq.flatbuffer import Graph, Subgraph
+from tflq.flatbuffer import MOVING, Graph, Subgraph
 
 FIXED = {"SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION", "LOG_SOFTMAX"}
 """Ops whose integer kernels have a fixed output scale, whatever range was observed."""
-PASSING = {
-    **dict.fromkeys(("SPLIT",), 1),
-    **dict.fromkeys(
-        (
-            *(
-                "RESHAPE",
-                "SQUEEZE",
-                "EXPAND_DIMS",
-                "TRANSPOSE",
-                "SLICE",
-                "STRIDED_SLICE",
-                "GATHER",
-                "TILE",
-                "REVERSE_V2",
-            ),
-            *("MAX_POOL_2D", "AVERAGE_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "PAD", "MIRROR_PAD"),
-            *("SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "SPLIT_V", "UNPACK"),
-            *("REDUCE_MAX", "REDUCE_MIN"),
-        ),
-        0,
-    ),
-}
+_POOLING = ("MAX_POOL_2D", "AVERAGE_POOL_2D", "REDUCE_MAX", "REDUCE_MIN", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
+_REARRANGING = (
+    *("PAD", "MIRROR_PAD", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"),
+    *("SPLIT_V", "UNPACK"),
+)
+PASSING = {"SPLIT": 1, **dict.fromkeys((*MOVING, *_POOLING, *_REARRANGING), 0)}
 """Ops whose output has the scale of one input, with the position of that input."""
 JOINING = {"CONCATENATION", "PACK", "MAXIMUM", "MINIMUM"}
 """Ops whose inputs and outputs all have one scale."""

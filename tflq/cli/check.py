@@ -31,18 +31,18 @@ def check(options: CommandOptions, recipes: tuple[Path, ...]) -> None:
     with boundary():
         loaded = load_recipes(recipes, options)
         refuse_shared_outputs(recipes, loaded)
-    sys.exit(max(_check(path, recipe) for path, recipe in zip(recipes, loaded, strict=True)))
+    sys.exit(max(_check(path, recipe, options) for path, recipe in zip(recipes, loaded, strict=True)))
 
 
-def _check(path: Path, recipe: Recipe) -> int:
+def _check(path: Path, recipe: Recipe, options: CommandOptions) -> int:
     """Print the errors and notes of the recipe, and return the exit code."""
-    from tflq.recipe import check_source
+    from tflq.recipe import check_source, place_of
     from tflq.recipe_warnings import warnings
 
     try:
         check_source(recipe)
     except TflqError as error:
-        complain(error, f"{path}: ")
+        complain(error, f"{place_of(error, path, options.overrides) or path}: ")
         return error.exit_code
     for warning in warnings(recipe):
         note(f"{path}: {warning}")

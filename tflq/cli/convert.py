@@ -35,7 +35,7 @@ def convert(options: CommandOptions, recipes: tuple[Path, ...]) -> None:
     with boundary(options.as_json):
         loaded = [with_options(recipe, options, len(recipes)) for recipe in load_recipes(recipes, options)]
         refuse_shared_outputs(recipes, loaded)
-        outcomes = [run_recipe(recipe, options, None) for recipe in loaded]
+        outcomes = [run_recipe(recipe, path, options, None) for path, recipe in zip(recipes, loaded, strict=True)]
         if options.opens_page:
             open_pages(
                 [recipe for recipe, outcome in zip(loaded, outcomes, strict=True) if not isinstance(outcome, TflqError)]

@@ -27,7 +27,7 @@ def evaluate(options: CommandOptions, file: Path, recipe: Path) -> None:
     FILE may come from any tool. It is compared with the float model of RECIPE.
     """
     with boundary(options.as_json):
-        outcome = run_recipe(load_recipe(recipe, options), options, file)
+        outcome = run_recipe(load_recipe(recipe, options), recipe, options, file)
     if options.as_json:
         print_json([outcome])
     sys.exit(outcome.exit_code)

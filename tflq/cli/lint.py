@@ -37,11 +37,11 @@ def lint(options: CommandOptions, file: Path, names: tuple[str, ...], whole: boo
     The exit code is 1 if FILE does not run on a target that --target names.
     """
     from tflq.report import targets as report
-    from tflq.targets import judge_file, load, shipped
+    from tflq.targets import file_verdicts, load, shipped
 
     with boundary(options.as_json):
         chosen = [load(name) for name in names] or list(shipped())
-        verdicts = judge_file(file, chosen)
+        verdicts = file_verdicts(file, chosen)
     if options.as_json:
         click.echo(json.dumps([report.to_dict(verdict) for verdict in verdicts], indent=2, ensure_ascii=False))
     else:

@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from tflq.result import Result
 
 
-def run_recipe(recipe: Recipe, options: CommandOptions, file: Path | None) -> Result | TflqError:
-    """Run the recipe, then print its result or its error and return it.
+def run_recipe(recipe: Recipe, path: Path, options: CommandOptions, file: Path | None) -> Result | TflqError:
+    """Run the recipe, which was read from that path, then print its result or its error and return it.
 
     If `file` is given, only that .tflite is measured, and nothing is converted.
     """
     from tflq.cache import default_store
     from tflq.cli.time_left import earlier_run
     from tflq.pipeline import Settings, log_of, run
+    from tflq.recipe import place_of
 
     options.log = log_of(recipe, file)
     try:
@@ -38,7 +39,7 @@ def run_recipe(recipe: Recipe, options: CommandOptions, file: Path | None) -> Re
             )
             result = run(recipe, settings, file)
     except TflqError as error:
-        complain(error, f"{recipe.name}: ")
+        complain(error, f"{place_of(error, path, options.overrides) or recipe.name}: ")
         return error
     if not options.as_json:
         show(result, recipe, file)

@@ -6,14 +6,10 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from tflq.flatbuffer import edit
+from tflq.flatbuffer import MOVING, edit
 
-MOVING = frozenset(
-    ("EXPAND_DIMS", "GATHER", "RESHAPE", "REVERSE_V2", "SLICE", "SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE")
-)
-"""Ops that only move the values of their first input, so that integers are moved like floats."""
 VERSIONS = {**dict.fromkeys(("GATHER", "SLICE", "STRIDED_SLICE", "TRANSPOSE"), 2), "REVERSE_V2": 3}
-"""The versions at which these ops have int8 kernels. The others have them at version 1."""
+"""The versions at which ops that only move values have int8 kernels. The others have them at version 1."""
 
 
 def operator_type(model: Any, operator: Any) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from tflq.contract import ADAPTORS
+from tflq.conversion.keep_float import OPTIONS
 from tflq.errors import ConversionError, RecipeError
 from tflq.flatbuffer import Graph, edit, read
 from tflq.flatbuffer.metadata import raise_runtime_version, runtime_version
@@ -97,12 +98,12 @@ def with_int16_ops(
     outputs that the ops write leave the file as int16. ConversionError if another op writes an output then.
     """
     model, source = edit.unpack(content), edit.unpack(alone)
-    (subgraph, *_), (twins, *_) = model.subgraphs, source.subgraphs
+    (subgraph, *_), (counterparts, *_) = model.subgraphs, source.subgraphs
     operators = list(subgraph.operators)
     types = [edit.type_of(code) for code in source.operatorCodes]
-    of_ops = [twin for twin in twins.operators if types[twin.opcodeIndex] not in ADAPTORS]
+    of_ops = [counterpart for counterpart in counterparts.operators if types[counterpart.opcodeIndex] not in ADAPTORS]
     widening = _Widening(model, source)
-    widening.widen({places[number]: twin for number, twin in enumerate(of_ops)}, is_output)
+    widening.widen({places[number]: counterpart for number, counterpart in enumerate(of_ops)}, is_output)
     raise_runtime_version(model, runtime_version(source))
     kept = {id(operator): place for place, operator in enumerate(operators)}
     edit.drop_unused(model)
@@ -126,14 +127,14 @@ class _Widening:
     before: dict[int, list[Any]] = field(default_factory=dict)
     """New operators in front of the operator at that place."""
 
-    def widen(self, twins: Mapping[int, Any], is_output: bool) -> None:
-        """Give the operators at these places the form of their twins in the source."""
+    def widen(self, counterparts: Mapping[int, Any], is_output: bool) -> None:
+        """Give the operators at these places the form of their counterparts in the source."""
         operators = list(self.subgraph.operators)
         types = [edit.type_of(code) for code in self.model.operatorCodes]
         quantizing = [types[operator.opcodeIndex] == "QUANTIZE" for operator in operators]
         integers = self._integers([op for op in operators if types[op.opcodeIndex] == "DEQUANTIZE"])
-        for place in sorted(twins):
-            self._replace(operators[place], twins[place], self.before.setdefault(place, []), integers)
+        for place in sorted(counterparts):
+            self._replace(operators[place], counterparts[place], self.before.setdefault(place, []), integers)
         if is_output:
             self._release_outputs()
         others = [op for op, is_conversion in zip(operators, quantizing, strict=True) if not is_conversion]
@@ -141,7 +142,7 @@ class _Widening:
         placed: list[Any] = []
         for place, operator in enumerate(operators):
             placed += [*self.before.get(place, ()), operator]
-            placed += self._behind(operator, in_float) if place in twins else ()
+            placed += self._behind(operator, in_float) if place in counterparts else ()
             if quantizing[place] and int(operator.inputs[0]) in self.written:
                 self._read_int16(operator)
         self.subgraph.operators = placed
@@ -158,21 +159,21 @@ class _Widening:
     def _is_constant(self, index: int) -> bool:
         return edit.is_constant(self.model, self.subgraph.tensors[index])
 
-    def _replace(self, operator: Any, twin: Any, before: list[Any], integers: Mapping[int, int]) -> None:
+    def _replace(self, operator: Any, counterpart: Any, before: list[Any], integers: Mapping[int, int]) -> None:
         tensors, inputs, outputs = self.source.subgraphs[0].tensors, list(operator.inputs), list(operator.outputs)
-        for position, index in enumerate(twin.inputs):
+        for position, index in enumerate(counterpart.inputs):
             if index >= 0 and edit.is_constant(self.source, tensors[index]):
                 inputs[position] = self._constant(int(index))
             elif index >= 0 and tensors[index].type == INT16:
                 inputs[position] = self._as_int16(int(inputs[position]), tensors[index], before, integers)
-        for position, index in enumerate(twin.outputs):
+        for position, index in enumerate(counterpart.outputs):
             if tensors[index].type == INT16:
                 own = int(outputs[position])
                 outputs[position] = self.written[own] = self._add(own, tensors[index])
-        operator.opcodeIndex = edit.code_index(self.model, self.source.operatorCodes[twin.opcodeIndex])
+        operator.opcodeIndex = edit.code_index(self.model, self.source.operatorCodes[counterpart.opcodeIndex])
         operator.inputs, operator.outputs = inputs, outputs
-        operator.builtinOptionsType, operator.builtinOptions = twin.builtinOptionsType, twin.builtinOptions
-        operator.builtinOptions2Type, operator.builtinOptions2 = twin.builtinOptions2Type, twin.builtinOptions2
+        for option in OPTIONS:
+            setattr(operator, option, getattr(counterpart, option))
 
     def _constant(self, index: int) -> int:
         if index not in self.constants:
@@ -181,21 +182,21 @@ class _Widening:
             copied.quantization = self.source.subgraphs[0].tensors[index].quantization
         return self.constants[index]
 
-    def _add(self, like: int, twin: Any) -> int:
+    def _add(self, like: int, counterpart: Any) -> int:
         """Add an int16 tensor of that shape, and return its index."""
         index = edit.add_copy(self.subgraph, like)
         tensor = self.subgraph.tensors[index]
-        tensor.name, tensor.type, tensor.buffer = twin.name.removesuffix(SUFFIX), INT16, 0
-        tensor.quantization = schema.QuantizationParametersT(scale=[_scale(twin)], zeroPoint=[0])
+        tensor.name, tensor.type, tensor.buffer = counterpart.name.removesuffix(SUFFIX), INT16, 0
+        tensor.quantization = schema.QuantizationParametersT(scale=[_scale(counterpart)], zeroPoint=[0])
         return index
 
-    def _as_int16(self, index: int, twin: Any, before: list[Any], integers: Mapping[int, int]) -> int:
-        """Return the int16 tensor that holds the float tensor with the scale of the twin."""
-        origin, scale = self.written.get(index, integers.get(index, index)), _scale(twin)
+    def _as_int16(self, index: int, counterpart: Any, before: list[Any], integers: Mapping[int, int]) -> int:
+        """Return the int16 tensor that holds the float tensor with the scale of the counterpart."""
+        origin, scale = self.written.get(index, integers.get(index, index)), _scale(counterpart)
         if index in self.written and _scale(self.subgraph.tensors[origin]) == scale:
             return origin
         if (origin, scale) not in self.converted:
-            target = self.converted[origin, scale] = self._add(index, twin)
+            target = self.converted[origin, scale] = self._add(index, counterpart)
             before.append(self._conversion("QUANTIZE", origin, target))
         return self.converted[origin, scale]
 

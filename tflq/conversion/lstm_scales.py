@@ -12,8 +12,7 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from tflq.conversion.conversions import MOVING
-from tflq.flatbuffer import edit
+from tflq.flatbuffer import MOVING, edit
 
 FUSED_LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
 PROJECTION, OUTPUT_STATE = 16, 18
@@ -32,16 +31,16 @@ def with_equal_scales(content: bytes) -> bytes:
         for operator in subgraph.operators:
             output = subgraph.tensors[operator.outputs[0]]
             if types[operator.opcodeIndex] == FUSED_LSTM and output.type == schema.TensorType.INT8:
-                moved = _moved(subgraph, types, int(operator.outputs[0]))
-                if moved is not None and moved.type == output.type:
-                    output.quantization = copy.deepcopy(moved.quantization)
+                behind = _behind_moving_op(subgraph, types, int(operator.outputs[0]))
+                if behind is not None and behind.type == output.type:
+                    output.quantization = copy.deepcopy(behind.quantization)
                 for index in _same_values(operator):
                     subgraph.tensors[index].quantization = copy.deepcopy(output.quantization)
     return edit.pack(model)
 
 
-def _moved(subgraph: Any, types: list[str], index: int) -> Any | None:
-    """Return the tensor that the first op that only moves the values of that tensor writes; None without such an op."""
+def _behind_moving_op(subgraph: Any, types: list[str], index: int) -> Any | None:
+    """Return the output of the first op that only moves the values of that tensor; None without such an op."""
     for operator in subgraph.operators:
         if types[operator.opcodeIndex] in MOVING and len(operator.inputs) and operator.inputs[0] == index:
             return subgraph.tensors[operator.outputs[0]]

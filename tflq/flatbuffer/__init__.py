@@ -14,13 +14,14 @@ from tflq.flatbuffer.options import Options, operator_options
 from tflq.flatbuffer.output_ranges import integers_of, output_ranges
 from tflq.flatbuffer.reader import load, read
 from tflq.flatbuffer.real_values import has_real_values, real_values
-from tflq.flatbuffer.roles import ROLES, WEIGHT_POSITIONS, Roles
+from tflq.flatbuffer.roles import MOVING, ROLES, WEIGHT_POSITIONS, Roles
 from tflq.flatbuffer.sparse import SparseWeights, densified, has_sparse_integers, sparse_weights
 from tflq.flatbuffer.weights import Weights, weights
 
 __all__ = [
     "ABSENT",
     "CONVERSIONS",
+    "MOVING",
     "ROLES",
     "WEIGHT_POSITIONS",
     "Graph",

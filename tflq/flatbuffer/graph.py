@@ -145,6 +145,11 @@ class Subgraph:
     def written_by(self, operator: Operator) -> tuple[Tensor, ...]:
         return tuple(self.tensors[index] for index in operator.outputs if index != ABSENT)
 
+    def name_of(self, operator: Operator) -> str:
+        """Return the name of the first tensor that the operator writes, or else reads, or its number."""
+        tensors = self.written_by(operator) or self.read_by(operator)
+        return tensors[0].name if tensors else f"op {operator.index}"
+
 
 @dataclass(frozen=True)
 class Signature:

@@ -42,13 +42,12 @@ def loop_obstacle(graph: Graph) -> str | None:
     outside = [operator for operator in graph.subgraphs[0].operators if operator.type != LOOP]
     for where, operators in (("inside its WHILE", inside), ("beside its WHILE", outside)):
         for operator in operators:
-            if reason := _hindrance(operator):
+            if reason := _obstacle_of(operator):
                 return f"{where} stands the op {operator.type}, {reason}"
-
     return None
 
 
-def _hindrance(operator: Operator) -> str | None:
+def _obstacle_of(operator: Operator) -> str | None:
     if operator.type in CONTROL_FLOW:
         return "which runs a subgraph of its own"
     if operator.type in WITH_INTERMEDIATES:

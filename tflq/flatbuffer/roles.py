@@ -1,4 +1,4 @@
-"""The positions of the activation, the weights and the bias among the inputs of ops with weights."""
+"""What ops do with their inputs: the positions of activation, weights and bias, and ops that only move values."""
 
 from __future__ import annotations
 
@@ -39,3 +39,8 @@ WEIGHT_POSITIONS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     }
 )
 """The positions of all weights, by operator type, also of operators with several weight tensors."""
+
+MOVING = frozenset(
+    ("EXPAND_DIMS", "GATHER", "RESHAPE", "REVERSE_V2", "SLICE", "SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE")
+)
+"""Ops that only move the values of their first input, so that integers are moved like floats."""

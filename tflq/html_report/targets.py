@@ -15,8 +15,8 @@ _SIGNS = {"runs whole": ("✓", "ok"), "falls back": ("!", "failed"), "does not 
 
 def targets(result: Result) -> Element | None:
     """Return the section, or None if the recipe has no targets."""
-    judged = [(variant.name, verdict) for variant in result.variants for verdict in variant.targets]
-    if not judged:
+    checked = [(variant.name, verdict) for variant in result.variants for verdict in variant.targets]
+    if not checked:
         return None
     rows: list[tuple[Content, ...]] = [
         (
@@ -27,10 +27,10 @@ def targets(result: Result) -> Element | None:
             _kilobytes(verdict.flash_bytes),
             verdict.in_words,
         )
-        for name, verdict in judged
+        for name, verdict in checked
     ]
     values = Values(("variant", "target", "outcome", "RAM", "flash", "in words"), rows, words=(0, 1, 2, 5))
-    not_known = dict.fromkeys(f"{each.target}: {sentence}" for _, each in judged for sentence in each.not_known)
+    not_known = dict.fromkeys(f"{each.target}: {sentence}" for _, each in checked for sentence in each.not_known)
     more = [folded(f"Not known ({len(not_known)})", bullets([(text,) for text in not_known]))] if not_known else []
     return section("targets", "Targets", table("Targets", values), *more)
 

@@ -18,21 +18,13 @@ from typing import Any
 import numpy as np
 
 from tflq.calibrate import Samples, activations
+from tflq.channel_factors import channel_factors, floored
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, edit, read
 from tflq.interpreter import Runner
 from tflq.refine.fitted_layers import save
 from tflq.refine.weighted_ops import DENSE, Layer, layers
 from tflq.worker import ProgressCallback
 
-EQUALIZATION_STRENGTH = 0.75
-"""The exponent of the ratio of sizes; 1 would make all channels equal, and clip channels that are rarely large."""
-MAX_FACTOR = 32.0
-"""The largest factor of a channel."""
-VALUES_PER_GAIN = 4
-"""The number of values that must have been observed for each unit of a channel's factor.
-
-A channel with few observed values may be larger on other data. Such a channel would widen the range of all channels.
-"""
 SIX, RELU6_MARGIN = 6.0, 1.1
 """The ceiling of RELU6, and its least ratio to the size of an enlarged channel."""
 PASSING = {
@@ -183,13 +175,11 @@ def _factors(group: _TiedActivations, channels: dict[int, _ChannelRanges]) -> di
     """Return the factors of the channels of each activation of the group, [channels], at least 1."""
     ranges = [channels[index] for index in sorted(group.tensors)]
     size = np.max([each.size for each in ranges], axis=0).astype(np.float64)
-    limit = np.clip(np.max([each.count for each in ranges], axis=0) / VALUES_PER_GAIN, 1, MAX_FACTOR)
-    if not 0 < size.max() < np.inf:
+    factor = channel_factors(size, np.max([each.count for each in ranges], axis=0))
+    if factor is None:
         return {}
-    floored = np.maximum(size, size.max() * 1e-6)
-    factor = np.minimum((size.max() / floored) ** EQUALIZATION_STRENGTH, limit)
     if group.has_ceiling:
-        factor = np.minimum(factor, np.maximum(SIX / (floored * RELU6_MARGIN), 1))
+        factor = np.minimum(factor, np.maximum(SIX / (floored(size) * RELU6_MARGIN), 1))
     return dict.fromkeys(sorted(group.tensors), factor)
 
 

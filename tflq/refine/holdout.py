@@ -35,7 +35,7 @@ CROSS_FITTING_CALLS = 48
 
 @dataclass(frozen=True)
 class Fold:
-    """A division of the calls: corrections are fitted to some calls, and judged on others."""
+    """A division of the calls: corrections are fitted to some calls, and evaluated on others."""
 
     fitting: tuple[int, ...]
     holdout: tuple[int, ...]

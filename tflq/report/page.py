@@ -127,13 +127,13 @@ def _sparse_weights(result: Result) -> Iterator[str]:
 
 
 def _targets(result: Result) -> Iterator[str]:
-    judged = [(variant.name, verdict) for variant in result.variants for verdict in variant.targets]
-    if not judged:
+    checked = [(variant.name, verdict) for variant in result.variants for verdict in variant.targets]
+    if not checked:
         return
     yield "## Targets"
-    rows = [(name, verdict.target, _ram(verdict.ram_bytes), verdict.in_words) for name, verdict in judged]
+    rows = [(name, verdict.target, _ram(verdict.ram_bytes), verdict.in_words) for name, verdict in checked]
     yield markdown_table(("file", "target", "RAM", "verdict"), rows)
-    not_known = dict.fromkeys(f"{each.target}: {sentence}" for _, each in judged for sentence in each.not_known)
+    not_known = dict.fromkeys(f"{each.target}: {sentence}" for _, each in checked for sentence in each.not_known)
     if not_known:
         yield "Not known:"
         yield "\n".join(f"- {sentence}" for sentence in not_known)

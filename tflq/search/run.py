@@ -26,7 +26,7 @@ def search(recipe: Recipe, request: SearchRequest, settings: Settings, limits: T
     Raise RecipeError, SourceError, DatasetError or ConversionError if trials are not possible.
     """
     refuse_none(recipe.gates)
-    if request.goal == "ram" and not any(target.memory for target in recipe.judged_on):
+    if request.goal == "ram" and not any(target.memory for target in recipe.checked_targets):
         raise RecipeError("--goal ram: no target has a plan of memory: give --target micro")
     with open_trials(recipe, settings, replace(limits, gates=recipe.gates)) as runner:
         _refuse_unmeasurable(runner)

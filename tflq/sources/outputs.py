@@ -8,8 +8,7 @@ from typing import Any
 
 from tflq.errors import RecipeError
 from tflq.flatbuffer import Graph, Operator, Subgraph
-from tflq.flatbuffer.end_at import end_at, name_of, names_of
-from tflq.strict import did_you_mean
+from tflq.flatbuffer.end_at import end_at, name_of
 
 
 def end_model(path: Path, model: Any, graph: Graph, names: Sequence[str]) -> None:
@@ -17,10 +16,8 @@ def end_model(path: Path, model: Any, graph: Graph, names: Sequence[str]) -> Non
     try:
         end_at(model, graph, names)
     except LookupError as error:
-        missing = [name for name in names if repr(name) in str(error)]
-        hint = did_you_mean(missing[0], names_of(graph)) if missing and "no tensor" in str(error) else ""
         raise RecipeError(
-            f"model.outputs: {path.name}: {error}{hint}; `tflq ops RECIPE` lists the names if model.outputs is left out"
+            f"model.outputs: {path.name}: {error}; `tflq ops RECIPE` lists the names if model.outputs is left out"
         ) from error
 
 

@@ -20,7 +20,7 @@ from tflq.stages.prepare import make_float32, prepare_inputs, prepare_source
 from tflq.stages.recipe_cache import FLOAT32, RecipeCache
 from tflq.stages.refine import refine_models
 from tflq.stages.state import CalibrationResult, ConvertibleSource, PreparedRun
-from tflq.stages.targets import judge_targets, run_on_targets
+from tflq.stages.targets import check_targets, run_on_targets
 from tflq.stages.train import CHECKPOINT, train
 from tflq.stages.trained import add_trained
 from tflq.stages.variant_build import Float32Baseline, VariantBuild, file_name
@@ -42,6 +42,7 @@ __all__ = [
     "build_variants",
     "calibrate",
     "check_contracts",
+    "check_targets",
     "compare_layers",
     "compression_stats",
     "conversion_task",
@@ -49,7 +50,6 @@ __all__ = [
     "evaluation_plan",
     "file_name",
     "find",
-    "judge_targets",
     "make_float32",
     "measure",
     "observe",

@@ -35,7 +35,7 @@ def quantizable_model(
     fused = _fused(context, source, samples)
     if isinstance(fused, Path):
         return fused, RecurrentForm(True, _fused_in_words(load(fused)))
-    if getattr(context.recipe.model, "recurrent", "auto") == "fused":
+    if isinstance(context.recipe.model, Keras) and context.recipe.model.recurrent == "fused":
         reason = fused or "the model has no LSTM of Keras 3"
         raise ConversionError(f"model.recurrent: fused is not possible: {reason}. Set it to auto or loop")
     if (obstacle := loop_obstacle(graph)) is not None:

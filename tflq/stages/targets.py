@@ -1,4 +1,4 @@
-"""The stages that judge each file on the targets of the recipe, and run it in the interpreter of a target."""
+"""The stages that check each file on the targets of the recipe, and run it in the interpreter of a target."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from tflq.stages.context import RunContext
 from tflq.stages.sample_calls import sample_calls
 from tflq.stages.state import ConvertibleSource, PreparedRun
 from tflq.stages.variant_build import VariantBuild, run_for_each
-from tflq.targets import EXTRA, MicroRun, Target, TargetVerdict, has_micro, judge_file, run_micro
+from tflq.targets import EXTRA, MicroRun, Target, TargetVerdict, file_verdicts, has_micro, run_micro
 from tflq.worker import Done, ProgressCallback, Task
 
 
-def judge_targets(context: RunContext, builds: Sequence[VariantBuild]) -> list[VariantBuild]:
+def check_targets(context: RunContext, builds: Sequence[VariantBuild]) -> list[VariantBuild]:
     """Return the builds with a verdict for each target. A file that a target does not run is no error of the build."""
-    targets = context.recipe.judged_on
+    targets = context.recipe.checked_targets
     if not targets:
         return list(builds)
 
     def task(build: VariantBuild) -> Task[tuple[TargetVerdict, ...]]:
-        return Task(f"judge {build.name} on targets", _judge, (build.path, targets), EvaluationError)
+        return Task(f"check {build.name} on targets", _verdicts, (build.path, targets), EvaluationError)
 
-    judged = run_for_each(context.workers, builds, task, context.jobs)
-    return [replace(build, targets=verdicts or ()) for build, verdicts in judged]
+    checked = run_for_each(context.workers, builds, task, context.jobs)
+    return [replace(build, targets=verdicts or ()) for build, verdicts in checked]
 
 
-def _judge(_: ProgressCallback, path: Path, targets: Sequence[Target]) -> tuple[TargetVerdict, ...]:
-    return judge_file(path, targets)
+def _verdicts(_: ProgressCallback, path: Path, targets: Sequence[Target]) -> tuple[TargetVerdict, ...]:
+    return file_verdicts(path, targets)
 
 
 def run_on_targets(

@@ -5,7 +5,7 @@ from tflq.targets.memory_plan import MemoryPlan, PlannedTensor, memory_plan
 from tflq.targets.micro_run import EXTRA, MicroRun, has_micro, run_micro
 from tflq.targets.schema import OpRule, Target
 from tflq.targets.shipped import load, shipped
-from tflq.targets.verdict import OpProblem, TargetVerdict, judge, judge_file, kilobytes
+from tflq.targets.verdict import OpProblem, TargetVerdict, file_verdicts, kilobytes, verdicts
 
 __all__ = [
     "EXTRA",
@@ -17,12 +17,12 @@ __all__ = [
     "Target",
     "TargetVerdict",
     "arena_bytes",
+    "file_verdicts",
     "has_micro",
-    "judge",
-    "judge_file",
     "kilobytes",
     "load",
     "memory_plan",
     "run_micro",
     "shipped",
+    "verdicts",
 ]

@@ -107,16 +107,16 @@ def _listed(problems: Sequence[OpProblem]) -> str:
     return "; ".join(texts[:_SHOWN]) + more
 
 
-def judge_file(path: Path, targets: Sequence[Target]) -> tuple[TargetVerdict, ...]:
+def file_verdicts(path: Path, targets: Sequence[Target]) -> tuple[TargetVerdict, ...]:
     """Return the verdict of each target on the file. EvaluationError, with the path, if it is no .tflite file."""
     data = path.read_bytes()
     try:
-        return judge(data, targets)
+        return verdicts(data, targets)
     except EvaluationError as error:
         raise EvaluationError(f"{path}: {error}") from error
 
 
-def judge(data: bytes, targets: Sequence[Target]) -> tuple[TargetVerdict, ...]:
+def verdicts(data: bytes, targets: Sequence[Target]) -> tuple[TargetVerdict, ...]:
     """Return the verdict of each target on the bytes of a file."""
     graph, options = flatbuffer.read(data), flatbuffer.operator_options(data)
     return tuple(_verdict(graph, options, target) for target in targets)
@@ -213,8 +213,7 @@ def _share(numbers: Sequence[int], work: Sequence[int]) -> float:
 
 
 def _problem(subgraph: Subgraph, operator: Operator, reason: str) -> OpProblem:
-    tensors = subgraph.written_by(operator) or subgraph.read_by(operator)
-    return OpProblem(operator.type, tensors[0].name if tensors else f"op {operator.index}", reason)
+    return OpProblem(operator.type, subgraph.name_of(operator), reason)
 
 
 def _snake(name: str) -> str:

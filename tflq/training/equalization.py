@@ -12,16 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from tflq.channel_factors import EQUALIZATION_STRENGTH, channel_factors
 from tflq.training.graph import LayerCopies, LayerGraph
 
-STRENGTH = 0.75
-"""The exponent of the ratio of sizes; 1 would make all channels equal, and clip channels that are rarely large."""
-MAX_FACTOR = 32.0
-"""The largest factor of a channel."""
 LEAST_RATIO = 8.0
 """The least ratio of the largest channel to another one. With less, an activation is left as it is."""
-VALUES_PER_FACTOR = 4
-"""The number of values other than 0 that must have been seen for each unit of a channel's factor."""
 OUTPUT_AXES = {
     **dict.fromkeys(("Dense", "Conv1D", "Conv2D", "SeparableConv1D", "SeparableConv2D"), -1),
     "Conv2DTranspose": -2,
@@ -35,7 +30,7 @@ INPUT_AXES = {
 PASSING = {
     *("MaxPooling1D", "MaxPooling2D", "AveragePooling1D", "AveragePooling2D", "GlobalMaxPooling1D"),
     *("GlobalMaxPooling2D", "GlobalAveragePooling1D", "GlobalAveragePooling2D", "ZeroPadding1D", "ZeroPadding2D"),
-    *("UpSampling1D", "UpSampling2D", "Dropout", "SpatialDropout1D", "SpatialDropout2D"),
+    *("LeakyReLU", "UpSampling1D", "UpSampling2D", "Dropout", "SpatialDropout1D", "SpatialDropout2D"),
 }
 """The layers without an activation that pass on a positive factor of a channel. A ReLU without a maximum also does."""
 
@@ -140,14 +135,9 @@ def _observed(model: Any, links: Sequence[_Link], batches: Iterable[Sequence[np.
 
 
 def _factors(sizes: _ChannelSizes) -> np.ndarray | None:
-    """Return the factors of the channels, at least 1; None if their sizes are much the same."""
-    top = sizes.largest.max()
-    if not 0 < top < np.inf:
-        return None
-    ratio = top / np.maximum(sizes.largest, top * 1e-6)
-    limit = np.clip(sizes.count / VALUES_PER_FACTOR, 1, MAX_FACTOR)
-    factor: np.ndarray = np.minimum(ratio**STRENGTH, limit)
-    return factor if factor.max() >= LEAST_RATIO**STRENGTH else None
+    """Return the factors of the channels, [channels], at least 1; None if their sizes are much the same."""
+    factors = channel_factors(sizes.largest, sizes.count)
+    return factors if factors is not None and factors.max() >= LEAST_RATIO**EQUALIZATION_STRENGTH else None
 
 
 def _multiply(layer: Any, factor: np.ndarray) -> None:

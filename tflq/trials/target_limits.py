@@ -7,12 +7,12 @@ from pathlib import Path
 
 from tflq.errors import EvaluationError
 from tflq.recipe import Recipe
-from tflq.targets import Target, judge_file, kilobytes, load
+from tflq.targets import Target, file_verdicts, kilobytes, load
 
 
 @dataclass(frozen=True)
 class TargetLimits:
-    """The targets that files are judged on, and their limits."""
+    """The targets that files are checked on, and their limits."""
 
     targets: tuple[Target, ...] = ()
     whole_on: frozenset[str] = frozenset()
@@ -24,7 +24,7 @@ def target_limits(recipe: Recipe) -> TargetLimits:
     """Return the limits of the recipe. Without any, files are planned on the targets that have a plan of memory."""
     gates = recipe.gates
     whole_on = frozenset(load(name).name for name in gates.runs_whole_on)
-    needed = (each for each in recipe.judged_on if each.name in whole_on or each.memory)
+    needed = (each for each in recipe.checked_targets if each.name in whole_on or each.memory)
     return TargetLimits(tuple(needed), whole_on, gates.max_ram_kb)
 
 
@@ -33,7 +33,7 @@ def planned_ram(path: Path, limits: TargetLimits) -> int | None:
 
     Raise EvaluationError with the reason if the file does not meet the limits.
     """
-    verdicts = judge_file(path, limits.targets)
+    verdicts = file_verdicts(path, limits.targets)
     for verdict in verdicts:
         if verdict.target in limits.whole_on and verdict.outcome != "runs whole":
             raise EvaluationError(f"{verdict.target}: {verdict.in_words}")
