@@ -80,6 +80,9 @@ def test_second_run_reads_and_observes_nothing_and_makes_the_same(recipe: Path, 
     assert made(first) == made(second)
     assert first.report["variants"][2]["fidelity"] == second.report["variants"][2]["fidelity"]
     assert first.report["calibration"] == second.report["calibration"]
+    layers = [[variant.layers for variant in ran.result.variants] for ran in (first, second)]
+    assert layers[0] == layers[1]
+    assert all(found is None or found.layers for found in layers[0])
     assert first.report["baseline"] == second.report["baseline"]
     assert {entry.kind for entry in store.entries()} == {
         "model",

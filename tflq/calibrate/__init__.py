@@ -33,11 +33,12 @@ from tflq.calibrate.observe import (
 from tflq.calibrate.range_selection import SelectedRanges, compute_ranges, select_ranges
 from tflq.calibrate.ranges import JOINING, PASSING, Range, RangeMethod
 from tflq.calibrate.sample_weights import sample_weights
-from tflq.calibrate.samples import CalibrationSamples, Samples, fingerprint, read_samples
+from tflq.calibrate.samples import KEPT_CALLS, CalibrationSamples, Samples, fingerprint, read_samples
 from tflq.calibrate.schema import Calibration, Counting, Method, Percentile, Ranges, SampleCount, Seed
 
 __all__ = [
     "JOINING",
+    "KEPT_CALLS",
     "MIN_CALLS_FOR_OUTLIERS",
     "PASSING",
     "ActivationStatistics",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,9 @@ from tflq.errors import DatasetError
 from tflq.inputs import Input, InputSummary, RowWriter, StoredRows, SummaryBuilder, check_calibration, make_sample
 from tflq.sources import PreparedSource
 from tflq.worker import ProgressCallback
+
+KEPT_CALLS = 4
+"""The number of calls whose samples are cached. On these, later runs compare the activations of their files."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,10 @@ class Samples:
     @property
     def number_of_calls(self) -> int:
         return -(-self.stored.count // self.per_call)
+
+    def first(self, calls: int) -> Samples:
+        """Return the samples of the first calls, at most that many."""
+        return replace(self, stored=replace(self.stored, count=min(self.stored.count, calls * self.per_call)))
 
     def calls(self, indices: Iterable[int]) -> Iterator[Sample]:
         """Yield the arrays of those calls, [per_call, ...]. The last sample is repeated to fill the last call."""

@@ -26,11 +26,16 @@ class StoredRows:
     """Column name → its dtype and the shape of one row."""
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return column name → memory-mapped array [count, ...]."""
+        """Return column name → memory-mapped array [count, ...]. ValueError if the files have fewer rows."""
         return {
             name: np.memmap(self.folder / str(place), np.dtype(dtype), "r", shape=(self.count, *shape))
             for place, (name, (dtype, shape)) in enumerate(self.columns.items())
         }
+
+    def copy_first(self, count: int, folder: Path) -> None:
+        """Write the first rows, at most `count`, into the folder."""
+        for place, array in enumerate(self.arrays().values()):
+            array[:count].tofile(folder / str(place))
 
 
 class RowWriter:

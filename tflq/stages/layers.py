@@ -15,7 +15,7 @@ import numpy as np
 
 from tflq import calibrate as calibration
 from tflq import flatbuffer
-from tflq.calibrate import CalibrationSamples, Samples, activations
+from tflq.calibrate import KEPT_CALLS, CalibrationSamples, Samples, activations
 from tflq.datasets import Sample
 from tflq.errors import EvaluationError
 from tflq.flatbuffer import ROLES, Graph
@@ -26,7 +26,7 @@ from tflq.stages.state import PreparedRun
 from tflq.stages.variant_build import VariantBuild
 from tflq.worker import Done, ProgressCallback, Task
 
-STANDARD_CALLS, FULL_CALLS = 4, 32
+STANDARD_CALLS, FULL_CALLS = KEPT_CALLS, 32
 MAX_BYTES = 64 * 2**20
 """The largest size of all float activations of a call for a standard report."""
 MAX_INT16_MULTIPLY_ADDS = 5e8
@@ -80,12 +80,12 @@ def _request(
 ) -> ComparedLayers:
     is_full = context.recipe.report == "full"
     samples = prepared.calibration_samples
-    stored = samples.samples if isinstance(samples, CalibrationSamples) else None
     slow = max(build.verified.int16_multiply_adds if build.verified else 0, 1)
     calls = FULL_CALLS if is_full else min(STANDARD_CALLS, int(MAX_INT16_MULTIPLY_ADDS / slow))
     folder = context.folder / f"activations of {build.name}"
     folder.mkdir()
     float32, first = build.origin or prepared.float32.path, prepared.evaluation_rows.arrays
+    stored = samples.samples.first(calls) if isinstance(samples, CalibrationSamples) else None
     return ComparedLayers(float32, path, stored, first, calls, folder, is_full)
 
 
@@ -96,7 +96,7 @@ def layer_figures(report: ProgressCallback, request: ComparedLayers) -> LayerFig
         return LayerFigures(0, obstacle=obstacle)
     calls = [request.first]
     if request.samples:
-        calls = list(request.samples.calls(range(min(request.calls, request.samples.number_of_calls))))
+        calls = list(request.samples.calls(range(request.samples.number_of_calls)))
     found = compare(report, (request.float32, request.file), calls, request.folder)[:MAX_LAYERS]
     lost = tuple(losses(graph, found))
     fall = first_bad(lost)

@@ -212,7 +212,7 @@ def _cached_calibration(
     context: RunContext, source: ConvertibleSource, builds: Sequence[VariantBuild]
 ) -> tuple[CalibrationSamples, CalibrationData] | None:
     """Return samples and statistics from the cache; None if a variant needs to read the samples themselves."""
-    if source.missing_api or not context.float32.exists():
+    if source.missing_api or not context.float32.exists() or context.recipe.report == "full":
         return None
     samples = context.cache.load_samples(source.prepared, context.folder / "cached samples")
     data = context.cache.load_ranges(context.float32, samples, context.folder / "cached ranges") if samples else None

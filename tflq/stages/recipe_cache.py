@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache as memoized
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from tflq import cache, refine
 from tflq.cache import Store, digest
-from tflq.calibrate import Calibration, CalibrationData, CalibrationSamples, load_calibration_data
+from tflq.calibrate import KEPT_CALLS, Calibration, CalibrationData, CalibrationSamples, load_calibration_data
 from tflq.datasets import TensorSpec
 from tflq.evaluate import Evaluation, Record
 from tflq.metrics import Custom
@@ -109,17 +109,24 @@ class RecipeCache:
         return digest(versions(), cache.contents(recipe.model.path), json.dumps([model, shapes, ops]))
 
     def load_samples(self, source: PreparedSource, folder: Path) -> CalibrationSamples | None:
-        """Return the description of the calibration samples; None if there is none, or if they may have changed."""
+        """Return the calibration samples; None if there are none, or if they may have changed.
+
+        Of the samples themselves, only those of the first `KEPT_CALLS` calls can be read.
+        """
         key = self._samples_key(source)
         if key is None or not self._fetch("samples", key, folder):
             return None
-        return _SAMPLES.validate_json((folder / SAMPLES).read_bytes())
+        described = _SAMPLES.validate_json((folder / SAMPLES).read_bytes())
+        stored = replace(described.samples.stored, folder=folder)
+        return replace(described, samples=replace(described.samples, stored=stored))
 
     def save_samples(self, calibration_samples: CalibrationSamples, source: PreparedSource, folder: Path) -> None:
         key = self._samples_key(source)
         if key is not None:
             folder.mkdir()
             (folder / SAMPLES).write_bytes(_SAMPLES.dump_json(calibration_samples))
+            samples = calibration_samples.samples
+            samples.stored.copy_first(KEPT_CALLS * samples.per_call, folder)
             self._save("samples", key, folder)
 
     def _samples_key(self, source: PreparedSource) -> str | None:
