@@ -32,7 +32,8 @@ def report() -> list[str]:
     lines = [
         f"## Recurrent networks, {TEST} unseen sequences",
         "",
-        "Points are percent of right answers; for the forecaster, percent of explained variance (R²).",
+        "Recipes are at their defaults, but `latency` is off. Points are percent of right answers; for the forecaster,"
+        " percent of explained variance (R²).",
         "",
         f"| network | recurrent layers | float32 | {' | '.join(MODES)} |",
         "|---|---|---|" + "---|" * len(MODES),
