@@ -28,7 +28,7 @@ TARGET = Path(__file__).parent.parent / "tflq" / "op_dtypes" / "table.py"
 VERSIONS = range(1, 13)
 SECONDS = 60
 PACKAGES = ("tensorflow", "ai-edge-litert")
-HEAD = '''"""Which op computes in which dtype. `python -m benchmarks.op_dtypes` writes this file; do not edit it."""
+HEAD = '''"""The dtypes in which each op computes. `python -m benchmarks.op_dtypes` writes this file; do not edit it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which layers can be pruned, clustered and trained for quantization, and what the trained files lose."""
+"""Training by kind of layer: the layers that can be pruned, clustered and quantized, and the accuracy of the files."""
 
 from __future__ import annotations
 

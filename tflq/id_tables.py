@@ -48,17 +48,17 @@ def id_tables(content: bytes, graph: Graph) -> Iterator[IdTable]:
         chosen = options[operator.index]
         if table is None or ids is None or not table.is_constant or chosen.get("batchDims"):
             continue
-        way = _way(main, ids.index)
-        if way is not None and way[0]:
-            yield IdTable(ids.index, table.shape[chosen.get("axis") or 0], *way)
+        origin = _origin(main, ids.index)
+        if origin is not None and origin[0]:
+            yield IdTable(ids.index, table.shape[chosen.get("axis") or 0], *origin)
 
 
-def _way(main: Subgraph, ids: int) -> tuple[frozenset[int], frozenset[int]] | None:
+def _origin(main: Subgraph, ids: int) -> tuple[frozenset[int], frozenset[int]] | None:
     """Return the inputs and the ops that the ids come from, or None if other ops than `PASSING` compute them."""
     writers = {index: operator for operator in main.operators for index in operator.outputs}
-    seen, ahead, operators = set[int](), [ids], set[int]()
-    while ahead:
-        tensor = ahead.pop()
+    seen, waiting, operators = set[int](), [ids], set[int]()
+    while waiting:
+        tensor = waiting.pop()
         if tensor < 0 or tensor in seen:
             continue
         seen.add(tensor)
@@ -66,7 +66,7 @@ def _way(main: Subgraph, ids: int) -> tuple[frozenset[int], frozenset[int]] | No
             if writer.type not in PASSING:
                 return None
             operators.add(writer.index)
-            ahead.extend(writer.inputs)
+            waiting.extend(writer.inputs)
     return frozenset(seen & {*main.inputs}), frozenset(operators)
 
 

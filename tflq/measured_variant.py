@@ -35,7 +35,7 @@ class MeasuredVariant:
     mend: str | None = None
     """What to mend in the file before training; None if nothing was found."""
     verdicts: dict[str, str] = field(default_factory=dict)
-    """What is known of the file on each target of the recipe, in words."""
+    """The verdict of each target of the recipe on the file, in words."""
 
     @property
     def has_passed(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a recipe may ask for, but probably by mistake."""
+"""Warnings of a recipe: keys that are allowed, but that are probably a mistake."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ OpKey = Literal["keep_float", "keep_int16"]
 
 
 class SearchSection(Strict):
-    """What `tflq search` may change."""
+    """The keys that `tflq search` may change."""
 
     allow: Annotated[tuple[OpKey, ...], AsTuple] = Field(
         ("keep_float",),

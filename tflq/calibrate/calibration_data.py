@@ -42,7 +42,7 @@ class ActivationStatistics:
 
 @dataclass(frozen=True)
 class RecurrentForm:
-    """What recurrent layers are in the file that is quantized."""
+    """The form of the recurrent layers in the file that is quantized."""
 
     is_fused: bool
     """Whether the file has fused ops where the float32 file has loops."""

@@ -1,4 +1,4 @@
-"""What firmware needs beside the file: how to feed and to read it, C++ source, golden vectors, a smaller file."""
+"""Files for firmware beside the .tflite file: the I/O card, C++ source, golden vectors and a stripped file."""
 
 from tflq.firmware.input_scales import input_scale_violations
 from tflq.firmware.io_row import IoRow, code_lines, io_rows, with_preprocessing

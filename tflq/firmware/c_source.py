@@ -16,7 +16,7 @@ MARK = "// Written by tflq"
 
 @dataclass(frozen=True)
 class ModelSource:
-    """What the source of one model is written from."""
+    """The contents of the C++ source of one model."""
 
     name: str
     """The name of the .tflite file without its suffix."""

@@ -1,4 +1,4 @@
-"""How to feed each input of a file and how to read each output, in the order of the file.
+"""The I/O card: one row for each input and output of a file, in the order of the file.
 
 Callers in C, in Java and on microcontrollers go by the index, not by the name.
 """
@@ -35,7 +35,7 @@ class IoRow:
     c: str
     """A line of C++ for TensorFlow Lite Micro; empty if it has no field for the dtype."""
     preprocessing: str = ""
-    """What the recipe does to a row before, in words; empty if that is nothing."""
+    """The preprocessing of the recipe in words; empty if there is none."""
 
     @property
     def affine(self) -> Affine | None:

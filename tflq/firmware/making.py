@@ -21,7 +21,7 @@ from tflq.targets import arena_bytes, memory_plan
 from tflq.worker import ProgressCallback
 
 SUFFIXES = (".cc", ".h", "_golden.cc", "_golden.h")
-"""What follows the name of the .tflite file in the names of the source files."""
+"""The endings of the names of the source files, after the name of the .tflite file."""
 _MAX_GOLDEN_ELEMENTS = 200_000
 """There are fewer golden vectors if they have more elements than that, but at least one."""
 Calls = Sequence[Mapping[str, np.ndarray]]

@@ -1,4 +1,4 @@
-"""How a quantized input or output stands for real numbers: the formula in words, in Python and in C."""
+"""The real numbers that a quantized input or output stands for: the formula in words, in Python and in C++."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ops do with their inputs: the positions of activation, weights and bias, and ops that only move values."""
+"""The inputs of ops: the positions of activation, weights and bias, and the ops that only move values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which op computes in which dtype, and what to do if it stays in float."""
+"""The dtypes in which each op computes, and the remedy if it stays in float."""
 
 from tflq.op_dtypes.support import FAILING, QUANTIZABLE, remedy
 

@@ -37,7 +37,7 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "SQUARED_DIFFERENCE": "multiply the difference by itself; LayerNormalization of Keras 3 has this op",
     }
 )
-"""What to write in the model instead of the op."""
+"""The remedy for each op: another form of it for the model."""
 
 
 def remedy(type_: str, dtype: str) -> str:

@@ -1,4 +1,4 @@
-"""Which op computes in which dtype. `python -m benchmarks.op_dtypes` writes this file; do not edit it."""
+"""The dtypes in which each op computes. `python -m benchmarks.op_dtypes` writes this file; do not edit it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How to feed and to read files: the part of the reports about inputs and outputs."""
+"""The I/O card as the part of the reports about inputs and outputs."""
 
 from __future__ import annotations
 

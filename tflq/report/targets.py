@@ -1,4 +1,4 @@
-"""What is known of a file on its targets: as data for JSON, and as lines."""
+"""The verdicts of targets on a file: as data for JSON, and as lines."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class File:
     work: float = 0.0
     """The estimated work of one call on a CPU, in multiply-adds of int8 kernels."""
     io: tuple[IoRow, ...] = ()
-    """How to feed and to read it: inputs and outputs in the file's own order."""
+    """The I/O card: inputs and outputs in the order of the file."""
     int16_ops: tuple[Int16Op, ...] = ()
     """The ops with 16-bit activations in a file of 8-bit activations."""
     sparse_weights: tuple[SparseWeights, ...] = ()

@@ -103,7 +103,7 @@ class Variant:
     gain: Gain | None = None
     findings: tuple[Finding, ...] = ()
     targets: tuple[TargetVerdict, ...] = ()
-    """What is known of the file on each target of the recipe."""
+    """The verdict of each target of the recipe on the file."""
     artifacts: tuple[str, ...] = ()
     """The names of the source files for firmware, beside the file."""
     layers: LayerFigures | None = None

@@ -1,4 +1,4 @@
-"""What happens to a file that breaks a rule: which runtime refuses it or answers wrongly.
+"""The effects of broken rules: the runtimes that refuse the file or answer wrongly.
 
 This was found by running planted files in LiteRT 2.3.0, with and without XNNPACK, and in TensorFlow Lite Micro, on
 x86_64.
@@ -18,10 +18,10 @@ class Effect:
 
     rule: str
     fact: str
-    """What is wrong, in a few words."""
+    """The fault in a few words."""
     severity: Severity
     runtimes: str
-    """Which runtimes suffer, and how."""
+    """The runtimes that suffer, and how they do."""
 
 
 WEIGHT_ZERO_POINT = Effect(

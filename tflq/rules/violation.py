@@ -18,7 +18,7 @@ class Violation:
     message: str
     severity: Severity
     runtimes: str = ""
-    """Which runtimes suffer, and how; empty if the message says it."""
+    """The runtimes that suffer, and how they do; empty if the message says it."""
 
 
 Rule = Callable[[Graph], Iterator[Violation]]

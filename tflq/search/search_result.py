@@ -15,7 +15,7 @@ from tflq.search.strategy import AblationResult, FoundTrial
 from tflq.trials import CONFIRMATION, SELECTION, Constraint, TrialResult, meets_all, relative_violation, worst
 
 WHERE = {"keep_float": "in float", "keep_int16": "in 16 bits"}
-"""What the keys that name ops do, in words."""
+"""Descriptions of the keys that name ops."""
 FEW_ROWS = 20
 """With fewer rows in either set, the answer says first that more are needed, unless the rows settle it."""
 

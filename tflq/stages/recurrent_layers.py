@@ -1,4 +1,4 @@
-"""Which form the recurrent layers have in the file that integer variants are quantized from: a loop, or a fused op."""
+"""The form of recurrent layers in the file that integer variants are quantized from: a loop, or a fused op."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from tflq.flatbuffer import read
 from tflq.interpreter import reference_outputs
 
 EXTRA = "tflq[micro]"
-"""What installs the interpreter."""
+"""The command that installs the interpreter."""
 _ARENA = 8_000_000
 """Bytes of memory beyond the planned ones, for kernels that ask for more."""
 _STANDARD_ERROR = 2
@@ -33,7 +33,7 @@ MAX_ERROR = 0.1
 
 @dataclass(frozen=True)
 class MicroRun:
-    """What TensorFlow Lite Micro did with a file on this machine."""
+    """The result of running a file in TensorFlow Lite Micro on this machine."""
 
     calls: int
     arena_bytes: int | None = None

@@ -1,4 +1,4 @@
-"""Whether a file runs on a target: whole, in part, or not at all, with the reasons."""
+"""The verdict of a target on a file: it runs whole, in part, or not at all, with the reasons."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class OpProblem:
 
 @dataclass(frozen=True)
 class TargetVerdict:
-    """What is known of a file on a target."""
+    """The verdict of a target on a file."""
 
     target: str
     outcome: Outcome
@@ -48,13 +48,13 @@ class TargetVerdict:
     slow: tuple[OpProblem, ...]
     slow_share: float
     not_known: tuple[str, ...]
-    """What is not known, in sentences."""
+    """Conditions that are not known to hold, in sentences."""
     flash_bytes: int
     """The size of the file. The code of the runtime comes on top."""
     plan: MemoryPlan | None
     source: str
     run: MicroRun | None = None
-    """What the target's own interpreter did on this machine; None if it was not tried."""
+    """The result in the target's own interpreter on this machine; None if it was not tried."""
 
     @property
     def ram_bytes(self) -> int | None:

@@ -42,12 +42,12 @@ class _Link:
     producer: Any
     consumers: tuple[Any, ...]
     tensor: Any
-    """What the consumers read, [batch, …, channels]."""
+    """The activation that the consumers read, [batch, …, channels]."""
 
 
 @dataclass(frozen=True)
 class _ChannelSizes:
-    """What was observed of the channels of one activation, [channels]."""
+    """The sizes of the channels of one activation on samples, [channels]."""
 
     largest: np.ndarray
     count: np.ndarray

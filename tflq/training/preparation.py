@@ -1,4 +1,4 @@
-"""What is checked before the first epoch: every layer can be trained, and the trained model can be saved."""
+"""Checks before the first epoch: every layer can be trained, and the trained model can be saved."""
 
 from __future__ import annotations
 

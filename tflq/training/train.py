@@ -92,7 +92,7 @@ def _without_refused(job: TrainingJob, refused: Mapping[Technique, SourceError])
 
 @dataclass
 class _Course:
-    """What the techniques made so far."""
+    """The results of the techniques so far."""
 
     exported: dict[Technique, Path] = field(default_factory=dict)
     phases: list[Phase] = field(default_factory=list)

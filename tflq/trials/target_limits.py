@@ -1,4 +1,4 @@
-"""What the gates of a recipe ask of a file on targets. A file that does not meet it is not measured."""
+"""The gates of a recipe on memory, flash and targets. A file that does not meet them is not measured."""
 
 from __future__ import annotations
 
