@@ -49,7 +49,7 @@ def test_model_ends_before_an_op_that_cannot_be_converted(
 
 
 def test_unknown_name_is_told_with_the_nearest(detector: Path) -> None:
-    with pytest.raises(RecipeError, match=r"outputs: detector\.tflite: there is no tensor 'scorehead' \(did you"):
+    with pytest.raises(RecipeError, match=r"model\.outputs: there is no tensor 'scorehead' \(did you"):
         TFLite(tflite=detector / "detector.tflite", outputs=("scorehead",)).check()
 
 

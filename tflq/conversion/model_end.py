@@ -29,7 +29,7 @@ def end_source(
     except ConversionError:
         convert(report, prepared, Float32(allow_custom_ops=True, select_tf_ops=True), target)
     model = edit.unpack(target.read_bytes())
-    end_model(prepared.path, model, load(target), names)
+    end_model(model, load(target), names)
     edit.write(model, target)
     graph = load(target)
     outputs: tuple[TensorSpec, ...] = outputs_of(graph)

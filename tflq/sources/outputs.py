@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from tflq.errors import RecipeError
@@ -11,13 +10,13 @@ from tflq.flatbuffer import Graph, Operator, Subgraph
 from tflq.flatbuffer.end_at import end_at, name_of
 
 
-def end_model(path: Path, model: Any, graph: Graph, names: Sequence[str]) -> None:
+def end_model(model: Any, graph: Graph, names: Sequence[str]) -> None:
     """End the model at these tensors. RecipeError if there is no such tensor, or if a name stands for several."""
     try:
         end_at(model, graph, names)
     except LookupError as error:
         raise RecipeError(
-            f"model.outputs: {path.name}: {error}; `tflq ops RECIPE` lists the names if model.outputs is left out"
+            f"model.outputs: {error}; `tflq ops RECIPE` lists the names if model.outputs is left out"
         ) from error
 
 

@@ -91,7 +91,7 @@ def _reduce(model: TFLite, graph: Graph, target: Path) -> tuple[Graph, tuple[str
     notes = tuple(_changes(model, graph, content))
     is_changed = keep_signature(content, model.signature, SIGNATURE)
     if model.outputs is not None:
-        end_model(model.path, content, read(edit.pack(content)), model.outputs)
+        end_model(content, read(edit.pack(content)), model.outputs)
         is_changed = True
     if notes or is_changed or _is_outside(model.path):
         edit.write(content, target)

@@ -34,7 +34,7 @@ def _ending(path: Path, graph: Graph, signature: str | None, outputs: Sequence[s
         return graph
     model = edit.unpack(path.read_bytes())
     keep_signature(model, signature, signature or "part")
-    end_model(path, model, read(edit.pack(model)), outputs)
+    end_model(model, read(edit.pack(model)), outputs)
     return read(edit.pack(model))
 
 
