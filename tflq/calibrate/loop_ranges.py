@@ -75,54 +75,33 @@ def _carry(model: Any, graph: Graph, loop: Loop, end: str) -> int:
     reducing, joining, start = ENDS[end]
     body, condition, main = (model.subgraphs[place] for place in (loop.body, loop.condition, 0))
     indices = loop_activations(graph.subgraphs[loop.body])
-    before, after, packed = (_add(body, f"{end} {name}", [len(indices)]) for name in ("before", "after", "packed"))
-    scalars = [_reduced(model, body, index, reducing) for index in indices]
-    options = schema.PackOptionsT(valuesCount=len(scalars))
-    body.operators.append(_operator(model, "PACK", scalars, packed, ("PackOptions", options)))
-    joined = ("MaximumMinimumOptions", schema.MaximumMinimumOptionsT())
-    body.operators.append(_operator(model, joining, [before, packed], after, joined))
+    size = [len(indices)]
+    before, after, packed = (
+        edit.add_tensor(model, f"{end} {name}", size, place=loop.body) for name in ("before", "after", "packed")
+    )
+    scalars = [_reduced(model, loop.body, index, reducing) for index in indices]
+    packing = schema.PackOptionsT(valuesCount=len(scalars))
+    body.operators.append(edit.new_operator(model, "PACK", scalars, packed, packing))
+    body.operators.append(edit.new_operator(model, joining, [before, packed], after, schema.MaximumMinimumOptionsT()))
     body.inputs, body.outputs = [*body.inputs, before], [*body.outputs, after]
-    condition.inputs = [*condition.inputs, _add(condition, f"{end} carried", [len(indices)])]
-    first, last = (_add(main, f"{end} {loop.body} {name}", [len(indices)]) for name in ("first", "last"))
-    _fill(model, main.tensors[first], np.full(len(indices), start, np.float32))
+    condition.inputs = [*condition.inputs, edit.add_tensor(model, f"{end} carried", size, place=loop.condition)]
+    first = edit.add_constant(model, f"{end} {loop.body} first", np.full(len(indices), start), "FLOAT32")
+    last = edit.add_tensor(model, f"{end} {loop.body} last", size)
     operator = main.operators[loop.operator]
     operator.inputs, operator.outputs = [*operator.inputs, first], [*operator.outputs, last]
     return last
 
 
-def _reduced(model: Any, body: Any, index: int, type_: str) -> int:
-    """Add an op that reduces a tensor to one number, and return that tensor."""
+def _reduced(model: Any, place: int, index: int, type_: str) -> int:
+    """Add an op to the body that reduces a tensor to one number, and return that tensor."""
+    body = model.subgraphs[place]
     rank = len(body.tensors[index].shape if body.tensors[index].shape is not None else ())
     if not rank:
         return index
-    axes, output = _add(body, f"axes of {index}", [rank], "INT32"), _add(body, f"{type_} {index}", [])
-    _fill(model, body.tensors[axes], np.arange(rank, dtype=np.int32))
-    options = ("ReducerOptions", schema.ReducerOptionsT(keepDims=False))
-    body.operators.append(_operator(model, type_, [index, axes], output, options))
+    axes = edit.add_constant(model, f"axes of {index}", np.arange(rank), place=place)
+    output = edit.add_tensor(model, f"{type_} {index}", [], place=place)
+    body.operators.append(edit.reduction(model, type_, [index, axes], output))
     return output
-
-
-def _operator(model: Any, type_: str, inputs: list[int], output: int, options: tuple[str, Any]) -> Any:
-    number = getattr(schema.BuiltinOperator, type_)
-    code = schema.OperatorCodeT(builtinCode=number, deprecatedBuiltinCode=min(number, 127), version=1)
-    return schema.OperatorT(
-        opcodeIndex=edit.code_index(model, code),
-        inputs=inputs,
-        outputs=[output],
-        builtinOptionsType=getattr(schema.BuiltinOptions, options[0]),
-        builtinOptions=options[1],
-    )
-
-
-def _add(subgraph: Any, name: str, shape: list[int], dtype: str = "FLOAT32") -> int:
-    type_ = getattr(schema.TensorType, dtype)
-    subgraph.tensors.append(schema.TensorT(name=name.encode(), shape=shape, type=type_, hasRank=True))
-    return len(subgraph.tensors) - 1
-
-
-def _fill(model: Any, tensor: Any, values: np.ndarray) -> None:
-    model.buffers.append(schema.BufferT(data=np.frombuffer(values.tobytes(), np.uint8)))
-    tensor.buffer = len(model.buffers) - 1
 
 
 def merge_loops(graph: Graph, parts: Sequence[LoopExtremes]) -> dict[int, Observation]:

@@ -32,18 +32,19 @@ def write(model: Any, path: Path) -> None:
     path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def add_tensor(model: Any, name: str, shape: list[int], dtype: str = "FLOAT32") -> int:
-    """Add a tensor to the first subgraph, and return its index."""
+def add_tensor(model: Any, name: str, shape: list[int], dtype: str = "FLOAT32", place: int = 0) -> int:
+    """Add a tensor to the subgraph at that place, and return its index."""
     tensor = schema.TensorT(name=name.encode(), shape=shape, type=getattr(schema.TensorType, dtype), hasRank=True)
-    model.subgraphs[0].tensors.append(tensor)
-    return len(model.subgraphs[0].tensors) - 1
+    model.subgraphs[place].tensors.append(tensor)
+    return len(model.subgraphs[place].tensors) - 1
 
 
-def add_constant(model: Any, name: str, values: np.ndarray) -> int:
-    """Add an int32 constant to the first subgraph, and return its index."""
-    index = add_tensor(model, name, list(values.shape), "INT32")
-    model.buffers.append(schema.BufferT(data=np.frombuffer(values.astype("<i4").tobytes(), np.uint8)))
-    model.subgraphs[0].tensors[index].buffer = len(model.buffers) - 1
+def add_constant(model: Any, name: str, values: np.ndarray, dtype: str = "INT32", place: int = 0) -> int:
+    """Add an INT32 or FLOAT32 constant to the subgraph at that place, and return its index."""
+    index = add_tensor(model, name, list(values.shape), dtype, place)
+    stored = values.astype(_STORED_AS[getattr(schema.TensorType, dtype)])
+    model.buffers.append(schema.BufferT(data=np.frombuffer(stored.tobytes(), np.uint8)))
+    model.subgraphs[place].tensors[index].buffer = len(model.buffers) - 1
     return index
 
 
@@ -71,32 +72,26 @@ def set_constants(model: Any, places: Sequence[tuple[int, int]], values: np.ndar
     model.buffers[tensor.buffer].data = np.frombuffer(values.astype(_STORED_AS[tensor.type]).tobytes(), np.uint8)
 
 
+def new_operator(model: Any, type_: str, inputs: list[int], output: int, options: Any) -> Any:
+    """Return a new operator. It is not inserted yet. `options` is an object of the schema, such as `PackOptionsT`."""
+    kind = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+    index = _code_of(model, type_, version=1)
+    return schema.OperatorT(index, inputs=inputs, outputs=[output], builtinOptionsType=kind, builtinOptions=options)
+
+
 def reduction(model: Any, type_: str, inputs: list[int], output: int) -> Any:
     """Return a new operator that reduces the first input over the axes in the second. It is not inserted yet."""
-    options = schema.ReducerOptionsT(keepDims=False)
-    return schema.OperatorT(
-        opcodeIndex=_code(model, getattr(schema.BuiltinOperator, type_)),
-        inputs=inputs,
-        outputs=[output],
-        builtinOptionsType=schema.BuiltinOptions.ReducerOptions,
-        builtinOptions=options,
-    )
+    return new_operator(model, type_, inputs, output, schema.ReducerOptionsT(keepDims=False))
 
 
 def conversion(model: Any, type_: str, source: int, target: int, version: int = 2) -> Any:
     """Return a new QUANTIZE or DEQUANTIZE operator. It is not inserted yet."""
+    return schema.OperatorT(_code_of(model, type_, version), inputs=[source], outputs=[target])
+
+
+def _code_of(model: Any, type_: str, version: int) -> int:
     number = getattr(schema.BuiltinOperator, type_)
-    code = schema.OperatorCodeT(builtinCode=number, deprecatedBuiltinCode=number, version=version)
-    return schema.OperatorT(opcodeIndex=code_index(model, code), inputs=[source], outputs=[target])
-
-
-def _code(model: Any, builtin: int) -> int:
-    codes = [_builtin(code) for code in model.operatorCodes]
-    if builtin not in codes:
-        code = schema.OperatorCodeT(builtinCode=builtin, deprecatedBuiltinCode=min(builtin, 127), version=1)
-        model.operatorCodes.append(code)
-        codes.append(builtin)
-    return codes.index(builtin)
+    return code_index(model, schema.OperatorCodeT(min(number, 127), version=version, builtinCode=number))
 
 
 def _builtin(code: Any) -> int:

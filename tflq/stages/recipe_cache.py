@@ -158,7 +158,7 @@ class RecipeCache:
         self._save("ranges", self._ranges_key(*key), folder)
 
     def _ranges_key(self, float32: Path, calibration_samples: CalibrationSamples) -> str:
-        recurrent = getattr(self.recipe.model, "recurrent", "")
+        recurrent = self.recipe.model.recurrent if isinstance(self.recipe.model, Keras) else ""
         modes = [variant.mode == "int16x8_only" for variant in self.recipe.variants] if recurrent else []
         form = json.dumps([recurrent, any(modes)])
         return digest(versions(), cache.sha256(float32), calibration_samples.digest, self._calibration.counting, form)
