@@ -30,6 +30,17 @@ def graph(values: np.ndarray, op: str, quantization: Quantization | None = None)
     return Graph((subgraph,), (), (), 0, 3, "")
 
 
+def dense(weights: np.ndarray, bias: np.ndarray) -> Graph:
+    """One FULLY_CONNECTED with these weights and this bias."""
+    constants = (
+        Tensor(number, name, str(each.dtype), each.shape, each.shape, number, stored=each.reshape(-1).view(np.uint8))
+        for number, name, each in ((1, "w", weights), (2, "b", bias))
+    )
+    x, y = (Tensor(number, name, "float32", (1, 4), (1, 4), 0) for number, name in ((0, "x"), (3, "y")))
+    operator = Operator(0, "FULLY_CONNECTED", 1, (0, 1, 2), (3,))
+    return Graph((Subgraph(0, "main", (x, *constants, y), (operator,), (0,), (3,)),), (), (), 0, 3, "")
+
+
 def found(values: np.ndarray, after: np.ndarray, op: str, *scales: float) -> list[Finding]:
     quantization = Quantization(scales, (0,) * len(scales)) if scales else None
     return list(changed_constants(graph(values.astype(np.float32), op), graph(after, op, quantization)))
@@ -54,6 +65,14 @@ def test_values_outside_of_float16(values: list[float], before: float, after: fl
 def test_a_few_small_values_of_float16_are_rounding() -> None:
     constant = np.array([1.0, 1e-9, 0.0, 2.0])
     assert found(constant, constant.astype(np.float16), "SUB") == []
+
+
+@pytest.mark.parametrize(("largest", "count"), [(0.5, 0), (1e-6, 1)], ids=["large weights", "small weights"])
+def test_tiny_biases_of_float16_matter_only_beside_tiny_weights(largest: float, count: int) -> None:
+    weights, bias = np.full((1, 4), largest, np.float32), np.array([1.7e-7], np.float32)
+    files = (dense(weights, bias), dense(weights.astype(np.float16), bias.astype(np.float16)))
+    biases = [finding for finding in changed_constants(*files) if finding.tensor == "b"]
+    assert len(biases) == count
 
 
 def test_values_of_one_vector_that_became_0() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tflq.flatbuffer import ROLES, Graph, Operator, Tensor, has_real_values, real_values
+from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, has_real_values, real_values
 from tflq.layerwise import align
 from tflq.result import Finding
 
@@ -24,6 +24,8 @@ NOTICEABLE_NOISE = 0.01
 """The error of a channel of weights, as a part of the sum of its squares, below which it is not lost."""
 NEGLIGIBLE_SIGNAL = 1e-6
 """The sum of squares of a channel of weights, as a part of the median channel's, below which it hardly matters."""
+NEGLIGIBLE_BIAS = 1e-3
+"""The change of a bias, as a part of the largest weight of its op, below which it hardly matters."""
 MOST = 5
 """The largest number of findings about constants of one file; the gravest come first."""
 
@@ -38,6 +40,8 @@ class _Change:
     before: np.ndarray
     """The values, [channels, values]."""
     after: np.ndarray
+    largest_weight: float
+    """The largest magnitude of the weights if the constant is the bias of an op; else 0."""
 
 
 def changed_constants(float32: Graph, file: Graph) -> Iterator[Finding]:
@@ -66,6 +70,7 @@ def _changes(float32: Graph, file: Graph) -> Iterator[_Change]:
                 stored,
                 _by_channel(np.asarray(tensor.data, np.float64), axis),
                 _by_channel(real_values(stored), axis),
+                _largest_weight(alignment.float32, operator, position),
             )
 
 
@@ -73,6 +78,14 @@ def _channel_axis(operator: Operator, position: int, tensor: Tensor) -> int | No
     """Return the axis of the output channels of weights; None for other constants, which are one channel."""
     roles = ROLES.get(operator.type)
     return roles.channels if roles and position == roles.weights and len(tensor.shape) > 1 else None
+
+
+def _largest_weight(subgraph: Subgraph, operator: Operator, position: int) -> float:
+    roles = ROLES.get(operator.type)
+    weights = subgraph.input(operator, roles.weights) if roles and position == roles.bias else None
+    if weights is None or weights.data is None or weights.dtype != "float32":
+        return 0.0
+    return float(np.abs(weights.data).max(initial=0))
 
 
 def _by_channel(values: np.ndarray, axis: int | None) -> np.ndarray:
@@ -100,8 +113,10 @@ def _of_float16(change: _Change) -> Iterator[Finding]:
         remedy = "Divide the constant and what it is used with by one number in the model, do the Normalization outside"
         yield _finding(change, worst, cause, f"{remedy} of it, or use mode int16x8")
         return
-    nonzero = before != 0
-    changed = nonzero & (np.abs(before - after) > BEYOND_ROUNDING * np.abs(before))
+    nonzero, error = before != 0, np.abs(before - after)
+    if error.max(initial=0) < NEGLIGIBLE_BIAS * change.largest_weight:
+        return
+    changed = nonzero & (error > BEYOND_ROUNDING * np.abs(before))
     if changed.sum() > LOST_SHARE * nonzero.sum():
         worst = int(np.where(changed, np.abs(before), -1).argmax())
         cause = f"float16 has no value below {FLOAT16_MIN:.0e} apart from 0, and few values near it"

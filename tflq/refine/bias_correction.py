@@ -131,7 +131,8 @@ def write_corrected(
     content = float32.read_bytes()
     corrected = corrected_layers(content, fitted, granularity, flags)
     edit.write(correct(content, corrected, flags), target)
-    return CorrectedModel(target, tuple(_report(read(content), each) for each in corrected))
+    graph = read(content)
+    return CorrectedModel(target, tuple(_report(graph, each) for each in corrected))
 
 
 def _report(graph: Graph, corrected: CorrectedLayer) -> LayerCorrection:
