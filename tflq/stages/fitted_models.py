@@ -140,12 +140,15 @@ class ModelFitter:
             yield _Fit([task], self._work.ranges, key, itemgetter(0))
 
     def candidate(self, fitted: FittedConfig) -> HoldoutCandidate:
-        """Return the candidate whose ranges are those of the fitting calls, too."""
-        request, config, model = fitted.request, fitted.config, self.model(fitted)
-        key = digest(repr((request, config.equalization, config.ranges, config.headroom, fitted.calls)))
+        """Return the candidate whose ranges are those of the fitting calls, too.
+
+        Candidates are equal if their files are: headroom, for example, may leave all ranges as they are.
+        """
+        request, flags, model = fitted.request, fitted.config.corrections, self.model(fitted)
         ranges = () if request.bits == 16 else self.ranges(fitted, fitted.calls)
+        key = digest(repr((request, model, ranges)))
         folder = self.observer.folder / f"templates {key[:16]}"
-        return HoldoutCandidate(model, ranges, request.granularity, config.corrections, self.layers(fitted), folder)
+        return HoldoutCandidate(model, ranges, request.granularity, flags, self.layers(fitted), folder)
 
     def holdout(self, fold: Fold) -> HoldoutSamples:
         """Return the hold-out samples of the fold; `run_references` has written the outputs of the float32 file."""

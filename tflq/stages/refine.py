@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from tflq import refine
 from tflq.errors import ConversionError, TflqError
@@ -12,6 +14,7 @@ from tflq.refine import (
     CorrectedModel,
     CorrectionFlags,
     Fold,
+    HoldoutCandidate,
     HoldoutScore,
     QuantizerInput,
     RefinedInput,
@@ -58,6 +61,10 @@ def _activations_missing(calibration: CalibrationResult) -> ConversionError:
     )
 
 
+_Scored = tuple[HoldoutCandidate, RefinementRequest, Fold]
+"""What is scored: a candidate of that request, on the hold-out calls of the fold."""
+
+
 @dataclass(frozen=True)
 class _Selected:
     """The configuration of a request to keep, and what led to it."""
@@ -78,6 +85,8 @@ class Refiner:
     fitter: ModelFitter
     variants: Mapping[RefinementRequest, Mode]
     """One variant of each request, which is quantized for the comparison."""
+    fidelities: dict[_Scored, Done[dict[str, SignalAndNoise]] | Failed] = field(default_factory=dict)
+    """The outcomes so far. Equal candidates are run once."""
 
     def refined_inputs(self) -> dict[RefinementRequest, RefinedInput | TflqError]:
         """Return the quantizer input or the error of every request."""
@@ -119,18 +128,22 @@ class Refiner:
         ]
         self.fitter.fit([each for each, _ in fitted])
         context = self.fitter.context
-        outcomes = context.workers.run_all([self._scoring(each, fold) for each, fold in fitted], context.jobs)
+        keys: list[_Scored] = [(self.fitter.candidate(each), each.request, fold) for each, fold in fitted]
+        new = {key: each.config for key, (each, _) in zip(keys, fitted, strict=True) if key not in self.fidelities}
+        ordered = _with_new_templates_first(new)
+        tasks = [self._scoring(key, new[key]) for key in ordered]
+        self.fidelities.update(zip(ordered, context.workers.run_all(tasks, context.jobs), strict=True))
         scored: dict[RefinementRequest, dict[RefinementConfig, HoldoutScore | TflqError]] = {}
-        for (each, _), outcome in zip(fitted, outcomes, strict=True):
+        for key, (each, _) in zip(keys, fitted, strict=True):
             before = scored.setdefault(each.request, {}).get(each.config)
-            scored[each.request][each.config] = _joined(before, outcome, each.config)
+            scored[each.request][each.config] = _joined(before, self.fidelities[key], each.config)
         return scored
 
-    def _scoring(self, fitted: FittedConfig, fold: Fold) -> Task[dict[str, SignalAndNoise]]:
-        variant = self.variants[fitted.request]
-        stage = f"compare {variant.name}, {fitted.config.in_words}"
-        arguments = (self.fitter.candidate(fitted), variant, self.fitter.holdout(fold), self.fitter.new_path())
-        return Task(stage, refine.holdout_fidelity, arguments, ConversionError)
+    def _scoring(self, scored: _Scored, config: RefinementConfig) -> Task[dict[str, SignalAndNoise]]:
+        candidate, request, fold = scored
+        variant = self.variants[request]
+        arguments = (candidate, variant, self.fitter.holdout(fold), self.fitter.new_path())
+        return Task(f"compare {variant.name}, {config.in_words}", refine.holdout_fidelity, arguments, ConversionError)
 
     def _refined(
         self, selections: Mapping[RefinementRequest, _Selected]
@@ -183,6 +196,16 @@ class Refiner:
         ranges = fitter.ranges(fitted, fitter.all_calls)
         quantizer_input = QuantizerInput(fitter.data.model, fitter.data.model, ranges)
         return RefinedInput(quantizer_input, RefinementReport(config, (), 0, (), obstacle=reason))
+
+
+def _with_new_templates_first(scored: Iterable[_Scored]) -> list[_Scored]:
+    """Put those behind whose quantized file without corrections another one before them makes, so that it is ready."""
+    folders, ranks = Counter[Path](), dict[_Scored, int]()
+    for each in scored:
+        folder = each[0].templates
+        ranks[each] = folders[folder]
+        folders[folder] += 1
+    return sorted(ranks, key=ranks.__getitem__)
 
 
 def _joined(
