@@ -11,6 +11,7 @@ from tflq.errors import SourceError
 from tflq.inputs import Input
 from tflq.metrics import METRIC_NAMES
 from tflq.modes import MODE_NAMES, QAT_MODES
+from tflq.pipeline import Settings
 from tflq.recipe import Recipe, load
 from tflq.recipe_template import recipe_for
 from tflq.sources.shapes import fix_shapes
@@ -20,7 +21,7 @@ from tflq.worker import preload_tensorflow
 def started(model: Path, folder: Path) -> tuple[str, Recipe]:
     """The text for the model, and what is read from it."""
     preload_tensorflow()
-    text = recipe_for(model, folder, lambda _: None)
+    text = recipe_for(model, folder, Settings())
     (folder / "net.yaml").write_text(text)
     return text, load(folder / "net.yaml")
 
@@ -74,7 +75,7 @@ def test_keras_file_has_no_signature_to_choose(models: Path, tmp_path: Path) -> 
 
 def test_no_model_no_recipe(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="there is no such folder"):
-        recipe_for(tmp_path / "nothing", tmp_path, lambda _: None)
+        recipe_for(tmp_path / "nothing", tmp_path, Settings())
 
 
 def test_it_offers_every_mode_kind_of_dataset_and_metric(models: Path, tmp_path: Path) -> None:
@@ -104,6 +105,20 @@ def test_it_leaves_out_modes_that_would_do_nothing(
     assert not {variant.mode for variant in recipe.variants} & {*reasons}
     assert {variant.mode for variant in recipe.variants} > {"float32", "int8"}
     assert all(f"# {mode} is left out: {reason}\n" in text for mode, reason in reasons.items())
+
+
+def test_it_leaves_out_modes_that_the_ops_refuse(models: Path, tmp_path: Path) -> None:
+    text, recipe = started(models / "with_sin", tmp_path)
+    assert not {variant.mode for variant in recipe.variants} & {"int8_only", "int16x8_only"}
+    reason = "SIN has no int8 version; {mode: int8_only, keep_float: [SIN]} leaves it in float"
+    assert f"# int8_only is left out: {reason}\n" in text
+
+
+def test_it_says_why_a_model_cannot_be_converted(models: Path, tmp_path: Path) -> None:
+    text, _ = started(models / "with_cumprod", tmp_path)
+    (_, _, reason) = text.partition("# This recipe fails, because the model cannot be converted as it is: ")
+    assert "select_tf_ops: true" in reason
+    assert max(map(len, text.splitlines())) <= 120
 
 
 def test_a_tflite_file_with_channels_first(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -196,6 +197,14 @@ def _reason_of_type(subgraph: Subgraph, operator: Operator, dtype: str) -> str |
     if operator.type not in QUANTIZABLE[dtype]:
         return f"the quantizer knows no {dtype} version of this op"
     return None
+
+
+def unquantizable_ops(graph: Graph, dtype: str) -> Counter[str]:
+    """Count by type the ops of a float32 graph that stay in float in a file of that dtype because of their type."""
+    from tflq.flatbuffer import float_operators
+
+    found = float_operators(graph)
+    return Counter(operator.type for subgraph, operator in found if _reason_of_type(subgraph, operator, dtype))
 
 
 def _reason_of_place(subgraph: Subgraph, operator: Operator, others: Sequence[Operator]) -> str:

@@ -1,40 +1,70 @@
-"""Write a commented recipe from a model's signature. It runs without changes, on random numbers."""
+"""Write a commented recipe from a model's signature and ops. It runs without changes, on random numbers."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import yaml
 
-from tflq import sources
-from tflq.contract import DYNAMIC_RANGE_MINIMUM_ELEMENTS
+from tflq import recipe, sources
+from tflq.contract import DYNAMIC_RANGE_MINIMUM_ELEMENTS, unquantizable_ops
 from tflq.datasets import DATASETS, TensorSpec
-from tflq.errors import SourceError
+from tflq.errors import SourceError, TflqError
+from tflq.flatbuffer import Graph
+from tflq.float_graph import float_graph
 from tflq.metrics import METRIC_NAMES
 from tflq.modes import MODE_NAMES, QAT_MODES
+from tflq.pipeline import Settings
 from tflq.sources import KIND_CLASSES, SourceDescription, kind_of
-from tflq.worker import Listener, Task, Workers
+from tflq.worker import Task, Workers
 
 IMAGE_SIZE = 224
 OTHER_SIZE = 16
 """The sizes that replace open sizes of a signature. The user should correct them."""
 
 
-def recipe_for(model: Path, folder: Path, listen: Listener) -> str:
+STRICT_MODES = {"int8_only": "int8", "int16x8_only": "int16"}
+"""The modes that refuse ops in float, with the dtype of their activations."""
+LINE = 118
+"""The largest number of characters in a line of a comment."""
+
+
+def recipe_for(model: Path, folder: Path, settings: Settings) -> str:
     """Return the text of a recipe for the model. Paths are relative to the folder.
 
+    The model is converted to float32 to see which modes cannot keep their contract. If that fails, a comment says why.
     SourceError if the model cannot be read.
     """
     kind = kind_of(model.name)
     source = KIND_CLASSES[kind].model_validate({kind: model})
     source.check()
-    with tempfile.TemporaryDirectory() as work, Workers(Path(work) / "log", None, listen) as workers:
-        task = Task("read the signature", sources.describe, (source, Path(work) / "model"), SourceError)
-        described = workers.run(task).value
-    return "\n".join(_lines(_path(model, folder), kind, described)) + "\n"
+    with tempfile.TemporaryDirectory() as work:
+        with Workers(Path(work) / "log", settings.timeout, settings.listen) as workers:
+            task = Task("read the signature", sources.describe, (source, Path(work) / "model"), SourceError)
+            described = workers.run(task).value
+        draft, left_out, obstacle = Path(work) / "draft.yaml", _useless(described), ""
+        draft.write_text(_text(str(model.resolve()), kind, described, left_out), encoding="utf-8")
+        try:
+            left_out |= _refused(float_graph(recipe.load(draft), settings))
+        except TflqError as error:
+            obstacle = str(error).replace(str(draft), "this recipe")
+    return _text(_path(model, folder), kind, described, left_out, obstacle)
+
+
+def _refused(graph: Graph) -> dict[str, str]:
+    """Return the modes that would end in an error for the ops of the float32 file, each with the reason."""
+    reasons = {}
+    for mode, dtype in STRICT_MODES.items():
+        types = list(unquantizable_ops(graph, dtype))
+        if types:
+            verb, them = ("has", "it") if len(types) == 1 else ("have", "them")
+            allowed = f"{{mode: {mode}, keep_float: [{', '.join(types)}]}}"
+            reasons[mode] = f"{', '.join(types)} {verb} no {dtype} version; {allowed} leaves {them} in float"
+    return reasons
 
 
 def _path(model: Path, folder: Path) -> str:
@@ -42,6 +72,11 @@ def _path(model: Path, folder: Path) -> str:
     model, folder = model.resolve(), folder.resolve()
     is_apart = len(Path(os.path.commonpath([model, folder])).parts) == 1
     return str(model) if is_apart else os.path.relpath(model, folder)
+
+
+def _text(model: str, kind: str, described: SourceDescription, left_out: Mapping[str, str], obstacle: str = "") -> str:
+    """Return the recipe. `left_out` maps modes to reasons; `obstacle` says why the model cannot be converted."""
+    return "\n".join([*_lines(model, kind, described), *_variants(left_out), *_failure(obstacle)]) + "\n"
 
 
 def _lines(model: str, kind: str, described: SourceDescription) -> Iterator[str]:
@@ -56,10 +91,22 @@ def _lines(model: str, kind: str, described: SourceDescription) -> Iterator[str]
     for spec in described.inputs:
         yield from _input(spec)
     yield from _data(described)
-    useless = _useless(described)
-    yield f"variants: [{', '.join(mode for mode in MODE_NAMES if mode not in QAT_MODES and mode not in useless)}]"
-    yield from (f"# {mode} is left out: {reason}" for mode, reason in useless.items())
+
+
+def _variants(left_out: Mapping[str, str]) -> Iterator[str]:
+    yield f"variants: [{', '.join(mode for mode in MODE_NAMES if mode not in QAT_MODES and mode not in left_out)}]"
+    for mode, reason in left_out.items():
+        yield from _comment(f"{mode} is left out: {reason}")
     yield "# gates: {max_metric_drop: 0.01, min_sqnr_db: 20, max_size_ratio: 0.3}"
+
+
+def _failure(obstacle: str) -> Iterator[str]:
+    if obstacle:
+        yield from _comment(f"This recipe fails, because the model cannot be converted as it is: {obstacle}")
+
+
+def _comment(text: str) -> list[str]:
+    return [f"# {line}" for line in textwrap.wrap(text, LINE - 2, break_long_words=False, break_on_hyphens=False)]
 
 
 def _useless(described: SourceDescription) -> dict[str, str]:

@@ -21,16 +21,18 @@ from tflq.errors import RecipeError
 def init(options: CommandOptions, model: Path, target: Path | None) -> None:
     """Write a commented recipe for MODEL.
 
-    MODEL is a SavedModel folder, or a .keras, .h5 or float .tflite file. The recipe follows the signature of MODEL. You
-    can run it unchanged, because its data are random numbers.
+    MODEL is a SavedModel folder, or a .keras, .h5 or float .tflite file. The recipe follows the signature of MODEL, and
+    leaves out the modes that its ops do not allow. You can run it unchanged, because its data are random numbers.
     """
     from tflq import cache, recipe_template
+    from tflq.pipeline import Settings
 
     with boundary():
         if target is not None:
             _refuse_overwriting(target)
         with display_for(options) as display:
-            text = recipe_template.recipe_for(model, target.parent if target else Path(), display)
+            settings = Settings(listen=display, store=cache.default_store())
+            text = recipe_template.recipe_for(model, target.parent if target else Path(), settings)
     if target is None:
         click.echo(text, nl=False)
     else:
