@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,50 @@ def test_the_planned_arena_suffices_and_is_not_far_too_large(name: str, dtype: s
     assert run.arena_bytes is not None
     assert run.arena_bytes <= arena_bytes(graph, plan) <= run.arena_bytes + 4096
     assert "on 2 calls, its outputs and those of LiteRT's reference kernels" in run.in_words
+
+
+def smallest_arena(content: bytes, most: int) -> int:
+    """The smallest arena, in steps of 16 bytes, in which the interpreter allocates the tensors of the file."""
+    from tflite_micro import runtime
+
+    too_small, enough = 0, most // 16
+    while enough - too_small > 1:
+        middle = (too_small + enough) // 2
+        try:
+            runtime.Interpreter.from_bytes(content, arena_size=16 * middle)
+            enough = middle
+        except RuntimeError:
+            too_small = middle
+    return 16 * enough
+
+
+def enlarged(name: str) -> bytes:
+    """The file on images of 64 × 64. On tiny ones, the interpreter needs more memory to plan than to run."""
+    model = edit.load(name)
+    for tensor in model.subgraphs[0].tensors:
+        if len(tensor.shape) == 4 and model.buffers[tensor.buffer].data is None:
+            tensor.shape = [size * factor for size, factor in zip(tensor.shape, (1, 8, 8, 1), strict=True)]
+            tensor.shapeSignature = None
+    return edit.packed(model)
+
+
+@needs_micro
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cnn_int8", "cnn_int16x8"])
+def test_the_plan_is_the_smallest_that_works(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Found by bisection: the planned activations beside the structures that the interpreter reports, and no more."""
+    from tflite_micro import runtime
+
+    content = enlarged(name)
+    graph = flatbuffer.read(content)
+    plan = memory_plan(graph, flatbuffer.operator_options(content))
+    runtime.Interpreter.from_bytes(content, arena_size=1_000_000).print_allocations()
+    said = re.search(r"Arena allocation tail (\d+) bytes", capfd.readouterr().err)
+    assert said is not None
+    needed = plan.activation_bytes + int(said[1])
+    smallest = smallest_arena(content, 1_000_000)
+    assert needed <= smallest <= needed + 16
+    assert smallest <= arena_bytes(graph, plan)
 
 
 @needs_micro
