@@ -33,7 +33,7 @@ from tflq.result import (
     Variant,
 )
 from tflq.rules import Violation
-from tflq.targets import MemoryPlan, MicroRun, OpProblem, PlannedTensor, TargetVerdict
+from tflq.targets import MemoryPlan, MicroRun, OpProblem, PlannedTensor, TargetVerdict, VelaRun
 from tflq.training import Epoch, Phase
 
 ENVIRONMENT = {"tflq": "0.1.0", "python": "3.11.7", "tensorflow": "2.21.0"}
@@ -84,6 +84,29 @@ LACKING = TargetVerdict(
     source="its page, 2026-01-01",
     run=MicroRun(3, error="TensorFlow Lite Micro cannot run it: there is no op GELU"),
 )
+COMPILED = TargetVerdict(
+    target="ethos-u55-128",
+    outcome="falls back",
+    problems=(OpProblem("DEQUANTIZE", "logits", "Unsupported opType"),),
+    outside=1,
+    operators=3,
+    share=0.002,
+    slow=(),
+    slow_share=0.0,
+    not_known=(),
+    flash_bytes=30_000,
+    plan=None,
+    source="Vela 5.2.0, ethos-u55-128, High_End, Shared_Sram",
+    compiled=VelaRun(
+        "Vela 5.2.0, ethos-u55-128, High_End, Shared_Sram",
+        on_cpu=(OpProblem("DEQUANTIZE", "logits", "Unsupported opType"),),
+        share=0.002,
+        sram_bytes=36_000,
+        flash_bytes=30_000,
+        milliseconds=1.25,
+        cycles=625_000,
+    ),
+)
 MIXED = replace(
     file("int8", 34_328, "float32", (FloatOp("SIN", "net/sin", "the quantizer knows no integer version of this op"),)),
     int16_ops=(Int16Op("CONV_2D", "net/a|b/Conv2D"),),
@@ -96,7 +119,7 @@ FAILED_GATE = Variant(
     0.318,
     measured(0.94, 21.5),
     gates=(Gate("max_metric_drop", 0.02, 0.04, passed=False, certain=True),),
-    targets=(LACKING,),
+    targets=(LACKING, COMPILED),
     findings=(
         Finding(
             "dead channels",

@@ -23,6 +23,7 @@ from tflq.cli import main
 from tflq.modes import Int8, Int8Only, Int16x8, Int16x8Only
 from tflq.recipe import load
 from tflq.search.space import TOGGLES, Space
+from tflq.targets import vela_command
 from tflq.trials import Trial
 
 INTEGERS = ("--modes", "int8,int16x8")
@@ -381,6 +382,11 @@ def test_the_fastest_is_not_the_smallest(searches: Searches) -> None:
         (["--variant", "int9"], {}, "--variant int9: no variant to search has this name (did you mean 'int8'?)"),
         (["--modes", "int9"], {}, "'int9' is not one of int8, int16x8"),
         (["--goal", "ram"], {}, "--goal ram: no target has a plan of memory: give --target micro"),
+        (
+            ["--goal", "target-time"],
+            {},
+            "--goal target-time: no target has a model of time: give --target ethos-u55-128",
+        ),
         (["--target", "micros"], {}, "no target has the name 'micros' (did you mean 'micro'?)"),
         ([], {"calibration": None, "variants": ["dynamic"]}, "give calibration, with a dataset"),
     ],
@@ -404,6 +410,20 @@ def test_only_files_that_run_on_the_target_are_tried(searches: Searches) -> None
     ram = searched.report["found"]["deciding"]["figures"]["file"]["ram_bytes"]
     assert f"{ram:,} bytes of planned memory; it runs whole on edgetpu, micro" in searched.report["sentence"]
     assert load(searched.output / "found.yaml").gates.runs_whole_on == ("edgetpu", "micro")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(vela_command() is None, reason="the compiler ethos-u-vela is not installed")
+def test_the_estimated_time_on_a_target_is_minimized(searches: Searches) -> None:
+    """Files with float inputs are not measured, because an Ethos-U leaves the conversion to the CPU."""
+    options = ["--target", "ethos-u55-128", "--modes", "float32,int8,int8_only,int16x8_only", "--min-sqnr", "-5"]
+    options += ["--set", "gates.max_dead_channels=null", "--set", "gates.max_estimated_ms=5"]
+    searched = searches.find("unlike", [*options, "--goal", "target-time", "--fixed", "ranges,keep_float,per_channel"])
+    tried = [trial for trial in searched.report["trials"] if trial["figures"] and not trial["figures"]["fault"]]
+    assert {trial["mode"] for trial in tried} <= {"int8_only", "int16x8_only"}
+    found = searched.report["found"]["deciding"]["figures"]["file"]["estimated_ms"]
+    assert found == min(trial["figures"]["file"]["estimated_ms"] for trial in tried)
+    assert f"an estimated {found:.3g} ms a call; it runs whole on ethos-u55-128" in searched.report["sentence"]
 
 
 def test_json_goes_to_standard_output_alone(searches: Searches) -> None:

@@ -44,8 +44,15 @@ class Gates(FileGates):
 
     max_ram_kb: PositiveFloat | None = Field(
         None,
-        description="Largest planned memory of activations and variables, in kB of 1,000 bytes. It is that of the"
-        " targets whose memory is planned, or of `micro`.",
+        description="Largest memory of activations and variables, in kB of 1,000 bytes. It is that of the targets whose"
+        " memory is planned or told by a compiler, or of `micro`.",
     )
-    max_flash_kb: PositiveFloat | None = Field(None, description="Largest size of the file, in kB of 1,000 bytes.")
+    max_flash_kb: PositiveFloat | None = Field(
+        None, description="Largest size of the file, or of the compiled file, in kB of 1,000 bytes."
+    )
+    max_estimated_ms: PositiveFloat | None = Field(
+        None,
+        description="Largest estimated time of a call in milliseconds, on the targets that have a model of time. These"
+        " are the Ethos-U with a size, with `tflq[ethos-u]`.",
+    )
     runs_whole_on: TargetNames = Field((), description="Targets on which every op must run.")

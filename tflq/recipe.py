@@ -117,7 +117,7 @@ class Recipe(Strict):
         """The targets that every file is checked on: those of `targets`, and those that gates need."""
         names = dict.fromkeys((*self.targets, *self.gates.runs_whole_on))
         chosen = {name: load_target(name) for name in names}
-        if self.gates.max_ram_kb is not None and not any(target.memory for target in chosen.values()):
+        if self.gates.max_ram_kb is not None and not any(target.has_memory for target in chosen.values()):
             chosen["micro"] = load_target("micro")
         return tuple(chosen.values())
 
@@ -183,7 +183,7 @@ def compose(source: strict.YamlSource, name: str, folder: Path) -> Recipe:
         source.data.setdefault("name", name)
         source.places.setdefault(("name",), source.name)
         source.data.setdefault("output", f"build/{source.data['name']}")
-        source.errors += [source.error(location, message) for location, message in conflicts(source.data)]
+        source.errors += [source.error(location, message) for location, message in conflicts(source.data, folder)]
     recipe = strict.validate(source, Recipe, folder)
     variants = recipe.variants or ((named(recipe.mode),) if recipe.mode else ())
     resolved = tuple(variant.with_defaults(recipe.converter) for variant in variants)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from tflq import strict, training
 from tflq.modes import CALIBRATED, CORRECTABLE, WITH_INT16_OPS, default_name
+from tflq.targets.name import has_time
 
 
-def conflicts(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
-    """Yield keys that exclude each other. This runs before validation, so that one message lists everything."""
+def conflicts(data: dict[str, Any], folder: Path) -> Iterator[tuple[strict.Location, str]]:
+    """Yield keys that exclude each other. This runs before validation, so that one message lists everything.
+
+    Paths are relative to the folder.
+    """
     mode, variants = data.get("mode"), data.get("variants")
     if mode is None and variants is None:
         yield (), "mode or variants is missing: give mode for one variant, or variants for several"
@@ -32,6 +37,7 @@ def conflicts(data: dict[str, Any]) -> Iterator[tuple[strict.Location, str]]:
     yield from _conflicts_of_float_activations(data, sections)
     yield from _conflicts_of_int16_outputs(data, sections)
     yield from _conflicts_of_evaluation(data)
+    yield from _conflicts_of_targets(data, folder)
 
 
 def _conflicts_of_float_activations(
@@ -90,3 +96,11 @@ def _conflicts_of_evaluation(data: dict[str, Any]) -> Iterator[tuple[strict.Loca
             )
     if gates.get("max_metric_drop") is not None and evaluation.get("metric") is None:
         yield ("gates", "max_metric_drop"), "needs evaluation.metric and evaluation.label"
+
+
+def _conflicts_of_targets(data: dict[str, Any], folder: Path) -> Iterator[tuple[strict.Location, str]]:
+    gates = data["gates"] if isinstance(data.get("gates"), dict) else {}
+    lists = (data.get("targets"), gates.get("runs_whole_on"))
+    names = [name for names in lists if isinstance(names, list) for name in names]
+    if gates.get("max_estimated_ms") is not None and not has_time(names, folder):
+        yield ("gates", "max_estimated_ms"), "needs a target that has a model of time: add ethos-u55-128 to targets"

@@ -22,8 +22,10 @@ def data_files(recipe: Recipe) -> list[Path]:
 
     Raise DatasetError if the files of a dataset are unknown.
     """
-    targets = [Path(name) for name in (*recipe.targets, *recipe.gates.runs_whole_on) if name.endswith(SUFFIXES)]
-    return [*targets, *(path for section in data_sections(recipe).values() for path in files_of(section))]
+    own = [Path(name) for name in (*recipe.targets, *recipe.gates.runs_whole_on) if name.endswith(SUFFIXES)]
+    options = [target.vela_options for target in recipe.checked_targets]
+    own += [each.config for each in options if each is not None and each.config is not None]
+    return [*own, *(path for section in data_sections(recipe).values() for path in files_of(section))]
 
 
 def data_sections(recipe: Recipe) -> dict[str, Dataset | Custom]:

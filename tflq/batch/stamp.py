@@ -15,6 +15,7 @@ from tflq import cache
 from tflq.errors import DatasetError
 from tflq.recipe import Recipe
 from tflq.recipe_files import data_files, source_files
+from tflq.targets import tool_versions
 
 SCHEMA_VERSION = 1
 FILE = "stamp.json"
@@ -93,7 +94,7 @@ def build_inputs(recipe: Recipe, fingerprints: Fingerprints) -> BuildInputs:
     except DatasetError as error:
         unknown_reason = str(error)
     plain = recipe.model_dump(mode="json", exclude_none=True, context={"folder": recipe.output})
-    versions = cache.versions(trains=recipe.training is not None)
+    versions = cache.versions(trains=recipe.training is not None) | tool_versions(recipe.checked_targets)
     return BuildInputs(versions, plain, fingerprints.of_all(files, recipe.output), unknown_reason)
 
 

@@ -33,6 +33,7 @@ def lint(options: CommandOptions, file: Path, names: tuple[str, ...], whole: boo
     FILE may come from any tool. The ops of FILE are compared with the tables of the targets. FILE is not run. For each
     target there is one line: FILE runs whole, falls back in part to the CPU, or does not run. Conditions that are not
     checked follow as not known. For TensorFlow Lite Micro, the line also has the memory of activations and variables.
+    For an Ethos-U with a size, such as ethos-u55-128, FILE is compiled with Vela if tflq[ethos-u] is installed.
 
     The exit code is 1 if FILE does not run on a target that --target names.
     """

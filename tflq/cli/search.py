@@ -87,7 +87,11 @@ def _gate(name: str, gate: str, type_: click.ParamType[float], help_: str) -> Ca
     "The share of samples that must have the same top class as the float model.",
 )
 @_gate("--min-sqnr", "min_sqnr_db", click.FLOAT, "The SQNR in dB that every output must have.")
-@_option("--goal", type=click.Choice(GOALS), help="Minimize the size, the latency, or the RAM on a target.")
+@_option(
+    "--goal",
+    type=click.Choice(GOALS),
+    help="Minimize the size, the latency on a CPU, or the RAM or estimated time on a target.",
+)
 @_option(
     "--target",
     metavar="NAME",

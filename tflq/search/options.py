@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 if TYPE_CHECKING:
     from tflq.modes import ModeName
 
-Goal = Literal["size", "latency", "ram"]
+Goal = Literal["size", "latency", "ram", "target-time"]
 GOALS: tuple[str, ...] = get_args(Goal)
 Key = Literal[
     "ranges",

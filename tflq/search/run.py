@@ -9,10 +9,12 @@ from tflq.errors import RecipeError
 from tflq.pipeline import Settings
 from tflq.recipe import Recipe, dump
 from tflq.search.json_report import to_json
+from tflq.search.options import Goal
 from tflq.search.search_result import SearchResult, conclude
 from tflq.search.space import OP_KEYS, SearchRequest, named_by_search, space
 from tflq.search.state import SearchState
 from tflq.search.strategy import FoundTrial, Search
+from tflq.targets import VELA_EXTRA, vela_command
 from tflq.trials import SELECTION, TrialLimits, TrialRunner, open_trials, refuse_none
 
 FOUND, REPORT = "found.yaml", "search.json"
@@ -26,8 +28,7 @@ def search(recipe: Recipe, request: SearchRequest, settings: Settings, limits: T
     Raise RecipeError, SourceError, DatasetError or ConversionError if trials are not possible.
     """
     refuse_none(recipe.gates)
-    if request.goal == "ram" and not any(target.memory for target in recipe.checked_targets):
-        raise RecipeError("--goal ram: no target has a plan of memory: give --target micro")
+    _refuse_unknown(recipe, request.goal)
     with open_trials(recipe, settings, replace(limits, gates=recipe.gates)) as runner:
         _refuse_unmeasurable(runner)
         whole = space(recipe, request, runner.is_observed)
@@ -36,6 +37,18 @@ def search(recipe: Recipe, request: SearchRequest, settings: Settings, limits: T
         outcome = conclude(state, Search(state).find())
         _write(outcome, runner)
     return outcome
+
+
+def _refuse_unknown(recipe: Recipe, goal: Goal) -> None:
+    """Raise RecipeError if no target tells the value of the goal."""
+    targets = recipe.checked_targets
+    if goal == "ram" and not any(target.has_memory for target in targets):
+        raise RecipeError("--goal ram: no target has a plan of memory: give --target micro")
+    if goal == "target-time" and not any(target.vela_options for target in targets):
+        raise RecipeError("--goal target-time: no target has a model of time: give --target ethos-u55-128")
+    needs_compiler = goal == "target-time" or (goal == "ram" and not any(target.memory for target in targets))
+    if needs_compiler and vela_command() is None:
+        raise RecipeError(f"--goal {goal}: the compiler of the target is not installed: install {VELA_EXTRA}")
 
 
 def _refuse_unmeasurable(runner: TrialRunner) -> None:

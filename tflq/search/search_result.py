@@ -20,6 +20,15 @@ FEW_ROWS = 20
 """With fewer rows in either set, the answer says first that more are needed, unless the rows settle it."""
 
 
+_CHEAPER: dict[Goal, str] = {
+    "size": "smaller one",
+    "latency": "faster one",
+    "ram": "one with less memory",
+    "target-time": "one that is faster on the target",
+}
+"""A file that would serve the goal better."""
+
+
 @dataclass(frozen=True)
 class Rows:
     """Numbers of selection and confirmation samples."""
@@ -169,11 +178,11 @@ def _answer(outcome: SearchResult, found: FoundTrial) -> str:
     gates, count = " and ".join(map(str, outcome.told)), figures.file.size_bytes
     size = f"{count:,} bytes, {count / outcome.float32_bytes:.2f} of the float32 file"
     size += "" if figures.file.ram_bytes is None else f", {figures.file.ram_bytes:,} bytes of planned memory"
+    size += "" if figures.file.estimated_ms is None else f", an estimated {figures.file.estimated_ms:.3g} ms a call"
     size += f"; it runs whole on {', '.join(outcome.targets)}" if outcome.targets else ""
     measured = ", ".join(constraint.in_words(figures) for constraint in outcome.told)
     is_last = bool(outcome.refuted) or found.selection.trial.variant in outcome.space.free
-    cheaper = {"size": "smaller", "latency": "faster", "ram": "one with less memory"}[outcome.goal]
-    cheaper += "" if outcome.goal == "ram" else " one"
+    cheaper = _CHEAPER[outcome.goal]
     parts = [
         f"{description(outcome, found.selection)} meets {gates}: {size}; on"
         f" {figures.samples:,} confirmation samples, {measured}",

@@ -93,10 +93,15 @@ class SearchState:
         )
 
     def cost(self, result: TrialResult) -> float:
-        """Return the value to minimize: bytes of the file or of planned memory, or multiply-adds of int8."""
+        """Return the value to minimize: bytes of the file or of memory, multiply-adds of int8, or milliseconds."""
         assert result.figures is not None
         file = result.figures.file
-        values = {"size": file.size_bytes, "latency": file.work, "ram": file.ram_bytes}
+        values: dict[Goal, float | None] = {
+            "size": file.size_bytes,
+            "latency": file.work,
+            "ram": file.ram_bytes,
+            "target-time": file.estimated_ms,
+        }
         value = values[self.goal]
         return math.inf if value is None else value
 

@@ -47,6 +47,6 @@ def _with_files(build: VariantBuild, files: FirmwareFiles | None) -> tuple[str, 
     return build.name, replace(
         build,
         verified=replace(build.verified, file=file),
-        targets=tuple(replace(verdict, flash_bytes=files.size_bytes) for verdict in build.targets),
+        targets=tuple(verdict.with_size(files.size_bytes) for verdict in build.targets),
         artifacts=files.names,
     )

@@ -26,6 +26,7 @@ from tflq.stages.state import CalibrationResult, ConvertibleSource, PreparedRun
 from tflq.stages.train import TrainedModels
 from tflq.stages.variant_build import VariantBuild
 from tflq.target_gates import target_gates
+from tflq.targets import tool_versions
 from tflq.worker import Done, Failed
 
 
@@ -57,7 +58,9 @@ def assemble(values: RunValues, builds: Sequence[VariantBuild], run: Run) -> Res
     return Result(
         name=recipe.name,
         recipe=recipes.dump(recipe, recipe.output),
-        environment=cache.versions(trains=recipe.training is not None) | {"python": platform.python_version()},
+        environment=cache.versions(trains=recipe.training is not None)
+        | tool_versions(recipe.checked_targets)
+        | {"python": platform.python_version()},
         warnings=(*_warnings(values), *_advice(values, builds), *_unrefined(builds)),
         calibration=_calibration(values),
         range_report=_range_report(values),

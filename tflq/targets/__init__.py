@@ -3,12 +3,17 @@
 from tflq.targets.arena import arena_bytes
 from tflq.targets.memory_plan import MemoryPlan, PlannedTensor, memory_plan
 from tflq.targets.micro_run import EXTRA, MicroRun, has_micro, run_micro
+from tflq.targets.op_problem import OpProblem
 from tflq.targets.schema import OpRule, Target
 from tflq.targets.shipped import load, shipped
-from tflq.targets.verdict import OpProblem, TargetVerdict, file_verdicts, kilobytes, verdicts
+from tflq.targets.target_verdict import TargetVerdict, kilobytes
+from tflq.targets.tools import tool_versions
+from tflq.targets.vela import VELA_EXTRA, VelaRun, run_vela, vela_command, vela_version
+from tflq.targets.verdict import file_verdicts, verdicts
 
 __all__ = [
     "EXTRA",
+    "VELA_EXTRA",
     "MemoryPlan",
     "MicroRun",
     "OpProblem",
@@ -16,6 +21,7 @@ __all__ = [
     "PlannedTensor",
     "Target",
     "TargetVerdict",
+    "VelaRun",
     "arena_bytes",
     "file_verdicts",
     "has_micro",
@@ -23,6 +29,10 @@ __all__ = [
     "load",
     "memory_plan",
     "run_micro",
+    "run_vela",
     "shipped",
+    "tool_versions",
+    "vela_command",
+    "vela_version",
     "verdicts",
 ]

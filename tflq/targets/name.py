@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,11 +15,24 @@ from tflq.strict import AsTuple, PlacedText, path_in
 from tflq.targets.shipped import SUFFIXES, load
 
 
+def has_time(names: Iterable[Any], folder: Path) -> bool:
+    """Return whether a target of these names, or of these paths in the folder, has a model of time."""
+    for name in names:
+        with suppress(RecipeError):
+            if isinstance(name, str) and load(str(name), _folder_of(name, folder)).vela_options:
+                return True
+    return False
+
+
+def _folder_of(name: str, otherwise: Path) -> Path:
+    return name.folder if isinstance(name, PlacedText) else otherwise
+
+
 def _checked(value: Any, info: ValidationInfo) -> Any:
     """Return the name. A path becomes absolute. Raise ValueError if there is no such target."""
     if not isinstance(value, str):
         return value
-    folder = value.folder if isinstance(value, PlacedText) else (info.context or {}).get("folder") or Path()
+    folder = _folder_of(value, (info.context or {}).get("folder") or Path())
     try:
         load(str(value), Path(folder))
     except RecipeError as error:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from tflq.strict import AsTuple, FileName, Strict
+from tflq.strict import AsTuple, FileName, RecipePath, Strict
 
 Names = Annotated[tuple[str, ...], AsTuple]
 Positions = Annotated[tuple[NonNegativeInt, ...], AsTuple]
@@ -39,6 +39,15 @@ class OpRule(Strict):
     not_checked: str = Field("", description="A condition that tflq does not check. It is shown as not known.")
 
 
+class VelaOptions(Strict):
+    """How the compiler Vela is called for an Arm Ethos-U."""
+
+    accelerator: str | None = Field(None, description="Its `--accelerator-config`. Default: the name of the target.")
+    system_config: str = Field(description="Its `--system-config`, which has the clock and the memories.")
+    memory_mode: str = Field(description="Its `--memory-mode`, which says what lies in which memory.")
+    config: RecipePath | None = Field(None, description="Your own `vela.ini`. Default: the one that Vela brings.")
+
+
 class Target(Strict):
     """A runtime or an accelerator: its ops, its conditions, and where these were found."""
 
@@ -47,6 +56,7 @@ class Target(Strict):
     title: str = Field(description="What it is, in a few words.")
     source: str = Field(description="Where the table was found.")
     date: str = Field(description="When the table was found, such as 2026-11-27.")
+    table_of: str | None = Field(None, description="A target of `tflq targets`, which has the keys that are not given.")
     otherwise: Otherwise = Field(
         description="What an op that the target lacks means: `does not run`: the file does not run there;"
         " `falls back`: the op runs on the CPU; `ends the partition`: it and all ops after it run on the CPU.",
@@ -63,7 +73,20 @@ class Target(Strict):
     )
     inline_constants: bool = Field(False, description="`true`: constants must be inside the flatbuffer.")
     memory: Literal["tflm"] | None = Field(None, description="`tflm`: RAM is planned as TensorFlow Lite Micro does.")
+    vela: dict[str, VelaOptions] = Field(
+        {}, description="For each name of the target, how the compiler Vela is called. It needs `tflq[ethos-u]`."
+    )
     built_in: bool = Field(False, description="`true`: every built-in op is there, whether it is in `ops` or not.")
     not_checked: Names = Field((), description="Conditions that tflq does not check. They are shown as not known.")
     not_known: dict[str, str] = Field({}, description="Ops for which the sources do not say, with the reason.")
     ops: dict[str, OpRule] = Field({}, description="The ops that the target has, with their conditions.")
+
+    @property
+    def vela_options(self) -> VelaOptions | None:
+        """How Vela compiles for the target of this name; None if it does not."""
+        return self.vela.get(self.name)
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether the memory of a call is known: planned, or told by a compiler."""
+        return self.memory is not None or self.vela_options is not None

@@ -37,4 +37,8 @@ def load(name: str, folder: Path = Path()) -> Target:
 
 
 def _read(path: Path) -> Target:
-    return strict.validate(strict.read(path), Target, path.parent)
+    target = strict.validate(strict.read(path), Target, path.parent)
+    if target.table_of is None:
+        return target
+    given = {key: getattr(target, key) for key in target.model_fields_set}
+    return load(target.table_of).model_copy(update=given)

@@ -1,119 +1,58 @@
-"""The verdict of a target on a file: it runs whole, in part, or not at all, with the reasons."""
+"""Judge a file by the table of a target: it runs whole, in part, or not at all, with the reasons."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tflq import flatbuffer
 from tflq.cost_model import operator_multiply_adds
 from tflq.errors import EvaluationError
 from tflq.flatbuffer import Graph, Operator, Subgraph
-from tflq.targets.conditions import broken_by, broken_rule, short
-from tflq.targets.memory_plan import MemoryPlan, memory_plan
-from tflq.targets.micro_run import MicroRun
+from tflq.targets.conditions import broken_by, broken_rule
+from tflq.targets.memory_plan import memory_plan
+from tflq.targets.op_problem import OpProblem
 from tflq.targets.schema import OpRule, Target
-
-Outcome = Literal["runs whole", "falls back", "does not run", "not known"]
-_SHOWN = 3
-"""The number of reasons that the line of a verdict gives."""
-MIN_SHARE = 0.01
-
-
-@dataclass(frozen=True)
-class OpProblem:
-    """An op, and why the target does not have it, or has it in a slow kernel only."""
-
-    type: str
-    tensor: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class TargetVerdict:
-    """The verdict of a target on a file."""
-
-    target: str
-    outcome: Outcome
-    problems: tuple[OpProblem, ...]
-    """The ops that the target does not have in this form, in the order of the graph."""
-    outside: int
-    """The number of ops that run on the CPU beside the target."""
-    operators: int
-    share: float
-    """The share of the multiply-adds in those ops, from 0 to 1."""
-    slow: tuple[OpProblem, ...]
-    slow_share: float
-    not_known: tuple[str, ...]
-    """Conditions that are not known to hold, in sentences."""
-    flash_bytes: int
-    """The size of the file. The code of the runtime comes on top."""
-    plan: MemoryPlan | None
-    source: str
-    run: MicroRun | None = None
-    """The result in the target's own interpreter on this machine; None if it was not tried."""
-
-    @property
-    def ram_bytes(self) -> int | None:
-        """The planned memory of activations and variables; None if the target's memory is not planned."""
-        return None if self.plan is None else self.plan.activation_bytes + self.plan.variable_bytes
-
-    @property
-    def in_words(self) -> str:
-        """The verdict as one line, without the target's name."""
-        parts = [str(self.outcome)]
-        if self.outcome == "falls back":
-            parts[0] += f": {self._part(self.outside, self.share)} run on the CPU"
-        if self.problems:
-            parts[0] += f": {_listed(self.problems)}"
-        if self.slow:
-            parts.append(f"{self._part(len(self.slow), self.slow_share)} have slow kernels")
-        if self.ram_bytes is not None:
-            sizes = f"RAM {kilobytes(self.ram_bytes)}, flash {kilobytes(self.flash_bytes)}"
-            parts.append(f"{sizes}, both without the runtime's own")
-        if self.run is not None:
-            parts.append(self.run.in_words)
-        return "; ".join(parts)
-
-    def with_run(self, run: MicroRun) -> TargetVerdict:
-        """Return the verdict with what the target's own interpreter did, which has the last word."""
-        return replace(self, run=run, outcome="does not run" if run.error else self.outcome)
-
-    def _part(self, count: int, share: float) -> str:
-        return f"{count} of {self.operators} ops with {_percent(share)} of the multiply-adds"
-
-
-def _percent(share: float) -> str:
-    return "less than 1 %" if 0 < share < MIN_SHARE else f"{100 * share:.0f} %"
-
-
-def kilobytes(size: int) -> str:
-    return f"{size / 1000:,.1f} kB"
-
-
-def _listed(problems: Sequence[OpProblem]) -> str:
-    """Return the ops of each type and reason, the first few of them."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for problem in problems:
-        groups.setdefault((problem.type, problem.reason), []).append(problem.tensor)
-    texts = [
-        f"{type_} {short(names[0])!r}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {reason}"
-        for (type_, reason), names in groups.items()
-    ]
-    more = f"; and {len(texts) - _SHOWN} more reasons" if len(texts) > _SHOWN else ""
-    return "; ".join(texts[:_SHOWN]) + more
+from tflq.targets.target_verdict import Outcome, TargetVerdict
+from tflq.targets.vela import COMPILED, VELA_EXTRA, run_vela, vela_command
 
 
 def file_verdicts(path: Path, targets: Sequence[Target]) -> tuple[TargetVerdict, ...]:
-    """Return the verdict of each target on the file. EvaluationError, with the path, if it is no .tflite file."""
+    """Return the verdict of each target on the file, with that of its compiler if there is one.
+
+    EvaluationError, with the path, if it is no .tflite file.
+    """
     data = path.read_bytes()
     try:
-        return verdicts(data, targets)
+        by_table = verdicts(data, targets)
+        is_compiled = any(target.vela for target in targets) and _is_compiled(flatbuffer.read(data))
     except EvaluationError as error:
         raise EvaluationError(f"{path}: {error}") from error
+    return tuple(
+        _compiled(path, target, verdict, is_compiled) for target, verdict in zip(targets, by_table, strict=True)
+    )
+
+
+def _is_compiled(graph: Graph) -> bool:
+    return any(operator.type == COMPILED for _, operator in graph.operators())
+
+
+def _compiled(path: Path, target: Target, verdict: TargetVerdict, is_compiled: bool) -> TargetVerdict:
+    if not target.vela:
+        return verdict
+    options, command = target.vela_options, vela_command()
+    if is_compiled:
+        sentence = "Whether it was compiled for this accelerator: the file is compiled already."
+    elif options is None:
+        sentence = f"Time, memory and other conditions: name one with its size, such as {next(iter(target.vela))}."
+    elif command is None:
+        sentence = f"Time, memory and other conditions: with {VELA_EXTRA}, tflq compiles the file with Vela."
+    else:
+        return verdict.with_compiled(run_vela(path, target.name, options, command))
+    return replace(verdict, not_known=(*verdict.not_known, sentence))
 
 
 def verdicts(data: bytes, targets: Sequence[Target]) -> tuple[TargetVerdict, ...]:

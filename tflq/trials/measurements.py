@@ -11,6 +11,7 @@ from tflq.contract import float_ops
 from tflq.cost_model import work
 from tflq.evaluate import Evaluation, Record
 from tflq.metrics import Estimate, Metric, dead_channels, estimate_agreement, estimate_sqnr_db
+from tflq.trials.target_limits import TargetFigures
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class FileFacts:
     work: float
     """Estimated work of one call, in multiply-adds of int8."""
     ram_bytes: int | None = None
-    """The planned memory on the target of the search; None if no target has a plan of memory."""
+    """The memory on the targets of the search; None if it is not known."""
+    estimated_ms: float | None = None
+    """The estimated time of a call on the targets of the search; None if it is not known."""
     int16_ops: int = 0
     """Number of ops with 16-bit activations."""
 
@@ -54,12 +57,20 @@ class Measurements:
     """The number of dead channels of all outputs."""
 
 
-def file_facts(path: Path, is_integer: bool, ram_bytes: int | None = None) -> FileFacts:
+def file_facts(path: Path, is_integer: bool, on_targets: TargetFigures) -> FileFacts:
     """Read the facts of the file. `is_integer`: whether the mode computes in integers."""
     graph = flatbuffer.load(path)
     in_float = sum(1 for _ in float_ops(graph)) if is_integer else 0
     wide = sum(1 for _ in int16_ops(graph))
-    return FileFacts(cache.sha256(path), graph.size_bytes, in_float, work(graph), ram_bytes, wide)
+    return FileFacts(
+        sha256=cache.sha256(path),
+        size_bytes=graph.size_bytes,
+        float_ops=in_float,
+        work=work(graph),
+        ram_bytes=on_targets.ram_bytes,
+        estimated_ms=on_targets.estimated_ms,
+        int16_ops=wide,
+    )
 
 
 def measurements_of(file: FileFacts, base: Record, answers: Record, metric: Metric | None) -> Measurements:

@@ -17,7 +17,7 @@ from tflq.refine import RefinementConfig, RefinementRequest
 from tflq.trials.constraints import Constraint
 from tflq.trials.measurements import Measurements, file_facts, measurements_of
 from tflq.trials.stored_samples import StoredSamples, records
-from tflq.trials.target_limits import TargetLimits, planned_ram
+from tflq.trials.target_limits import TargetLimits, target_figures
 from tflq.worker import ProgressCallback, Task
 
 SampleSet = Literal["ranking", "selection", "confirmation"]
@@ -105,7 +105,7 @@ def run_trial(
 
 def _measure(report: ProgressCallback, path: Path, variant: Mode, evaluation: TrialEvaluation) -> Measurements:
     """Measure the file on the samples that it may use, and stop after the first part if it is hopeless."""
-    file = file_facts(path, variant.is_integer, planned_ram(path, evaluation.limits))
+    file = file_facts(path, variant.is_integer, target_figures(path, evaluation.limits))
     stored, plan = evaluation.stored, evaluation.plan
     samples = stored.at(spread(stored.count, evaluation.max_work / max(file.work, 1)))
     first = spread(samples.count, MIN_RANKING_SAMPLES if evaluation.constraints else samples.count)
