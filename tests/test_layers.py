@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tflq.html_report.weights import weight_charts
 from tflq.interpreter import Runner
 from tflq.result import LayerFigures, Result, WeightRange
 from tflq.stages import layers
-from tflq.stages.layers import ComparedLayers, layer_figures
+from tflq.stages.layers import ComparedLayers, TimedCalls, layer_figures
 
 
 @pytest.mark.parametrize("mode", ["dynamic", "float16", "int8", "int8_only", "int16x8", "int16x8_only"])
@@ -60,6 +61,14 @@ def test_large_and_slow_models_are_left_out_unless_the_report_is_full(
     monkeypatch.setattr(layers, "MAX_BYTES", 100)
     assert "the activations of a call have" in layer_figures(silent, request).obstacle
     assert layer_figures(silent, replace(request, is_full=True)).layers
+
+
+def test_no_further_call_begins_when_the_time_is_over() -> None:
+    arrays = [{"x": np.full(2, number)} for number in range(4)]
+    in_time, late = TimedCalls(arrays, math.inf), TimedCalls(arrays, -math.inf)
+    assert list(in_time) == arrays
+    assert list(late) == arrays[:1]
+    assert (in_time.made, late.made, len(late)) == (4, 1, 4)
 
 
 def test_the_weights_of_the_layer_that_loses_most_are_first(all_modes: Ran, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -47,9 +48,15 @@ class Activation:
     """The median magnitude in the float32 file, averaged over the calls."""
 
 
-def compare(
-    report: ProgressCallback, files: tuple[Path, Path], calls: Sequence[Sample], folder: Path
-) -> tuple[Activation, ...]:
+class Calls(Protocol):
+    """The input arrays of each call. There may be fewer than the length says."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Sample]: ...
+
+
+def compare(report: ProgressCallback, files: tuple[Path, Path], calls: Calls, folder: Path) -> tuple[Activation, ...]:
     """Run both files, and return their common activations in the order of the graph, the inputs first.
 
     `files`: the float32 file and the quantized one. `calls`: the input arrays of each call.
@@ -116,7 +123,7 @@ def _exposed(file: Path, outputs: Mapping[int, int], target: Path) -> Path:
 
 
 def decibels(row: np.ndarray) -> float:
-    """Return the SQNR in dB of summed `errors`, float64 [6], within ±EQUAL_DB."""
+    """Return the SQNR in dB of summed `errors`, float64 [8], within ±EQUAL_DB."""
     value = fidelity(row[np.newaxis]).sqnr_db
     return min(max(value, -EQUAL_DB), EQUAL_DB)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,8 @@ class RunContext:
     cache: RecipeCache
     work: RefinementWork = field(default_factory=RefinementWork)
     """The intermediate models of the refinement."""
+    started: float = field(default_factory=time.monotonic)
+    """When the run started, by the monotonic clock in seconds."""
 
     @property
     def source_folder(self) -> Path:

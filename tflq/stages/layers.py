@@ -1,12 +1,13 @@
 """The stage that compares the activations of each variant along the graph, for report.html.
 
-A standard report takes a few calls, and leaves out models that need much memory or time for it. So this stage takes
-only a small part of a run. A full report has no such limits.
+A standard report takes a few calls, and fewer if they would take more than a part of the time of the run so far. It
+leaves out models of which even one call needs much memory or time. A full report has no such limits.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,8 @@ from tflq.stages.variant_build import VariantBuild
 from tflq.worker import Done, ProgressCallback, Task
 
 STANDARD_CALLS, FULL_CALLS = KEPT_CALLS, 32
+MAX_SHARE = 0.08
+"""The most of the time of the run so far that a standard report may take for this stage. One call is always made."""
 MAX_BYTES = 64 * 2**20
 """The largest size of all float activations of a call for a standard report."""
 MAX_INT16_MULTIPLY_ADDS = 5e8
@@ -50,16 +53,41 @@ class ComparedLayers:
     calls: int
     folder: Path
     is_full: bool
+    seconds: float = math.inf
+    """The time after which no further call begins."""
+
+
+class TimedCalls:
+    """The calls of a comparison, until the time is over. The first one is always made."""
+
+    def __init__(self, calls: Sequence[Sample], until: float) -> None:
+        """`until`: a time of the monotonic clock in seconds."""
+        self._calls, self._until = calls, until
+        self.made = 0
+        """The number of calls so far."""
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __iter__(self) -> Iterator[Sample]:
+        for call in self._calls:
+            if self.made and time.monotonic() > self._until:
+                return
+            self.made += 1
+            yield call
 
 
 def compare_layers(context: RunContext, builds: Sequence[VariantBuild], prepared: PreparedRun) -> list[VariantBuild]:
     """Return the builds with the fidelity of their activations. Trained variants are left out: their weights differ."""
-    requests = {
-        build.name: _request(context, build, build.path, prepared)
+    compared = [
+        (build, build.path)
         for build in builds
         if build.path and build.record and not build.error and build.variant
         if not build.variant.trained and build.variant.mode != "float32"
-    }
+    ]
+    spent = time.monotonic() - context.started
+    seconds = MAX_SHARE * spent * min(context.jobs, len(compared)) / max(len(compared), 1)
+    requests = {build.name: _request(context, build, path, prepared, seconds) for build, path in compared}
     tasks = [
         Task(f"run {name} with all activations", layer_figures, (each,), EvaluationError)
         for name, each in requests.items()
@@ -77,6 +105,7 @@ def _request(
     build: VariantBuild,
     path: Path,
     prepared: PreparedRun,
+    seconds: float,
 ) -> ComparedLayers:
     is_full = context.recipe.report == "full"
     samples = prepared.calibration_samples
@@ -86,24 +115,27 @@ def _request(
     folder.mkdir()
     float32, first = build.origin or prepared.float32.path, prepared.evaluation_rows.arrays
     stored = samples.samples.first(calls) if isinstance(samples, CalibrationSamples) else None
-    return ComparedLayers(float32, path, stored, first, calls, folder, is_full)
+    limit = math.inf if is_full else seconds
+    return ComparedLayers(float32, path, stored, first, calls, folder, is_full, limit)
 
 
 def layer_figures(report: ProgressCallback, request: ComparedLayers) -> LayerFigures:
     """Return the fidelity of all activations that both files have."""
+    until = time.monotonic() + request.seconds
     graph = flatbuffer.load(request.float32)
     if (obstacle := _obstacle(graph, request)) is not None:
         return LayerFigures(0, obstacle=obstacle)
-    calls = [request.first]
+    arrays = [request.first]
     if request.samples:
-        calls = list(request.samples.calls(range(request.samples.number_of_calls)))
+        arrays = list(request.samples.calls(range(request.samples.number_of_calls)))
+    calls = TimedCalls(arrays, until)
     found = compare(report, (request.float32, request.file), calls, request.folder)[:MAX_LAYERS]
     lost = tuple(losses(graph, found))
     fall = first_bad(lost)
     places = [place for place, each in enumerate(found) if fall and each.operator == fall.operator]
     layers = tuple(_layer(graph, each) for each in found)
     place, before_db = (places[0], fall.before_db) if places and fall else (None, None)
-    return LayerFigures(len(calls), layers, place, before_db, tuple(_weights(graph, lost)))
+    return LayerFigures(calls.made, layers, place, before_db, tuple(_weights(graph, lost)))
 
 
 def _obstacle(graph: Graph, request: ComparedLayers) -> str | None:
