@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,11 +170,27 @@ def test_every_op_is_tried_in_float_and_alone_against_the_metric(studies: Studie
     assert "   top1  " in studied.ran.stdout
 
 
+def check_form(overlay: Any) -> None:
+    """Check an overlay as `ModelNodeData` of the package ai-edge-model-explorer has it, version 0.1.34.
+
+    It is a mapping of graphs, and each graph has results by the names of output tensors: numbers with CSS colours.
+    """
+    assert [*overlay] == ["main"], "the name of the first subgraph"
+    assert [*overlay["main"]] == ["results"]
+    for name, node in overlay["main"]["results"].items():
+        assert name
+        assert [*node] == ["value", "bgColor", "textColor"]
+        assert type(node["value"]) in (int, float)
+        assert math.isfinite(node["value"])
+        assert all(re.fullmatch("#[0-9a-f]{6}", node[key]) for key in ("bgColor", "textColor"))
+
+
 def test_tensors_are_compared_in_the_order_in_which_they_are_made(studies: Studies) -> None:
     overlay = studies.folder / "new" / "overlay.json"
     report = studies.study(studies.write("unlike"), "--model-explorer", str(overlay)).report
     assert [one["op"] for one in report["tensors"]] == [None, 0, 1, 2, 3, 4]
     assert [one["sqnr_db"] > 30 for one in report["tensors"]] == [True, False, True, True, True, False]
+    check_form(json.loads(overlay.read_text()))
     results = json.loads(overlay.read_text())["main"]["results"]
     for one in report["tensors"]:
         shown = results[one["tensor"]]
