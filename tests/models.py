@@ -74,6 +74,26 @@ def two_outputs(path: Path) -> None:
     save(path, lambda image: {"zeta": net.scores(image), "alpha": net.features(image)}, image(), held=net.variables)
 
 
+def finds_rectangles(path: Path) -> None:
+    """The box of the one rectangle in the image, as `yxyx`, and its class: 0 if it is 1.0, and 1 if it is 0.5."""
+    places = tf.range(16, dtype=tf.float32) / 16
+
+    def function(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        starts, ends = [], []
+        for axis in (2, 1):
+            lit = tf.minimum(2 * tf.reduce_max(image, [axis, 3]), 1)
+            starts.append(1 - tf.reduce_max(lit * (1 - places), 1, keepdims=True))
+            ends.append(tf.reduce_max(lit * (places + 1 / 16), 1, keepdims=True))
+        peak = tf.reduce_max(image, [1, 2])
+        return {
+            "detection_boxes": tf.stack([*starts, *ends], 2),
+            "detection_scores": peak,
+            "detection_classes": tf.nn.relu(2 * (1 - peak)),
+        }
+
+    save(path, function, tf.TensorSpec([None, 16, 16, 1], tf.float32, "image"))
+
+
 def dynamic_size(path: Path) -> None:
     net = Convolutions()
     save(path, lambda image: {"scores": net.scores(image)}, image(size=None), held=net.variables)
@@ -413,6 +433,7 @@ def tiny_conv_functions(path: Path) -> None:
 MAKERS: tuple[Maker, ...] = (
     tiny_conv,
     two_outputs,
+    finds_rectangles,
     dynamic_size,
     uint8_input,
     tiny_dense,

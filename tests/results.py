@@ -63,7 +63,10 @@ def measured(value: float, sqnr_db: float | None, samples_needed: int | None = N
     score = Score("top1", value, drop, (drop - 0.01, drop + 0.01), 500, samples_needed)
     by_channel = None if sqnr_db is None else Channels(10, 3, sqnr_db - 4, (None, *[sqnr_db] * 9), (), (3,))
     output = Output(sqnr_db, 0.999, 0.25, 0.0001, 0.99, sqnr_db and sqnr_db - 0.5, by_channel)
-    return FileFigures(500, score, {"logits": output}, LatencyStats(0.0125, 0.02, 50, 1, "LiteRT 2.3.0, XNNPACK"))
+    outputs = {"logits": output}
+    if sqnr_db == 21.4:
+        outputs["mask|"] = Output(30.0, 0.9995, 12.5, 4.0, None, psnr_db=36.1, peak=255.0)
+    return FileFigures(500, score, outputs, LatencyStats(0.0125, 0.02, 50, 1, "LiteRT 2.3.0, XNNPACK"))
 
 
 FLOAT32 = Variant("float32", "float32", file("float32", 108_064, "float32"), 1.0, measured(0.98, None), seconds=1.5)

@@ -22,7 +22,7 @@ REPORT = (DOCS / "report.md").read_text(encoding="utf-8")
 QUOTED = re.findall(r"^### `(.+)`$", TROUBLES, re.MULTILINE)
 NAMED_BY_DATA = {"recipe", "ops", "environment"}
 """Below these the keys are not the report's: they come from a model, a recipe or an installation."""
-SAME = {"outputs": "inputs", "logits": "OUTPUT"}
+SAME = {"outputs": "inputs", "logits": "OUTPUT", "mask|": "OUTPUT"}
 """Keys that the page describes under another name."""
 
 
@@ -87,7 +87,7 @@ def test_every_key_of_the_report_is_on_its_page() -> None:
     score = HoldoutScore(RefinementConfig(), {"logits": SignalAndNoise((1.0, 1.0), (0.1, 0.1))})
     tried = RefinementReport(RefinementConfig(), (score,), 8, (layer,))
     keys = {*paths(report), *paths(to_dict(tried), "variants[].refinement")}
-    keys = {key for key in keys if not key.startswith("baseline.fidelity.") and not key.endswith(".logits")}
+    keys = {key for key in keys if not key.startswith("baseline.fidelity.") and not key.endswith((".logits", ".mask|"))}
     assert len(keys) > 120
     assert sorted(keys - documented()) == []
 

@@ -164,7 +164,7 @@ class TestRecord:
     def test_has_a_row_for_each_sample(self, records: dict[str, Record]) -> None:
         for record in records.values():
             assert record.statistics.shape == (ROWS, 2)
-            assert record.errors["scores"].shape == (ROWS, 6)
+            assert record.errors["scores"].shape == (ROWS, 8)
             assert record.is_finite.all()
 
     def test_of_one_sample_does_not_depend_on_others(

@@ -41,13 +41,31 @@ def test_a_part_of_a_recipe_is_valid(part: dict[str, Any], tmp_path: Path) -> No
     assert load(recipe).variants
 
 
+def write_files(page: str, folder: Path) -> None:
+    """Write the files that the page shows into the folder."""
+    text = next(path for path in PAGES if path.stem == page).read_text()
+    for name, content in re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", text, re.DOTALL):
+        (folder / name).write_text(content)
+
+
 def test_a_dataset_and_a_metric_in_python_are_used(models: Path, tmp_path: Path) -> None:
-    page = next(page for page in PAGES if page.stem == "own-dataset-or-metric").read_text()
-    for name, text in re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", page, re.DOTALL):
-        (tmp_path / name).write_text(text)
+    write_files("own-dataset-or-metric", tmp_path)
     (tmp_path / "model").symlink_to(models / "tiny_conv")
     ran = run_recipe(tmp_path / "recipe.yaml")
     assert ran.codes == {"float32": 0, "int8": 0}
     assert ran.result.metric == "mymetric:distance"
     assert ran.result.calibration is not None
     assert (ran.result.calibration.samples, ran.result.evaluation.samples) == (20, 20)
+
+
+def test_boxes_scores_and_classes_give_the_mean_average_precision(models: Path, tmp_path: Path) -> None:
+    write_files("detection", tmp_path)
+    (tmp_path / "model").symlink_to(models / "finds_rectangles")
+    ran = run_recipe(tmp_path / "recipe.yaml")
+    assert ran.codes == {"float32": 0, "int8": 0}
+    score = ran.variant("int8").measured.metric
+    assert (ran.result.metric, score.name, score.samples) == ("map50", "map50", 40)
+    assert ran.result.baseline.source_metric == ran.result.baseline.float32_metric == 1.0
+    assert 0.9 < score.value <= 1.0
+    assert score.ci95[0] <= score.drop <= score.ci95[1]
+    assert not any("box_format" in warning for warning in ran.result.warnings)

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from tflq import advise, scores
 from tflq.datasets import DATASETS, KINDS
-from tflq.metrics import METRIC_NAMES, METRICS, built_in
+from tflq.metrics import METRIC_KEYS, METRIC_NAMES, METRICS, built_in
 from tflq.modes import CALIBRATED, MODE_NAMES, MODES, QAT_MODES, Converter, Mode, named
 from tflq.modes.ignored import GRANULARITY, REFINEMENTS, is_neutral
 from tflq.recipe import json_schema
@@ -21,6 +21,7 @@ from tflq.search.space import TOGGLES
 ROOT = Path(__file__).parent.parent
 SCHEMA = json.loads(json_schema())
 PAGE = (ROOT / "docs/recipe.md").read_text(encoding="utf-8")
+METRICS_PAGE = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
 REPORT = (ROOT / "docs/report.md").read_text(encoding="utf-8")
 DEFINITIONS = SCHEMA["$defs"]
 
@@ -57,6 +58,10 @@ def test_a_metric_is_in_the_schema_and_on_the_page() -> None:
     for name in METRIC_NAMES:
         assert built_in(name).name == name
         assert f"`{name}`" in PAGE
+        assert f"`{name}`" in METRICS_PAGE
+    for key in METRIC_KEYS:
+        assert f"| `metric.{key}` |" in PAGE
+        assert f"| `{{{key}: " in METRICS_PAGE
 
 
 def test_a_correction_is_known_to_modes_search_and_report() -> None:

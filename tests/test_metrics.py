@@ -8,15 +8,27 @@ import pytest
 from sklearn import metrics as reference
 
 from tflq.errors import DatasetError, EvaluationError
-from tflq.metrics import BuiltIn, Custom, Metric, TopK, built_in, errors, fidelity, paired_drop, top_k_odds
+from tflq.metrics import (
+    BuiltIn,
+    Custom,
+    SampleMetric,
+    TopK,
+    built_in,
+    errors,
+    fidelity,
+    paired_drop,
+    stacked,
+    top_k_odds,
+    value_of,
+)
 
 RANDOM = np.random.default_rng(0)
 
 
-def value(metric: Metric, outputs: np.ndarray, labels: np.ndarray) -> float:
-    """The metric over samples, as evaluation computes it: statistics of each, summed."""
+def value(metric: SampleMetric, outputs: np.ndarray, labels: np.ndarray) -> float:
+    """The metric over samples, as evaluation computes it from the statistics of each."""
     rows = [metric.statistics(output[np.newaxis], label) for output, label in zip(outputs, labels, strict=True)]
-    return float(metric.value(np.sum(rows, axis=0)))
+    return value_of(metric, stacked(rows))
 
 
 SCORES = RANDOM.normal(size=(200, 10))
@@ -66,6 +78,58 @@ def test_elementwise_metrics_as_scikit_learn_has_them(name: BuiltIn, expected: f
     assert value(built_in(name), ESTIMATE, REAL) == pytest.approx(expected)
 
 
+def test_f1_as_scikit_learn_has_it() -> None:
+    expected = reference.f1_score(CLASSES, SCORES.argmax(1), average="macro")
+    assert value(built_in("f1"), SCORES, CLASSES) == pytest.approx(expected)
+    assert value(built_in("f1"), SCORES, np.eye(10)[CLASSES]) == pytest.approx(expected)
+    missing = np.where(CLASSES == 3, 4, CLASSES)  # some classes are only answered, some only true
+    expected = reference.f1_score(missing, np.minimum(SCORES.argmax(1), 7), average="macro")
+    assert value(built_in("f1"), np.eye(10)[np.minimum(SCORES.argmax(1), 7)], missing) == pytest.approx(expected)
+
+
+def test_f1_of_probabilities_as_scikit_learn_has_it() -> None:
+    masks, probabilities = RANDOM.integers(0, 2, (6, 5, 5)), RANDOM.random((6, 5, 5, 1))
+    expected = reference.f1_score(masks.ravel(), probabilities.ravel() > 0.5)
+    assert value(built_in("f1"), probabilities, masks) == pytest.approx(expected)
+
+
+def test_auc_as_scikit_learn_has_it() -> None:
+    scores = np.round(SCORES, 1)  # with ties
+    truth = CLASSES % 2
+    expected = reference.roc_auc_score(truth, scores[:, 0])
+    assert value(built_in("auc"), scores[:, :1], truth) == pytest.approx(expected)
+    both = np.stack([-scores[:, 0], np.zeros(200)], 1)
+    assert value(built_in("auc"), both, truth) == pytest.approx(expected)
+    tags = RANDOM.integers(0, 2, (200, 3))
+    expected = reference.roc_auc_score(tags, scores[:, :3])
+    assert value(built_in("auc"), scores[:, :3], tags) == pytest.approx(expected)
+    shares = np.exp(SCORES) / np.exp(SCORES).sum(1, keepdims=True)
+    expected = reference.roc_auc_score(CLASSES, shares, multi_class="ovr")
+    assert value(built_in("auc"), shares, CLASSES) == pytest.approx(expected)
+
+
+def test_auc_of_weights_is_that_of_repeated_samples() -> None:
+    metric, counts = built_in("auc"), RANDOM.integers(0, 4, (5, 200))
+    rows = stacked([metric.statistics(np.round(score, 1), label) for score, label in zip(SCORES, CLASSES, strict=True)])
+    repeated = [value_of(metric, np.repeat(rows, count, 0)) for count in counts]
+    assert metric.value(rows, counts) == pytest.approx(np.array(repeated))
+
+
+def test_auc_of_one_kind_of_samples_or_without_numbers_is_none() -> None:
+    assert math.isnan(value(built_in("auc"), SCORES[:, :1], np.ones(200)))
+    assert math.isnan(value(built_in("auc"), np.full((200, 1), np.nan), CLASSES % 2))
+
+
+@pytest.mark.parametrize(("name", "k"), [("ndcg", None), ("ndcg10", 10)])
+def test_ndcg_as_scikit_learn_has_it(name: BuiltIn, k: int | None) -> None:
+    gains, scores = RANDOM.integers(0, 4, (30, 15)), np.round(RANDOM.normal(size=(30, 15)), 1)
+    gains[0] = 0
+    assert value(built_in(name), scores, gains) == pytest.approx(reference.ndcg_score(gains, scores, k=k))
+    expected = reference.ndcg_score(gains[:, :12], scores[:, :12], k=k)
+    gains[:, 12:] = -1
+    assert value(built_in(name), scores, gains) == pytest.approx(expected)
+
+
 def test_mean_iou_as_scikit_learn_has_it() -> None:
     truth, predicted = RANDOM.integers(0, 3, (2, 20, 4, 4))
     scores = np.eye(3)[predicted]
@@ -93,6 +157,16 @@ def test_mean_iou_of_one_probability_per_pixel() -> None:
         ("top1", np.zeros((1, 3)), "cat", r"the label \['cat'\] should be a number or several numbers"),
         ("mae", np.zeros((1, 1)), b"cat", r"the label \[b'cat'\] should be a number or several numbers"),
         ("mae", np.zeros((1, 3)), [1, 2], r"the output has 3 elements \(1, 3\), but the label has 2"),
+        ("f1", np.zeros((1, 3)), [1, 1, 0], r"has 3 numbers and is not one-hot; f1 of an output \(1, 3\) needs one"),
+        ("f1", np.zeros((1, 2, 2, 1)), [1, 0], r"the output has 4 elements \(1, 2, 2, 1\), but the label has 2"),
+        (
+            "auc",
+            np.zeros((1, 3)),
+            [1, 0],
+            r"a class index, or a 0 or 1 for each of the 3 scores of the output \(1, 3\)",
+        ),
+        ("auc", np.zeros((1, 1)), 2, r"the label \[2\] should be a class index, or a 0 or 1"),
+        ("ndcg", np.zeros((1, 3)), [1, 0], r"the output has 3 elements \(1, 3\), but the label has 2"),
         (
             "mean_iou",
             np.zeros((1, 2, 2)),
@@ -156,10 +230,13 @@ def test_a_lower_error_is_better() -> None:
     assert paired_drop(metric, bad, good).value == pytest.approx(-1.0)
 
 
-@pytest.mark.parametrize("name", ["rmse", "r2", "mean_iou"])
+@pytest.mark.parametrize("name", ["rmse", "r2", "mean_iou", "f1", "auc"])
 def test_metrics_that_are_no_means_have_an_interval_by_bootstrap(name: BuiltIn) -> None:
     metric = built_in(name)
-    if name == "mean_iou":
+    if name in ("f1", "auc"):
+        labels, noise = RANDOM.integers(0, 2, 100), RANDOM.normal(size=(100, 1, 1))
+        pairs = [(label + 0.3 * n, label + 0.8 * n, label) for label, n in zip(labels, noise, strict=True)]
+    elif name == "mean_iou":
         truth, guess = RANDOM.integers(0, 3, (2, 100, 4, 4))
         near = np.where(RANDOM.random(truth.shape) < 0.9, truth, guess)
         pairs = [(np.eye(3)[near][i : i + 1], np.eye(3)[guess][i : i + 1], truth[i]) for i in range(100)]
@@ -202,6 +279,33 @@ def test_fidelity_in_numbers() -> None:
     assert near.sqnr_db == pytest.approx(20.0)
     assert near.cosine == pytest.approx((9 + 18) / (5 * math.hypot(3, 4.5)))
     assert (near.max_abs_error, near.mse) == (0.5, 0.125)
+    assert (near.psnr_db, near.peak) == (None, None)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 9, 3), (1, 1, 9, 8), (1, 16, 16, 1)])
+def test_figures_of_images_as_numpy_has_them(shape: tuple[int, ...]) -> None:
+    f = 255 * RANDOM.random((5, *shape))
+    f[0] /= 5  # a dark picture counts no less in the cosine, and the peak is that of all pictures
+    q = np.round(f / 8) * 8
+    near = fidelity(np.array([errors(*pair) for pair in zip(f, q, strict=True)]))
+    pairs = [(a.ravel(), b.ravel()) for a, b in zip(f, q, strict=True)]
+    cosines = [a @ b / (np.linalg.norm(a) * np.linalg.norm(b)) for a, b in pairs]
+    assert near.cosine == pytest.approx(np.mean(cosines))
+    assert near.max_abs_error == np.abs(f - q).max()
+    assert near.peak == np.ptp(f)
+    assert near.psnr_db == pytest.approx(20 * np.log10(np.ptp(f) / np.sqrt(np.mean((f - q) ** 2))))
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8, 2), (1, 7, 8, 3), (8, 8, 3), (1, 10), (0, 8, 8, 3)])
+def test_an_output_that_is_no_image_has_no_psnr(shape: tuple[int, ...]) -> None:
+    assert fidelity(np.array([errors(np.ones(shape), np.zeros(shape))])).psnr_db is None
+
+
+def test_psnr_at_its_edges() -> None:
+    f = RANDOM.random((1, 8, 8, 1))
+    assert fidelity(np.array([errors(f, f)])).psnr_db is None
+    assert fidelity(np.array([errors(np.ones_like(f), f)])).psnr_db is None, "without a peak"
+    assert fidelity(np.array([errors(f, f + math.inf)])).psnr_db == -200
 
 
 @pytest.mark.parametrize(

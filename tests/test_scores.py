@@ -73,7 +73,7 @@ LIMITS = Gates()
 
 
 def verdicts(floats: np.ndarray, answers: np.ndarray, limits: Gates = LIMITS) -> dict[str, str]:
-    return {low.name: low.verdict for low in scores.low_outputs(limits, record(answers, floats), None)}
+    return {low.name: low.verdict for low in scores.low_outputs(limits, record(answers, floats), ())}
 
 
 class TestLowOutputs:
@@ -92,7 +92,7 @@ class TestLowOutputs:
         assert verdicts(self.FLOATS, answers, Gates(poor_below_db=None, broken_below_db=None)) == {}
 
     def test_say_how_far_they_are(self) -> None:
-        (poor,) = scores.low_outputs(LIMITS, record(self.FLOATS * 0.95 + 0.5 * self.NOISE, self.FLOATS), None)
+        (poor,) = scores.low_outputs(LIMITS, record(self.FLOATS * 0.95 + 0.5 * self.NOISE, self.FLOATS), ())
         pattern = r"is far from the float32 file's output: the error is \d+% as large as it varies"
         assert re.fullmatch(rf"{pattern} \(SQNR \d\.\d dB, below 10 dB\)", poor.in_words)
 
@@ -111,7 +111,7 @@ class TestLowOutputs:
 
     def test_are_not_those_whose_metric_passed(self) -> None:
         far = record(self.FLOATS + 3 * self.NOISE, self.FLOATS)
-        assert list(scores.low_outputs(LIMITS, far, "y")) == []
+        assert list(scores.low_outputs(LIMITS, far, ["y"])) == []
 
 
 def test_answers_without_any_element_are_told_of_and_equal() -> None:

@@ -37,7 +37,7 @@ from tflq.trials import (
 from tflq.trials.measurements import FileFacts, output_fidelity
 from tflq.trials.setup import JOURNAL
 from tflq.trials.splits import choose_splits
-from tflq.trials.stored_samples import StoredColumn, StoredSamples, record, records
+from tflq.trials.stored_samples import StoredColumn, StoredSamples, _Writer, record, records
 from tflq.trials.trial import spread
 from tflq.worker import Event, Started
 
@@ -286,6 +286,16 @@ def test_some_of_some_samples(tmp_path: Path) -> None:
     column.file.write_bytes(np.arange(4, dtype=np.int16).tobytes())
     held = StoredSamples(tmp_path, 4, {"number": column}, "")
     assert [int(row["number"]) for row in held.at([1, 2, 3]).at([0, 2]).rows()] == [1, 3]
+
+
+def test_a_task_that_begins_again_in_its_own_process_stores_its_samples_once(tmp_path: Path) -> None:
+    for _ in range(2):  # code of the recipe is not run in a process that others share
+        writer = _Writer(tmp_path / "held")
+        writer.add({"boxes": np.ones((2, 4)), "text": np.asarray("two words")})
+        writer.add({"boxes": np.ones((0, 4)), "text": np.asarray("")})
+    first, second = StoredSamples(tmp_path / "held", 2, writer.columns(), "").rows()
+    assert (first["boxes"].shape, str(first["text"])) == ((2, 4), "two words")
+    assert (second["boxes"].shape, str(second["text"])) == ((0, 4), "")
 
 
 def test_what_was_measured_first_is_a_part_of_the_whole(scored: Path) -> None:

@@ -94,6 +94,9 @@ def _conflicts_of_evaluation(data: dict[str, Any]) -> Iterator[tuple[strict.Loca
                 ("evaluation", key),
                 f"needs evaluation.{other} too, because a metric compares an output with a label",
             )
+    metric = evaluation.get("metric")
+    if isinstance(metric, dict) and "detection" in metric and evaluation.get("output") is not None:
+        yield ("evaluation", "output"), "remove this key, because the metric names its outputs itself"
     if gates.get("max_metric_drop") is not None and evaluation.get("metric") is None:
         yield ("gates", "max_metric_drop"), "needs evaluation.metric and evaluation.label"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tflq.datasets import Dataset, Python
 from tflq.errors import DatasetError
-from tflq.metrics import Custom
+from tflq.metrics import Custom, WordErrors
 from tflq.recipe import Recipe
 from tflq.targets.shipped import SUFFIXES
 
@@ -28,8 +28,8 @@ def data_files(recipe: Recipe) -> list[Path]:
     return [*own, *(path for section in data_sections(recipe).values() for path in files_of(section))]
 
 
-def data_sections(recipe: Recipe) -> dict[str, Dataset | Custom]:
-    """Return each dataset that the recipe reads, by the name of its section, and a metric that is code."""
+def data_sections(recipe: Recipe) -> dict[str, Dataset | Custom | WordErrors]:
+    """Return each dataset that the recipe reads, by the name of its section, and a metric that has files."""
     training, evaluation = recipe.training, recipe.evaluation
     sections = {
         "calibration": recipe.calibration,
@@ -39,7 +39,7 @@ def data_sections(recipe: Recipe) -> dict[str, Dataset | Custom]:
     }
     datasets = {name: section.dataset for name, section in sections.items() if section}
     metric = evaluation.metric if evaluation else None
-    return datasets | ({"evaluation.metric": metric} if isinstance(metric, Custom) else {})
+    return datasets | ({"evaluation.metric": metric} if isinstance(metric, (Custom, WordErrors)) else {})
 
 
 def code_sections(recipe: Recipe) -> list[str]:
@@ -47,13 +47,15 @@ def code_sections(recipe: Recipe) -> list[str]:
     return [name for name, data in data_sections(recipe).items() if isinstance(data, (Python, Custom))]
 
 
-def files_of(data: Dataset | Custom) -> list[Path]:
-    """Return the files of a dataset, or of the code that makes its rows or is a metric.
+def files_of(data: Dataset | Custom | WordErrors) -> list[Path]:
+    """Return the files of a dataset or a metric, or of the code that makes its rows or is a metric.
 
     Raise DatasetError if the files are unknown.
     """
     if isinstance(data, (Python, Custom)):
         return code_files(data)
+    if isinstance(data, WordErrors):
+        return [data.vocabulary]
     files = data.files()
     if files is None:
         raise DatasetError(f"{data} is not prepared on this machine yet")

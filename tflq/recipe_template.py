@@ -16,7 +16,7 @@ from tflq.datasets import DATASETS, TensorSpec
 from tflq.errors import SourceError, TflqError
 from tflq.flatbuffer import Graph
 from tflq.float_graph import float_graph
-from tflq.metrics import METRIC_NAMES
+from tflq.metrics import METRIC_EXAMPLES, METRIC_NAMES
 from tflq.modes import MODE_NAMES, QAT_MODES
 from tflq.pipeline import Settings
 from tflq.sources import KIND_CLASSES, SourceDescription, kind_of
@@ -175,4 +175,4 @@ def _data(described: SourceDescription) -> Iterator[str]:
         yield f"  # output: {described.outputs[0].name}  # one of {', '.join(spec.name for spec in described.outputs)}"
     yield "  # label: label  # column of the dataset"
     first, *others = METRIC_NAMES
-    yield f"  # metric: {first}  # or {', '.join(others)}, {{python: module:function}}"
+    yield f"  # metric: {first}  # or {', '.join(others)}, {', '.join(METRIC_EXAMPLES)}"

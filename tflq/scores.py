@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from tflq.evaluate import Record
 from tflq.gates import FileGates
-from tflq.metrics import MIN_SAMPLES, Metric, centered_sqnr_db, channel_figures, fidelity, paired_drop
+from tflq.metrics import MIN_SAMPLES, Metric, centered_sqnr_db, channel_figures, fidelity, paired_drop, value_of
 from tflq.result import File, FileFigures, Gain, Gate, Output, Score, Variant
 from tflq.rules import Severity, Violation
 
@@ -24,7 +24,7 @@ PEERS = {"qat_int8": ("int8", "int8_only"), "qat_int8_only": ("int8_only", "int8
 
 def metric_value(metric: Metric | None, record: Record) -> float | None:
     """Return the metric over all samples of the record, or None without a metric."""
-    return float(metric.value(record.statistics.sum(0))) if metric else None
+    return value_of(metric, record.statistics) if metric else None
 
 
 def score(metric: Metric, base: Record, record: Record, limit: float | None) -> Score:
@@ -40,7 +40,7 @@ def score(metric: Metric, base: Record, record: Record, limit: float | None) -> 
         )  # all outputs equal those of the float32 file
     limit = limit or 0.0
     is_certain = not drop.low <= limit <= drop.high or drop.deviation == 0
-    value = float(metric.value(record.statistics.sum(0)))
+    value = value_of(metric, record.statistics)
     needed = None if is_certain else drop.samples_to_tell_from(limit)
     return Score(metric.name, value, drop.value, (drop.low, drop.high), drop.samples, needed)
 
@@ -56,7 +56,8 @@ def _output(record: Record, name: str) -> Output:
     sqnr = None if near.sqnr_db == math.inf else max(near.sqnr_db, -200.0)
     sums = record.channels.get(name)
     by_channel = (centered_sqnr_db(sums), channel_figures(sums)) if sums else (None, None)
-    return Output(sqnr, near.cosine, near.max_abs_error, near.mse, agreement, *by_channel)
+    figures = sqnr, near.cosine, near.max_abs_error, near.mse, agreement
+    return Output(*figures, *by_channel, psnr_db=near.psnr_db, peak=near.peak)
 
 
 def gates(request: FileGates, file: File, size_ratio: float, measured: FileFigures | None) -> tuple[Gate, ...]:
@@ -150,17 +151,17 @@ class LowOutput:
         return f"is far from the float32 file's output: {share} ({figure})"
 
 
-def low_outputs(request: FileGates, record: Record, scored: str | None) -> Iterator[LowOutput]:
+def low_outputs(request: FileGates, record: Record, scored: Collection[str]) -> Iterator[LowOutput]:
     """Yield the outputs whose SQNR is below a limit of the verdict.
 
     The signal is the deviation from the mean. It is the output itself if there are fewer than MIN_SAMPLES samples, or
     if the output hardly varies: then less is known, and the ratio is higher. Whole numbers, such as classes and one-hot
-    vectors, are decisions, so that an error has no size. `scored` is the output whose metric passed a gate, or None:
-    the metric tells more about it.
+    vectors, are decisions, so that an error has no size. `scored` are the outputs whose metric passed a gate: the
+    metric tells more about them.
     """
     for name, rows in record.errors.items():
         sums = record.channels.get(name)
-        if name == scored or sums is None or sums.is_whole or not record.is_finite.all():
+        if name in scored or sums is None or sums.is_whole or not record.is_finite.all():
             continue
         sqnr_db = fidelity(rows).sqnr_db
         if sums.samples >= MIN_SAMPLES and (centered := centered_sqnr_db(sums)) is not None:

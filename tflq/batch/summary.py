@@ -119,11 +119,9 @@ def from_report(name: str, state: State, why: str, output: Path) -> Model:
 
 def _higher_is_better(metric: Any) -> bool:
     """Return whether higher values of the metric are better; `metric` is the value of the recipe's key."""
-    return (
-        metric.get("higher_is_better", True)
-        if isinstance(metric, dict)
-        else not metric or built_in(metric).higher_is_better
-    )
+    if isinstance(metric, dict):
+        return bool(metric.get("higher_is_better", "speech" not in metric))
+    return not metric or built_in(metric).higher_is_better
 
 
 def failed(name: str, error: TflqError, output: Path | None = None, seconds: float = 0.0) -> Model:

@@ -15,6 +15,7 @@ from tflq.diff.outputs import OutputsDiff
 from tflq.diff.run import DiffResult, PairDiff
 from tflq.diff.verdict import arrow, pair_verdict, verdict
 from tflq.errors import TflqError
+from tflq.report import fidelity
 from tflq.report.table import shortened, size
 
 MAX_ROWS = 20
@@ -167,18 +168,11 @@ def _outputs(diff: FileDiff) -> Iterator[Block]:
             f"The 95 % interval of the change of {score.name} includes the limit, so it is not certain; about"
             f" {score.samples_needed:,} samples would be needed."
         )
-    rows = [
-        (
-            name,
-            "equal" if output.sqnr_db is None else f"{output.sqnr_db:.1f}",
-            f"{output.cosine:.6f}",
-            f"{output.max_abs_error:.4g}",
-            "" if output.agreement is None else f"{output.agreement:.4f}",
-        )
-        for name, output in outputs.figures.fidelity.items()
-    ]
+    rows = [(name, *fidelity.cells(output)) for name, output in outputs.figures.fidelity.items()]
+    header = ("output", "SQNR dB", "cosine", "largest difference", "PSNR dB", "same top class")
+    shown = fidelity.filled(header, rows)
     title = f"Outputs of B against A on {outputs.figures.samples:,} samples of {outputs.dataset}"
-    yield _table(title, ("output", "SQNR dB", "cosine", "largest difference", "same top class"), rows, names=(0,))
+    yield _table(title, shown.header, shown.rows, names=(0,))
 
 
 def _graph(diff: FileDiff) -> Iterator[Block]:

@@ -61,7 +61,7 @@ class AnswerRecorder:
     def __init__(self, plan: EvaluationPlan) -> None:
         metric = plan.evaluation.scoring
         self._label = plan.evaluation.label
-        self._output = plan.evaluation.output or plan.source.outputs[0].name
+        self._output, *_ = plan.evaluation.scored([spec.name for spec in plan.source.outputs])
         self._has_classes = metric is None or metric.is_right_or_wrong
         self._is_binary = metric is not None and metric.is_right_or_wrong
         self._found: list[tuple[int, float, tuple[int, int]]] = []

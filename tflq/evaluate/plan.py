@@ -13,6 +13,7 @@ from tflq.errors import DatasetError, EvaluationError, RecipeError
 from tflq.evaluate.section import Evaluation
 from tflq.id_tables import IdCheck
 from tflq.inputs import Input, check_finite, make_sample
+from tflq.metrics import Detection
 from tflq.sources import PreparedSource
 from tflq.strict import did_you_mean
 from tflq.worker import ProgressCallback
@@ -55,11 +56,12 @@ def evaluation_rows(
     row = next(iter(evaluation.dataset.rows(chosen.indices[:1], source.inputs)), None)
     if row is None:
         raise DatasetError(f"{evaluation.dataset}: yields no rows, so there is nothing to measure")
-    if evaluation.label is not None and evaluation.label not in row:
-        hint = did_you_mean(evaluation.label, row)
-        raise DatasetError(
-            f"evaluation.label: there is no column {evaluation.label!r}{hint}; the columns are {', '.join(row)}"
-        )
+    for key, column in evaluation.columns.items():
+        if column not in row:
+            hint = did_you_mean(column, row)
+            raise DatasetError(
+                f"evaluation.{key}: there is no column {column!r}{hint}; the columns are {', '.join(row)}"
+            )
     sample = make_sample(row, inputs, source.inputs)
     check_finite(sample, chosen.indices[0], evaluation.dataset)
     return EvaluationRows(chosen.indices, chosen.total, stack([sample], source))
@@ -74,13 +76,17 @@ def refuse_unknown_ids(
 
 def _refuse_unknown_output(evaluation: Evaluation, source: PreparedSource) -> None:
     names = [spec.name for spec in source.outputs]
-    if evaluation.metric is not None and evaluation.output is None and len(names) > 1:
+    given = {} if evaluation.output is None else {"output": evaluation.output}
+    if isinstance(evaluation.metric, Detection):
+        given = {f"metric.{key}": name for key, name in evaluation.metric.outputs.items()}
+    if evaluation.metric is not None and not given and len(names) > 1:
         raise RecipeError(f"evaluation.output is missing: give one of the model's outputs {', '.join(names)}")
-    if evaluation.output is not None and evaluation.output not in names:
-        hint = did_you_mean(evaluation.output, names)
-        raise RecipeError(
-            f"evaluation.output: there is no output {evaluation.output!r}{hint}; the outputs are {', '.join(names)}"
-        )
+    for key, name in given.items():
+        if name not in names:
+            hint = did_you_mean(name, names)
+            raise RecipeError(
+                f"evaluation.{key}: there is no output {name!r}{hint}; the outputs are {', '.join(names)}"
+            )
 
 
 def stack(samples: Sequence[Sample], source: PreparedSource) -> Sample:

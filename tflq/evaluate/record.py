@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tflq.evaluate.answers import Answers, joined
-from tflq.metrics import ChannelSums
+from tflq.metrics import ChannelSums, padded
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class Record:
     """The statistics of one subject for each sample, in the order of the samples' indices."""
 
     statistics: np.ndarray
-    """The metric's statistics, [samples, k]; k is 0 without a metric."""
+    """The metric's statistics, [samples, k]; k is 0 without a metric. Shorter rows end with NaN."""
     errors: Mapping[str, np.ndarray]
-    """Output name → the sums of `metrics.errors` against the float32 file, [samples, 6]."""
+    """Output name → the rows of `metrics.errors` against the float32 file, [samples, 8]."""
     agreement: Mapping[str, np.ndarray]
     """Output name → probability that the top class is that of the float32 file, [samples]; only class outputs."""
     spread: Mapping[str, np.ndarray]
@@ -57,7 +57,7 @@ def merge(records: Sequence[Record], ranks: Sequence[Sequence[int]]) -> Record:
         return np.concatenate(list(parts))[order]
 
     return Record(
-        statistics=join(record.statistics for record in non_empty),
+        statistics=padded([record.statistics for record in non_empty])[order],
         errors={name: join(record.errors[name] for record in non_empty) for name in non_empty[0].errors},
         agreement={name: join(record.agreement[name] for record in non_empty) for name in non_empty[0].agreement},
         spread={name: join(record.spread[name] for record in non_empty) for name in non_empty[0].spread},

@@ -11,7 +11,7 @@ from tflq.datasets import Row, Sample, brackets
 from tflq.errors import EvaluationError
 from tflq.evaluate.plan import EvaluationPlan, split
 from tflq.evaluate.record import Record
-from tflq.metrics import ChannelSums, OutputRange, channel_sums, errors, shift_of, top_k_odds
+from tflq.metrics import ChannelSums, OutputRange, channel_sums, errors, shift_of, stacked, top_k_odds
 
 
 class SampleRecorder:
@@ -21,7 +21,7 @@ class SampleRecorder:
         self, plan: EvaluationPlan, first: Mapping[str, np.ndarray], ranges: Mapping[str, OutputRange] | None = None
     ) -> None:
         """Make an empty recorder. `ranges`: those of the outputs; None if channels need not be compared."""
-        self.metric, self.label = plan.evaluation.scoring, plan.evaluation.label
+        self.evaluation = plan.evaluation
         self.output = plan.evaluation.output or plan.source.outputs[0].name
         self.first = split(first, 1, plan.source)[0]
         self.statistics: list[np.ndarray] = []
@@ -46,13 +46,14 @@ class SampleRecorder:
                 self.agreement.setdefault(name, []).append(top_k_odds(q, int(f.argmax()), 1))
             if self.ranges is not None and (sums := channel_sums(f, q, self.shifts[name], self.ranges.get(name))):
                 self.channels[name] = self.channels[name].joined(sums) if name in self.channels else sums
-        if self.metric and self.label:
-            self.statistics.append(self.metric.statistics(answer[self.output], np.asarray(row[self.label])))
+        statistics = self.evaluation.statistics(answer, row, self.output)
+        if statistics is not None:
+            self.statistics.append(statistics)
 
     def record(self) -> Record:
         """Return the record of all samples so far."""
         return Record(
-            statistics=np.array(self.statistics).reshape(len(self.is_finite), -1 if self.statistics else 0),
+            statistics=stacked(self.statistics) if self.statistics else np.zeros((len(self.is_finite), 0)),
             errors={name: np.array(rows) for name, rows in self.errors.items()},
             agreement={name: np.array(odds) for name, odds in self.agreement.items()},
             spread={name: np.array(distances) for name, distances in self.spread.items()},

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
+import numpy as np
 from pydantic import Field
 
 from tflq.calibrate import SampleCount, Seed
-from tflq.datasets import Dataset
-from tflq.metrics import METRIC_NAMES, BuiltIn, Custom, Metric, built_in
+from tflq.datasets import Dataset, Row
+from tflq.metrics import METRIC_EXAMPLES, METRIC_NAMES, BuiltIn, Detection, Metric, MetricWithKeys, built_in
 from tflq.strict import Strict, or_words
+
+*_OTHERS, _LAST = METRIC_EXAMPLES
 
 
 class Evaluation(Strict):
@@ -20,8 +24,10 @@ class Evaluation(Strict):
     output: str | None = Field(
         None, description="The model output that the metric uses. Needed if the model has several."
     )
-    metric: Annotated[BuiltIn | Custom, or_words('{python: "module:function"}', *METRIC_NAMES)] | None = Field(
-        None, description="The metric. Without one, only fidelity to the float32 file is measured."
+    metric: Annotated[BuiltIn | MetricWithKeys, or_words(_LAST, *METRIC_NAMES, *_OTHERS)] | None = Field(
+        None,
+        description="The metric; docs/metrics.md defines each. Without one, only fidelity to the float32 file is"
+        " measured.",
     )
     samples: SampleCount = Field(
         2000,
@@ -39,3 +45,29 @@ class Evaluation(Strict):
     def scoring(self) -> Metric | None:
         """The metric, or None."""
         return built_in(self.metric) if isinstance(self.metric, str) else self.metric
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Key of the recipe → the column of the dataset that the metric compares with."""
+        found = {} if self.label is None else {"label": self.label}
+        if isinstance(self.metric, Detection):
+            found["metric.label_boxes"] = self.metric.label_boxes
+        return found
+
+    def scored(self, names: Sequence[str]) -> list[str]:
+        """Return the outputs that the metric compares, of all `names`; all of them without a metric."""
+        if self.metric is None:
+            return list(names)
+        return list(self.metric.outputs.values()) if isinstance(self.metric, Detection) else [self.output or names[0]]
+
+    def statistics(self, answer: Mapping[str, np.ndarray], row: Row, output: str) -> np.ndarray | None:
+        """Return the statistics of the metric for one sample. `output`: the output if the metric names none.
+
+        Return None without a metric. Raise DatasetError if the label does not fit.
+        """
+        if self.metric is None or self.label is None:
+            return None
+        if isinstance(self.metric, Detection):
+            return self.metric.statistics_of(answer, row[self.metric.label_boxes], row[self.label])
+        scoring = built_in(self.metric) if isinstance(self.metric, str) else self.metric
+        return scoring.statistics(answer[output], np.asarray(row[self.label]))

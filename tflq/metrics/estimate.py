@@ -24,7 +24,7 @@ class Estimate:
 
 
 def estimate_sqnr_db(rows: np.ndarray) -> Estimate:
-    """Return 10·log10(Σsignal / Σnoise) over samples, with its bootstrap interval. `rows`: [samples, 6].
+    """Return 10·log10(Σsignal / Σnoise) over samples, with its bootstrap interval. `rows`: [samples, 8].
 
     A few samples often make most of the noise, so the interval is not symmetric. One sample shows no spread at all.
     """

@@ -32,7 +32,7 @@ class SignalAndNoise:
 
     @staticmethod
     def of(rows: np.ndarray) -> SignalAndNoise:
-        """Return the sums from rows of `metrics.errors`, [calls, 6]."""
+        """Return the sums from rows of `metrics.errors`, [calls, 8]."""
         signal, noise = np.nan_to_num(rows[:, :2], nan=_LARGEST, posinf=_LARGEST).T.tolist()
         return SignalAndNoise(tuple(signal), tuple(noise))
 

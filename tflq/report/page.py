@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tflq.calibrate import RangeComparison
-from tflq.report import io_table
+from tflq.report import fidelity, io_table
 from tflq.report.problems import Problem, by_message, problems
 from tflq.report.refinement import refinement
 from tflq.report.table import markdown_table, plain_markdown, size, table
@@ -15,13 +15,14 @@ from tflq.targets import kilobytes
 
 
 def to_markdown(result: Result) -> str:
-    """Return one page: notes, the table, problems, ops in float, ranges, corrections, inputs and outputs, stages."""
+    """Return one page: notes, tables of variants and outputs, problems, ops in float, ranges, corrections, stages."""
     blocks = [
         f"# {result.name}",
         *_notes(result),
         markdown_table(table(result).header, table(result).rows),
         legend(result),
         *_problems(result),
+        *_outputs(result),
         *training(result),
         *_float_ops(result),
         *_int16_ops(result),
@@ -81,6 +82,20 @@ def _problems(result: Result) -> Iterator[str]:
 def _problem(names: str, problem: Problem) -> str:
     kind = "" if problem.kind in ("no file", "uncertain") else f", {problem.kind}"
     return f"**{names}**{kind}: {problem.text}"
+
+
+def _outputs(result: Result) -> Iterator[str]:
+    shown = fidelity.outputs_table(result)
+    if shown is None:
+        return
+    yield "## Outputs"
+    has_images = "PSNR dB" in shown.header
+    yield (
+        "Each output is compared with that of the float32 file on the same samples. Cosine is the mean over samples of"
+        " the cosine similarity. The largest error is absolute, in the unit of the output."
+        + (" PSNR is that of images; its peak is the range of the float32 file's output." if has_images else "")
+    )
+    yield markdown_table(shown.header, shown.rows)
 
 
 def _float_ops(result: Result) -> Iterator[str]:

@@ -47,7 +47,9 @@ class Output:
     sqnr_db: float | None
     """The signal-to-quantization-noise ratio in dB; None if there is no difference."""
     cosine: float
+    """The cosine similarity, as the mean over samples."""
     max_abs_error: float
+    """The largest absolute error of one element, in the unit of the output."""
     mse: float
     agreement: float | None
     """The share of samples with the same top class as the float32 file; None if the output has no classes."""
@@ -55,6 +57,10 @@ class Output:
     """The SQNR if the signal is the deviation from the mean; None if there is no difference, or no deviation."""
     channels: Channels | None = None
     """The fidelity by channel; None for the source and the float32 file, and for an output with one channel."""
+    psnr_db: float | None = None
+    """The peak signal-to-noise ratio in dB; None if the output is not an image, or if there is no difference."""
+    peak: float | None = None
+    """The peak of the PSNR: the range of the float32 file's output; None if the output is not an image."""
 
 
 @dataclass(frozen=True)

@@ -49,5 +49,4 @@ class SensitivityResult:
 
     def of_outputs(self, outputs: Mapping[str, OutputFidelity]) -> float:
         """Return the same SQNR from the fidelity of outputs."""
-        scored = [self.evaluation.output or next(iter(outputs))] if self.evaluation.metric else list(outputs)
-        return min(outputs[name].sqnr_db.value for name in scored)
+        return min(outputs[name].sqnr_db.value for name in self.evaluation.scored(list(outputs)))

@@ -13,6 +13,7 @@ from tflq.errors import TflqError
 from tflq.evaluate import Evaluation, Record
 from tflq.firmware import input_scale_violations, with_preprocessing
 from tflq.inputs import data_warnings
+from tflq.metrics import Detection
 from tflq.recipe import Recipe
 from tflq.recipe_warnings import warnings
 from tflq.result import Baseline, DatasetReport, FileFigures, Gate, RangeReport, Result, Run, TrainingReport, Variant
@@ -61,7 +62,7 @@ def assemble(values: RunValues, builds: Sequence[VariantBuild], run: Run) -> Res
         environment=cache.versions(trains=recipe.training is not None)
         | tool_versions(recipe.checked_targets)
         | {"python": platform.python_version()},
-        warnings=(*_warnings(values), *_advice(values, builds), *_unrefined(builds)),
+        warnings=(*_warnings(values), *_undetected(values), *_advice(values, builds), *_unrefined(builds)),
         calibration=_calibration(values),
         range_report=_range_report(values),
         evaluation=_evaluation(values),
@@ -101,6 +102,12 @@ def _warnings(values: RunValues) -> Iterator[str]:
                 f"{calibrated_on} of {measured} evaluation samples are also calibration samples, so the metrics may be"
                 " too good"
             )
+
+
+def _undetected(values: RunValues) -> Iterator[str]:
+    metric = values.recipe.measured_on.metric
+    if isinstance(metric, Detection) and isinstance(values.float32, Record):
+        yield from metric.doubts(values.float32.statistics)
 
 
 def _unchanged_kernels(values: RunValues) -> Iterator[str]:

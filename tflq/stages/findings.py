@@ -96,11 +96,11 @@ def _low(
     if build.variant is not None and build.variant.trained:
         return ()
     metric, limit = context.recipe.measured_on.scoring, context.recipe.gates.max_metric_drop
-    scored = None
+    scored: list[str] = []
     if metric and limit is not None and isinstance(measurement.float32, Record):
         base = measurement.float32.at(range(len(record.is_finite)))
         if scores.score(metric, base, record, limit).drop <= limit:
-            scored = context.recipe.measured_on.output or source.prepared.outputs[0].name
+            scored = context.recipe.measured_on.scored([spec.name for spec in source.prepared.outputs])
     return tuple(scores.low_outputs(context.recipe.gates, record, scored))
 
 

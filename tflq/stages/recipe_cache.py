@@ -19,7 +19,7 @@ from tflq.cache import Store, digest
 from tflq.calibrate import KEPT_CALLS, Calibration, CalibrationData, CalibrationSamples, load_calibration_data
 from tflq.datasets import TensorSpec
 from tflq.evaluate import Evaluation, Record
-from tflq.metrics import Custom
+from tflq.metrics import Custom, WordErrors
 from tflq.modes import Mode
 from tflq.recipe import Recipe
 from tflq.refine import RefinedInput, RefinementReport, RefinementRequest
@@ -213,7 +213,7 @@ class RecipeCache:
     def _source_record_key(self, float32: Path, source: PreparedSource) -> str | None:
         evaluation = self.recipe.measured_on
         rows = self._rows_key(evaluation, source)
-        if rows is None or isinstance(evaluation.metric, Custom):
+        if rows is None or isinstance(evaluation.metric, (Custom, WordErrors)):
             return None
         scoring = evaluation.model_dump(mode="json", include={"label", "output", "metric"})
         return digest(self._model_key, rows, cache.sha256(float32), json.dumps([scoring, self.recipe.measures_all]))

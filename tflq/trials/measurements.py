@@ -101,7 +101,6 @@ def _output_fidelity(answers: Record, name: str) -> OutputFidelity:
 
 
 def quality(figures: Measurements, evaluation: Evaluation) -> float:
-    """Return the SQNR in dB of the output that the metric uses; without a metric, the lowest SQNR of all outputs."""
+    """Return the lowest SQNR in dB of the outputs that the metric uses; without a metric, that of all outputs."""
     outputs = figures.outputs
-    scored = [evaluation.output or next(iter(outputs))] if evaluation.metric else list(outputs)
-    return min(outputs[name].sqnr_db.value for name in scored)
+    return min(outputs[name].sqnr_db.value for name in evaluation.scored(list(outputs)))

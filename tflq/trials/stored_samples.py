@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -20,7 +21,7 @@ from tflq.stages.record_file import load, save
 from tflq.worker import ProgressCallback
 
 RECORD = "float32.npz"
-INPUT, OUTPUT, LABEL = "input ", "output ", "label"
+INPUT, OUTPUT, LABEL = "input ", "output ", "label "
 """Prefixes of column names."""
 
 
@@ -81,6 +82,7 @@ class StoredSamples:
 
 class _Writer:
     def __init__(self, folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)  # of a task that began in a process which it must not share
         folder.mkdir(parents=True)
         self.folder = folder
         self._files: dict[str, Path] = {}
@@ -107,12 +109,12 @@ def store_samples(
 ) -> StoredSamples:
     """Store the samples of those rows in a new folder. Raise DatasetError if the dataset yields none."""
     run, writer, digests = Runner(plan.float32), _Writer(folder), []
-    recorder, label = SampleRecorder(plan, run(plan.first)), plan.evaluation.label if plan.evaluation.metric else None
+    recorder, columns = SampleRecorder(plan, run(plan.first)), plan.evaluation.columns.values()
     for rows, samples in batches(plan, indices):
         truths = split(run(stack(samples, plan.source)), len(samples), plan.source)
         for row, sample, truth in zip(rows, samples, truths, strict=True):
             recorder.add(row, truth, truth)
-            labelled = {LABEL: np.asarray(row[label])} if label else {}
+            labelled = {LABEL + column: np.asarray(row[column]) for column in columns}
             writer.add({**_add_prefix(INPUT, sample), **_add_prefix(OUTPUT, truth), **labelled})
             digests.append(fingerprint({**sample, **labelled}))
         report(len(digests), len(indices))
@@ -154,11 +156,6 @@ def records(
                 run(stack([_strip_prefix(INPUT, row) for row in chunk], plan.source)), len(chunk), plan.source
             )
             for row, answer in zip(chunk, answers, strict=True):
-                recorder.add(_labelled(row, plan), _strip_prefix(OUTPUT, row), answer)
+                recorder.add(_strip_prefix(LABEL, row), _strip_prefix(OUTPUT, row), answer)
             report(len(recorder.is_finite), total)
         yield recorder.record()
-
-
-def _labelled(row: Mapping[str, np.ndarray], plan: EvaluationPlan) -> dict[str, np.ndarray]:
-    label = plan.evaluation.label
-    return {label: row[LABEL]} if label and LABEL in row else {}
