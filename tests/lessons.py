@@ -23,6 +23,7 @@ class Made:
 
     verified: VerifiedFile
     weights: tuple[Weights, ...]
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -73,4 +74,5 @@ def _made(report: ProgressCallback, source: PreparedSource, saved: Path, variant
     prepared = sources.prepare(report, SavedModel(saved_model=saved), {}, saved.with_name(f"{saved.name}-prepared"))
     file = saved.with_suffix(".tflite")
     conversion.convert(report, prepared, variant, file)
-    return Made(verify.verify(report, file, variant, source), tuple(flatbuffer.weights(flatbuffer.load(file))))
+    weights = tuple(flatbuffer.weights(flatbuffer.load(file)))
+    return Made(verify.verify(report, file, variant, source), weights, file)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -430,6 +431,36 @@ def tiny_conv_functions(path: Path) -> None:
     save(path, serve, image(batch=1), held=[*kernels, slopes])
 
 
+def tiny_conv_dense(path: Path) -> None:
+    """Mostly dense layers: two with rows of 512 and 64 inputs, one of 40, and one that is small."""
+    kernel = weights(3, 3, 3, 8)
+    sizes = (512, 64, 40, 32, 10)
+    spread = [np.geomspace(0.1, 1, size).astype(np.float32)[:, np.newaxis] for size in sizes]
+    dense = [tf.Variable(weights(*pair) * by) for pair, by in zip(pairwise(sizes), spread, strict=False)]
+    biases = [weights(size) for size in sizes[1:]]
+
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        x = tf.reshape(tf.nn.relu(tf.nn.conv2d(image, kernel, 1, "SAME")), (-1, 512))
+        for matrix, bias in zip(dense[:-1], biases[:-1], strict=True):
+            x = tf.nn.relu(tf.matmul(x, matrix) + bias)
+        return {"scores": tf.matmul(x, dense[-1]) + biases[-1]}
+
+    save(path, serve, image(), held=[kernel, *dense, *biases])
+
+
+def tiny_conv_heads(path: Path) -> None:
+    """A detector whose output holds boxes in pixels and scores from 0 to 1, which share one scale in 8 bits."""
+    kernel, boxes, scores = weights(3, 3, 3, 16), tf.Variable(weights(1, 1, 16, 4) * 400), weights(1, 1, 16, 3)
+
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        x = tf.nn.relu(tf.nn.conv2d(image, kernel, 4, "SAME"))
+        places, likely = tf.nn.conv2d(x, boxes, 1, "VALID"), tf.nn.conv2d(x, scores, 1, "VALID")
+        joined = tf.concat([places, tf.sigmoid(likely)], 3)
+        return {"found": tf.reshape(joined, (-1, 4, 7))}
+
+    save(path, serve, image(), held=[kernel, boxes, scores])
+
+
 MAKERS: tuple[Maker, ...] = (
     tiny_conv,
     two_outputs,
@@ -470,6 +501,8 @@ MAKERS: tuple[Maker, ...] = (
     empty_output,
     tiny_conv_functions,
     padded_ids,
+    tiny_conv_dense,
+    tiny_conv_heads,
 )
 
 

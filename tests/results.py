@@ -114,6 +114,7 @@ MIXED = replace(
     file("int8", 34_328, "float32", (FloatOp("SIN", "net/sin", "the quantizer knows no integer version of this op"),)),
     int16_ops=(Int16Op("CONV_2D", "net/a|b/Conv2D"),),
     sparse_weights=(SparseWeights("FULLY_CONNECTED", "net/dense", "int8", (10, 48), 0.9, 130, 350),),
+    needs=("an interpreter without a delegate",),
 )
 FAILED_GATE = Variant(
     "int8",

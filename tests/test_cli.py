@@ -43,7 +43,7 @@ COMMANDS = [
     "completion",
 ]
 
-MODES = "float32, dynamic, weights8, float16, int8, int8_only, int16x8, int16x8_only, qat_int8, qat_int8_only"
+MODES = "float32, dynamic, weights8, dynamic4, float16, int8, int8_only, int16x8, int16x8_only, qat_int8, qat_int8_only"
 
 
 def tflq(*arguments: str | Path) -> Result:

@@ -16,7 +16,6 @@ from tflq.cache import Store, sha256
 from tflq.calibrate import CalibrationSamples
 from tflq.errors import ConversionError
 from tflq.flatbuffer import ROLES, Graph, Tensor, edit, load, read
-from tflq.refine.dynamic_range import CORRECTED
 from tflq.refine.input_statistics import input_statistics
 from tflq.refine.weighted_ops import layers
 
@@ -128,10 +127,14 @@ def test_shift_is_the_lost_part_of_the_weights_times_the_mean_of_what_they_meet(
 ) -> None:
     float32, path = ran.file("float32"), tmp_path / "hybrid.tflite"
     path.write_bytes(ran.file("off").read_bytes())
-    told = refine.correct_biases(
-        nothing, float32, path, refine.CorrectionData(calibration_samples.samples, range(15), range(15, 20)), True
+    told = refine.correct_file(
+        nothing,
+        float32,
+        path,
+        refine.CorrectionData(calibration_samples.samples, range(15), range(15, 20)),
+        refine.CorrectionChoices("on"),
     )
-    assert (told.config, told.scores, told.calls) == (CORRECTED, (), 0)
+    assert (told.config.in_words, told.scores, told.calls) == ("bias correction", (), 0)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["hybrid.tflite"]
     content = float32.read_bytes()
     (corrected,) = (one for one in told.corrections if one.op == "FULLY_CONNECTED")
@@ -154,8 +157,12 @@ def test_shift_is_the_lost_part_of_the_weights_times_the_mean_of_what_they_meet(
 def test_too_few_samples_decide_nothing(ran: Ran, calibration_samples: CalibrationSamples, tmp_path: Path) -> None:
     path = tmp_path / "hybrid.tflite"
     path.write_bytes(ran.file("off").read_bytes())
-    told = refine.correct_biases(
-        nothing, ran.file("float32"), path, refine.CorrectionData(calibration_samples.samples, range(3), ()), False
+    told = refine.correct_file(
+        nothing,
+        ran.file("float32"),
+        path,
+        refine.CorrectionData(calibration_samples.samples, range(3), ()),
+        refine.CorrectionChoices("auto"),
     )
     assert (told.config.in_words, told.scores, told.corrections) == ("as it is", (), ())
     assert sha256(path) == sha256(ran.file("off"))
@@ -165,8 +172,12 @@ def test_too_few_samples_decide_nothing(ran: Ran, calibration_samples: Calibrati
 def test_files_of_other_ops_are_refused(ran: Ran, calibration_samples: CalibrationSamples, recipes: Recipes) -> None:
     other = recipes.run("tiny_conv", ["dynamic"], calibration=None).file("dynamic")
     with pytest.raises(ConversionError, match=r"^bias_correction: the dynamic range file has other ops"):
-        refine.correct_biases(
-            nothing, ran.file("float32"), other, refine.CorrectionData(calibration_samples.samples, range(4), ()), True
+        refine.correct_file(
+            nothing,
+            ran.file("float32"),
+            other,
+            refine.CorrectionData(calibration_samples.samples, range(4), ()),
+            refine.CorrectionChoices("on"),
         )
 
 
@@ -177,7 +188,7 @@ def dies(*_: object) -> None:
 def test_what_cannot_be_tried_is_told_and_left_out_unless_demanded(
     recipes: Recipes, monkeypatch: pytest.MonkeyPatch, bare: Ran
 ) -> None:
-    monkeypatch.setattr(refine, "correct_biases", dies)
+    monkeypatch.setattr(refine, "correct_file", dies)
     ran = recipes.run(MODEL, VARIANTS[1:3])
     assert ran.codes == {"dynamic": 0, "on": 5}
     assert sha256(ran.file("dynamic")) == sha256(bare.file("dynamic"))

@@ -148,3 +148,21 @@ def test_report_lists_the_ops_in_16_bits(ran: Ran) -> None:
     assert [op["type"] for op in by_name["inner"]["int16_ops"]] == ["CONV_2D", "ADD"]
     assert by_name["int8_only"]["int16_ops"] == []
     assert "| inner | CONV_2D | `Conv2D_11` |" in ran.page
+
+
+def test_scores_that_share_a_scale_with_boxes_are_alive_in_16_bits(recipes: Recipes) -> None:
+    """In 8 bits one step of the boxes is larger than all scores; 16 bits of the joined output end that."""
+    rows = {"dataset": {"npz": str(recipes.data / "images.npz")}, "samples": "all"}
+    joined = {"keep_int16": ["CONCATENATION", "RESHAPE"], "inference_output_type": "int16"}
+    variants: list[Any] = [{"mode": "int8_only", **PLAIN}, {"mode": "int8_only", "name": "kept", **joined, **PLAIN}]
+    ran = recipes.run("tiny_conv_heads", ["float32", *variants], evaluation=rows)
+    assert ran.codes == {"float32": 0, "int8_only": 1, "kept": 0}
+    dead = {}
+    for name in ("int8_only", "kept"):
+        measured = ran.variant(name).measured
+        assert measured is not None
+        channels = measured.fidelity["found"].channels
+        assert channels is not None
+        dead[name] = channels.dead
+    assert dead == {"int8_only": (4, 5, 6), "kept": ()}
+    assert "CONCATENATION int16" in types(ran, "kept")

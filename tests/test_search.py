@@ -319,9 +319,9 @@ def test_a_refuted_mode_leaves_looks_for_others(searches: Searches, monkeypatch:
 def test_what_is_larger_than_float16_is_no_answer(searches: Searches, unlike: Searched) -> None:
     searched = searches.find("unlike")
     report, found = searched.report, searched.report["found"]["deciding"]
-    first = ["float32", "float16", "dynamic", "weights8"]
+    first = ["float32", "float16", "dynamic", "weights8", "dynamic4"]
     assert [report["trials"][number]["mode"] for number in report["tried_first"]] == first
-    assert report["tried_first"] == [0, 1, 2, 3]
+    assert report["tried_first"] == [0, 1, 2, 3, 4]
     assert found["mode"] == report["bound"]["mode"] == "float16"
     with_floats = unlike.report["found"]["deciding"]["figures"]["file"]["size_bytes"]
     assert found["figures"]["file"]["size_bytes"] < with_floats

@@ -87,6 +87,9 @@ def test_report_says_what_is_sparse_and_what_it_needs(ran: Ran) -> None:
     warnings = {name: [each["rule"] for each in variant["violations"]] for name, variant in by_name.items()}
     assert "V17" in warnings["sparse_int8"]
     assert "V17" not in warnings["sparse_float32"]
+    assert [need[:22] for need in by_name["sparse_int8"]["needs"]] == ["an interpreter without"]
+    assert by_name["sparse_float32"]["needs"] == []
+    assert "- **sparse_int8** needs an interpreter without LiteRT's default delegate (XNNPACK)" in ran.page
     assert has_sparse_integers(ran.file("sparse_int8"))
     assert not has_sparse_integers(ran.file("sparse_float32"))
 

@@ -11,7 +11,7 @@ import pytest
 from lessons import Lesson
 from running import Recipes
 
-from tflq import training
+from tflq import flatbuffer, training
 from tflq.errors import ConversionError, SourceError
 from tflq.flatbuffer import Weights
 from tflq.recipe import load
@@ -19,6 +19,8 @@ from tflq.worker import Task, Workers
 
 COMBINATIONS = ["prune", "cluster", "prune cluster", "prune quantize", "cluster quantize", "prune cluster quantize"]
 """Those with `quantize` are PQAT, CQAT and PCQAT."""
+BLOCKS = {"pruning": {"target_sparsity": 0.5, "block_size": [4, 1], "block_pooling": "max"}}
+CONVOLUTIONS = ["stem", "deep", "point"]
 UNPRUNED = "DEPTHWISE_CONV_2D"
 """What tfmot neither prunes nor clusters."""
 
@@ -85,6 +87,8 @@ def learned(recipes: Recipes, rows: dict[str, dict[str, str]], tmp_path_factory:
         "separable": ("separable.h5", section(rows["images"], "quantize")),
         "line": ("line.h5", section(rows["images"], "prune quantize")),
         "half": ("half_trainable.h5", section(rows["images"], "prune quantize")),
+        "blocks": ("trainable_keras2.h5", section(rows["images"], "prune", **BLOCKS, skip_layers=CONVOLUTIONS)),
+        "two of four": ("trainable_keras2.h5", section(rows["images"], "prune", pruning={"m_by_n": [2, 4]})),
         "skipped": ("separable.h5", section(rows["images"], "quantize", skip_layers=["sep"])),
     }
     return taught(recipes, tmp_path_factory.mktemp("learned"), wanted)
@@ -154,7 +158,37 @@ def test_the_pruned_model_is_made_though_a_layer_cannot_be_quantized(learned: di
     assert "write skip_layers: [norm] in training" in str(lesson.trained.error)
 
 
+def groups_of_four(lesson: Lesson | str, op: str) -> np.ndarray:
+    """Which weights of ops of that type are zero, in groups of four along the inputs."""
+    assert isinstance(lesson, Lesson), lesson
+    graph = flatbuffer.load(lesson.files["floating"].path)
+    kernels = [subgraph.input(operator, 1) for subgraph, operator in graph.operators() if operator.type == op]
+    found = [np.asarray(each.data).reshape(-1, 4) == 0 for each in kernels if each and each.shape[-1] % 4 == 0]
+    return np.concatenate(found)
+
+
+@pytest.mark.slow
+def test_zeros_come_in_blocks(learned: dict[str, Lesson]) -> None:
+    zeros = groups_of_four(learned["blocks"], "FULLY_CONNECTED")
+    assert {*zeros.sum(1).tolist()} == {0, 4}
+    assert zeros.mean() == pytest.approx(0.5, abs=0.02)
+    assert learned["blocks"].trained.skipped == ("stem", "deep", "point")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", ["FULLY_CONNECTED", "CONV_2D"])
+def test_two_of_four_weights_are_zero(learned: dict[str, Lesson], op: str) -> None:
+    assert {*groups_of_four(learned["two of four"], op).sum(1).tolist()} == {2}
+
+
 REFUSED = {
+    "blocks": "SourceError: TensorFlow Model Optimization cannot prune in blocks of 4 by 1, which needs kernels of two"
+    " dimensions that these divide, 'stem' (Conv2D), 'point' (Conv2D); to leave these layers untrained, write"
+    " skip_layers: [stem, point] in training",
+    "policy": "SourceError: training.pruning.policy: XNNPACK's sparse kernels do not run this model: Could not find"
+    " `Conv2D 3x3` layer with stride 2x2, `input filters == 3` and `VALID` padding and preceding `ZeroPadding2D` with"
+    " `padding == 1` in all input branches of the model. Remove policy to prune every layer, which makes the file"
+    " smaller but not faster",
     "operation": "SourceError: {models}/operation.keras: layer 'multiply' (Multiply) cannot be rebuilt in tf-keras: it"
     " is from keras.src.ops.numpy, and only layers of Keras itself are supported; remove training, or save the model"
     " with Keras 2 (tf-keras)",
@@ -196,6 +230,8 @@ def refused(recipes: Recipes, rows: dict[str, dict[str, str]], tmp_path_factory:
 
     net = "trainable_keras2.h5"
     wanted = {
+        "blocks": (net, section(rows["images"], "prune", **BLOCKS)),
+        "policy": (net, section(rows["images"], "prune", pruning={"policy": "xnnpack"})),
         "operation": quantized("operation.keras"),
         "attention": quantized("attention.keras"),
         "unquantizable": quantized("normalized.keras"),

@@ -18,8 +18,9 @@ from tflq.training import Epoch, Training
 from tflq.training.checkpoint import Checkpoint, folder_for
 from tflq.training.data import DataRequest, Examples, label, read_examples
 from tflq.training.fit import _best, _is_done
-from tflq.training.schema import Loss
-from tflq.training.techniques import _refuse_too_few_zeros, skipped_layers
+from tflq.training.pruning import refuse_too_few_zeros, structure_in_words
+from tflq.training.schema import Loss, Pruning
+from tflq.training.techniques import skipped_layers
 
 DATA = Path(__file__).parent / "data"
 
@@ -164,9 +165,26 @@ def test_checkpoints_of_another_key_are_removed(tmp_path: Path) -> None:
 def test_a_layer_with_fewer_zeros_than_asked_for_is_an_error() -> None:
     kernel = SimpleNamespace(numpy=lambda: np.array([[0.0, 1.0], [2.0, 3.0]] * 50))
     layers = [SimpleNamespace(name="dense", kernel=kernel), SimpleNamespace(name="relu")]
-    _refuse_too_few_zeros(layers, 0.25)
+    refuse_too_few_zeros(layers, Pruning(target_sparsity=0.25))
     with pytest.raises(ConversionError, match="layer 'dense' has 25% zeros after pruning, but the target is 50%"):
-        _refuse_too_few_zeros(layers, 0.5)
+        refuse_too_few_zeros(layers, Pruning())
+
+
+def test_groups_without_their_zeros_are_an_error_though_others_have_more() -> None:
+    kernel = np.ones((8, 3), np.float32)
+    kernel[:4] = 0
+    layers = [SimpleNamespace(name="dense", kernel=SimpleNamespace(numpy=lambda: kernel))]
+    pruning = Pruning(m_by_n=(2, 4))
+    with pytest.raises(ConversionError, match="layer 'dense' has 25% zeros after pruning, but the target is 50%"):
+        refuse_too_few_zeros(layers, pruning)
+    kernel[:] = np.tile([[1], [0], [0], [1]], (2, 3))
+    refuse_too_few_zeros(layers, pruning)
+
+
+def test_structures_of_zeros_in_words() -> None:
+    assert structure_in_words(Pruning()) == structure_in_words(None) == ""
+    assert structure_in_words(Pruning(m_by_n=(2, 4))).startswith(" with 2 zeros in 4 weights, which needs")
+    assert structure_in_words(Pruning(block_size=(4, 1))).startswith(" in blocks of 4 by 1, which needs")
 
 
 def test_skip_layers_takes_names_and_globs_and_refuses_what_matches_nothing() -> None:

@@ -133,7 +133,7 @@ WORDS: dict[str, str] = {"cpu": "a CPU", "gpu": "a GPU", "integer": "integer-onl
 
 
 _MODES: dict[str, Sequence[str]] = {
-    "cpu": ("dynamic", "weights8", "int8"),
+    "cpu": ("dynamic", "weights8", "dynamic4", "int8"),
     "gpu": ("float16", "float32"),
     "integer": ("int8_only", "int16x8_only", "qat_int8_only"),
 }

@@ -92,7 +92,7 @@ def unexpected_integers(quantized: Iterable[Tensor]) -> Iterator[Violation]:
 def unquantized_weights(graph: Graph) -> Iterator[Violation]:
     """Yield a violation if dynamic-range quantization quantized no weights."""
     weights = [tensor for tensor in tensors(graph) if tensor.is_constant]
-    if any(tensor.dtype == "int8" and tensor.quantization for tensor in weights):
+    if any(tensor.dtype in ("int8", "int4") and tensor.quantization for tensor in weights):
         return
     sizes = [math.prod(tensor.shape) for tensor in weights if tensor.dtype == "float32"]
     small = sum(size < DYNAMIC_RANGE_MINIMUM_ELEMENTS for size in sizes)

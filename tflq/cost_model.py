@@ -50,7 +50,7 @@ def _cost(subgraph: Subgraph, operator: Operator) -> float:
     if "float32" not in dtypes:
         return COST["int8"]
     weights = subgraph.input(operator, 1) if operator.type in ROLES else None
-    return COST["hybrid"] if weights is not None and weights.dtype == "int8" else COST["float32"]
+    return COST["hybrid"] if weights is not None and weights.dtype in ("int8", "int4") else COST["float32"]
 
 
 def _is_int16(subgraph: Subgraph, operator: Operator) -> bool:

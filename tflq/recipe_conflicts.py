@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tflq import strict, training
-from tflq.modes import CALIBRATED, CORRECTABLE, WITH_INT16_OPS, default_name
+from tflq.modes import CALIBRATED, CORRECTABLE, WITH_INT16_OPS, WITH_ROUNDING, default_name
 from tflq.targets.name import has_time
 
 
@@ -43,18 +43,20 @@ def conflicts(data: dict[str, Any], folder: Path) -> Iterator[tuple[strict.Locat
 def _conflicts_of_float_activations(
     data: dict[str, Any], variants: Mapping[strict.Location, dict[str, Any]]
 ) -> Iterator[tuple[strict.Location, str]]:
-    """Yield an error if a mode without ranges must correct biases but the recipe has no calibration samples."""
+    """Yield an error if a mode without ranges must be corrected but the recipe has no calibration samples."""
     section = data.get("converter")
     converter = section if isinstance(section, dict) else {}
-    modes: dict[strict.Location, str] = {}
-    for location, variant in variants.items():
-        if variant.get("mode") in CORRECTABLE and {**converter, **variant}.get("bias_correction") == "on":
-            place = location if "bias_correction" in variant else ("converter",)
-            modes.setdefault((*place, "bias_correction"), str(variant["mode"]))
-    for location, mode in modes.items() if data.get("calibration") is None else ():
+    purposes = {"bias_correction": (CORRECTABLE, "correct biases"), "rounding": (WITH_ROUNDING, "round weights")}
+    found: dict[strict.Location, tuple[str, str]] = {}
+    for key, (modes, purpose) in purposes.items():
+        for location, variant in variants.items():
+            if variant.get("mode") in modes and {**converter, **variant}.get(key) == "on":
+                place = location if key in variant else ("converter",)
+                found.setdefault((*place, key), (str(variant["mode"]), purpose))
+    for location, (mode, purpose) in found.items() if data.get("calibration") is None else ():
         yield (
             location,
-            f"mode {mode} needs calibration samples to correct biases: add calibration with a dataset, or write auto",
+            f"mode {mode} needs calibration samples to {purpose}: add calibration with a dataset, or write auto",
         )
 
 

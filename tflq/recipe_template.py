@@ -110,7 +110,7 @@ def _comment(text: str) -> list[str]:
 
 
 def _useless(described: SourceDescription) -> dict[str, str]:
-    """Return the modes that would leave the model as it is, each with the reason."""
+    """Return the modes that would leave the model as it is, or that suit few models, each with the reason."""
     largest = described.largest_weight
     reasons: dict[str, str] = {}
     if largest < DYNAMIC_RANGE_MINIMUM_ELEMENTS:
@@ -119,6 +119,7 @@ def _useless(described: SourceDescription) -> dict[str, str]:
             f" {largest:,}"
         )
         reasons |= {"dynamic": reason, "weights8": reason}
+    reasons["dynamic4"] = "it is for models whose weights are mostly those of dense layers; add it if yours is one"
     if not largest:
         reasons["float16"] = "it changes only weights, and the model has none"
     return reasons

@@ -16,7 +16,7 @@ from tflq.contract import NO_OPS, FloatOp, NamedOps, float_ops, quantized_activa
 from tflq.cost_model import int16_multiply_adds, work
 from tflq.datasets import Sample, brackets
 from tflq.errors import EvaluationError
-from tflq.firmware import io_rows
+from tflq.firmware import io_rows, runtime_needs
 from tflq.flatbuffer import Graph, Signature, SparseWeights
 from tflq.interpreter import Runner
 from tflq.modes import Mode
@@ -55,7 +55,8 @@ def verify(
     file = describe(path, graph, in_float)
     if variant is not None and variant.activations == "int8":
         file = replace(file, int16_ops=tuple(int16_ops(graph)))
-    file = replace(file, sparse_weights=sparse, size_bytes=path.stat().st_size)
+    needs = runtime_needs(graph, sparse)
+    file = replace(file, sparse_weights=sparse, needs=needs, size_bytes=path.stat().st_size)
     return VerifiedFile(file, tuple(violations), int16_multiply_adds(graph))
 
 
@@ -70,6 +71,12 @@ def _sparsity(variant: Mode, sparse: Sequence[SparseWeights]) -> Iterator[Violat
     """Warn if a variant with `sparse: on` has no sparse weights, or if they need another runtime."""
     if variant.sparse == "on" and not sparse:
         message = "stores nothing sparsely, though sparse is on: no weights have enough zeros. Prune the model first"
+        yield Violation("V17", "the file", message, "warning")
+    saved = sum(weights.saved_bytes for weights in sparse)
+    if saved < 0:
+        message = (
+            f"is {-saved:,} bytes larger with sparse weights, which have too few zeros: remove sparse or prune more"
+        )
         yield Violation("V17", "the file", message, "warning")
     if any(weights.dtype == "int8" for weights in sparse):
         message = (

@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tflq.contract import DYNAMIC_RANGE_MINIMUM_ELEMENTS, NAMED_BY_RECIPE, FloatOp, broken
+from tflq.contract import DYNAMIC_RANGE_MINIMUM_ELEMENTS, NAMED_BY_RECIPE, FloatOp, broken, tensors
 
 if TYPE_CHECKING:  # modes are read with a recipe, but then no .tflite file is read
     from tflq.flatbuffer import Graph, Operator, Subgraph, Tensor
     from tflq.rules import Violation
 
+DENSE = "FULLY_CONNECTED"
+"""The only op with kernels for int4 weights in blocks."""
+BLOCK = 32
+"""The number of int4 weights that share a scale."""
+DENSE_SHARE = 0.5
+"""The least share of such weights among all constants, in bytes of float32."""
+LARGEST_IN_BLOCKS = 1e5
+"""The largest magnitude of weights in blocks, whose scales are float16."""
 NOT_FINITE = "its weights hold values that are not finite"
 MISSED = "its weights could be int8"
 
@@ -30,6 +38,32 @@ def float_weights(graph: Graph, kept: Collection[int] = ()) -> Iterator[FloatOp]
             is_kept = subgraph.index == 0 and operator.index in kept
             reason = NAMED_BY_RECIPE if is_kept else _reason(max(stored, key=_elements))
             yield FloatOp(operator.type, outputs[0].name, reason)
+
+
+def fits_blocks(values: np.ndarray) -> bool:
+    """Whether weights of a dense layer can be int4 in blocks: they are enough, finite, and whole blocks a row."""
+    is_large = values.ndim == 2 and values.size >= DYNAMIC_RANGE_MINIMUM_ELEMENTS
+    return is_large and values.shape[1] % BLOCK == 0 and bool(np.abs(values).max() <= LARGEST_IN_BLOCKS)
+
+
+def wrong_blocks(graph: Graph) -> Iterator[Violation]:
+    """Yield a violation for each int4 constant that is not in blocks with usable scales, and if most are not int4."""
+    weights = [each for each in tensors(graph) if each.is_constant and each.dtype in ("float32", "int8", "int4")]
+    int4 = [tensor for tensor in weights if tensor.dtype == "int4"]
+    share = sum(map(_elements, int4)) / max(sum(map(_elements, weights)), 1)
+    if share < DENSE_SHARE:
+        yield broken("the file", f"has only {share:.0%} of its weights in int4, but should have {DENSE_SHARE:.0%}")
+    for tensor in int4:
+        blocks = tensor.quantization.blocks if tensor.quantization else None
+        scales = np.zeros(1) if blocks is None else np.asarray(blocks.scales, np.float64)
+        if blocks is None or blocks.size != BLOCK or not np.isfinite(scales).all() or scales.min() <= 0:
+            yield broken(tensor.name, f"is int4, but not in blocks of {BLOCK} values, each with a scale above 0")
+
+
+def outside_weights(graph: Graph) -> Iterator[Violation]:
+    """Yield a violation if constants follow the flatbuffer, where few runtimes read them."""
+    if graph.outside_buffers:
+        yield broken("the file", f"has {len(graph.outside_buffers)} buffers outside the flatbuffer")
 
 
 def missed_weights(graph: Graph, kept: Collection[int] = ()) -> Iterator[Violation]:

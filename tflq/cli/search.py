@@ -126,9 +126,9 @@ def _gate(name: str, gate: str, type_: click.ParamType[float], help_: str) -> Ca
 def search(search_options: SearchOptions, options: CommandOptions, recipe: Path) -> None:
     """Find the smallest or fastest file that passes the gates.
 
-    The gates are those of RECIPE. The search tries float32, float16, dynamic and weights8 first. Then it tries integer
-    modes, range methods, options and ops in float on selection samples. The winner is measured again on confirmation
-    samples.
+    The gates are those of RECIPE. The search tries float32, float16, dynamic, weights8 and dynamic4 first. Then it
+    tries integer modes, range methods, options and ops in float on selection samples. The winner is measured again on
+    confirmation samples.
 
     The output folder of RECIPE receives found.yaml, a recipe for `tflq convert`, and search.json with all trials. If
     a search is stopped, the next call resumes it. If no file passes the gates, the exit code is 1.

@@ -1,10 +1,10 @@
-"""Files of modes float16, dynamic and weights8, made from the float32 file instead of by a conversion of the source.
+"""Files of modes without ranges, made from the float32 file instead of by a conversion of the source.
 
 The result is that of the converter: the same ops in the same order, with the same constants.
 tests/test_from_float32.py compares the two. That is shown for the ops in `PROVEN` in a file without control flow or
 quantization. Any other SavedModel is converted from the source. The one difference is the state of a fused LSTM, which
 stays a variable, as in the float32 file; the converter's float16 file sets it to zeros in each call. The converter has
-no mode like weights8, whose file is made from every float32 file.
+no mode like weights8 and dynamic4, whose files are made from every float32 file.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from tflq.conversion import keep_float
 from tflq.conversion.converter_errors import explaining
 from tflq.conversion.dynamic_range import to_dynamic_range
 from tflq.conversion.float16 import to_float16
-from tflq.conversion.tf_internal import convert, with_metadata, write_file, write_weights8
+from tflq.conversion.tf_internal import convert, with_metadata, write_file, write_weight_only
 from tflq.flatbuffer import constants, edit, read
 from tflq.flatbuffer.metadata import raise_runtime_version
-from tflq.modes import Float16, Float32, Mode, Weights8
+from tflq.modes import Float16, Float32, Mode, WeightOnly
 from tflq.op_selectors import select
 from tflq.sources import PreparedSource
 from tflq.worker import ProgressCallback
@@ -68,19 +68,19 @@ FIRST_RUNTIMES: Mapping[tuple[str, int], str] = MappingProxyType(
 def convert_from_float32(
     report: ProgressCallback, float32: Path, prepared: PreparedSource, variant: Mode, target: Path
 ) -> NamedOps:
-    """Write the file of a variant of mode float16, dynamic or weights8 from the float32 file if it is eligible.
+    """Write the file of a variant without ranges from the float32 file if it is eligible.
 
     The file of a variant of mode float32 has the same ops, and sparse weights.
 
     A .tflite source has nothing else to convert, so its files are always made from the float32 file. Return the ops of
-    a weights8 file that keep_float names. ConversionError, with cause and remedy, if TensorFlow fails.
+    a weight-only file that keep_float names. ConversionError, with cause and remedy, if TensorFlow fails.
     """
     content = float32.read_bytes()
     if isinstance(variant, Float32):
         write_file(content, variant, target)
         return NO_OPS
-    if isinstance(variant, Weights8):
-        return write_weights8(content, variant, target)
+    if isinstance(variant, WeightOnly):
+        return write_weight_only(content, variant, target)
     if not prepared.is_tflite and not is_eligible(edit.unpack(content)):
         return convert(report, prepared, variant, target)
     with explaining():

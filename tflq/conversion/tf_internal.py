@@ -23,10 +23,10 @@ from tflq.conversion.lstm_scales import with_equal_scales
 from tflq.conversion.quantizer_ranges import set_ranges, without_zero_scales
 from tflq.conversion.tf_public import feed, set_up
 from tflq.conversion.unsupported_ops import unsupported_ops
-from tflq.conversion.weight_only import with_int8_weights
+from tflq.conversion.weight_only import with_integer_weights
 from tflq.errors import ConversionError
 from tflq.flatbuffer import Graph, edit, read
-from tflq.modes import Float32, Int8, Int16x8, Mode, Weights8
+from tflq.modes import Float32, Int8, Int16x8, Mode, WeightOnly
 from tflq.op_selectors import select
 from tflq.sources import SIGNATURE, PreparedSource
 from tflq.worker import ProgressCallback
@@ -39,13 +39,13 @@ OPTIMIZATIONS = {
     "int16x8": "PTQ_INT16",
     "int16x8_only": "PTQ_INT16",
 }
-"""The names by mode in the metadata of the file, which has none for weights8."""
+"""The names by mode in the metadata of the file, which has none for weight-only modes."""
 
 
 def convert(_: ProgressCallback, prepared: PreparedSource, variant: Mode, target: Path) -> NamedOps:
     """Write the file of a variant that needs no calibration, as the public converter does, without redundant loads.
 
-    Return the ops of a weights8 file that keep_float names. A source with fake-quantize ops has the
+    Return the ops of a weight-only file that keep_float names. A source with fake-quantize ops has the
     ranges of int8 in it. A .tflite source is the float32 file itself. ConversionError, with cause and remedy, if
     TensorFlow fails.
     """
@@ -56,8 +56,8 @@ def convert(_: ProgressCallback, prepared: PreparedSource, variant: Mode, target
     _refuse_named_ops(variant)
     with explaining(variant.select_tf_ops):
         content = _convert(prepared, variant)
-        if isinstance(variant, Weights8):
-            return write_weights8(content, variant, target)
+        if isinstance(variant, WeightOnly):
+            return write_weight_only(content, variant, target)
         if variant.keep_float:
             plain = Float32(allow_custom_ops=variant.allow_custom_ops, select_tf_ops=variant.select_tf_ops)
             float32 = _convert(prepared, plain)
@@ -88,9 +88,9 @@ def _refuse_named_ops(variant: Mode) -> None:
         )
 
 
-def write_weights8(float32: bytes, variant: Mode, target: Path) -> NamedOps:
-    """Write the file of mode weights8, and return its ops that keep_float names."""
-    content, kept_ops = with_int8_weights(float32, variant)
+def write_weight_only(float32: bytes, variant: Mode, target: Path) -> NamedOps:
+    """Write the file of a weight-only mode, and return its ops that keep_float names."""
+    content, kept_ops = with_integer_weights(float32, variant)
     target.write_bytes(with_metadata(content, variant))
     return NamedOps(kept_ops)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from tflq.calibrate import Samples
 from tflq.conversion.converter_errors import explaining
-from tflq.conversion.weight_only import with_int8_weights
+from tflq.conversion.weight_only import with_integer_weights
 from tflq.datasets import Sample
 from tflq.errors import ConversionError
-from tflq.modes import Mode, Weights8
+from tflq.modes import Mode, WeightOnly
 from tflq.sources import SIGNATURE, PreparedSource
 from tflq.worker import ProgressCallback
 
@@ -39,7 +39,7 @@ def convert_publicly(
         converter.representative_dataset = feed(report, samples, _passes(variant))
     with explaining(variant.select_tf_ops):
         content = converter.convert()
-        target.write_bytes(with_int8_weights(content, variant)[0] if isinstance(variant, Weights8) else content)
+        target.write_bytes(with_integer_weights(content, variant)[0] if isinstance(variant, WeightOnly) else content)
 
 
 def _copy_float32(prepared: PreparedSource, variant: Mode, target: Path) -> None:

@@ -1,4 +1,6 @@
-"""int8 weights in a float32 file, each with a DEQUANTIZE op behind it, so that every op computes in float.
+"""Integer weights in a float32 file, for modes weights8 and dynamic4.
+
+int8 weights have a DEQUANTIZE op behind them, so that every op computes in float. Mode dynamic4 has int4 weights, too.
 
 The runtime dequantizes a constant once, before the first call. The rows of a table that only GATHER reads are
 dequantized behind the GATHER, so that the table stays small in memory.
@@ -12,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from tflq.conversion.dynamic_range import MIN_ELEMENTS, dequantized_output, store_int8
+from tflq.conversion.int4_blocks import store_blocks
 from tflq.flatbuffer import WEIGHT_POSITIONS, constants, edit, read
 from tflq.flatbuffer.metadata import raise_runtime_version
 from tflq.flatbuffer.roles import ROLES
-from tflq.modes import Mode
+from tflq.modes import Dynamic4, Mode
 from tflq.op_selectors import select
 
 PER_CHANNEL, PER_TENSOR = (5, "2.7.0"), (2, "1.14.0")
@@ -24,10 +27,15 @@ ROWS = (2, "1.14.0")
 """The version of GATHER with int8 rows, and the first runtime that has it."""
 
 
-def with_int8_weights(content: bytes, variant: Mode) -> tuple[bytes, tuple[int, ...]]:
-    """Return the file of mode weights8, made from a float32 file, and the indices of its ops that keep_float names."""
+def with_integer_weights(content: bytes, variant: Mode) -> tuple[bytes, tuple[int, ...]]:
+    """Return the file of a weight-only mode, made from a float32 file, and its ops that keep_float names, as indices.
+
+    ConversionError, with cause and remedy, if the mode does not suit the model.
+    """
     model = edit.unpack(content)
     kept = [model.subgraphs[0].operators[index] for index in select(read(content), variant.keep_float)]
+    if isinstance(variant, Dynamic4):
+        store_blocks(model, kept)
     for subgraph in model.subgraphs:
         _quantize(model, subgraph, variant, kept)
     constants.share_buffers(model)

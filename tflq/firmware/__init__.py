@@ -3,6 +3,7 @@
 from tflq.firmware.input_scales import input_scale_violations
 from tflq.firmware.io_row import IoRow, code_lines, io_rows, with_preprocessing
 from tflq.firmware.making import FirmwareFiles, file_inputs, forget_sources, make_artifacts
+from tflq.firmware.runtime_needs import runtime_needs
 from tflq.firmware.schema import Artifacts
 from tflq.firmware.strip import stripped
 
@@ -16,6 +17,7 @@ __all__ = [
     "input_scale_violations",
     "io_rows",
     "make_artifacts",
+    "runtime_needs",
     "stripped",
     "with_preprocessing",
 ]

@@ -1,6 +1,16 @@
 """Read a .tflite file as a Graph of frozen values, without TensorFlow."""
 
-from tflq.flatbuffer.graph import ABSENT, Graph, Metadata, Operator, Quantization, Signature, Subgraph, Tensor
+from tflq.flatbuffer.graph import (
+    ABSENT,
+    BlockScales,
+    Graph,
+    Metadata,
+    Operator,
+    Quantization,
+    Signature,
+    Subgraph,
+    Tensor,
+)
 from tflq.flatbuffer.inventory import (
     CONVERSIONS,
     OperatorCount,
@@ -24,6 +34,7 @@ __all__ = [
     "MOVING",
     "ROLES",
     "WEIGHT_POSITIONS",
+    "BlockScales",
     "Graph",
     "Metadata",
     "Operator",

@@ -10,6 +10,9 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tflq.flatbuffer.edit import is_constant
 
+INT4 = (-8, 7)
+"""The lowest and the highest integer of int4."""
+
 
 def is_float32_constant(model: Any, tensor: Any) -> bool:
     return tensor.type == schema.TensorType.FLOAT32 and is_constant(model, tensor)
@@ -28,6 +31,13 @@ def add_buffer(model: Any, values: np.ndarray) -> int:
     stored = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
     model.buffers.append(schema.BufferT(data=stored))
     return len(model.buffers) - 1
+
+
+def packed_int4(integers: np.ndarray) -> np.ndarray:
+    """Return integers of int4, two in a byte, the first in the lowest bits. Their number must be even."""
+    pairs = integers.reshape(-1, 2).astype(np.int8).view(np.uint8) & 15
+    both: np.ndarray = pairs[:, 0] | pairs[:, 1] << 4
+    return both
 
 
 def share_buffers(model: Any) -> None:

@@ -254,6 +254,14 @@ def _used(subgraph: Any) -> Iterator[int]:
     for operator in subgraph.operators:
         for indices in (operator.inputs, operator.outputs, operator.intermediates):
             yield from (index for index in (() if indices is None else indices) if index >= 0)
+    scales = (int(blockwise.scales) for blockwise in _blockwise(subgraph))
+    yield from (index for index in scales if 0 <= index < len(subgraph.tensors))
+
+
+def _blockwise(subgraph: Any) -> list[Any]:
+    """Return the details of blockwise quantization of all tensors, which hold the indices of tensors with scales."""
+    details = [tensor.quantization.details for tensor in subgraph.tensors if tensor.quantization is not None]
+    return [each for each in details if isinstance(each, schema.BlockwiseQuantizationT)]
 
 
 def _keep_tensors(model: Any, place: int, indices: set[int]) -> None:
@@ -261,6 +269,8 @@ def _keep_tensors(model: Any, place: int, indices: set[int]) -> None:
     subgraph = model.subgraphs[place]
     new_indices = {-1: -1, **{old: new for new, old in enumerate(sorted(indices))}}
     subgraph.tensors = [subgraph.tensors[old] for old in sorted(indices)]
+    for blockwise in _blockwise(subgraph):
+        blockwise.scales = new_indices.get(int(blockwise.scales), -1)
     for holder in (subgraph, *subgraph.operators):
         for field in ("inputs", "outputs", "intermediates"):
             if getattr(holder, field, None) is not None:

@@ -24,16 +24,29 @@ NUMPY_DTYPES = {
 
 
 @dataclass(frozen=True)
+class BlockScales:
+    """The scales of blockwise quantization, which another tensor of the file holds."""
+
+    size: int
+    """The number of values along the last dimension that share a scale."""
+    tensor: int
+    """The index of the tensor with the scales."""
+    scales: npt.NDArray[Any] = field(repr=False, compare=False)
+    """The stored scales, float16 [rows, blocks of a row]"""
+
+
+@dataclass(frozen=True)
 class Quantization:
     """The quantization of a tensor: real = (q - zero_point) * scale.
 
     There is one scale for the whole tensor, or one for each index of `dimension`. `scales` is empty if another tensor
-    holds the scales, as in blockwise quantization.
+    holds the scales, as in blockwise quantization. Then `blocks` has them, if that tensor fits.
     """
 
     scales: tuple[float, ...]
     zero_points: tuple[int, ...]
     dimension: int = 0
+    blocks: BlockScales | None = None
 
     @property
     def is_per_axis(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tflq.errors import EvaluationError
 from tflq.flatbuffer.graph import (
     ABSENT,
+    BlockScales,
     Graph,
     Metadata,
     Operator,
@@ -149,13 +151,29 @@ def _quantization(packed: Any) -> Quantization | None:
     )
 
 
+def _with_blocks(tensor: Tensor, packed: Any, tensors: tuple[Tensor, ...]) -> Tensor:
+    """Return the tensor with the scales of its blocks, if it has blocks and another tensor fits as their scales."""
+    quantization, details = tensor.quantization, packed.Quantization()
+    if quantization is None or details.DetailsType() != schema.QuantizationDetails.BlockwiseQuantization:
+        return tensor
+    blockwise = schema.BlockwiseQuantization()
+    blockwise.Init(details.Details().Bytes, details.Details().Pos)
+    size, index = blockwise.BlockSize(), blockwise.Scales()
+    *rows, last = tensor.shape or (0,)
+    scales = tensors[index].data if 0 <= index < len(tensors) and tensors[index].dtype == "float16" else None
+    if size <= 0 or last % size or scales is None or scales.shape != (*rows, last // size):
+        return tensor
+    return replace(tensor, quantization=replace(quantization, blocks=BlockScales(size, index, scales)))
+
+
 def _subgraph(index: int, packed: Any, codes: tuple[Any, ...], buffers: _Buffers) -> Subgraph:
     tensors = _each(packed.TensorsLength(), packed.Tensors)
     operators = _each(packed.OperatorsLength(), packed.Operators)
+    read_tensors = tuple(_tensor(number, tensor, buffers) for number, tensor in enumerate(tensors))
     return Subgraph(
         index=index,
         name=_text(packed.Name()),
-        tensors=tuple(_tensor(number, tensor, buffers) for number, tensor in enumerate(tensors)),
+        tensors=tuple(_with_blocks(*pair, read_tensors) for pair in zip(read_tensors, tensors, strict=True)),
         operators=tuple(
             _operator(number, operator, codes[operator.OpcodeIndex()], len(tensors))
             for number, operator in enumerate(operators)

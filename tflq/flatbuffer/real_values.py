@@ -8,9 +8,10 @@ from tflq.flatbuffer.graph import NUMPY_DTYPES, PACKED_BITS, Tensor
 
 
 def has_real_values(tensor: Tensor) -> bool:
-    """Return whether the tensor is a constant of numbers whose scales, if it has any, are in the tensor itself."""
+    """Return whether the tensor is a constant of numbers whose scales are known, if it has any."""
     is_numeric = tensor.dtype in NUMPY_DTYPES or tensor.dtype in PACKED_BITS
-    is_scaled = tensor.quantization is None or bool(tensor.quantization.scales)
+    quantization = tensor.quantization
+    is_scaled = quantization is None or bool(quantization.scales) or quantization.blocks is not None
     return tensor.is_constant and not tensor.is_sparse and is_numeric and is_scaled and not _is_complex(tensor)
 
 
@@ -22,6 +23,9 @@ def real_values(tensor: Tensor) -> np.ndarray:
     values = np.asarray(tensor.data, np.float64)
     if tensor.quantization is None:
         return values
+    if blocks := tensor.quantization.blocks:
+        scaled: np.ndarray = values * np.repeat(np.asarray(blocks.scales, np.float64), blocks.size, axis=-1)
+        return scaled
     shape = [1] * len(tensor.shape)
     if tensor.quantization.is_per_axis:
         shape[tensor.quantization.dimension] = -1

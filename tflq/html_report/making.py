@@ -69,7 +69,9 @@ def _io(result: Result) -> Element:
 
 
 def _code(result: Result) -> Iterator[Element]:
-    """Yield the preprocessing and the lines of code of each input and output."""
+    """Yield what files need, and the preprocessing and the lines of code of each input and output."""
+    for name, need in io_table.needs(result):
+        yield paragraph(element("strong", {}, name), f" needs {need}.")
     for names, row in io_table.grouped(result):
         before = [("Before, as in the recipe: ", row.preprocessing)] if row.preprocessing else []
         yield paragraph(element("strong", {}, names), f", {row.side}put {row.index}, ", code(row.name))

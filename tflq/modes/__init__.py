@@ -6,7 +6,7 @@ on the file itself.
 
 from tflq.modes.converter import Choice, Converter, Headroom
 from tflq.modes.ignored import is_neutral
-from tflq.modes.int8_weights import Dynamic, Weights8
+from tflq.modes.int8_weights import Dynamic, Dynamic4, WeightOnly, Weights8
 from tflq.modes.int16x8 import Int16x8, Int16x8Only
 from tflq.modes.post_training import (
     Float16,
@@ -23,6 +23,7 @@ from tflq.modes.variant import (
     MODES,
     QAT_MODES,
     WITH_INT16_OPS,
+    WITH_ROUNDING,
     Mode,
     ModeName,
     named,
@@ -35,9 +36,11 @@ __all__ = [
     "MODE_NAMES",
     "QAT_MODES",
     "WITH_INT16_OPS",
+    "WITH_ROUNDING",
     "Choice",
     "Converter",
     "Dynamic",
+    "Dynamic4",
     "Float16",
     "Float32",
     "Headroom",
@@ -49,6 +52,7 @@ __all__ = [
     "ModeName",
     "QatInt8",
     "QatInt8Only",
+    "WeightOnly",
     "Weights8",
     "default_name",
     "is_neutral",

@@ -17,9 +17,9 @@ from tflq.contract import (
     unquantized_weights,
 )
 from tflq.modes.converter import Choice, Headroom
-from tflq.modes.ignored import REFINEMENTS_OF_INTEGERS
+from tflq.modes.ignored import GRANULARITY, REFINEMENTS_OF_INTEGERS
 from tflq.modes.post_training import REFINED, BaseMode, require_neutral
-from tflq.weight_only import float_weights, hybrid_ops, missed_weights
+from tflq.weight_only import float_weights, hybrid_ops, missed_weights, outside_weights, wrong_blocks
 
 if TYPE_CHECKING:
     from tflq.flatbuffer import Graph
@@ -40,6 +40,8 @@ class _Int8Weights(BaseMode):
     @classmethod
     def _needs_integer_activations(cls, value: Choice | Headroom, info: ValidationInfo) -> Choice | Headroom:
         mode = cls.model_fields["mode"].default
+        if info.field_name not in cls.ignored:
+            return value
         return require_neutral(value, info, f"has no effect in {mode}: use it with {REFINED}, or remove it")
 
     def _mode_violations(self, graph: Graph, _: NamedOps) -> Iterator[Violation]:
@@ -58,18 +60,43 @@ class Dynamic(_Int8Weights):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
 
 
-class Weights8(_Int8Weights):
-    """Weight-only quantization: int8 weights that are converted to float32 once. No kernel quantizes activations."""
-
-    mode: Literal["weights8"] = "weights8"
+class WeightOnly(_Int8Weights):
+    """A mode whose weights become integers in the float32 file, after the converter."""
 
     def _set_options(self, converter: Any, tf: Any) -> None:
-        pass  # the converter makes a float32 file, whose weights become int8
+        pass  # the converter makes a float32 file
 
     def _mode_violations(self, graph: Graph, named: NamedOps) -> Iterator[Violation]:
         yield from super()._mode_violations(graph, named)
         yield from missed_weights(graph, named.in_float)
         yield from hybrid_ops(graph)
+        yield from outside_weights(graph)
 
     def ops_in_float(self, graph: Graph, named: NamedOps = NO_OPS) -> tuple[FloatOp, ...]:
         return tuple(float_weights(graph, named.in_float))
+
+
+class Weights8(WeightOnly):
+    """Weight-only quantization: int8 weights that are converted to float32 once. No kernel quantizes activations."""
+
+    mode: Literal["weights8"] = "weights8"
+
+
+class Dynamic4(WeightOnly):
+    """int4 weights of dense layers in blocks of 32, for models that are mostly dense layers. The rest is `weights8`."""
+
+    ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, "equalization", "headroom", "keep_int16", "sparse")
+    mode: Literal["dynamic4"] = "dynamic4"
+
+    @property
+    def reads_samples(self) -> bool:
+        return self.bias_correction != "off" or self.rounding == "on"
+
+    @field_validator(*GRANULARITY)
+    @classmethod
+    def _has_blocks(cls, value: bool, info: ValidationInfo) -> bool:
+        return require_neutral(value, info, "has no effect in dynamic4, whose int4 weights have scales of blocks")
+
+    def _mode_violations(self, graph: Graph, named: NamedOps) -> Iterator[Violation]:
+        yield from super()._mode_violations(graph, named)
+        yield from wrong_blocks(graph)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Tag
 
-from tflq.modes.int8_weights import Dynamic, Weights8
+from tflq.modes.int8_weights import Dynamic, Dynamic4, Weights8
 from tflq.modes.int16x8 import Int16x8, Int16x8Only
 from tflq.modes.post_training import BaseMode, Float16, Float32, Int8, Int8Only
 from tflq.modes.qat import QatInt8, QatInt8Only
@@ -18,6 +18,7 @@ MODES: tuple[type[BaseMode], ...] = (
     Float32,
     Dynamic,
     Weights8,
+    Dynamic4,
     Float16,
     Int8,
     Int8Only,
@@ -35,6 +36,8 @@ CORRECTABLE = tuple(
     if not kind.needs_ranges and "bias_correction" not in kind.ignored
 )
 """The modes without ranges whose biases can be corrected with samples."""
+WITH_ROUNDING = tuple(name for name in CORRECTABLE if "rounding" not in MODES[MODE_NAMES.index(name)].ignored)
+"""The modes of these whose weights can be rounded with samples, too."""
 WITH_INT16_OPS = tuple(name for name, kind in zip(MODE_NAMES, MODES, strict=True) if "keep_int16" not in kind.ignored)
 """The modes with 8-bit activations in which single ops can have 16 bits."""
 QAT_MODES = tuple(name for name, kind in zip(MODE_NAMES, MODES, strict=True) if kind.model_fields["trained"].default)

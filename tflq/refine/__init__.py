@@ -6,8 +6,9 @@ from tflq.refine.bias_correction import (
     LayerCorrection,
     write_corrected,
 )
+from tflq.refine.correction_data import CorrectionChoices, CorrectionData
 from tflq.refine.cross_layer_equalization import EqualizedModel, equalize
-from tflq.refine.dynamic_range import CorrectionData, correct_biases
+from tflq.refine.dynamic_range import correct_file
 from tflq.refine.fitted_layers import MEAN_PARTS, PARTS, FittedLayers, fit_means, fit_rounding
 from tflq.refine.holdout import (
     Fold,
@@ -47,6 +48,7 @@ __all__ = [
     "PARTS",
     "SIMILAR_DB",
     "CorrectedModel",
+    "CorrectionChoices",
     "CorrectionData",
     "CorrectionFlags",
     "EqualizedModel",
@@ -63,7 +65,7 @@ __all__ = [
     "RefinementRequest",
     "SignalAndNoise",
     "WeightGranularity",
-    "correct_biases",
+    "correct_file",
     "equalize",
     "fit_means",
     "fit_rounding",

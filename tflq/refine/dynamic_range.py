@@ -1,95 +1,108 @@
-"""Bias correction of a dynamic range file, which has int8 weights, float activations and float biases.
+"""Corrections of a file with integer weights, float activations and float biases: biases, and rounding of int4.
 
-The steps are those of `bias_correction`, with the int8 weights of the file itself as the rounded weights.
+The steps are those of `bias_correction`, with the integer weights of the file itself as the rounded weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from tflq.calibrate import Samples
-from tflq.errors import ConversionError
-from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, read
-from tflq.refine.bias_correction import CorrectionFlags, LayerCorrection
-from tflq.refine.fitted_layers import MEAN_PARTS, FittedLayers, fit_means
+from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, has_real_values, read, real_values
+from tflq.refine.bias_correction import CorrectedModel, CorrectionFlags, LayerCorrection
+from tflq.refine.block_rounding import round_blocks
+from tflq.refine.correction_data import CorrectionChoices, CorrectionData, operators_of
+from tflq.refine.fitted_layers import MEAN_PARTS, FittedLayers, FittedValues, fit_means
 from tflq.refine.holdout import output_errors
 from tflq.refine.holdout_score import HoldoutScore, simplest
-from tflq.refine.operator_pairs import operator_pairs
 from tflq.refine.quantizer_input import RefinementReport
 from tflq.refine.request import RefinementConfig
 from tflq.refine.weighted_ops import Layer, layers
 from tflq.worker import ProgressCallback
 
-CORRECTED = RefinementConfig(CorrectionFlags(bias=True))
 DEQUANTIZE = "DEQUANTIZE"
 """The op that converts int8 weights to float for an op without a kernel for int8 weights."""
 
 
-@dataclass(frozen=True)
-class CorrectionData:
-    """The calibration samples of a correction."""
-
-    samples: Samples
-    fitting: Sequence[int]
-    """The calls that the means are fitted to."""
-    holdout: Sequence[int]
-    means: tuple[Path, ...] = ()
-    """The files of `fit_means` for the float32 file and the fitting calls, if there are any."""
-
-
-def correct_biases(
+def correct_file(
     report: ProgressCallback,
     float32: Path,
     path: Path,
     data: CorrectionData,
-    is_demanded: bool,
+    choices: CorrectionChoices,
 ) -> RefinementReport:
-    """Correct the biases of the file at `path` in place if that is demanded, or if it helps on hold-out samples.
+    """Correct the file at `path` in place as the choices demand, and else if it helps on hold-out samples.
 
     Raises ConversionError if the ops of the two files are not the same.
     """
-    samples, holdout = data.samples, data.holdout
-    target = path.with_suffix(".corrected")
-    corrections = _correct(report, (float32, path), data, target)
+    candidates = _candidates(report, (float32, path), data, choices)
     scores: tuple[HoldoutScore, ...] = ()
-    if holdout and corrections and not is_demanded:
-        files = {RefinementConfig(): path, CORRECTED: target}
+    if data.holdout and len(candidates) > 1:
         scores = tuple(
-            HoldoutScore(config, output_errors(report, file, float32, (samples, holdout)))
-            for config, file in files.items()
+            HoldoutScore(config, output_errors(report, each.path, float32, (data.samples, data.holdout)))
+            for config, each in candidates.items()
         )
-    config = CORRECTED if is_demanded else simplest(scores, scores[0]).config if scores else RefinementConfig()
-    if config == RefinementConfig():
-        target.unlink()
-        return RefinementReport(config, scores, len(holdout) if scores else 0, ())
-    target.replace(path)
-    return RefinementReport(config, scores, len(holdout) if scores else 0, corrections)
+    config = simplest(scores, scores[0]).config if scores else next(iter(candidates))
+    chosen = candidates.pop(config)
+    if chosen.path != path:
+        chosen.path.replace(path)
+    for other in candidates.values():
+        if other.path != path:
+            other.path.unlink()
+    return RefinementReport(config, scores, len(data.holdout) if scores else 0, chosen.corrections)
+
+
+def _candidates(
+    report: ProgressCallback, files: tuple[Path, Path], data: CorrectionData, choices: CorrectionChoices
+) -> dict[RefinementConfig, CorrectedModel]:
+    """Return the files that the choices allow, from that with the fewest corrections on."""
+    float32, path = files
+    bases = {False: CorrectedModel(path, ())}
+    if choices.rounding != "off":
+        rounded = path.with_suffix(".rounded")
+        bases[True] = CorrectedModel(rounded, round_blocks(report, files, data, rounded))
+    if choices.rounding == "on":
+        del bases[False]
+    means = data.means or (_fit_means(report, float32, data, path) if choices.bias != "off" else ())
+    values = FittedLayers(means).load(with_rounding=False)
+    for part in () if data.means else means:
+        part.unlink()
+    found: dict[RefinementConfig, CorrectedModel] = {}
+    for is_rounded, base in bases.items():
+        with_biases = None
+        if choices.bias != "off":
+            target = base.path.with_suffix(f"{base.path.suffix}.corrected")
+            with_biases = _correct(report, (float32, base), values, target)
+        if choices.bias != "on" or with_biases is None:
+            found[RefinementConfig(CorrectionFlags(rounding=is_rounded))] = base
+        if with_biases is not None:
+            found[RefinementConfig(CorrectionFlags(bias=True, rounding=is_rounded))] = with_biases
+    return found
 
 
 def _correct(
-    report: ProgressCallback, files: tuple[Path, Path], data: CorrectionData, target: Path
-) -> tuple[LayerCorrection, ...]:
-    content, converted = (file.read_bytes() for file in files)
+    report: ProgressCallback, files: tuple[Path, CorrectedModel], values: FittedValues, target: Path
+) -> CorrectedModel | None:
+    """Write the second file with corrected biases; None if no layer has int weights and a float bias."""
+    float32, base = files
+    content, converted = float32.read_bytes(), base.path.read_bytes()
     graph, subgraph, model = read(content), read(converted).subgraphs[0], edit.unpack(converted)
     quantized = list(_quantized_layers(graph, content, subgraph))
-    corrections: list[LayerCorrection] = []
-    means = data.means or _fit_means(report, files[0], data, target)
-    values = FittedLayers(means).load(with_rounding=False)
-    for path in () if data.means else means:
-        path.unlink()
-    for layer, operator, weights in quantized:
+    corrections = {correction.operator: correction for correction in base.corrections}
+    for done, (layer, operator, weights) in enumerate(quantized, 1):
         shift = _shift(layer, weights, values.means[layer.operator.index])
         edit.set_constant(model, (operator.index, ROLES[operator.type].bias), np.asarray(_bias(layer).data) + shift)
         (output, *_) = subgraph.written_by(operator)
-        largest = float(np.abs(shift).max())
-        corrections.append(LayerCorrection(operator.index, operator.type, output.name, largest, 1.0))
-        report(len(corrections), len(quantized))
+        rounded = corrections.get(operator.index)
+        error, largest = rounded.error if rounded else 1.0, float(np.abs(shift).max())
+        corrections[operator.index] = LayerCorrection(operator.index, operator.type, output.name, largest, error)
+        report(done, len(quantized))
+    if not quantized:
+        return None
     edit.write(model, target)
-    return tuple(corrections)
+    return CorrectedModel(target, tuple(corrections[index] for index in sorted(corrections)))
 
 
 def _fit_means(report: ProgressCallback, float32: Path, data: CorrectionData, target: Path) -> tuple[Path, ...]:
@@ -112,13 +125,8 @@ def _bias(layer: Layer) -> Tensor:
 def _quantized_layers(
     graph: Graph, content: bytes, dynamic_range: Subgraph
 ) -> Iterator[tuple[Layer, Operator, np.ndarray]]:
-    """Yield layers with int8 weights and a float bias, each with its op in the file and its dequantized weights."""
-    operators = operator_pairs(graph.subgraphs[0], dynamic_range)
-    if operators is None:
-        raise ConversionError(
-            "bias_correction: the dynamic range file has other ops than the float32 file, so its biases cannot be"
-            ' matched with those of the float32 file; write bias_correction: "off"'
-        )
+    """Yield layers with integer weights and a float bias, each with its op in the file and its dequantized weights."""
+    operators = operators_of(graph, dynamic_range)
     for layer in layers(graph, edit.unpack(content)):
         operator = operators[layer.operator.index]
         weights = _dequantized_weights(dynamic_range, operator)
@@ -129,7 +137,7 @@ def _quantized_layers(
 
 
 def _dequantized_weights(dynamic_range: Subgraph, operator: Operator) -> np.ndarray | None:
-    """Return the values of the op's int8 weights, in float64; None if its weights are in float."""
+    """Return the values of the op's integer weights, in float64; None if its weights are in float."""
     tensor = dynamic_range.input(operator, ROLES[operator.type].weights)
     unpacking = [
         other
@@ -138,15 +146,5 @@ def _dequantized_weights(dynamic_range: Subgraph, operator: Operator) -> np.ndar
     ]
     if unpacking:
         tensor = dynamic_range.input(unpacking[0], 0)
-    if tensor is None or not tensor.is_constant or tensor.is_sparse or tensor.dtype != "int8":
-        return None
-    quantization = tensor.quantization
-    if quantization is None or not quantization.scales:
-        return None
-    is_per_axis, rank = quantization.is_per_axis, len(tensor.shape)
-    shape = [-1 if axis == quantization.dimension else 1 for axis in range(rank)] if is_per_axis else [1]
-    scales, zeros = (
-        np.array(values, np.float64).reshape(shape) for values in (quantization.scales, quantization.zero_points)
-    )
-    weights: np.ndarray = (np.asarray(tensor.data, np.float64) - zeros) * scales
-    return weights
+    is_integer = tensor is not None and tensor.dtype in ("int8", "int4") and tensor.quantization is not None
+    return real_values(tensor) if tensor is not None and is_integer and has_real_values(tensor) else None

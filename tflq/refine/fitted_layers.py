@@ -124,7 +124,7 @@ def fit_rounding(
     arrays: dict[str, np.ndarray] = {}
     inputs = input_statistics(content, chosen, data, target.with_suffix(".seen"))
     for done, (layer, statistics) in enumerate(zip(chosen, inputs, strict=True), 1):
-        second_moment = _second_moment(statistics)
+        second_moment = second_moment_of(statistics)
         if second_moment is not None:
             steps, error = _rounded(layer, granularity, second_moment)
             arrays |= {f"steps {layer.operator.index}": steps, f"error {layer.operator.index}": np.array(error)}
@@ -155,18 +155,18 @@ def _rounded(layer: Layer, granularity: WeightGranularity, second_moment: np.nda
     scales = granularity.scales(layer, weights)
     rounded = gptq_round(weights, scales, second_moment)
     before, after = (
-        _squared_error(each - weights, second_moment) for each in (round_to_nearest(weights, scales), rounded)
+        squared_error(each - weights, second_moment) for each in (round_to_nearest(weights, scales), rounded)
     )
     steps = np.rint(rounded / scales[:, :, np.newaxis]).astype(np.int8)
     return steps, after / before if before else 1.0
 
 
-def _squared_error(change: np.ndarray, second_moment: np.ndarray) -> float:
+def squared_error(change: np.ndarray, second_moment: np.ndarray) -> float:
     """Return the mean squared error that a change of the weights adds to all outputs."""
     return float(np.vdot(change @ second_moment, change))
 
 
-def _second_moment(statistics: InputStatistics) -> np.ndarray | None:
+def second_moment_of(statistics: InputStatistics) -> np.ndarray | None:
     """Return the second moment of the inputs, E[x xᵀ], [groups, inputs, inputs]; None if it is not known or finite.
 
     It is the Hessian of the paper. With the covariance in place of it, the error of the mean would be left to the bias.

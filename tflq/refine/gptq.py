@@ -52,22 +52,56 @@ def gptq_round(matrices: np.ndarray, scale: np.ndarray, covariance: np.ndarray) 
     order = np.argsort(-np.einsum("gii->gi", covariance), axis=1, kind="stable")
     left = np.take_along_axis(matrices / scale[:, :, np.newaxis], order[:, np.newaxis, :], 2).astype(np.float32)
     is_largest = np.abs(left) >= QMAX * (1 - 1e-6)
-    is_pinned, pinned = is_largest | (left == 0), np.where(is_largest, np.copysign(QMAX, left), 0)
-    factor, rounded = _inverse_cholesky(covariance, order), np.zeros_like(left)
+    pins = is_largest | (left == 0), np.where(is_largest, np.copysign(QMAX, left), 0)
+    one = np.broadcast_to(np.float32(1), left.shape)
+    rounded = _round_columns(left, pins, _inverse_cholesky(covariance, order), (one, -QMAX, QMAX))
+    steps = np.take_along_axis(rounded, np.argsort(order, axis=1)[:, np.newaxis, :], 2)
+    multiples: np.ndarray = steps.astype(np.float64) * scale[:, :, np.newaxis]
+    return multiples
+
+
+def gptq_round_blocks(
+    matrices: np.ndarray, scales: np.ndarray, covariance: np.ndarray, limits: tuple[int, int]
+) -> np.ndarray:
+    """Return the integers of weights that have a scale each, from the lowest to the highest integer in `limits`.
+
+    The scales are those of blocks of inputs, fixed before. Zeros stay zeros. Shapes: matrices, scales and result
+    [groups, outputs, inputs], covariance [groups, inputs, inputs].
+    """
+    order = np.argsort(-np.einsum("gii->gi", covariance), axis=1, kind="stable")
+    left, steps = (
+        np.take_along_axis(each, order[:, np.newaxis, :], 2).astype(np.float32) for each in (matrices, scales)
+    )
+    pins = left == 0, np.zeros_like(left)
+    rounded = _round_columns(left, pins, _inverse_cholesky(covariance, order), (steps, *limits))
+    integers: np.ndarray = np.take_along_axis(rounded, np.argsort(order, axis=1)[:, np.newaxis, :], 2)
+    return integers
+
+
+def _round_columns(
+    left: np.ndarray,
+    pins: tuple[np.ndarray, np.ndarray],
+    factor: np.ndarray,
+    grid: tuple[np.ndarray, int, int],
+) -> np.ndarray:
+    """Return the integers of the weights in `left`, which is overwritten: steps 3 to 5.
+
+    `pins` holds which weights are pinned, and their integers. `grid` holds the distance of neighbouring integers for
+    each weight, and the lowest and the highest integer.
+    """
+    (is_pinned, pinned), (distance, lowest, highest), rounded = pins, grid, np.zeros_like(left)
     for start in range(0, left.shape[2], BLOCK):
         block = slice(start, min(start + BLOCK, left.shape[2]))
         errors = np.zeros_like(left[:, :, block])
         for column in range(block.start, block.stop):
-            weights, rest = left[:, :, column], slice(column + 1, block.stop)
-            nearest = np.clip(np.rint(weights), -QMAX, QMAX)
+            weights, rest, step = left[:, :, column], slice(column + 1, block.stop), distance[:, :, column]
+            nearest = np.clip(np.rint(weights / step), lowest, highest)
             rounded[:, :, column] = np.where(is_pinned[:, :, column], pinned[:, :, column], nearest)
-            error = (weights - rounded[:, :, column]) / factor[:, column, column, np.newaxis]
+            error = (weights - rounded[:, :, column] * step) / factor[:, column, column, np.newaxis]
             errors[:, :, column - start] = error
             left[:, :, rest] -= error[:, :, np.newaxis] * factor[:, np.newaxis, column, rest]
         left[:, :, block.stop :] -= errors @ factor[:, block, block.stop :]
-    steps = np.take_along_axis(rounded, np.argsort(order, axis=1)[:, np.newaxis, :], 2)
-    multiples: np.ndarray = steps.astype(np.float64) * scale[:, :, np.newaxis]
-    return multiples
+    return rounded
 
 
 def _inverse_cholesky(covariance: np.ndarray, order: np.ndarray) -> np.ndarray:

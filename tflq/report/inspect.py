@@ -16,7 +16,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from tflq.firmware import IoRow, code_lines, io_rows
+from tflq.firmware import IoRow, code_lines, io_rows, runtime_needs
 from tflq.flatbuffer import (
     CONVERSIONS,
     Graph,
@@ -201,6 +201,7 @@ def _how_to_call(graph: Graph, signature: Signature) -> Text:
     for row in rows:
         lines.append(f"{_end(row)}: {row.formula}")
         lines += [f"  {language}: {line}" for language, line in code_lines(row)]
+    lines += [f"it needs {need}" for need in runtime_needs(graph, ())]
     return Text("\n".join(lines))
 
 

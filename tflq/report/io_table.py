@@ -50,7 +50,14 @@ def grouped(result: Result) -> list[tuple[str, IoRow]]:
     return [(", ".join(variants), row) for row, variants in names.items()]
 
 
+def needs(result: Result) -> Iterator[tuple[str, str]]:
+    """Yield the name of each variant that needs something of the runtime, and what it needs."""
+    yield from ((variant.name, need) for variant in result.variants if variant.file for need in variant.file.needs)
+
+
 def _lines(result: Result) -> Iterator[str]:
+    for name, need in needs(result):
+        yield f"- **{name}** needs {need}."
     for names, row in grouped(result):
         yield f"- **{names}**, {row.side}put {row.index}, `{row.name}`:"
         if row.preprocessing:

@@ -74,6 +74,7 @@ def _variant(variant: Variant) -> dict[str, Any]:
         "ops": file.ops if file else None,
         "float_ops": [asdict(op) for op in file.float_ops] if file else None,
         "int16_ops": [asdict(op) for op in file.int16_ops] if file else None,
+        "needs": list(file.needs) if file else None,
         "sparse_weights": [asdict(weights) for weights in file.sparse_weights] if file else None,
         "inputs": [asdict(port) for port in file.inputs] if file else None,
         "outputs": [asdict(port) for port in file.outputs] if file else None,

@@ -107,6 +107,8 @@ class File:
     """The ops with 16-bit activations in a file of 8-bit activations."""
     sparse_weights: tuple[SparseWeights, ...] = ()
     """The constants that are stored sparsely."""
+    needs: tuple[str, ...] = ()
+    """What the file needs of the runtime, beside kernels for its ops."""
 
 
 @dataclass(frozen=True)

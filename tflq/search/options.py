@@ -22,7 +22,7 @@ Key = Literal[
 ]
 KEYS: tuple[str, ...] = get_args(Key)
 
-FREE: tuple[ModeName, ...] = ("float32", "float16", "dynamic", "weights8")
+FREE: tuple[ModeName, ...] = ("float32", "float16", "dynamic", "weights8", "dynamic4")
 """The modes that need no ranges and have no options to try. A search tries them first."""
 DEFAULT: tuple[ModeName, ...] = ("int8", "int16x8", *FREE)
 STRICT: tuple[ModeName, ...] = ("int8_only", "int16x8_only")

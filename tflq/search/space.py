@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tflq.calibrate import Method, Percentile
 from tflq.errors import RecipeError
-from tflq.modes import CALIBRATED, WITH_INT16_OPS, Mode, ModeName, named
+from tflq.modes import CALIBRATED, WITH_INT16_OPS, WITH_ROUNDING, Mode, ModeName, named
 from tflq.recipe import Recipe
 from tflq.search.options import DEFAULT, SEARCHED, STRICT, Goal, Key
 from tflq.search_section import OpKey
@@ -168,8 +168,11 @@ def _by_cost(allowed: Sequence[OpKey], goal: Goal) -> tuple[OpKey, ...]:
 
 
 def _uncorrected(variant: Mode) -> Mode:
-    """Return the variant without bias correction, which trials without ranges do not apply."""
-    return variant.model_copy(update={"bias_correction": "off"}) if variant.reads_samples else variant
+    """Return the variant without corrections, which trials without ranges do not apply."""
+    if not variant.reads_samples:
+        return variant
+    keys = ("bias_correction", *(("rounding",) if variant.mode in WITH_ROUNDING else ()))
+    return variant.model_copy(update=dict.fromkeys(keys, "off"))
 
 
 def _variants(recipe: Recipe, request: SearchRequest) -> list[Mode]:

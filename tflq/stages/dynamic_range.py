@@ -9,7 +9,7 @@ from pathlib import Path
 from tflq import refine
 from tflq.calibrate import CalibrationSamples
 from tflq.errors import ConversionError, TflqError
-from tflq.refine import CorrectionData, RefinementConfig, RefinementReport
+from tflq.refine import CorrectionChoices, CorrectionData, RefinementConfig, RefinementReport
 from tflq.stages.context import RunContext
 from tflq.stages.fitted_models import MAX_FITTING_CALLS
 from tflq.stages.state import PreparedRun
@@ -66,8 +66,9 @@ def correction(context: RunContext, build: VariantBuild, samples: CalibrationSam
     means = context.work.means.get(split.fitting, ())
     fitting = split.fitting[:: -(-len(split.fitting) // MAX_FITTING_CALLS)]
     data = CorrectionData(samples.samples, fitting, split.holdout, means)
-    arguments = (context.float32, build.path, data, _is_demanded(build))
-    return Task(f"correct the biases of {build.name}", refine.correct_biases, arguments, ConversionError)
+    assert build.variant is not None
+    arguments = (context.float32, build.path, data, CorrectionChoices.by(build.variant))
+    return Task(f"correct the biases of {build.name}", refine.correct_file, arguments, ConversionError)
 
 
 def with_correction(
@@ -90,7 +91,7 @@ def _cached(
 
 
 def _is_demanded(build: VariantBuild) -> bool:
-    return build.variant is not None and build.variant.bias_correction == "on"
+    return build.variant is not None and CorrectionChoices.by(build.variant).is_demanded
 
 
 def _uncorrected(build: VariantBuild, error: TflqError) -> VariantBuild:

@@ -10,7 +10,7 @@ from typing import Any
 from tflq.datasets import TensorSpec
 from tflq.errors import SourceError
 from tflq.sources import SIGNATURE
-from tflq.training import quantization, techniques
+from tflq.training import pruning, quantization, techniques
 from tflq.training.schema import Technique, Training
 from tflq.training.source import Trainable
 
@@ -24,15 +24,21 @@ def refused_techniques(
     if refused:
         error = SourceError(_message(refused, training))
         return dict.fromkeys(refused, error)
+    if "prune" in wanted and training.pruning is not None:
+        try:
+            pruning.refuse_policy(trainable.model, training.pruning)
+        except SourceError as error:
+            return {"prune": error}
     _save_once(trainable, training, wanted, specs)
     return {}
 
 
 def _message(refused: Mapping[Technique, Sequence[Any]], training: Training) -> str:
-    parts = [
-        f"cannot {technique} " + ", ".join(f"{layer.name!r} ({layer.__class__.__name__})" for layer in layers)
-        for technique, layers in refused.items()
-    ]
+    parts = []
+    for technique, layers in refused.items():
+        manner = pruning.structure_in_words(training.pruning) if technique == "prune" else ""
+        told = ", ".join(f"{layer.name!r} ({layer.__class__.__name__})" for layer in layers)
+        parts.append(f"cannot {technique}{manner} {told}")
     names = dict.fromkeys([*training.skip_layers, *(layer.name for layers in refused.values() for layer in layers)])
     return (
         f"TensorFlow Model Optimization {' and '.join(parts)}; to leave these layers untrained, write"

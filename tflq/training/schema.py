@@ -37,6 +37,34 @@ class Pruning(Strict):
         "polynomial",
         description="`polynomial`: reach the target over the first half of the steps. `constant`: from the start.",
     )
+    block_size: Annotated[tuple[PositiveInt, PositiveInt], AsTuple] = Field(
+        (1, 1),
+        description="Zeros come in blocks of `[inputs, outputs]` of dense kernels. Sparse files store `[4, 1]` best.",
+    )
+    block_pooling: Literal["average", "max"] = Field(
+        "average", description="The magnitude of a block: the average or the largest one of its weights."
+    )
+    m_by_n: Annotated[tuple[PositiveInt, PositiveInt] | None, AsTuple] = Field(
+        None,
+        description="`[2, 4]`: the 2 smallest of every 4 weights along the inputs become zero. It replaces"
+        " `target_sparsity`, `schedule` and `block_size`.",
+    )
+    policy: Literal["all", "xnnpack"] = Field(
+        "all",
+        description="`xnnpack`: prune only 1×1 convolutions, and only in models that XNNPACK's sparse kernels can run.",
+    )
+
+    @property
+    def share(self) -> float:
+        """The share of weights that are zero at the end."""
+        return self.target_sparsity if self.m_by_n is None else self.m_by_n[0] / self.m_by_n[1]
+
+    @field_validator("m_by_n")
+    @classmethod
+    def _leaves_weights(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and value[0] >= value[1]:
+            raise ValueError("the first number, of zeros, should be below the second, of weights")
+        return value
 
 
 class Clustering(Strict):
@@ -111,10 +139,19 @@ def conflicts(data: dict[str, Any], variants: dict[Location, dict[str, Any]]) ->
     for key, technique in (("pruning", "prune"), ("clustering", "cluster")):
         if section.get(key) is not None and technique not in techniques:
             yield ("training", key), f"has no effect unless training.techniques has {technique}"
+    yield from _conflicts_of_pruning(section.get("pruning"))
     for location, variant in variants.items():
         yield from (((*location, key), message) for key, message in _ignored(variant))
         if missing := _missing(variant, techniques if section else None):
             yield location, missing
+
+
+def _conflicts_of_pruning(section: Any) -> Iterator[tuple[Location, str]]:
+    """Yield an error for each key, other than at its default, that decides what m_by_n decides."""
+    if isinstance(section, dict) and section.get("m_by_n") is not None:
+        defaults = Pruning().model_dump(mode="json", exclude={"m_by_n", "policy"})
+        for key in sorted(key for key, default in defaults.items() if section.get(key, default) != default):
+            yield ("training", "pruning", key), "has no effect with m_by_n, which decides it: remove one of them"
 
 
 def _ignored(variant: dict[str, Any]) -> Iterator[tuple[str, str]]:

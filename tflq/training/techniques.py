@@ -7,15 +7,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from tflq.errors import ConversionError, RecipeError
+from tflq.errors import RecipeError
 from tflq.strict import did_you_mean
-from tflq.training import quantization
+from tflq.training import pruning, quantization
 from tflq.training.schema import Technique, Training
-
-RAMP = 0.5
-"""The share of the steps in which the sparsity grows. In the others, the remaining weights adapt."""
-MAX_PRUNING_STEPS = 100
-"""The largest number of steps that prune weights while the sparsity grows."""
 
 
 @dataclass(frozen=True)
@@ -73,37 +68,18 @@ def _prune(model: Any, training: Training, steps: int) -> WrappedModel:
     import tensorflow_model_optimization as tfmot
 
     sparsity = tfmot.sparsity.keras
-    names = _names("prune", model, training)
-    ramp = max(1, int(steps * RAMP))
-    frequency = -(-ramp // MAX_PRUNING_STEPS)
-    pruning = training.pruning
-    assert pruning is not None
-    target = pruning.target_sparsity
-    if pruning.schedule == "constant":
-        schedule, ramp = sparsity.ConstantSparsity(target, 0, frequency=frequency), 0
-    else:
-        end = ramp // frequency * frequency
-        schedule = sparsity.PolynomialDecay(0.0, target, 0, end, frequency=frequency)
-    pruned = _clone(model, lambda layer: sparsity.prune_low_magnitude(layer, schedule), names)
+    names, section = _names("prune", model, training), training.pruning
+    assert section is not None
+    wrapper, ramp = pruning.wrapper_of(section, steps)
+    pruned = _clone(model, wrapper, names)
     first_usable_epoch = max(1, -(-ramp * training.epochs // steps))
 
     def unwrap(trained: Any) -> Any:
         stripped = sparsity.strip_pruning(trained)
-        _refuse_too_few_zeros([layer for layer in stripped.layers if layer.name in names], target)
+        pruning.refuse_too_few_zeros([layer for layer in stripped.layers if layer.name in names], section)
         return stripped
 
     return WrappedModel(pruned, (sparsity.UpdatePruningStep(),), unwrap, first_usable_epoch)
-
-
-def _refuse_too_few_zeros(layers: Sequence[Any], target: float) -> None:
-    kernels = {layer.name: layer.kernel.numpy() for layer in layers if hasattr(layer, "kernel")}
-    for name, kernel in kernels.items():
-        share = float((kernel == 0).mean())
-        if share < target - 0.01 - 1 / kernel.size:
-            raise ConversionError(
-                f"layer {name!r} has {share:.0%} zeros after pruning, but the target is {target:.0%}: there were too"
-                " few steps; raise training.epochs or lower training.batch_size"
-            )
 
 
 def _cluster(model: Any, training: Training, _: int) -> WrappedModel:
@@ -125,7 +101,8 @@ def refused_layers(technique: Technique, model: Any, training: Training) -> tupl
     """Return the layers that the technique does not support and that `skip_layers` does not match."""
     if technique == "quantize":
         return quantization.quantized(model, training, skipped_layers(model, training), is_untrained=True).refused
-    return tuple(layer for layer in _candidates(model, training) if layer.weights and not _supports(technique, layer))
+    weighted = [layer for layer in _candidates(model, training) if layer.weights]
+    return tuple(layer for layer in weighted if not _supports(technique, layer, training))
 
 
 def unchanged_kernels(model: Any, training: Training, techniques: Sequence[Technique]) -> tuple[str, ...]:
@@ -143,14 +120,20 @@ def _candidates(model: Any, training: Training) -> list[Any]:
     return [layer for layer in model.layers if layer.__class__.__name__ != "InputLayer" and layer.name not in skipped]
 
 
-def _supports(technique: Technique, layer: Any) -> bool:
-    registries = {
-        "prune": ("sparsity.keras.prune_registry", "PruneRegistry"),
-        "cluster": ("clustering.keras.clustering_registry", "ClusteringRegistry"),
-    }
-    return bool(quantization.internal(*registries[technique]).supports(layer))
+def _supports(technique: Technique, layer: Any, training: Training) -> bool:
+    """Whether the technique can change the layer, or has nothing to do with it."""
+    if technique == "cluster":
+        return bool(quantization.internal("clustering.keras.clustering_registry", "ClusteringRegistry").supports(layer))
+    section = training.pruning
+    assert section is not None
+    return not pruning.is_chosen(layer, section) or (pruning.supports(layer) and pruning.fits(layer, section))
 
 
 def _names(technique: Technique, model: Any, training: Training) -> tuple[str, ...]:
     """Return the names of the layers to wrap for pruning or clustering."""
-    return tuple(layer.name for layer in _candidates(model, training) if _supports(technique, layer))
+    names = tuple(layer.name for layer in _candidates(model, training) if _supports(technique, layer, training))
+    section = training.pruning
+    if technique == "prune" and section is not None and section.policy != "all":
+        chosen = {layer.name for layer in model.layers if pruning.is_chosen(layer, section)}
+        return tuple(name for name in names if name in chosen)
+    return names
