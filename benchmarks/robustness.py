@@ -1,59 +1,49 @@
-"""Mutated recipes, zoos and .tflite files through the command line: each answer should be one that is documented.
+"""Damaged inputs of every kind through the command line: each answer should be one that is documented.
 
-`python -m benchmarks.robustness [recipes|zoos|files] [COUNT] [SEED]` prints a table, and examples of each fault.
+`python -m benchmarks.robustness [KIND...] [COUNT] [SEED]` prints a table, and examples of each fault. The kinds are
+those of damaged_inputs.py; the default is 1000 cases of each.
+
+The cases of a kind run in child processes, one after another. Time is that of the processor: of the child, and of its
+worker processes, which are forked from one that has imported TensorFlow before. Memory is what a case adds to the
+child, and what a worker has of its own.
 """
 
 from __future__ import annotations
 
 import json
-import random
+import multiprocessing.forkserver
+import os
 import re
 import resource
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
-from benchmarks.mutations import damaged, mutated
+import psutil
+from typing_extensions import Self
 
-ROOT = Path(__file__).parent.parent
-RECIPES = tuple(
-    sorted([*ROOT.glob("tests/recipes/good/*.yaml"), *ROOT.glob("configs/*.yaml"), *ROOT.glob("examples/*/*.yaml")])
-)
-FILES = tuple(sorted(ROOT.glob("tests/data/*.tflite")))
-ZOO = """\
-kind: zoo
-output: build
-defaults:
-  mode: int8
-  calibration:
-    dataset:
-      npz: data.npz
-    samples: 16
-models:
-- net
-- model: other.keras
-  name: second
-  mode: float16
-- recipe: good.yaml
-"""
-GOOD = "model: net\nmode: float16\n"
+from benchmarks.damaged_inputs import KINDS, ROOT, write_case
 
-CODES = {0, 2, 3, 4, 5, 6, 7}
-"""The exit codes that a damaged input may have."""
 SECONDS = 5
 MEGABYTES = 1000
+PATIENCE = 300
+"""A case that takes more seconds than this by the clock is ended. It waits for something."""
 OUTPUT = 20_000
 """More characters than this are too much to read."""
 CHUNK = 500
 """The number of cases of one child process."""
 EXAMPLES = 3
-# A message names the recipe or the model; the last is a model that a mutation names and nobody can read.
-NAMED = ("net.yaml", "net.tflite", "/proc/self/mem")
+LOOK_SECONDS = 0.05
+PYTHONS = re.compile(r"\b[A-Z]\w*(Error|Exception)\b")
+"""The name of an exception, which says nothing to a user."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -61,6 +51,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 class Answer:
     """The answer of the command line to one case."""
 
+    kind: str
     case: int
     code: int
     seconds: float
@@ -70,15 +61,17 @@ class Answer:
     @property
     def faults(self) -> Iterator[str]:
         """Yield each thing that a user should not see."""
-        if self.code not in CODES:
+        if self.code not in KINDS[self.kind].codes:
             yield f"exit code {self.code}"
         if "Traceback" in self.text:
             yield "a traceback"
+        elif PYTHONS.search(self.text):
+            yield "the name of an exception"
         if len(self.text) > OUTPUT:
             yield f"more than {OUTPUT:,} characters"
         if CONTROL.search(self.text):
             yield "a control character"
-        if self.code and not any(name in self.text for name in NAMED):
+        if self.code and not any(name in self.text for name in KINDS[self.kind].names):
             yield "no name of the file"
 
     @property
@@ -88,39 +81,6 @@ class Answer:
             yield f"more than {SECONDS} s of the processor"
         if self.megabytes > MEGABYTES:
             yield f"more than {MEGABYTES} MB"
-
-
-def _recipe(draw: random.Random) -> bytes:
-    return mutated(draw.choice(RECIPES).read_text(encoding="utf-8"), draw).encode("utf-8", "surrogatepass")
-
-
-def _zoo(draw: random.Random) -> bytes:
-    return mutated(ZOO, draw).encode("utf-8", "surrogatepass")
-
-
-def _file(draw: random.Random) -> bytes:
-    return damaged(draw.choice(FILES).read_bytes(), draw)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of cases: how one is made, the name of its file, and the command line."""
-
-    make: Callable[[random.Random], bytes]
-    name: str
-    command: tuple[str, ...]
-
-
-KINDS = {
-    "recipes": Kind(_recipe, "net.yaml", ("check", "net.yaml")),
-    "zoos": Kind(_zoo, "net.yaml", ("batch", "--dry-run", "net.yaml")),
-    "files": Kind(_file, "net.tflite", ("inspect", "net.tflite")),
-}
-
-
-def content(kind: str, seed: int, case: int) -> bytes:
-    """Return the input of that case. It depends on nothing but the arguments and the examples of the repository."""
-    return KINDS[kind].make(random.Random(f"{kind} {seed} {case}"))
 
 
 def answers(kind: str, seed: int, cases: range) -> Iterator[Answer]:
@@ -134,7 +94,7 @@ def answers(kind: str, seed: int, cases: range) -> Iterator[Answer]:
         yield from found
         start += len(found)
         if start < stop:
-            yield Answer(start, child.returncode, 0.0, 0.0, child.stderr)
+            yield Answer(kind, start, child.returncode, 0.0, 0.0, child.stderr)
             start += 1
 
 
@@ -143,32 +103,84 @@ def _too_long(_: int, __: FrameType | None) -> None:
 
 
 def run_cases(kind: str, seed: int, cases: range) -> Iterator[Answer]:
-    """Run the cases in this process, in a temporary folder that has the files that a recipe may name."""
+    """Run the cases in this process, in a temporary folder that has the files that they need."""
     from click.testing import CliRunner
 
     from tflq.cli import main
+    from tflq.worker import preload_tensorflow
 
+    if KINDS[kind].has_workers:
+        preload_tensorflow()
     signal.signal(signal.SIGALRM, _too_long)
-    runner = CliRunner()
-    with runner.isolated_filesystem():
-        _write_neighbours(Path())
-        runner.invoke(main, KINDS[kind].command, prog_name="tflq")  # imports are no part of the first case
-        for case in cases:
-            (Path(KINDS[kind].name)).write_bytes(content(kind, seed, case))
-            before, start = _megabytes(), time.process_time()
-            signal.alarm(4 * SECONDS)
-            result = runner.invoke(main, KINDS[kind].command, prog_name="tflq")
-            signal.alarm(0)
-            seconds = time.process_time() - start
-            yield Answer(case, result.exit_code, seconds, _megabytes() - before, result.output)
+    runner, command = CliRunner(), KINDS[kind].command
+    with tempfile.TemporaryDirectory() as folder, _inside(folder):
+        runner.env["TFLQ_CACHE_DIR"] = f"{folder}/cache"
+        KINDS[kind].prepare()
+        for case in (-1, *cases):  # the imports are part of the first case, which is not counted
+            write_case(kind, seed, case)
+            with Costs() as costs:
+                signal.alarm(PATIENCE if case >= 0 else 0)
+                result = runner.invoke(main, command, prog_name="tflq")
+                signal.alarm(0)
+            if case >= 0:
+                yield Answer(kind, case, result.exit_code, costs.seconds, costs.megabytes, result.output)
 
 
-def _write_neighbours(folder: Path) -> None:
-    (folder / "net").mkdir()
-    (folder / "net/saved_model.pb").touch()
-    (folder / "good.yaml").write_text(GOOD, encoding="utf-8")
-    for name in ("net.keras", "other.keras", "data.npz"):
-        (folder / name).touch()
+@contextmanager
+def _inside(folder: str) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+class Costs:
+    """The time and the memory of this process and of the workers of the fork server, inside a context."""
+
+    seconds = 0.0
+    megabytes = 0.0
+
+    def __enter__(self) -> Self:
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._seconds, self._megabytes = time.process_time() + _worker_seconds(), _megabytes()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self.seconds = time.process_time() + _worker_seconds() - self._seconds
+        self.megabytes = max(self.megabytes, _megabytes() - self._megabytes)
+
+    def _look(self) -> None:
+        """Look at the memory of the workers until the context is left."""
+        while not self._ended.wait(LOOK_SECONDS):
+            for worker in _workers():
+                with suppress(psutil.Error):
+                    memory = worker.memory_info()
+                    self.megabytes = max(self.megabytes, (memory.rss - memory.shared) / 1e6)
+
+
+def _fork_server() -> psutil.Process | None:
+    process = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    return psutil.Process(process) if process else None
+
+
+def _workers() -> list[psutil.Process]:
+    server = _fork_server()
+    return server.children() if server else []
+
+
+def _worker_seconds() -> float:
+    """Return the processor time of the workers that have ended."""
+    server = _fork_server()
+    if server is None:
+        return 0.0
+    times = server.cpu_times()
+    return float(times.children_user + times.children_system)
 
 
 def _megabytes() -> float:
@@ -177,14 +189,15 @@ def _megabytes() -> float:
 
 def report(counts: dict[str, int], seed: int) -> list[str]:
     """Return a Markdown table of the faults of each kind, and examples."""
-    lines = ["| input | cases | faults | slowest | most memory |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| input | command | cases | faults | slowest | most memory |", "| --- | --- | --- | --- | --- | --- |"]
     examples: list[str] = []
     for kind, count in counts.items():
         found = list(answers(kind, seed, range(count)))
         faulty = [answer for answer in found if [*answer.faults, *answer.costs]]
         slowest = max(answer.seconds for answer in found)
         most = max(answer.megabytes for answer in found)
-        lines.append(f"| {kind} | {len(found):,} | {len(faulty):,} | {slowest:.1f} s | {most:.0f} MB |")
+        command = " ".join(KINDS[kind].command[:-1])
+        lines.append(f"| {kind} | {command} | {len(found):,} | {len(faulty):,} | {slowest:.1f} s | {most:.0f} MB |")
         examples += _examples(kind, faulty)
     return [*lines, "", *examples]
 

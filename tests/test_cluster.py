@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import distributed
 import psutil
 import pytest
 from batching import Ended, batch, begin, end, on, write_zoo
@@ -157,6 +159,7 @@ def holds(group: int, file: Path) -> bool:
 
 
 KILLER = """\
+import distributed
 import psutil
 
 
@@ -215,3 +218,61 @@ def test_files_are_sent_where_the_folder_is_not_shared(models: Path, data: Path,
     assert [variant["status"] for variant in report["variants"]] == ["ok", "error"]
     assert tempfile.gettempdir() not in report["variants"][1]["error"].replace(str(tmp_path), "")
     assert str(loaded.output) in report["variants"][1]["error"]
+
+
+BLIND = """\
+import pathlib
+
+exists = pathlib.Path.exists
+pathlib.Path.exists = lambda path: str(path) != {hidden!r} and exists(path)
+"""
+
+
+def addresses(scheduler: str) -> list[str]:
+    """The workers of the cluster."""
+    with distributed.Client(scheduler) as client:
+        return list(client.nthreads())
+
+
+def unlike(folder: Path) -> Path:
+    """A folder that hides the installed package behind one of another version."""
+    package = folder / "tflq-0.0.1.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: tflq\nVersion: 0.0.1\n")
+    return folder
+
+
+def test_workers_that_cannot_convert_get_no_model(
+    scheduler: str, models: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One has another version of tflq, one does not see the data; the third makes everything."""
+    folder = tmp_path / "dask"
+    hidden = tmp_path / "hidden.npz"
+    shutil.copy(data / "vectors.npz", hidden)
+    listed = [str(models / name) for name in MODELS]
+    calibration = {"dataset": {"npz": str(hidden)}, "samples": 12}
+    zoo = write_zoo(tmp_path, listed, calibration=calibration, latency="off", variants=["float16"])
+    (tmp_path / "blind").mkdir()
+    (tmp_path / "blind/sitecustomize.py").write_text(BLIND.format(hidden=str(hidden)))
+    with ExitStack() as stack:
+        for name, path in (("old", unlike(tmp_path / "unlike")), ("blind", tmp_path / "blind")):
+            with monkeypatch.context() as patch:
+                patch.setenv("PYTHONPATH", f"{path}:{os.environ.get('PYTHONPATH', '')}")
+                stack.enter_context(dask(folder, *worker(scheduler, folder / name)))
+                until(lambda name=name: (folder / name).exists())
+        until(lambda: len(addresses(scheduler)) == 2)
+        alone = batch(zoo, "--scheduler", scheduler)
+        assert alone.exit_code == 8, alone.log
+        assert set(alone.states.values()) == {"failed"}
+        assert all(
+            "no worker of the cluster can convert this model: tcp://" in alone.model(name)["why"] for name in MODELS
+        )
+        stack.enter_context(dask(folder, *worker(scheduler, folder / "whole")))
+        until(lambda: len(addresses(scheduler)) == 3)
+        ended = batch(zoo, "--scheduler", scheduler)
+    assert ended.exit_code == 0, ended.output + ended.log
+    assert ended.states == dict.fromkeys(MODELS, "made")
+    told = [line for line in ended.log.splitlines() if line.startswith("note: ")]
+    assert [line for line in told if "it has tflq 0.0.1, and this process has tflq" in line]
+    assert [line for line in told if f"it does not see {hidden}: give all workers the same folders" in line]
+    assert "Traceback" not in alone.log + ended.log

@@ -47,8 +47,23 @@ def test_column_that_nobody_asks_for_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "data.npz").write_bytes(packed)
     (row,) = Npz(npz=tmp_path / "data.npz").rows([1])
     assert row["good"] == 1
-    with pytest.raises(DatasetError, match=r"data\.npz: column 'broken' cannot be read: "):
+    with pytest.raises(
+        DatasetError, match=r"data\.npz: column 'broken' is damaged or cut short: copy or write the file again "
+    ):
         row["broken"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(b"'shape'", b"'shape("), (b"'descr'", b"'desXX'"), (b"(2,)", b"(2,("), (b"<f4", b"<~4")]
+)
+def test_a_damaged_header_of_an_array_is_told(tmp_path: Path, before: bytes, after: bytes) -> None:
+    path = tmp_path / "data.npz"
+    np.savez(path, x=np.zeros(2, np.float32))
+    content = path.read_bytes()
+    assert before in content
+    path.write_bytes(content.replace(before, after))
+    with pytest.raises(DatasetError, match=r"data\.npz: is not a complete \.npz file, as numpy\.savez writes it: "):
+        Npz(npz=path).count()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pickle
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import tflite_edit as edit
 from ai_edge_litert import schema_py_generated as schema
 
 from tflq.errors import EvaluationError
-from tflq.flatbuffer import ABSENT, Graph, Operator, Subgraph, read
+from tflq.flatbuffer import ABSENT, Graph, Operator, Subgraph, has_real_values, operator_options, read
 
 
 def graph_of(name: str) -> Graph:
@@ -252,3 +253,32 @@ def test_tensorflow_is_not_needed() -> None:
         " sys.exit(bool({'tensorflow', 'keras', 'tensorflow_datasets'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code, str(edit.DATA / "cnn_int8.tflite")], check=True)
+
+
+def test_scales_that_do_not_fit_give_no_real_values() -> None:
+    subgraph, operator = first(graph_of("cnn_int8"), "CONV_2D")
+    weights = subgraph.input(operator, 1)
+    assert weights is not None
+    assert weights.quantization is not None
+    assert has_real_values(weights)
+    fitting = weights.quantization
+    for changed in (
+        replace(fitting, dimension=9),
+        replace(fitting, dimension=-1),
+        replace(fitting, scales=(1.0, 2.0)),
+        replace(fitting, zero_points=(0, 0)),
+    ):
+        assert not has_real_values(replace(weights, quantization=changed))
+
+
+def test_damaged_options_are_told() -> None:
+    """Somewhere in the file; damage elsewhere is refused when the graph is read."""
+    content, found = edit.raw("cnn_int8"), 0
+    for place in range(0, len(content), 4):
+        damaged = content[:place] + b"\xff\xff\xff\x7f" + content[place + 4 :]
+        try:
+            read(damaged)
+            operator_options(damaged)
+        except EvaluationError as error:
+            found += "the options of an operator are damaged" in str(error)
+    assert found

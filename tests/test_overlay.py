@@ -54,6 +54,19 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+def test_the_parts_of_a_list_are_those_of_its_entries() -> None:
+    source = parse("models:\n- net\n- model: other\n  name: second\n- recipe: third.yaml\nkind: zoo\n", "zoo.yaml")
+    assert overlay.parts(source, "models") == [overlay.part(source, ("models", place)) for place in range(3)]
+
+
+def test_what_is_parsed_twice_is_not_shared() -> None:
+    first = parse("model: net\nvariants: [int8]\n", "net.yaml")
+    first.data["variants"].append("float16")
+    first.places.clear()
+    assert parse("model: net\nvariants: [int8]\n", "net.yaml").data["variants"] == ["int8"]
+    assert parse("model: net\nvariants: [int8]\n", "net.yaml").places[("model",)] == "net.yaml:1"
+
+
 def test_paths_are_taken_from_the_file_that_says_them(tmp_path: Path) -> None:
     base = "calibration: {dataset: {python: 'rows:rows'}}\nevaluation: {dataset: {npz: data.npz}}\nmode: int8\n"
     write(tmp_path / "shared/base.yaml", base)

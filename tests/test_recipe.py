@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tflq.errors import RecipeError, SourceError
+from tflq.errors import DatasetError, RecipeError, SourceError
 from tflq.modes import MODES
 from tflq.recipe import Recipe, dump, json_schema, load, only, place_of
 from tflq.recipe_warnings import warnings
@@ -323,4 +323,26 @@ def test_an_error_of_a_run_has_the_place_of_its_key(tmp_path: Path) -> None:
     assert place_of(RecipeError("inputs.image.shape is needed"), recipe) == f"{recipe}:3"
     assert place_of(SourceError("net: there is no such folder"), recipe) == f"{recipe}:1"
     assert place_of(RecipeError("inputs.x: no"), recipe, ["inputs.x.scale=1"]) == "--set inputs.x.scale=1"
+    text = """\
+model: net
+calibration: {dataset: {npz: data.npz}}
+evaluation:
+  dataset: {images: photos}
+  metric: {python: own:score}
+converter: {rounding: gptq}
+variants:
+- int8
+- mode: int8
+  name: second
+  keep_float: [nothing]
+"""
+    recipe = written(tmp_path, text)
+    no_op = RecipeError("keep_float: 'nothing' names no op")
+    assert place_of(no_op, recipe, variant="second") == f"{recipe}:11"
+    assert place_of(no_op, recipe, variant="int8") == place_of(no_op, recipe) == ""
+    assert place_of(no_op, recipe, ["variants.1.keep_float=[x]"], "second") == "--set variants.1.keep_float=[x]"
+    assert place_of(RecipeError("rounding: no"), recipe, variant="int8") == f"{recipe}:6"
+    assert place_of(RecipeError("metric own:score: cannot be imported"), recipe, variant="int8") == f"{recipe}:5"
+    assert place_of(DatasetError(f"{tmp_path}/data.npz: row 3: is cut short"), recipe) == f"{recipe}:2"
+    assert place_of(DatasetError(f"{tmp_path}/photos/1.png: is broken"), recipe, variant="int8") == f"{recipe}:4"
     assert place_of(RecipeError("something else"), recipe) == place_of(RecipeError(""), Path("-")) == ""

@@ -6,32 +6,53 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.robustness import KINDS, answers
+from benchmarks.damaged_inputs import KINDS
+from benchmarks.robustness import Answer, answers, run_cases
 from tflq.cli import main
 
 SEED = 20261
-CASES = {"recipes": 150, "zoos": 60, "files": 90}
+CASES = {"recipes": 150, "zoos": 60, "inspect": 60, "lint": 20, "diff": 20, "verify": 30}
+"""The cases of each kind without workers. Each runs in a child process, whose crash is seen."""
+WITH_WORKERS = [kind for kind in KINDS if KINDS[kind].has_workers]
+FEW = 2
 
 
-def faults(kind: str, count: int) -> list[tuple[int, str, str]]:
-    return [(a.case, fault, a.text[-300:]) for a in answers(kind, SEED, range(count)) for fault in a.faults]
+def faults(found: Iterable[Answer]) -> list[tuple[int, str, str]]:
+    return [(answer.case, fault, answer.text[-300:]) for answer in found for fault in answer.faults]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_here() -> None:
+    assert {*CASES, *WITH_WORKERS} == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", CASES)
 def test_every_answer_is_documented(kind: str) -> None:
-    assert faults(kind, CASES[kind]) == []
+    assert faults(answers(kind, SEED, range(CASES[kind]))) == []
+
+
+@pytest.mark.parametrize("kind", WITH_WORKERS)
+def test_every_answer_of_workers_is_documented(kind: str) -> None:
+    """They share the process that has imported TensorFlow."""
+    assert faults(run_cases(kind, SEED, range(FEW))) == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CASES)
 def test_every_answer_of_many_is_documented(kind: str) -> None:
-    assert faults(kind, 15 * CASES[kind]) == []
+    assert faults(answers(kind, SEED, range(15 * CASES[kind]))) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", WITH_WORKERS)
+def test_every_answer_of_many_workers_is_documented(kind: str) -> None:
+    assert faults(answers(kind, SEED, range(15 * FEW))) == []
 
 
 NAMES = ("net\udcff", "net\x1b[31m", "<img src=x onerror=alert(1)>", "a|b`c`", "x" * 200)

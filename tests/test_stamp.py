@@ -16,6 +16,7 @@ from tflq.batch import stamp
 from tflq.batch.plan import PlannedModel, Planner
 from tflq.batch.stamp import Fingerprints
 from tflq.batch.zoo import collect
+from tflq.errors import SourceError
 from tflq.training import Training
 
 ROWS = "def rows():\n    yield {}\n"
@@ -185,6 +186,30 @@ def test_a_file_of_the_same_size_and_date_is_read_again(shop: Shop) -> None:
     path.write_bytes(b"hparg")
     os.utime(path, ns=(date, date))
     assert shop.why == "the input changed: ../../net/saved_model.pb"
+
+
+@pytest.mark.parametrize("days", [-15_000, 15_000])
+def test_dates_of_a_wrong_clock_decide_nothing(shop: Shop, days: int) -> None:
+    """A clock that is set back makes files of the future; one that forgot its date makes files of 1985."""
+    path, output = shop.folder / "net/saved_model.pb", shop.output / MADE[0]
+    date = (time.time() + days * 24 * 3600,) * 2
+    for file in (path, output, shop.output / stamp.FILE):
+        os.utime(file, date)
+    assert shop.why == ""
+    assert shop.why == ""
+    path.write_bytes(b"hparg")
+    os.utime(path, date)
+    assert shop.why == "the input changed: ../../net/saved_model.pb"
+
+
+def test_a_file_that_cannot_be_read_is_an_input_all_the_same(shop: Shop) -> None:
+    """Its model is made again, and then its error is told; the plan of the others goes on."""
+    path = shop.folder / "net/saved_model.pb"
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+    assert shop.why == "the input changed: ../../net/saved_model.pb"
+    with pytest.raises(SourceError, match="cannot be read: "):
+        cache.contents(shop.folder / "net")
 
 
 def test_code_of_the_users_own_is_an_input(tmp_path: Path) -> None:

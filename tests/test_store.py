@@ -163,6 +163,18 @@ def test_entries_deleted_by_hand_do_not_let_others_go(tmp_path: Path) -> None:
     assert known(store) == counted(store)
 
 
+@pytest.mark.parametrize("days", [-15_000, 15_000])
+def test_dates_of_a_wrong_clock_lose_nothing(store: Store, tmp_path: Path, days: int) -> None:
+    filled(store, tmp_path, "ab")
+    for file in (store.root / "model-a").iterdir():
+        os.utime(file, (time.time() + days * 24 * 3600,) * 2)
+    assert store.fetch("model", "a", tmp_path / "found")
+    assert {entry.path.name for entry in store.entries()} == {"model-a", "model-b"}
+    store.keep("model", "c", folder(tmp_path / "c"))
+    assert (store.notes, known(store)) == ([], counted(store))
+    assert {entry.path.name for entry in store.shrink(counted(store) - 1)} == {"model-b"}
+
+
 def test_a_cache_deleted_by_hand_starts_again(store: Store, tmp_path: Path) -> None:
     filled(store, tmp_path, "ab")
     shutil.rmtree(store.root)

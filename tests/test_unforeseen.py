@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from results import RESULT
 
 from tflq.cli import main
-from tflq.errors import TflqError
+from tflq.cli.running import with_places
+from tflq.errors import RecipeError, TflqError
 
 CALLS = {
     "convert": ("tflq.recipe.load", ["convert", "net.yaml"]),
@@ -97,6 +100,24 @@ def test_the_traceback_is_in_the_log_of_the_run(
     assert before == "=== what was said before"
     assert trace.startswith("Traceback")
     assert not list((folder / "temporary").iterdir())
+
+
+@pytest.mark.parametrize("command", ["ops", "search", "sensitivity", "verify", "convert"])
+def test_an_error_about_a_key_has_its_place(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "net.yaml").write_text("model: net\nmode: float16\ninputs:\n  x: {scale: 2}\n")
+    function = "tflq.float_graph.float_graph" if command == "ops" else CALLS[command][0]
+    function = "tflq.pipeline.run" if command == "convert" else function
+    said = run(function, CALLS[command][1], RecipeError("inputs.x: the model has no such input"), monkeypatch)
+    assert said.exit_code == 2
+    assert said.stderr.splitlines()[0] == "error: net.yaml:4: inputs.x: the model has no such input"
+
+
+def test_an_error_of_a_variant_has_the_place_of_its_key(folder: Path) -> None:
+    recipe = folder / "net.yaml"
+    recipe.write_text("model: net\nvariants:\n- mode: int8\n  name: small\n  keep_float: [nothing]\n")
+    failed = replace(RESULT.variants[0], name="small", error=RecipeError("keep_float: 'nothing' names no op"))
+    (told,) = with_places(replace(RESULT, variants=(failed,)), Path("net.yaml"), ()).variants
+    assert str(told.error) == "net.yaml:5: keep_float: 'nothing' names no op"
 
 
 def test_a_program_that_reads_json_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from tflq import flatbuffer, stages
 from tflq.flatbuffer import Graph
+from tflq.leftovers import run_folder
 from tflq.pipeline import LOG, Settings
 from tflq.recipe import Recipe, check_source
 from tflq.stages import FLOAT32, RecipeCache, RunContext
@@ -20,7 +20,7 @@ def float_graph(recipe: Recipe, settings: Settings) -> Graph:
     """
     check_source(recipe)
     recipe_cache = RecipeCache(recipe, settings.store if recipe.keeps else None)
-    with tempfile.TemporaryDirectory() as work:
+    with run_folder() as work:
         folder = Path(work)
         if recipe_cache.load_float_model(folder / "cached"):
             return flatbuffer.load(folder / "cached" / FLOAT32)

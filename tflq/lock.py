@@ -116,7 +116,7 @@ def _data_digests(recipe: Recipe) -> dict[str, str]:
         try:
             contents = sorted((path.name, cache.sha256(path)) for path in files_of(data) if path.is_file())
             digests[name] = cache.digest(*(part for pair in contents for part in pair))[:DIGITS]
-        except DatasetError:
+        except (DatasetError, OSError):
             digests[name] = UNKNOWN
     return digests
 
@@ -152,10 +152,13 @@ def differences(recipe: Recipe, lock: Lock) -> Iterator[Difference]:
 def _file_differences(output: Path, files: Mapping[str, LockedFile]) -> Iterator[Difference]:
     for name, file in files.items():
         path = output / name
-        if not path.is_file():
+        try:
+            if cache.sha256(path) != file.sha256:
+                yield Difference(str(path), "the file is not the one that was made")
+        except FileNotFoundError:
             yield Difference(str(path), "the file is missing")
-        elif cache.sha256(path) != file.sha256:
-            yield Difference(str(path), "the file is not the one that was made")
+        except OSError as error:
+            yield Difference(str(path), f"the file cannot be read: {error.strerror}")
 
 
 def _changed(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Difference]:

@@ -88,7 +88,8 @@ def lay(base: YamlSource, over: YamlSource) -> YamlSource:
     laid = YamlSource(over.name, has_lines=over.has_lines, errors=[*base.errors, *over.errors])
     laid.files = tuple(dict.fromkeys((*over.files, *base.files)))
     laid.data = _lay(base.data, over.data)
-    laid.places = {here: place for here, place in base.places.items() if here in _locations(laid.data)} | over.places
+    locations = _locations(laid.data)
+    laid.places = {here: place for here, place in base.places.items() if here in locations} | over.places
     return laid
 
 
@@ -125,3 +126,15 @@ def part(source: YamlSource, location: Location) -> YamlSource:
     length = len(location)
     places = {here[length:]: place for here, place in source.places.items() if here[:length] == location}
     return YamlSource(source.name, data, source.has_lines, places, files=source.files)
+
+
+def parts(source: YamlSource, key: str) -> list[YamlSource]:
+    """Return the parts of the list under that key as sources."""
+    places: list[dict[Location, str]] = [{} for _ in source.data[key]]
+    for here, place in source.places.items():
+        if len(here) > 1 and here[0] == key and isinstance(here[1], int):
+            places[here[1]][here[2:]] = place
+    return [
+        YamlSource(source.name, data, source.has_lines, inner, files=source.files)
+        for data, inner in zip(source.data[key], places, strict=True)
+    ]

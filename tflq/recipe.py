@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
@@ -158,10 +158,11 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     return compose(source, "stdin" if path == strict.STANDARD_INPUT else path.stem, path.parent)
 
 
-def place_of(error: TflqError, path: Path, overrides: Sequence[str] = ()) -> str:
-    """Return the place (`file:line`) of the key that the error's message starts with, or of the model.
+def place_of(error: TflqError, path: Path, overrides: Sequence[str] = (), variant: str = "") -> str:
+    """Return the place (`file:line`) of the key, the model or the data that the error's message starts with.
 
-    The result is empty if the message starts with no key, or if the recipe came from standard input.
+    For an error of one variant, the key may be its own, or one of `converter` or `evaluation`. The result is empty if
+    the message starts with none of these, or if the recipe came from standard input.
     """
     if path == strict.STANDARD_INPUT:
         return ""
@@ -170,8 +171,30 @@ def place_of(error: TflqError, path: Path, overrides: Sequence[str] = ()) -> str
     if isinstance(error, SourceError):
         return source.places.get(("model",), "")
     keys = {".".join(map(str, location)): place for location, place in source.places.items() if location}
-    named = [key for key in keys if re.match(rf"{re.escape(key)}(?![\w-])", str(error))]
-    return keys[max(named, key=len)] if named else ""
+    sections = (*_sections_of_variant(source.data, variant), "converter.", "evaluation.") if variant else ()
+    for section in (*sections, ""):
+        inner = {key.removeprefix(section): place for key, place in keys.items() if key.startswith(section)}
+        if named := [key for key in inner if re.match(rf"{re.escape(key)}(?![\w-])", str(error))]:
+            return inner[max(named, key=len)]
+    return _place_of_data(str(error), source, path.parent)
+
+
+def _sections_of_variant(data: Mapping[str, Any], variant: str) -> Iterator[str]:
+    """Yield the start of the keys of the variant with that name."""
+    for position, given in enumerate(data.get("variants") or ()):
+        if isinstance(given, dict) and given.get("name", given.get("mode")) == variant:
+            yield f"variants.{position}."
+
+
+def _place_of_data(message: str, source: strict.YamlSource, folder: Path) -> str:
+    """Return the place of the dataset whose path the message starts with, or an empty text."""
+    for location, place in source.places.items():
+        value = source.at(location) if "dataset" in location[:-1] else None
+        if isinstance(value, str):
+            data = (value.folder if isinstance(value, strict.PlacedText) else folder) / value
+            if re.match(rf"{re.escape(str(data))}[:/]", message):
+                return place
+    return ""
 
 
 def compose(source: strict.YamlSource, name: str, folder: Path) -> Recipe:

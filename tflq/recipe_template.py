@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from tflq.datasets import DATASETS, TensorSpec
 from tflq.errors import SourceError, TflqError
 from tflq.flatbuffer import Graph
 from tflq.float_graph import float_graph
+from tflq.leftovers import run_folder
 from tflq.metrics import METRIC_EXAMPLES, METRIC_NAMES
 from tflq.modes import MODE_NAMES, QAT_MODES
 from tflq.pipeline import Settings
@@ -42,7 +42,7 @@ def recipe_for(model: Path, folder: Path, settings: Settings) -> str:
     kind = kind_of(model.name)
     source = KIND_CLASSES[kind].model_validate({kind: model})
     source.check()
-    with tempfile.TemporaryDirectory() as work:
+    with run_folder() as work:
         with Workers(Path(work) / "log", settings.timeout, settings.listen) as workers:
             task = Task("read the signature", sources.describe, (source, Path(work) / "model"), SourceError)
             described = workers.run(task).value

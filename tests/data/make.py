@@ -1,10 +1,11 @@
-"""Makes the .tflite files beside it, with TensorFlow 2.21, and what `tflq inspect` says of them."""
+"""Makes the .tflite files and the float models beside it, with TensorFlow 2.21, and what `tflq inspect` says."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -75,6 +76,19 @@ def main() -> None:
         data = each.convert()
         (FOLDER / f"{name}.tflite").write_bytes(data)
         (FOLDER / f"{name}.txt").write_text(to_text(read(data)) + "\n", encoding="utf-8")
+    write_float_models(cnn)
+
+
+def write_float_models(cnn: Cnn) -> None:
+    """Write a float model of each kind."""
+    tf.saved_model.save(cnn, str(FOLDER / "net"), signatures=cnn.__call__)
+    image = keras.Input((8, 8, 3), name="image")
+    x = keras.layers.Conv2D(4, 3, activation="relu", name="first")(image)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="mean")(x)
+    model = keras.Model(image, keras.layers.Dense(4, activation="softmax", name="scores")(x), name="net")
+    for suffix in ("keras", "h5"):
+        model.save(FOLDER / f"net.{suffix}")
 
 
 if __name__ == "__main__":

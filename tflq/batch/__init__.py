@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from tflq.batch.events import BatchEvent, BatchPlanned, ModelFinished, ModelProgress, ModelStarted
+from tflq.batch.events import BatchEvent, BatchNote, BatchPlanned, ModelFinished, ModelProgress, ModelStarted
 from tflq.batch.run import BatchOptions, make, plan
 from tflq.batch.zoo import Batch, collect, select, without_code
 
 __all__ = [
     "Batch",
     "BatchEvent",
+    "BatchNote",
     "BatchOptions",
     "BatchPlanned",
     "ModelFinished",

@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
+import os
 import sys
-import tempfile
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,10 @@ from typing import TYPE_CHECKING, Any
 from tflq import cache
 from tflq.batch import local
 from tflq.batch.attempt import ModelAttempt, ModelLimits, attempt, unexpected
+from tflq.batch.cluster_workers import ClusterWorkers, UnfitWorker, why_unfit
 from tflq.batch.plan import PlannedModel
 from tflq.errors import ClusterError, ConversionError, RecipeError, TflqError
+from tflq.leftovers import run_folder
 from tflq.pipeline import LOG, install
 from tflq.recipe import Recipe, dump
 from tflq.result import Result
@@ -49,8 +52,12 @@ class ClusterTask:
     limits: ModelLimits
     token: str
     """The name of a file in the output folder. A worker sees this file if the folder is shared."""
-    topic: str
+    topic: str = ""
     """The Dask topic on which the worker reports its progress."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """The packages of the process that sent the task. The worker needs the same."""
+    files: tuple[Path, ...] = ()
+    """The files that the worker reads."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,11 @@ class ClusterResult:
 
 
 def run(
-    planned: Sequence[PlannedModel], limits: ModelLimits, address: str, listen: local.Listen
+    planned: Sequence[PlannedModel],
+    limits: ModelLimits,
+    address: str,
+    listen: local.Listen,
+    note: Callable[[str], None],
 ) -> Iterator[tuple[PlannedModel, ModelAttempt]]:
     """Yield each planned model with its attempt, in the order in which they end.
 
@@ -77,9 +88,13 @@ def run(
         )
         for planned_model in planned:
             stack.callback(_mark(planned_model.recipe.output, token).unlink, missing_ok=True)
+        submission = _Submission(ClusterWorkers(client, note), limits, token)
+        submission.workers.compare_versions()
         suspects = []
-        for planned_model, future in _completed(client, planned, limits, token):
-            if future.cancelled() and client.status != "running":
+        for planned_model, future in submission.completed(planned):
+            if isinstance(future, ClusterError):
+                yield planned_model, _received(planned_model.recipe, future)
+            elif future.cancelled() and client.status != "running":
                 yield planned_model, _lost(address)
             elif _is_killed(future):
                 suspects.append(planned_model)
@@ -88,7 +103,7 @@ def run(
         for suspect in suspects:
             yield from (
                 (planned_model, _received(planned_model.recipe, future))
-                for planned_model, future in _completed(client, [suspect], limits, token)
+                for planned_model, future in submission.completed([suspect])
             )
 
 
@@ -97,20 +112,62 @@ def _lost(address: str) -> ModelAttempt:
     return ModelAttempt(ClusterError(reason), 0.0)
 
 
-def _completed(
-    client: distributed.Client, planned: Sequence[PlannedModel], limits: ModelLimits, token: str
-) -> Iterator[tuple[PlannedModel, distributed.Future]]:
-    from distributed import as_completed
+@dataclass(frozen=True)
+class _Submission:
+    """Sends models to workers of the cluster."""
 
-    futures = {}
-    for planned_model in planned:
-        task = ClusterTask(planned_model.name, planned_model.recipe, limits, token, token)
-        futures[client.submit(make, task, key=f"{planned_model.name}-{uuid.uuid4().hex}", pure=False)] = planned_model
-    try:
-        for future in as_completed(list(futures)):
-            yield futures.pop(future), future
-    finally:
-        client.cancel(list(futures))
+    workers: ClusterWorkers
+    limits: ModelLimits
+    token: str
+
+    def completed(
+        self, planned: Sequence[PlannedModel]
+    ) -> Iterator[tuple[PlannedModel, distributed.Future | ClusterError]]:
+        """Yield each model with its future, or with the reason why no worker can convert it.
+
+        A model that came to a worker without its files goes to another worker.
+        """
+        from distributed import as_completed
+
+        futures: dict[distributed.Future, PlannedModel] = {}
+        waiting, completed = deque(planned), as_completed()
+        try:
+            while waiting or futures:
+                while waiting:
+                    planned_model = waiting.popleft()
+                    try:
+                        future = self._submit(planned_model)
+                    except ClusterError as error:
+                        yield planned_model, error
+                        continue
+                    futures[future] = planned_model
+                    completed.add(future)
+                if futures:
+                    future = next(completed)
+                    planned_model = futures.pop(future)
+                    if self._is_unfit(future):
+                        waiting.append(planned_model)
+                    else:
+                        yield planned_model, future
+        finally:
+            self.workers.client.cancel(list(futures))
+
+    def _is_unfit(self, future: distributed.Future) -> bool:
+        """Return whether the worker could not convert the model, and give it no other one."""
+        result = future.result() if future.status == "finished" else None
+        if isinstance(result, UnfitWorker):
+            self.workers.add(result)
+        return isinstance(result, UnfitWorker)
+
+    def _submit(self, planned_model: PlannedModel) -> distributed.Future:
+        recipe = planned_model.recipe
+        read = (recipe.output / file.path for file in planned_model.build_inputs.files)
+        files = tuple(Path(os.path.normpath(file.absolute())) for file in (recipe.model.path, *read))
+        task = ClusterTask(
+            planned_model.name, recipe, self.limits, self.token, self.token, cache.versions(trains=False), files
+        )
+        key, chosen = f"{planned_model.name}-{uuid.uuid4().hex}", self.workers.chosen()
+        return self.workers.client.submit(make, task, key=key, pure=False, workers=chosen)
 
 
 def _is_killed(future: distributed.Future) -> bool:
@@ -155,12 +212,14 @@ def _forward(
     listen(planned_model, kind(**event["fields"]) if kind else None)
 
 
-def make(task: ClusterTask) -> ClusterResult:
+def make(task: ClusterTask) -> ClusterResult | UnfitWorker:
     """Run the task in a thread of a Dask worker. The thread waits for its own worker processes."""
     from distributed import get_worker
 
     multiprocessing.current_process().daemon = False  # a daemonic process of Dask could not have children
     worker = get_worker()
+    if reason := why_unfit(task.versions, task.files):
+        return UnfitWorker(worker.address, reason)
     worker.log_event(task.topic, {"model": task.name, "kind": "began"})
     free = min(local.available_bytes(), worker.memory_manager.memory_limit or sys.maxsize)
     memory_bytes = task.limits.memory_bytes or free // worker.state.nthreads
@@ -179,7 +238,7 @@ def run_task(task: ClusterTask, listen: Listener) -> ClusterResult:
     stop = threading.Event()
     if (task.recipe.output / task.token).exists():
         return ClusterResult(attempt(task.recipe, task.limits, listen, stop), None)
-    with tempfile.TemporaryDirectory() as folder:
+    with run_folder() as folder:
         recipe = task.recipe.model_copy(update={"output": Path(folder)})
         done = attempt(recipe, task.limits, listen, stop)
         files = {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
@@ -199,16 +258,20 @@ def _renamed(error: TflqError, folder: str, recipe: Recipe) -> TflqError:
     return error
 
 
-def _received(recipe: Recipe, future: distributed.Future) -> ModelAttempt:
+def _received(recipe: Recipe, future: distributed.Future | ClusterError) -> ModelAttempt:
     """Return the attempt of the worker, and install its files if it sent any."""
     from distributed import KilledWorker
 
+    if isinstance(future, ClusterError):
+        return ModelAttempt(future, 0.0)
     error = future.exception()
     if isinstance(error, KilledWorker):
         text = f"every worker of the cluster that ran this model died, at last {error.last_worker.address}"
         return ModelAttempt(ConversionError(f"{text}; the model was given up"), 0.0)
     if isinstance(error, CancelledError):
         return ModelAttempt(ConversionError(f"the cluster cancelled the task of this model: {error}"), 0.0)
+    if isinstance(error, ImportError):
+        return ModelAttempt(ClusterError(f"a worker of the cluster lacks a package or a module: {error}"), 0.0)
     if error is not None:
         return unexpected(recipe, error)
     result: ClusterResult = future.result()

@@ -36,5 +36,12 @@ class ModelFinished:
     model: Model
 
 
-BatchEvent = BatchPlanned | ModelStarted | ModelProgress | ModelFinished
+@dataclass(frozen=True)
+class BatchNote:
+    """A sentence about the batch as a whole, which is no error."""
+
+    text: str
+
+
+BatchEvent = BatchPlanned | BatchNote | ModelStarted | ModelProgress | ModelFinished
 Listener = Callable[[BatchEvent], None]

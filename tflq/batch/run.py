@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tflq.batch.events import BatchPlanned, Listener, ModelFinished, ModelProgress, ModelStarted
+from tflq import leftovers
+from tflq.batch.events import BatchNote, BatchPlanned, Listener, ModelFinished, ModelProgress, ModelStarted
 from tflq.batch.plan import PlannedModel, Planner
 from tflq.batch.summary import BatchSummary, Model, failed, from_report
 from tflq.batch.zoo import Batch
@@ -69,6 +70,8 @@ def make(batch: Batch, options: BatchOptions, listen: Listener) -> BatchSummary:
 
 def _models(batch: Batch, options: BatchOptions, listen: Listener) -> Generator[Model, None, None]:
     planner = Planner()
+    with suppress(OSError):  # if a model is stale, its run tells of this
+        leftovers.clear_runs()
     planned = planner.plan(batch.items, options.force)
     stale = [planned_model for planned_model in planned if planned_model.why]
     listen(BatchPlanned(len(batch.items), len(stale)))
@@ -98,7 +101,7 @@ def _attempts(
 
     if options.scheduler:
         limits = ModelLimits(options.seconds, options.memory_bytes, options.jobs, options.retries)
-        return cluster.run(planned, limits, options.scheduler, forward)
+        return cluster.run(planned, limits, options.scheduler, forward, lambda text: listen(BatchNote(text)))
     jobs, memory_bytes = local.share(min(options.jobs, len(planned)), options.memory_bytes)
     limits = ModelLimits(options.seconds, memory_bytes, max(1, processors() // jobs), options.retries)
     return local.run(planned, limits, jobs, forward)

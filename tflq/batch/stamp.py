@@ -76,7 +76,10 @@ class Fingerprints:
         state = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         earlier_state, sha256 = self._states.get(absolute, (None, ""))
         if earlier_state != state:
-            sha256 = cache.sha256(path)
+            try:
+                sha256 = cache.sha256(path)
+            except OSError as error:  # the conversion fails, and says why
+                return FileFingerprint(os.path.relpath(absolute, folder.absolute()), f"unreadable: {error}", None)
         is_settled = now - max(stat.st_mtime_ns, stat.st_ctime_ns) > TICK_NS
         if is_settled:
             self._states[absolute] = (state, sha256)

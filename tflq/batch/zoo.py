@@ -132,7 +132,8 @@ def _expand(source: YamlSource, folder: Path, overrides: Sequence[str]) -> Batch
     entries = list(_entries(source))
     plain_paths = {path for path, is_plain, _ in entries if is_plain}
     selected = [(path, entry) for path, is_plain, entry in entries if is_plain or path not in plain_paths]
-    context = _ZooContext(source, folder, zoo.output, tuple(overrides))
+    defaults = overlay.part(source, ("defaults",))
+    context = _ZooContext(source.files, defaults, folder, zoo.output, tuple(overrides))
     return Batch(tuple(_item(context, path, entry) for path, entry in selected), zoo.output)
 
 
@@ -140,7 +141,8 @@ def _expand(source: YamlSource, folder: Path, overrides: Sequence[str]) -> Batch
 class _ZooContext:
     """The values that all models of one zoo share."""
 
-    source: YamlSource
+    files: tuple[Path, ...]
+    defaults: YamlSource
     folder: Path
     output: Path
     overrides: tuple[str, ...]
@@ -149,8 +151,7 @@ class _ZooContext:
 def _entries(source: YamlSource) -> Iterator[tuple[Path | None, bool, YamlSource]]:
     """Yield the path of each model, whether the path is given without a pattern, and the entry of the model."""
     errors = []
-    for position in range(len(source.data["models"])):
-        entry = overlay.part(source, ("models", position))
+    for entry in overlay.parts(source, "models"):
         try:
             yield from _matches(entry)
         except RecipeError as error:
@@ -216,9 +217,8 @@ def _with_path(entry: YamlSource, key: str, path: Path) -> YamlSource:
 
 def _item(context: _ZooContext, path: Path | None, entry: YamlSource) -> Item:
     """Lay the recipe file, if there is one, over the defaults, then the entry, then the overrides."""
-    name, files = _name(path, entry), context.source.files
+    name, files, merged = _name(path, entry), context.files, context.defaults
     try:
-        merged = overlay.part(context.source, ("defaults",))
         if "recipe" in entry.data and path:
             recipe_file = overlay.placed(_recipe_file(entry, path), path.parent)
             files = (*recipe_file.files, *files)

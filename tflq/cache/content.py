@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from tflq.errors import SourceError
+
 
 def digest(*parts: str | bytes) -> str:
     """Return the hash of the parts in their order. It depends on where one part ends and the next begins."""
@@ -26,7 +28,17 @@ def sha256(path: Path) -> str:
 
 
 def contents(path: Path) -> str:
-    """Return the hash of a file, or of the names and contents of all files below a folder."""
+    """Return the hash of a file, or of the names and contents of all files below a folder.
+
+    Raise SourceError if a file cannot be read.
+    """
+    try:
+        return _contents(path)
+    except OSError as error:
+        raise SourceError(f"{error.filename or path}: cannot be read: {error.strerror}") from error
+
+
+def _contents(path: Path) -> str:
     if path.is_file():
         return sha256(path)
     files = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())

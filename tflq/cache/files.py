@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -17,7 +16,9 @@ _PREFIX = ".work-"
 
 def write(path: Path, text: str) -> None:
     """Write the text to the file, completely or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    prefix = f".{path.name}."
+    leftovers.clear(path.parent, prefix)
+    temporary = path.with_name(f"{prefix}{leftovers.owner()}")
     try:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         temporary.replace(path)

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
@@ -42,18 +43,34 @@ def _handle_interrupt(_: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def boundary(as_json: bool = False) -> Iterator[None]:
-    """Turn a TflqError into a message and an exit code; with `as_json`, also print it as a report."""
+def boundary(as_json: bool = False, recipe: Path | None = None, overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Turn a TflqError into a message and an exit code; with `as_json`, also print it as a report.
+
+    The message has the place of the key that it is about, if that is in the recipe or in the overrides.
+    """
     try:
         yield
     except TflqError as error:
-        complain(error)
+        complain(error, _place(error, recipe, overrides))
         if as_json:
             print_json([error])
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         click.echo(INTERRUPTED_TEXT, err=True)
         sys.exit(INTERRUPTED)
+
+
+def _place(error: TflqError, recipe: Path | None, overrides: Sequence[str]) -> str:
+    """Return what the message starts with: the place of its key, or nothing if the recipe itself cannot be read."""
+    from tflq.recipe import place_of
+
+    if recipe is None or str(error).startswith(f"{recipe}:"):
+        return ""
+    try:
+        place = place_of(error, recipe, overrides)
+    except TflqError:
+        return ""
+    return f"{place}: " if place else ""
 
 
 CLICK_EXCEPTIONS = (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError)

@@ -15,6 +15,7 @@ from tflq.cli.boundary import boundary, note
 from tflq.cli.options import CommandOptions, File, option_of, pass_options, pass_options_of
 from tflq.cli.recipes import load_recipe
 from tflq.cli.running import display_for
+from tflq.errors import printable
 
 if TYPE_CHECKING:
     from tflq.diff import DiffResult
@@ -69,7 +70,7 @@ def diff(diff_options: DiffOptions, options: CommandOptions, a: Path, b: Path) -
     from tflq.pipeline import Settings
     from tflq.recipe_warnings import warnings
 
-    with boundary(options.as_json):
+    with boundary(options.as_json, diff_options.recipe, options.overrides):
         recipe = load_recipe(diff_options.recipe, options) if diff_options.recipe else None
         request = DiffRequest(a, b, recipe, parse_gates(diff_options.gate))
         with display_for(options) as display:
@@ -105,6 +106,6 @@ def _show(result: DiffResult, as_json: bool) -> None:
     if as_json:
         click.echo(to_json(result), nl=False)
     elif console.is_terminal:
-        console.print(Markdown(to_markdown(result)))
+        console.print(Markdown(printable(to_markdown(result))))
     else:
-        click.echo(to_markdown(result), nl=False)
+        click.echo(printable(to_markdown(result)), nl=False)

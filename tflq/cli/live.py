@@ -17,11 +17,12 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
 
-from tflq.batch import BatchEvent, BatchPlanned, ModelFinished, ModelProgress, ModelStarted
+from tflq.batch import BatchEvent, BatchNote, BatchPlanned, ModelFinished, ModelProgress, ModelStarted
 from tflq.batch.page import reasons, totals
 from tflq.batch.summary import BatchSummary, Model
-from tflq.cli.boundary import say
+from tflq.cli.boundary import note, say
 from tflq.cli.display import duration
+from tflq.errors import printable
 from tflq.report.table import shortened
 from tflq.result import Status
 from tflq.worker import Finished, Progress, Started
@@ -63,6 +64,8 @@ class PlainDisplay:
         match event:
             case BatchPlanned(models, stale):
                 say(f"{models} model{'s' * (models != 1)}, {stale} to convert", err=True)
+            case BatchNote(text):
+                note(text)
             case ModelStarted(name, why):
                 say(f"{name}: started: {why}", err=True)
             case ModelProgress(name, Finished(stage, seconds, failed=True)):
@@ -118,6 +121,8 @@ def _plain(event: BatchEvent) -> dict[str, Any] | None:
     match event:
         case BatchPlanned(models, stale):
             return {"event": "planned", "models": models, "stale": stale}
+        case BatchNote(text):
+            return {"event": "note", "text": text}
         case ModelStarted(name, why):
             return {"event": "began", "model": name, "why": why}
         case ModelProgress(name, Finished(stage, seconds, failed)):
@@ -167,6 +172,8 @@ class LiveTable:
         match event:
             case BatchPlanned(models, stale):
                 self._models, self._stale = models, stale
+            case BatchNote(text):
+                self.console.print(f"note: {printable(text)}", markup=False)
             case ModelStarted(name, _):
                 self._lines[name] = _Line(time.monotonic())
             case ModelProgress(name, Started(stage)):

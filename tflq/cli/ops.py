@@ -29,7 +29,7 @@ def ops(options: CommandOptions, recipe: Path) -> None:
     from tflq.pipeline import Settings
     from tflq.report import ops as report
 
-    with boundary(options.as_json):
+    with boundary(options.as_json, recipe, options.overrides):
         loaded = load_recipe(recipe, options)
         with display_for(options) as display:
             graph = float_graph(loaded, Settings(timeout=options.timeout, listen=display, store=default_store()))

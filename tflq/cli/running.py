@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,8 +44,20 @@ def run_recipe(recipe: Recipe, path: Path, options: CommandOptions, file: Path |
         complain(error, f"{place_of(error, path, options.overrides) or recipe.name}: ")
         return error
     if not options.as_json:
-        show(result, recipe, file)
+        show(with_places(result, path, options.overrides), recipe, file)
     return result
+
+
+def with_places(result: Result, path: Path, overrides: Sequence[str]) -> Result:
+    """Return the result, in which the errors of variants start with the file and the line of the key."""
+    from tflq.recipe import place_of
+
+    variants = []
+    for variant in result.variants:
+        error = variant.error
+        place = place_of(error, path, overrides, variant.name) if error else ""
+        variants.append(replace(variant, error=type(error)(f"{place}: {error}")) if error and place else variant)
+    return replace(result, variants=tuple(variants))
 
 
 def display_for(options: CommandOptions, earlier: EarlierRun | None = None) -> ProgressDisplay:

@@ -139,7 +139,7 @@ def search(search_options: SearchOptions, options: CommandOptions, recipe: Path)
     from tflq.search.space import SearchRequest
     from tflq.trials import LOG, TrialLimits
 
-    with boundary(options.as_json):
+    with boundary(options.as_json, recipe, options.overrides):
         loaded = load_recipe(recipe, options, [*search_options.gates, *_targets(search_options.target)])
         modes, fixed = tuple(chain(*search_options.modes)), frozenset(chain(*search_options.fixed))
         request = SearchRequest(search_options.goal, search_options.variant, modes, fixed)

@@ -72,7 +72,7 @@ def sensitivity(sensitivity_options: SensitivityOptions, options: CommandOptions
     from tflq.pipeline import Settings
     from tflq.trials import LOG, TrialLimits
 
-    with boundary(options.as_json):
+    with boundary(options.as_json, recipe, options.overrides):
         loaded = load_recipe(recipe, options)
         options.log = loaded.output / LOG
         request = analysis.SensitivityRequest(sensitivity_options.variant, sensitivity_options.by)

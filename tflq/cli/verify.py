@@ -39,7 +39,7 @@ def verify(options: CommandOptions, recipe: Path, measure: bool) -> None:
     """
     from tflq import lock
 
-    with boundary(options.as_json):
+    with boundary(options.as_json, recipe, options.overrides):
         loaded = load_recipe(recipe, options)
         loaded.model.check()
         locked = lock.read(loaded.output)

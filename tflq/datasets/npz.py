@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,6 +20,12 @@ from pydantic import Field
 from tflq.datasets.rows import LazyRow, Row, TensorSpec
 from tflq.errors import DatasetError
 from tflq.strict import RecipePath, Strict
+
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError),
+    *(EOFError, ValueError, TypeError, LookupError, RuntimeError, OverflowError, MemoryError),
+)
+"""What reading a damaged archive, or the header of an array in it, may raise. A header is a Python literal."""
 
 
 class Npz(Strict):
@@ -50,9 +58,11 @@ class Npz(Strict):
         try:
             with zipfile.ZipFile(self.npz) as archive:
                 columns = [_column(archive, self.npz, member) for member in archive.infolist()]
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, struct.error) as error:
+        except DAMAGED as error:
             raise DatasetError(f"{self.npz}: is not a complete .npz file, as numpy.savez writes it: {error}") from error
         except OSError as error:
+            if error.errno == errno.EINVAL:  # a position in the file is negative
+                raise DatasetError(f"{self.npz}: is a damaged .npz file: copy or write it again") from error
             raise DatasetError(f"{self.npz}: cannot be read: {error.strerror}") from error
         self._refuse_unequal(columns)
         return columns
@@ -97,8 +107,10 @@ class _Column:
             with np.load(self.path, allow_pickle=False) as archive:
                 array: np.ndarray = archive[self.name]
                 return array
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise DatasetError(f"{self.path}: column {self.name!r} cannot be read: {error}") from error
+        except (*DAMAGED, OSError) as error:
+            raise DatasetError(
+                f"{self.path}: column {self.name!r} is damaged or cut short: copy or write the file again ({error})"
+            ) from error
 
 
 def _column(archive: zipfile.ZipFile, path: Path, member: zipfile.ZipInfo) -> _Column:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tflq import flatbuffer, verify
 from tflq.contract import FloatOp
-from tflq.diff.graph_diff import GraphDiff, compare_graphs
+from tflq.diff.graph_diff import GraphDiff, GraphOptions, compare_graphs
 from tflq.diff.outputs import OutputsDiff
 from tflq.errors import EvaluationError, TflqError
 from tflq.flatbuffer import Graph
@@ -71,5 +71,12 @@ def read_file(path: Path) -> ReadFile:
 
 def compare_files(before: ReadFile, after: ReadFile) -> FileDiff:
     """Return the differences, without outputs and gates."""
-    options = tuple(flatbuffer.operator_options(each.path.read_bytes()) for each in (before, after))
-    return FileDiff(before, after, compare_graphs(before.graph, after.graph, (options[0], options[1])))
+    options = _options(before.path), _options(after.path)
+    return FileDiff(before, after, compare_graphs(before.graph, after.graph, options))
+
+
+def _options(path: Path) -> GraphOptions:
+    try:
+        return flatbuffer.operator_options(path.read_bytes())
+    except EvaluationError as error:
+        raise EvaluationError(f"{path}: {error}") from error

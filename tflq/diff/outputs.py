@@ -14,6 +14,7 @@ from tflq.cost_model import int16_multiply_adds
 from tflq.diff.gates import DiffGates
 from tflq.errors import DatasetError, EvaluationError, TflqError
 from tflq.evaluate import FLOAT32, EvaluationPlan, EvaluationRows, Record
+from tflq.leftovers import run_folder
 from tflq.pipeline import Settings
 from tflq.recipe import Recipe, check_source
 from tflq.result import FileFigures
@@ -56,7 +57,7 @@ def compare_outputs(
     """
     check_source(recipe)
     preload_tensorflow()
-    with tempfile.TemporaryDirectory() as work, _log() as log:
+    with run_folder() as work, _log() as log:
         with Workers(log.path, settings.timeout, settings.listen, settings.budget) as workers:
             recipe_cache = RecipeCache(recipe, settings.store if recipe.keeps else None)
             context = RunContext(recipe, Path(work), workers, settings.jobs, recipe_cache)

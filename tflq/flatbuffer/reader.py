@@ -24,6 +24,7 @@ from tflq.flatbuffer.graph import (
     Subgraph,
     Tensor,
 )
+from tflq.flatbuffer.roles import ROLES
 
 _DTYPES: dict[int, str] = {
     code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)
@@ -170,7 +171,7 @@ def _subgraph(index: int, packed: Any, codes: tuple[Any, ...], buffers: _Buffers
     tensors = _each(packed.TensorsLength(), packed.Tensors)
     operators = _each(packed.OperatorsLength(), packed.Operators)
     read_tensors = tuple(_tensor(number, tensor, buffers) for number, tensor in enumerate(tensors))
-    return Subgraph(
+    subgraph = Subgraph(
         index=index,
         name=_text(packed.Name()),
         tensors=tuple(_with_blocks(*pair, read_tensors) for pair in zip(read_tensors, tensors, strict=True)),
@@ -181,6 +182,17 @@ def _subgraph(index: int, packed: Any, codes: tuple[Any, ...], buffers: _Buffers
         inputs=_indices(packed.InputsAsNumpy(), len(tensors)),
         outputs=_indices(packed.OutputsAsNumpy(), len(tensors)),
     )
+    _check_weights(subgraph)
+    return subgraph
+
+
+def _check_weights(subgraph: Subgraph) -> None:
+    """Raise IndexError if weights lack the dimension of output channels, which no runtime accepts."""
+    for operator in subgraph.operators:
+        roles = ROLES.get(operator.type)
+        weights = subgraph.input(operator, roles.weights) if roles else None
+        if roles and weights and 0 < len(weights.shape) <= roles.channels:
+            raise IndexError(f"the weights {weights.name!r} have no dimension {roles.channels}")
 
 
 def _operator(index: int, packed: Any, code: Any, tensors: int) -> Operator:

@@ -22,6 +22,7 @@ from tflq.sources.prepared import SIGNATURE, PreparedSource, SourceDescription
 from tflq.sources.schema import Keras, SavedModel, TFLite
 from tflq.sources.shapes import fix_shapes, refuse_strangers
 from tflq.sources.tflite_file import describe_tflite, prepare_tflite
+from tflq.sources.unreadable import UNREADABLE, cannot_load, read_by_tensorflow
 from tflq.strict import did_you_mean
 from tflq.worker import ProgressCallback, require_own_process
 
@@ -34,6 +35,11 @@ def describe(report: ProgressCallback, model: SavedModel | Keras | TFLite, folde
     if isinstance(model, TFLite):
         return describe_tflite(report, model, folder)
     require_own_process()  # the names in an export count what TensorFlow and Keras made before in the process
+    with read_by_tensorflow(model.path):
+        return _description(model, folder)
+
+
+def _description(model: SavedModel | Keras, folder: Path) -> SourceDescription:
     original, _ = model.saved(folder, {})
     loaded = _load(original)
     keys = tuple(sorted(loaded.signatures))
@@ -72,6 +78,11 @@ def prepare(
     if isinstance(model, TFLite):
         return prepare_tflite(report, model, inputs, folder)
     require_own_process()  # the names in an export count what TensorFlow and Keras made before in the process
+    with read_by_tensorflow(model.path):
+        return _export(model, inputs, folder)
+
+
+def _export(model: SavedModel | Keras, inputs: Mapping[str, Input], folder: Path) -> PreparedSource:
     original, notes = model.saved(folder / "keras", inputs)
     loaded = _load(original)
     function = _signature(original, loaded)
@@ -146,8 +157,8 @@ def _load(model: SavedModel) -> Any:
         return tf.saved_model.load(str(model.path), tags=list(model.tags))
     except (IndexError, tf.errors.DataLossError) as error:  # a file of the variables ends before its last byte
         raise SourceError(f"{model.path}: its files of variables are cut short or damaged: copy it again") from error
-    except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
-        raise SourceError(f"{model.path}: TensorFlow cannot load it: {' '.join(str(error).split())[:400]}") from error
+    except (*UNREADABLE, tf.errors.OpError) as error:
+        raise cannot_load(model.path, error) from error
 
 
 def _signature(model: SavedModel, loaded: Any) -> Any:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +19,7 @@ from tflq.datasets import brackets
 from tflq.errors import SourceError
 from tflq.inputs import Input
 from tflq.sources.keras_config import adapted, input_shapes
+from tflq.sources.unreadable import UNREADABLE, is_damage
 from tflq.strict import AsTuple, RecipePath, Strict, did_you_mean, or_words, shown
 
 GRAPH_FILES = ("saved_model.pb", "saved_model.pbtxt")
@@ -120,7 +124,7 @@ class Keras(Strict):
                 loaded.export(folder, verbose=False)
         except zipfile.BadZipFile as error:
             raise SourceError(f"{self.path}: this archive is damaged: copy or write it again ({error})") from error
-        except (ValueError, TypeError, OSError, KeyError, AttributeError, NotImplementedError, RecursionError) as error:
+        except UNREADABLE as error:
             raise SourceError(f"{self.path}: {self._failure(inputs, error)}") from error
         finally:
             shutil.rmtree(copies, ignore_errors=True)
@@ -139,9 +143,11 @@ class Keras(Strict):
         """Return why Keras fails, and the remedy: the sizes that are open, or an export elsewhere."""
         try:
             shapes = input_shapes(self.path) | self._known_shapes(inputs)
-        except (ValueError, TypeError, OSError, KeyError, AttributeError, RecursionError):
+        except UNREADABLE:
             shapes = {}
         reason = _root(error)
+        if is_damage(error):
+            return f"this file is damaged: copy or write it again ({reason})"
         for name, shape in shapes.items():
             if None in shape[1:] and "symbolic" in reason:
                 return (
@@ -193,12 +199,18 @@ def _archive_version(path: Path) -> str:
 
 
 def _h5_version(path: Path) -> str:
-    import h5py
+    stat = path.stat()
+    return _probed(path, stat.st_mtime_ns, stat.st_size)
 
-    with h5py.File(path) as file:
-        file.attrs["model_config"]  # absent in a file of only weights
-        version = file.attrs["keras_version"]
-        return version.decode() if isinstance(version, bytes) else str(version)
+
+@lru_cache
+def _probed(path: Path, _mtime: int, _size: int) -> str:
+    """Return the version that a process of its own reads. ValueError if it fails or does not end."""
+    command = [sys.executable, str(Path(__file__).with_name("h5_probe.py")), str(path)]
+    process = subprocess.run(command, check=False, capture_output=True, text=True, encoding="utf-8", errors="replace")
+    if process.returncode:
+        raise ValueError("the file is damaged, or has only weights")
+    return process.stdout.strip()
 
 
 class TFLite(Strict):

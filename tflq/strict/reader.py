@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -55,6 +57,12 @@ def _content(path: Path) -> bytes:
 
 def parse(text: str, name: str, has_lines: bool = True) -> YamlSource:
     """Parse the YAML text. Messages call it by `name`. Raise RecipeError if it is not YAML."""
+    return copy.deepcopy(_parsed(text, name, has_lines))
+
+
+@lru_cache(maxsize=16)
+def _parsed(text: str, name: str, has_lines: bool) -> YamlSource:
+    """Return the same, which nobody may change. A file that many recipes extend is parsed once."""
     source = YamlSource(name, has_lines=has_lines)
     loader = None
     try:

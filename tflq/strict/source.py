@@ -41,6 +41,16 @@ class YamlSource:
     def place(self, mark: yaml.Mark | None) -> str:
         return f"{self.name}:{mark.line + 1}" if self.has_lines and mark else self.name
 
+    def at(self, location: Location) -> Any:
+        """Return the value at that location, or None if there is none."""
+        value = self.data
+        for part in location:
+            try:
+                value = value[part]
+            except (LookupError, TypeError):
+                return None
+        return value
+
     def error(self, location: Location, message: str) -> str:
         """Return `file:line: key: message`. Parts of the location that the file does not have are left out."""
         present: Location = ()

@@ -3,10 +3,42 @@
 from __future__ import annotations
 
 import multiprocessing
+import tempfile
+import threading
+from functools import cache
+from pathlib import Path
+
+from tflq import leftovers
+
+MAX_FOLDER = 80
+"""The largest number of bytes in the path of the folder of a socket, whose own path has 107 at most."""
+_LOCK = threading.Lock()
 
 
 def preload_tensorflow() -> None:
     """Let the fork server import TensorFlow in the background before the first worker is needed."""
+    prepare_socket_folder()
     # each worker also imports the main script, which is the command line and imports click
     multiprocessing.get_context("forkserver").set_forkserver_preload(["tflq.preload", "click"])
     multiprocessing.forkserver.ensure_running()  # type: ignore[attr-defined]
+
+
+def prepare_socket_folder() -> None:
+    """Let the socket of the fork server be in a folder that a later run removes if this process is killed.
+
+    Raise RecipeError if none can be created.
+    """
+    with _LOCK:
+        config = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+        if not config.get("tempdir"):
+            config["tempdir"] = _socket_folder().name
+
+
+@cache
+def _socket_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return the folder, which is removed when this process ends."""
+    folder = leftovers.run_folder()
+    if len(folder.name.encode()) > MAX_FOLDER:
+        folder.cleanup()
+        folder = leftovers.own_folder(leftovers.RUN, Path("/tmp"))
+    return folder

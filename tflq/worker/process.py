@@ -17,6 +17,7 @@ from typing import Any
 
 from tflq.worker.budget import kill
 from tflq.worker.child import work
+from tflq.worker.fork_server import prepare_socket_folder
 from tflq.worker.messages import (
     OwnProcessNeeded,
     RaisedError,
@@ -100,6 +101,7 @@ class RunningTask:
 
 def start(environment: Mapping[str, str]) -> WorkerProcess:
     """Start a new process. With an environment, it is not forked, and it imports everything again."""
+    prepare_socket_folder()
     context = _SPAWN if environment else _FORK_SERVER
     inbox, child_outbox = context.Pipe(duplex=False)
     child_inbox, outbox = context.Pipe(duplex=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.connection import wait
@@ -12,7 +11,6 @@ from typing import Any
 from typing_extensions import Self
 
 from tflq import leftovers
-from tflq.errors import RecipeError
 from tflq.worker.budget import Budget, BudgetUse, kill
 from tflq.worker.interrupts import interrupts_deferred
 from tflq.worker.log_reader import LogReader
@@ -35,8 +33,6 @@ from tflq.worker.pool import WorkerPool
 from tflq.worker.process import POLL_SECONDS, RunningTask, describe_exit, is_alive, start
 
 NO_LIMITS = Budget()
-PREFIX = "tflq-"
-"""The start of the name of a run's folder for temporary files."""
 
 
 class Workers:
@@ -56,11 +52,7 @@ class Workers:
         """
         self.log, self.timeout, self.listen, self._budget_use = log, timeout, listen, BudgetUse(budget)
         self.peak_rss_bytes = 0
-        try:
-            leftovers.clear(Path(tempfile.gettempdir()), PREFIX)
-            self._temporary = leftovers.own_folder(PREFIX)
-        except OSError as error:
-            raise RecipeError(f"no temporary folder can be created: {error.strerror}; set TMPDIR to another") from error
+        self._temporary = leftovers.run_folder()
         self._running: list[RunningTask] = []
         self._reader = LogReader(log)
         self._pool, self._shares_pool = pool or WorkerPool(), pool is not None
