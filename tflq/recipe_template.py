@@ -20,6 +20,7 @@ from tflq.metrics import METRIC_EXAMPLES, METRIC_NAMES
 from tflq.modes import MODE_NAMES, QAT_MODES
 from tflq.pipeline import Settings
 from tflq.sources import KIND_CLASSES, SourceDescription, kind_of
+from tflq.weight_only import DENSE_SHARE, share_of_blocks
 from tflq.worker import Task, Workers
 
 IMAGE_SIZE = 224
@@ -29,6 +30,7 @@ OTHER_SIZE = 16
 
 STRICT_MODES = {"int8_only": "int8", "int16x8_only": "int16"}
 """The modes that refuse ops in float, with the dtype of their activations."""
+NOT_KNOWN = "it is not known how many of its weights are those of dense layers"
 LINE = 118
 """The largest number of characters in a line of a comment."""
 
@@ -46,10 +48,12 @@ def recipe_for(model: Path, folder: Path, settings: Settings) -> str:
         with Workers(Path(work) / "log", settings.timeout, settings.listen) as workers:
             task = Task("read the signature", sources.describe, (source, Path(work) / "model"), SourceError)
             described = workers.run(task).value
-        draft, left_out, obstacle = Path(work) / "draft.yaml", _useless(described), ""
+        draft, left_out, obstacle = Path(work) / "draft.yaml", {**_useless(described), "dynamic4": NOT_KNOWN}, ""
         draft.write_text(_text(str(model.resolve()), kind, described, left_out), encoding="utf-8")
         try:
-            left_out |= _refused(float_graph(recipe.load(draft), settings))
+            graph = float_graph(recipe.load(draft), settings)
+            del left_out["dynamic4"]
+            left_out |= _refused(graph)
         except TflqError as error:
             obstacle = str(error).replace(str(draft), "this recipe")
     return _text(_path(model, folder), kind, described, left_out, obstacle)
@@ -57,7 +61,12 @@ def recipe_for(model: Path, folder: Path, settings: Settings) -> str:
 
 def _refused(graph: Graph) -> dict[str, str]:
     """Return the modes that would end in an error for the ops of the float32 file, each with the reason."""
-    reasons = {}
+    reasons, share = dict[str, str](), share_of_blocks(graph)
+    if share < DENSE_SHARE:
+        reasons["dynamic4"] = (
+            f"{share:.0%} of the constants are weights of dense layers in rows of whole blocks, and {DENSE_SHARE:.0%}"
+            " are needed"
+        )
     for mode, dtype in STRICT_MODES.items():
         types = list(unquantizable_ops(graph, dtype))
         if types:
@@ -110,7 +119,7 @@ def _comment(text: str) -> list[str]:
 
 
 def _useless(described: SourceDescription) -> dict[str, str]:
-    """Return the modes that would leave the model as it is, or that suit few models, each with the reason."""
+    """Return the modes that would leave the model as it is, each with the reason."""
     largest = described.largest_weight
     reasons: dict[str, str] = {}
     if largest < DYNAMIC_RANGE_MINIMUM_ELEMENTS:
@@ -119,7 +128,6 @@ def _useless(described: SourceDescription) -> dict[str, str]:
             f" {largest:,}"
         )
         reasons |= {"dynamic": reason, "weights8": reason}
-    reasons["dynamic4"] = "it is for models whose weights are mostly those of dense layers; add it if yours is one"
     if not largest:
         reasons["float16"] = "it changes only weights, and the model has none"
     return reasons
@@ -176,4 +184,5 @@ def _data(described: SourceDescription) -> Iterator[str]:
         yield f"  # output: {described.outputs[0].name}  # one of {', '.join(spec.name for spec in described.outputs)}"
     yield "  # label: label  # column of the dataset"
     first, *others = METRIC_NAMES
-    yield f"  # metric: {first}  # or {', '.join(others)}, {', '.join(METRIC_EXAMPLES)}"
+    yield f"  # metric: {first}"
+    yield from (f"  {line}" for line in _comment(f"or {', '.join((*others, *METRIC_EXAMPLES))}"))

@@ -46,6 +46,18 @@ def fits_blocks(values: np.ndarray) -> bool:
     return is_large and values.shape[1] % BLOCK == 0 and bool(np.abs(values).max() <= LARGEST_IN_BLOCKS)
 
 
+def share_of_blocks(graph: Graph) -> float:
+    """Return the share of the float constants of a float32 graph that can be int4 in blocks, from 0 to 1."""
+    constants = [tensor for tensor in tensors(graph) if tensor.is_constant and tensor.dtype == "float32"]
+    dense = {
+        weights.index: _elements(weights)
+        for subgraph, operator in graph.operators()
+        for weights in (_weights(subgraph, operator) if operator.type == DENSE and subgraph.index == 0 else ())
+        if weights.is_constant and weights.dtype == "float32" and fits_blocks(np.asarray(weights.data))
+    }
+    return sum(dense.values()) / max(sum(map(_elements, constants)), 1)
+
+
 def wrong_blocks(graph: Graph) -> Iterator[Violation]:
     """Yield a violation for each int4 constant that is not in blocks with usable scales, and if most are not int4."""
     weights = [each for each in tensors(graph) if each.is_constant and each.dtype in ("float32", "int8", "int4")]
