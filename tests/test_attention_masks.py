@@ -130,6 +130,7 @@ def worst_sqnr(ran: Ran, name: str) -> float:
     return min(output.sqnr_db or 0.0 for output in variant.measured.fidelity.values())
 
 
+@pytest.mark.slow
 def test_integers_of_a_causal_transformer_are_near_the_float32_model(attention: Path, tmp_path: Path) -> None:
     ran = quantized(attention, tmp_path, "causal", ["float32", "int8", "int16x8"])
     assert worst_sqnr(ran, "int8") > 20
@@ -144,13 +145,14 @@ def test_integers_of_a_causal_transformer_are_near_the_float32_model(attention: 
     assert ran.report["ranges"]["masks"]["obstacle"] == ""
 
 
-@pytest.mark.parametrize("model", ["padding", "padding_added"])
+@pytest.mark.parametrize("model", ["padding", pytest.param("padding_added", marks=pytest.mark.slow)])
 def test_int8_with_a_mask_computed_from_integers_is_near_the_float32_model(
     attention: Path, tmp_path: Path, model: str
 ) -> None:
     assert worst_sqnr(quantized(attention, tmp_path, model, ["int8"]), "int8") > 20
 
 
+@pytest.mark.slow
 def test_a_second_run_takes_the_copy_from_the_cache(attention: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "cache", 1 << 30)
     runs = []

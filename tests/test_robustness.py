@@ -18,7 +18,7 @@ from benchmarks.robustness import Answer, answers, run_cases
 from tflq.cli import main
 
 SEED = 20261
-CASES = {"recipes": 150, "zoos": 60, "inspect": 60, "lint": 20, "diff": 20, "verify": 30}
+CASES = {"recipes": 60, "zoos": 30, "inspect": 40, "lint": 20, "diff": 20, "verify": 30}
 """The cases of each kind without workers. Each runs in a child process, whose crash is seen."""
 WITH_WORKERS = [kind for kind in KINDS if KINDS[kind].has_workers]
 FEW = 2
@@ -46,7 +46,7 @@ def test_every_answer_of_workers_is_documented(kind: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", CASES)
 def test_every_answer_of_many_is_documented(kind: str) -> None:
-    assert faults(answers(kind, SEED, range(15 * CASES[kind]))) == []
+    assert faults(answers(kind, SEED, range(30 * CASES[kind]))) == []
 
 
 @pytest.mark.slow

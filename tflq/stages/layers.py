@@ -30,6 +30,8 @@ from tflq.worker import Done, ProgressCallback, Task
 STANDARD_CALLS, FULL_CALLS = KEPT_CALLS, 32
 MAX_SHARE = 0.08
 """The most of the time of the run so far that a standard report may take for this stage. One call is always made."""
+MIN_SECONDS = 0.5
+"""The time in which further calls of a variant begin in any case. So a second run has the calls of the first one."""
 MAX_BYTES = 64 * 2**20
 """The largest size of all float activations of a call for a standard report."""
 MAX_INT16_MULTIPLY_ADDS = 5e8
@@ -54,15 +56,15 @@ class ComparedLayers:
     folder: Path
     is_full: bool
     seconds: float = math.inf
-    """The time after which no further call begins."""
+    """The time from the first call after which no further call begins."""
 
 
 class TimedCalls:
     """The calls of a comparison, until the time is over. The first one is always made."""
 
-    def __init__(self, calls: Sequence[Sample], until: float) -> None:
-        """`until`: a time of the monotonic clock in seconds."""
-        self._calls, self._until = calls, until
+    def __init__(self, calls: Sequence[Sample], seconds: float) -> None:
+        """`seconds`: the time from the first call after which no other one begins."""
+        self._calls, self._seconds = calls, seconds
         self.made = 0
         """The number of calls so far."""
 
@@ -70,8 +72,9 @@ class TimedCalls:
         return len(self._calls)
 
     def __iter__(self) -> Iterator[Sample]:
+        started = time.monotonic()
         for call in self._calls:
-            if self.made and time.monotonic() > self._until:
+            if self.made and time.monotonic() - started > self._seconds:
                 return
             self.made += 1
             yield call
@@ -115,20 +118,19 @@ def _request(
     folder.mkdir()
     float32, first = build.origin or prepared.float32.path, prepared.evaluation_rows.arrays
     stored = samples.samples.first(calls) if isinstance(samples, CalibrationSamples) else None
-    limit = math.inf if is_full else seconds
+    limit = math.inf if is_full else max(seconds, MIN_SECONDS)
     return ComparedLayers(float32, path, stored, first, calls, folder, is_full, limit)
 
 
 def layer_figures(report: ProgressCallback, request: ComparedLayers) -> LayerFigures:
     """Return the fidelity of all activations that both files have."""
-    until = time.monotonic() + request.seconds
     graph = flatbuffer.load(request.float32)
     if (obstacle := _obstacle(graph, request)) is not None:
         return LayerFigures(0, obstacle=obstacle)
     arrays = [request.first]
     if request.samples:
         arrays = list(request.samples.calls(range(request.samples.number_of_calls)))
-    calls = TimedCalls(arrays, until)
+    calls = TimedCalls(arrays, request.seconds)
     found = compare(report, (request.float32, request.file), calls, request.folder)[:MAX_LAYERS]
     lost = tuple(losses(graph, found))
     fall = first_bad(lost)
