@@ -164,6 +164,14 @@ def test_without_an_earlier_run_the_running_stages_tell_how_long_they_take(done:
     assert "left" not in live_lines(display)[0]
 
 
+@pytest.mark.usefixtures("at_once")
+def test_without_a_terminal_the_line_of_a_note_has_the_time_left() -> None:
+    _, printed = displayed(
+        [Started("train"), Progress("train", 9, 100, "epoch 1"), Progress("train", 20, 100, "epoch 2")]
+    )
+    assert printed.splitlines() == ["train: epoch 1", "train: epoch 2 (about 0:00 left)"]
+
+
 def test_durations() -> None:
     assert [duration(seconds) for seconds in (0.9, 65, 3600)] == ["0:00", "1:05", "60:00"]
 

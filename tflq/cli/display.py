@@ -99,8 +99,10 @@ class ProgressDisplay:
             running = self._running.setdefault(stage, _RunningStage())
             is_new = note not in ("", running.note)
             running.done, running.total, running.note = done, total, note
+            left = running.seconds_left(time.monotonic())
         if is_new and not self.has_bars:
-            self._print(f"{stage}: {note}")
+            time_left = "" if left is None or left < MIN_SECONDS else f" (about {duration(left)} left)"
+            self._print(f"{stage}: {note}{time_left}")
 
     def _finish(self, event: Finished) -> None:
         with self._lock:
