@@ -39,6 +39,10 @@ def trainable_keras2(path: Path) -> None:
     model.save(path.with_suffix(".h5"))
     model.save(path.with_suffix(".keras"))
     model.save(path, save_format="tf")
+    x, dense = tf_keras.Input((16,), name="x"), tf_keras.layers.Dense
+    inner = tf_keras.Sequential([dense(8, input_shape=(16,)), dense(16, name="wide")], name="inner")
+    outer = tf_keras.Model(x, dense(4)(inner(inner(x))))
+    outer.save(path.with_name("vectors_nested.h5"))
 
 
 def trainable_keras3(path: Path) -> None:
@@ -73,10 +77,6 @@ def untrainable(path: Path) -> None:
     quantized = keras.Model(image, layers.Dense(4, name="scores")(flat))
     quantized.quantize("int8")
     quantized.save(path.with_name("quantized.keras"))
-    inner = tf_keras.Sequential([tf_keras.layers.Dense(8, input_shape=(16,))], name="inner")
-    tf_keras.Sequential([tf_keras.Input((16,), name="x"), inner, tf_keras.layers.Dense(4)]).save(
-        path.with_name("vectors_nested.h5")
-    )
     tf_keras.Sequential([tf_keras.Input((16,), batch_size=2, name="x"), tf_keras.layers.Dense(4)]).save(
         path.with_name("vectors_by_two.h5")
     )
@@ -93,7 +93,8 @@ def rewritten_for_training(path: Path) -> None:
         scores = layers.Dense(4, name="scores")(layers.GlobalAveragePooling2D()(x))
         tf_keras.Model(image, scores).save(path.with_name(f"{name}.h5"))
 
-    x = layers.SeparableConv2D(8, 3, name="sep")(layers.Rescaling(0.5, name="scaled")(image))
+    x = layers.RandomFlip(name="flipped")(layers.Rescaling(0.5, name="scaled")(image))
+    x = layers.SeparableConv2D(8, 3, name="sep")(x)
     x = layers.ReLU()(layers.BatchNormalization(name="sep_norm")(x))
     save("separable", layers.BatchNormalization(name="up_norm")(layers.Conv2DTranspose(8, 3, name="up")(x)))
     x = layers.Reshape((64, 3), name="line")(image)

@@ -15,9 +15,14 @@ L = tf_keras.layers
 
 
 def vectors() -> Any:
-    normalization = L.Normalization()
+    normalization = L.Normalization(name="front")
     normalization.adapt(np.random.default_rng(1).normal(3, 5, (64, 8)).astype(np.float32))
-    layers = [normalization, L.Dense(6, use_bias=False, name="hidden"), L.BatchNormalization(name="norm"), L.ReLU()]
+    front = [
+        normalization,
+        L.Rescaling(0.5, [1.0] * 8, name="rescale"),
+        L.Normalization(mean=2, variance=4, invert=True),
+    ]
+    layers = [*front, L.Dense(6, use_bias=False, name="hidden"), L.BatchNormalization(name="norm"), L.ReLU()]
     return tf_keras.Sequential([tf_keras.Input((8,)), *layers, L.BatchNormalization(name="after"), L.Dense(3)])
 
 
@@ -41,7 +46,14 @@ def images() -> Any:
 
 
 EXPECTED = {
-    vectors: {"norm": None, "after": "DepthwiseConv2D", "hidden": "Dense"},
+    vectors: {
+        "front_offset": "Rescaling",
+        "front": "Rescaling",
+        "rescale_scale": "Rescaling",
+        "norm": None,
+        "after": "DepthwiseConv2D",
+        "hidden": "Dense",
+    },
     signals: {"norm": None, "conv": "Conv2D", "sep_depthwise": "DepthwiseConv2D", "sep_activation": "Activation"},
     images: {"norm": None, "up_norm": None, "conv_norm": "BatchNormalization", "sep": "Conv2D"},
 }
@@ -65,3 +77,11 @@ def test_skipped_layers_stay_as_they_are() -> None:
     rewritten = make_quantizable(signals(), ["conv", "sep"])
     kinds = {layer.name: layer.__class__.__name__ for layer in rewritten.layers}
     assert (kinds["conv"], kinds["sep"]) == ("Conv1D", "SeparableConv1D")
+
+
+def test_a_skipped_normalization_that_is_called_twice_keeps_its_statistics() -> None:
+    x, normalization = L.Input((8,)), L.Normalization(name="front")
+    normalization.adapt(np.random.default_rng(1).normal(3, 5, (64, 8)).astype(np.float32))
+    model = tf_keras.Model(x, L.Add()([normalization(x), normalization(L.ReLU()(x))]))
+    samples = np.random.default_rng(0).normal(0, 1, (2, 8)).astype(np.float32)
+    np.testing.assert_allclose(make_quantizable(model, ["front"])(samples), model(samples), rtol=1e-5)

@@ -36,26 +36,11 @@ def learned(recipes: Recipes, tmp_path_factory: pytest.TempPathFactory) -> Any:
         return workers.run(task).value
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("nested", "normalization in front")])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_file_is_int8_throughout(learned: dict[str, Lesson | str], name: str) -> None:
     lesson = learned[name]
     assert isinstance(lesson, Lesson), lesson
     file = lesson.files["quantized"]
     assert [fault.message for fault in file.verified.violations if fault.severity == "error"] == []
     assert {weights.dtype for weights in file.weights} == {"int8"}
-
-
-def test_only_a_normalization_in_front_stays_in_float(learned: dict[str, Lesson | str]) -> None:
-    lesson = learned["normalization in front"]
-    assert isinstance(lesson, Lesson), lesson
-    file = lesson.files["quantized"]
-    stay = [fault.where.split()[0] for fault in file.verified.violations if "in float" in fault.message]
-    assert set(stay) <= {"SUB", "MUL", "DIV"}
-    assert {weights.dtype for weights in file.weights} == {"int8"}
-
-
-def test_a_nested_model_of_keras_2_is_refused_before_training(learned: dict[str, Lesson | str]) -> None:
-    assert str(learned["nested"]).endswith(
-        "layer 'body' is itself a model, and nested models of Keras 2 cannot be trained; add its layers directly to the"
-        " outer model, or save the model with Keras 3"
-    )
+    assert lesson.trained.left_in_float == ()

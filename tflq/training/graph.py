@@ -49,17 +49,19 @@ class LayerGraph:
             tf_keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=name)
             for tensor, name in zip(self.model.inputs, names, strict=True)
         ]
+        return tf_keras.Model(inputs, self.follow(inputs, replace), name=self.model.name)
+
+    def follow(self, inputs: Sequence[Any], replace: Replace) -> list[Any]:
+        """Return the outputs of the model for these inputs, with the result of `replace` for each call of a layer."""
         counts = {key: len(layers) for key, layers in self.users().items()}
-        tensors = {
-            str(id(old)): [new] * counts.get(id(old), 1) for old, new in zip(self.model.inputs, inputs, strict=True)
-        }
         outputs = {id(old): new for old, new in zip(self.model.inputs, inputs, strict=True)}
+        tensors = {str(key): [new] * counts.get(key, 1) for key, new in outputs.items()}
         for node in self.nodes():
             arguments, options = node.map_arguments(tensors)
             results = _flat(replace(node.layer, arguments, options))
             for old, new in zip(_flat(node.outputs), results, strict=True):
                 tensors[str(id(old))], outputs[id(old)] = [new] * counts.get(id(old), 1), new
-        return tf_keras.Model(inputs, [outputs[id(tensor)] for tensor in self.model.outputs], name=self.model.name)
+        return [outputs[id(tensor)] for tensor in self.model.outputs]
 
 
 @dataclass(frozen=True)

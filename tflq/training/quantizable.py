@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tflq.training.graph import LayerCopies, LayerGraph, call_with_weights
+from tflq.training.rescaling import is_rescaling, rescaled
 
 BATCH_NORMALIZATIONS = ("BatchNormalization", "SyncBatchNormalization")
 CHANNEL_AXES = {
@@ -65,16 +66,21 @@ class _Rewriter:
                 folded[before.name] = node.layer
         return folded, left
 
+    def _copied(self, layer: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        if layer.__class__.__name__ == "Normalization" and layer.name not in self.copies.copies:
+            self.copies.copies[layer.name] = _with_constants(layer)
+        return self.copies.call(layer, arguments, options)
+
     @staticmethod
     def _is_last_axis(node: Any) -> bool:
         return list(node.layer.axis) == [len(node.keras_inputs[0].shape) - 1]
 
     def replace(self, layer: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
         kind = layer.__class__.__name__
-        if kind == "Normalization":
-            return _with_constants(layer)(*arguments, **options)
         if layer.name in self.skipped or self.calls[layer.name] > 1:
-            return self.copies.call(layer, arguments, options)
+            return self._copied(layer, arguments, options)
+        if is_rescaling(layer):
+            return rescaled(layer, arguments[0])
         if any(layer is folded for folded in self.folded.values()):
             return arguments[0]
         if is_normalization(layer) and layer.name not in self.left_to_tfmot and _can_be_depthwise(layer, arguments[0]):

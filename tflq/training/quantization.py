@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tflq.errors import SourceError
-from tflq.training.graph import LayerCopies, LayerGraph
+from tflq.training.added_ranges import with_ranges
 from tflq.training.quantizable import ACTIVATIONS, is_normalization, make_quantizable
+from tflq.training.rescaling import is_rescaling
 from tflq.training.schema import Training
 
 PREFIX = "tensorflow_model_optimization.python.core"
@@ -27,11 +28,6 @@ SCHEMES = {
 }
 
 PLAIN = SCHEMES[False, False]
-SAME_VALUES = (
-    *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "ActivityRegularization"),
-    *("GaussianNoise", "GaussianDropout", "AlphaDropout", "Flatten", "Reshape", "Permute", "RepeatVector"),
-)
-"""The layers whose outputs are values of their inputs when the model is used, so that both have the same range."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +56,12 @@ def quantized(model: Any, training: Training, skipped: Collection[str], is_untra
     ]
     names = [layer.name for layer in layers if _is_supported(layer, default, keeping)]
     scheme = plain if is_untrained else scheme
-    result, unsupported = _applied(rewritten, names, scheme)
+    result, unsupported = _applied(rewritten, names, skipped, scheme)
     while unsupported is not None:
         names.remove(unsupported)
-        result, unsupported = _applied(rewritten, names, scheme)
+        result, unsupported = _applied(rewritten, names, skipped, scheme)
     others = [layer for layer in layers if layer.name not in names]
-    left_in_float = tuple(layer.name for layer in others if not layer.weights)
+    left_in_float = tuple(layer.name for layer in others if not layer.weights and not is_rescaling(layer))
     return QuantizedModel(result, tuple(layer for layer in others if layer.weights), left_in_float)
 
 
@@ -76,7 +72,7 @@ def _is_supported(layer: Any, default: Any, keeping: Any) -> bool:
     return is_normalization(layer) or bool(default.supports(layer) and keeping.supports(layer))
 
 
-def _applied(model: Any, names: Sequence[str], scheme: Any) -> tuple[Any, str | None]:
+def _applied(model: Any, names: Sequence[str], skipped: Collection[str], scheme: Any) -> tuple[Any, str | None]:
     """Return the model with these layers quantized, or the name of a layer that is not supported."""
     import tensorflow_model_optimization as tfmot
     import tf_keras
@@ -90,7 +86,7 @@ def _applied(model: Any, names: Sequence[str], scheme: Any) -> tuple[Any, str | 
             return layer.__class__.from_config(layer.get_config())
         return quantization.quantize_annotate_layer(layer) if layer.name in names else layer
 
-    annotated = tf_keras.models.clone_model(_with_ranges(model, names), clone_function=annotate)
+    annotated = tf_keras.models.clone_model(with_ranges(model, names, skipped), clone_function=annotate)
     try:
         with quantization.quantize_scope():
             return quantization.quantize_apply(annotated, scheme), None
@@ -103,36 +99,6 @@ def _applied(model: Any, names: Sequence[str], scheme: Any) -> tuple[Any, str | 
             f"TensorFlow Model Optimization cannot quantize this model: {reason[:400]}; name the layers that cause it"
             " in training.skip_layers, so that they are not trained"
         ) from error
-
-
-def _with_ranges(model: Any, names: Collection[str]) -> Any:
-    """Return the model with a fake-quantize op between each layer that is not quantized and a quantized layer."""
-    graph, copies = LayerGraph(model), LayerCopies()
-    users = graph.users()
-    have_ranges = {layer.name for layer in model.layers if layer.__class__.__name__ in SAME_VALUES} | {*names}
-    needed = {
-        node.layer.name
-        for node in graph.nodes()
-        if node.layer.name not in have_ranges
-        and any(user is not None and user.name in have_ranges for user in users.get(id(node.outputs), ()))
-    }
-
-    def replace(layer: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
-        output = copies.call(layer, arguments, options)
-        if layer.name not in needed or not output.dtype.is_floating:
-            return output
-        return _range_layer(f"{layer.name}_range")(output)
-
-    return graph.rebuilt(replace)
-
-
-def _range_layer(name: str) -> Any:
-    import tensorflow_model_optimization as tfmot
-
-    quantizer = tfmot.quantization.keras.quantizers.MovingAverageQuantizer(
-        num_bits=8, per_axis=False, symmetric=False, narrow_range=False
-    )
-    return internal("quantization.keras.quantize_layer", "QuantizeLayer")(quantizer, name=name)
 
 
 def _scheme(training: Training) -> Any:

@@ -14,6 +14,7 @@ from tflq.datasets import brackets
 from tflq.errors import SourceError
 from tflq.sources import SIGNATURE, Keras, PreparedSource, SavedModel, TFLite
 from tflq.sources.keras3_to_tf_keras import TOLERANCE, rebuild_in_tf_keras
+from tflq.training.flattening import flattened
 
 KERAS_METADATA = "keras_metadata.pb"
 """The file that Keras 2 adds to a SavedModel, so that its layers can be loaded."""
@@ -88,13 +89,7 @@ def _loaded(model: SavedModel | Keras) -> Any:
             f"{model.path}: has the fixed batch size {loaded.inputs[0].shape[0]}, so it cannot be trained;"
             " build it without a batch size"
         )
-    nested = [layer.name for layer in loaded.layers if isinstance(layer, tf_keras.Model)]
-    if nested:
-        raise SourceError(
-            f"{model.path}: layer {nested[0]!r} is itself a model, and nested models of Keras 2 cannot be trained;"
-            " add its layers directly to the outer model, or save the model with Keras 3"
-        )
-    return loaded
+    return flattened(loaded, model.path)
 
 
 def _names(model: Any, source: PreparedSource, path: Path) -> tuple[str, ...]:
