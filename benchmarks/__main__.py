@@ -7,7 +7,18 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import cache, conversion, recurrent, reproducible, small_models, startup, training, zoo, zoo_page
+from benchmarks import (
+    cache,
+    conversion,
+    recurrent,
+    reproducible,
+    small_models,
+    startup,
+    training,
+    transformer,
+    zoo,
+    zoo_page,
+)
 from benchmarks.conversion import efficientnet, mobilenet, resnet
 
 BENCHMARKS: dict[str, Callable[[], list[str]]] = {
@@ -25,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[], list[str]]] = {
     "zoo_page": lambda: zoo_page.report(models=10_000, runs=3),
     "cache": lambda: cache.report(entries=20000, runs=5),
     "recurrent": recurrent.report,
+    "transformer": transformer.report,
     "training": training.report,
     "reproducible": lambda: reproducible.report(mobilenet(100)),
 }

@@ -55,7 +55,7 @@ def words(op: OneOp) -> tuple[str, str, str]:
             return "none", "none", "none"
         _set_ranges(model)
         content = edit.pack(model)
-        return "runs", _word(content, Int8(), path), _word(content, Int16x8(), path)
+        return "runs", _int8_word(content, path), _word(content, Int16x8(), path)
 
 
 def _runnable(op: OneOp, path: Path) -> Any | None:
@@ -86,6 +86,12 @@ def _set_ranges(model: Any) -> None:
     for index, tensor in enumerate(model.subgraphs[0].tensors):
         if tensor.type == 0 and not edit.is_constant(model, tensor):
             edit.set_range(model, (0, index), -4.0, 4.0)
+
+
+def _int8_word(content: bytes, path: Path) -> str:
+    """Return the word for int8. Some ops, such as NOT_EQUAL, are int8 only where their inputs are."""
+    words = [_word(content, Int8(inference_input_type=type_), path) for type_ in ("float32", "int8")]
+    return words[0] if words[0] != "float" else words[1]
 
 
 def _word(content: bytes, mode: Int8 | Int16x8, path: Path) -> str:

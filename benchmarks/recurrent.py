@@ -63,21 +63,23 @@ def _row(model: Path, form: str) -> str:
     recipe.write_text(RECIPE.format(model=model.name, form=form, data=data, modes=", ".join(modes), name=recipe.stem))
     subprocess.run([*TFLQ, "convert", str(recipe)], check=False, capture_output=True)
     files = {mode: BUILD / recipe.stem / f"{recipe.stem}-{mode}.tflite" for mode in ("float32", *modes)}
-    cells = [
-        f"{_points(model.stem, file, data):.1f} ({file.stat().st_size / 1000:.1f} kB)" if file.exists() else "no file"
-        for file in files.values()
-    ]
+    cells = [cell(file, BUILD / f"{data}.npz") for file in files.values()]
     return f"| {model.stem} | {form} | {' | '.join([*cells, '–'][: len(MODES) + 1])} |"
 
 
-def _points(name: str, file: Path, data: str) -> float:
-    """Return the points of the file on the unseen sequences."""
+def cell(file: Path, data: Path) -> str:
+    """Return the points and the size of the file, for the table."""
+    return f"{points(file, data):.1f} ({file.stat().st_size / 1000:.1f} kB)" if file.exists() else "no file"
+
+
+def points(file: Path, data: Path) -> float:
+    """Return the points of the file on the last TEST rows of the data, which no network has seen."""
     run = Runner(file)
-    with np.load(BUILD / f"{data}.npz") as arrays:
-        unseen = {key: array[ROWS - TEST :] for key, array in arrays.items()}
+    with np.load(data) as arrays:
+        unseen = {key: array[-TEST:] for key, array in arrays.items()}
     labels = unseen.pop("label")
     rows = [run({key: array[place : place + 1] for key, array in unseen.items()}) for place in range(TEST)]
     answers = np.concatenate([row.get("answer", next(iter(row.values()))) for row in rows])
-    if name == FORECASTER:
+    if labels.ndim > 1:
         return float(100 * (1 - np.square(answers - labels).sum() / np.square(labels - labels.mean()).sum()))
     return float(100 * np.mean(answers.argmax(1) == labels))

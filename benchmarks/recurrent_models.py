@@ -73,11 +73,12 @@ def _trained(kind: Any, layers: list[Any], data: np.ndarray, answers: np.ndarray
     for layer in layers:
         outputs = layer(outputs)
     model = kind.Model(inputs, outputs)
-    _fit(kind, model, data, answers)
+    fit(kind, model, data, answers)
     return model
 
 
-def _fit(kind: Any, model: Any, data: np.ndarray, answers: np.ndarray) -> None:
+def fit(kind: Any, model: Any, data: np.ndarray, answers: np.ndarray) -> None:
+    """Train the model for eight rounds with all rows but the last TEST."""
     loss = "mse" if answers.ndim > 1 else kind.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(kind.optimizers.Adam(5e-3), loss)
     model.fit(data[:-TEST], answers[:-TEST], 64, 8, verbose=0)
@@ -89,7 +90,7 @@ def _chunks(sounds: np.ndarray, kinds: np.ndarray, keras: Any, target: Path) -> 
     layers, half = keras.layers, STEPS // 2
     gru, dense = layers.GRU(UNITS, return_state=True, name="gru"), layers.Dense(CLASSES, name="answer")
     whole = keras.Input((STEPS, FEATURES), name="x")
-    _fit(keras, keras.Model(whole, dense(gru(whole)[0])), sounds, kinds)
+    fit(keras, keras.Model(whole, dense(gru(whole)[0])), sounds, kinds)
     chunk, state = keras.Input((half, FEATURES), name="x"), keras.Input((UNITS,), name="state")
     _, after = gru(chunk, initial_state=state)
     streaming = keras.Model([chunk, state], {"answer": dense(after), "after": after})

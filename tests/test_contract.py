@@ -42,6 +42,13 @@ IN_INT8, IN_INT16 = ("ABS", "q0", "q1"), ("ABS", "s0", "s1")
         ([IN_INT8, ("DEQUANTIZE", "q1", "f1")], []),
         ([IN_INT8, ("GREATER", "q1", "b2")], []),
         ([IN_INT8, ("SIN", "f1", "f2")], ["SIN: the quantizer knows no int8 version of this op"]),
+        (
+            [IN_INT8, ("NOT_EQUAL", "f1", "b2")],
+            [
+                "NOT_EQUAL: it compares with a float input of the model, or with a constant beyond the range of the"
+                " activation"
+            ],
+        ),
         ([IN_INT16, ("PRELU", "f1", "f2")], ["PRELU: the quantizer knows no int16 version of this op"]),
         (
             [IN_INT8, ("NEG", "f1", "f2"), ("RESHAPE", "f2", "f3")],

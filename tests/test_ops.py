@@ -1,4 +1,4 @@
-"""`tflq ops`: what keep_float can name, from the float32 file that convert would make too."""
+"""`tflq ops`: what keep_float and keep_int16 can name, from the float32 file that convert would make too."""
 
 from __future__ import annotations
 

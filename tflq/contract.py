@@ -209,6 +209,8 @@ def unquantizable_ops(graph: Graph, dtype: str) -> Counter[str]:
 
 def _reason_of_place(subgraph: Subgraph, operator: Operator, others: Sequence[Operator]) -> str:
     """Return what about the place of the op in the graph keeps it in float."""
+    if operator.type == "NOT_EQUAL":
+        return "it compares with a float input of the model, or with a constant beyond the range of the activation"
     if subgraph.index:
         return "it is in the body of a control-flow op"
     if beside := _neighbours(operator, others):

@@ -18,6 +18,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 from tflq.calibrate import Range, Samples
 from tflq.contract import NO_OPS, NamedOps
 from tflq.conversion import int16_io, keep_float, keep_int16, loop_bodies
+from tflq.conversion.comparisons import with_equal_steps
 from tflq.conversion.converter_errors import explaining
 from tflq.conversion.lstm_scales import with_equal_scales
 from tflq.conversion.quantizer_ranges import set_ranges, without_zero_scales
@@ -211,7 +212,7 @@ def _to_int8(model: Any, variant: Mode) -> bytes:
         output_data_type=tf.dtypes.as_dtype("float32" if is_wide else variant.inference_output_type),
         disable_per_channel_for_dense_layers=not variant.per_channel_dense,
     )
-    return with_equal_scales(content)
+    return with_equal_steps(with_equal_scales(content))
 
 
 def _to_int16(model: Any, variant: Mode) -> bytes:

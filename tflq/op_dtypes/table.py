@@ -62,7 +62,7 @@ MINIMUM                       runs    runs    runs
 MIRROR_PAD                    runs    runs    runs
 MUL                           runs    runs    runs
 NEG                           runs    float   float
-NOT_EQUAL                     runs    float   float
+NOT_EQUAL                     runs    runs    float
 ONE_HOT                       runs    runs    float
 PACK                          runs    runs    runs
 PAD                           runs    runs    runs

@@ -1,4 +1,4 @@
-"""The ops of a float32 file that keep_float can name, for `tflq ops`: as data for JSON, and as a table."""
+"""The ops of a float32 file that recipes can name, for `tflq ops`: as data for JSON, and as a table."""
 
 from __future__ import annotations
 
