@@ -19,7 +19,7 @@ from tflq.cli.running import display_for
 @option.running
 @pass_options
 def ops(options: CommandOptions, recipe: Path) -> None:
-    """List the ops of RECIPE's model that keep_float and keep_int16 can name.
+    """List the ops that keep_float and keep_int16 can name.
 
     Each line is one op of the float32 .tflite: its number, its type, its output shape, the bytes of its parameters,
     its layers or scopes, and the names of its outputs. The command writes to the cache only.
