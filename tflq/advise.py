@@ -230,7 +230,8 @@ def _training(recipe: Recipe, measured: MeasuredRun, tolerated: float, chosen: M
         return f"not known until int8 is measured: add int8 to variants{data}"
     loss, int8 = min(losses, key=lambda pair: pair[0])
     if loss <= tolerated:
-        return f"not worth it: without training, {int8.name} loses {int8.loss_in_words}"
+        worth = "not needed" if chosen.is_trained else "not worth it"
+        return f"{worth}: without training, {int8.name} loses {int8.loss_in_words}"
     if int8.mend:
         return f"not before this is mended: in {int8.name}, {int8.mend}"
     if not trained:
