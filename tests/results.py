@@ -87,20 +87,14 @@ LACKING = TargetVerdict(
     source="its page, 2026-01-01",
     run=MicroRun(3, error="TensorFlow Lite Micro cannot run it: there is no op GELU"),
 )
-COMPILED = TargetVerdict(
+COMPILED = replace(
+    LACKING,
     target="ethos-u55-128",
-    outcome="falls back",
-    problems=(OpProblem("DEQUANTIZE", "logits", "Unsupported opType"),),
-    outside=1,
-    operators=3,
-    share=0.002,
-    slow=(),
-    slow_share=0.0,
     not_known=(),
-    flash_bytes=30_000,
     plan=None,
-    source="Vela 5.2.0, ethos-u55-128, High_End, Shared_Sram",
-    compiled=VelaRun(
+    run=None,
+).with_compiled(
+    VelaRun(
         "Vela 5.2.0, ethos-u55-128, High_End, Shared_Sram",
         on_cpu=(OpProblem("DEQUANTIZE", "logits", "Unsupported opType"),),
         share=0.002,
@@ -108,7 +102,7 @@ COMPILED = TargetVerdict(
         flash_bytes=30_000,
         milliseconds=1.25,
         cycles=625_000,
-    ),
+    )
 )
 MIXED = replace(
     file("int8", 34_328, "float32", (FloatOp("SIN", "net/sin", "the quantizer knows no integer version of this op"),)),

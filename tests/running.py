@@ -52,6 +52,12 @@ class Ran:
     def page(self) -> str:
         return (self.output / "report.md").read_text(encoding="utf-8")
 
+    def sqnr_db(self, name: str, output: str = "scores") -> float:
+        """The SQNR of that output in the variant's file; 200 if it is equal to the float32 file's."""
+        measured = self.variant(name).measured
+        assert measured is not None
+        return measured.fidelity[output].sqnr_db or 200.0
+
     @property
     def codes(self) -> dict[str, int]:
         """The exit code of each variant."""

@@ -31,12 +31,6 @@ def ran(recipes: Recipes, data: Path) -> Ran:
     return recipes.run(MODEL, VARIANTS, calibration={"dataset": everything, "samples": 24})
 
 
-def sqnr(ran: Ran, name: str) -> float:
-    measured = ran.variant(name).measured
-    assert measured is not None
-    return measured.fidelity["scores"].sqnr_db or 200.0
-
-
 def constants(graph: Graph, dtype: str) -> dict[str, Tensor]:
     (subgraph,) = graph.subgraphs
     return {tensor.name: tensor for tensor in subgraph.tensors if tensor.is_constant and tensor.dtype == dtype}
@@ -47,7 +41,7 @@ def test_every_file_fulfils_its_contract_and_is_smaller_than_weights8(ran: Ran) 
     assert all(not ran.variant(name).violations for name in ran.codes)
     sizes = {name: ran.graph(name).size_bytes for name in ran.codes}
     assert sizes["plain"] < 0.75 * sizes["weights8"]
-    assert 15 < sqnr(ran, "plain") < sqnr(ran, "weights8")
+    assert 15 < ran.sqnr_db("plain") < ran.sqnr_db("weights8")
 
 
 def test_dense_weights_are_int4_in_blocks_and_others_int8(ran: Ran) -> None:
@@ -79,8 +73,8 @@ def test_outputs_are_those_of_the_float32_file_with_rounded_weights(ran: Ran, tm
 
 
 def test_gptq_and_bias_correction_come_nearer(ran: Ran) -> None:
-    assert sqnr(ran, "rounded") > sqnr(ran, "plain") + 1
-    assert sqnr(ran, "auto") > sqnr(ran, "plain")
+    assert ran.sqnr_db("rounded") > ran.sqnr_db("plain") + 1
+    assert ran.sqnr_db("auto") > ran.sqnr_db("plain")
     refinement = ran.variant("auto").refinement
     assert refinement is not None
     assert [score.config.in_words for score in refinement.scores] == [

@@ -194,8 +194,8 @@ def test_what_cannot_be_tried_is_told_and_left_out_unless_demanded(
     assert sha256(ran.file("dynamic")) == sha256(bare.file("dynamic"))
     assert not ran.file("on").exists()
     (said,) = (one for one in ran.result.warnings if one.startswith("dynamic: quantized without bias correction"))
-    assert "correct the biases of dynamic: the worker process was killed (SIGKILL)" in said
-    assert "correct the biases of on: the worker process was killed (SIGKILL)" in str(ran.variant("on").error)
+    assert "correct the layers of dynamic: the worker process was killed (SIGKILL)" in said
+    assert "correct the layers of on: the worker process was killed (SIGKILL)" in str(ran.variant("on").error)
 
 
 def test_samples_that_cannot_be_read_leave_dynamic_as_it_is(recipes: Recipes, tmp_path: Path, bare: Ran) -> None:
@@ -215,8 +215,8 @@ def test_nothing_to_correct_is_no_fault(recipes: Recipes) -> None:
 def test_a_second_run_finds_the_same(recipes: Recipes, tmp_path: Path) -> None:
     file, store = recipes.write(MODEL, ["dynamic"]), Store(tmp_path / "store", 10**9)
     first, second = keeping(file, store), keeping(file, store)
-    assert "correct the biases of dynamic" in first.stages
-    assert "correct the biases of dynamic" not in second.stages
+    assert "correct the layers of dynamic" in first.stages
+    assert "correct the layers of dynamic" not in second.stages
     refinement = first.variant("dynamic").refinement
     assert refinement is not None
     assert refinement == second.variant("dynamic").refinement

@@ -29,12 +29,6 @@ def ran(recipes: Recipes, data: Path) -> Ran:
     return recipes.run(MODEL, VARIANTS, calibration={"dataset": everything, "samples": 24})
 
 
-def sqnr(ran: Ran, name: str) -> float:
-    measured = ran.variant(name).measured
-    assert measured is not None
-    return measured.fidelity["scores"].sqnr_db or 200.0
-
-
 def int8_constants(graph: Graph) -> dict[str, Tensor]:
     (subgraph,) = graph.subgraphs
     return {tensor.name: tensor for tensor in subgraph.tensors if tensor.is_constant and tensor.dtype == "int8"}
@@ -45,8 +39,8 @@ def test_every_file_fulfils_its_contract_and_is_as_small_as_dynamic(ran: Ran) ->
     assert all(not ran.variant(name).violations for name in ran.codes)
     sizes = {name: ran.graph(name).size_bytes for name in ran.codes}
     assert sizes["off"] < sizes["dynamic"] * 1.05 < sizes["float32"] / 2
-    assert sqnr(ran, "weights8") >= sqnr(ran, "dynamic") - 0.5
-    assert sqnr(ran, "off") > sqnr(ran, "coarse")
+    assert ran.sqnr_db("weights8") >= ran.sqnr_db("dynamic") - 0.5
+    assert ran.sqnr_db("off") > ran.sqnr_db("coarse")
 
 
 def test_outputs_are_those_of_the_float32_file_with_rounded_weights(ran: Ran, tmp_path: Path, data: Path) -> None:
@@ -82,7 +76,7 @@ def test_weights_are_inside_the_flatbuffer(ran: Ran) -> None:
 
 
 def test_biases_are_corrected_where_that_helps(ran: Ran) -> None:
-    assert sqnr(ran, "on") > sqnr(ran, "off")
+    assert ran.sqnr_db("on") > ran.sqnr_db("off")
     refinement = ran.variant("weights8").refinement
     assert refinement is not None
     assert refinement.obstacle in (None, "")

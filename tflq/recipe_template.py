@@ -20,7 +20,7 @@ from tflq.metrics import METRIC_EXAMPLES, METRIC_NAMES
 from tflq.modes import MODE_NAMES, QAT_MODES
 from tflq.pipeline import Settings
 from tflq.sources import KIND_CLASSES, SourceDescription, kind_of
-from tflq.weight_only import DENSE_SHARE, share_of_blocks
+from tflq.weight_only import DENSE_SHARE, dense_weights, share_of_dense
 from tflq.worker import Task, Workers
 
 IMAGE_SIZE = 224
@@ -61,7 +61,7 @@ def recipe_for(model: Path, folder: Path, settings: Settings) -> str:
 
 def _refused(graph: Graph) -> dict[str, str]:
     """Return the modes that would end in an error for the ops of the float32 file, each with the reason."""
-    reasons, share = dict[str, str](), share_of_blocks(graph)
+    reasons, share = dict[str, str](), share_of_dense(graph, dense_weights(graph))
     if share < DENSE_SHARE:
         reasons["dynamic4"] = (
             f"{share:.0%} of the constants are weights of dense layers in rows of whole blocks, and {DENSE_SHARE:.0%}"

@@ -40,22 +40,33 @@ def float_weights(graph: Graph, kept: Collection[int] = ()) -> Iterator[FloatOp]
             yield FloatOp(operator.type, outputs[0].name, reason)
 
 
-def fits_blocks(values: np.ndarray) -> bool:
-    """Whether weights of a dense layer can be int4 in blocks: they are enough, finite, and whole blocks a row."""
-    is_large = values.ndim == 2 and values.size >= DYNAMIC_RANGE_MINIMUM_ELEMENTS
-    return is_large and values.shape[1] % BLOCK == 0 and bool(np.abs(values).max() <= LARGEST_IN_BLOCKS)
+def dense_weights(graph: Graph, kept: Collection[int] = ()) -> list[tuple[int, int]]:
+    """Return the constants of a float32 graph that can be int4 in blocks, each as its subgraph and its index.
+
+    Only dense layers may read them, as weights. `kept` holds the indices of ops of the main graph that are no readers.
+    """
+    found: dict[tuple[int, int], None] = {}
+    others = {(subgraph.index, index) for subgraph in graph.subgraphs for index in subgraph.outputs}
+    for subgraph, operator in graph.operators():
+        is_dense = operator.type == DENSE and not (subgraph.index == 0 and operator.index in kept)
+        for position, index in enumerate(operator.inputs):
+            weights = subgraph.input(operator, position)
+            if weights is not None and is_dense and position == 1 and _fits_blocks(weights):
+                found[subgraph.index, index] = None
+            else:
+                others.add((subgraph.index, index))
+    return [place for place in found if place not in others]
 
 
-def share_of_blocks(graph: Graph) -> float:
-    """Return the share of the float constants of a float32 graph that can be int4 in blocks, from 0 to 1."""
-    constants = [tensor for tensor in tensors(graph) if tensor.is_constant and tensor.dtype == "float32"]
-    dense = {
-        weights.index: _elements(weights)
-        for subgraph, operator in graph.operators()
-        for weights in (_weights(subgraph, operator) if operator.type == DENSE and subgraph.index == 0 else ())
-        if weights.is_constant and weights.dtype == "float32" and fits_blocks(np.asarray(weights.data))
+def share_of_dense(graph: Graph, chosen: Collection[tuple[int, int]]) -> float:
+    """Return the share of these constants among all float32 constants of the graph, in bytes, from 0 to 1."""
+    sizes = {
+        (subgraph.index, tensor.index): _elements(tensor)
+        for subgraph in graph.subgraphs
+        for tensor in subgraph.tensors
+        if tensor.is_constant and tensor.dtype == "float32"
     }
-    return sum(dense.values()) / max(sum(map(_elements, constants)), 1)
+    return sum(sizes[place] for place in chosen) / max(sum(sizes.values()), 1)
 
 
 def wrong_blocks(graph: Graph) -> Iterator[Violation]:
@@ -99,6 +110,15 @@ def _weights(subgraph: Subgraph, operator: Operator) -> list[Tensor]:
 
     found = (subgraph.input(operator, position) for position in WEIGHT_POSITIONS.get(operator.type, ()))
     return [tensor for tensor in found if tensor is not None]
+
+
+def _fits_blocks(weights: Tensor) -> bool:
+    """Return whether these weights can be int4 in blocks: they are enough, finite, and whole blocks a row."""
+    shape = weights.shape
+    if weights.data is None or weights.is_sparse or weights.dtype != "float32" or len(shape) != 2:
+        return False
+    is_large = _elements(weights) >= DYNAMIC_RANGE_MINIMUM_ELEMENTS
+    return is_large and shape[1] % BLOCK == 0 and bool(np.abs(weights.data).max() <= LARGEST_IN_BLOCKS)
 
 
 def _elements(tensor: Tensor) -> int:

@@ -32,7 +32,7 @@ class ClusterWorkers:
 
     client: distributed.Client
     note: Callable[[str], None]
-    """Is called with a sentence for each worker that is not used."""
+    """The function that is called with a sentence for each worker that is not used."""
     unfit: dict[str, str] = field(default_factory=dict)
     """The reason by the address of the worker."""
 

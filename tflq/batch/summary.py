@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tflq.errors import TflqError
-from tflq.metrics import built_in
+from tflq.metrics import is_higher_better
 from tflq.result import Gate
 
 SCHEMA_VERSION = 1
@@ -112,16 +112,9 @@ def from_report(name: str, state: State, why: str, output: Path) -> Model:
     """Return the model whose report.json is in the output folder; OSError if there is none."""
     report = json.loads((output / "report.json").read_bytes())
     metric = (report["recipe"].get("evaluation") or {}).get("metric")
-    rows = tuple(_row(variant, _higher_is_better(metric)) for variant in report["variants"])
+    rows = tuple(_row(variant, metric is None or is_higher_better(metric)) for variant in report["variants"])
     stages = tuple((stage["name"], stage["seconds"]) for stage in report["stages"])
     return Model(name, state, why, report["exit_code"], str(output), report["seconds"], rows, stages)
-
-
-def _higher_is_better(metric: Any) -> bool:
-    """Return whether higher values of the metric are better; `metric` is the value of the recipe's key."""
-    if isinstance(metric, dict):
-        return bool(metric.get("higher_is_better", "speech" not in metric))
-    return not metric or built_in(metric).higher_is_better
 
 
 def failed(name: str, error: TflqError, output: Path | None = None, seconds: float = 0.0) -> Model:

@@ -6,7 +6,6 @@ bfloat16. The kernels quantize activations in each call.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from typing import Any
 
@@ -14,10 +13,10 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tflq.errors import ConversionError
-from tflq.flatbuffer import constants, edit
+from tflq.flatbuffer import Graph, constants, edit
 from tflq.flatbuffer.constants import INT4
 from tflq.flatbuffer.metadata import raise_runtime_version
-from tflq.weight_only import BLOCK, DENSE, DENSE_SHARE, fits_blocks
+from tflq.weight_only import BLOCK, DENSE, DENSE_SHARE, dense_weights, share_of_dense
 
 VERSION = (12, "2.20.0")
 """The version of FULLY_CONNECTED, and the first runtime that applies the scales of blocks: that of LiteRT 1.3.0.
@@ -26,13 +25,20 @@ LiteRT 1.2.0 has the version, too, but applies one scale to all weights.
 """
 
 
-def store_blocks(model: Any, kept: Collection[Any]) -> None:
-    """Store the weights of dense layers as int4. `kept` are ops whose weights stay as they are.
+def store_blocks(model: Any, graph: Graph, kept: Collection[int]) -> None:
+    """Store the weights of dense layers as int4. `graph` is that of the model.
 
-    ConversionError, with the share, if such weights are not most of the bytes of the model's constants.
+    `kept` holds the indices of ops of the main graph whose weights stay as they are. ConversionError, with the share,
+    if the weights of the others are not most of the bytes of the model's constants.
     """
-    chosen = [(place, index) for place in range(len(model.subgraphs)) for index in _weights(model, place, kept)]
-    _require_most(model, chosen)
+    chosen = dense_weights(graph, kept)
+    share = share_of_dense(graph, chosen)
+    if share < DENSE_SHARE:
+        raise ConversionError(
+            f"mode dynamic4: {share:.0%} of the bytes of constants are weights of {DENSE} ops whose rows are multiples"
+            f" of {BLOCK} values. At least {DENSE_SHARE:.0%} are needed, since LiteRT has such int4 weights for no"
+            " other op. Use mode weights8 or dynamic"
+        )
     for place, index in chosen:
         _store(model, place, index)
     for subgraph in model.subgraphs:
@@ -42,40 +48,6 @@ def store_blocks(model: Any, kept: Collection[Any]) -> None:
                 operator.builtinOptions.asymmetricQuantizeInputs = True
                 code.version = max(code.version, VERSION[0])
     raise_runtime_version(model, VERSION[1])
-
-
-def _weights(model: Any, place: int, kept: Collection[Any]) -> list[int]:
-    """Return the indices of the subgraph's constants that only dense layers read, as weights that fit in blocks."""
-    subgraph, dense = model.subgraphs[place], dict[int, None]()
-    others = {int(index) for index in subgraph.outputs}
-    for operator in subgraph.operators:
-        is_dense = edit.type_of(model.operatorCodes[operator.opcodeIndex]) == DENSE
-        is_kept = any(operator is other for other in kept)
-        for position, index in enumerate(map(int, operator.inputs)):
-            if is_dense and not is_kept and position == 1 and _fits(model, subgraph.tensors[index]):
-                dense[index] = None
-            else:
-                others.add(index)
-    return [index for index in dense if index not in others]
-
-
-def _fits(model: Any, tensor: Any) -> bool:
-    is_float = constants.is_float32_constant(model, tensor) and tensor.sparsity is None
-    return is_float and fits_blocks(constants.float32_values(model, tensor))
-
-
-def _require_most(model: Any, chosen: Collection[tuple[int, int]]) -> None:
-    total, dense = 0, 0
-    for place, subgraph in enumerate(model.subgraphs):
-        for index, tensor in enumerate(subgraph.tensors):
-            size = math.prod(tensor.shape) if constants.is_float32_constant(model, tensor) else 0
-            total, dense = total + size, dense + size * ((place, index) in chosen)
-    if dense < DENSE_SHARE * total or not dense:
-        raise ConversionError(
-            f"mode dynamic4: {dense / max(total, 1):.0%} of the bytes of constants are weights of {DENSE} ops whose"
-            f" rows are multiples of {BLOCK} values. At least {DENSE_SHARE:.0%} are needed, since LiteRT has such int4"
-            " weights for no other op. Use mode weights8 or dynamic"
-        )
 
 
 def _store(model: Any, place: int, index: int) -> None:

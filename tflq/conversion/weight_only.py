@@ -32,10 +32,11 @@ def with_integer_weights(content: bytes, variant: Mode) -> tuple[bytes, tuple[in
 
     ConversionError, with cause and remedy, if the mode does not suit the model.
     """
-    model = edit.unpack(content)
-    kept = [model.subgraphs[0].operators[index] for index in select(read(content), variant.keep_float)]
+    model, graph = edit.unpack(content), read(content)
+    selected = select(graph, variant.keep_float)
+    kept = [model.subgraphs[0].operators[index] for index in selected]
     if isinstance(variant, Dynamic4):
-        store_blocks(model, kept)
+        store_blocks(model, graph, selected)
     for subgraph in model.subgraphs:
         _quantize(model, subgraph, variant, kept)
     constants.share_buffers(model)

@@ -22,10 +22,20 @@ from tflq.errors import DatasetError
 from tflq.strict import RecipePath, Strict
 
 DAMAGED = (
-    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError),
-    *(EOFError, ValueError, TypeError, LookupError, RuntimeError, OverflowError, MemoryError),
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    tokenize.TokenError,
+    SyntaxError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
 )
-"""What reading a damaged archive, or the header of an array in it, may raise. A header is a Python literal."""
+"""The exceptions of a damaged archive, or of the header of an array in it, which is a Python literal."""
 
 
 class Npz(Strict):

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from tflq.calibrate import SampleCount, Seed
 from tflq.datasets import Dataset, Row
-from tflq.metrics import METRIC_EXAMPLES, METRIC_NAMES, BuiltIn, Detection, Metric, MetricWithKeys, built_in
+from tflq.metrics import METRIC_EXAMPLES, METRIC_NAMES, BuiltIn, Detection, MetricWithKeys, SampleMetric, built_in
 from tflq.strict import Strict, or_words
 
 *_OTHERS, _LAST = METRIC_EXAMPLES
@@ -42,7 +42,7 @@ class Evaluation(Strict):
     )
 
     @property
-    def scoring(self) -> Metric | None:
+    def scoring(self) -> SampleMetric | Detection | None:
         """The metric, or None."""
         return built_in(self.metric) if isinstance(self.metric, str) else self.metric
 
@@ -65,9 +65,9 @@ class Evaluation(Strict):
 
         Return None without a metric. Raise DatasetError if the label does not fit.
         """
-        if self.metric is None or self.label is None:
+        metric = self.scoring
+        if metric is None or self.label is None:
             return None
-        if isinstance(self.metric, Detection):
-            return self.metric.statistics_of(answer, row[self.metric.label_boxes], row[self.label])
-        scoring = built_in(self.metric) if isinstance(self.metric, str) else self.metric
-        return scoring.statistics(answer[output], np.asarray(row[self.label]))
+        if isinstance(metric, Detection):
+            return metric.statistics_of(answer, row[metric.label_boxes], row[self.label])
+        return metric.statistics(answer[output], np.asarray(row[self.label]))

@@ -1,4 +1,4 @@
-"""What a file needs of the runtime beside kernels for its ops, for the I/O card."""
+"""The requirements of a file on the runtime, beside kernels for its ops, for the I/O card."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WITH_BLOCKS = (
 
 
 def runtime_needs(graph: Graph, sparse: Sequence[SparseWeights]) -> tuple[str, ...]:
-    """Return what the file needs of the runtime. `sparse` are its sparse constants."""
+    """Return the requirements of the file on the runtime, each as a clause. `sparse` are its sparse constants."""
     return tuple(_needs(graph, sparse))
 
 

@@ -19,6 +19,7 @@ from tflq.metrics.metric_list import (
     BuiltIn,
     MetricWithKeys,
     built_in,
+    is_higher_better,
 )
 from tflq.metrics.word_errors import WordErrors
 
@@ -52,6 +53,7 @@ __all__ = [
     "estimate_agreement",
     "estimate_sqnr_db",
     "fidelity",
+    "is_higher_better",
     "padded",
     "paired_drop",
     "shift_of",

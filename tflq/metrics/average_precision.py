@@ -30,7 +30,7 @@ def average_precision(is_right: np.ndarray, counted: np.ndarray, total: np.ndarr
 
 
 def _of_threshold(is_right: np.ndarray, counted: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """Return the average precision of each draw."""
+    """Return the average precision of each draw, [draws]. `is_right`: [detections]; the others as above."""
     hits, all_ = np.cumsum(counted * is_right, 1), np.cumsum(counted, 1)
     precision = hits / np.maximum(all_, 1)
     envelope = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]

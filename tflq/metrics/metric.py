@@ -1,4 +1,4 @@
-"""What every metric has: a row of statistics for each sample, and the value of rows.
+"""The interface of a metric: a row of statistics for each sample, and the value of rows.
 
 So samples can be scored in any process and in any order, and can be resampled.
 """

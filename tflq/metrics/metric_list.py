@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -34,7 +35,7 @@ METRICS: tuple[SampleMetric, ...] = (
 )
 """The built-in metrics. Recipes, the JSON Schema, the pages and `tflq init` take their names from this list."""
 METRIC_NAMES = tuple(metric.name for metric in METRICS)
-METRICS_WITH_KEYS = (Detection, WordErrors, Custom)
+METRICS_WITH_KEYS: tuple[type[Detection] | type[WordErrors] | type[Custom], ...] = (Detection, WordErrors, Custom)
 """The metrics that are mappings. The first key of a class names it."""
 METRIC_EXAMPLES = tuple(kind.EXAMPLE for kind in METRICS_WITH_KEYS)
 METRIC_KEYS = tuple(next(iter(kind.model_fields)) for kind in METRICS_WITH_KEYS)
@@ -52,6 +53,15 @@ else:
     BuiltIn = Literal[METRIC_NAMES]
     _TAGGED = tuple(Annotated[kind, Tag(f"<{key}>")] for kind, key in zip(METRICS_WITH_KEYS, METRIC_KEYS, strict=True))
     MetricWithKeys = Annotated[reduce(or_, _TAGGED), Discriminator(_tag)]
+
+
+def is_higher_better(metric: str | Mapping[str, Any]) -> bool:
+    """Return whether higher values of the metric are better. `metric` is the value of the recipe's key."""
+    if isinstance(metric, str):
+        return built_in(metric).higher_is_better
+    kind = next(kind for kind, key in zip(METRICS_WITH_KEYS, METRIC_KEYS, strict=True) if key in metric)
+    field = kind.model_fields.get("higher_is_better")
+    return bool(metric.get("higher_is_better", field.default) if field else kind.higher_is_better)
 
 
 def built_in(name: BuiltIn) -> SampleMetric:

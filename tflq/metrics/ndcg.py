@@ -20,7 +20,7 @@ class Ndcg:
     """
 
     first: int | None = None
-    """How many ranks count; None if all do."""
+    """The number of ranks that count; None if all do."""
     higher_is_better: ClassVar[bool] = True
     is_mean: ClassVar[bool] = True
     is_right_or_wrong: ClassVar[bool] = False

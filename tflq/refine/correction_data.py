@@ -1,4 +1,4 @@
-"""What corrections of a file without activation ranges need: samples, the recipe's choices, and the pairs of ops."""
+"""The input of corrections of a file without activation ranges: samples, choices of the recipe, and pairs of ops."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def slowest(run: Run, recipe: Recipe) -> str:
 def _parts(recipe: Recipe) -> Iterator[RunPart]:
     corrections = (
         *("find the mean inputs ", "round the weights of ", "equalize the channels", "compute ranges", "compare "),
-        *("run the float32 file on hold-out samples", "correct the biases of ", "correct the layers of "),
+        *("run the float32 file on hold-out samples", "correct the layers of "),
     )
     yield RunPart("training", ("train",), "")
     yield RunPart("converting", ("convert ",), "")

@@ -108,7 +108,7 @@ class File:
     sparse_weights: tuple[SparseWeights, ...] = ()
     """The constants that are stored sparsely."""
     needs: tuple[str, ...] = ()
-    """What the file needs of the runtime, beside kernels for its ops."""
+    """The requirements of the file on the runtime, beside kernels for its ops, each as a clause."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,16 @@ from pathlib import Path
 from tflq.errors import SourceError
 
 UNREADABLE = (
-    *(LookupError, ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, RuntimeError, OSError),
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    RuntimeError,
+    OSError,
 )
-"""What Python code raises that reads a damaged model. TensorFlow has exceptions of its own beside these."""
+"""The exceptions of Python code that reads a damaged model. TensorFlow has exceptions of its own beside these."""
 HDF5 = ("Unable to synchronously", "Can't get", "truncated file")
 """Parts of HDF5's messages about a damaged file."""
 MAX_LENGTH = 400
@@ -35,7 +42,7 @@ def cannot_load(path: Path, error: BaseException) -> SourceError:
 
 
 def _in_words(error: BaseException) -> str:
-    """Return what the exception says, as a clause. That of a missing key is only the key."""
+    """Return the message as a clause. A KeyError has only the key as its message."""
     text = " ".join(str(error).split())[:MAX_LENGTH]
     if isinstance(error, KeyError):
         return f"it refers to {text}, which it does not have, so it may be damaged"

@@ -68,7 +68,7 @@ def correction(context: RunContext, build: VariantBuild, samples: CalibrationSam
     data = CorrectionData(samples.samples, fitting, split.holdout, means)
     assert build.variant is not None
     arguments = (context.float32, build.path, data, CorrectionChoices.by(build.variant))
-    return Task(f"correct the biases of {build.name}", refine.correct_file, arguments, ConversionError)
+    return Task(f"correct the layers of {build.name}", refine.correct_file, arguments, ConversionError)
 
 
 def with_correction(

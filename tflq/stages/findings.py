@@ -46,7 +46,7 @@ def _with_static_findings(context: RunContext, builds: Sequence[VariantBuild], f
         if build.path and not build.error and not (build.variant and build.variant.mode == "float32")
     }
     tasks = [
-        Task(f"compare the constants of {name}", findings.static_findings, (float32, path), EvaluationError)
+        Task(f"inspect the constants of {name}", findings.static_findings, (float32, path), EvaluationError)
         for name, path in quantized.items()
     ]
     outcomes = dict(zip(quantized, context.workers.run_all(tasks, context.jobs), strict=True))

@@ -62,7 +62,7 @@ def _activations_missing(calibration: CalibrationResult) -> ConversionError:
 
 
 _Scored = tuple[HoldoutCandidate, RefinementRequest, Fold]
-"""What is scored: a candidate of that request, on the hold-out calls of the fold."""
+"""A candidate of that request, and the fold with the hold-out calls that it is scored on."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ class Refiner:
 
 
 def _with_new_templates_first(scored: Iterable[_Scored]) -> list[_Scored]:
-    """Put those behind whose quantized file without corrections another one before them makes, so that it is ready."""
+    """Return those first that quantize a model with new ranges. The others then find its file, and only patch it."""
     folders, ranks = Counter[Path](), dict[_Scored, int]()
     for each in scored:
         folder = each[0].templates

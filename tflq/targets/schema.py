@@ -40,7 +40,7 @@ class OpRule(Strict):
 
 
 class VelaOptions(Strict):
-    """How the compiler Vela is called for an Arm Ethos-U."""
+    """The options of the compiler Vela for an Arm Ethos-U."""
 
     accelerator: str | None = Field(None, description="Its `--accelerator-config`. Default: the name of the target.")
     system_config: str = Field(description="Its `--system-config`, which has the clock and the memories.")
@@ -74,7 +74,7 @@ class Target(Strict):
     inline_constants: bool = Field(False, description="`true`: constants must be inside the flatbuffer.")
     memory: Literal["tflm"] | None = Field(None, description="`tflm`: RAM is planned as TensorFlow Lite Micro does.")
     vela: dict[str, VelaOptions] = Field(
-        {}, description="For each name of the target, how the compiler Vela is called. It needs `tflq[ethos-u]`."
+        {}, description="For each name of the target, the options of the compiler Vela. It needs `tflq[ethos-u]`."
     )
     built_in: bool = Field(False, description="`true`: every built-in op is there, whether it is in `ops` or not.")
     not_checked: Names = Field((), description="Conditions that tflq does not check. They are shown as not known.")
@@ -83,7 +83,7 @@ class Target(Strict):
 
     @property
     def vela_options(self) -> VelaOptions | None:
-        """How Vela compiles for the target of this name; None if it does not."""
+        """The options of Vela for the target of this name; None if Vela does not compile for it."""
         return self.vela.get(self.name)
 
     @property

@@ -16,12 +16,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tflq import flatbuffer
+from tflq import flatbuffer, leftovers
 from tflq.cost_model import multiply_adds, operator_multiply_adds
 from tflq.errors import EvaluationError
 from tflq.flatbuffer import Graph
@@ -30,7 +29,7 @@ from tflq.targets.op_problem import OpProblem
 from tflq.targets.schema import VelaOptions
 
 VELA_EXTRA = "tflq[ethos-u]"
-"""What installs the compiler."""
+"""The extra that installs the compiler."""
 COMPILED = "ethos-u"
 """The custom op in a compiled file that holds everything that runs on the accelerator."""
 _DISTRIBUTION, _PACKAGE, _MODULE, _EXECUTABLE = "ethos-u-vela", "ethosu", "ethosu.vela", "vela"
@@ -43,7 +42,7 @@ _WARNING = re.compile(r"^Warning \(supported operators\) operator: (\S+), ofm: '
 _TENSOR = re.compile(r"(unsupported DataType \w+) \(.*\)$")
 """A reason that ends with the name of a tensor, which differs from op to op."""
 _ACTIVATION = "_act"
-"""What the compiler adds to the name of a tensor between an op and its fused activation."""
+"""The suffix that the compiler adds to the name of a tensor between an op and its fused activation."""
 _REFUSED = re.compile(r"^(?:[\w.]*(?:CliOptionError|InputFileError)|vela: error): (.*)$", re.MULTILINE)
 """The message about a configuration that the compiler does not have."""
 _ERROR = re.compile(r"^[\w.]*(?:Error|Exception): (?:Compilation failed: )?(?:Error: )?(.*)", re.MULTILINE | re.DOTALL)
@@ -53,7 +52,7 @@ _QUOTES = "\"'"
 
 @dataclass(frozen=True)
 class VelaRun:
-    """What the compiler made of a file."""
+    """The result of the compiler for a file."""
 
     configuration: str
     """The compiler with its version, the accelerator and the names of its configuration."""
@@ -96,7 +95,7 @@ def run_vela(path: Path, name: str, options: VelaOptions, command: tuple[str, ..
         *("--memory-mode", options.memory_mode, "--config", str(options.config or "Arm/vela.ini")),
         *("--output-dir", "."),
     )
-    with tempfile.TemporaryDirectory(prefix="vela-") as folder:
+    with leftovers.own_folder(leftovers.RUN) as folder:
         Path(folder, _INPUT).symlink_to(path.absolute())
         try:
             ended = subprocess.run(

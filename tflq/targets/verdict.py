@@ -1,4 +1,4 @@
-"""Judge a file by the table of a target: it runs whole, in part, or not at all, with the reasons."""
+"""Check a file against the table of a target: it runs whole, in part, or not at all, with the reasons."""
 
 from __future__ import annotations
 

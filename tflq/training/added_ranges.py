@@ -8,6 +8,7 @@ from typing import Any
 
 from tflq.training.graph import LayerCopies, LayerGraph
 from tflq.training.rescaling import is_rescaling
+from tflq.training.tfmot_internals import internal
 
 SAME_VALUES = (
     *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "ActivityRegularization"),
@@ -77,9 +78,8 @@ class _RangeAdder:
 
 def _range_layer(name: str) -> Any:
     import tensorflow_model_optimization as tfmot
-    from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import QuantizeLayer
 
     quantizer = tfmot.quantization.keras.quantizers.MovingAverageQuantizer(
         num_bits=8, per_axis=False, symmetric=False, narrow_range=False
     )
-    return QuantizeLayer(quantizer, name=name)
+    return internal("quantization.keras.quantize_layer", "QuantizeLayer")(quantizer, name=name)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tflq.errors import ConversionError, SourceError
-from tflq.training.quantization import internal
 from tflq.training.schema import Pruning
+from tflq.training.tfmot_internals import internal
 
 RAMP = 0.5
 """The share of the steps in which the sparsity grows. In the others, the remaining weights adapt."""
@@ -20,12 +20,12 @@ SINGLE = (1, 1)
 
 
 def supports(layer: Any) -> bool:
-    """Whether TensorFlow Model Optimization prunes layers of this kind."""
+    """Return whether TensorFlow Model Optimization prunes layers of this kind."""
     return bool(internal("sparsity.keras.prune_registry", "PruneRegistry").supports(layer))
 
 
 def fits(layer: Any, pruning: Pruning) -> bool:
-    """Whether the weights of a layer that can be pruned have the structure that the recipe demands."""
+    """Return whether the weights of a layer that can be pruned have the structure that the recipe demands."""
     if pruning.m_by_n is None and pruning.block_size == SINGLE:
         return True
     shapes = [tuple(weight.shape) for weight in _prunable_weights(layer)]
@@ -47,7 +47,7 @@ def structure_in_words(pruning: Pruning | None) -> str:
 
 
 def is_chosen(layer: Any, pruning: Pruning) -> bool:
-    """Whether the policy of the recipe prunes the layer. XNNPACK has sparse kernels for 1×1 convolutions alone."""
+    """Return whether the recipe's policy prunes the layer. XNNPACK has sparse kernels for 1×1 convolutions alone."""
     return pruning.policy == "all" or bool(_xnnpack_policy().allow_pruning(layer))
 
 

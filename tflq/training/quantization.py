@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ from tflq.training.added_ranges import with_ranges
 from tflq.training.quantizable import ACTIVATIONS, is_normalization, make_quantizable
 from tflq.training.rescaling import is_rescaling
 from tflq.training.schema import Training
+from tflq.training.tfmot_internals import internal
 
-PREFIX = "tensorflow_model_optimization.python.core"
 SCHEMES = {
     (False, False): ("quantization.keras.default_8bit.default_8bit_quantize_scheme", "Default8BitQuantizeScheme"),
     (True, False): (
@@ -106,8 +105,3 @@ def _scheme(training: Training) -> Any:
     is_pruned, is_clustered = ("prune" in training.techniques, "cluster" in training.techniques)
     kind = internal(*SCHEMES[is_pruned and not is_clustered, is_clustered])
     return kind(is_pruned) if is_clustered else kind()
-
-
-def internal(module: str, name: str) -> Any:
-    """Return an object of tfmot that its public interface does not have."""
-    return getattr(importlib.import_module(f"{PREFIX}.{module}"), name)

@@ -11,6 +11,7 @@ from tflq.errors import RecipeError
 from tflq.strict import did_you_mean
 from tflq.training import pruning, quantization
 from tflq.training.schema import Technique, Training
+from tflq.training.tfmot_internals import internal
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _cluster(model: Any, training: Training, _: int) -> WrappedModel:
     import tensorflow_model_optimization as tfmot
 
     names = _names("cluster", model, training)
-    wrapper = quantization.internal("clustering.keras.cluster_wrapper", "ClusterWeights")
+    wrapper = internal("clustering.keras.cluster_wrapper", "ClusterWeights")
     assert training.clustering is not None
     options = {
         "number_of_clusters": training.clustering.clusters,
@@ -121,9 +122,9 @@ def _candidates(model: Any, training: Training) -> list[Any]:
 
 
 def _supports(technique: Technique, layer: Any, training: Training) -> bool:
-    """Whether the technique can change the layer, or has nothing to do with it."""
+    """Return whether the technique can change the layer, or has nothing to do with it."""
     if technique == "cluster":
-        return bool(quantization.internal("clustering.keras.clustering_registry", "ClusteringRegistry").supports(layer))
+        return bool(internal("clustering.keras.clustering_registry", "ClusteringRegistry").supports(layer))
     section = training.pruning
     assert section is not None
     return not pruning.is_chosen(layer, section) or (pruning.supports(layer) and pruning.fits(layer, section))
