@@ -206,11 +206,22 @@ def compose(source: strict.YamlSource, name: str, folder: Path) -> Recipe:
         source.data.setdefault("name", name)
         source.places.setdefault(("name",), source.name)
         source.data.setdefault("output", f"build/{source.data['name']}")
-        source.errors += [source.error(location, message) for location, message in conflicts(source.data, folder)]
+        meant = _with_meant_keys(source.data)
+        source.errors += [source.error(location, message) for location, message in conflicts(meant, folder)]
     recipe = strict.validate(source, Recipe, folder)
     variants = recipe.variants or ((named(recipe.mode),) if recipe.mode else ())
     resolved = tuple(variant.with_defaults(recipe.converter) for variant in variants)
     return recipe.model_copy(update={"variants": resolved, "mode": None})
+
+
+def _with_meant_keys(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe with the most similar section in place of each unknown one.
+
+    Otherwise a misspelt section would also be told as a missing one.
+    """
+    sections = Recipe.model_fields
+    similar = {key: strict.most_similar(str(key), sections) for key in data if key not in sections}
+    return {**{name: data[key] for key, name in similar.items() if name}, **data}
 
 
 def only(recipe: Recipe, names: Sequence[str]) -> Recipe:

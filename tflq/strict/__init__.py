@@ -8,7 +8,7 @@ from tflq.strict.reader import STANDARD_INPUT, parse, read
 from tflq.strict.scalars import write
 from tflq.strict.source import Location, PlacedText, YamlSource
 from tflq.strict.validation import validate
-from tflq.strict.words import did_you_mean, shown
+from tflq.strict.words import did_you_mean, most_similar, shown
 
 __all__ = [
     "STANDARD_INPUT",
@@ -22,6 +22,7 @@ __all__ = [
     "Strict",
     "YamlSource",
     "did_you_mean",
+    "most_similar",
     "or_words",
     "override",
     "parse",

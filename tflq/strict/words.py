@@ -89,5 +89,11 @@ def shown(value: object) -> str:
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` with the most similar word, or an empty text if none is similar."""
+    match = most_similar(word, words)
+    return f" (did you mean {match!r}?)" if match else ""
+
+
+def most_similar(word: str, words: Iterable[str]) -> str | None:
+    """Return the most similar word, or None if none is similar."""
     matches = difflib.get_close_matches(word, list(words), n=1) if len(word) <= MAX_LENGTH else []
-    return f" (did you mean {matches[0]!r}?)" if matches else ""
+    return matches[0] if matches else None
