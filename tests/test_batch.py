@@ -18,7 +18,7 @@ from results import BROKEN, FAILED_GATE, FLOAT32, RESULT
 from waiting import PATIENCE
 
 from tflq import batch as batches
-from tflq.batch import BatchOptions, BatchPlanned, ModelFinished, ModelProgress, ModelStarted, cluster, local
+from tflq.batch import BatchOptions, BatchPlanned, ModelFinished, ModelProgress, ModelStarted, cluster_client, local
 from tflq.batch import attempt as attempts
 from tflq.batch.attempt import ModelAttempt, ModelLimits, attempt
 from tflq.batch.summary import Model
@@ -147,7 +147,7 @@ def test_a_hundred_up_to_date_are_read_once_without_tensorflow(folder: Path) -> 
     ],
 )
 def test_what_is_refused(folder: Path, arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 1)
+    monkeypatch.setattr(cluster_client, "SECONDS_TO_CONNECT", 1)
     said = tflq(*arguments)
     assert said.exit_code == 2
     assert words in said.output

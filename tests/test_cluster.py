@@ -173,8 +173,12 @@ def rows():
 def test_a_model_that_kills_workers_is_set_aside(
     models: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a cluster that --scheduler starts for itself; it would try a model on three more workers, and then again."""
+    """On a cluster that --scheduler starts for itself; it would try a model on three more workers, and then again.
+
+    Dask would close the process that starts a worker again if the worker were not there in time.
+    """
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
+    monkeypatch.setenv("DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT", "10 ms")
     (tmp_path / "rows.py").write_text(KILLER)
     killer = {
         "model": str(models / "tiny_dense"),

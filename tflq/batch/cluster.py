@@ -7,7 +7,6 @@ files there. If it does not, the files are sent through the scheduler.
 from __future__ import annotations
 
 import contextlib
-import logging
 import multiprocessing
 import os
 import sys
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from tflq import cache
 from tflq.batch import local
 from tflq.batch.attempt import ModelAttempt, ModelLimits, attempt, unexpected
+from tflq.batch.cluster_client import connect
 from tflq.batch.cluster_workers import ClusterWorkers, UnfitWorker, why_unfit
 from tflq.batch.plan import PlannedModel
 from tflq.errors import ClusterError, ConversionError, RecipeError, TflqError
@@ -38,7 +38,6 @@ from tflq.worker import Event, Finished, Listener, LogText, Progress, Started
 if TYPE_CHECKING:
     import distributed
 
-SECONDS_TO_CONNECT = 20
 MARK = ".shared-"
 KINDS = {"started": Started, "progress": Progress, "finished": Finished}
 
@@ -82,7 +81,7 @@ def run(
     """
     token = f"{MARK}{uuid.uuid4().hex}"
     with ExitStack() as stack:
-        client = stack.enter_context(_client(address, limits.jobs, stack))
+        client = stack.enter_context(connect(address, limits.jobs, stack))
         client.subscribe_topic(
             token, partial(_forward, {planned_model.name: planned_model for planned_model in planned}, listen)
         )
@@ -174,23 +173,6 @@ def _is_killed(future: distributed.Future) -> bool:
     from distributed import KilledWorker
 
     return isinstance(future.exception(), KilledWorker)
-
-
-def _client(address: str, jobs: int, stack: ExitStack) -> distributed.Client:
-    try:
-        import distributed
-    except ImportError as error:
-        raise RecipeError("--scheduler needs Dask, which is not installed: pip install tflq[dask]") from error
-    for name in (*logging.root.manager.loggerDict, "asyncio"):  # they print tracebacks if the scheduler dies
-        if name.startswith(("distributed", "tornado", "asyncio")):
-            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    try:
-        if address == "local":
-            cluster = distributed.LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None)
-            return distributed.Client(stack.enter_context(cluster))
-        return distributed.Client(address, timeout=SECONDS_TO_CONNECT)
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"--scheduler {address}: no Dask scheduler answers at this address: {error}") from error
 
 
 def _mark(output: Path, token: str) -> Path:
