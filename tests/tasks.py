@@ -93,6 +93,17 @@ def sleep(report: ProgressCallback, pids: Path) -> None:
     time.sleep(3600)
 
 
+def touch(report: ProgressCallback, file: Path) -> Path:
+    file.touch()
+    return file
+
+
+def wait_for_sleeper(report: ProgressCallback, pids: Path) -> None:
+    """Return when a sleeping process has left its number in the folder."""
+    while not any(path.name.isdecimal() for path in pids.iterdir()):
+        time.sleep(0.02)
+
+
 def allocate(report: ProgressCallback, megabytes: int) -> None:
     np.ones(megabytes * 125_000)
 

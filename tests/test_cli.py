@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import psutil
 import pytest
 from click.testing import CliRunner, Result
 from results import RESULT
-from waiting import PATIENCE
+from waiting import PATIENCE, until
 
 from tflq import pipeline
 from tflq.cli import main
@@ -414,6 +416,25 @@ def test_interrupt_amid_an_import_is_not_lost(tmp_path: Path) -> None:
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert (ran.returncode, ran.stdout) == (130, "")
     assert ran.stderr == "interrupted; the output files of the last finished run are unchanged\n"
+
+
+def test_a_wrong_recipe_leaves_no_process_that_imports_tensorflow(folder: Path) -> None:
+    """TensorFlow is imported while the recipe is loaded; here the import would never end."""
+    (folder / "endless/tensorflow").mkdir(parents=True)
+    (folder / "endless/tensorflow/__init__.py").write_text("import time\ntime.sleep(3600)\n")
+    environment = {**os.environ, "PYTHONPATH": f"{folder}/endless:{os.environ.get('PYTHONPATH', '')}"}
+    code = "from tflq.cli import main; main(prog_name='tflq')"
+    command = [sys.executable, "-c", code, "convert", "nothing.yaml"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True) as process:
+        assert process.wait() == 2
+    until(lambda: not [each for each in psutil.process_iter() if is_in_session(each, process.pid)])
+
+
+def is_in_session(process: psutil.Process, session: int) -> bool:
+    try:
+        return os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        return False
 
 
 def test_interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -470,3 +470,41 @@ def test_processors_are_those_that_may_be_used() -> None:
     )
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert made.stdout == "1\n"
+
+
+def test_a_task_in_the_background_takes_a_process_that_others_leave_idle(workers: Workers, company: Company) -> None:
+    heard = company.folder / "heard"
+    background = workers.run_in_background(task(tasks.touch, heard))
+    waiting = task(tasks.say_in_two_parts, b"both parts\n", 5, heard, stage="wait")
+    first, second = workers.run_all([waiting, task(tasks.add, 1, 2)], jobs=2)
+    assert (first.get(), second.get()) == (None, 3)
+    (outcome,) = workers.results([background], jobs=2)
+    assert outcome.get() == heard
+    assert [event.stage for event in company.events if isinstance(event, Started)].count("work") == 2
+
+
+def test_a_task_in_the_background_waits_if_one_process_runs_at_a_time(workers: Workers, company: Company) -> None:
+    heard = company.folder / "heard"
+    background = workers.run_in_background(task(tasks.touch, heard))
+    assert [outcome.get() for outcome in workers.run_all([task(tasks.add, 1, 1)] * 3, jobs=1)] == [2, 2, 2]
+    assert not heard.exists()
+    (outcome,) = workers.results([background], jobs=1)
+    assert outcome.get() == heard
+
+
+def test_a_crash_in_the_background_is_the_outcome_of_that_task_alone(workers: Workers) -> None:
+    crashing = workers.run_in_background(task(tasks.signal_itself, signal.SIGSEGV, stage="crash"))
+    others = [workers.run_in_background(task(tasks.add, number, 1)) for number in range(3)]
+    assert [outcome.get() for outcome in workers.run_all([task(tasks.add, 5, 5)] * 3, jobs=2)] == [10, 10, 10]
+    failed, *done = workers.results([crashing, *others], jobs=2)
+    assert isinstance(failed, Failed)
+    assert str(failed.error).startswith("crash: the worker process crashed with SIGSEGV")
+    assert [outcome.get() for outcome in done] == [1, 2, 3]
+
+
+def test_a_task_in_the_background_is_killed_with_the_others(company: Company) -> None:
+    with company.hire() as workers:
+        workers.run_in_background(task(tasks.sleep, company.folder))
+        workers.run_all([task(tasks.add, 1, 1), task(tasks.wait_for_sleeper, company.folder)], jobs=2)
+    (sleeper,) = company.sleepers()
+    assert not is_alive(sleeper)

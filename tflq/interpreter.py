@@ -110,15 +110,15 @@ class Runner:
         The inputs are quantized before, because on a device they already have the dtype of the file.
         """
         file_inputs = self._file_inputs(arrays)
-        self._milliseconds(file_inputs, warmup, MAX_WARMUP_SECONDS)
-        milliseconds = self._milliseconds(file_inputs, runs, MAX_TIMED_SECONDS)
+        self._milliseconds(file_inputs, warmup, MAX_WARMUP_SECONDS, least=1)
+        milliseconds = self._milliseconds(file_inputs, runs, MAX_TIMED_SECONDS, least=3)
         median, p90 = np.percentile(milliseconds, [50, 90])
         return LatencyStats(float(median), float(p90), len(milliseconds), self.threads, self.kernels())
 
-    def _milliseconds(self, file_inputs: Arrays, count: int, seconds: float) -> list[float]:
-        """Return the milliseconds of each call. After three calls, no call starts when the time is over."""
+    def _milliseconds(self, file_inputs: Arrays, count: int, seconds: float, least: int) -> list[float]:
+        """Return the milliseconds of each call. After the `least` ones, no call starts when the time is over."""
         milliseconds: list[float] = []
-        while len(milliseconds) < count and (len(milliseconds) < 3 or sum(milliseconds) < seconds * 1000):
+        while len(milliseconds) < count and (len(milliseconds) < least or sum(milliseconds) < seconds * 1000):
             start = time.perf_counter()
             self._run(file_inputs)
             milliseconds.append((time.perf_counter() - start) * 1000)

@@ -75,6 +75,7 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         progress.begin(Step.READING)
         source = stages.prepare_source(context)
         prepared = stages.prepare_inputs(context, source, makes_variants=file is None)
+        source_measurement = stages.begin_source_measurement(context, source, prepared)
         progress.begin(Step.CALIBRATING)
         calibration = stages.calibrate(context, source, prepared)
         progress.begin(Step.CONVERTING)
@@ -94,7 +95,7 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         builds = stages.run_on_targets(context, builds, source, prepared)
         builds = stages.compression_stats(context, builds)
         progress.begin(Step.MEASURING)
-        measurement = stages.measure(context, builds, source, prepared)
+        measurement = stages.measure(context, builds, source, prepared, source_measurement)
         progress.tell(measurement.builds, is_final=True)
         builds = stages.find(context, measurement, source, prepared)
         builds = stages.compare_layers(context, builds, prepared)
@@ -107,7 +108,6 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         result = stages.assemble(values, builds, clock.run(workers))
         if file is None:
             _install_whole(result, recipe, builds, folder)
-            _forget_checkpoint(recipe, builds)
     return result
 
 
@@ -197,6 +197,7 @@ def _install_whole(result: Result, recipe: Recipe, builds: Sequence[VariantBuild
     except OSError as error:
         reason = f"{recipe.output}: the files could not be written: {error.strerror}"
         raise disk_full_error(error, "write the files") or RecipeError(reason) from error
+    _forget_checkpoint(recipe, builds)
 
 
 def install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], folder: Path) -> None:

@@ -11,7 +11,7 @@ from tflq.cli import options as option
 from tflq.cli.boundary import boundary, print_json
 from tflq.cli.options import CommandOptions, File, pass_options
 from tflq.cli.outcome import open_pages
-from tflq.cli.recipes import load_recipes, refuse_shared_outputs, with_options
+from tflq.cli.recipes import begin_tensorflow_import, load_recipes, refuse_shared_outputs, with_options
 from tflq.cli.running import run_recipe
 from tflq.errors import TflqError
 
@@ -33,6 +33,7 @@ def convert(options: CommandOptions, recipes: tuple[Path, ...]) -> None:
     build/NAME beside RECIPE. If a variant or a recipe fails, the others are still converted.
     """
     with boundary(options.as_json):
+        begin_tensorflow_import()
         loaded = [with_options(recipe, options, len(recipes)) for recipe in load_recipes(recipes, options)]
         refuse_shared_outputs(recipes, loaded)
         outcomes = [run_recipe(recipe, path, options, None) for path, recipe in zip(recipes, loaded, strict=True)]

@@ -10,7 +10,7 @@ import click
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary, print_json
 from tflq.cli.options import CommandOptions, ExistingFile, File, pass_options
-from tflq.cli.recipes import load_recipe
+from tflq.cli.recipes import begin_tensorflow_import, load_recipe
 from tflq.cli.running import run_recipe
 
 
@@ -27,6 +27,7 @@ def evaluate(options: CommandOptions, file: Path, recipe: Path) -> None:
     FILE may come from any tool. It is compared with the float model of RECIPE.
     """
     with boundary(options.as_json):
+        begin_tensorflow_import()
         outcome = run_recipe(load_recipe(recipe, options), recipe, options, file)
     if options.as_json:
         print_json([outcome])

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from tflq.recipe import Recipe
 
 
+def begin_tensorflow_import() -> None:
+    """Let another process import TensorFlow while this one loads the recipe."""
+    from tflq.worker import preload_tensorflow
+
+    preload_tensorflow()
+
+
 def load_recipe(path: Path, options: CommandOptions, overrides: Sequence[str] = ()) -> Recipe:
     """Load a recipe and apply the options; `overrides` come after the overrides of the options."""
     from tflq.recipe import load

@@ -16,7 +16,7 @@ import click
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary
 from tflq.cli.options import CommandOptions, File, Seconds, option_of, pass_options, pass_options_of, stored_options
-from tflq.cli.recipes import load_recipe
+from tflq.cli.recipes import begin_tensorflow_import, load_recipe
 from tflq.cli.trials import print_all, result_console, trial_display
 from tflq.search.options import GOALS, KEYS, SEARCHED, Goal
 
@@ -140,6 +140,7 @@ def search(search_options: SearchOptions, options: CommandOptions, recipe: Path)
     from tflq.trials import LOG, TrialLimits
 
     with boundary(options.as_json, recipe, options.overrides):
+        begin_tensorflow_import()
         loaded = load_recipe(recipe, options, [*search_options.gates, *_targets(search_options.target)])
         modes, fixed = tuple(chain(*search_options.modes)), frozenset(chain(*search_options.fixed))
         request = SearchRequest(search_options.goal, search_options.variant, modes, fixed)

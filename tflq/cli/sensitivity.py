@@ -12,7 +12,7 @@ import click
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary
 from tflq.cli.options import CommandOptions, File, Seconds, option_of, pass_options, pass_options_of
-from tflq.cli.recipes import load_recipe
+from tflq.cli.recipes import begin_tensorflow_import, load_recipe
 from tflq.cli.trials import print_all, result_console, trial_display
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def sensitivity(sensitivity_options: SensitivityOptions, options: CommandOptions
     from tflq.trials import LOG, TrialLimits
 
     with boundary(options.as_json, recipe, options.overrides):
+        begin_tensorflow_import()
         loaded = load_recipe(recipe, options)
         options.log = loaded.output / LOG
         request = analysis.SensitivityRequest(sensitivity_options.variant, sensitivity_options.by)

@@ -9,6 +9,7 @@ from tflq.stages.findings import find
 from tflq.stages.layers import compare_layers
 from tflq.stages.measure import (
     Measurement,
+    begin_source_measurement,
     check_contracts,
     compression_stats,
     evaluation_plan,
@@ -39,6 +40,7 @@ __all__ = [
     "VariantBuild",
     "add_trained",
     "assemble",
+    "begin_source_measurement",
     "build_variants",
     "calibrate",
     "check_contracts",

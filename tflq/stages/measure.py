@@ -15,7 +15,7 @@ from tflq.result import CompressionStats
 from tflq.sources import PreparedSource
 from tflq.stages.context import RunContext
 from tflq.stages.measurement_budget import MeasurementBudget, budget_of
-from tflq.stages.measurement_rounds import PlanBudget, Records, measure_rounds
+from tflq.stages.measurement_rounds import BackgroundRound, PlanBudget, begin_round, measure_rounds
 from tflq.stages.prepare import BASELINE
 from tflq.stages.state import ConvertibleSource, PreparedRun
 from tflq.stages.variant_build import VariantBuild, run_for_each
@@ -95,28 +95,40 @@ class Measurement:
     """
 
 
-def measure(
-    context: RunContext, builds: Sequence[VariantBuild], source: ConvertibleSource, prepared: PreparedRun
-) -> Measurement:
-    """Measure each file, the float32 file and the source on as many samples as the recipe asks for.
+def begin_source_measurement(
+    context: RunContext, source: ConvertibleSource, prepared: PreparedRun
+) -> BackgroundRound | Record | None:
+    """Begin to measure the source in the background, or return its record from the cache; None for a .tflite file."""
+    plan = evaluation_plan(context, source.prepared, prepared)
+    cached = context.cache.load_source_record(plan.float32, plan.source, context.folder / "cached answers")
+    if cached is not None or source.prepared.is_tflite:
+        return cached
+    budget = budget_of(context.recipe, prepared.evaluation_rows)
+    planned = PlanBudget(replace(plan, runs_source=True), {SOURCE: budget.first(budget.limit)})
+    return begin_round(context, budget, MEASURE_SOURCE, planned)
 
-    All files are measured together. If that fails, each file is measured alone.
+
+def measure(
+    context: RunContext,
+    builds: Sequence[VariantBuild],
+    source: ConvertibleSource,
+    prepared: PreparedRun,
+    source_measurement: BackgroundRound | Record | None,
+) -> Measurement:
+    """Measure each file and the float32 file on as many samples as the recipe asks for.
+
+    All files are measured together. If that fails, each file is measured alone. The record of the source is that of
+    `begin_source_measurement`.
     """
     rows, plan = prepared.evaluation_rows, evaluation_plan(context, source.prepared, prepared)
     budget = budget_of(context.recipe, rows)
     files = {build.name: _file_plan(build, plan, budget) for build in builds if _runs(build, plan)}
-    cached: Record | TflqError | None = context.cache.load_source_record(
-        plan.float32, plan.source, context.folder / "cached answers"
-    )
-    plans: dict[str, PlanBudget] = {}
-    if cached is None and not source.prepared.is_tflite:
-        plans[MEASURE_SOURCE] = PlanBudget(replace(plan, runs_source=True), {SOURCE: budget.first(budget.limit)})
-    plans[MEASURE] = _joined(plan, files.values())
-    measured = measure_rounds(context, budget, plans)
-    source_record = cached
-    if MEASURE_SOURCE in measured:
-        source_record = _source_record(context, measured[MEASURE_SOURCE], plan)
-    together = measured[MEASURE]
+    together = measure_rounds(context, budget, {MEASURE: _joined(plan, files.values())})[MEASURE]
+    source_record: Record | TflqError | None
+    if isinstance(source_measurement, BackgroundRound):
+        source_record = _source_record(context, source_measurement, plan)
+    else:
+        source_record = source_measurement
     records = _measured_alone(context, budget, plan, files) if isinstance(together, TflqError) else together
     with_records = [build if build.error else _with_record(build, records) for build in builds]
     float32 = records[FLOAT32]
@@ -161,7 +173,8 @@ def _joined(plan: EvaluationPlan, files: Iterable[PlanBudget]) -> PlanBudget:
     return joined
 
 
-def _source_record(context: RunContext, records: Records | TflqError, plan: EvaluationPlan) -> Record | TflqError:
+def _source_record(context: RunContext, measured: BackgroundRound, plan: EvaluationPlan) -> Record | TflqError:
+    records = measured.records(context.workers, context.jobs)
     if isinstance(records, TflqError):
         return records
     key = plan.float32, plan.source

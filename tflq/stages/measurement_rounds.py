@@ -11,7 +11,7 @@ from tflq.errors import EvaluationError, TflqError
 from tflq.evaluate import FLOAT32, SOURCE, EvaluationPlan, Record
 from tflq.stages.context import RunContext
 from tflq.stages.measurement_budget import MeasurementBudget
-from tflq.worker import Done, Failed, Task
+from tflq.worker import BackgroundTask, Done, Failed, Task, Workers
 
 MIN_SAMPLES_PER_SOURCE_PROCESS = 64
 """The least number of samples for which another process loads the source."""
@@ -78,6 +78,28 @@ def measure_rounds(
             }
         rounds = [following for each in rounds for following in _next_round(budget, each, done, limits)]
     return done
+
+
+@dataclass(frozen=True)
+class BackgroundRound:
+    """The only round of a plan, which runs in the background."""
+
+    plan: EvaluationPlan
+    order: Sequence[int]
+    shards: Sequence[Sequence[int]]
+    tasks: Sequence[BackgroundTask[Records]]
+
+    def records(self, workers: Workers, jobs: int) -> Records | TflqError:
+        """Return the record of each subject when the round has ended, or the error of the first process that failed."""
+        return _merged(self.plan, self.shards, workers.results(self.tasks, jobs), _rank_in(self.order))
+
+
+def begin_round(context: RunContext, budget: MeasurementBudget, stage: str, planned: PlanBudget) -> BackgroundRound:
+    """Begin to measure a plan in the background, in one round. The stage is that of its tasks."""
+    each = _first_round(budget, stage, planned)
+    shards = _shards(each, budget.order, context.jobs)
+    tasks = [context.workers.run_in_background(task) for task in _tasks(each, budget.order, shards)]
+    return BackgroundRound(each.with_rows(budget.order), budget.order, shards, tasks)
 
 
 def _first_round(budget: MeasurementBudget, stage: str, each: PlanBudget) -> _Round:

@@ -10,6 +10,7 @@ from tflq.worker.control_groups import HERE, ControlGroups
 from tflq.worker.disk import disk_full_error
 from tflq.worker.fork_server import preload_tensorflow
 from tflq.worker.messages import (
+    BackgroundTask,
     Done,
     Event,
     Failed,
@@ -27,6 +28,7 @@ from tflq.worker.workers import Workers
 __all__ = [
     "ENVIRONMENT",
     "HERE",
+    "BackgroundTask",
     "Budget",
     "ControlGroups",
     "Done",

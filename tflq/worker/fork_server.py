@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import multiprocessing
+import os
+import signal
 import tempfile
 import threading
 from functools import cache
@@ -21,6 +25,16 @@ def preload_tensorflow() -> None:
     # each worker also imports the main script, which is the command line and imports click
     multiprocessing.get_context("forkserver").set_forkserver_preload(["tflq.preload", "click"])
     multiprocessing.forkserver.ensure_running()  # type: ignore[attr-defined]
+    atexit.unregister(_kill_fork_server)
+    atexit.register(_kill_fork_server)
+
+
+def _kill_fork_server() -> None:
+    """Kill the fork server when this process ends. Otherwise it would first finish the import."""
+    process = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    if process is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def prepare_socket_folder() -> None:

@@ -131,3 +131,12 @@ class Failed:
     def get(self) -> NoReturn:
         """Raise the error."""
         raise self.error
+
+
+@dataclass(eq=False)
+class BackgroundTask(Generic[T]):
+    """A task that runs while others leave a process idle."""
+
+    task: Task[T]
+    outcome: Done[T] | Failed | None = None
+    """The outcome; None until the task has ended."""

@@ -19,6 +19,7 @@ from tflq.worker.budget import kill
 from tflq.worker.child import work
 from tflq.worker.fork_server import prepare_socket_folder
 from tflq.worker.messages import (
+    BackgroundTask,
     OwnProcessNeeded,
     RaisedError,
     ReadyForTask,
@@ -78,6 +79,8 @@ class RunningTask:
     position: int
     worker: WorkerProcess
     started: float
+    background: BackgroundTask[Any] | None
+    """The task in the background that it runs; None if it runs another task, of that position."""
     answer: ReturnedValue | RaisedError | OwnProcessNeeded | None = None
     is_cut_off: bool = False
     stopped: str = ""

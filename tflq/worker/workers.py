@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -15,6 +16,7 @@ from tflq.worker.budget import Budget, BudgetUse, kill
 from tflq.worker.interrupts import interrupts_deferred
 from tflq.worker.log_reader import LogReader
 from tflq.worker.messages import (
+    BackgroundTask,
     Done,
     Failed,
     Finished,
@@ -54,6 +56,7 @@ class Workers:
         self.peak_rss_bytes = 0
         self._temporary = leftovers.run_folder()
         self._running: list[RunningTask] = []
+        self._waiting = deque[BackgroundTask[Any]]()
         self._reader = LogReader(log)
         self._pool, self._shares_pool = pool or WorkerPool(), pool is not None
 
@@ -85,26 +88,61 @@ class Workers:
         """Yield the position and the outcome of each task when it ends. A task is read only when it can start."""
         waiting = enumerate(tasks)
         while True:
-            while len(self._running) < jobs and (following := next(waiting, None)):
+            while self._has_room(jobs) and (following := next(waiting, None)):
                 self._start(*following)
-            if not self._running:
+            if all(running.background for running in self._running):
                 return
-            self._listen()
-            self._enforce_limits()
-            for running in [running for running in self._running if self._has_ended(running)]:
-                if isinstance(running.answer, OwnProcessNeeded):
-                    self._restart(running, "")
-                elif running.has_crashed_after_others:
-                    self._restart(running, f"=== {running.task.stage}, again in a new process\n")
-                else:
-                    outcome = self._outcome(running)
-                    yield running.position, outcome
+            if len(self._running) < jobs and self._waiting and not self._is_busy_in_background:
+                self._start_in_background(self._waiting.popleft())
+            yield from self._ended()
 
-    def _start(self, position: int, task: Task[Any]) -> None:
+    def run_in_background(self, task: Task[T]) -> BackgroundTask[T]:
+        """Let the task run while the tasks of `as_done` leave a process idle, and return it at once."""
+        background = BackgroundTask(task)
+        self._waiting.append(background)
+        return background
+
+    def results(self, background: Sequence[BackgroundTask[T]], jobs: int) -> list[Done[T] | Failed]:
+        """Return the outcomes of tasks in the background when all have ended. They run `jobs` at a time from now on."""
+        while not all(each.outcome for each in background):
+            while len(self._running) < jobs and self._waiting:
+                self._start_in_background(self._waiting.popleft())
+            for _ in self._ended():
+                pass
+        return [each.outcome for each in background if each.outcome]
+
+    @property
+    def _is_busy_in_background(self) -> bool:
+        return any(running.background for running in self._running)
+
+    def _has_room(self, jobs: int) -> bool:
+        """Return whether another task can start: one always can, whatever runs in the background."""
+        return len(self._running) < jobs or all(running.background for running in self._running)
+
+    def _ended(self) -> Iterator[tuple[int, Done[Any] | Failed]]:
+        """Wait for messages. Yield the tasks that have ended; those in the background get their outcome instead."""
+        self._listen()
+        self._enforce_limits()
+        for running in [running for running in self._running if self._has_ended(running)]:
+            if isinstance(running.answer, OwnProcessNeeded):
+                self._restart(running, "")
+            elif running.has_crashed_after_others:
+                self._restart(running, f"=== {running.task.stage}, again in a new process\n")
+            elif running.background:
+                running.background.outcome = self._outcome(running)
+            else:
+                outcome = self._outcome(running)
+                yield running.position, outcome
+
+    def _start_in_background(self, background: BackgroundTask[Any]) -> None:
+        self._start(0, background.task, background)
+
+    def _start(self, position: int, task: Task[Any], background: BackgroundTask[Any] | None = None) -> None:
         self.listen(Started(task.stage))
         with interrupts_deferred():  # otherwise a started process might not be killed at the end
             worker = None if task.environment else self._pool.take()
-            running = RunningTask(task, position, worker or start(task.environment), time.monotonic())
+            process = worker or start(task.environment)
+            running = RunningTask(task, position, process, time.monotonic(), background)
             self._running.append(running)
             running.worker.send(task, self._surroundings(f"=== {task.stage}\n"))
 
