@@ -187,7 +187,9 @@ def _summary(mode: str, rows: Sequence[Row]) -> Iterator[str]:
     if not rows:
         return
     gains = [gain(row) for row in rows]
-    by_model = [np.mean([gain(row) for row in rows if row.model == model]) for model in {row.model for row in rows}]
+    by_model = [
+        statistics.mean([gain(row) for row in rows if row.model == model]) for model in {row.model for row in rows}
+    ]
     largest = max(row.size_bytes[OURS] / row.size_bytes[STOCK] - 1 for row in rows)
     yield (
         f"{mode}: {statistics.median(by_model):+.1f} dB over the stock converter in the median of {len(by_model)}"

@@ -139,7 +139,10 @@ def _evaluated_file(draw: random.Random) -> None:
 
 
 def _recipe_of(model: str) -> Callable[[], None]:
-    return lambda: Path("net.yaml").write_text(SHORT.format(model=model), encoding="utf-8") and None
+    def write() -> None:
+        Path("net.yaml").write_text(SHORT.format(model=model), encoding="utf-8")
+
+    return write
 
 
 def _saved_model(draw: random.Random) -> None:

@@ -47,7 +47,9 @@ def load(path: Path) -> dict[str, np.ndarray]:
 
 def _save_answers(_: ProgressCallback, float32: Path, data: Path, target: Path) -> None:
     answers = _answers(float32, data)
-    np.savez(target, **{name: np.stack([answer[name] for answer in answers]) for name in answers[0]})
+    np.savez(
+        target, allow_pickle=False, **{name: np.stack([answer[name] for answer in answers]) for name in answers[0]}
+    )
 
 
 def _figures(_: ProgressCallback, file: Path, data: Path, truth: Path) -> tuple[OutputFigures, ...]:

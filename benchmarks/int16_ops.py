@@ -54,7 +54,7 @@ def _recipe(model: Path, data: Path, folder: Path, is_corrected: bool) -> Recipe
     columns = fidelity.load(data)
     paths = [folder / "calibration.npz", folder / "evaluation.npz"]
     for number, path in enumerate(paths):
-        np.savez(path, **{key: column[number::2][:MOST] for key, column in columns.items()})
+        np.savez(path, allow_pickle=False, **{key: column[number::2][:MOST] for key, column in columns.items()})
     file, converter = folder / f"{model.name}.yaml", "" if is_corrected else "converter: {bias_correction: 'off'}\n"
     file.write_text(
         f"model: {model}\nvariants: [int8]\ncalibration: {{dataset: {{npz: {paths[0]}}}, ranges: minmax}}\n"

@@ -12,6 +12,8 @@ from ai_edge_litert import schema_py_generated as schema
 from tflq.flatbuffer import edit
 
 Shape = tuple[int, ...]
+Read = np.ndarray | Shape | None
+"""What an op reads: a constant, an input of that shape, or nothing."""
 RANDOM = np.random.default_rng(0)
 SIZE = (1, 4, 4, 4)
 VALID, SAME = schema.Padding.VALID, schema.Padding.SAME
@@ -28,7 +30,7 @@ class OneOp:
     """An op with what it reads and writes. Inputs are constants, or shapes of float inputs of the model."""
 
     type: str
-    inputs: Sequence[np.ndarray | Shape | None]
+    inputs: Sequence[Read]
     outputs: Sequence[Shape] = (SIZE,)
     options: str = ""
     """The name of the class of its options in the file format, without `Options`."""
@@ -113,7 +115,7 @@ def layout() -> Iterator[OneOp]:
     yield OneOp("TILE", [SIZE, numbers(1, 2, 1, 1)], [(1, 8, 4, 4)], "Tile")
     yield OneOp("BROADCAST_TO", [(1, 4), numbers(3, 4)], [(3, 4)], "BroadcastTo")
     yield OneOp("REVERSE_V2", [SIZE, numbers(1)], options="ReverseV2")
-    lengths = [(2, 4, 4), numbers(2, 3)]
+    lengths: list[Read] = [(2, 4, 4), numbers(2, 3)]
     yield OneOp("REVERSE_SEQUENCE", lengths, [(2, 4, 4)], "ReverseSequence", {"seqDim": 1})
     margins = np.array([[0, 0], [1, 1], [1, 1], [0, 0]], np.int32)
     yield OneOp("PAD", [SIZE, margins], [(1, 6, 6, 4)], "Pad")
@@ -145,11 +147,11 @@ def layers() -> Iterator[OneOp]:
     deep = {"depthMultiplier": 1, "strideH": 1, "strideW": 1, "padding": SAME}
     yield OneOp("CONV_2D", [SIZE, weights(4, 3, 3, 4), weights(4)], options="Conv2D", values=one)
     yield OneOp("DEPTHWISE_CONV_2D", [SIZE, weights(1, 3, 3, 4), weights(4)], options="DepthwiseConv2D", values=deep)
-    transposed = [numbers(1, 4, 4, 4), weights(4, 3, 3, 4), SIZE]
+    transposed: list[Read] = [numbers(1, 4, 4, 4), weights(4, 3, 3, 4), SIZE]
     yield OneOp("TRANSPOSE_CONV", transposed, options="TransposeConv", values=one)
     volume, three = (1, 3, 4, 4, 2), {**one, "strideD": 1}
     yield OneOp("CONV_3D", [volume, weights(2, 3, 3, 2, 2)], [volume], "Conv3D", three)
-    reverse = [numbers(*volume), weights(2, 3, 3, 2, 2), volume]
+    reverse: list[Read] = [numbers(*volume), weights(2, 3, 3, 2, 2), volume]
     yield OneOp("CONV_3D_TRANSPOSE", reverse, [volume], "Conv3D", three)
     yield OneOp("FULLY_CONNECTED", [(1, 8), weights(4, 8), weights(4)], [(1, 4)], "FullyConnected")
     yield OneOp("BATCH_MATMUL", [(2, 3, 4), (2, 4, 5)], [(2, 3, 5)], "BatchMatMul")

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -62,7 +63,7 @@ def compare(report: ProgressCallback, model: Path, data: str, folder: Path) -> s
     graph = flatbuffer.load(float32)
     if why := calibrate.obstacle(graph):
         return f"not observed: {why} | | | "
-    dataset = {"npz": data} if data else {"random": {}}
+    dataset: dict[str, Any] = {"npz": data} if data else {"random": {}}
     asked = Calibration.model_validate({"dataset": dataset, "samples": SAMPLES})
     calibration_samples: CalibrationSamples = calibrate.read_samples(report, asked, inputs, source, folder / "samples")
     calls = range(calibration_samples.samples.number_of_calls)

@@ -40,7 +40,7 @@ def main(folder: str) -> None:
     series, following = waves(random)
     np.savez(target / "keywords.npz", x=sounds, label=kinds)
     np.savez(target / "waves.npz", x=series, label=following)
-    np.savez(target / "chunks.npz", label=kinds, **_chunks(sounds, kinds, keras, target))
+    np.savez(target / "chunks.npz", label=kinds, allow_pickle=False, **_chunks(sounds, kinds, keras, target))
     for name, layers in _stacks(keras.layers).items():
         data, answers = (series, following) if name == "lstm_forecaster" else (sounds, kinds)
         _trained(keras, layers, data, answers).save(target / f"{name}.keras")

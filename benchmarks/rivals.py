@@ -40,7 +40,7 @@ def _stock(model: Path, samples: list[dict[str, np.ndarray]], folder: Path) -> N
     prepared = prepare(lambda *_: None, source, inputs, folder / "prepared")
     ops = tf.lite.OpsSet
     for mode in ("int8", "int16x8"):
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(prepared.saved_model), signature_keys=[SIGNATURE])
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(prepared.path), signature_keys=[SIGNATURE])
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: iter(samples)
         if mode == "int16x8":

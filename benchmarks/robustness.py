@@ -112,9 +112,9 @@ def run_cases(kind: str, seed: int, cases: range) -> Iterator[Answer]:
     if KINDS[kind].has_workers:
         preload_tensorflow()
     signal.signal(signal.SIGALRM, _too_long)
-    runner, command = CliRunner(), KINDS[kind].command
+    command = KINDS[kind].command
     with tempfile.TemporaryDirectory() as folder, _inside(folder):
-        runner.env["TFLQ_CACHE_DIR"] = f"{folder}/cache"
+        runner = CliRunner(env={"TFLQ_CACHE_DIR": f"{folder}/cache"})
         KINDS[kind].prepare()
         for case in (-1, *cases):  # the imports are part of the first case, which is not counted
             write_case(kind, seed, case)

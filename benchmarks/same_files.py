@@ -71,7 +71,8 @@ def facts_of_revision(revision: str) -> Facts:
             subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
             facts = facts_of(Path(folder))
         kept.write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    return json.loads(kept.read_text(encoding="utf-8"))
+    kept_facts: dict[str, str] = json.loads(kept.read_text(encoding="utf-8"))
+    return kept_facts
 
 
 def git(*arguments: str) -> str:

@@ -83,7 +83,7 @@ def stock(recipe: Path) -> None:
             yield from calls
 
         start = time.monotonic()
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(prepared.saved_model))
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(prepared.path))
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = feed
         converter.convert()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from PIL import Image
+from playwright._impl._api_structures import Clip
 from playwright.sync_api import sync_playwright
 
 WIDTH = 1080
@@ -29,7 +30,7 @@ def main() -> None:
         tab.goto(page.absolute().as_uri())
         box = tab.locator(LAST).bounding_box()
         assert box
-        area = {"x": 0, "y": 0, "width": WIDTH, "height": box["y"] + box["height"] + 24}
+        area: Clip = {"x": 0, "y": 0, "width": WIDTH, "height": box["y"] + box["height"] + 24}
         taken = tab.screenshot(full_page=True, clip=area)
         browser.close()
     Image.open(io.BytesIO(taken)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)

@@ -205,7 +205,8 @@ def type_of(field: Schema) -> str:
     if field.get("type") == "object":
         return f"mapping of names to {type_of(field['additionalProperties'])}"
     words = {"string": "text", "integer": "whole number", "boolean": "true or false"}
-    word = "path" if field.get("format") == "path" else words.get(field.get("type", ""), field.get("type", ""))
+    kind: str = field.get("type", "")
+    word = "path" if field.get("format") == "path" else words.get(kind, kind)
     return word + _bounds(field)
 
 

@@ -50,7 +50,7 @@ def save(name: str, layers: Sequence[Layer]) -> None:
     module = tf.Module()
     module.layers = [[tf.Variable(part.astype(np.float32)) for part in layer] for layer in layers]
 
-    @tf.function(input_signature=[tf.TensorSpec((None, 64), tf.float32, name="image")])
+    @tf.function(input_signature=[tf.TensorSpec((None, 64), tf.float32, name="image")])  # type: ignore[untyped-decorator]
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
         *hidden, (kernel, bias) = module.layers
         for inner, inner_bias in hidden:
