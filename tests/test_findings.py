@@ -9,12 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import models_tflite
 import pytest
 import yaml
 from click.testing import CliRunner
 from conftest import made_once, run_script
 
 from tflq.cli import main
+from tflq.findings.causes import cause_along
+from tflq.findings.op_causes import LayerEvidence
+from tflq.flatbuffer import Graph
+from tflq.flatbuffer import load as load_graph
+from tflq.layerwise import Activation
 from tflq.pipeline import Settings, run
 from tflq.recipe import load
 from tflq.result import Finding, Variant
@@ -182,3 +188,33 @@ def test_sensitivity_shows_dead_channels(ruined: Path, tmp_path: Path) -> None:
     effects = json.loads((tmp_path / "build" / "detection" / "sensitivity.json").read_text())["effects"]
     revived = [effect["won"]["revived_channels"] for effect in effects if effect["won"]]
     assert (revived[0], revived) == (6, sorted(revived, reverse=True))
+
+
+@pytest.fixture(scope="module")
+def cnn(tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    """A chain of six ops, whose output is tensor 13."""
+    return load_graph(models_tflite.made(tmp_path_factory.mktemp("cnn") / "cnn.tflite"))
+
+
+def evidence(graph: Graph, mode: str, *decibels: float) -> LayerEvidence:
+    """Activations that have that many decibels behind the ops in turn. Their values show no cause."""
+    values = {
+        8 + op: Activation(8 + op, "", "", op, each, (1.0, 1.0), 0.0, 1.0, 0.5) for op, each in enumerate(decibels)
+    }
+    return LayerEvidence(graph, mode, values)
+
+
+def test_an_error_that_many_ops_add_up_to_is_blamed_on_none_of_them(cnn: Graph) -> None:
+    cause = cause_along(evidence(cnn, "int8", 47.0, 41.5, 36.0, 30.5, 25.0, 19.5), "scores", ())
+    assert cause.text == (
+        "no single op loses much, but the errors of 6 ops add up: the output of the first op has 47.0 dB, and that of"
+        " the last one has 19.5 dB"
+    )
+    assert cause.remedy == "Use mode int16x8, or train with mode qat_int8"
+    assert cause_along(evidence(cnn, "int16x8", *[40.0] * 6), "scores", ()).remedy == "Use mode float16"
+
+
+def test_an_op_that_loses_much_is_blamed(cnn: Graph) -> None:
+    cause = cause_along(evidence(cnn, "int8", 200.0, 45.0, 21.0, 20.0, 19.0, 18.0), "scores", ())
+    assert cause.text.startswith("the first op that loses much is #2 CONCATENATION ")
+    assert cause.text.endswith(": its worst input has 45.0 dB, its output has 21.0 dB")

@@ -12,8 +12,8 @@ from tflq.errors import TflqError
 from tflq.evaluate import EvaluationPlan, batches, stack
 from tflq.findings.op_causes import LayerEvidence, LikelyCause, cause_at
 from tflq.flatbuffer import Graph, Subgraph, integers_of, load
-from tflq.layerwise import LocalLoss, compare, first_bad, losses
-from tflq.metrics import Channels
+from tflq.layerwise import BAD_LOSS_DB, LocalLoss, compare, first_bad, losses
+from tflq.metrics import EQUAL_DB, Channels
 from tflq.modes import QAT_MODES
 from tflq.op_selectors import shortest_name
 from tflq.result import Finding
@@ -58,7 +58,7 @@ def look(report: ProgressCallback, request: Look) -> tuple[Finding, ...]:
         if finding.kind == "dead channels":
             cause = _cause_before(evidence, output)
         elif finding.kind != "saturated channels":
-            cause = _cause_along(evidence, output, request.constants)
+            cause = cause_along(evidence, output, request.constants)
         else:
             cause = SATURATED_AFTER_TRAINING if request.mode in QAT_MODES else SATURATED
         found.append(replace(finding, cause=cause.text, remedy=cause.remedy, tensor=cause.tensor))
@@ -131,20 +131,43 @@ def _tensor(graph: Graph, output: str) -> int:
     return dict(signature.outputs)[output]
 
 
-def _cause_along(evidence: LayerEvidence, output: str, constants: Sequence[Finding]) -> LikelyCause:
-    """Return the cause at the first op before the output that loses much, or at the one that loses most.
+def cause_along(evidence: LayerEvidence, output: str, constants: Sequence[Finding]) -> LikelyCause:
+    """Return the cause at the first op before the output that loses much, or say that no single op does.
 
     In a file with float16 constants, all ops compute in float, so that a changed constant is the cause.
     """
     before = _ops_before(evidence.graph.subgraphs[0], _tensor(evidence.graph, output))
     along = [loss for loss in losses(evidence.graph, tuple(evidence.activations.values())) if loss.operator in before]
-    worst = first_bad(along) or max(along, key=lambda loss: loss.lost_db, default=None)
+    bad = first_bad(along)
+    worst = bad or max(along, key=lambda loss: loss.relevant_loss_db, default=None)
     changed = constants[0] if constants else None
     if changed and (evidence.mode == "float16" or worst is None):
         return _changed(changed)
     if worst is None:
         return LikelyCause("", "", None)
+    has_cause = worst.relevant_loss_db >= BAD_LOSS_DB and cause_at(evidence, worst.operator)
+    if not (bad or has_cause or changed) and len(along) > 1:
+        return _gradual(along, evidence.mode)
     return _at_loss(evidence, worst, changed)
+
+
+def _gradual(along: Sequence[LocalLoss], mode: str) -> LikelyCause:
+    """Return that all ops together are the cause."""
+    first, last = (_in_words(each.after_db) for each in (along[0], along[-1]))
+    facts = (
+        f"no single op loses much, but the errors of {len(along)} ops add up: the output of the first op"
+        f" {first}, and that of the last one {last}"
+    )
+    return LikelyCause(facts, GRADUAL_REMEDIES.get(mode, GRADUAL_REMEDY), None)
+
+
+GRADUAL_REMEDY = "Use mode int16x8, or train with mode qat_int8"
+GRADUAL_REMEDIES = {
+    **dict.fromkeys(QAT_MODES, "Train for more epochs, or with a smaller learning rate"),
+    **dict.fromkeys(("dynamic", "dynamic4"), "Use mode weights8 or float16"),
+    **dict.fromkeys(("weights8", "int16x8", "int16x8_only"), "Use mode float16"),
+}
+"""Mode → what helps where no single op is the cause."""
 
 
 def _changed(constant: Finding) -> LikelyCause:
@@ -155,8 +178,8 @@ def _at_loss(evidence: LayerEvidence, loss: LocalLoss, changed: Finding | None) 
     graph = evidence.graph
     operator, name = graph.subgraphs[0].operators[loss.operator], shortest_name(graph, loss.operator)
     facts = (
-        f"the first op that loses much is #{loss.operator} {operator.type} {name!r}: its inputs have"
-        f" {loss.before_db:.1f} dB, its output {loss.after_db:.1f} dB"
+        f"the first op that loses much is #{loss.operator} {operator.type} {name!r}: its worst input"
+        f" {_in_words(loss.before_db)}, its output {_in_words(loss.after_db)}"
     )
     read = {tensor.name for tensor in graph.subgraphs[0].read_by(operator)}
     found = cause_at(evidence, loss.operator) or (_changed(changed) if changed and changed.tensor in read else None)
@@ -166,6 +189,10 @@ def _at_loss(evidence: LayerEvidence, loss: LocalLoss, changed: Finding | None) 
         (tensor, *_) = (graph.subgraphs[0].tensors[index].name for index in operator.outputs)
         return LikelyCause(facts, remedy, tensor)
     return LikelyCause(f"{facts}; {found.text}", found.remedy or remedy, found.tensor)
+
+
+def _in_words(sqnr_db: float) -> str:
+    return "is exact" if sqnr_db >= EQUAL_DB else f"has {sqnr_db:.1f} dB"
 
 
 def _others(mode: str) -> str:

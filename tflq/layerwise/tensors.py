@@ -22,6 +22,8 @@ BAD_LOSS_DB = 6.0
 """An op is bad if it loses at least this much SQNR."""
 GOOD_SQNR_DB = 30.0
 """An op is not bad if its output has at least this SQNR."""
+CLEAN_DB = 50.0
+"""An input with a higher SQNR counts as one with this, since its error hardly matters."""
 MEDIAN_VALUES = 2**16
 """The number of values of one call that a median is taken of, about."""
 
@@ -139,6 +141,11 @@ class LocalLoss:
     @property
     def lost_db(self) -> float:
         return self.before_db - self.after_db
+
+    @property
+    def relevant_loss_db(self) -> float:
+        """What the op loses, in dB. An input above CLEAN_DB counts as one of CLEAN_DB."""
+        return min(self.before_db, CLEAN_DB) - self.after_db
 
 
 def losses(float32: Graph, activations: Sequence[Activation]) -> Iterator[LocalLoss]:

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,6 @@ MAX_INT16_MULTIPLY_ADDS = 5e8
 MAX_LAYERS = 1000
 MIN_LOSS_DB = 1.0
 """The least loss of an op whose weights are shown."""
-CLEAN_DB = 50.0
 MAX_WEIGHTS, MAX_CHANNELS = 3, 1024
 
 
@@ -162,11 +162,11 @@ def _layer(graph: Graph, each: Activation) -> ActivationSqnr:
 def _weights(graph: Graph, lost: Sequence[LocalLoss]) -> Iterator[WeightRange]:
     """Yield the weights of the ops that lose most, if they have more than one output channel."""
     (subgraph, *_), listed = graph.subgraphs, 0
-    for loss in sorted(lost, key=_lost_db, reverse=True):
+    for loss in sorted(lost, key=attrgetter("relevant_loss_db"), reverse=True):
         operator = subgraph.operators[loss.operator]
         roles = ROLES.get(operator.type)
         weights = subgraph.input(operator, roles.weights) if roles else None
-        if _lost_db(loss) < MIN_LOSS_DB or listed == MAX_WEIGHTS:
+        if loss.relevant_loss_db < MIN_LOSS_DB or listed == MAX_WEIGHTS:
             return
         if roles is None or weights is None or not weights.is_constant or weights.data is None:
             continue
@@ -174,9 +174,4 @@ def _weights(graph: Graph, lost: Sequence[LocalLoss]) -> Iterator[WeightRange]:
         if 1 < len(values) <= MAX_CHANNELS:
             listed += 1
             peaks = tuple(values.reshape(len(values), -1).max(1).tolist())
-            yield WeightRange(operator.type, weights.name.partition(";")[0], round(_lost_db(loss), 2), peaks)
-
-
-def _lost_db(loss: LocalLoss) -> float:
-    """Return what the op loses. An input that is nearer than CLEAN_DB counts as one of CLEAN_DB."""
-    return min(loss.before_db, CLEAN_DB) - loss.after_db
+            yield WeightRange(operator.type, weights.name.partition(";")[0], round(loss.relevant_loss_db, 2), peaks)
