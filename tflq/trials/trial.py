@@ -85,16 +85,16 @@ class TrialEvaluation:
 
 
 def run_trial(
-    report: ProgressCallback, make: Task[Any], variant: Mode, path: Path, evaluation: TrialEvaluation
+    report: ProgressCallback, steps: Sequence[Task[Any]], variant: Mode, path: Path, evaluation: TrialEvaluation
 ) -> Measurements:
-    """Make the file by the task, check it against its contract, and measure it.
+    """Make the file by the steps, check it against its contract, and measure it. The first step returns named ops.
 
     Raise EvaluationError if the file breaks its contract, or does not meet the limits of targets. Errors of the
     conversion pass through.
     """
     try:
-        named = make.function(report, *make.arguments) or NO_OPS
-        violations = verify.verify(report, path, variant, evaluation.plan.source, named).violations
+        named, *_ = [step.function(report, *step.arguments) for step in steps]
+        violations = verify.verify(report, path, variant, evaluation.plan.source, named or NO_OPS).violations
         errors = [f"{violation.where} {violation.message}" for violation in violations if violation.severity == "error"]
         if errors:
             raise EvaluationError(f"the file breaks its contract: {errors[0]}")
