@@ -31,7 +31,7 @@ from thresholds import measuring, numbers
 
 from tflq.batch.schema import json_schema as zoo_schema
 from tflq.modes import MODES, QAT_MODES
-from tflq.rules import EFFECTS
+from tflq.rules import EFFECTS, RUN_RULES
 from tflq.targets import Target, shipped
 
 ROOT = Path(__file__).parent.parent
@@ -136,6 +136,11 @@ def rules() -> str:
     return table(("rule", "what is wrong", "severity", "runtimes"), rows)
 
 
+def run_rules() -> str:
+    rows = [(each.rule, each.fact, each.severity) for each in RUN_RULES]
+    return table(("rule", "what is wrong", "severity"), rows)
+
+
 def target_keys() -> str:
     schema = Target.model_json_schema()
     return "\n\n".join(section(schema, schema))
@@ -144,7 +149,7 @@ def target_keys() -> str:
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/explanation.md": {"numbers": numbers},
     "docs/report.md": {"measuring": measuring},
-    "docs/rules.md": {"rules": rules},
+    "docs/rules.md": {"rules": rules, "run rules": run_rules},
     "README.md": {"modes": modes},
     "docs/commands.md": {"help": help_text},
     "docs/zoo.md": {"keys": zoo_keys, "help": lambda: help_text("batch")},
