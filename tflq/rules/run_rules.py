@@ -20,7 +20,7 @@ RUN_RULES = (
     RunRule("V11", "the file is not what its mode, its variant or its kept ops promise", "error"),
     RunRule("V12", "signature, inputs, outputs or shapes are not those of the source", "error"),
     RunRule("V12", "a custom op or a TensorFlow op that the recipe does not allow", "error"),
-    RunRule("V13", "outputs that are NaN, infinite or constant, or a finding that says that the file is broken", "error"),
+    RunRule("V13", "outputs that are NaN, infinite or constant, or a finding that the file is broken", "error"),
     RunRule("V13", "outputs of the float32 file that differ from those of the source", "error"),
     RunRule("V13", "an output without elements, or far fewer bytes of constants than the source has", "warning"),
     RunRule("V15", "fused recurrent ops keep their state from one call to the next", "warning"),
