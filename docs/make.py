@@ -9,6 +9,7 @@ docs/explanation.md         the numbers by which tflq decides
 docs/rules.md               the rules and what breaking them does
 docs/report.md              the number of samples that a file is measured on
 docs/sensitivity.md         the output of `tflq sensitivity --help`
+docs/howto/choose-a-mode.md what to expect of each mode
 README.md                   the modes
 docs/commands.md            the output of `tflq --help`
 benchmarks/README.md        the summaries of benchmarks/accuracy.md and benchmarks/results.md
@@ -30,7 +31,7 @@ from reference import calibration_of, cell, section, table
 from thresholds import measuring, numbers
 
 from tflq.batch.schema import json_schema as zoo_schema
-from tflq.modes import MODES, QAT_MODES
+from tflq.modes import GUIDE, GUIDE_COLUMNS, MODES, QAT_MODES
 from tflq.rules import EFFECTS, RUN_RULES
 from tflq.targets import Target, shipped
 
@@ -83,6 +84,11 @@ def help_text(*command_name: str) -> str:
 def modes() -> str:
     rows = [(f"`{kind.model_fields['mode'].default}`", cell(kind.__doc__ or ""), _data(kind)) for kind in MODES]
     return table(("mode", "files", "calibration data"), rows)
+
+
+def guide() -> str:
+    """What to expect of each mode, as `tflq advise --modes` prints it."""
+    return table(GUIDE_COLUMNS, [(f"`{each.mode}`", *each.cells[1:]) for each in GUIDE])
 
 
 def _data(kind: type) -> str:
@@ -148,6 +154,7 @@ def target_keys() -> str:
 
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/explanation.md": {"numbers": numbers},
+    "docs/howto/choose-a-mode.md": {"modes": guide},
     "docs/report.md": {"measuring": measuring},
     "docs/rules.md": {"rules": rules, "run rules": run_rules},
     "README.md": {"modes": modes},
