@@ -9,6 +9,7 @@ docs/explanation.md         the numbers by which tflq decides
 docs/rules.md               the rules and what breaking them does
 docs/report.md              the number of samples that a file is measured on
 docs/sensitivity.md         the output of `tflq sensitivity --help`
+docs/howto/choose-a-mode.md what to expect of each mode
 README.md                   the modes
 docs/commands.md            the output of `tflq --help`
 benchmarks/README.md        the summaries of benchmarks/accuracy.md and benchmarks/results.md
@@ -30,8 +31,8 @@ from reference import calibration_of, cell, section, table
 from thresholds import measuring, numbers
 
 from tflq.batch.schema import json_schema as zoo_schema
-from tflq.modes import MODES, QAT_MODES
-from tflq.rules import EFFECTS
+from tflq.modes import GUIDE, GUIDE_COLUMNS, MODES, QAT_MODES
+from tflq.rules import EFFECTS, RUN_RULES
 from tflq.targets import Target, shipped
 
 ROOT = Path(__file__).parent.parent
@@ -85,6 +86,11 @@ def modes() -> str:
     return table(("mode", "files", "calibration data"), rows)
 
 
+def guide() -> str:
+    """What to expect of each mode, as `tflq advise --modes` prints it."""
+    return table(GUIDE_COLUMNS, [(f"`{each.mode}`", *each.cells[1:]) for each in GUIDE])
+
+
 def _data(kind: type) -> str:
     if kind.model_fields["mode"].default in QAT_MODES:  # type: ignore[attr-defined]
         return "none, but training data"
@@ -136,6 +142,11 @@ def rules() -> str:
     return table(("rule", "what is wrong", "severity", "runtimes"), rows)
 
 
+def run_rules() -> str:
+    rows = [(each.rule, each.fact, each.severity) for each in RUN_RULES]
+    return table(("rule", "what is wrong", "severity"), rows)
+
+
 def target_keys() -> str:
     schema = Target.model_json_schema()
     return "\n\n".join(section(schema, schema))
@@ -143,8 +154,9 @@ def target_keys() -> str:
 
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/explanation.md": {"numbers": numbers},
+    "docs/howto/choose-a-mode.md": {"modes": guide},
     "docs/report.md": {"measuring": measuring},
-    "docs/rules.md": {"rules": rules},
+    "docs/rules.md": {"rules": rules, "run rules": run_rules},
     "README.md": {"modes": modes},
     "docs/commands.md": {"help": help_text},
     "docs/zoo.md": {"keys": zoo_keys, "help": lambda: help_text("batch")},

@@ -12,6 +12,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from tflq.cli import main
+from tflq.modes import MODE_NAMES
 from tflq.recipe import dump, load
 
 FLOAT32 = ("float32", "float32", 100_000, 0.0)
@@ -301,3 +302,25 @@ def test_a_target_that_nothing_runs_on_is_an_error_with_the_reasons(tmp_path: Pa
     assert "net: no variant runs whole on micro: float32 does not run: GELU" in told.stderr
     told = case.advise("--target", "edgetpu")
     assert "the report does not say what runs on edgetpu: add it to targets, and run tflq convert" in told.stderr
+
+
+def test_the_table_of_modes_needs_no_recipe_and_has_what_was_measured(case: Case) -> None:
+    alone = CliRunner().invoke(main, ["advise", "--modes"])
+    assert alone.exit_code == 0
+    rows = [line.split(None, 1)[0] for line in alone.stdout.splitlines()]
+    assert rows == ["mode", *MODE_NAMES]
+    assert "measured" not in alone.stdout
+    case.recipe("float32", "int8").report(FLOAT32, INT8)
+    shown = case.advise("--modes").stdout
+    assert shown.startswith("ship: ")
+    (line,) = [line for line in shown.splitlines() if line.startswith("int8 ")]
+    assert line.rstrip().endswith("int8: 30,000 bytes, 0.0125 ms, loses 0.0500 ±0.0020")
+
+
+def test_json_has_the_advice_and_the_table(case: Case) -> None:
+    told = json.loads(case.recipe("float32", "int8").report(FLOAT32, INT8).advise("--json").stdout)
+    assert (told["variant"], told["passed"]) == ("float32", True)
+    assert [row["mode"] for row in told["modes"]] == [*MODE_NAMES]
+    assert [len(row["measured"]) for row in told["modes"]] == [mode in ("float32", "int8") for mode in MODE_NAMES]
+    missing = CliRunner().invoke(main, ["advise"])
+    assert (missing.exit_code, "give a RECIPE, or --modes" in missing.output) == (2, True)

@@ -49,6 +49,12 @@ def test_a_message_of_the_page_is_one_of_the_program(message: str) -> None:
     assert any(message in said for said in texts_of_the_package())
 
 
+def test_every_rule_that_a_violation_names_has_a_row() -> None:
+    named = {said for said in texts_of_the_package() if re.fullmatch(r"V\d+", said)}
+    rows = set(re.findall(r"^\| (V\d+) \|", (DOCS / "rules.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert named == rows
+
+
 def exit_codes(page: str) -> list[int]:
     """Those that a page has a row of a table for."""
     return [int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)]

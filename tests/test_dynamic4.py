@@ -6,14 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from running import Ran, Recipes
+from running import Ran, Recipes, run_recipe
 
 from tflq.conversion.int4_blocks import quantize_blocks
 from tflq.firmware.runtime_needs import WITH_BLOCKS
 from tflq.flatbuffer import Graph, Tensor, edit, load, read, real_values
 from tflq.flatbuffer.constants import packed_int4
 from tflq.interpreter import Runner
-from tflq.modes import Dynamic4, Weights8
+from tflq.modes import Dynamic, Dynamic4, Weights8
+from tflq.pipeline import Settings
+from tflq.recipe import load as load_recipe
+from tflq.trials import Trial, open_trials
 
 MODEL = "tiny_conv_dense"
 VARIANTS = [
@@ -26,9 +29,14 @@ VARIANTS = [
 
 
 @pytest.fixture(scope="module")
-def ran(recipes: Recipes, data: Path) -> Ran:
+def recipe(recipes: Recipes, data: Path) -> Path:
     everything = {"npz": str(data / "images.npz")}
-    return recipes.run(MODEL, VARIANTS, calibration={"dataset": everything, "samples": 24})
+    return recipes.write(MODEL, VARIANTS, calibration={"dataset": everything, "samples": 24})
+
+
+@pytest.fixture(scope="module")
+def ran(recipe: Path) -> Ran:
+    return run_recipe(recipe)
 
 
 def constants(graph: Graph, dtype: str) -> dict[str, Tensor]:
@@ -83,6 +91,14 @@ def test_gptq_and_bias_correction_come_nearer(ran: Ran) -> None:
         "rounding",
         "bias correction + rounding",
     ]
+
+
+def test_a_trial_makes_what_convert_makes(recipe: Path, ran: Ran) -> None:
+    trials = [Trial(variant, "minmax") for variant in (Dynamic(), Weights8(), Dynamic4())]
+    with open_trials(load_recipe(recipe), Settings(jobs=2)) as runner:
+        figures = [result.figures for result in runner.run(trials)]
+    files = [ran.variant(name).file for name in ("dynamic", "weights8", "auto")]
+    assert [each and each.file.sha256 for each in figures] == [each and each.sha256 for each in files]
 
 
 def test_a_kept_op_has_float_weights(ran: Ran) -> None:

@@ -71,7 +71,8 @@ def test_source_compiles_without_a_warning_and_reads_back_equal(tmp_path: Path) 
     told = output_of(sorted(tmp_path.glob("*.cc")), tmp_path)
     first, second, binary = told.split(b"\n", 2)
     graph = flatbuffer.read(content)
-    arena = arena_bytes(graph, memory_plan(graph, flatbuffer.operator_options(content)))
+    options = flatbuffer.operator_options(content)
+    arena = arena_bytes(graph, options, memory_plan(graph, options))
     assert first.decode() == f"{len(names)} {' '.join(names)} {arena} 192 2"
     scale = np.float32(0.02806518)
     assert second.decode() == f"0 139 {139 + round(1 / scale)} 255 {round(1 / scale) * scale:.6f}"

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from tflq import advise, scores
 from tflq.datasets import DATASETS, KINDS
 from tflq.metrics import METRIC_KEYS, METRIC_NAMES, METRICS, built_in
-from tflq.modes import CALIBRATED, MODE_NAMES, MODES, QAT_MODES, Converter, Mode, named
+from tflq.modes import CALIBRATED, GUIDE, MODE_NAMES, MODES, QAT_MODES, Converter, Mode, named
 from tflq.modes.ignored import GRANULARITY, REFINEMENTS, is_neutral
 from tflq.recipe import json_schema
 from tflq.refine import RefinementConfig
@@ -35,6 +35,10 @@ def test_a_mode_is_in_the_schema_and_on_the_page(mode: str) -> None:
     assert f"| `{mode}` |" in PAGE
     assert isinstance(TypeAdapter(Mode).validate_python(mode), kind)
     assert isinstance(named(mode), kind)
+
+
+def test_every_mode_has_a_row_in_the_guide() -> None:
+    assert tuple(each.mode for each in GUIDE) == MODE_NAMES
 
 
 def test_other_tables_name_modes_of_the_list() -> None:

@@ -29,13 +29,47 @@ def images(dtype: str, count: int = 2) -> list[list[np.ndarray]]:
 @pytest.mark.parametrize(("name", "dtype"), [("cnn_int8", "uint8"), ("cnn_int16x8", "float32")])
 def test_the_planned_arena_suffices_and_is_not_far_too_large(name: str, dtype: str) -> None:
     content = edit.raw(name)
-    graph = flatbuffer.read(content)
-    plan = memory_plan(graph, flatbuffer.operator_options(content))
+    graph, options = flatbuffer.read(content), flatbuffer.operator_options(content)
+    plan = memory_plan(graph, options)
     run = run_micro(content, images(dtype), plan.activation_bytes)
     assert run.error == ""
     assert run.arena_bytes is not None
-    assert run.arena_bytes <= arena_bytes(graph, plan) <= run.arena_bytes + 4096
+    assert run.arena_bytes <= arena_bytes(graph, options, plan) <= run.arena_bytes + 4096
     assert "on 2 calls, its outputs and those of LiteRT's reference kernels" in run.in_words
+
+
+def product(adj_x: bool, adj_y: bool) -> bytes:
+    """A file of one product of matrices that are no constants."""
+    model = edit.load("cnn_int8")
+    graph, op = model.subgraphs[0], edit.operator(model, "SOFTMAX")
+    model.operatorCodes[op.opcodeIndex].builtinCode = schema.BuiltinOperator.BATCH_MATMUL
+    model.operatorCodes[op.opcodeIndex].deprecatedBuiltinCode = schema.BuiltinOperator.BATCH_MATMUL
+    op.builtinOptions = schema.BatchMatMulOptionsT(adjX=adj_x, adjY=adj_y)
+    op.builtinOptionsType = schema.BuiltinOptions.BatchMatMulOptions
+    op.inputs, op.outputs, graph.operators = [0, 1], [2], [op]
+    shapes = [[8, 400, 8] if adj_x else [8, 8, 400], [8, 50, 400] if adj_y else [8, 400, 50], [8, 8, 50]]
+    graph.tensors = [
+        schema.TensorT(name=str(place), shape=shape, type=schema.TensorType.FLOAT32)
+        for place, shape in enumerate(shapes)
+    ]
+    graph.inputs, graph.outputs, model.signatureDefs = [0, 1], [2], []
+    return edit.packed(model)
+
+
+@needs_micro
+@pytest.mark.parametrize("adj_x", [False, True])
+@pytest.mark.parametrize("adj_y", [False, True])
+def test_the_arena_has_the_transposed_inputs_of_a_product(
+    adj_x: bool, adj_y: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from tflite_micro import runtime
+
+    content = product(adj_x, adj_y)
+    graph, options = flatbuffer.read(content), flatbuffer.operator_options(content)
+    runtime.Interpreter.from_bytes(content, arena_size=10_000_000).print_allocations()
+    said = re.search(r"Arena allocation total (\d+) bytes", capfd.readouterr().err)
+    assert said is not None
+    assert int(said[1]) <= arena_bytes(graph, options, memory_plan(graph, options)) <= int(said[1]) + 4096
 
 
 def smallest_arena(content: bytes, most: int) -> int:
@@ -71,15 +105,15 @@ def test_the_plan_is_the_smallest_that_works(name: str, capfd: pytest.CaptureFix
     from tflite_micro import runtime
 
     content = enlarged(name)
-    graph = flatbuffer.read(content)
-    plan = memory_plan(graph, flatbuffer.operator_options(content))
+    graph, options = flatbuffer.read(content), flatbuffer.operator_options(content)
+    plan = memory_plan(graph, options)
     runtime.Interpreter.from_bytes(content, arena_size=1_000_000).print_allocations()
     said = re.search(r"Arena allocation tail (\d+) bytes", capfd.readouterr().err)
     assert said is not None
     needed = plan.activation_bytes + int(said[1])
     smallest = smallest_arena(content, 1_000_000)
     assert needed <= smallest <= needed + 16
-    assert smallest <= arena_bytes(graph, plan)
+    assert smallest <= arena_bytes(graph, options, plan)
 
 
 @needs_micro

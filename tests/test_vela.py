@@ -11,7 +11,7 @@ import pytest
 import tflite_edit as edit
 from ai_edge_litert import schema_py_generated as schema
 from click.testing import CliRunner
-from results import COMPILED, file
+from results import COMPILED, LACKING, file
 from running import Recipes
 
 from tflq import targets
@@ -20,9 +20,10 @@ from tflq.errors import EvaluationError, RecipeError
 from tflq.gates import Gates
 from tflq.recipe import load
 from tflq.recipe_files import data_files
+from tflq.report.targets import to_dict
 from tflq.result import Gate
 from tflq.target_gates import target_gates
-from tflq.targets import TargetVerdict, file_verdicts, run_vela, tool_versions, vela_command, vela_version
+from tflq.targets import TargetVerdict, VelaRun, file_verdicts, run_vela, tool_versions, vela_command, vela_version
 from tflq.targets import verdict as judging
 
 needs_vela = pytest.mark.skipif(vela_command() is None, reason="the compiler ethos-u-vela is not installed")
@@ -39,16 +40,6 @@ vela:
 """
 
 
-def integer_only() -> bytes:
-    """The CNN without the op that makes its output float."""
-    model = edit.load("cnn_int8")
-    graph, last = model.subgraphs[0], edit.operator(model, "DEQUANTIZE")
-    graph.operators.remove(last)
-    graph.outputs = [last.inputs[0]]
-    model.signatureDefs[0].outputs[0].tensorIndex = last.inputs[0]
-    return edit.packed(model)
-
-
 def narrow() -> bytes:
     """The CNN with weights of 4 bits in its convolution."""
     model = edit.load("cnn_int8")
@@ -62,6 +53,11 @@ def narrow() -> bytes:
 def compiled(path: Path, name: str = U55) -> TargetVerdict:
     (verdict,) = file_verdicts(path, [targets.load(name)])
     return verdict
+
+
+def planned_for_micro(path: Path) -> int | None:
+    (verdict,) = file_verdicts(path, [targets.load("micro")])
+    return verdict.ram_bytes
 
 
 @needs_vela
@@ -80,7 +76,7 @@ def test_an_op_that_is_left_to_the_cpu_has_its_reason() -> None:
 @pytest.mark.parametrize("name", ["ethos-u65-512", "ethos-u85-2048"])
 def test_a_file_of_integers_runs_whole(name: str, tmp_path: Path) -> None:
     path = tmp_path / "net.tflite"
-    path.write_bytes(integer_only())
+    path.write_bytes(edit.integer_only())
     verdict = compiled(path, name)
     assert (verdict.target, verdict.outcome, verdict.problems, verdict.share) == (name, "runs whole", (), 0)
     assert verdict.compiled is not None
@@ -113,17 +109,33 @@ def test_a_file_that_kills_the_compiler_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "net.tflite"
     path.write_bytes(narrow())
     verdict = compiled(path)
-    assert verdict.outcome == "does not run"
-    assert verdict.in_words.endswith("the compiler Vela cannot compile it: it ended with SIGFPE")
+    assert (verdict.outcome, verdict.outside, verdict.share) == ("falls back", 8, 1)
+    assert verdict.in_words.startswith("falls back: the compiler Vela cannot compile it: it ended with SIGFPE; ")
     assert "its weights are int4 beside int8, and must be int8" in verdict.in_words
+    assert "; on the CPU, TensorFlow Lite Micro has all 8 ops; RAM " in verdict.in_words
+    assert verdict.ram_bytes == planned_for_micro(path)
     (gate,) = target_gates(Gates(max_estimated_ms=1), file("int8", 1000, "int8"), [verdict])
     assert gate.in_words == f"max_estimated_ms: {U55}: the compiler Vela cannot compile it: it ended with SIGFPE"
+
+
+def test_a_file_that_neither_the_compiler_nor_the_cpu_takes_does_not_run() -> None:
+    run = VelaRun("Vela 5.2.0", error="the compiler Vela cannot compile it: tensor has no shape")
+    (by_table,) = file_verdicts(edit.DATA / "cnn_int8.tflite", [targets.load("ethos-u55")])
+    verdict = by_table.refused(run, LACKING)
+    assert (verdict.outcome, verdict.ram_bytes) == ("does not run", None)
+    first, *_, last = verdict.in_words.split("; ")
+    assert first == "does not run: the compiler Vela cannot compile it: tensor has no shape"
+    assert last.startswith("on the CPU, TensorFlow Lite Micro lacks ")
+    told = to_dict(verdict)
+    assert told["compiler_error"] == run.error
+    assert [each["type"] for each in told["problems_on_cpu"]] == [each.type for each in LACKING.problems]
+    assert told["dram_bytes"] is None
 
 
 @needs_vela
 def test_what_the_compiler_refuses_is_told(tmp_path: Path) -> None:
     path = tmp_path / "net.tflite"
-    path.write_bytes(integer_only()[:1500] + bytes(100))
+    path.write_bytes(edit.integer_only()[:1500] + bytes(100))
     command = vela_command()
     assert command is not None
     options = targets.load(U55).vela_options

@@ -50,3 +50,13 @@ def store(model: Any, tensor: Any, values: np.ndarray) -> None:
 def numbers(model: Any, tensor: Any, dtype: str) -> np.ndarray:
     """A copy of a constant's numbers, flat."""
     return np.array(model.buffers[tensor.buffer].data, np.uint8).view(dtype)
+
+
+def integer_only() -> bytes:
+    """The CNN without the op that makes its output float."""
+    model = load("cnn_int8")
+    graph, last = model.subgraphs[0], operator(model, "DEQUANTIZE")
+    graph.operators.remove(last)
+    graph.outputs = [last.inputs[0]]
+    model.signatureDefs[0].outputs[0].tensorIndex = last.inputs[0]
+    return packed(model)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from tflq.datasets import Random
 from tflq.errors import RecipeError
 from tflq.measured_variant import RUNS_WHOLE, MeasuredVariant, fast_enough, measurements, slower
-from tflq.modes import CALIBRATED, QAT_MODES, ModeName
+from tflq.modes import CALIBRATED, GUIDE, QAT_MODES, ModeGuide, ModeName
 from tflq.recipe import Recipe, dump
 from tflq.sources import Keras
 
@@ -123,6 +123,37 @@ def advise(recipe: Recipe, measured: MeasuredRun, target: str, tolerated: float)
     )
 
 
+@dataclass(frozen=True)
+class ModeRow:
+    """What to expect of the files of a mode, and what was measured of them."""
+
+    guide: ModeGuide
+    measured: tuple[str, ...]
+    """The figures of each variant of the mode, in words."""
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The row for JSON."""
+        return asdict(self.guide) | {"measured": list(self.measured)}
+
+
+def mode_rows(variants: Sequence[MeasuredVariant] = ()) -> tuple[ModeRow, ...]:
+    """Return the table of all modes, with the figures of these variants."""
+    return tuple(
+        ModeRow(guide, tuple(f"{each.name}: {_figures(each)}" for each in variants if each.mode == guide.mode))
+        for guide in GUIDE
+    )
+
+
+def _figures(variant: MeasuredVariant) -> str:
+    loss = "" if variant.loss is None else f", loses {variant.loss_in_words}"
+    return f"{variant.size_bytes:,} bytes{_time(variant)}{loss}"
+
+
+def _time(variant: MeasuredVariant) -> str:
+    return "" if variant.milliseconds is None else f", {variant.milliseconds:.3g} ms"
+
+
 SMALLER: dict[str, tuple[ModeName, ...]] = {
     "cpu": ("int8", "dynamic", "weights8", "int16x8", "float16"),
     "gpu": ("float16",),
@@ -173,8 +204,7 @@ def _smallest(variants: Sequence[MeasuredVariant]) -> MeasuredVariant:
 def _reason(
     chosen: MeasuredVariant, passed: Sequence[MeasuredVariant], variants: Sequence[MeasuredVariant], request: str
 ) -> str:
-    time = "" if chosen.milliseconds is None else f", {chosen.milliseconds:.3g} ms"
-    figures = f"{chosen.size_bytes:,} bytes{time}, loses {chosen.loss_in_words}"
+    figures = _figures(chosen)
     if not passed:
         return f"for {request}, no variant passes every gate; this one loses least ({figures})"
     smaller = [

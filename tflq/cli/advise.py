@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,10 +14,14 @@ from tflq.cli import options as option
 from tflq.cli.boundary import boundary, note
 from tflq.cli.options import CommandOptions, File, pass_options
 from tflq.cli.recipes import load_recipe
+from tflq.cli.trials import print_all, unlimited_console
+
+if TYPE_CHECKING:
+    from tflq.advise import Advice, ModeRow
 
 
 @click.command()
-@click.argument("recipe", type=File)
+@click.argument("recipe", type=File, required=False)
 @click.option(
     "--target",
     metavar="NAME",
@@ -26,18 +34,27 @@ from tflq.cli.recipes import load_recipe
     type=float,
     help="The drop of the metric that is acceptable. The default is gates.max_metric_drop of RECIPE, or 0.01.",
 )
+@click.option("--modes", is_flag=True, help="Print a table of all modes: size, accuracy, speed, hardware.")
+@option.json
 @option.overriding
 @option.measured
 @pass_options
-def advise(options: CommandOptions, recipe: Path, target: str, tolerate: float | None) -> None:
+def advise(options: CommandOptions, recipe: Path | None, target: str, tolerate: float | None, modes: bool) -> None:
     """Recommend one variant of RECIPE, based on its report.
 
     The command prints three lines: the variant to ship, the reason, and whether training is worthwhile. Run
     `tflq convert` first, because the report holds the measurements.
+
+    With --modes, a table says what to expect of each mode. It has the figures of the report, too, if RECIPE is given.
     """
     from tflq import advise as advising
 
-    with boundary():
+    if recipe is None:
+        if not modes:
+            raise click.UsageError("give a RECIPE, or --modes for the table of all modes")
+        _print(None, advising.mode_rows(), options.as_json)
+        return
+    with boundary(options.as_json):
         loaded = load_recipe(recipe, options)
         measured = advising.read(loaded)
         gate = loaded.gates.max_metric_drop
@@ -45,5 +62,32 @@ def advise(options: CommandOptions, recipe: Path, target: str, tolerate: float |
         advice = advising.advise(loaded, measured, target, tolerated)
     if measured.is_stale:
         note(f"{recipe}: the recipe differs from the one in the report; run tflq convert again to update the report")
-    for label, text in (("ship", advice.recommended), ("why", advice.reason), ("training", advice.training)):
-        click.echo(f"{label + ':':<10}{text}")
+    shows_modes = modes or options.as_json
+    _print(advice, advising.mode_rows(measured.variants) if shows_modes else (), options.as_json)
+
+
+def _print(advice: Advice | None, rows: Sequence[ModeRow], as_json: bool) -> None:
+    """Print the advice and the table of modes, or both as JSON."""
+    if as_json:
+        said = asdict(advice) if advice else {}
+        click.echo(json.dumps(said | {"modes": [row.plain for row in rows]}, indent=2, ensure_ascii=False))
+        return
+    if advice:
+        for label, text in (("ship", advice.recommended), ("why", advice.reason), ("training", advice.training)):
+            click.echo(f"{label + ':':<10}{text}")
+    if rows:
+        _print_table(rows)
+
+
+def _print_table(rows: Sequence[ModeRow]) -> None:
+    from rich.table import Table
+
+    from tflq.modes import GUIDE_COLUMNS
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    measured = ("measured",) if any(row.measured for row in rows) else ()
+    for name in (*GUIDE_COLUMNS, *measured):
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*row.guide.cells, *(["\n".join(row.measured)] if measured else []))
+    print_all(unlimited_console(), table)

@@ -30,12 +30,17 @@ def trial_display(options: CommandOptions) -> Iterator[Listener]:
 
 def result_console(recipe: Recipe) -> Console:
     """Print the warnings of the recipe, and return the console for the result."""
-    from rich.console import Console
-
     from tflq.recipe_warnings import warnings
 
     for warning in warnings(recipe):
         note(warning)
+    return unlimited_console()
+
+
+def unlimited_console() -> Console:
+    """Return the console for standard output. It has a width only if it is a terminal."""
+    from rich.console import Console
+
     console = Console()
     return console if console.is_terminal else Console(width=UNLIMITED)
 

@@ -93,6 +93,6 @@ def _same(content: bytes, inputs: Sequence[Arrays]) -> bytes:
 
 
 def _model(name: str, content: bytes, sha256: str, rows: tuple[IoRow, ...]) -> ModelSource:
-    graph = flatbuffer.read(content)
-    plan = memory_plan(graph, flatbuffer.operator_options(content))
-    return ModelSource(name, content, sha256, arena_bytes(graph, plan), registrations(graph), rows)
+    graph, options = flatbuffer.read(content), flatbuffer.operator_options(content)
+    arena = arena_bytes(graph, options, memory_plan(graph, options))
+    return ModelSource(name, content, sha256, arena, registrations(graph), rows)

@@ -5,6 +5,7 @@ on the file itself.
 """
 
 from tflq.modes.converter import Choice, Converter, Headroom
+from tflq.modes.guide import GUIDE, GUIDE_COLUMNS, ModeGuide
 from tflq.modes.ignored import is_neutral
 from tflq.modes.int8_weights import Dynamic, Dynamic4, WeightOnly, Weights8
 from tflq.modes.int16x8 import Int16x8, Int16x8Only
@@ -32,6 +33,8 @@ from tflq.modes.variant import (
 __all__ = [
     "CALIBRATED",
     "CORRECTABLE",
+    "GUIDE",
+    "GUIDE_COLUMNS",
     "MODES",
     "MODE_NAMES",
     "QAT_MODES",
@@ -49,6 +52,7 @@ __all__ = [
     "Int16x8",
     "Int16x8Only",
     "Mode",
+    "ModeGuide",
     "ModeName",
     "QatInt8",
     "QatInt8Only",

@@ -26,10 +26,12 @@ def to_dict(verdict: TargetVerdict) -> dict[str, Any]:
         "ram_bytes": verdict.ram_bytes,
         "activation_bytes": plan.activation_bytes if plan else None,
         "variable_bytes": plan.variable_bytes if plan else None,
-        "dram_bytes": verdict.compiled.dram_bytes if verdict.compiled else None,
+        "dram_bytes": verdict.compiled.dram_bytes if verdict.compiled and not verdict.compiled.error else None,
         "flash_bytes": verdict.flash_bytes,
         "estimated_ms": verdict.estimated_ms,
         "cycles": verdict.compiled.cycles if verdict.compiled else None,
+        "compiler_error": verdict.compiled.error or None if verdict.compiled else None,
+        "problems_on_cpu": [asdict(problem) for problem in verdict.on_cpu.problems] if verdict.on_cpu else None,
         "run": asdict(verdict.run) if verdict.run else None,
         "source": verdict.source,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -142,6 +143,7 @@ def conclude(state: SearchState, found: FoundTrial | None) -> SearchResult:
 def _front(state: SearchState) -> tuple[TrialResult, ...]:
     front: list[TrialResult] = []
     measured = [result for result in state.results.values() if result.figures]
+    measured = [result for result in measured if math.isfinite(state.cost(result))] or measured
     for result in sorted(
         measured, key=lambda measured_result: (state.cost(measured_result), _loss(state, measured_result))
     ):

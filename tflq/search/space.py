@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tflq.calibrate import Method, Percentile
 from tflq.errors import RecipeError
-from tflq.modes import CALIBRATED, WITH_INT16_OPS, WITH_ROUNDING, Mode, ModeName, named
+from tflq.modes import CALIBRATED, WITH_INT16_OPS, Mode, ModeName, named
 from tflq.recipe import Recipe
 from tflq.search.options import DEFAULT, SEARCHED, STRICT, Goal, Key
 from tflq.search_section import OpKey
@@ -157,7 +157,7 @@ def space(recipe: Recipe, request: SearchRequest, is_observed: bool) -> Space:
     if "ranges" in request.fixed or not is_observed:
         methods = dict.fromkeys(METHODS, (own,))
     families = tuple(variant for variant in variants if variant.needs_ranges)
-    free = tuple(_uncorrected(variant) for variant in variants if not variant.needs_ranges)
+    free = tuple(variant for variant in variants if not variant.needs_ranges)
     return Space(families, free, own, methods, request.fixed, _by_cost(recipe.search.allow, request.goal))
 
 
@@ -165,14 +165,6 @@ def _by_cost(allowed: Sequence[OpKey], goal: Goal) -> tuple[OpKey, ...]:
     """Return the keys, the cheaper first. An op in 16 bits is smaller than one in float, but slower on a CPU."""
     ordered: tuple[OpKey, ...] = ("keep_float", "keep_int16") if goal == "latency" else ("keep_int16", "keep_float")
     return tuple(key for key in ordered if key in allowed)
-
-
-def _uncorrected(variant: Mode) -> Mode:
-    """Return the variant without corrections, which trials without ranges do not apply."""
-    if not variant.reads_samples:
-        return variant
-    keys = ("bias_correction", *(("rounding",) if variant.mode in WITH_ROUNDING else ()))
-    return variant.model_copy(update=dict.fromkeys(keys, "off"))
 
 
 def _variants(recipe: Recipe, request: SearchRequest) -> list[Mode]:

@@ -93,7 +93,10 @@ class SearchState:
         )
 
     def cost(self, result: TrialResult) -> float:
-        """Return the value to minimize: bytes of the file or of memory, multiply-adds of int8, or milliseconds."""
+        """Return the value to minimize: bytes of the file or of memory, multiply-adds of int8, or milliseconds.
+
+        It is infinite if it is not known.
+        """
         assert result.figures is not None
         file = result.figures.file
         values: dict[Goal, float | None] = {
@@ -106,8 +109,11 @@ class SearchState:
         return math.inf if value is None else value
 
     def is_cheaper(self, result: TrialResult) -> bool:
-        """Return whether the file of the trial costs less than the bound, or has no measurements."""
-        return self.bound is None or result.figures is None or self.cost(result) < self.cost(self.bound.selection)
+        """Return whether the file of the trial costs less than the bound, or it is not known what it costs."""
+        if self.bound is None or result.figures is None:
+            return True
+        is_unknown = math.isinf(self.cost(result)) and not meets_all(self.constraints, result)
+        return is_unknown or self.cost(result) < self.cost(self.bound.selection)
 
     def quality(self, result: TrialResult) -> float:
         """Return the SQNR in dB by which trials are compared; -inf for a trial without a file.

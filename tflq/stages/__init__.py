@@ -5,6 +5,7 @@ from tflq.stages.assemble import RunValues, assemble
 from tflq.stages.calibrate import calibrate, observe, select_ranges
 from tflq.stages.context import RunContext
 from tflq.stages.convert import build_variants, conversion_task, convert
+from tflq.stages.dynamic_range import correction_if_possible, corrects_biases
 from tflq.stages.findings import find
 from tflq.stages.layers import compare_layers
 from tflq.stages.measure import (
@@ -49,6 +50,8 @@ __all__ = [
     "compression_stats",
     "conversion_task",
     "convert",
+    "correction_if_possible",
+    "corrects_biases",
     "evaluation_plan",
     "file_name",
     "find",

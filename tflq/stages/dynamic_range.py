@@ -14,7 +14,7 @@ from tflq.stages.context import RunContext
 from tflq.stages.fitted_models import MAX_FITTING_CALLS
 from tflq.stages.state import PreparedRun
 from tflq.stages.variant_build import VariantBuild
-from tflq.worker import Task
+from tflq.worker import ProgressCallback, Task
 
 
 def corrects_biases(build: VariantBuild) -> bool:
@@ -69,6 +69,22 @@ def correction(context: RunContext, build: VariantBuild, samples: CalibrationSam
     assert build.variant is not None
     arguments = (context.float32, build.path, data, CorrectionChoices.by(build.variant))
     return Task(f"correct the layers of {build.name}", refine.correct_file, arguments, ConversionError)
+
+
+def correction_if_possible(context: RunContext, build: VariantBuild, samples: CalibrationSamples) -> Task[None]:
+    """Return the task of `correction`, after which a file that cannot be corrected is as it was, unless it must be."""
+    task = correction(context, build, samples)
+    return Task(task.stage, _correct_if_possible, task.arguments, task.error)
+
+
+def _correct_if_possible(
+    report: ProgressCallback, float32: Path, path: Path, data: CorrectionData, choices: CorrectionChoices
+) -> None:
+    try:
+        refine.correct_file(report, float32, path, data, choices)
+    except ConversionError:
+        if choices.is_demanded:
+            raise
 
 
 def with_correction(

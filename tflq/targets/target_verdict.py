@@ -16,6 +16,8 @@ Outcome = Literal["runs whole", "falls back", "does not run", "not known"]
 _SHOWN = 3
 """The number of reasons that the line of a verdict gives."""
 MIN_SHARE = 0.01
+_CPU_RUNTIME = "TensorFlow Lite Micro"
+"""The runtime beside an accelerator with a compiler."""
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 """The ops that convert float inputs and outputs."""
 
@@ -45,10 +47,14 @@ class TargetVerdict:
     """The result in the target's own interpreter on this machine; None if it was not tried."""
     compiled: VelaRun | None = None
     """The result of the target's own compiler; None if it was not called."""
+    on_cpu: TargetVerdict | None = None
+    """The verdict of the runtime on the CPU, if the compiler refuses the file; else None."""
 
     @property
     def ram_bytes(self) -> int | None:
         """The memory of activations and variables in one call, on the chip; None if it is not known."""
+        if self.on_cpu is not None:
+            return self.on_cpu.ram_bytes if self.on_cpu.outcome != "does not run" else None
         if self.compiled is not None:
             return self.compiled.sram_bytes
         return None if self.plan is None else self.plan.activation_bytes + self.plan.variable_bytes
@@ -73,6 +79,8 @@ class TargetVerdict:
     @property
     def in_words(self) -> str:
         """The verdict as one line, without the target's name."""
+        if self.compiled is not None and self.on_cpu is not None:
+            return "; ".join(self._refused_in_words(self.compiled, self.on_cpu))
         parts = [str(self.outcome)]
         if self.outcome == "falls back":
             parts[0] += f": {self._part(self.outside, self.share)} run on the CPU"
@@ -83,8 +91,7 @@ class TargetVerdict:
         if self.compiled is not None:
             parts.extend(self._compiled_in_words(self.compiled))
         elif self.ram_bytes is not None:
-            sizes = f"RAM {kilobytes(self.ram_bytes)}, flash {kilobytes(self.flash_bytes)}"
-            parts.append(f"{sizes}, both without the runtime's own")
+            parts.append(self._sizes(self.ram_bytes))
         if self.run is not None:
             parts.append(self.run.in_words)
         return "; ".join(parts)
@@ -93,10 +100,24 @@ class TargetVerdict:
         """Return the verdict with what the target's own interpreter did, which has the last word."""
         return replace(self, run=run, outcome="does not run" if run.error else self.outcome)
 
+    def refused(self, run: VelaRun, on_cpu: TargetVerdict) -> TargetVerdict:
+        """Return the verdict on a file that the target's own compiler refuses.
+
+        The file itself may run on the CPU beside the accelerator, by the verdict of the runtime there.
+        """
+        return replace(
+            self,
+            compiled=run,
+            on_cpu=on_cpu,
+            outcome="falls back" if on_cpu.outcome == "runs whole" else on_cpu.outcome,
+            outside=self.operators,
+            share=1.0,
+            not_known=on_cpu.not_known,
+            source=f"{run.configuration}; on the CPU: {on_cpu.source}",
+        )
+
     def with_compiled(self, run: VelaRun) -> TargetVerdict:
         """Return the verdict with what the target's own compiler made of the file, which has the last word."""
-        if run.error:
-            return replace(self, compiled=run, outcome="does not run", not_known=(), source=run.configuration)
         return replace(
             self,
             compiled=run,
@@ -111,12 +132,25 @@ class TargetVerdict:
 
     def with_size(self, size_bytes: int) -> TargetVerdict:
         """Return the verdict on the file with another size, such as a stripped one. A compiled file keeps its own."""
-        return self if self.compiled else replace(self, flash_bytes=size_bytes)
+        is_compiled = self.compiled is not None and not self.compiled.error
+        return self if is_compiled else replace(self, flash_bytes=size_bytes)
+
+    def _refused_in_words(self, run: VelaRun, on_cpu: TargetVerdict) -> Iterator[str]:
+        yield f"{self.outcome}: {run.error}"
+        if self.problems:
+            yield f"by its table, the accelerator lacks {_listed(self.problems)}"
+        if on_cpu.problems:
+            yield f"on the CPU, {_CPU_RUNTIME} lacks {_listed(on_cpu.problems)}"
+        else:
+            doubt = ", as far as known" if on_cpu.outcome == "not known" else ""
+            yield f"on the CPU, {_CPU_RUNTIME} has all {self.operators} ops{doubt}"
+        if self.ram_bytes is not None:
+            yield self._sizes(self.ram_bytes)
+
+    def _sizes(self, ram_bytes: int) -> str:
+        return f"RAM {kilobytes(ram_bytes)}, flash {kilobytes(self.flash_bytes)}, both without the runtime's own"
 
     def _compiled_in_words(self, run: VelaRun) -> Iterator[str]:
-        if run.error:
-            yield run.error
-            return
         dram = f", DRAM {kilobytes(run.dram_bytes)}" if run.dram_bytes else ""
         yield f"SRAM {kilobytes(run.sram_bytes or 0)}{dram}, flash {kilobytes(self.flash_bytes)}"
         if run.milliseconds is not None:

@@ -16,8 +16,12 @@ from tflq.targets.conditions import broken_by, broken_rule
 from tflq.targets.memory_plan import memory_plan
 from tflq.targets.op_problem import OpProblem
 from tflq.targets.schema import OpRule, Target
+from tflq.targets.shipped import load
 from tflq.targets.target_verdict import Outcome, TargetVerdict
 from tflq.targets.vela import COMPILED, VELA_EXTRA, run_vela, vela_command
+
+_CPU = "micro"
+"""The target whose kernels run on the CPU beside an Ethos-U."""
 
 
 def file_verdicts(path: Path, targets: Sequence[Target]) -> tuple[TargetVerdict, ...]:
@@ -51,8 +55,15 @@ def _compiled(path: Path, target: Target, verdict: TargetVerdict, is_compiled: b
     elif command is None:
         sentence = f"Time, memory and other conditions: with {VELA_EXTRA}, tflq compiles the file with Vela."
     else:
-        return verdict.with_compiled(run_vela(path, target.name, options, command))
+        run = run_vela(path, target.name, options, command)
+        return verdict.refused(run, _on_cpu(path)) if run.error else verdict.with_compiled(run)
     return replace(verdict, not_known=(*verdict.not_known, sentence))
+
+
+def _on_cpu(path: Path) -> TargetVerdict:
+    """Return the verdict of the runtime that runs files on the CPU beside an accelerator with a compiler."""
+    (verdict,) = verdicts(path.read_bytes(), [load(_CPU)])
+    return verdict
 
 
 def verdicts(data: bytes, targets: Sequence[Target]) -> tuple[TargetVerdict, ...]:

@@ -11,7 +11,6 @@ from tflq.contract import float_ops
 from tflq.cost_model import work
 from tflq.evaluate import Evaluation, Record
 from tflq.metrics import Estimate, Metric, dead_channels, estimate_agreement, estimate_sqnr_db
-from tflq.trials.target_limits import TargetFigures
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,9 @@ class FileFacts:
     work: float
     """Estimated work of one call, in multiply-adds of int8."""
     ram_bytes: int | None = None
-    """The memory on the targets of the search; None if it is not known."""
+    """The memory on the targets of the search; None if it is not known, or no compiler was called for the file."""
     estimated_ms: float | None = None
-    """The estimated time of a call on the targets of the search; None if it is not known."""
+    """The estimated time of a call on these targets; None if it is not known, or no compiler was called."""
     int16_ops: int = 0
     """Number of ops with 16-bit activations."""
 
@@ -57,7 +56,7 @@ class Measurements:
     """The number of dead channels of all outputs."""
 
 
-def file_facts(path: Path, is_integer: bool, on_targets: TargetFigures) -> FileFacts:
+def file_facts(path: Path, is_integer: bool) -> FileFacts:
     """Read the facts of the file. `is_integer`: whether the mode computes in integers."""
     graph = flatbuffer.load(path)
     in_float = sum(1 for _ in float_ops(graph)) if is_integer else 0
@@ -67,8 +66,6 @@ def file_facts(path: Path, is_integer: bool, on_targets: TargetFigures) -> FileF
         size_bytes=graph.size_bytes,
         float_ops=in_float,
         work=work(graph),
-        ram_bytes=on_targets.ram_bytes,
-        estimated_ms=on_targets.estimated_ms,
         int16_ops=wide,
     )
 

@@ -166,15 +166,20 @@ class TrialRunner:
         build = VariantBuild(trial.variant, key[:16])
         calibration_result = self.calibration_result(trial.ranges) if trial.variant.needs_ranges else None
         make = conversion_task(self.context, self.source, calibration_result, build)
-        arguments = (make, trial.variant, self.context.path(build), self.evaluations[on])
+        build = replace(build, path=self.context.path(build))
+        steps = [make]
+        if stages.corrects_biases(build):
+            steps += [stages.correction_if_possible(self.context, build, self.calibration_samples)]
+        arguments = (steps, trial.variant, build.path, self.evaluations[on])
         verb = "confirm" if on == CONFIRMATION else TRY
         return Task(f"{verb} {trial.in_words} ({key[:6]})", run_trial, arguments, make.error, make.remedy)
 
     def _key(self, trial: Trial, on: SampleSet) -> str:
         variant = trial.variant.model_dump_json(exclude={"name"})
-        ranges = [self.calibration_samples.digest, _method_name(trial.ranges)] if trial.variant.needs_ranges else []
+        samples = [self.calibration_samples.digest] if trial.variant.reads_samples else []
+        ranges = [_method_name(trial.ranges)] if trial.variant.needs_ranges else []
         constraints = [str(constraint) for constraint in self.evaluations[on].constraints]
-        return digest(self.identity, on, self.evaluations[on].stored.digest, variant, *ranges, *constraints)
+        return digest(self.identity, on, self.evaluations[on].stored.digest, variant, *samples, *ranges, *constraints)
 
     def calibration_result(self, ranges: Ranges, variants: Sequence[Mode] = ()) -> CalibrationResult:
         """Return the ranges by that method, and the models that the variants are quantized from. Each is made once."""

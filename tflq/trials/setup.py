@@ -128,8 +128,9 @@ def _evaluations(
     selection, confirmation = stored
     constraints, on_targets = limits
     ranking = selection.at(spread(selection.count, MIN_RANKING_SAMPLES))
+    kept = context.folder / "on_targets"
     return {
-        RANKING: TrialEvaluation(plan, ranking, 0.0, (), on_targets),
-        SELECTION: TrialEvaluation(plan, selection, MAX_WORK, constraints, on_targets),
-        CONFIRMATION: TrialEvaluation(plan, confirmation, math.inf, (), on_targets),
+        RANKING: TrialEvaluation(plan, ranking, 0.0, (), TargetLimits(), kept),
+        SELECTION: TrialEvaluation(plan, selection, MAX_WORK, constraints, on_targets, kept),
+        CONFIRMATION: TrialEvaluation(plan, confirmation, math.inf, (), on_targets, kept),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,9 +15,9 @@ from tflq.evaluate import EvaluationPlan
 from tflq.modes import Mode
 from tflq.refine import RefinementConfig, RefinementRequest
 from tflq.trials.constraints import Constraint
-from tflq.trials.measurements import Measurements, file_facts, measurements_of
+from tflq.trials.measurements import FileFacts, Measurements, file_facts, measurements_of
 from tflq.trials.stored_samples import StoredSamples, records
-from tflq.trials.target_limits import TargetLimits, target_figures
+from tflq.trials.target_limits import TargetFigures, TargetLimits, may_compile_later, target_figures
 from tflq.worker import ProgressCallback, Task
 
 SampleSet = Literal["ranking", "selection", "confirmation"]
@@ -62,12 +62,11 @@ class TrialResult:
 
 def meets_all(constraints: Sequence[Constraint], result: TrialResult, look: int = 1) -> bool:
     """Return whether the trial meets all constraints on its samples. `look`: see `Constraint.violation`."""
-    figures = result.figures
-    return (
-        figures is not None
-        and not figures.fault
-        and all(constraint.violation(figures, look) <= 0 for constraint in constraints)
-    )
+    return result.figures is not None and _meets(constraints, result.figures, look)
+
+
+def _meets(constraints: Sequence[Constraint], figures: Measurements, look: int) -> bool:
+    return not figures.fault and all(constraint.violation(figures, look) <= 0 for constraint in constraints)
 
 
 @dataclass(frozen=True)
@@ -81,20 +80,22 @@ class TrialEvaluation:
     constraints: tuple[Constraint, ...]
     """A file that is hopeless by these after MIN_RANKING_SAMPLES samples is not measured on more."""
     limits: TargetLimits
-    """A file that does not meet these is not measured at all."""
+    """A file that does not meet these is no answer. It is not measured, if no compiler must say so."""
+    figures: Path
+    """The folder that keeps the figures of files on targets with a compiler."""
 
 
 def run_trial(
-    report: ProgressCallback, make: Task[Any], variant: Mode, path: Path, evaluation: TrialEvaluation
+    report: ProgressCallback, steps: Sequence[Task[Any]], variant: Mode, path: Path, evaluation: TrialEvaluation
 ) -> Measurements:
-    """Make the file by the task, check it against its contract, and measure it.
+    """Make the file by the steps, check it against its contract, and measure it. The first step returns named ops.
 
     Raise EvaluationError if the file breaks its contract, or does not meet the limits of targets. Errors of the
     conversion pass through.
     """
     try:
-        named = make.function(report, *make.arguments) or NO_OPS
-        violations = verify.verify(report, path, variant, evaluation.plan.source, named).violations
+        named, *_ = [step.function(report, *step.arguments) for step in steps]
+        violations = verify.verify(report, path, variant, evaluation.plan.source, named or NO_OPS).violations
         errors = [f"{violation.where} {violation.message}" for violation in violations if violation.severity == "error"]
         if errors:
             raise EvaluationError(f"the file breaks its contract: {errors[0]}")
@@ -104,8 +105,21 @@ def run_trial(
 
 
 def _measure(report: ProgressCallback, path: Path, variant: Mode, evaluation: TrialEvaluation) -> Measurements:
+    """Measure the file, and check it on the targets. A compiler is called first only if it may refuse the file."""
+    limits, is_late = evaluation.limits, may_compile_later(path, evaluation.limits)
+    on_targets = target_figures(path, limits.before_measuring if is_late else limits, evaluation.figures)
+    measured = _measure_answers(report, path, file_facts(path, variant.is_integer), evaluation)
+    if is_late:
+        is_answer = _meets(evaluation.constraints, measured, 1)
+        on_targets = target_figures(path, limits, evaluation.figures) if is_answer else TargetFigures()
+    known = replace(measured.file, ram_bytes=on_targets.ram_bytes, estimated_ms=on_targets.estimated_ms)
+    return replace(measured, file=known)
+
+
+def _measure_answers(
+    report: ProgressCallback, path: Path, file: FileFacts, evaluation: TrialEvaluation
+) -> Measurements:
     """Measure the file on the samples that it may use, and stop after the first part if it is hopeless."""
-    file = file_facts(path, variant.is_integer, target_figures(path, evaluation.limits))
     stored, plan = evaluation.stored, evaluation.plan
     samples = stored.at(spread(stored.count, evaluation.max_work / max(file.work, 1)))
     first = spread(samples.count, MIN_RANKING_SAMPLES if evaluation.constraints else samples.count)
