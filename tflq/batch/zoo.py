@@ -283,9 +283,8 @@ def _without_code(item: Item) -> Item:
     sections = code_sections(item.recipe) if isinstance(item.recipe, Recipe) else []
     if not sections:
         return item
-    place = item.place(*sections)
-    reason = f"{place}: {', '.join(sections)} would run Python code, and --no-code was given"
-    return replace(item, recipe=RecipeError(reason))
+    reason = f"{', '.join(sections)} would run Python code, and --no-code was given"
+    return replace(item, recipe=RecipeError(f"{item.place(*sections)}: {reason}"))
 
 
 def select(batch: Batch, patterns: Sequence[str]) -> Batch:
