@@ -130,7 +130,9 @@ def test_other_files(tmp_path: Path) -> None:
         archive.writestr("readme.txt", "no array")
     np.savez(tmp_path / "whole.npz", x=np.zeros(100))
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:500])
-    for name in ("array.npy", "archive.zip", "cut.npz"):
+    with pytest.raises(DatasetError, match=r"/array\.npy: is a \.npy file with one array: save it under the name of"):
+        Npz(npz=tmp_path / "array.npy").count()
+    for name in ("archive.zip", "cut.npz"):
         with pytest.raises(DatasetError, match=rf"/{name}: is not a complete \.npz file, as numpy\.savez writes it: "):
             Npz(npz=tmp_path / name).count()
     with pytest.raises(DatasetError, match=r"/absent\.npz: cannot be read: No such file or directory$"):

@@ -215,11 +215,11 @@ def install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], fo
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
-    made, removed = {file_name(recipe, variant): path for variant, path in files.items()}, []
+    made = {file_name(recipe, variant): path for variant, path in files.items()}
+    removed = [name for name, path in made.items() if path is None]
     sources = {file_name(recipe, each.name): each.artifacts for each in result.variants}
     for name in made:
         removed += old_sources(recipe.output, Path(name).stem, sources.get(name, ()))
-    removed += [name for name, path in made.items() if path is None]
     kept = {name: path for name, path in made.items() if path}
     others = [*(name for names in sources.values() for name in names), *texts]
     cache.install(folder, kept | {name: folder / name for name in others}, removed)

@@ -38,6 +38,8 @@ DAMAGED = (
     MemoryError,
 )
 """The exceptions of a damaged archive, or of the header of an array in it, which is a Python literal."""
+NPY = b"\x93NUMPY"
+"""The start of a .npy file."""
 BLOCK_BYTES = 1 << 20
 END_BYTES = 22
 """The size of the record at the end of an archive, whose bytes 10 and 11 are the number of members."""
@@ -76,6 +78,7 @@ class Npz(Strict):
             with zipfile.ZipFile(self.npz) as archive:
                 columns = [_column(archive, self.npz, member) for member in _members(archive, self.npz)]
         except DAMAGED as error:
+            self._refuse_npy()
             raise DatasetError(f"{self.npz}: is not a complete .npz file, as numpy.savez writes it: {error}") from error
         except OSError as error:
             if error.errno == errno.EINVAL:  # a position in the file is negative
@@ -83,6 +86,14 @@ class Npz(Strict):
             raise DatasetError(f"{self.npz}: cannot be read: {error.strerror}") from error
         self._refuse_unequal(columns)
         return columns
+
+    def _refuse_npy(self) -> None:
+        with self.npz.open("rb") as file:
+            if file.read(len(NPY)) == NPY:
+                raise DatasetError(
+                    f"{self.npz}: is a .npy file with one array: save it under the name of its column, as"
+                    " numpy.savez('data.npz', column=array) does"
+                )
 
     def _refuse_unequal(self, columns: list[_Column]) -> None:
         if not columns:
