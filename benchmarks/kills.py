@@ -3,9 +3,10 @@
 `python -m benchmarks.kills [CONVERT] [BATCH] [SEED]` prints a table. The defaults are 60 and 20 kills.
 
 The recipe changes from run to run, so that a folder with files of two runs is seen. After each kill, the output folder
-has to hold the files of one run, with a report and a lock that agree with them. No process may stay. The folder for
-temporary files and the hidden entries of the output are counted, since they must not grow from kill to kill. Each tenth
-run is left alone: it has to end well, and to leave nothing.
+has to hold the files of one run, with a report and a lock that agree with them. If the kill stopped the installation of
+files, this holds after the next command. No process may stay. The folder for temporary files and the hidden entries of
+the output are counted, since they must not grow from kill to kill. Each tenth run is left alone: it has to end well and
+to leave nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+
+from tflq import cache
 
 DATA = Path(__file__).parent.parent / "tests/data"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -150,6 +153,8 @@ def _faults(trial: Trial, group: int, is_whole: bool, code: int) -> Iterator[str
         with suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)
     for model in trial.models:
+        if any(_faults_of_files(trial.output(model), trial.wanted[model])):
+            cache.clear_workspaces(trial.output(model))  # as the next command does
         yield from (f"{model}: {fault}" for fault in _faults_of_files(trial.output(model), trial.wanted[model]))
     if is_whole and code:
         yield "an undisturbed run fails"

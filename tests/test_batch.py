@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from batching import CODE, pretend
 from click.testing import CliRunner, Result
-from results import BROKEN, FAILED_GATE, FLOAT32, RESULT
+from results import BROKEN, ERROR, FAILED_GATE, FLOAT32, RESULT
 from waiting import PATIENCE
 
 from tflq import batch as batches
@@ -24,7 +25,7 @@ from tflq.batch.attempt import ModelAttempt, ModelLimits, attempt
 from tflq.batch.summary import Model
 from tflq.cli import main
 from tflq.cli.live import LiveTable, outcome
-from tflq.errors import ConversionError
+from tflq.errors import ConversionError, DatasetError, SourceError
 from tflq.recipe import Recipe
 from tflq.report.json_report import to_json
 from tflq.result import Result as ProgressCallback
@@ -212,6 +213,36 @@ def test_a_failure_does_not_keep_others_from_being_made(folder: Path, monkeypatc
     assert "one: convert int8: it crashed" in said.output
     assert tflq("zoo.yaml", "--jobs", "1").exit_code == 5
     assert makers.made == ["one", "three", "two", "one"]
+
+
+def test_each_error_has_the_file_and_the_line_of_its_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "zoo.yaml").write_text(
+        "kind: zoo\ndefaults:\n  calibration:\n    dataset: {npz: data.npz}\nmodels:\n"
+        "- {model: models/one, mode: int8}\n"
+        "- model: models/two\n  variants:\n  - mode: float16\n  - mode: int8\n    keep_float: [NOPE]\n"
+        "- model: models/three\n  mode: int16x8\n- {model: models/one, name: four, mode: int8}\n"
+    )
+    of_variant = replace(ERROR, name="int8", error=ConversionError("keep_float: 'NOPE' names no op"))
+    outcomes = {
+        "one": SourceError("models/one: is not a SavedModel"),
+        "two": replace(RESULT, variants=(FLOAT32, of_variant)),
+        "three": DatasetError("data.npz: is damaged"),
+        "four": ConversionError("convert: the worker process crashed"),
+    }
+    Makers(monkeypatch, outcomes)
+    said = tflq("zoo.yaml", "--junit", "junit.xml")
+    expected = [
+        "zoo.yaml:6: models/one: is not a SavedModel",
+        "zoo.yaml:11: keep_float: 'NOPE' names no op",
+        "zoo.yaml:4: data.npz: is damaged",
+        "convert: the worker process crashed",
+    ]
+    told = {model["name"]: model["variants"][-1:] or [model] for model in summary()["models"]}
+    reasons = {name: rows[0]["why"] for name, rows in told.items()}
+    assert [reasons[name] for name in outcomes] == expected
+    for text in (said.output, html.unescape(Path("junit.xml").read_text())):
+        assert [reason for reason in expected if reason not in text] == []
+    assert [reason for reason in expected if reason not in Path("build/summary.md").read_text()] == []
 
 
 def test_fail_fast_reaches_no_more(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,8 +140,7 @@ def test_labels_of_a_table(photos: Path) -> None:
         ),
         (
             b"file,label\n\xff,1\n",
-            "{table}: is not a CSV file in UTF-8: 'utf-8' codec can't decode byte 0xff in position 11:"
-            " invalid start byte",
+            "{table}:2: is not UTF-8 text: save the table as CSV in UTF-8",
         ),
     ],
 )

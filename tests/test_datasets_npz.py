@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,6 +67,43 @@ def test_a_damaged_header_of_an_array_is_told(tmp_path: Path, before: bytes, aft
         Npz(npz=path).count()
 
 
+def rows_of(path: Path) -> list[dict[str, Any]] | None:
+    """All rows with all columns, or None if the file is refused."""
+    dataset = Npz(npz=path)
+    try:
+        return [dict(row) for row in dataset.rows(range(dataset.count()))]
+    except DatasetError:
+        return None
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_no_flipped_bit_changes_the_data_in_silence(tmp_path: Path, save: object) -> None:
+    path = tmp_path / "data.npz"
+    columns = {"image": np.random.default_rng(0).normal(size=(6, 400)).astype(np.float32), "label": np.arange(6)}
+    save(path, **columns)
+    content = path.read_bytes()
+    positions = [*range(0, 300, 7), *range(300, len(content), 397), *range(len(content) - 140, len(content))]
+    accepted = 0
+    for position in positions:
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1 << position % 8]) + content[position + 1 :])
+        rows = rows_of(path)
+        if rows is not None:
+            accepted += 1
+            assert [list(row) for row in rows] == [list(columns)] * 6, position
+            for name, array in columns.items():
+                np.testing.assert_array_equal([row[name] for row in rows], array, f"the bit flipped at {position}")
+    assert accepted < len(positions) / 2  # such as those of dates
+
+
+def test_a_flipped_value_is_told_with_its_column(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    np.savez(path, good=np.zeros((2, 9000)), broken=np.ones((2, 9000), np.float32))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(np.ones(8000, np.float32).tobytes(), np.full(8000, 1.5, np.float32).tobytes()))
+    with pytest.raises(DatasetError, match=r"data\.npz: column 'broken' is damaged or cut short: copy or write"):
+        Npz(npz=path).count()
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
@@ -92,7 +130,9 @@ def test_other_files(tmp_path: Path) -> None:
         archive.writestr("readme.txt", "no array")
     np.savez(tmp_path / "whole.npz", x=np.zeros(100))
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:500])
-    for name in ("array.npy", "archive.zip", "cut.npz"):
+    with pytest.raises(DatasetError, match=r"/array\.npy: is a \.npy file with one array: save it under the name of"):
+        Npz(npz=tmp_path / "array.npy").count()
+    for name in ("archive.zip", "cut.npz"):
         with pytest.raises(DatasetError, match=rf"/{name}: is not a complete \.npz file, as numpy\.savez writes it: "):
             Npz(npz=tmp_path / name).count()
     with pytest.raises(DatasetError, match=r"/absent\.npz: cannot be read: No such file or directory$"):

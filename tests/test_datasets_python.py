@@ -66,7 +66,11 @@ def test_code_finds_its_neighbours_and_leaves_the_path_alone(tmp_path: Path) -> 
         ("raise SystemExit(3)", "{name}:rows: {file}:1: SystemExit: 3"),
         ("def row():\n    ...", "{name}:rows: {file} has no function 'rows' (did you mean 'row'?)"),
         ("rows = 5", "{name}:rows: {file} has no function 'rows'"),
-        ("def rows(path):\n    ...", "{name}:rows: TypeError: rows() missing 1 required positional argument: 'path'"),
+        (
+            "def rows(path):\n    ...",
+            "{name}:rows: missing a required argument: 'path', but it is called without arguments: give each parameter"
+            " a default value",
+        ),
         (
             "def rows():\n    return open('absent')",
             "{name}:rows: {file}:2: FileNotFoundError: [Errno 2] No such file or directory: 'absent'",

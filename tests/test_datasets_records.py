@@ -282,8 +282,17 @@ def test_tfrecord_feature_that_is_not_so(tmp_path: Path, features: dict[str, Any
             gzip.compress,
             "is not a TFRecord file, is damaged, or is compressed but its name does not end in .gz",
         ),
-        ("cut.gz", lambda whole: gzip.compress(whole)[:-20], "cannot be read: Compressed file ended before the end-of"),
-        ("plain.gz", lambda whole: whole, "cannot be read: Not a gzipped file"),
+        ("cut.gz", lambda whole: gzip.compress(whole)[:-20], "is damaged or cut short: copy or write it again"),
+        (
+            "flipped.gz",
+            lambda whole: gzip.compress(whole)[:20] + b"\xff" * 20 + gzip.compress(whole)[40:],
+            "is damaged or cut short: copy or write it again",
+        ),
+        (
+            "plain.gz",
+            lambda whole: whole,
+            "is damaged, or is not compressed with gzip though its name ends in .gz: copy or rename it",
+        ),
     ],
 )
 def test_tfrecord_file_that_is_none(tmp_path: Path, name: str, content: Any, message: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tf_keras
 
 from tflq.errors import SourceError
+from tflq.sources.keras3_to_tf_keras import rebuild_in_tf_keras
 from tflq.training.flattening import flattened
 
 L = tf_keras.layers
@@ -53,6 +55,21 @@ def test_outputs_stay_and_names_say_which_model_a_layer_was_in() -> None:
     assert {"image", "front/drop", "conv", "middle/body/conv", "middle/body/norm", "head/scores"} < {*names}
     assert flat.get_layer("middle/body/norm").trainable
     assert flattened(flat, PATH) is flat
+
+
+def test_a_keras_3_model_called_for_inference_keeps_its_statistics(tmp_path: Path) -> None:
+    image, x = keras.Input((6, 6, 3), name="image"), keras.Input((6, 6, 3))
+    layers = keras.layers
+    y = layers.BatchNormalization(name="norm")(layers.Conv2D(3, 3, padding="same", name="conv")(x))
+    middle = keras.Model(x, keras.Sequential([keras.Model(x, y, name="body")], name="inner")(x), name="middle")
+    outer = layers.BatchNormalization(name="norm")(middle(image, training=False))
+    keras.Model(image, outer).save(tmp_path / "net.keras")
+    samples = np.random.default_rng(0).normal(0, 1, (2, 6, 6, 3)).astype(np.float32)
+    rebuilt = rebuild_in_tf_keras(tmp_path / "net.keras", {"image": samples})
+    assert [rebuilt.get_layer(name).trainable for name in ("middle/inner/body/norm", "norm")] == [False, True]
+    statistics = rebuilt.get_layer("middle/inner/body/norm").get_weights()
+    rebuilt(samples, training=True)
+    np.testing.assert_equal(rebuilt.get_layer("middle/inner/body/norm").get_weights(), statistics)
 
 
 def test_a_model_called_for_inference_keeps_its_statistics() -> None:

@@ -234,7 +234,10 @@ def test_what_does_not_fit_a_speech_model_is_refused(vocabulary: Path, tmp_path:
         metric.statistics(np.zeros((1, 7, 4)), np.array("a"))
     with pytest.raises(DatasetError, match=r"the label \[1, 2\] should be the text that was spoken"):
         metric.statistics(np.zeros((1, 7, 10)), np.array([1, 2]))
-    with pytest.raises(EvaluationError, match=r"none.txt: cannot be read as a vocabulary: "):
+    with pytest.raises(EvaluationError, match=r"none.txt: the vocabulary cannot be read: No such file or directory"):
         speech(tmp_path / "none.txt").statistics(np.zeros((1, 7, 10)), np.array("a"))
+    (tmp_path / "latin.txt").write_bytes("ä\n".encode("latin-1"))
+    with pytest.raises(EvaluationError, match=r"latin.txt: is not UTF-8 text with a token in each line"):
+        speech(tmp_path / "latin.txt").statistics(np.zeros((1, 7, 10)), np.array("a"))
     with pytest.raises(ValidationError, match="should be at least -1"):
         speech(vocabulary, blank=-2)

@@ -45,7 +45,16 @@ def images() -> Any:
     return tf_keras.Model(x, y)
 
 
+def pictures_in_bytes() -> Any:
+    x = L.Input((6, 6, 3), dtype="uint8")
+    y = L.Normalization(mean=[1.0, 2.0, 3.0], variance=[4.0, 5.0, 6.0], name="front")(
+        L.Rescaling(1 / 255, name="one")(x)
+    )
+    return tf_keras.Model(x, L.Conv2D(4, 3, name="conv")(y))
+
+
 EXPECTED = {
+    pictures_in_bytes: {"one": "Rescaling", "front_offset": "Rescaling", "front": "Rescaling", "conv": "Conv2D"},
     vectors: {
         "front_offset": "Rescaling",
         "front": "Rescaling",

@@ -18,6 +18,7 @@ from tflq.inputs import Input
 from tflq.interpreter import Runner
 from tflq.sources import Keras, SavedModel, describe, prepare
 from tflq.sources.shapes import fix_shapes
+from tflq.sources.unreadable import unknown_class
 from tflq.worker import Task, Workers
 
 
@@ -299,10 +300,23 @@ class TestDamage:
                     content = json.dumps(config).encode()
                 new.writestr(name, content)
         said = refusal(Keras(keras=path), tmp_path)
-        assert said.startswith(
-            "MODEL: Keras cannot load or export it (if it needs your own Python code, export it there with model.export"
-            " and give that as saved_model): Could not locate class 'Swirl'. "
+        assert said == (
+            "MODEL: 'Swirl' is not a part of Keras but code of your own, which tflq does not run: load the model where"
+            " this code is, write it with model.export(FOLDER), and give saved_model: FOLDER"
         )
+
+    @pytest.mark.parametrize(
+        ("reason", "name"),
+        [
+            ("Could not locate function 'swirl'. Make sure custom classes and functions are decorated", "'swirl'"),
+            ("Unknown layer: 'Swirl'. Please ensure you are using a `keras.utils.custom_object_scope`", "'Swirl'"),
+            ("Unknown activation function: 'swirl'. Please ensure you are using a", "'swirl'"),
+            ("The layer is damaged: Could not locate class 'Swirl'", None),
+        ],
+    )
+    def test_code_that_keras_does_not_have(self, reason: str, name: str | None) -> None:
+        said = unknown_class(reason)
+        assert (said and said.split(" is ")[0]) == name
 
 
 def test_prepared_model_knows_what_its_weights_take(models: Path, tmp_path: Path) -> None:

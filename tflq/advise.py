@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from tflq import cache
 from tflq.datasets import Random
 from tflq.errors import RecipeError
 from tflq.measured_variant import RUNS_WHOLE, MeasuredVariant, fast_enough, measurements, slower
@@ -50,6 +51,7 @@ class Advice:
 
 def read(recipe: Recipe) -> MeasuredRun:
     """Read the report in the recipe's output folder. Raise RecipeError if there is none, or no loss was measured."""
+    cache.clear_workspaces(recipe.output)
     path = recipe.output / REPORT
     remedy = f"run tflq convert with this recipe first, which writes {path}"
     if not path.is_file():

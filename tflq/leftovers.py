@@ -54,14 +54,18 @@ def clear_runs() -> None:
 
 def clear(folder: Path, prefix: str) -> None:
     """Remove the temporary folders and files with this prefix whose processes are gone."""
+    for leftover in left_behind(folder, prefix):
+        _remove(leftover)
+
+
+def left_behind(folder: Path, prefix: str) -> list[Path]:
+    """Return the temporary folders and files with this prefix whose processes are gone."""
     try:
-        found = [path for path in folder.iterdir() if path.name.startswith(prefix)]
+        found = sorted(path for path in folder.iterdir() if path.name.startswith(prefix))
     except OSError:  # whoever writes there tells of it
-        return
-    for leftover in found:
-        name = _OWNER.fullmatch(leftover.name.removeprefix(prefix))
-        if name and _is_left_behind(leftover, *name.groups()):
-            _remove(leftover)
+        return []
+    names = [(path, _OWNER.fullmatch(path.name.removeprefix(prefix))) for path in found]
+    return [path for path, name in names if name and _is_left_behind(path, *name.groups())]
 
 
 def _remove(leftover: Path) -> None:

@@ -123,6 +123,7 @@ def _data_digests(recipe: Recipe) -> dict[str, str]:
 
 def read(output: Path) -> Lock:
     """Return the lock of an output folder. Raise RecipeError if there is none, or if it is of another version."""
+    cache.clear_workspaces(output)
     path = output / LOCK
     if not path.is_file():
         raise RecipeError(f"{path}: there is no such file: tflq convert writes it beside the .tflite files")

@@ -11,7 +11,7 @@ from pathlib import Path
 from tflq import cache, flatbuffer, lock, sources, stages
 from tflq.cache import Store
 from tflq.errors import RecipeError
-from tflq.firmware import forget_sources
+from tflq.firmware import old_sources
 from tflq.html_report import to_html
 from tflq.progress import RunProgress, Step, Watcher, steps
 from tflq.recipe import Recipe, check_source, dump
@@ -195,7 +195,7 @@ def _install_whole(result: Result, recipe: Recipe, builds: Sequence[VariantBuild
         with cache.uninterrupted():
             install(result, recipe, {build.name: build.path for build in builds}, folder)
     except OSError as error:
-        reason = f"{recipe.output}: the files could not be written: {error.strerror}"
+        reason = f"{error.filename or recipe.output}: the files could not be written: {error.strerror}"
         raise disk_full_error(error, "write the files") or RecipeError(reason) from error
     _forget_checkpoint(recipe, builds)
 
@@ -204,7 +204,7 @@ def install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], fo
     """Move the files and the reports into the output folder; remove the old file of a variant that failed.
 
     `files` has the path of each variant's file in `folder`, or None if the variant failed. A reader never sees half a
-    file.
+    file. After a kill, the next command moves the rest.
     """
     texts = {
         "recipe.yaml": dump(recipe, recipe.output),
@@ -215,18 +215,14 @@ def install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], fo
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
-    for variant, path in files.items():
-        target = recipe.output / file_name(recipe, variant)
-        if path:
-            path.replace(target)
-        else:
-            target.unlink(missing_ok=True)
-        made = next((each.artifacts for each in result.variants if each.name == variant), ())
-        forget_sources(recipe.output, target.stem, made)
-        for name in made:
-            (folder / name).replace(recipe.output / name)
-    for name in texts:
-        (folder / name).replace(recipe.output / name)
+    made = {file_name(recipe, variant): path for variant, path in files.items()}
+    removed = [name for name, path in made.items() if path is None]
+    sources = {file_name(recipe, each.name): each.artifacts for each in result.variants}
+    for name in made:
+        removed += old_sources(recipe.output, Path(name).stem, sources.get(name, ()))
+    kept = {name: path for name, path in made.items() if path}
+    others = [*(name for names in sources.values() for name in names), *texts]
+    cache.install(folder, kept | {name: folder / name for name in others}, removed)
 
 
 def _forget_checkpoint(recipe: Recipe, builds: Sequence[VariantBuild]) -> None:

@@ -159,15 +159,23 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def place_of(error: TflqError, path: Path, overrides: Sequence[str] = (), variant: str = "") -> str:
-    """Return the place (`file:line`) of the key, the model or the data that the error's message starts with.
+    """Return the place of the key that the error is about, as `place_in` does, in the recipe at that path.
 
-    For an error of one variant, the key may be its own, or one of `converter` or `evaluation`. The result is empty if
-    the message starts with none of these, or if the recipe came from standard input.
+    The result is empty if the recipe came from standard input.
     """
     if path == strict.STANDARD_INPUT:
         return ""
     source = overlay.read(path)
     strict.override(source, overrides)
+    return place_in(error, overlay.placed(source, path.parent), variant)
+
+
+def place_in(error: TflqError, source: strict.YamlSource, variant: str = "") -> str:
+    """Return the place (`file:line`) of the key, the model or the data that the error's message starts with.
+
+    For an error of one variant, the key may be its own, or one of `converter` or `evaluation`. The result is empty if
+    the message starts with none of these. The texts of the source have their folders.
+    """
     if isinstance(error, SourceError):
         return source.places.get(("model",), "")
     keys = {".".join(map(str, location)): place for location, place in source.places.items() if location}
@@ -176,7 +184,7 @@ def place_of(error: TflqError, path: Path, overrides: Sequence[str] = (), varian
         inner = {key.removeprefix(section): place for key, place in keys.items() if key.startswith(section)}
         if named := [key for key in inner if re.match(rf"{re.escape(key)}(?![\w-])", str(error))]:
             return inner[max(named, key=len)]
-    return _place_of_data(str(error), source, path.parent)
+    return _place_of_data(str(error), source)
 
 
 def _sections_of_variant(data: Mapping[str, Any], variant: str) -> Iterator[str]:
@@ -186,14 +194,12 @@ def _sections_of_variant(data: Mapping[str, Any], variant: str) -> Iterator[str]
             yield f"variants.{position}."
 
 
-def _place_of_data(message: str, source: strict.YamlSource, folder: Path) -> str:
+def _place_of_data(message: str, source: strict.YamlSource) -> str:
     """Return the place of the dataset whose path the message starts with, or an empty text."""
     for location, place in source.places.items():
         value = source.at(location) if "dataset" in location[:-1] else None
-        if isinstance(value, str):
-            data = (value.folder if isinstance(value, strict.PlacedText) else folder) / value
-            if re.match(rf"{re.escape(str(data))}[:/]", message):
-                return place
+        if isinstance(value, strict.PlacedText) and re.match(rf"{re.escape(str(value.folder / value))}[:/]", message):
+            return place
     return ""
 
 

@@ -36,14 +36,13 @@ class Planner:
         return [self._work(item, item.recipe, force) for item in items if isinstance(item.recipe, Recipe)]
 
     def _work(self, item: Item, recipe: Recipe, force: bool) -> PlannedModel:
+        cache.clear_workspaces(recipe.output)
         before = stamp.read(recipe.output)
         if before:
             self.fingerprints.remember((*before.build_inputs.files, *before.outputs), recipe.output)
         now = stamp.build_inputs(recipe, self.fingerprints)
         outputs = self._outputs(recipe.output, before.outputs if before else ())
         why = "--force was given" if force else stamp.why(before, now, outputs)
-        if not why:
-            cache.clear_workspaces(recipe.output)
         if before and not why:
             self._refresh(recipe.output, before, Stamp(now, outputs, before.retry_reason))
         return PlannedModel(item.name, recipe, item.files, why, now)

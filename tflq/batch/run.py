@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tflq import leftovers
 from tflq.batch.events import BatchNote, BatchPlanned, Listener, ModelFinished, ModelProgress, ModelStarted
+from tflq.batch.places import with_places
 from tflq.batch.plan import PlannedModel, Planner
 from tflq.batch.summary import BatchSummary, Model, failed, from_report
 from tflq.batch.zoo import Batch
@@ -53,10 +54,12 @@ def make(batch: Batch, options: BatchOptions, listen: Listener) -> BatchSummary:
     """Convert all stale models and return the summary of all models. A failed model does not stop the others."""
     started = time.monotonic()
     done: dict[str, Model] = {}
+    items = {item.name: item for item in batch.items}
     was_interrupted = False
     try:
         with closing(_models(batch, options, listen)) as outcomes:
-            for model in outcomes:
+            for outcome in outcomes:
+                model = with_places(outcome, items[outcome.name])
                 done[model.name] = model
                 listen(ModelFinished(model))
                 if options.fail_fast and model.exit_code and model.state != "up to date":

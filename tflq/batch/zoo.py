@@ -57,6 +57,14 @@ class Item:
     recipe: Recipe | RecipeError
     files: tuple[Path, ...]
     """The YAML files of the recipe."""
+    source: YamlSource | None = None
+    """The recipe as data, with the place of each key; None if the recipe is wrong."""
+
+    def place(self, *keys: str) -> str:
+        """Return the place of the first of these keys that the recipe has, or else its file."""
+        places = self.source.places if self.source else {}
+        given = (places.get(tuple(key.split("."))) for key in keys)
+        return next((place for place in given if place), str(self.files[0]))
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ def _collect(path: Path, overrides: Sequence[str]) -> Batch:
         recipe = compose(source, path.stem, path.parent)
     except RecipeError as error:
         return Batch((Item(path.stem, error, source.files),), path.parent / FOLDER)
-    return Batch((Item(recipe.name, recipe, source.files),), recipe.output)
+    return Batch((Item(recipe.name, recipe, source.files, overlay.placed(source, path.parent)),), recipe.output)
 
 
 def _below(folder: Path, overrides: Sequence[str]) -> Iterator[Item]:
@@ -231,7 +239,7 @@ def _item(context: _ZooContext, path: Path | None, entry: YamlSource) -> Item:
         recipe = compose(merged, name, context.folder)
     except RecipeError as error:
         return Item(name, error, files)
-    return Item(name, recipe, files)
+    return Item(name, recipe, files, overlay.placed(merged, context.folder))
 
 
 def _recipe_file(entry: YamlSource, path: Path) -> YamlSource:
@@ -259,7 +267,8 @@ def _with_unique_names(items: Sequence[Item]) -> Iterator[Item]:
                 name = str(recipe.output)
             other = owners.setdefault(recipe.output.absolute(), name)
             if other != name or name in uses:
-                text = f"{item.files[0]}: the output folder {recipe.output} of {item.name} is also that of {other}"
+                place = item.place("output", "name", "model")
+                text = f"{place}: the output folder {recipe.output} of {item.name} is also that of {other}"
                 recipe = RecipeError(f"{text}: give it another name or output")
         uses[name] += 1
         yield replace(item, name=name if uses[name] == 1 else f"{name} ({uses[name]})", recipe=recipe)
@@ -274,8 +283,8 @@ def _without_code(item: Item) -> Item:
     sections = code_sections(item.recipe) if isinstance(item.recipe, Recipe) else []
     if not sections:
         return item
-    reason = f"{item.files[0]}: {', '.join(sections)} would run Python code, and --no-code was given"
-    return replace(item, recipe=RecipeError(reason))
+    reason = f"{', '.join(sections)} would run Python code, and --no-code was given"
+    return replace(item, recipe=RecipeError(f"{item.place(*sections)}: {reason}"))
 
 
 def select(batch: Batch, patterns: Sequence[str]) -> Batch:

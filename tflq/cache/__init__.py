@@ -2,6 +2,7 @@
 
 from tflq.cache.content import contents, digest, identity, sha256, tree_bytes
 from tflq.cache.files import clear_workspaces, uninterrupted, workspace, write
+from tflq.cache.installation import install
 from tflq.cache.store import Entry, Store, default_store
 from tflq.cache.versions import versions
 
@@ -13,6 +14,7 @@ __all__ = [
     "default_store",
     "digest",
     "identity",
+    "install",
     "sha256",
     "tree_bytes",
     "uninterrupted",

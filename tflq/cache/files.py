@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tflq import leftovers
+from tflq.cache import installation
 from tflq.errors import RecipeError
 
 _PREFIX = ".work-"
@@ -46,7 +47,12 @@ def workspace(output: Path) -> Iterator[Path]:
 
 
 def clear_workspaces(output: Path) -> None:
-    """Remove the temporary folders in the output folder that killed processes left."""
+    """Remove the temporary folders in the output folder that killed processes left.
+
+    Before that, finish the installation of files that a kill stopped. So the folder has the files of one run.
+    """
+    for folder in leftovers.left_behind(output, _PREFIX):
+        installation.finish(folder)
     leftovers.clear(output, _PREFIX)
 
 

@@ -128,8 +128,22 @@ def _table_entries(table: Path, folder: Path) -> Iterator[_Entry]:
                 yield _entry(line, f"{table}:{reader.line_num}", folder)
     except OSError as error:
         raise DatasetError(f"{table}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{table}: is not a CSV file in UTF-8: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{table}:{_line_of_no_text(table)}: is not UTF-8 text: save the table as CSV in UTF-8"
+        ) from error
+    except csv.Error as error:
+        raise DatasetError(f"{table}: is not a CSV file: {error}") from error
+
+
+def _line_of_no_text(table: Path) -> int:
+    """Return the number of the first line that is not UTF-8 text."""
+    content = table.read_bytes()
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return content.count(b"\n", 0, error.start) + 1
+    return 1  # the file has changed since
 
 
 def _entry(line: dict[str, Any], place: str, folder: Path) -> _Entry:

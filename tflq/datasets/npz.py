@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import struct
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
+from tflq import cache
 from tflq.datasets.rows import LazyRow, Row, TensorSpec
 from tflq.errors import DatasetError
 from tflq.strict import RecipePath, Strict
@@ -36,13 +38,18 @@ DAMAGED = (
     MemoryError,
 )
 """The exceptions of a damaged archive, or of the header of an array in it, which is a Python literal."""
+NPY = b"\x93NUMPY"
+"""The start of a .npy file."""
+BLOCK_BYTES = 1 << 20
+END_BYTES = 22
+"""The size of the record at the end of an archive, whose bytes 10 and 11 are the number of members."""
 
 
 class Npz(Strict):
     """Arrays of a NumPy .npz file. Each array is a column, and all have the same number of rows.
 
-    Columns that are not used are not read. A column of `numpy.savez` is memory-mapped, so it may be larger than memory.
-    A column of `numpy.savez_compressed` is decompressed whole.
+    A column of `numpy.savez` is memory-mapped, so it may be larger than memory. Its checksum is checked once, before
+    rows are chosen. A column of `numpy.savez_compressed` is decompressed whole, if it is used.
     """
 
     EXAMPLE: ClassVar[str] = "{npz: data.npz}"
@@ -57,7 +64,9 @@ class Npz(Strict):
         return [self.npz]
 
     def count(self) -> int:
-        return self._columns()[0].shape[0]
+        columns = self._columns()
+        _check(self.npz, cache.identity([self.npz]))
+        return columns[0].shape[0]
 
     def rows(self, indices: Sequence[int], _specs: Sequence[TensorSpec] = ()) -> Iterator[Row]:
         columns = self._columns()
@@ -67,8 +76,9 @@ class Npz(Strict):
     def _columns(self) -> list[_Column]:
         try:
             with zipfile.ZipFile(self.npz) as archive:
-                columns = [_column(archive, self.npz, member) for member in archive.infolist()]
+                columns = [_column(archive, self.npz, member) for member in _members(archive, self.npz)]
         except DAMAGED as error:
+            self._refuse_npy()
             raise DatasetError(f"{self.npz}: is not a complete .npz file, as numpy.savez writes it: {error}") from error
         except OSError as error:
             if error.errno == errno.EINVAL:  # a position in the file is negative
@@ -76,6 +86,14 @@ class Npz(Strict):
             raise DatasetError(f"{self.npz}: cannot be read: {error.strerror}") from error
         self._refuse_unequal(columns)
         return columns
+
+    def _refuse_npy(self) -> None:
+        with self.npz.open("rb") as file:
+            if file.read(len(NPY)) == NPY:
+                raise DatasetError(
+                    f"{self.npz}: is a .npy file with one array: save it under the name of its column, as"
+                    " numpy.savez('data.npz', column=array) does"
+                )
 
     def _refuse_unequal(self, columns: list[_Column]) -> None:
         if not columns:
@@ -100,11 +118,16 @@ class _Column:
     """An array of the file, which is read when a row needs it."""
 
     path: Path
-    name: str
+    member: str
+    """The name of its file in the archive."""
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     offset: int | None
     """The position of its bytes in the file, in row-major order; None if they are compressed or in another order."""
+
+    @property
+    def name(self) -> str:
+        return self.member.removesuffix(".npy")
 
     def at(self, index: int) -> Any:
         return self._array[index]
@@ -114,13 +137,52 @@ class _Column:
         try:
             if self.offset is not None:
                 return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
-            with np.load(self.path, allow_pickle=False) as archive:
-                array: np.ndarray = archive[self.name]
+            with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
+                array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
+                _read_on(stream)
                 return array
         except (*DAMAGED, OSError) as error:
-            raise DatasetError(
-                f"{self.path}: column {self.name!r} is damaged or cut short: copy or write the file again ({error})"
-            ) from error
+            raise _damaged(self.path, self.name, error) from error
+
+
+@lru_cache(maxsize=16)
+def _check(path: Path, _identity: str) -> None:
+    """Raise DatasetError if the checksum of a column that is not compressed is wrong.
+
+    A process reads a file once as long as its identity stays the same.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.compress_type == zipfile.ZIP_STORED:
+                try:
+                    with archive.open(member) as stream:
+                        _read_on(stream)
+                except (*DAMAGED, OSError) as error:
+                    raise _damaged(path, member.filename.removesuffix(".npy"), error) from error
+
+
+def _read_on(stream: IO[bytes]) -> None:
+    """Read to the end of a member, where zipfile compares its checksum."""
+    while stream.read(BLOCK_BYTES):
+        pass
+
+
+def _damaged(path: Path, column: str, error: Exception) -> DatasetError:
+    return DatasetError(f"{path}: column {column!r} is damaged or cut short: copy or write the file again ({error})")
+
+
+def _members(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
+    """Return the members of the archive. Raise BadZipFile if their number is not the one at its end.
+
+    zipfile skips members if the length of a comment is wrong. An archive with more than 65,534 members has no number.
+    """
+    with path.open("rb") as file:
+        file.seek(-END_BYTES - len(archive.comment), os.SEEK_END)
+        stated = int.from_bytes(file.read(END_BYTES)[10:12], "little")
+    members = archive.infolist()
+    if stated not in (len(members), 0xFFFF):
+        raise zipfile.BadZipFile(f"it has {len(members)} arrays, but should have {stated}")
+    return members
 
 
 def _column(archive: zipfile.ZipFile, path: Path, member: zipfile.ZipInfo) -> _Column:
@@ -131,7 +193,7 @@ def _column(archive: zipfile.ZipFile, path: Path, member: zipfile.ZipInfo) -> _C
         header_bytes = stream.tell()
     is_stored = member.compress_type == zipfile.ZIP_STORED and not is_column_major and math.prod(shape) > 0
     offset = _start(path, member) + header_bytes if is_stored else None
-    return _Column(path, member.filename.removesuffix(".npy"), shape, dtype, offset)
+    return _Column(path, member.filename, shape, dtype, offset)
 
 
 def _start(path: Path, member: zipfile.ZipInfo) -> int:

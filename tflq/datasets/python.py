@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
@@ -83,6 +84,7 @@ class Python(FunctionOfFolder):
         if not callable(function):
             hint = did_you_mean(attribute, [key for key, value in vars(module).items() if callable(value)])
             raise DatasetError(f"{self}: {module.__file__} has no function {attribute!r}{hint}")
+        self._refuse_parameters(function)
         with self._foreign():
             rows = function()
         if isinstance(rows, (Mapping, str, bytes)) or not (_is_indexed(rows) or hasattr(rows, "__iter__")):
@@ -90,6 +92,17 @@ class Python(FunctionOfFolder):
                 f"{self}: returned a {type(rows).__name__}; it should yield rows, or return a sequence of rows"
             )
         return rows
+
+    def _refuse_parameters(self, function: Callable[..., Any]) -> None:
+        """Raise DatasetError if the function cannot be called without arguments."""
+        try:
+            inspect.signature(function).bind()
+        except TypeError as error:
+            raise DatasetError(
+                f"{self}: {error}, but it is called without arguments: give each parameter a default value"
+            ) from error
+        except ValueError:  # a built-in function without a signature
+            return
 
     def _foreign(self) -> ForeignCode:
         return ForeignCode(self.python, self.folder.absolute())

@@ -101,5 +101,11 @@ def _open(path: Path) -> Iterator[File]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             yield file
-    except (OSError, EOFError, zlib.error) as error:
-        raise DatasetError(f"{path}: cannot be read: {error}") from error
+    except gzip.BadGzipFile as error:
+        raise DatasetError(
+            f"{path}: is damaged, or is not compressed with gzip though its name ends in .gz: copy or rename it"
+        ) from error
+    except (EOFError, zlib.error) as error:
+        raise DatasetError(f"{path}: is damaged or cut short: copy or write it again") from error
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error

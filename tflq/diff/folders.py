@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tflq import cache
 from tflq.batch.summary import VariantRow, from_report
 from tflq.errors import RecipeError
 
@@ -38,6 +39,7 @@ class SettingChange:
 
 def read_folder(path: Path) -> OutputFolder:
     """Return the files of the folder. RecipeError if it holds no .tflite file, or a report of another version."""
+    cache.clear_workspaces(path)
     report = path / REPORT
     found = sorted(path.glob("*.tflite"))
     if not found:

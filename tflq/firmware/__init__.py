@@ -2,7 +2,7 @@
 
 from tflq.firmware.input_scales import input_scale_violations
 from tflq.firmware.io_row import IoRow, code_lines, io_rows, with_preprocessing
-from tflq.firmware.making import FirmwareFiles, file_inputs, forget_sources, make_artifacts
+from tflq.firmware.making import FirmwareFiles, file_inputs, make_artifacts, old_sources
 from tflq.firmware.runtime_needs import runtime_needs
 from tflq.firmware.schema import Artifacts
 from tflq.firmware.strip import stripped
@@ -13,10 +13,10 @@ __all__ = [
     "IoRow",
     "code_lines",
     "file_inputs",
-    "forget_sources",
     "input_scale_violations",
     "io_rows",
     "make_artifacts",
+    "old_sources",
     "runtime_needs",
     "stripped",
     "with_preprocessing",

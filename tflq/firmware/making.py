@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,14 +63,14 @@ def source_files(model: ModelSource, inputs: Sequence[Arrays]) -> dict[str, str]
     return {model.name + suffix: text for suffix, text in zip(SUFFIXES, texts, strict=False)}
 
 
-def forget_sources(folder: Path, stem: str, kept: Sequence[str] = ()) -> None:
-    """Remove the source files of an earlier run, except those that are kept. Files of another maker are left."""
+def old_sources(folder: Path, stem: str, kept: Sequence[str] = ()) -> Iterator[str]:
+    """Yield the names of source files of an earlier run, except those that are kept, and files of another maker."""
     for path in (folder / (stem + suffix) for suffix in SUFFIXES):
         if path.name not in kept and path.is_file():
             with path.open(encoding="utf-8", errors="replace") as file:
                 is_ours = file.read(len(MARK)) == MARK
             if is_ours:
-                path.unlink()
+                yield path.name
 
 
 def file_inputs(rows: tuple[IoRow, ...], call: Mapping[str, np.ndarray]) -> Arrays:

@@ -72,8 +72,10 @@ class WordErrors(Strict):
     def _tokens(self) -> tuple[str, ...]:
         try:
             return _read(self.vocabulary, self.vocabulary.stat().st_mtime_ns)
-        except (OSError, UnicodeDecodeError) as error:
-            raise EvaluationError(f"{self.vocabulary}: cannot be read as a vocabulary: {error}") from error
+        except OSError as error:
+            raise EvaluationError(f"{self.vocabulary}: the vocabulary cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise EvaluationError(f"{self.vocabulary}: is not UTF-8 text with a token in each line") from error
 
 
 @functools.lru_cache(maxsize=4)

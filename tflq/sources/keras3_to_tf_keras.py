@@ -58,15 +58,22 @@ def _in_order(path: Path, original: Any, samples: Mapping[str, np.ndarray]) -> l
     return [samples[name] for name in names]
 
 
-def _follow_graph(model: Any, inputs: Sequence[Any], call: Call, prefix: str = "") -> Any:
-    """Call each layer in the order of the model's graph, also in nested models, and return the outputs."""
+def _follow_graph(model: Any, inputs: Sequence[Any], call: Call, prefix: str = "", is_inference: bool = False) -> Any:
+    """Call each layer in the order of the model's graph, also in nested models, and return the outputs.
+
+    If the model is called with `training=False`, so are its batch normalizations.
+    """
     import keras
 
     def step(operation: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
         name = f"{prefix}{operation.name}"
+        given = {key: value for key, value in options.items() if value is not None}
         if isinstance(operation, keras.Model):
-            return _follow_graph(operation, arguments, call, f"{name}/")
-        return call(name, operation, arguments, {key: value for key, value in options.items() if value is not None})
+            keeps_statistics = is_inference or given.get("training") is False
+            return _follow_graph(operation, arguments, call, f"{name}/", keeps_statistics)
+        if is_inference and isinstance(operation, keras.layers.BatchNormalization):
+            given["training"] = False
+        return call(name, operation, arguments, given)
 
     if isinstance(model, keras.Sequential):
         (output,) = inputs
@@ -86,8 +93,12 @@ class _LayerPairs:
     pairs: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def rebuild(self, name: str, layer: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        """Return the output of the copy. A batch normalization called with `training=False` keeps its statistics."""
         if name not in self.pairs:
-            self.pairs[name] = (layer, self._tf_keras_layer(name, layer))
+            copy = self._tf_keras_layer(name, layer)
+            if type(layer).__name__ == "BatchNormalization" and options.get("training") is False:
+                copy.trainable = False
+            self.pairs[name] = (layer, copy)
         try:
             return self.pairs[name][1](*arguments, **options)
         except (TypeError, ValueError, AttributeError) as error:

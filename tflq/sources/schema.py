@@ -19,7 +19,7 @@ from tflq.datasets import brackets
 from tflq.errors import SourceError
 from tflq.inputs import Input
 from tflq.sources.keras_config import adapted, input_shapes
-from tflq.sources.unreadable import UNREADABLE, is_damage
+from tflq.sources.unreadable import UNREADABLE, is_damage, unknown_class
 from tflq.strict import AsTuple, RecipePath, Strict, did_you_mean, or_words, shown
 
 GRAPH_FILES = ("saved_model.pb", "saved_model.pbtxt")
@@ -148,6 +148,8 @@ class Keras(Strict):
         reason = _root(error)
         if is_damage(error):
             return f"this file is damaged: copy or write it again ({reason})"
+        if code := unknown_class(reason):
+            return code
         for name, shape in shapes.items():
             if None in shape[1:] and "symbolic" in reason:
                 return (
