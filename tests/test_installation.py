@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +14,7 @@ import pytest
 from tflq import advise, cache, lock
 from tflq.batch.plan import Planner
 from tflq.batch.zoo import collect
+from tflq.cache import installation
 from tflq.diff.folders import read_folder
 from tflq.errors import RecipeError
 from tflq.recipe import load
@@ -79,6 +81,29 @@ def test_a_file_that_changed_since_the_kill_is_left(tmp_path: Path) -> None:
     cache.clear_workspaces(tmp_path / "out")
     assert contents(tmp_path / "out") == {"a.tflite": "new", "report.json": "of a later run"}
     assert not list((tmp_path / "out").glob(".*"))
+
+
+@pytest.mark.parametrize(("target", "source"), [("../victim", "mine"), ("mine", "../../victim"), ("mine", "{}/victim")])
+def test_a_journal_from_elsewhere_moves_nothing_across_the_folder(tmp_path: Path, target: str, source: str) -> None:
+    """A folder that somebody sent may hold a journal with any paths."""
+    (tmp_path / "victim").write_text("victim")
+    assert killed(tmp_path / "out", 3)
+    (left,) = (tmp_path / "out").glob(".work-*")
+    (left / "mine").write_text("mine")
+    journal = left / installation.JOURNAL
+    (step, *_) = json.loads(journal.read_text())
+    forged = step | {"target": target, "source": source.format(tmp_path), "before": None, "after": None}
+    (tmp_path / "out/mine").unlink(missing_ok=True)
+    journal.write_text(json.dumps([forged | {"before": state(tmp_path / "out" / target)}]))
+    cache.clear_workspaces(tmp_path / "out")
+    assert (tmp_path / "victim").read_text() == "victim"
+    assert not (tmp_path / "out/mine").exists()
+
+
+def state(path: Path) -> list[int] | None:
+    """The file as a journal has it."""
+    stat = path.stat() if path.exists() else None
+    return stat and [stat.st_ino, stat.st_size, stat.st_mtime_ns]
 
 
 def test_a_folder_under_the_name_of_a_file_is_found_before_a_file_is_moved(tmp_path: Path) -> None:

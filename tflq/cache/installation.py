@@ -28,6 +28,12 @@ class _Step:
     after: State
     """The file that takes its place."""
 
+    @property
+    def stays_inside(self) -> bool:
+        """Whether both paths are below their folders. A folder from elsewhere may hold a journal with any paths."""
+        parts = Path(self.source).parts
+        return self.target == Path(self.target).name and ".." not in parts and not Path(self.source).is_absolute()
+
 
 def install(folder: Path, files: Mapping[str, Path], removed: Iterable[str] = ()) -> None:
     """Move files of a temporary folder into the output folder around it, and remove files there.
@@ -60,7 +66,9 @@ def finish(folder: Path) -> None:
     try:
         plain = json.loads((folder / JOURNAL).read_text(encoding="ascii"))
         steps = [_Step(**step) for step in plain]
-        if all(_state(folder.parent / step.target) in (step.before, step.after) for step in steps):
+        if all(
+            step.stays_inside and _state(folder.parent / step.target) in (step.before, step.after) for step in steps
+        ):
             _carry_out(folder, steps)
     except (OSError, ValueError, TypeError):  # it had not begun, or nothing can be written there
         return
