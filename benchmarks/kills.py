@@ -37,7 +37,7 @@ RANGES = ("minmax", "mse")
 """The methods of ranges, of which the runs use one after the other."""
 UNDISTURBED = 10
 """Each run of this number is not killed."""
-PATIENCE = 60.0
+PATIENCE = 600.0
 """The longest time in seconds that processes may stay after a kill."""
 Digests = Mapping[str, str]
 

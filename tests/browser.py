@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import PATIENCE
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 IS_CI = os.environ.get("CI") == "true"
@@ -17,6 +19,8 @@ needs_browser = pytest.mark.skipif(
     CHROMIUM is None and not IS_CI,
     reason="there is no Chromium to look at pages with: install the package chromium",
 )
+MILLISECONDS = 1000 * PATIENCE
+"""The browser's own limits are short for a busy machine."""
 WIDTHS = (400, 1400)
 SCHEMES = ("light", "dark")
 
@@ -30,19 +34,33 @@ LOOK = """() => ({
 })"""
 
 
-def faults(page: Path) -> list[str]:
-    """What is wrong with the page; empty if nothing is."""
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A running browser."""
     from playwright.sync_api import sync_playwright
 
     assert CHROMIUM, "there is no Chromium: install the package chromium"
-    found = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=MILLISECONDS)
+        yield browser
+        browser.close()
+
+
+def new_context(browser: Any, **options: Any) -> Any:
+    """A context whose tabs are given as much time as a busy machine needs."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(MILLISECONDS)
+    return context
+
+
+def faults(page: Path) -> list[str]:
+    """What is wrong with the page; empty if nothing is."""
+    found = []
+    with chromium() as browser:
         for width, scheme in product(WIDTHS, SCHEMES):
-            context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+            context = new_context(browser, viewport={"width": width, "height": 900}, color_scheme=scheme)
             found += [f"{width} pixels, {scheme}: {fault}" for fault in _faults(context.new_page(), page, width)]
             context.close()
-        browser.close()
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,13 @@ class Recipes:
     folder: Path
     models: Path
     data: Path
+    converter: Mapping[str, Any] = field(default_factory=dict)
+    """What the section `converter` has, unless a recipe says otherwise."""
+
+    @property
+    def uncorrected(self) -> Recipes:
+        """The same without corrections, each of which makes and compares many files."""
+        return replace(self, converter={"bias_correction": "off"})
 
     def write(self, model: str, variants: Sequence[Any], /, **keys: Any) -> Path:
         """A recipe for that model on its own data, twenty rows to calibrate and eight to measure, without latency.
@@ -94,6 +101,9 @@ class Recipes:
             "variants": list(variants),
             "latency": "off",
         }
+        if converter := {**self.converter, **keys.get("converter", {})}:
+            recipe["converter"] = converter
+            keys.pop("converter", None)
         number = sum(1 for _ in self.folder.iterdir())
         folder = self.folder / f"{number:03}-{Path(model).name}"
         folder.mkdir()

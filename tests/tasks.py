@@ -81,8 +81,8 @@ def exit_at_once(report: ProgressCallback, code: int) -> None:
 
 
 def die_while_it_sends(report: ProgressCallback) -> bytes:
-    """The parent is kept busy by the listener, so the pipe is full when this process dies."""
-    report(1, 1)
+    """The listener keeps the parent busy until this process is dead, so the pipe is full by then."""
+    report(1, 1, str(os.getpid()))
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGKILL)).start()
     return bytes(10_000_000)
 

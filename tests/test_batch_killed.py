@@ -1,4 +1,4 @@
-"""`kill -9` of a whole batch, twenty times at random moments: nothing half-written, and the next run goes on."""
+"""`kill -9` of a whole batch, again and again at random moments: nothing half-written, and the next run goes on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from test_interrupt import wait_until_gone
 from waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
-KILLS = 20
+KILLS = 8
 MODELS = ("tiny_conv", "two_outputs", "dynamic_size")
 
 
@@ -62,7 +62,7 @@ def check_what_is_left(zoo: Path, whole: dict[str, bytes]) -> None:
             assert path.read_bytes() == whole[name], f"{name} is not what an undisturbed run makes"
 
 
-def test_killed_twenty_times(models: Path, data: Path, tmp_path: Path) -> None:
+def test_killed_again_and_again(models: Path, data: Path, tmp_path: Path) -> None:
     undisturbed = zoo_in(tmp_path / "undisturbed", models, data)
     started = time.monotonic()
     wanted = batch(undisturbed, "--jobs", "2")

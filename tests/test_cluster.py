@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -143,8 +142,9 @@ def all_are_up_to_date(zoo: Path) -> bool:
 def wait_for_the_slow_one(zoo: Path, workers: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
     """The worker of the cluster whose process opened the dataset that never ends."""
     until((zoo.parent / "begun").exists)
-    time.sleep(0.5)
-    return next(worker for worker in workers if holds(worker.pid, zoo.parent / "build/slow/tflq.log"))
+    log = zoo.parent / "build/slow/tflq.log"
+    until(lambda: any(holds(worker.pid, log) for worker in workers))
+    return next(worker for worker in workers if holds(worker.pid, log))
 
 
 def holds(group: int, file: Path) -> bool:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browser import CHROMIUM, IS_CI, faults, needs_browser
@@ -82,12 +83,17 @@ def test_every_mode_has_a_short_config(mode: str) -> None:
     assert len(config.read_text().splitlines()) <= 15
 
 
-@pytest.mark.slow
-def test_the_digits_example_is_as_good_in_every_mode(digits: Path) -> None:
+@pytest.fixture(scope="module")
+def converted(digits: Path) -> tuple[Path, Any]:
+    """The output folder of the digits example, and the report that the command printed."""
     ran = tflq("convert", digits / "examples/digits/recipe.yaml", "--json")
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stderr == ""
-    report = json.loads(ran.stdout)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return digits / "examples/digits/build/tflite", json.loads(ran.stdout)
+
+
+@pytest.mark.slow
+def test_the_digits_example_is_as_good_in_every_mode(converted: tuple[Path, Any]) -> None:
+    _, report = converted
     assert [variant["mode"] for variant in report["variants"]] == MODES
     assert report["baseline"]["source_metric"] > 0.95
     for variant in report["variants"]:
@@ -98,13 +104,8 @@ def test_the_digits_example_is_as_good_in_every_mode(digits: Path) -> None:
 
 @pytest.mark.slow
 @needs_browser
-def test_the_pages_of_the_digits_example_and_of_a_zoo(digits: Path, tmp_path: Path) -> None:
-    ran = tflq("convert", digits / "examples/digits/recipe.yaml", "--output", tmp_path / "digits", "--json")
-    assert ran.returncode == 0, ran.stderr
-    zoo = copy_to(tmp_path, "examples") / "examples/zoo"
-    made = make(zoo)
-    assert made.returncode == 0, made.stdout + made.stderr
-    pages = [tmp_path / "digits/report.html", *zoo.glob("build/*/report.html")]
+def test_the_pages_of_the_digits_example_and_of_a_zoo(converted: tuple[Path, Any], zoo: Path) -> None:
+    pages = [converted[0] / "report.html", *zoo.glob("build/*/report.html")]
     assert len(pages) == 4
     assert {page.parent.name: faults(page) for page in pages} == {page.parent.name: [] for page in pages}
 
@@ -162,12 +163,18 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["make", "-C", folder, *settings, *arguments], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
-def test_the_zoo_is_made_by_make(tmp_path: Path) -> None:
-    zoo = copy_to(tmp_path, "examples") / "examples/zoo"
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a copy of the example of a zoo, made."""
+    zoo = copy_to(tmp_path_factory.mktemp("zoo"), "examples") / "examples/zoo"
     first = make(zoo, "-j2")
     assert first.returncode == 0, first.stdout + first.stderr
     assert "Models: 3 up to date." in first.stdout
+    return zoo
+
+
+@pytest.mark.slow
+def test_the_zoo_is_made_by_make(zoo: Path) -> None:
     assert json.loads((zoo / "build/summary.json").read_text())["exit_code"] == 0
     with (zoo / "mlp.yaml").open("a") as recipe:
         recipe.write("converter: {per_channel: false}\n")

@@ -368,7 +368,7 @@ def test_samples_of_another_dtype_are_cast(recipes: Recipes, data: Path, tmp_pat
     """TensorFlow refuses them, or takes them for other numbers."""
     np.savez(tmp_path / "data.npz", x=(np.load(data / "vectors.npz")["x"] * 10).astype(dtype))
     rows = {"npz": str(tmp_path / "data.npz")}
-    ran = recipes.run("tiny_dense", ["int8"], calibration={"dataset": rows}, evaluation={"dataset": rows})
+    ran = recipes.uncorrected.run("tiny_dense", ["int8"], calibration={"dataset": rows}, evaluation={"dataset": rows})
     assert ran.result.exit_code == 0, ran.page
 
 
@@ -440,7 +440,7 @@ class TestDataThatFailsLate:
         np.savez(tmp_path / "data.npz", **rows)
         rows = {"npz": str(tmp_path / "data.npz")}
         evaluation = {"dataset": rows, "label": "label", "metric": "top1", "samples": "all"}
-        ran = recipes.run("tiny_dense", ["float32", "int8"], evaluation=evaluation)
+        ran = recipes.uncorrected.run("tiny_dense", ["float32", "int8"], evaluation=evaluation)
         assert ran.codes == {"float32": 4, "int8": 4}
         assert str(ran.variant("int8").error).startswith("the label [9] is neither a class index from 0 to 3")
         assert ran.file("float32").is_file()
@@ -449,7 +449,7 @@ class TestDataThatFailsLate:
 
     def test_not_a_number_in_a_later_row(self, recipes: Recipes, data: Path, tmp_path: Path) -> None:
         rows = spoiled(data, tmp_path, "nan")
-        ran = recipes.run("tiny_dense", ["float32", "int8"], evaluation={"dataset": rows, "samples": "all"})
+        ran = recipes.uncorrected.run("tiny_dense", ["float32", "int8"], evaluation={"dataset": rows, "samples": "all"})
         assert ran.codes == {"float32": 4, "int8": 4}
         assert str(ran.variant("int8").error).startswith(f"{rows['npz']}: row 5: input 'x' holds nan: ")
 
@@ -483,7 +483,7 @@ class TestKilledWorkers:
 
     def test_while_files_are_measured(self, recipes: Recipes, tmp_path: Path) -> None:
         evaluation = {"dataset": self.dataset(tmp_path, 5)}
-        ran = recipes.run("tiny_dense", ["dynamic", "int8"], evaluation=evaluation)
+        ran = recipes.uncorrected.run("tiny_dense", ["dynamic", "int8"], evaluation=evaluation)
         assert ran.codes == {"dynamic": 7, "int8": 7}
         assert self.KILLED in str(ran.variant("int8").error)
         assert str(ran.variant("int8").error).startswith("measure float32 baseline, part ")
@@ -496,7 +496,7 @@ class TestKilledWorkers:
 
 class TestOldFiles:
     def test_do_not_stand_in_for_a_variant_that_failed(self, recipes: Recipes, data: Path, tmp_path: Path) -> None:
-        good = recipes.write("tiny_dense", ["float32", "int8"])
+        good = recipes.uncorrected.write("tiny_dense", ["float32", "int8"])
         assert run_recipe(good).file("int8").exists()
         good.write_text(good.read_text().replace(str(data / "vectors.npz"), spoiled(data, tmp_path, "zeros")["npz"], 1))
         ran = run_recipe(good)

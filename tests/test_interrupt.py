@@ -78,7 +78,7 @@ def made(output: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def recipe(recipes: Recipes) -> Path:
     """One that was run before, so that there is something to spoil, and that is not done as soon as it measures."""
-    file = recipes.write("tiny_conv", MODES, latency={"runs": 5_000})
+    file = recipes.uncorrected.write("tiny_conv", MODES, latency={"runs": 10_000})
     run_recipe(file)
     return file
 
@@ -115,7 +115,7 @@ def test_ctrl_c(recipe: Path, output: Path, moment: str) -> None:
     assert not list(output.glob(".work-*"))
 
 
-@pytest.mark.parametrize("seconds", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("seconds", [0.5, 1.5])
 def test_ctrl_c_before_the_first_worker_works(recipe: Path, output: Path, seconds: float) -> None:
     """While this process or its fork server still imports; whether Python's own words come before ours is chance."""
     before = made(output)
@@ -128,7 +128,7 @@ def test_ctrl_c_before_the_first_worker_works(recipe: Path, output: Path, second
     assert not list(output.glob(".work-*"))
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("moment", MOMENTS[2:])
 def test_the_whole_is_killed(recipe: Path, output: Path, moment: str) -> None:
     before = made(output)
     with converting(recipe) as process:
@@ -158,7 +158,7 @@ def test_the_next_run_clears_what_a_killed_one_left(recipe: Path, output: Path) 
 
 def test_a_worker_is_killed_while_it_converts(recipes: Recipes) -> None:
     """It has run other stages before, so the stage runs again."""
-    recipe = recipes.write("tiny_conv", ["int16x8_only"])
+    recipe = recipes.uncorrected.write("tiny_conv", ["int16x8_only"])
     output = recipe.parent / "build/recipe"
     with converting(recipe) as process:
         wait_for(output, "convert int16x8_only", process)

@@ -18,21 +18,25 @@ MODES = {"int8": "int8", "int8_only": "int8", "int16x8": "int16", "int16x8_only"
 ENDS = ["#0", "SQRT", "SOFTMAX"]
 
 
+CORRECTED = {mode: {"mode": mode, "bias_correction": "auto" if mode == "int8" else "off"} for mode in MODES}
+
+
 @pytest.fixture(scope="module")
 def ran(recipes: Recipes) -> Ran:
-    variants: list[Any] = ["float32", "int8", {"mode": "dynamic", "bias_correction": "off"}]
-    variants += [{"mode": mode, "name": f"chain_{mode}", "keep_float": [*CHAIN, "#11"]} for mode in MODES]
-    variants += [{"mode": mode, "name": f"ends_{mode}", "keep_float": ENDS} for mode in MODES]
+    """Those of mode int8 are corrected."""
+    variants: list[Any] = ["float32", "int8", "dynamic"]
+    variants += [CORRECTED[mode] | {"name": f"chain_{mode}", "keep_float": [*CHAIN, "#11"]} for mode in MODES]
+    variants += [CORRECTED[mode] | {"name": f"ends_{mode}", "keep_float": ENDS} for mode in MODES]
     variants += [
         {"mode": "int8", "name": "all", "keep_float": ["*"]},
         {"mode": "int8", "name": "none", "keep_float": []},
         {"mode": "int16x8_only", "name": "root_not_named", "keep_float": ["#1"]},
         {"mode": "int8", "name": "lost", "keep_float": ["SOFTMAX", "sofmax"]},
-        {"mode": "dynamic", "name": "weights", "bias_correction": "off", "keep_float": [1, "MatMul2"]},
+        {"mode": "dynamic", "name": "weights", "keep_float": [1, "MatMul2"]},
         {"mode": "dynamic", "name": "every_weight", "keep_float": ["CONV_2D"]},
     ]
     evaluation = {"dataset": {"npz": str(recipes.data / "images.npz")}, "samples": "all"}
-    return recipes.run("tiny_conv_residual", variants, evaluation=evaluation)
+    return recipes.uncorrected.run("tiny_conv_residual", variants, evaluation=evaluation)
 
 
 def main(graph: Graph) -> tuple[Operator, ...]:
@@ -143,7 +147,7 @@ def test_dynamic_says_where_nothing_is_left_to_quantize(ran: Ran) -> None:
 
 def test_fused_recurrent_op_that_is_kept_has_its_states(recipes: Recipes) -> None:
     kept = [{"mode": mode, "keep_float": ["#0"]} for mode in ("int8", "int16x8")]
-    ran = recipes.run("lstm_keras2", [*kept, {"mode": "int8", "name": "without"}])
+    ran = recipes.uncorrected.run("lstm_keras2", [*kept, {"mode": "int8", "name": "without"}])
     assert ran.codes == {"int8": 0, "int16x8": 0, "without": 0}
     (subgraph,) = ran.graph("int8").subgraphs
     (recurrent,) = (op for op in subgraph.operators if op.type == "UNIDIRECTIONAL_SEQUENCE_LSTM")
@@ -155,7 +159,7 @@ def test_fused_recurrent_op_that_is_kept_has_its_states(recipes: Recipes) -> Non
 def test_open_batch_and_several_outputs_stay_as_they_were(recipes: Recipes) -> None:
     model = {"saved_model": str(recipes.models / "two_outputs"), "batch_size": "dynamic"}
     kept = [{"mode": mode, "keep_float": ["MEAN", "#0"]} for mode in ("int8_only", "int16x8_only")]
-    ran = recipes.run("two_outputs", kept, model=model)
+    ran = recipes.uncorrected.run("two_outputs", kept, model=model)
     assert ran.codes == {"int8_only": 0, "int16x8_only": 0}
     shapes = {port.name: port.shape for port in ran.variant("int16x8_only").file.outputs}
     assert shapes == {"alpha": (-1, 16), "zeta": (-1, 4)}

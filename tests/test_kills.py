@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    ("command", "models", "kills", "most"), [("convert", ("net",), 40, 4), ("batch", ("net", "second"), 10, 8)]
+    ("command", "models", "kills", "most"), [("convert", ("net",), 20, 4), ("batch", ("net", "second"), 10, 8)]
 )
 def test_nothing_is_torn_or_adds_up(
     tmp_path: Path, command: str, models: tuple[str, ...], kills: int, most: int

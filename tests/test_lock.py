@@ -30,6 +30,7 @@ def made(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "model": "net",
         "variants": ["float16", "int8"],
         "calibration": {"dataset": {"npz": "data.npz"}, "samples": 20},
+        "converter": {"bias_correction": "off"},
         "latency": "off",
     }
     (folder / "net.yaml").write_text(yaml.safe_dump(recipe))

@@ -134,7 +134,7 @@ def rows(recipes: Recipes) -> Path:
 def written(recipes: Recipes, rows: Path, **keys: object) -> Path:
     calibration = {"dataset": {"npz": str(rows)}, "samples": "all"}
     modes = ["float32", "int8", "int16x8"]
-    return recipes.write("tiny_conv", modes, **({"calibration": calibration, "evaluation": None} | keys))
+    return recipes.uncorrected.write("tiny_conv", modes, **({"calibration": calibration, "evaluation": None} | keys))
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +249,9 @@ def test_rows_of_unknown_number_are_measured_in_their_order(recipes: Recipes, tm
         "    for _ in range(50):\n        yield {'x': random.normal(0, 1, 16).astype(np.float32)}\n"
     )
     dataset = {"python": "endless:rows", "folder": str(tmp_path)}
-    ran = recipes.run("tiny_dense", ["int8"], evaluation=None, calibration={"dataset": dataset, "samples": 200})
+    ran = recipes.uncorrected.run(
+        "tiny_dense", ["int8"], evaluation=None, calibration={"dataset": dataset, "samples": 200}
+    )
     assert ran.result.exit_code == 0, ran.page
     assert samples(ran)["int8"] in (MIN_SAMPLES, 50)
     assert ran.result.evaluation.samples == samples(ran)["int8"]

@@ -97,7 +97,7 @@ def test_obstacles(recipes: Recipes, model: str, reason: str | None) -> None:
 
 
 def test_what_cannot_be_observed_is_left_to_tensorflow_and_told(recipes: Recipes) -> None:
-    ran = recipes.run("lstm_keras2", ["int8"])
+    ran = recipes.uncorrected.run("lstm_keras2", ["int8"])
     assert ran.codes == {"int8": 0}
     assert ran.report["ranges"]["found_by"] == "TensorFlow's calibrator"
     assert (
@@ -128,7 +128,7 @@ def test_what_goes_wrong_while_observing_is_told(
 ) -> None:
     """Other ranges in place of those that were asked for would hide it."""
     monkeypatch.setattr(activation_ranges, function, instead)
-    ran = recipes.run("tiny_dense", ["dynamic", "int8"])
+    ran = recipes.uncorrected.run("tiny_dense", ["dynamic", "int8"])
     assert ran.codes == {"dynamic": 0, "int8": 5}
     assert re.match(r"(observe the activations|count activation values), part \d: ", str(ran.variant("int8").error))
     assert said in str(ran.variant("int8").error)
@@ -139,14 +139,14 @@ def test_what_litert_refuses_to_observe_is_left_to_tensorflow_and_told(
     recipes: Recipes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(activation_ranges, "observe", is_refused)
-    ran = recipes.run("tiny_dense", ["int8"])
+    ran = recipes.uncorrected.run("tiny_dense", ["int8"])
     assert ran.codes == {"int8": 0}
     assert "come from TensorFlow's calibrator, because observable.tflite: LiteRT cannot run this file: no" in ran.page
 
 
 def test_sums_that_overflow_are_no_infinite_activations(recipes: Recipes) -> None:
     """Of what an op reads, the mean is no activation itself."""
-    ran = recipes.run("operation_with_huge_values", ["int8"])
+    ran = recipes.uncorrected.run("operation_with_huge_values", ["int8"])
     assert "find values that are not finite" in ran.stages
     assert ran.report["ranges"]["found_by"] == "observation"
     assert ran.file("int8").is_file()
@@ -154,7 +154,7 @@ def test_sums_that_overflow_are_no_infinite_activations(recipes: Recipes) -> Non
 
 def test_clipping_needs_observation(recipes: Recipes, data: Path) -> None:
     rows = {"npz": str(data / "sequences.npz")}
-    ran = recipes.run("lstm_keras2", ["dynamic", "int8"], calibration={"dataset": rows, "ranges": "mse"})
+    ran = recipes.uncorrected.run("lstm_keras2", ["dynamic", "int8"], calibration={"dataset": rows, "ranges": "mse"})
     assert ran.codes == {"dynamic": 0, "int8": 5}
     assert str(ran.variant("int8").error) == (
         "calibration.ranges: this model supports only minmax, because its UNIDIRECTIONAL_SEQUENCE_LSTM keeps its"

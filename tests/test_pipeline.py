@@ -150,7 +150,7 @@ def types_and_channels(recipes: Recipes) -> Ran:
         {"mode": mode, "inference_input_type": one, "inference_output_type": other, "name": f"{mode}-{one}-{other}"}
         for mode, one, other in TYPES
     ]
-    return recipes.run(
+    return recipes.uncorrected.run(
         "tiny_conv",
         [
             *variants,
@@ -189,10 +189,7 @@ def uncorrected(recipes: Recipes, all_modes: Ran) -> Ran:
     """What is held back to decide on corrections is a number of calls, which is another with each size of batch."""
     evaluation = yaml.safe_load((all_modes.output / "recipe.yaml").read_text())["evaluation"]
     rows = {"npz": str(recipes.data / "images.npz")}
-    return recipes.run("tiny_conv", ["int8"], evaluation=evaluation | {"dataset": rows}, converter=UNCORRECTED)
-
-
-UNCORRECTED = {"bias_correction": "off"}
+    return recipes.uncorrected.run("tiny_conv", ["int8"], evaluation=evaluation | {"dataset": rows})
 
 
 @pytest.mark.parametrize("batch_size", [5, 7, "dynamic"])
@@ -202,12 +199,11 @@ def test_figures_do_not_depend_on_the_batch(
     """Twelve samples leave a last batch of two, of five, or none."""
     resolved = yaml.safe_load((all_modes.output / "recipe.yaml").read_text())
     rows = {"npz": str(recipes.data / "images.npz")}
-    ran = recipes.run(
+    ran = recipes.uncorrected.run(
         "tiny_conv",
         ["float32", "int8"],
         model={"saved_model": str(recipes.models / "tiny_conv"), "batch_size": batch_size},
         evaluation=resolved["evaluation"] | {"dataset": rows},
-        converter=UNCORRECTED,
     )
     assert ran.result.exit_code == 0, ran.page
     shape = ran.variant("int8").file.inputs[0].shape
@@ -236,9 +232,10 @@ def test_last_batch_may_be_of_one_sample(recipes: Recipes) -> None:
 
 
 def test_file_of_open_batch_runs_any_number_of_samples(recipes: Recipes) -> None:
-    ran = recipes.run(
+    """One of the files is corrected."""
+    ran = recipes.uncorrected.run(
         "tiny_conv",
-        CALIBRATED,
+        [{"mode": mode, "bias_correction": "auto" if mode == "int8_only" else "off"} for mode in CALIBRATED],
         model={"saved_model": str(recipes.models / "tiny_conv"), "batch_size": "dynamic"},
     )
     assert ran.codes == dict.fromkeys(CALIBRATED, 0), ran.page
@@ -268,7 +265,7 @@ def test_each_input_is_calibrated_with_its_own_column(recipes: Recipes) -> None:
     rows = {"npz": str(recipes.data / "unlike.npz")}
     random = np.random.default_rng(0)
     np.savez(rows["npz"], small=random.uniform(0, 1, (8, 16)), large=random.uniform(0, 100, (8, 16)))
-    ran = recipes.run(
+    ran = recipes.uncorrected.run(
         "two_inputs",
         ["int8_only"],
         inputs={"zeta": {"column": "small"}, "alpha": {"column": "large"}},
@@ -297,7 +294,7 @@ def test_several_outputs_keep_their_names(recipes: Recipes) -> None:
 
 
 def test_without_evaluation_fidelity_is_measured_on_calibration_samples(recipes: Recipes) -> None:
-    ran = recipes.run("tiny_dense", ["int8"], evaluation=None)
+    ran = recipes.uncorrected.run("tiny_dense", ["int8"], evaluation=None)
     assert ran.result.exit_code == 0
     assert ran.result.evaluation.samples == 20
     assert any("fidelity is measured on the calibration samples" in warning for warning in ran.result.warnings)
@@ -310,7 +307,7 @@ def test_without_any_data_float_modes_run_on_random_numbers(recipes: Recipes) ->
 
 
 def test_failed_gate_is_exit_code_1_and_the_file_is_kept(recipes: Recipes) -> None:
-    ran = recipes.run("tiny_conv", ["float32", "int8"], gates={"max_size_ratio": 0.9, "min_sqnr_db": 90})
+    ran = recipes.uncorrected.run("tiny_conv", ["float32", "int8"], gates={"max_size_ratio": 0.9, "min_sqnr_db": 90})
     assert ran.codes == {"float32": 1, "int8": 1}
     assert ran.result.exit_code == 1
     assert ran.variant("int8").status == "failed"
@@ -318,7 +315,7 @@ def test_failed_gate_is_exit_code_1_and_the_file_is_kept(recipes: Recipes) -> No
 
 
 def test_only_some_variants_leave_the_files_of_others(recipes: Recipes) -> None:
-    file = recipes.write("tiny_dense", ["float32", "dynamic", "int8"])
+    file = recipes.uncorrected.write("tiny_dense", ["float32", "dynamic", "int8"])
     run_recipe(file)
     before = {path.name: path.stat().st_mtime_ns for path in (file.parent / "build/recipe").glob("*.tflite")}
     ran = run_recipe(file, names=["int8"])

@@ -46,13 +46,13 @@ def test_every_answer_of_workers_is_documented(kind: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", CASES)
 def test_every_answer_of_many_is_documented(kind: str) -> None:
-    assert faults(answers(kind, SEED, range(20 * CASES[kind]))) == []
+    assert faults(answers(kind, SEED, range(8 * CASES[kind]))) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", WITH_WORKERS)
 def test_every_answer_of_many_workers_is_documented(kind: str) -> None:
-    assert faults(answers(kind, SEED, range(5 * FEW))) == []
+    assert faults(answers(kind, SEED, range(3 * FEW))) == []
 
 
 NAMES = ("net\udcff", "net\x1b[31m", "<img src=x onerror=alert(1)>", "a|b`c`", "x" * 200)

@@ -219,21 +219,20 @@ def evaluation_of_digits(searches: Searches, samples: int) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_the_same_again_and_after_a_kill(searches: Searches) -> None:
+def test_a_search_that_was_killed_goes_on_and_ends_the_same(searches: Searches) -> None:
     recipe = searches.write("unlike")
     whole = searches.search(recipe, "--output", str(searches.folder / "whole"))
-    again = searches.search(recipe, "--output", str(searches.folder / "again"))
-    assert (whole.ran.exit_code, again.ran.exit_code) == (0, 0)
+    assert whole.ran.exit_code == 0
     killed = searches.folder / "killed"
     kill_after_trials(5, [*TFLQ, "search", str(recipe), "--output", str(killed)], killed / "trials.jsonl")
     left = len((killed / "trials.jsonl").read_text().splitlines())
     assert not (killed / "search.json").exists()
     searches.search(recipe, "--output", str(killed))
     assert len((killed / "trials.jsonl").read_text().splitlines()) > left
-    texts = {name: (searches.folder / name / "search.json").read_text() for name in ("whole", "again", "killed")}
-    assert texts["whole"] == texts["again"] == texts["killed"]
+    texts = {name: (searches.folder / name / "search.json").read_text() for name in ("whole", "killed")}
+    assert texts["whole"] == texts["killed"]
     recipes = {name: load(searches.folder / name / "found.yaml") for name in texts}
-    assert recipes["whole"].variants == recipes["again"].variants == recipes["killed"].variants
+    assert recipes["whole"].variants == recipes["killed"].variants
 
 
 def kill_after_trials(count: int, command: Sequence[str], journal: Path) -> None:

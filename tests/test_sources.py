@@ -53,7 +53,7 @@ class TestSignatures:
     def test_the_one_asked_for_is_converted(self, recipes: Recipes, signature: str, output: str, size: int) -> None:
         """TensorFlow's converter takes serving_default where there is a `serve`, whatever it is asked for."""
         model = {"saved_model": str(recipes.models / "signatures"), "signature": signature}
-        ran = recipes.run("signatures", ["float32", "int8_only"], model=model)
+        ran = recipes.uncorrected.run("signatures", ["float32", "int8_only"], model=model)
         assert ran.result.exit_code == 0, ran.page
         (port,) = ran.variant("int8_only").file.outputs
         assert (port.name, port.shape) == (output, (1, size))
@@ -92,7 +92,7 @@ class TestTags:
 @pytest.mark.parametrize("file", ["keras3.keras", "keras3.h5", "keras2.keras", "keras2.h5"])
 def test_keras_file_computes_what_keras_does(recipes: Recipes, file: str) -> None:
     """With the statistics of its batch normalization, as a .npz file beside it holds."""
-    ran = recipes.run(file, ["float32", "int8"])
+    ran = recipes.uncorrected.run(file, ["float32", "int8"])
     assert ran.result.exit_code == 0, ran.page
     answers = np.load(recipes.models / f"{Path(file).stem}.npz")
     (answer,) = Runner(ran.file("float32"))({ran.variant("float32").file.inputs[0].name: answers["input"]}).values()
@@ -102,7 +102,7 @@ def test_keras_file_computes_what_keras_does(recipes: Recipes, file: str) -> Non
 class TestNames:
     def test_may_be_no_identifiers(self, recipes: Recipes) -> None:
         inputs = {"image/encoded:0": {"column": "zeta"}, "x-1": {"column": "alpha"}}
-        ran = recipes.run("odd_names", ["float32", "int8_only"], inputs=inputs)
+        ran = recipes.uncorrected.run("odd_names", ["float32", "int8_only"], inputs=inputs)
         assert ran.result.exit_code == 0, ran.page
         file = ran.variant("int8_only").file
         assert [port.name for port in file.inputs] == ["image/encoded:0", "x-1"]
@@ -129,7 +129,7 @@ class TestShapes:
 
     @pytest.mark.parametrize("given", [{"shape": [1, 8, 8, 3]}, {"resize": [8, 8]}], ids=["shape", "resize"])
     def test_are_said_by_shape_or_resize(self, recipes: Recipes, given: dict[str, Any]) -> None:
-        ran = recipes.run("dynamic_size", ["int8_only"], inputs={"image": given})
+        ran = recipes.uncorrected.run("dynamic_size", ["int8_only"], inputs={"image": given})
         assert ran.result.exit_code == 0, ran.page
         assert ran.variant("int8_only").file.inputs[0].shape == (1, 8, 8, 3)
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import lessons
 import pytest
 from running import Recipes
 
@@ -16,17 +13,19 @@ from tflq import sources, training
 from tflq.errors import ConversionError, SourceError
 from tflq.recipe import load
 from tflq.training import TrainingJob, TrainingResult
-from tflq.worker import Event, Failed, Progress, Task, Workers
+from tflq.worker import Failed, Task, Workers
 
 pytestmark = pytest.mark.slow
-EPOCHS = 8
+EPOCHS = 3
 
 
-def order_for(recipes: Recipes, folder: Path, techniques: str, **keys: object) -> TrainingJob:
+@pytest.fixture(scope="module")
+def job(recipes: Recipes, tmp_path_factory: pytest.TempPathFactory) -> TrainingJob:
     """Training of the model with Dropout, whose chance must go on where it was."""
-    rows = {"npz": str(recipes.data / "images.npz")}
+    folder, rows = tmp_path_factory.mktemp("repeated"), {"npz": str(recipes.data / "images.npz")}
     section = {
-        "techniques": techniques.split(),
+        "techniques": ["prune", "cluster", "quantize"],
+        "clustering": {"clusters": 4},
         "dataset": rows,
         "label": "label",
         "epochs": EPOCHS,
@@ -35,9 +34,7 @@ def order_for(recipes: Recipes, folder: Path, techniques: str, **keys: object) -
         "seed": 3,
         "validation": {"dataset": rows},
     }
-    if "cluster" in techniques:
-        section["clustering"] = {"clusters": 4}
-    recipe = load(recipes.write("trainable_keras2.h5", ["qat_int8"], training=section | keys))
+    recipe = load(recipes.write("trainable_keras2.h5", ["qat_int8"], training=section))
     with Workers(folder / "log", None, lambda _: None) as workers:
         task = Task("read", sources.prepare, (recipe.model, {}, folder / "source"), SourceError)
         source = workers.run(task).value
@@ -47,66 +44,72 @@ def order_for(recipes: Recipes, folder: Path, techniques: str, **keys: object) -
     )
 
 
-def train(order: TrainingJob, listen: Callable[[Event], None] = lambda _: None) -> TrainingResult | Failed:
-    with Workers(order.folder.parent / "log", None, listen) as workers:
-        task = Task("train", training.train, (order,), ConversionError, environment=training.ENVIRONMENT)
+def train(job: TrainingJob, folder: Path, dies_at: str = "") -> TrainingResult | Failed:
+    """Train in a process of its own, which gets SIGKILL where progress has a note that begins so."""
+    task = Task(
+        "train",
+        lessons.train_and_die,
+        (replace(job, folder=folder), dies_at),
+        ConversionError,
+        environment=training.ENVIRONMENT,
+    )
+    with Workers(job.checkpoints.parent / "log", None, lambda _: None) as workers:
         (outcome,) = workers.run_all([task], jobs=1)
     return outcome if isinstance(outcome, Failed) else outcome.value
 
 
-def weights(trained: TrainingResult | Failed) -> bytes:
+def trained(job: TrainingJob, folder: Path) -> TrainingResult:
+    result = train(job, folder)
+    assert isinstance(result, TrainingResult), result
+    return result
+
+
+def weights(result: TrainingResult) -> bytes:
     """All variables of the model that was trained, as TensorFlow saves them."""
-    assert isinstance(trained, TrainingResult), trained
-    assert trained.quantized is not None
-    return (trained.quantized / "variables/variables.data-00000-of-00001").read_bytes()
+    assert result.quantized is not None
+    return (result.quantized / "variables/variables.data-00000-of-00001").read_bytes()
 
 
-def killing(note: str) -> Callable[[Event], None]:
-    """A listener that ends the worker with kill -9 when it tells of that epoch."""
-
-    def listen(event: Event) -> None:
-        if isinstance(event, Progress) and event.note.startswith(note):
-            for child in multiprocessing.active_children():
-                os.kill(child.pid or 0, signal.SIGKILL)
-
-    return listen
+@pytest.fixture(scope="module")
+def quantizing(job: TrainingJob) -> TrainingJob:
+    return replace(job, techniques=("quantize",), checkpoints=job.checkpoints.with_name("quantizing"))
 
 
-@pytest.mark.parametrize(("techniques", "during"), [("quantize", "quantize"), ("prune cluster quantize", "cluster")])
-def test_interrupted_training_ends_as_if_it_had_not_been(
-    recipes: Recipes, tmp_path: Path, techniques: str, during: str
-) -> None:
-    order = order_for(recipes, tmp_path, techniques)
-    undisturbed = train(replace(order, checkpoints=tmp_path / "undisturbed"))
-    killed = train(order, killing(f"{during} epoch"))
+@pytest.fixture(scope="module")
+def undisturbed(quantizing: TrainingJob, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
+    return trained(quantizing, tmp_path_factory.mktemp("undisturbed"))
+
+
+def resumed(job: TrainingJob, folder: Path, during: str) -> TrainingResult:
+    """The result of training that was killed in the second epoch of that technique, and went on."""
+    job = replace(job, checkpoints=folder / "points")
+    killed = train(job, folder / "killed", f"{during} epoch")
     assert isinstance(killed, Failed)
     assert "the worker process was killed (SIGKILL)" in str(killed.error)
-    resumed = train(replace(order, folder=tmp_path / "b"))
-    assert isinstance(resumed, TrainingResult)
-    done = {phase.technique: phase.resumed_after for phase in resumed.phases}
-    assert 0 < done[during] < EPOCHS
-    assert all(epochs in (0, EPOCHS) for technique, epochs in done.items() if technique != during)
-    assert weights(resumed) == weights(undisturbed)
+    return trained(job, folder / "resumed")
 
 
-def test_two_runs_yield_the_same_weights_and_another_seed_does_not(recipes: Recipes, tmp_path: Path) -> None:
-    order = order_for(recipes, tmp_path, "quantize", epochs=2)
-    one, other = (
-        train(replace(order, folder=tmp_path / name, checkpoints=tmp_path / f"{name}-points")) for name in "ab"
-    )
-    assert weights(one) == weights(other)
-    seeded = order.training.model_copy(update={"seed": 4})
-    changed = train(replace(order, training=seeded, folder=tmp_path / "c", checkpoints=tmp_path / "c-points"))
-    assert weights(changed) != weights(one)
+def test_interrupted_quantization_ends_as_if_it_had_not_been(
+    quantizing: TrainingJob, undisturbed: TrainingResult, tmp_path: Path
+) -> None:
+    result = resumed(quantizing, tmp_path, "quantize")
+    assert [phase.resumed_after for phase in result.phases] == [1]
+    assert weights(result) == weights(undisturbed)
 
 
-def test_a_checkpoint_of_other_settings_is_removed_and_not_used(recipes: Recipes, tmp_path: Path) -> None:
-    order = order_for(recipes, tmp_path, "quantize", epochs=1)
-    train(order)
-    (before,) = order.checkpoints.iterdir()
-    slower = order.training.model_copy(update={"learning_rate": 0.005})
-    again = train(replace(order, training=slower, folder=tmp_path / "b"))
-    assert isinstance(again, TrainingResult)
-    assert [phase.resumed_after for phase in again.phases] == [0]
-    (after,) = order.checkpoints.iterdir()
+def test_interrupted_clustering_ends_as_if_it_had_not_been(job: TrainingJob, tmp_path: Path) -> None:
+    result = resumed(job, tmp_path, "cluster")
+    assert [phase.resumed_after for phase in result.phases] == [EPOCHS, 1, 0]
+    assert weights(result) == weights(trained(job, tmp_path / "undisturbed"))
+
+
+def test_another_seed_removes_the_checkpoint_and_yields_other_weights(
+    quantizing: TrainingJob, undisturbed: TrainingResult, tmp_path: Path
+) -> None:
+    (before,) = quantizing.checkpoints.iterdir()
+    other = replace(quantizing, training=quantizing.training.model_copy(update={"seed": 4}))
+    result = trained(other, tmp_path)
+    assert [phase.resumed_after for phase in result.phases] == [0]
+    (after,) = quantizing.checkpoints.iterdir()
     assert after != before
+    assert weights(result) != weights(undisturbed)

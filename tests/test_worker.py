@@ -162,7 +162,7 @@ def test_a_crash_leaves_its_place_in_the_log(workers: Workers, company: Company)
 def test_a_death_in_the_midst_of_the_answer(company: Company) -> None:
     def listen(event: Event) -> None:
         if isinstance(event, Progress):
-            time.sleep(1)
+            until(lambda: not is_alive(int(event.note)))
 
     with Workers(company.log, None, listen) as workers, pytest.raises(ConversionError, match="was killed"):
         workers.run(task(tasks.die_while_it_sends))

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, faults, needs_browser
+from browser import chromium, faults, needs_browser, new_context
 
 from tflq.batch import baseline, zoo_chart
 from tflq.batch.changes import changes
@@ -221,13 +221,10 @@ def test_page_has_no_faults_in_a_browser(dots: int, tmp_path: Path, monkeypatch:
 @pytest.mark.slow
 @needs_browser
 def test_rows_are_sorted_and_filtered_in_a_browser(tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
     file = tmp_path / "zoo.html"
     file.write_text(to_html(many(FIRST_ROWS), PageContext(tmp_path)))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = browser.new_page()
+    with chromium() as browser:
+        tab = new_context(browser).new_page()
         tab.goto(file.as_uri())
         names = "() => [...document.querySelectorAll('#zoo tbody th')].map(each => each.textContent)"
         assert len(tab.evaluate(names)) == FIRST_ROWS
@@ -243,9 +240,6 @@ def test_rows_are_sorted_and_filtered_in_a_browser(tmp_path: Path) -> None:
         tab.select_option(".tools select", "")
         tab.fill(".tools input", "NET-49")
         assert len(tab.evaluate(names)) == 11
-        browser.close()
-        bare = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        without = bare.new_context(java_script_enabled=False).new_page()
+        without = new_context(browser, java_script_enabled=False).new_page()
         without.goto(file.as_uri())
         assert without.locator("#zoo tbody tr:visible").count() == FIRST_ROWS + 5
-        bare.close()
