@@ -400,21 +400,27 @@ def test_evaluate_writes_no_report(folder: Path, runs: list[tuple[Any, ...]]) ->
 
 
 INTERRUPTED_AMID_AN_IMPORT = """
-from tflq.cli.boundary import install_interrupt_handler
+import time
+from tflq.cli.boundary import boundary, install_interrupt_handler
 install_interrupt_handler()
-try:
-    import interrupted
-except KeyboardInterrupt:
-    print("too late")
+with boundary():
+    try:
+        import interrupted
+    except KeyboardInterrupt:
+        print("too early")
+    print(interrupted.ENDED)
+    time.sleep(3600)
 """
 
 
 def test_interrupt_amid_an_import_is_not_lost(tmp_path: Path) -> None:
-    """Pydantic would lose it there, and the run go on."""
-    (tmp_path / "interrupted.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    """Pydantic would lose it there, and the run go on. So it waits until the import has ended."""
+    (tmp_path / "interrupted.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nENDED = 'ended'\n"
+    )
     command = [sys.executable, "-c", INTERRUPTED_AMID_AN_IMPORT]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
-    assert (ran.returncode, ran.stdout) == (130, "")
+    assert (ran.returncode, ran.stdout) == (130, "ended\n")
     assert ran.stderr == "interrupted; the output files of the last finished run are unchanged\n"
 
 

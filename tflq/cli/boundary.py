@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
     from tflq.result import Result
 
 INTERRUPTED = 130
+SECONDS_OF_IMPORT = 0.02
+"""The time after which the signal is sent again if it came during an import."""
 INTERRUPTED_TEXT = "interrupted; the output files of the last finished run are unchanged"
 
 
 def install_interrupt_handler() -> None:
-    """Make Ctrl-C during an import end the process at once.
+    """Let Ctrl-C during an import wait until the import has ended.
 
     Otherwise pydantic would lose a KeyboardInterrupt while it builds models. A process that ignores the signal, as
     nohup does, or that has a handler of its own, is left as it is.
@@ -33,11 +36,13 @@ def install_interrupt_handler() -> None:
         signal.signal(signal.SIGINT, _handle_interrupt)
 
 
-def _handle_interrupt(_: int, frame: FrameType | None) -> None:
+def _handle_interrupt(number: int, frame: FrameType | None) -> None:
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
-            os.write(2, f"{INTERRUPTED_TEXT}\n".encode())
-            os._exit(INTERRUPTED)
+            again = threading.Timer(SECONDS_OF_IMPORT, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
         frame = frame.f_back
     raise KeyboardInterrupt
 
