@@ -17,9 +17,6 @@ from tflq.errors import ConversionError
 from tflq.worker import Task, Workers
 
 pytestmark = pytest.mark.slow
-ELSEWHERE = ("Dense", "Conv2D", "Conv2D normalized", "DepthwiseConv2D normalized", "SeparableConv2D normalized")
-"""The layers that the models of test_training.py have in the same form."""
-HERE = [name for name in NAMES if name not in ELSEWHERE]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +27,7 @@ def learned(recipes: Recipes, tmp_path_factory: pytest.TempPathFactory) -> Any:
     rows = {"npz": str(folder / "images.npz")}
     section = {"techniques": ["quantize"], "dataset": rows, "label": "label", "epochs": 1, "batch_size": 16}
     paths = {}
-    for name in HERE:
+    for name in NAMES:
         network(tf_keras, name, images).save(folder / f"{name}.h5")
         data = {"calibration": {"dataset": rows}, "evaluation": {"dataset": rows, "samples": 8}}
         paths[name] = recipes.write(str(folder / f"{name}.h5"), ["qat_int8"], training=section, **data)
@@ -39,7 +36,7 @@ def learned(recipes: Recipes, tmp_path_factory: pytest.TempPathFactory) -> Any:
         return workers.run(task).value
 
 
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_file_is_int8_throughout(learned: dict[str, Lesson | str], name: str) -> None:
     lesson = learned[name]
     assert isinstance(lesson, Lesson), lesson
