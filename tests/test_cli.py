@@ -400,7 +400,7 @@ def test_evaluate_writes_no_report(folder: Path, runs: list[tuple[Any, ...]]) ->
 
 
 INTERRUPTED_AMID_AN_IMPORT = """
-import time
+import {first}, time
 from tflq.cli.boundary import boundary, install_interrupt_handler
 install_interrupt_handler()
 with boundary():
@@ -412,13 +412,16 @@ with boundary():
 """
 
 
-def test_interrupt_amid_an_import_is_not_lost(tmp_path: Path) -> None:
-    """Pydantic would lose it there, and the run go on. So it waits until the import has ended."""
-    (tmp_path / "interrupted.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
-    command = [sys.executable, "-c", INTERRUPTED_AMID_AN_IMPORT]
+@pytest.mark.parametrize(("first", "ends"), [("time", False), ("tflq.pipeline", True)])
+def test_interrupt_amid_an_import_is_not_lost(first: str, ends: bool, tmp_path: Path) -> None:
+    """Pydantic would lose it there, and the run go on. A run that may have begun waits until the import has ended."""
+    module = "import os, pathlib, signal\nos.kill(os.getpid(), signal.SIGINT)\npathlib.Path('ended').touch()\n"
+    (tmp_path / "interrupted.py").write_text(module)
+    command = [sys.executable, "-c", INTERRUPTED_AMID_AN_IMPORT.format(first=first)]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert (ran.returncode, ran.stdout) == (130, "")
     assert ran.stderr == "interrupted; the output files of the last finished run are unchanged\n"
+    assert (tmp_path / "ended").exists() == ends
 
 
 def test_a_wrong_recipe_leaves_no_process_that_imports_tensorflow(folder: Path) -> None:

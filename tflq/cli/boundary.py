@@ -27,10 +27,10 @@ INTERRUPTED_TEXT = "interrupted; the output files of the last finished run are u
 
 
 def install_interrupt_handler() -> None:
-    """Let Ctrl-C during an import wait until the import has ended.
+    """Make Ctrl-C during the first imports end the process at once, and wait during a later import until it has ended.
 
-    Otherwise pydantic would lose a KeyboardInterrupt while it builds models. A process that ignores the signal, as
-    nohup does, or that has a handler of its own, is left as it is.
+    Otherwise pydantic would lose a KeyboardInterrupt while it builds models, and a run that has begun must clean up. A
+    process that ignores the signal, as nohup does, or that has a handler of its own, is left as it is.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _handle_interrupt)
@@ -39,6 +39,9 @@ def install_interrupt_handler() -> None:
 def _handle_interrupt(number: int, frame: FrameType | None) -> None:
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            if "tflq.pipeline" not in sys.modules:
+                os.write(2, f"{INTERRUPTED_TEXT}\n".encode())
+                os._exit(INTERRUPTED)
             again = threading.Timer(SECONDS_OF_IMPORT, os.kill, (os.getpid(), number))
             again.daemon = True
             again.start()
