@@ -1,6 +1,7 @@
-"""Compare the fidelity of files by TFLiteConverter, by LiteRT Quantizer (static int8), and by tflq with its defaults.
+"""Compare files of TFLiteConverter, of LiteRT Quantizer and of tflq, whose defaults are kept except for measuring.
 
-Only measuring is switched off in tflq: `latency: off` and `evaluation.samples: 1`, since the files are measured here.
+In tflq, `latency` is off and `evaluation.samples` is 1, since the files are measured here. LiteRT Quantizer makes
+static int8 files.
 
 `python -m benchmarks.accuracy MODEL=DATA.npz...` does it for SavedModels and Keras models; the .npz has a column for
 each input, already as the model takes it. Two rows of three calibrate, and the third measures; each third does so in

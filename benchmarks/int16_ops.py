@@ -1,8 +1,8 @@
-"""SQNR and size of int8 files with a growing share of ops in 16 bits, and the same in float.
+"""SQNR and size of int8 files, without corrections, with a growing share of ops in 16 bits, and the same in float.
 
 `python -m benchmarks.int16_ops MODEL=DATA.npz...`: the .npz has a column for each input, already as the model takes it.
-The even rows calibrate, and the odd ones measure. Ops are taken in the order in which `tflq search` ranks them. Without
-corrections, unless --corrected is given.
+The even rows calibrate, and the odd ones measure. Ops are taken in the order in which `tflq search` ranks them. With
+--corrected, the files have the default corrections.
 """
 
 from __future__ import annotations

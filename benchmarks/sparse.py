@@ -1,7 +1,7 @@
-"""Dense and sparse files of a pruned network: bytes, time, equal outputs, and what runs each.
+"""Dense and sparse files of a pruned network, without corrections: bytes, time, outputs, and runtimes.
 
 `python -m benchmarks.sparse`: a network of convolutions and dense layers with random weights, of which the smallest are
-zero, alone or in blocks of four along the inputs. Files are without corrections. Outputs are compared with those of the
+zero, alone or in blocks of four along the inputs. Outputs are compared with those of the
 dense file, both without LiteRT's default delegate (XNNPACK).
 """
 

@@ -1,4 +1,4 @@
-"""A small transformer with a padding mask in every mode: how good each file is beside the float32 file."""
+"""A small transformer with a padding mask in every mode, without latency: the accuracy beside the float32 file."""
 
 from __future__ import annotations
 

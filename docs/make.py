@@ -32,7 +32,7 @@ from thresholds import measuring, numbers
 
 from tflq.batch.schema import json_schema as zoo_schema
 from tflq.modes import GUIDE, GUIDE_COLUMNS, MODES, QAT_MODES
-from tflq.rules import EFFECTS, RUN_RULES
+from tflq.rules import EFFECTS
 from tflq.targets import Target, shipped
 
 ROOT = Path(__file__).parent.parent
@@ -142,11 +142,6 @@ def rules() -> str:
     return table(("rule", "what is wrong", "severity", "runtimes"), rows)
 
 
-def run_rules() -> str:
-    rows = [(each.rule, each.fact, each.severity) for each in RUN_RULES]
-    return table(("rule", "what is wrong", "severity"), rows)
-
-
 def target_keys() -> str:
     schema = Target.model_json_schema()
     return "\n\n".join(section(schema, schema))
@@ -156,7 +151,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/explanation.md": {"numbers": numbers},
     "docs/howto/choose-a-mode.md": {"modes": guide},
     "docs/report.md": {"measuring": measuring},
-    "docs/rules.md": {"rules": rules, "run rules": run_rules},
+    "docs/rules.md": {"rules": rules},
     "README.md": {"modes": modes},
     "docs/commands.md": {"help": help_text},
     "docs/zoo.md": {"keys": zoo_keys, "help": lambda: help_text("batch")},

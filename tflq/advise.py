@@ -133,9 +133,8 @@ class ModeRow:
     measured: tuple[str, ...]
     """The figures of each variant of the mode, in words."""
 
-    @property
-    def plain(self) -> dict[str, Any]:
-        """The row for JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row for JSON."""
         return asdict(self.guide) | {"measured": list(self.measured)}
 
 

@@ -21,10 +21,9 @@ workers that die in a row on a busy machine are enough for that.
 
 
 def connect(address: str, jobs: int, stack: ExitStack) -> distributed.Client:
-    """Return a client of the scheduler at the address. The stack closes a cluster that was started for it.
+    """Return a client of the scheduler at the address, or of a new cluster of `jobs` workers if it is `local`.
 
-    Raises:
-        RecipeError: Dask is not installed, or no scheduler answers.
+    The stack closes that cluster. RecipeError if Dask is not installed, or if no scheduler answers.
     """
     try:
         import dask

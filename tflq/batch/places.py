@@ -32,6 +32,7 @@ def _placed(row: VariantRow, source: YamlSource) -> VariantRow:
 
 
 def _text(why: str, exit_code: int, source: YamlSource, variant: str = "") -> str:
+    # a report has no types of errors, but their exit codes
     error = (SourceError if exit_code == SourceError.exit_code else TflqError)(why)
     place = place_in(error, source, variant)
     return "\n".join(f"{place}: {line}" for line in why.splitlines()) if place else why

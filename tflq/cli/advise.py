@@ -70,7 +70,7 @@ def _print(advice: Advice | None, rows: Sequence[ModeRow], as_json: bool) -> Non
     """Print the advice and the table of modes, or both as JSON."""
     if as_json:
         said = asdict(advice) if advice else {}
-        click.echo(json.dumps(said | {"modes": [row.plain for row in rows]}, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(said | {"modes": [row.to_dict() for row in rows]}, indent=2, ensure_ascii=False))
         return
     if advice:
         for label, text in (("ship", advice.recommended), ("why", advice.reason), ("training", advice.training)):

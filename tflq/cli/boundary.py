@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tflq.result import Result
 
 INTERRUPTED = 130
-SECONDS_OF_IMPORT = 0.02
+RETRY_SECONDS = 0.02
 """The time after which the signal is sent again if it came during an import."""
 INTERRUPTED_TEXT = "interrupted; the output files of the last finished run are unchanged"
 
@@ -39,10 +39,10 @@ def install_interrupt_handler() -> None:
 def _handle_interrupt(number: int, frame: FrameType | None) -> None:
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
-            if "tflq.pipeline" not in sys.modules:
+            if "tflq.pipeline" not in sys.modules:  # no run has begun that must clean up
                 os.write(2, f"{INTERRUPTED_TEXT}\n".encode())
                 os._exit(INTERRUPTED)
-            again = threading.Timer(SECONDS_OF_IMPORT, os.kill, (os.getpid(), number))
+            again = threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number))
             again.daemon = True
             again.start()
             return

@@ -65,7 +65,7 @@ class Npz(Strict):
 
     def count(self) -> int:
         columns = self._columns()
-        _check(self.npz, cache.identity([self.npz]))
+        _check_stored(self.npz, cache.identity([self.npz]))
         return columns[0].shape[0]
 
     def rows(self, indices: Sequence[int], _specs: Sequence[TensorSpec] = ()) -> Iterator[Row]:
@@ -146,7 +146,7 @@ class _Column:
 
 
 @lru_cache(maxsize=16)
-def _check(path: Path, _identity: str) -> None:
+def _check_stored(path: Path, _identity: str) -> None:
     """Raise DatasetError if the checksum of a column that is not compressed is wrong.
 
     A process reads a file once as long as its identity stays the same.

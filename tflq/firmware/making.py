@@ -64,7 +64,10 @@ def source_files(model: ModelSource, inputs: Sequence[Arrays]) -> dict[str, str]
 
 
 def old_sources(folder: Path, stem: str, kept: Sequence[str] = ()) -> Iterator[str]:
-    """Yield the names of source files of an earlier run, except those that are kept, and files of another maker."""
+    """Yield the names of the source files that an earlier run wrote for the file with that stem.
+
+    The names in `kept` are left out, and so are files that tflq did not write.
+    """
     for path in (folder / (stem + suffix) for suffix in SUFFIXES):
         if path.name not in kept and path.is_file():
             with path.open(encoding="utf-8", errors="replace") as file:

@@ -1,4 +1,4 @@
-"""Which mode is for what: one table for the documentation and for `tflq advise --modes`."""
+"""A table of all modes, for the documentation and for `tflq advise --modes`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from tflq.modes.variant import ModeName
 
 @dataclass(frozen=True)
 class ModeGuide:
-    """What to expect of the files of a mode, beside the float32 file. The figures are typical, not those of a model."""
+    """The files of a mode in a few words, beside the float32 file: typical, and not measured on a model."""
 
     mode: ModeName
     size: str
-    """The size as a share of the float32 file."""
+    """The size as a share of the float32 file, by the bits of a weight."""
     accuracy: str
     speed: str
     """The speed on a CPU."""
     hardware: str
-    """What runs the file."""
+    """The hardware that runs the file."""
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -35,7 +35,7 @@ GUIDE: tuple[ModeGuide, ...] = (
     ModeGuide("weights8", "1/4", "loses by rounded weights alone", "as float32", "CPU"),
     ModeGuide(
         "dynamic4",
-        "1/6, for mostly dense layers",
+        "1/7 of dense layers, 1/4 of others",
         "some dB less than dynamic",
         "as dynamic or faster",
         "CPU with LiteRT 1.3.0 or newer",

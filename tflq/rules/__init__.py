@@ -7,7 +7,6 @@ files of other makers. What is against the specification, but was seen to be har
 
 from tflq.rules.effect import EFFECTS, Effect, Severity
 from tflq.rules.rule_list import RULES, violations
-from tflq.rules.run_rules import RUN_RULES, RunRule
 from tflq.rules.violation import Rule, Violation
 
-__all__ = ["EFFECTS", "RULES", "RUN_RULES", "Effect", "Rule", "RunRule", "Severity", "Violation", "violations"]
+__all__ = ["EFFECTS", "RULES", "Effect", "Rule", "Severity", "Violation", "violations"]

@@ -143,10 +143,8 @@ def conclude(state: SearchState, found: FoundTrial | None) -> SearchResult:
 def _front(state: SearchState) -> tuple[TrialResult, ...]:
     front: list[TrialResult] = []
     measured = [result for result in state.results.values() if result.figures]
-    measured = [result for result in measured if math.isfinite(state.cost(result))] or measured
-    for result in sorted(
-        measured, key=lambda measured_result: (state.cost(measured_result), _loss(state, measured_result))
-    ):
+    known = [result for result in measured if math.isfinite(state.cost(result))]  # the others were not compiled
+    for result in sorted(known or measured, key=lambda each: (state.cost(each), _loss(state, each))):
         if not front or _loss(state, result) < _loss(state, front[-1]):
             front.append(result)
     return tuple(front)

@@ -128,9 +128,9 @@ def _evaluations(
     selection, confirmation = stored
     constraints, on_targets = limits
     ranking = selection.at(spread(selection.count, MIN_RANKING_SAMPLES))
-    kept = context.folder / "on_targets"
+    folder = context.folder / "target figures"
     return {
-        RANKING: TrialEvaluation(plan, ranking, 0.0, (), TargetLimits(), kept),
-        SELECTION: TrialEvaluation(plan, selection, MAX_WORK, constraints, on_targets, kept),
-        CONFIRMATION: TrialEvaluation(plan, confirmation, math.inf, (), on_targets, kept),
+        RANKING: TrialEvaluation(plan, ranking, 0.0, (), TargetLimits(), folder),
+        SELECTION: TrialEvaluation(plan, selection, MAX_WORK, constraints, on_targets, folder),
+        CONFIRMATION: TrialEvaluation(plan, confirmation, math.inf, (), on_targets, folder),
     }

@@ -76,19 +76,19 @@ def may_compile_later(path: Path, limits: TargetLimits) -> bool:
     return bool(compiled) and all(each.outcome == "runs whole" for each in verdicts(path.read_bytes(), judged))
 
 
-def target_figures(path: Path, limits: TargetLimits, known: Path) -> TargetFigures:
+def target_figures(path: Path, limits: TargetLimits, folder: Path) -> TargetFigures:
     """Return the figures of the file. Raise EvaluationError with the reason if it does not meet the limits.
 
-    `known` is a folder that keeps the figures of each file, by its hash.
+    `folder` keeps the figures of each file that was compiled, by its hash.
     """
-    kept = known / f"{cache.sha256(path)}.json"
+    kept = folder / f"{cache.sha256(path)}.json"
     is_compiled = any(map(limits.compiles, limits.targets))
     if is_compiled and kept.exists():
         figures = _FIGURES.validate_json(kept.read_text(encoding="utf-8"))
     else:
         figures = _figures(file_verdicts(path, limits.targets), limits)
         if is_compiled:
-            known.mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True)
             cache.write(kept, _FIGURES.dump_json(figures).decode())
     if figures.refusal:
         raise EvaluationError(figures.refusal)

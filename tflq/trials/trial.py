@@ -81,7 +81,7 @@ class TrialEvaluation:
     """A file that is hopeless by these after MIN_RANKING_SAMPLES samples is not measured on more."""
     limits: TargetLimits
     """A file that does not meet these is no answer. It is not measured, if no compiler must say so."""
-    figures: Path
+    target_figures_folder: Path
     """The folder that keeps the figures of files on targets with a compiler."""
 
 
@@ -107,11 +107,11 @@ def run_trial(
 def _measure(report: ProgressCallback, path: Path, variant: Mode, evaluation: TrialEvaluation) -> Measurements:
     """Measure the file, and check it on the targets. A compiler is called first only if it may refuse the file."""
     limits, is_late = evaluation.limits, may_compile_later(path, evaluation.limits)
-    on_targets = target_figures(path, limits.before_measuring if is_late else limits, evaluation.figures)
+    on_targets = target_figures(path, limits.before_measuring if is_late else limits, evaluation.target_figures_folder)
     measured = _measure_answers(report, path, file_facts(path, variant.is_integer), evaluation)
     if is_late:
         is_answer = _meets(evaluation.constraints, measured, 1)
-        on_targets = target_figures(path, limits, evaluation.figures) if is_answer else TargetFigures()
+        on_targets = target_figures(path, limits, evaluation.target_figures_folder) if is_answer else TargetFigures()
     known = replace(measured.file, ram_bytes=on_targets.ram_bytes, estimated_ms=on_targets.estimated_ms)
     return replace(measured, file=known)
 

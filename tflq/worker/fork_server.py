@@ -10,6 +10,7 @@ import signal
 import tempfile
 import threading
 from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 
 from tflq import leftovers
@@ -24,14 +25,13 @@ def preload_tensorflow() -> None:
     prepare_socket_folder()
     # each worker also imports the main script, which is the command line and imports click
     multiprocessing.get_context("forkserver").set_forkserver_preload(["tflq.preload", "click"])
-    multiprocessing.forkserver.ensure_running()  # type: ignore[attr-defined]
-    atexit.unregister(_kill_fork_server)
-    atexit.register(_kill_fork_server)
+    forkserver.ensure_running()
 
 
+@atexit.register
 def _kill_fork_server() -> None:
     """Kill the fork server when this process ends. Otherwise it would first finish the import."""
-    process = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    process = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
     if process is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
