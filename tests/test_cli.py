@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import webbrowser
@@ -433,6 +434,32 @@ def test_a_wrong_recipe_leaves_no_process_that_imports_tensorflow(folder: Path) 
     command = [sys.executable, "-c", code, "convert", "nothing.yaml"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True) as process:
         assert process.wait() == 2
+    until(lambda: not [each for each in psutil.process_iter() if is_in_session(each, process.pid)])
+
+
+STARTING_FOR_EVER = """\
+import pathlib, signal, sys, time
+if "forkserver" in str(sys.orig_argv):
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    pathlib.Path(__file__).with_name("blocked" if signal.SIGINT in blocked else "open").touch()
+    time.sleep(3600)
+"""
+
+
+def test_interrupt_while_the_fork_server_starts_is_one_line(folder: Path) -> None:
+    """Ctrl-C reaches all processes of a terminal; Python would tell of it in each."""
+    (folder / "site").mkdir()
+    (folder / "site/sitecustomize.py").write_text(STARTING_FOR_EVER)
+    environment = {**os.environ, "PYTHONPATH": f"{folder}/site:{os.environ.get('PYTHONPATH', '')}"}
+    command = [sys.executable, "-c", "from tflq.cli import main; main(prog_name='tflq')", "convert", "good.yaml"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, start_new_session=True) as process:
+        until(lambda: {path.stem for path in (folder / "site").iterdir()} & {"blocked", "open"})
+        assert (folder / "site/blocked").exists(), "the fork server would print a traceback"
+        os.killpg(process.pid, signal.SIGINT)
+        shown, said = process.communicate()
+    assert (process.returncode, shown) == (130, b"")
+    assert said == b"interrupted; the output files of the last finished run are unchanged\n"
     until(lambda: not [each for each in psutil.process_iter() if is_in_session(each, process.pid)])
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -40,14 +40,20 @@ def _handle_interrupt(number: int, frame: FrameType | None) -> None:
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
             if "tflq.pipeline" not in sys.modules:  # no run has begun that must clean up
-                os.write(2, f"{INTERRUPTED_TEXT}\n".encode())
-                os._exit(INTERRUPTED)
+                _end_at_once()
             again = threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number))
             again.daemon = True
             again.start()
             return
         frame = frame.f_back
     raise KeyboardInterrupt
+
+
+def _end_at_once() -> NoReturn:
+    """End this process, and the fork server, which would go on with its import."""
+    getattr(sys.modules.get("tflq.worker"), "kill_fork_server", lambda: None)()
+    os.write(2, f"{INTERRUPTED_TEXT}\n".encode())
+    os._exit(INTERRUPTED)
 
 
 @contextmanager

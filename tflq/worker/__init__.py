@@ -8,7 +8,7 @@ from tflq.worker.budget import Budget, processors
 from tflq.worker.child import ENVIRONMENT, require_own_process
 from tflq.worker.control_groups import HERE, ControlGroups
 from tflq.worker.disk import disk_full_error
-from tflq.worker.fork_server import preload_tensorflow
+from tflq.worker.fork_server import kill_fork_server, preload_tensorflow
 from tflq.worker.messages import (
     BackgroundTask,
     Done,
@@ -44,6 +44,7 @@ __all__ = [
     "WorkerPool",
     "Workers",
     "disk_full_error",
+    "kill_fork_server",
     "preload_tensorflow",
     "processors",
     "require_own_process",

@@ -10,7 +10,7 @@ import signal
 import tempfile
 import threading
 from functools import cache
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
 from tflq import leftovers
@@ -25,11 +25,16 @@ def preload_tensorflow() -> None:
     prepare_socket_folder()
     # each worker also imports the main script, which is the command line and imports click
     multiprocessing.get_context("forkserver").set_forkserver_preload(["tflq.preload", "click"])
-    forkserver.ensure_running()
+    resource_tracker.ensure_running()  # its start would let SIGINT through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for this process alone
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @atexit.register
-def _kill_fork_server() -> None:
+def kill_fork_server() -> None:
     """Kill the fork server when this process ends. Otherwise it would first finish the import."""
     process = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
     if process is not None:
