@@ -455,11 +455,11 @@ def test_interrupt_while_the_fork_server_starts_is_one_line(folder: Path) -> Non
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, start_new_session=True) as process:
         until(lambda: {path.stem for path in (folder / "site").iterdir()} & {"blocked", "open"})
-        assert (folder / "site/blocked").exists(), "the fork server would print a traceback"
         os.killpg(process.pid, signal.SIGINT)
         shown, said = process.communicate()
     assert (process.returncode, shown) == (130, b"")
     assert said == b"interrupted; the output files of the last finished run are unchanged\n"
+    assert (folder / "site/blocked").exists(), "the fork server could print a traceback"
     until(lambda: not [each for each in psutil.process_iter() if is_in_session(each, process.pid)])
 
 
