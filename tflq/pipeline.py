@@ -98,7 +98,6 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         measurement = stages.measure(context, builds, source, prepared, source_measurement)
         progress.tell(measurement.builds, is_final=True)
         builds = stages.find(context, measurement, source, prepared)
-        builds = stages.compare_layers(context, builds, prepared)
         builds = stages.write_artifacts(context, builds, source, prepared)
         progress.begin(Step.TIMING)
         builds = stages.time_files(context, builds, prepared)

@@ -13,9 +13,18 @@ os.dup2(_devnull, 2)
 os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
 
 import gc  # noqa: E402
+import sys  # noqa: E402
 
 import ai_edge_litert.interpreter  # noqa: E402, F401
+
+_blocks_sklearn = "sklearn" not in sys.modules
+if _blocks_sklearn:
+    # Keras imports scikit-learn where it is installed, for wrappers that no stage uses. That import takes long.
+    sys.modules["sklearn"] = None  # type: ignore[assignment]
 import tensorflow  # noqa: E402, F401
+
+if _blocks_sklearn:
+    del sys.modules["sklearn"]
 
 import tflq.stages  # noqa: E402
 import tflq.trials  # noqa: E402, F401

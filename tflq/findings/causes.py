@@ -12,16 +12,13 @@ from tflq.errors import TflqError
 from tflq.evaluate import EvaluationPlan, batches, stack
 from tflq.findings.op_causes import LayerEvidence, LikelyCause, cause_at
 from tflq.flatbuffer import Graph, Subgraph, integers_of, load
-from tflq.layerwise import BAD_LOSS_DB, LocalLoss, compare, first_bad, losses
+from tflq.layerwise import BAD_LOSS_DB, Activation, LocalLoss, compare, first_bad, losses
 from tflq.metrics import EQUAL_DB, Channels
 from tflq.modes import QAT_MODES
 from tflq.op_selectors import shortest_name
 from tflq.result import Finding
 from tflq.scores import LowOutput
 from tflq.worker import ProgressCallback
-
-CALLS = 4
-"""The largest number of calls of which all activations are compared."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +37,40 @@ class Look:
     """Output name → its channels, of outputs with dead or saturated ones."""
     constants: tuple[Finding, ...]
     """The findings about constants of the file."""
+    calls: int
+    """The largest number of calls of which all activations are compared, at least 1."""
     folder: Path
 
 
-def look(report: ProgressCallback, request: Look) -> tuple[Finding, ...]:
+@dataclass(frozen=True)
+class Explanation:
+    """The findings about the ruined outputs of a file, and what they rest on."""
+
+    findings: tuple[Finding, ...]
+    activations: tuple[Activation, ...]
+    """The compared activations; none if they cannot be compared."""
+    calls: int
+    """The number of calls in which they were compared."""
+
+
+def explain(report: ProgressCallback, request: Look) -> Explanation:
     """Return a finding for each ruined output, with the most likely cause and what to try."""
-    graph = load(request.origin)
+    calls = list(_calls(request))
     try:
-        activations = compare(report, (request.origin, request.path), list(_calls(request)), request.folder)
+        activations = compare(report, (request.origin, request.path), calls, request.folder)
     except TflqError as error:
         obstacle = f"the cause was not found, because the activations cannot be compared: {error}"
-        return tuple(without_cause(request, obstacle))
-    evidence = LayerEvidence(graph, request.mode, {each.tensor: each for each in activations})
+        return Explanation(tuple(without_cause(request, obstacle)), (), 0)
+    return Explanation(_with_causes(request, activations), activations, len(calls))
+
+
+def _with_causes(request: Look, activations: Sequence[Activation]) -> tuple[Finding, ...]:
+    evidence = LayerEvidence(load(request.origin), request.mode, {each.tensor: each for each in activations})
     found = []
     for finding in without_cause(request, ""):
-        output = next(name for name in dict(graph.signatures[0].outputs) if finding.where == f"output {name!r}")
+        output = next(
+            name for name in dict(evidence.graph.signatures[0].outputs) if finding.where == f"output {name!r}"
+        )
         if finding.kind == "dead channels":
             cause = _cause_before(evidence, output)
         elif finding.kind != "saturated channels":
@@ -97,7 +113,7 @@ def without_cause(request: Look, obstacle: str) -> Iterator[Finding]:
 
 
 def _calls(request: Look) -> Iterator[Sample]:
-    for _, samples in islice(batches(request.plan, request.indices), CALLS):
+    for _, samples in islice(batches(request.plan, request.indices), request.calls):
         yield stack(samples, request.plan.source)
 
 

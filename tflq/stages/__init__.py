@@ -7,7 +7,6 @@ from tflq.stages.context import RunContext
 from tflq.stages.convert import build_variants, conversion_task, convert
 from tflq.stages.dynamic_range import correction_if_possible, corrects_biases
 from tflq.stages.findings import find
-from tflq.stages.layers import compare_layers
 from tflq.stages.measure import (
     Measurement,
     begin_source_measurement,
@@ -46,7 +45,6 @@ __all__ = [
     "calibrate",
     "check_contracts",
     "check_targets",
-    "compare_layers",
     "compression_stats",
     "conversion_task",
     "convert",

@@ -1,4 +1,7 @@
-"""The stage that looks for facts which make a file worse than it looks, and for the causes of ruined outputs."""
+"""The stage that looks for facts which make a file worse than it looks, and that compares the activations of files.
+
+The comparison shows the causes of ruined outputs, and where along the graph accuracy goes.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,16 @@ from pathlib import Path
 from tflq import findings, scores
 from tflq.errors import EvaluationError
 from tflq.evaluate import Record
-from tflq.findings import CALLS, Look
-from tflq.result import Finding
+from tflq.findings import Look
+from tflq.result import Finding, LayerFigures
 from tflq.scores import LowOutput
+from tflq.stages import layers
 from tflq.stages.context import RunContext
+from tflq.stages.layers import ComparedLayers
 from tflq.stages.measure import Measurement, evaluation_plan
 from tflq.stages.state import ConvertibleSource, PreparedRun
 from tflq.stages.variant_build import VariantBuild
-from tflq.worker import Done, Failed, Task
+from tflq.worker import Done, Failed, ProgressCallback, Task
 
 
 def find(
@@ -25,17 +30,50 @@ def find(
     source: ConvertibleSource,
     prepared: PreparedRun,
 ) -> list[VariantBuild]:
-    """Return the measured builds with their findings."""
+    """Return the measured builds with their findings, and with the fidelity of their activations along the graph."""
     builds = _with_static_findings(context, measurement.builds, prepared.float32.path)
+    layer_requests = layers.requests(context, builds, prepared)
     looks: dict[str, Look] = {}
     for build in builds:
         request = _look(context, build, measurement, source, prepared)
         if request is not None:
             looks[build.name] = replace(request, origin=build.origin or request.origin)
-    tasks = [Task(f"find the cause in {name}", findings.look, (each,), EvaluationError) for name, each in looks.items()]
-    outcomes = context.workers.run_all(tasks, context.jobs)
-    found = {name: _found(each, outcome) for (name, each), outcome in zip(looks.items(), outcomes, strict=True)}
-    return [replace(build, findings=(*found.get(build.name, ()), *build.findings)) for build in builds]
+    compared = [build.name for build in builds if build.name in {*looks, *layer_requests}]
+    tasks = []
+    for name in compared:
+        arguments = looks.get(name), layer_requests.get(name)
+        tasks.append(Task(f"compare the activations of {name}", _compare, arguments, EvaluationError))
+    outcomes = dict(zip(compared, context.workers.run_all(tasks, context.jobs), strict=True))
+    return [
+        _compared(build, looks.get(build.name), build.name in layer_requests, outcomes[build.name])
+        if build.name in outcomes
+        else build
+        for build in builds
+    ]
+
+
+def _compare(
+    report: ProgressCallback, look: Look | None, request: ComparedLayers | None
+) -> tuple[tuple[Finding, ...], LayerFigures | None]:
+    """Return the findings about ruined outputs, and the figures along the graph, from the same calls if possible."""
+    explanation = findings.explain(report, look) if look else None
+    figures = layers.layer_figures(report, request, explanation) if request else None
+    return explanation.findings if explanation else (), figures
+
+
+def _compared(
+    build: VariantBuild,
+    look: Look | None,
+    has_layers: bool,
+    outcome: Done[tuple[tuple[Finding, ...], LayerFigures | None]] | Failed,
+) -> VariantBuild:
+    """Return the build with what was found. If its files could not be compared, the findings have no cause."""
+    if isinstance(outcome, Done):
+        found, figures = outcome.value
+        return replace(build, findings=(*found, *build.findings), layers=figures)
+    found = tuple(findings.without_cause(look, f"the cause was not found: {outcome.error}")) if look else ()
+    figures = LayerFigures(0, obstacle=str(outcome.error)) if has_layers else None
+    return replace(build, findings=(*found, *build.findings), layers=figures)
 
 
 def _with_static_findings(context: RunContext, builds: Sequence[VariantBuild], float32: Path) -> list[VariantBuild]:
@@ -83,10 +121,11 @@ def _look(
     plan = evaluation_plan(context, source.prepared, prepared)
     folder = context.folder / f"look at {build.name}"
     folder.mkdir()
-    rows = sorted(prepared.evaluation_rows.indices[: CALLS * (source.prepared.batch or 1)])
+    calls = max(layers.standard_calls(build), 1)
+    rows = sorted(prepared.evaluation_rows.indices[: calls * (source.prepared.batch or 1)])
     mode = build.variant.mode if build.variant else ""
     constants = tuple(finding for finding in build.findings if finding.kind == "constant")
-    return Look(plan, rows, plan.float32, build.path, mode, low, channels, constants, folder)
+    return Look(plan, rows, plan.float32, build.path, mode, low, channels, constants, calls, folder)
 
 
 def _low(
@@ -102,10 +141,3 @@ def _low(
         if scores.score(metric, base, record, limit).drop <= limit:
             scored = context.recipe.measured_on.scored([spec.name for spec in source.prepared.outputs])
     return tuple(scores.low_outputs(context.recipe.gates, record, scored))
-
-
-def _found(request: Look, outcome: Done[tuple[Finding, ...]] | Failed) -> tuple[Finding, ...]:
-    """Return the findings. If the look failed, they have no cause."""
-    if isinstance(outcome, Done):
-        return outcome.value
-    return tuple(findings.without_cause(request, f"the cause was not found: {outcome.error}"))

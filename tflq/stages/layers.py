@@ -1,4 +1,4 @@
-"""The stage that compares the activations of each variant along the graph, for report.html.
+"""The comparison of each variant's activations along the graph, for report.html.
 
 A standard report takes a few calls, and fewer if they would take more than a part of the time of the run so far. It
 leaves out models of which even one call needs much memory or time. A full report has no such limits.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
@@ -19,14 +19,14 @@ from tflq import calibrate as calibration
 from tflq import flatbuffer
 from tflq.calibrate import KEPT_CALLS, CalibrationSamples, Samples, activations
 from tflq.datasets import Sample
-from tflq.errors import EvaluationError
+from tflq.findings import Explanation
 from tflq.flatbuffer import ROLES, Graph
 from tflq.layerwise import Activation, LocalLoss, compare, first_bad, losses
 from tflq.result import ActivationSqnr, LayerFigures, WeightRange
 from tflq.stages.context import RunContext
 from tflq.stages.state import PreparedRun
 from tflq.stages.variant_build import VariantBuild
-from tflq.worker import Done, ProgressCallback, Task
+from tflq.worker import ProgressCallback
 
 STANDARD_CALLS, FULL_CALLS = KEPT_CALLS, 32
 MAX_SHARE = 0.08
@@ -80,8 +80,8 @@ class TimedCalls:
             yield call
 
 
-def compare_layers(context: RunContext, builds: Sequence[VariantBuild], prepared: PreparedRun) -> list[VariantBuild]:
-    """Return the builds with the fidelity of their activations. Trained variants are left out: their weights differ."""
+def requests(context: RunContext, builds: Sequence[VariantBuild], prepared: PreparedRun) -> dict[str, ComparedLayers]:
+    """Return what to compare for each build. Trained variants are left out: their weights differ."""
     compared = [
         (build, build.path)
         for build in builds
@@ -90,17 +90,13 @@ def compare_layers(context: RunContext, builds: Sequence[VariantBuild], prepared
     ]
     spent = time.monotonic() - context.started
     seconds = MAX_SHARE * spent * min(context.jobs, len(compared)) / max(len(compared), 1)
-    requests = {build.name: _request(context, build, path, prepared, seconds) for build, path in compared}
-    tasks = [
-        Task(f"run {name} with all activations", layer_figures, (each,), EvaluationError)
-        for name, each in requests.items()
-    ]
-    outcomes = dict(zip(requests, context.workers.run_all(tasks, context.jobs), strict=True))
-    found = {
-        name: outcome.value if isinstance(outcome, Done) else LayerFigures(0, obstacle=str(outcome.error))
-        for name, outcome in outcomes.items()
-    }
-    return [replace(build, layers=found.get(build.name)) for build in builds]
+    return {build.name: _request(context, build, path, prepared, seconds) for build, path in compared}
+
+
+def standard_calls(build: VariantBuild) -> int:
+    """Return the largest number of calls for a standard report. It is 0 if even one takes long."""
+    slow = max(build.verified.int16_multiply_adds if build.verified else 0, 1)
+    return min(STANDARD_CALLS, int(MAX_INT16_MULTIPLY_ADDS / slow))
 
 
 def _request(
@@ -112,8 +108,7 @@ def _request(
 ) -> ComparedLayers:
     is_full = context.recipe.report == "full"
     samples = prepared.calibration_samples
-    slow = max(build.verified.int16_multiply_adds if build.verified else 0, 1)
-    calls = FULL_CALLS if is_full else min(STANDARD_CALLS, int(MAX_INT16_MULTIPLY_ADDS / slow))
+    calls = FULL_CALLS if is_full else standard_calls(build)
     folder = context.folder / f"activations of {build.name}"
     folder.mkdir()
     float32, first = build.origin or prepared.float32.path, prepared.evaluation_rows.arrays
@@ -122,22 +117,34 @@ def _request(
     return ComparedLayers(float32, path, stored, first, calls, folder, is_full, limit)
 
 
-def layer_figures(report: ProgressCallback, request: ComparedLayers) -> LayerFigures:
-    """Return the fidelity of all activations that both files have."""
+def layer_figures(
+    report: ProgressCallback, request: ComparedLayers, explanation: Explanation | None = None
+) -> LayerFigures:
+    """Return the fidelity of all activations that both files have.
+
+    `explanation`, if given, has compared activations of the two files. A full report compares them in more calls.
+    """
     graph = flatbuffer.load(request.float32)
     if (obstacle := _obstacle(graph, request)) is not None:
         return LayerFigures(0, obstacle=obstacle)
+    if explanation and explanation.activations and not request.is_full:
+        return _figures(graph, explanation.activations, explanation.calls)
     arrays = [request.first]
     if request.samples:
         arrays = list(request.samples.calls(range(request.samples.number_of_calls)))
     calls = TimedCalls(arrays, request.seconds)
-    found = compare(report, (request.float32, request.file), calls, request.folder)[:MAX_LAYERS]
+    found = compare(report, (request.float32, request.file), calls, request.folder)
+    return _figures(graph, found, calls.made)
+
+
+def _figures(graph: Graph, activations: Sequence[Activation], calls: int) -> LayerFigures:
+    found = activations[:MAX_LAYERS]
     lost = tuple(losses(graph, found))
     fall = first_bad(lost)
     places = [place for place, each in enumerate(found) if fall and each.operator == fall.operator]
     layers = tuple(_layer(graph, each) for each in found)
     place, before_db = (places[0], fall.before_db) if places and fall else (None, None)
-    return LayerFigures(calls.made, layers, place, before_db, tuple(_weights(graph, lost)))
+    return LayerFigures(calls, layers, place, before_db, tuple(_weights(graph, lost)))
 
 
 def _obstacle(graph: Graph, request: ComparedLayers) -> str | None:
