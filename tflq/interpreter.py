@@ -18,8 +18,11 @@ from tflq.flatbuffer import has_sparse_integers
 
 Arrays = Mapping[str, np.ndarray]
 
-MAX_WARMUP_SECONDS, MAX_TIMED_SECONDS = 0.5, 1.0
-"""The time limits for all warm-up calls and all timed calls. Calls are slow if kernels use no vector instructions."""
+MAX_WARMUP_SECONDS, MIN_TIMED_SECONDS, SECONDS_PER_CALL = 0.25, 0.5, 0.01
+"""The time limits for all warm-up calls, and for all timed calls: at least MIN_TIMED_SECONDS.
+
+Calls are slow if kernels use no vector instructions.
+"""
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,8 @@ class Runner:
         """
         file_inputs = self._file_inputs(arrays)
         self._milliseconds(file_inputs, warmup, MAX_WARMUP_SECONDS, least=1)
-        milliseconds = self._milliseconds(file_inputs, runs, MAX_TIMED_SECONDS, least=3)
+        seconds = max(MIN_TIMED_SECONDS, SECONDS_PER_CALL * runs)
+        milliseconds = self._milliseconds(file_inputs, runs, seconds, least=3)
         median, p90 = np.percentile(milliseconds, [50, 90])
         return LatencyStats(float(median), float(p90), len(milliseconds), self.threads, self.kernels())
 
