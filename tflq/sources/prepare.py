@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tflq.cache import tree_bytes
 from tflq.datasets import Sample, TensorSpec, brackets
 from tflq.errors import SourceError
 from tflq.inputs import Input
+from tflq.sources.fast_save import save_function
 from tflq.sources.half_precision import refuse_half_precision
 from tflq.sources.prepared import SIGNATURE, PreparedSource, SourceDescription
 from tflq.sources.schema import Keras, SavedModel, TFLite
@@ -99,9 +101,12 @@ def _export(model: SavedModel | Keras, inputs: Mapping[str, Input], folder: Path
 
 
 def _save(serve: Any, variables: list[Any], loaded: Any, folder: Path) -> None:
-    """Save only the function, which takes half as long, or the whole model if it needs more than variables."""
+    """Save only the function, or the whole model if the function needs more than variables."""
     import tensorflow as tf
 
+    if save_function(serve, variables, folder):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
     module = tf.Module()
     module.resources = variables
     try:
