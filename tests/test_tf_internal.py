@@ -30,8 +30,8 @@ INTEGER: list[Mode] = [
     Int8(inference_input_type="uint8"),
     Int8Only(),
     Int8Only(inference_input_type="uint8", inference_output_type="float32"),
-    Int16x8(),
-    Int16x8(inference_output_type="int16"),
+    Int16x8(bias_type="int64"),
+    Int16x8(bias_type="int64", inference_output_type="int16"),
     Int16x8Only(),
 ]
 

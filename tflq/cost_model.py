@@ -7,8 +7,11 @@ import math
 from tflq.contract import activations
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph
 
-COST = {"int8": 1.0, "uint8": 1.0, "float32": 2.0, "hybrid": 1.3, "int16": 12.0}
-"""The cost of one multiply-add in LiteRT's CPU kernels, relative to int8. Int16 kernels use no vector instructions."""
+COST = {"int8": 1.0, "uint8": 1.0, "float32": 2.0, "hybrid": 1.3, "int16": 12.0, "int16 with int32 bias": 3.0}
+"""The cost of one multiply-add in LiteRT's CPU kernels, relative to int8.
+
+Int16 kernels use no vector instructions, except those with an int32 bias.
+"""
 
 
 def work(graph: Graph) -> float:
@@ -22,8 +25,12 @@ def multiply_adds(graph: Graph) -> int:
 
 
 def int16_multiply_adds(graph: Graph) -> int:
-    """Return the multiply-adds of one call in ops with int16 activations, which use no vector instructions."""
-    return sum(operator_multiply_adds(*place) for place in graph.operators() if _is_int16(*place))
+    """Return the multiply-adds of one call in ops with int16 activations, whose kernels are slow.
+
+    Those of faster kernels count less, by their cost.
+    """
+    slow = [place for place in graph.operators() if _is_int16(*place)]
+    return round(sum(_cost(*place) / COST["int16"] * operator_multiply_adds(*place) for place in slow))
 
 
 def operator_multiply_adds(subgraph: Subgraph, operator: Operator) -> int:
@@ -45,7 +52,8 @@ def operator_multiply_adds(subgraph: Subgraph, operator: Operator) -> int:
 
 def _cost(subgraph: Subgraph, operator: Operator) -> float:
     if _is_int16(subgraph, operator):
-        return COST["int16"]
+        bias = subgraph.input(operator, ROLES[operator.type].bias) if operator.type in ROLES else None
+        return COST["int16 with int32 bias" if bias is not None and bias.dtype == "int32" else "int16"]
     dtypes = {tensor.dtype for tensor in activations(subgraph, operator)}
     if "float32" not in dtypes:
         return COST["int8"]

@@ -20,6 +20,7 @@ from tflq.contract import NO_OPS, NamedOps
 from tflq.conversion import int16_io, keep_float, keep_int16, loop_bodies
 from tflq.conversion.comparisons import with_equal_steps
 from tflq.conversion.converter_errors import explaining
+from tflq.conversion.int32_biases import with_int32_biases
 from tflq.conversion.lstm_scales import with_equal_scales
 from tflq.conversion.quantizer_ranges import set_ranges, without_zero_scales
 from tflq.conversion.tf_public import feed, set_up
@@ -185,7 +186,9 @@ def _wide_ops(content: bytes, ranges: Sequence[Range], variant: Mode, ops: Colle
         for each in ranges
     ]
     set_ranges(model, whole, is_int16=True)
-    granularity = Int16x8(per_channel=variant.per_channel, per_channel_dense=variant.per_channel_dense)
+    granularity = Int16x8(
+        per_channel=variant.per_channel, per_channel_dense=variant.per_channel_dense, bias_type="int64"
+    )
     return keep_int16.quantize_alone(model, ops, lambda extracted: _to_int16(extracted, granularity))
 
 
@@ -229,7 +232,9 @@ def _to_int16(model: Any, variant: Mode) -> bytes:
         not variant.per_channel,
         not variant.per_channel_dense,
     )
-    return without_zero_scales(quantized)
+    quantized = without_zero_scales(quantized)
+    has_int32_biases = variant.bias_type == "int32" or (variant.bias_type == "auto" and isinstance(variant, Int16x8))
+    return with_int32_biases(quantized) if has_int32_biases else quantized
 
 
 def with_metadata(content: bytes, variant: Mode) -> bytes:

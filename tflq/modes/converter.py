@@ -57,6 +57,12 @@ class Converter(Strict):
         description="`on`: store weights with many zeros sparsely, as pruning makes them. Sparse int8 weights need a"
         " runtime without LiteRT's default delegate.",
     )
+    bias_type: Literal["auto", "int32", "int64"] = Field(
+        "auto",
+        description="Type of the biases beside int16 activations. `int32`: in CONV_2D and FULLY_CONNECTED where no sum"
+        " can exceed it, for which LiteRT has faster kernels since runtime 2.15. `int64`: in all ops, as the stock"
+        " converter does. `auto`: `int32` in int16x8, `int64` in int16x8_only.",
+    )
     bias_correction: Choice = Field(
         "auto",
         description="Bias correction: remove the mean error that weight rounding adds to each layer. `auto` decides on"

@@ -18,6 +18,7 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(GRANULARITY, (True,)),
     **dict.fromkeys(SELECTORS, ([], ())),
     "sparse": ("off",),
+    "bias_type": ("auto",),
     **dict.fromkeys(REFINEMENTS, ("auto", "off")),
     "headroom": ("auto", 1),
 }

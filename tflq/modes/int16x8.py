@@ -14,6 +14,7 @@ class Int16x8(Integer):
 
     io_types: ClassVar[tuple[str, ...]] = ("float32", "int16")
     activations: ClassVar[str] = "int16"
+    ignored: ClassVar[tuple[str, ...]] = ("keep_int16", "sparse")
     mode: Literal["int16x8"] = "int16x8"
 
     def _set_options(self, converter: Any, tf: Any) -> None:
@@ -30,6 +31,7 @@ class Int16x8Only(Integer):
 
     io_types: ClassVar[tuple[str, ...]] = ("int16", "float32")
     activations: ClassVar[str] = "int16"
+    ignored: ClassVar[tuple[str, ...]] = ("keep_int16", "sparse")
     is_strict: ClassVar[bool] = True
     mode: Literal["int16x8_only"] = "int16x8_only"
     inference_input_type: str = Field("int16", description=INPUT_TYPE)

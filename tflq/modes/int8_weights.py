@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class _Int8Weights(BaseMode):
     """A mode with int8 weights and float activations, whose biases may be corrected with samples."""
 
-    ignored: ClassVar[tuple[str, ...]] = (*REFINEMENTS_OF_INTEGERS, "keep_int16", "sparse")
+    ignored: ClassVar[tuple[str, ...]] = (*REFINEMENTS_OF_INTEGERS, "keep_int16", "sparse", "bias_type")
     starts_from_float32: ClassVar[bool] = True
 
     @property
@@ -85,7 +85,7 @@ class Weights8(WeightOnly):
 class Dynamic4(WeightOnly):
     """int4 weights of dense layers in blocks of 32, for models that are mostly dense layers. The rest is `weights8`."""
 
-    ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, "equalization", "headroom", "keep_int16", "sparse")
+    ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, "equalization", "headroom", "keep_int16", "sparse", "bias_type")
     mode: Literal["dynamic4"] = "dynamic4"
 
     @property

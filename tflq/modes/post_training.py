@@ -74,7 +74,7 @@ class BaseMode(Converter):
     activations: ClassVar[str] = "float32"
     is_strict: ClassVar[bool] = False
     """Whether an op in float breaks the contract."""
-    ignored: ClassVar[tuple[str, ...]] = ("keep_int16", "sparse")
+    ignored: ClassVar[tuple[str, ...]] = ("keep_int16", "sparse", "bias_type")
     """Converter options that have no effect in this mode."""
 
     mode: str = ""
@@ -102,6 +102,14 @@ class BaseMode(Converter):
         mode = cls.model_fields["mode"].default
         reason = f"is not possible in {mode}: use it with float32, int8, int8_only, qat_int8 or qat_int8_only"
         return require_neutral(value, info, reason) if "sparse" in cls.ignored else value
+
+    @field_validator("bias_type")
+    @classmethod
+    def _has_16_bit_activations(cls, value: str, info: ValidationInfo) -> str:
+        reason = (
+            f"has no effect in {cls.model_fields['mode'].default}: use it with int16x8 or int16x8_only, or remove it"
+        )
+        return require_neutral(value, info, reason) if "bias_type" in cls.ignored else value
 
     @field_validator("keep_int16")
     @classmethod
@@ -175,7 +183,7 @@ def require_neutral(value: T, info: ValidationInfo, reason: str) -> T:
 class _Floating(BaseMode):
     """A mode without integers and without calibration samples."""
 
-    ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, *SELECTORS, *REFINEMENTS, "sparse")
+    ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, *SELECTORS, *REFINEMENTS, "sparse", "bias_type")
 
     @field_validator(*GRANULARITY)
     @classmethod
@@ -201,7 +209,7 @@ class Float32(_Floating):
     """Weights and activations are float32. Every variant is compared with this float32 baseline."""
 
     starts_from_float32: ClassVar[bool] = True
-    ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, *SELECTORS, *REFINEMENTS)
+    ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, *SELECTORS, *REFINEMENTS, "bias_type")
     mode: Literal["float32"] = "float32"
 
     def _set_options(self, converter: Any, tf: Any) -> None:
@@ -252,7 +260,7 @@ class Int8(Integer):
 
     io_types: ClassVar[tuple[str, ...]] = ("float32", "int8", "uint8")
     wide_outputs: ClassVar[tuple[str, ...]] = ("int16",)
-    ignored: ClassVar[tuple[str, ...]] = ()
+    ignored: ClassVar[tuple[str, ...]] = ("bias_type",)
     mode: Literal["int8"] = "int8"
 
     def _set_options(self, converter: Any, tf: Any) -> None:
@@ -264,7 +272,7 @@ class Int8Only(Integer):
 
     io_types: ClassVar[tuple[str, ...]] = ("int8", "uint8", "float32")
     wide_outputs: ClassVar[tuple[str, ...]] = ("int16",)
-    ignored: ClassVar[tuple[str, ...]] = ()
+    ignored: ClassVar[tuple[str, ...]] = ("bias_type",)
     is_strict: ClassVar[bool] = True
     mode: Literal["int8_only"] = "int8_only"
     inference_input_type: str = Field("int8", description=INPUT_TYPE)

@@ -14,7 +14,7 @@ class _QatVariant(Integer):
     """A mode with learned ranges. They are in the trained model, so nothing is calibrated."""
 
     needs_ranges: ClassVar[bool] = False
-    ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, *SELECTORS, *REFINEMENTS)
+    ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, *SELECTORS, *REFINEMENTS, "bias_type")
     trained: bool = Field(True, description="These modes always convert the trained model.")
 
     @field_validator("trained")

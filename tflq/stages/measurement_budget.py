@@ -23,10 +23,10 @@ MAX_SAMPLES = 400
 """The largest number of samples of a file if the recipe has no evaluation."""
 SQNR_REACH_DB, AGREEMENT_REACH = 0.5, 0.02
 """Half the width of the 95 % interval at which a figure is precise."""
-MAX_INT16_MULTIPLY_ADDS = 5e9
+MAX_INT16_MULTIPLY_ADDS = 2e9
 """The largest number of multiply-adds in int16 ops over all samples of a file.
 
-LiteRT's int16 kernels use no vector instructions, so each sample takes long.
+Most of LiteRT's int16 kernels use no vector instructions, so each sample takes long.
 """
 MIN_GROWTH, MAX_GROWTH = 1.25, 8
 """The least and the largest factor from one round to the next."""
