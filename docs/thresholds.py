@@ -8,9 +8,10 @@ from tflq.refine.gptq import DAMPING
 from tflq.refine.holdout import CROSS_FITTING_CALLS, MAX_HOLDOUT_CALLS, split_holdout
 from tflq.refine.holdout_score import MAX_HEADROOM_LOSS_DB, MIN_GAIN_DB, SIMILAR_DB
 from tflq.refine.input_statistics import MAX_WIDTH
-from tflq.refine.request import HEADROOM_OF_INT16
+from tflq.refine.range_levels import HEADROOM_OF_INT16
+from tflq.refine.rounding import MAX_ROUNDING_CALLS
 from tflq.refine.selection import HOPELESS_DB
-from tflq.stages.fitted_models import MAX_FITTING_CALLS, MAX_ROUNDING_CALLS
+from tflq.stages.fitted_models import MAX_FITTING_CALLS
 from tflq.stages.measurement_budget import (
     AGREEMENT_REACH,
     MAX_INT16_MULTIPLY_ADDS,

@@ -11,11 +11,12 @@ from pydantic import TypeAdapter
 from tflq import advise, scores
 from tflq.datasets import DATASETS, KINDS
 from tflq.metrics import METRIC_KEYS, METRIC_NAMES, METRICS, built_in
-from tflq.modes import CALIBRATED, GUIDE, MODE_NAMES, MODES, QAT_MODES, Converter, Mode, named
-from tflq.modes.ignored import GRANULARITY, REFINEMENTS, is_neutral
+from tflq.modes import CALIBRATED, GUIDE, MODE_NAMES, MODES, QAT_MODES, REFINEMENTS, Converter, Mode, named
+from tflq.modes.ignored import GRANULARITY, is_neutral
 from tflq.recipe import json_schema
-from tflq.refine import RefinementConfig
+from tflq.refine import CORRECTIONS, LAYERWISE_CORRECTIONS, MODEL_CORRECTIONS, SWITCHES, RefinementConfig
 from tflq.search import options
+from tflq.search.space import KEYS as SEARCHED_KEYS
 from tflq.search.space import TOGGLES
 
 ROOT = Path(__file__).parent.parent
@@ -69,8 +70,16 @@ def test_a_metric_is_in_the_schema_and_on_the_page() -> None:
 
 
 def test_a_correction_is_known_to_modes_search_and_report() -> None:
+    assert sorted(each.key for each in CORRECTIONS) == sorted(REFINEMENTS)
     assert [*RefinementConfig().options] == [*REFINEMENTS]
-    assert {*REFINEMENTS, *GRANULARITY, "keep_float"} <= {*options.KEYS} & {*Converter.model_fields}
+    assert {*REFINEMENTS, *GRANULARITY, "keep_float"} <= {*SEARCHED_KEYS} & {*Converter.model_fields}
     assert {*REFINEMENTS, *GRANULARITY} == {*TOGGLES}
     assert all(f"`{key}`" in REPORT for key in REFINEMENTS)
     assert all(is_neutral(key, Converter.model_fields[key].default) for key in REFINEMENTS)
+    assert {*SWITCHES} == {each.key for each in (*MODEL_CORRECTIONS, *LAYERWISE_CORRECTIONS)}
+
+
+def test_biases_are_corrected_after_weights() -> None:
+    changes = [each.changes for each in LAYERWISE_CORRECTIONS]
+    assert {"weights", "bias"} <= {constant for constants in changes for constant in constants}
+    assert changes == sorted(changes, key=lambda constants: "weights" not in constants)

@@ -15,7 +15,6 @@ from tflq.calibrate import ActivationStatistics, CalibrationData, CalibrationSam
 from tflq.flatbuffer import read
 from tflq.modes import Int8, Int8Only, Mode
 from tflq.refine import (
-    CorrectionFlags,
     FittedLayers,
     HoldoutCandidate,
     HoldoutSamples,
@@ -23,12 +22,15 @@ from tflq.refine import (
     SignalAndNoise,
     WeightGranularity,
 )
-from tflq.refine.bias_correction import CorrectedLayer, corrected_layers
+from tflq.refine.corrected_layer import CorrectedLayer
+from tflq.refine.corrected_model import corrected_layers
 from tflq.refine.holdout import TEMPLATE
 from tflq.refine.patched_file import patch
 
 float32, calibration_samples = fixtures_for("tiny_conv_layers")
-PLAIN, BIAS, BOTH = CorrectionFlags(), CorrectionFlags(bias=True), CorrectionFlags(bias=True, rounding=True)
+Keys = tuple[str, ...]
+"""The keys of corrections."""
+PLAIN, BIAS, BOTH = (), ("bias_correction",), ("bias_correction", "rounding")
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,10 @@ class Subject:
     samples: CalibrationSamples
     fitted: FittedLayers
 
-    def layers(self, flags: CorrectionFlags) -> list[CorrectedLayer]:
+    def layers(self, flags: Keys) -> list[CorrectedLayer]:
         return corrected_layers(self.float32.read_bytes(), self.fitted, WeightGranularity(), flags)
 
-    def quantize(self, flags: CorrectionFlags, variant: Mode, folder: Path) -> bytes:
+    def quantize(self, flags: Keys, variant: Mode, folder: Path) -> bytes:
         model, target = folder / "corrected.tflite", folder / "quantized.tflite"
         refine.write_corrected(nothing, self.float32, self.fitted, (WeightGranularity(), flags), model)
         statistics = ActivationStatistics(observed(self.float32, self.samples), {})
@@ -62,7 +64,7 @@ def subject(
     )
     parts = [(number, folder / f"rounded-{number}") for number in range(refine.PARTS)]
     rounded = tuple(refine.fit_rounding(nothing, float32, data, WeightGranularity(), part) for part in parts)
-    return Subject(float32, calibration_samples, FittedLayers(means, None, rounded))
+    return Subject(float32, calibration_samples, FittedLayers((*means, *rounded)))
 
 
 VARIANTS = {"int8": Int8(), "strict": Int8Only(), "mixed": Int8(keep_float=("CONV_2D",))}
@@ -71,7 +73,7 @@ VARIANTS = {"int8": Int8(), "strict": Int8Only(), "mixed": Int8(keep_float=("CON
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=list(VARIANTS))
 @pytest.mark.parametrize("flags", [(PLAIN, BIAS), (BIAS, BOTH), (BOTH, PLAIN)], ids=["bias", "rounding", "none"])
 def test_patched_file_is_that_of_the_quantizer(
-    subject: Subject, tmp_path: Path, variant: Mode, flags: tuple[CorrectionFlags, CorrectionFlags]
+    subject: Subject, tmp_path: Path, variant: Mode, flags: tuple[Keys, Keys]
 ) -> None:
     content = subject.float32.read_bytes()
     before, after = map(subject.layers, flags)
@@ -98,7 +100,7 @@ def test_a_score_does_not_depend_on_the_candidates_before(subject: Subject, tmp_
     statistics = ActivationStatistics(observed(subject.float32, subject.samples), {})
     ranges = CalibrationData(subject.float32, statistics).ranges(RangeMethod("minmax", 8))
 
-    def scored(flags: CorrectionFlags, templates: str) -> tuple[dict[str, SignalAndNoise], bytes]:
+    def scored(flags: Keys, templates: str) -> tuple[dict[str, SignalAndNoise], bytes]:
         candidate = HoldoutCandidate(
             subject.float32, ranges, WeightGranularity(), flags, subject.fitted, tmp_path / templates
         )

@@ -24,7 +24,6 @@ from tflq.refine import (
     MAX_HEADROOM_LOSS_DB,
     MIN_GAIN_DB,
     SIMILAR_DB,
-    CorrectionFlags,
     FittedLayers,
     HoldoutScore,
     RefinementConfig,
@@ -32,7 +31,10 @@ from tflq.refine import (
     SignalAndNoise,
     WeightGranularity,
 )
-from tflq.refine.bias_correction import corrected_layers, with_rounded_weights
+from tflq.refine.bias_correction import BIAS_CORRECTION
+from tflq.refine.corrected_layer import CorrectedLayer
+from tflq.refine.corrected_model import corrected_layers, with_rounded_weights
+from tflq.refine.correction import LayerwiseCorrection
 from tflq.refine.cross_layer_equalization import (
     _channel_ranges,
     _ChannelRanges,
@@ -40,11 +42,14 @@ from tflq.refine.cross_layer_equalization import (
     _factors,
     _TiedActivations,
 )
+from tflq.refine.fitted_layers import FittedValues, save
 from tflq.refine.gptq import gptq_round, round_to_nearest, scales
 from tflq.refine.input_statistics import input_statistics
 from tflq.refine.weighted_ops import Layer, layers
 
-BIAS, BOTH = CorrectionFlags(bias=True), CorrectionFlags(bias=True, rounding=True)
+Keys = tuple[str, ...]
+"""The keys of corrections."""
+BIAS, BOTH = ("bias_correction",), ("bias_correction", "rounding")
 CALLS = range(0, 20, 2)
 
 
@@ -53,6 +58,10 @@ float32, calibration_samples = fixtures_for("tiny_conv_layers")
 
 @pytest.fixture(scope="module")
 def found(float32: Path) -> list[Layer]:
+    return all_layers(float32)
+
+
+def all_layers(float32: Path) -> list[Layer]:
     return list(layers(load(float32), edit.unpack(float32.read_bytes())))
 
 
@@ -208,14 +217,14 @@ def test_scales_of_one_tensor_are_all_alike(correlated: tuple[np.ndarray, np.nda
 @pytest.fixture(scope="module")
 def corrected(
     float32: Path, calibration_samples: CalibrationSamples, tmp_path_factory: pytest.TempPathFactory
-) -> dict[CorrectionFlags, refine.CorrectedModel]:
+) -> dict[Keys, refine.CorrectedModel]:
     folder, data = tmp_path_factory.mktemp("corrected"), (calibration_samples.samples, CALLS)
     fitted = fit(float32, data, folder)
     return {
         flags: refine.write_corrected(
             nothing, float32, fitted, (WeightGranularity(), flags), folder / f"{place}.tflite"
         )
-        for place, flags in enumerate((CorrectionFlags(), BIAS, BOTH))
+        for place, flags in enumerate(((), BIAS, BOTH))
     }
 
 
@@ -225,11 +234,8 @@ def fit(float32: Path, data: tuple[Samples, Sequence[int]], folder: Path) -> Fit
         for number in range(refine.MEAN_PARTS)
     )
     parts = [folder / f"rounded-{number}" for number in range(refine.PARTS)]
-    return FittedLayers(
-        means,
-        None,
-        tuple(refine.fit_rounding(nothing, float32, data, WeightGranularity(), part) for part in enumerate(parts)),
-    )
+    rounded = (refine.fit_rounding(nothing, float32, data, WeightGranularity(), part) for part in enumerate(parts))
+    return FittedLayers((*means, *rounded))
 
 
 def mean_of(tensor: int, content: bytes, calibration_samples: CalibrationSamples, scratch: Path) -> np.ndarray:
@@ -244,23 +250,21 @@ def test_bias_correction_takes_out_what_rounded_weights_add_to_the_mean(
     float32: Path,
     calibration_samples: CalibrationSamples,
     found: list[Layer],
-    corrected: dict[CorrectionFlags, refine.CorrectedModel],
+    corrected: dict[Keys, refine.CorrectedModel],
     tmp_path: Path,
 ) -> None:
     dense = found[-2].operator.outputs[0]
     truth, off = mean_of(dense, float32.read_bytes(), calibration_samples, tmp_path / "shown"), {}
     for name, path in {"plain": float32, "bias": corrected[BIAS].path, "both": corrected[BOTH].path}.items():
         content = path.read_bytes()
-        nearest = corrected_layers(content, None, WeightGranularity(), CorrectionFlags())
+        nearest = corrected_layers(content, None, WeightGranularity(), ())
         rounded = edit.pack(with_rounded_weights(content, nearest))
         off[name] = np.abs(mean_of(dense, rounded, calibration_samples, tmp_path / "shown") - truth).max()
     assert off["bias"] < 0.4 * off["plain"]
     assert off["both"] < 0.6 * off["plain"]
 
 
-def test_each_layer_says_what_was_done(
-    found: list[Layer], corrected: dict[CorrectionFlags, refine.CorrectedModel]
-) -> None:
+def test_each_layer_says_what_was_done(found: list[Layer], corrected: dict[Keys, refine.CorrectedModel]) -> None:
     bias, both = (corrected[one].corrections for one in (BIAS, BOTH))
     assert [one.operator for one in both] == [layer.operator.index for layer in found]
     assert all((one.shift > 0) == (layer.bias is not None) for one, layer in zip(bias, found, strict=True))
@@ -270,18 +274,51 @@ def test_each_layer_says_what_was_done(
     assert np.mean(errors) < 0.7
 
 
-def test_corrected_file_differs_in_constants_alone(
-    float32: Path, corrected: dict[CorrectionFlags, refine.CorrectedModel]
+def test_one_more_correction_of_weights_is_applied_before_the_biases(
+    float32: Path, found: list[Layer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """A new one is declared in its own file, and listed; what reads the list does the rest."""
+    halved = LayerwiseCorrection(
+        key="halved", in_words="halved weights", changes=("weights",), apply=_with_half_weights
+    )
+    monkeypatch.setattr("tflq.refine.corrected_model.LAYERWISE_CORRECTIONS", (halved, BIAS_CORRECTION))
+    layer = next(one for one in found if one.bias is not None and one.operator.type == "FULLY_CONNECTED")
+    means = save(tmp_path / "means", "mean", {layer.operator.index: np.ones((1, layer.width))})
+    keys, target = ("halved", "bias_correction"), tmp_path / "halved.tflite"
+    made = refine.write_corrected(nothing, float32, FittedLayers((means,)), (WeightGranularity(), keys), target)
+    before, after = (
+        next(one for one in all_layers(path) if one.operator == layer.operator) for path in (float32, target)
+    )
+    weights, halves = np.asarray(before.weights.data), np.asarray(after.weights.data)
+    np.testing.assert_allclose(halves, weights / 2, atol=np.abs(weights).max() / 200)
+    shift = (weights - halves).sum(1)
+    np.testing.assert_allclose(np.asarray(after.bias.data) - np.asarray(before.bias.data), shift, atol=1e-4)
+    assert {one.operator: one.shift for one in made.corrections}[layer.operator.index] == pytest.approx(
+        np.abs(shift).max()
+    )
+
+
+def _with_half_weights(corrected: CorrectedLayer, _: FittedValues) -> CorrectedLayer:
+    return replace(corrected, matrices=corrected.matrices / 2)
+
+
+def test_a_mean_has_the_factors_of_every_rewriting(found: list[Layer]) -> None:
+    layer = next(one for one in found if one.operator.type == "CONV_2D")
+    factors = tuple({layer.activation.index: np.full(layer.activation.shape[-1], factor)} for factor in (2.0, 3.0))
+    mean = FittedValues({"mean": {layer.operator.index: np.ones((1, layer.width))}}, factors).mean(layer)
+    assert mean.tolist() == [[6.0] * layer.width]
+
+
+def test_corrected_file_differs_in_constants_alone(float32: Path, corrected: dict[Keys, refine.CorrectedModel]) -> None:
     (before,), (after,) = load(float32).subgraphs, load(corrected[BOTH].path).subgraphs
     assert [(op.type, op.outputs) for op in after.operators] == [(op.type, op.outputs) for op in before.operators]
     assert load(corrected[BOTH].path).size_bytes < 1.05 * load(float32).size_bytes + 2000
 
 
 def test_ops_that_stay_in_float_have_their_own_weights(
-    float32: Path, found: list[Layer], corrected: dict[CorrectionFlags, refine.CorrectedModel]
+    float32: Path, found: list[Layer], corrected: dict[Keys, refine.CorrectedModel]
 ) -> None:
-    from tflq.refine.bias_correction import restore_weights
+    from tflq.refine.corrected_model import restore_weights
 
     kept, other = found[0].operator, found[2].operator
     mixed = read(restore_weights(corrected[BOTH].path.read_bytes(), float32.read_bytes(), [kept.index])).subgraphs[0]
@@ -342,17 +379,17 @@ def test_channels_that_were_hardly_ever_seen_are_not_enlarged(
 @pytest.mark.parametrize(
     ("variant", "demanded", "choices"),
     [
-        (Int8(), "as it is", ["bias correction", "ranges", "equalization", "rounding"]),
-        (Int16x8(), "headroom 2", ["bias correction", "rounding"]),
-        (Int16x8(headroom=1.0, rounding="off"), "as it is", ["bias correction"]),
+        (Int8(), "as it is", ["bias_correction", "headroom", "equalization", "rounding"]),
+        (Int16x8(), "headroom 2", ["bias_correction", "rounding"]),
+        (Int16x8(headroom=1.0, rounding="off"), "as it is", ["bias_correction"]),
         (Int8(bias_correction="off"), "as it is", []),
-        (Int8(bias_correction="on"), "bias correction", ["ranges", "equalization", "rounding"]),
-        (Int8(bias_correction="on", rounding="off", equalization="off"), "bias correction", ["ranges"]),
+        (Int8(bias_correction="on"), "bias correction", ["headroom", "equalization", "rounding"]),
+        (Int8(bias_correction="on", rounding="off", equalization="off"), "bias correction", ["headroom"]),
         (Int8(bias_correction="off", headroom="expected"), "headroom", []),
-        (Int8(headroom=1.0, rounding="off"), "as it is", ["bias correction", "equalization"]),
+        (Int8(headroom=1.0, rounding="off"), "as it is", ["bias_correction", "equalization"]),
         (Int8(bias_correction="off", rounding="on"), "rounding", []),
         (Int8(bias_correction="off", headroom=1.2), "headroom 1.2", []),
-        (Int16x8(equalization="on", rounding="off"), "equalization + headroom 2", ["bias correction"]),
+        (Int16x8(equalization="on", rounding="off"), "equalization + headroom 2", ["bias_correction"]),
     ],
 )
 def test_what_is_left_open(variant: Int8 | Int16x8, demanded: str, choices: list[str]) -> None:
@@ -443,15 +480,15 @@ def attempt(config: RefinementConfig, *decibels: float) -> HoldoutScore:
         ((33.0,) * 8, (34.0,) * 8, BOTH),
         ((33.0, 34.0, 32.0, 33.5) * 2, (33.4, 33.2, 33.2, 33.1) * 2, BIAS),
         ((33.0,) * 8, (33.1,) * 8, BOTH),
-        ((20.0,) * 8, (19.0,) * 8, CorrectionFlags()),
-        ((20.05,) * 8, (20.02,) * 8, CorrectionFlags()),
+        ((20.0,) * 8, (19.0,) * 8, ()),
+        ((20.05,) * 8, (20.02,) * 8, ()),
     ],
     ids=["nearer", "by chance", "by little, but for certain", "worse", "nothing to gain"],
 )
 def test_the_simpler_one_is_kept_if_the_difference_may_be_chance(
-    simple: tuple[float, ...], full: tuple[float, ...], kept: CorrectionFlags
+    simple: tuple[float, ...], full: tuple[float, ...], kept: Keys
 ) -> None:
-    tried = {CorrectionFlags(): (20.0,) * 8, BIAS: simple, BOTH: full}
+    tried = {(): (20.0,) * 8, BIAS: simple, BOTH: full}
     scores = [HoldoutScore(RefinementConfig(flags), {"a": near(*each)}) for flags, each in tried.items()]
     assert refine.simplest(scores, scores[0]).config.corrections == kept
 

@@ -380,6 +380,11 @@ def test_the_fastest_is_not_the_smallest(searches: Searches) -> None:
         (["--max-drop", "0.1"], {"gates": {}}, "gates.max_metric_drop: needs evaluation.metric"),
         (["--variant", "int9"], {}, "--variant int9: no variant to search has this name (did you mean 'int8'?)"),
         (["--modes", "int9"], {}, "'int9' is not one of int8, int16x8"),
+        (
+            ["--fixed", "scales"],
+            {},
+            "'scales' is not one of ranges, bias_correction, rounding, equalization, headroom, ",
+        ),
         (["--goal", "ram"], {}, "--goal ram: no target has a plan of memory: give --target micro"),
         (
             ["--goal", "target-time"],

@@ -18,7 +18,7 @@ from tflq.cli.boundary import boundary
 from tflq.cli.options import CommandOptions, File, Seconds, option_of, pass_options, pass_options_of, stored_options
 from tflq.cli.recipes import begin_tensorflow_import, load_recipe
 from tflq.cli.trials import print_all, result_console, trial_display
-from tflq.search.options import GOALS, KEYS, SEARCHED, Goal
+from tflq.search.options import GOALS, SEARCHED, Goal
 
 if TYPE_CHECKING:
     from tflq.recipe import Recipe
@@ -30,15 +30,22 @@ class _Words(click.ParamType[tuple[str, ...]]):
 
     name = "words"
 
-    def __init__(self, words: tuple[str, ...]) -> None:
+    def __init__(self, words: Callable[[], tuple[str, ...]]) -> None:
         self.words = words
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> tuple[str, ...]:
         given = value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(","))
+        words = self.words()
         for word in given:
-            if word not in self.words:
-                self.fail(f"{word!r} is not one of {', '.join(self.words)}", parameter, context)
+            if word not in words:
+                self.fail(f"{word!r} is not one of {', '.join(words)}", parameter, context)
         return given
+
+
+def _keys() -> tuple[str, ...]:
+    from tflq.search.space import KEYS
+
+    return KEYS
 
 
 @dataclass
@@ -106,14 +113,15 @@ def _gate(name: str, gate: str, type_: click.ParamType[float], help_: str) -> Ca
 @_option(
     "--modes",
     metavar="MODE",
-    type=_Words(SEARCHED),
+    type=_Words(lambda: SEARCHED),
     help="Search in this mode. May be repeated, or list several modes, such as int8,int16x8.",
 )
 @_option(
     "--fixed",
     metavar="KEY",
-    type=_Words(KEYS),
-    help=f"Keep the value that RECIPE has for KEY: {', '.join(KEYS)}. May be repeated, or list several keys.",
+    type=_Words(_keys),
+    help="Keep the value that RECIPE has for KEY: ranges, keep_float, keep_int16, per_channel, per_channel_dense, or a"
+    " correction such as rounding. May be repeated, or list several keys.",
 )
 @_option("--max-trials", metavar="N", type=click.IntRange(min=1), help="The largest number of trials.")
 @_option("--time", metavar="SECONDS", type=Seconds, help="Start no trial after this time.")

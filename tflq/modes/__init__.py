@@ -4,7 +4,7 @@ TFLiteConverter often writes a file that is not what its options ask for, withou
 on the file itself.
 """
 
-from tflq.modes.converter import Choice, Converter, Headroom
+from tflq.modes.converter import REFINEMENTS, Choice, Converter, Headroom
 from tflq.modes.guide import GUIDE, GUIDE_COLUMNS, ModeGuide
 from tflq.modes.ignored import is_neutral
 from tflq.modes.int8_weights import Dynamic, Dynamic4, WeightOnly, Weights8
@@ -38,6 +38,7 @@ __all__ = [
     "MODES",
     "MODE_NAMES",
     "QAT_MODES",
+    "REFINEMENTS",
     "WITH_INT16_OPS",
     "WITH_ROUNDING",
     "Choice",

@@ -28,8 +28,8 @@ Choice = Literal["auto", "on", "off"]
 Headroom = Literal["expected"] | Annotated[float, Field(ge=1, le=8)]
 
 
-class Converter(Strict):
-    """Converter options. Not every mode supports all of them."""
+class FileOptions(Strict):
+    """Options of the file: its kinds of ops, the granularity of its weights, and what single ops compute in."""
 
     allow_custom_ops: bool = Field(False, description="Allow custom ops. The runtime needs a kernel for each of them.")
     select_tf_ops: bool = Field(
@@ -63,6 +63,11 @@ class Converter(Strict):
         " can exceed it, for which LiteRT has faster kernels since runtime 2.15. `int64`: in all ops, as the stock"
         " converter does. `auto`: `int32` in int16x8, `int64` in int16x8_only.",
     )
+
+
+class Converter(FileOptions):
+    """Converter options. Not every mode supports all of them."""
+
     bias_correction: Choice = Field(
         "auto",
         description="Bias correction: remove the mean error that weight rounding adds to each layer. `auto` decides on"
@@ -84,3 +89,7 @@ class Converter(Strict):
         " factor from 1 to 2 for each end of a range from how much calibration samples differ. `auto`: for int8,"
         " `expected` unless it loses on hold-out samples; for int16, 2. With `bias_correction: off`, 1.",
     )
+
+
+REFINEMENTS = tuple(key for key in Converter.model_fields if key not in FileOptions.model_fields)
+"""Options that change the float model, or its ranges, before it is quantized. Each is in `refine.CORRECTIONS`, too."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tflq.modes.converter import REFINEMENTS
+
 GRANULARITY = ("per_channel", "per_channel_dense")
 """Options of weight granularity: one scale per tensor or per channel."""
 SELECTORS = ("keep_float", "keep_int16")
 """Options that name ops."""
-REFINEMENTS = ("bias_correction", "rounding", "equalization", "headroom")
-"""Options that change the float model before it is quantized."""
-REFINEMENTS_OF_INTEGERS = REFINEMENTS[1:]
+REFINEMENTS_OF_INTEGERS = tuple(key for key in REFINEMENTS if key != "bias_correction")
 """The refinements that only modes with integer activations support."""
 
 _NEUTRAL: dict[str, tuple[object, ...]] = {

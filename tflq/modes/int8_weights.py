@@ -85,7 +85,10 @@ class Weights8(WeightOnly):
 class Dynamic4(WeightOnly):
     """int4 weights of dense layers in blocks of 32, for models that are mostly dense layers. The rest is `weights8`."""
 
-    ignored: ClassVar[tuple[str, ...]] = (*GRANULARITY, "equalization", "headroom", "keep_int16", "sparse", "bias_type")
+    ignored: ClassVar[tuple[str, ...]] = (
+        *(*GRANULARITY, "keep_int16", "sparse", "bias_type"),
+        *(key for key in REFINEMENTS_OF_INTEGERS if key != "rounding"),
+    )
     mode: Literal["dynamic4"] = "dynamic4"
 
     @property

@@ -22,8 +22,8 @@ from tflq.contract import (
     unexpected_integers,
     weights_left_in_float,
 )
-from tflq.modes.converter import Choice, Converter, Headroom
-from tflq.modes.ignored import GRANULARITY, REFINEMENTS, SELECTORS, is_neutral, refuse_in_schema
+from tflq.modes.converter import REFINEMENTS, Choice, Converter, Headroom
+from tflq.modes.ignored import GRANULARITY, SELECTORS, is_neutral, refuse_in_schema
 from tflq.strict import FileName, did_you_mean
 
 if TYPE_CHECKING:

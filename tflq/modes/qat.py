@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from tflq.modes.ignored import GRANULARITY, REFINEMENTS, SELECTORS
+from tflq.modes.converter import REFINEMENTS
+from tflq.modes.ignored import GRANULARITY, SELECTORS
 from tflq.modes.post_training import INPUT_TYPE, OUTPUT_TYPE, Integer
 
 

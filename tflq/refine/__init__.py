@@ -1,15 +1,12 @@
 """Corrections of the float32 model before quantization; the result is an ordinary float32 file without further ops."""
 
-from tflq.refine.bias_correction import (
-    CorrectedModel,
-    CorrectionFlags,
-    LayerCorrection,
-    write_corrected,
-)
+from tflq.refine.corrected_model import CorrectedModel, LayerCorrection, write_corrected
+from tflq.refine.correction import LayerFit, ModelCorrection, RewrittenModel
 from tflq.refine.correction_data import CorrectionChoices, CorrectionData
-from tflq.refine.cross_layer_equalization import EqualizedModel, equalize
+from tflq.refine.correction_list import BY_KEY, CORRECTIONS, LAYERWISE_CORRECTIONS, MODEL_CORRECTIONS, SWITCHES
+from tflq.refine.cross_layer_equalization import equalize
 from tflq.refine.dynamic_range import correct_file
-from tflq.refine.fitted_layers import MEAN_PARTS, PARTS, FittedLayers, fit_means, fit_rounding
+from tflq.refine.fitted_layers import MEAN_PARTS, FittedLayers, fit_means
 from tflq.refine.holdout import (
     Fold,
     HoldoutCandidate,
@@ -38,31 +35,38 @@ from tflq.refine.quantizer_input import (
     scale_ranges,
 )
 from tflq.refine.request import RefinementConfig, RefinementRequest, is_demanded
+from tflq.refine.rounding import PARTS, fit_rounding
 from tflq.refine.selection import select_corrections
 from tflq.refine.weighted_ops import WeightGranularity
 
 __all__ = [
+    "BY_KEY",
+    "CORRECTIONS",
+    "LAYERWISE_CORRECTIONS",
     "MAX_HEADROOM_LOSS_DB",
     "MEAN_PARTS",
     "MIN_GAIN_DB",
+    "MODEL_CORRECTIONS",
     "PARTS",
     "SIMILAR_DB",
+    "SWITCHES",
     "CorrectedModel",
     "CorrectionChoices",
     "CorrectionData",
-    "CorrectionFlags",
-    "EqualizedModel",
     "FittedLayers",
     "Fold",
     "HoldoutCandidate",
     "HoldoutSamples",
     "HoldoutScore",
     "LayerCorrection",
+    "LayerFit",
+    "ModelCorrection",
     "QuantizerInput",
     "RefinedInput",
     "RefinementConfig",
     "RefinementReport",
     "RefinementRequest",
+    "RewrittenModel",
     "SignalAndNoise",
     "WeightGranularity",
     "correct_file",

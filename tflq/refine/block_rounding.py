@@ -9,11 +9,11 @@ import numpy as np
 
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, read, real_values
 from tflq.flatbuffer.constants import INT4, add_buffer, packed_int4
-from tflq.refine.bias_correction import LayerCorrection
+from tflq.refine.corrected_model import LayerCorrection
 from tflq.refine.correction_data import CorrectionData, operators_of
-from tflq.refine.fitted_layers import second_moment_of, squared_error
 from tflq.refine.gptq import gptq_round_blocks
 from tflq.refine.input_statistics import input_statistics
+from tflq.refine.rounding import second_moment_of, squared_error
 from tflq.refine.weighted_ops import Layer, layers
 from tflq.worker import ProgressCallback
 

@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from tflq.calibrate import Samples, activations
+from tflq.calibrate import activations
 from tflq.channel_factors import channel_factors, floored
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, edit, read
 from tflq.interpreter import Runner
-from tflq.refine.fitted_layers import save
+from tflq.refine.correction import FittingData, ModelCorrection, RewrittenModel
+from tflq.refine.fitted_layers import FACTOR, save
 from tflq.refine.weighted_ops import DENSE, Layer, layers
 from tflq.worker import ProgressCallback
 
@@ -57,20 +58,7 @@ class _ChannelRanges:
     """The number of values in the calls in which at least one value of the channel is not 0."""
 
 
-@dataclass(frozen=True)
-class EqualizedModel:
-    """The equalized float32 file, and the factors of channels."""
-
-    path: Path
-    tensors: int
-    """The number of activations whose channels were scaled."""
-    factors: Path
-    """The file of the factors by the index of the activation; see `fitted_layers.save`."""
-
-
-def equalize(
-    report: ProgressCallback, float32: Path, data: tuple[Samples, Sequence[int]], target: Path
-) -> EqualizedModel:
+def equalize(report: ProgressCallback, float32: Path, data: FittingData, target: Path) -> RewrittenModel:
     """Write the float32 file with its channels equalized; its outputs differ by float rounding only.
 
     `data` holds the calibration samples, and the calls that are used of them.
@@ -88,7 +76,7 @@ def equalize(
         _rescale(model, layer, factors)
     edit.write(model, target)
     report(1, 1)
-    return EqualizedModel(target, len(factors), save(target.with_suffix(".factors"), "factor", factors))
+    return RewrittenModel(target, len(factors), save(target.with_suffix(".factors"), FACTOR, factors))
 
 
 def _tied_activations(graph: Graph, layers_by_operator: dict[int, Layer]) -> list[_TiedActivations]:
@@ -157,7 +145,7 @@ def _expose(content: bytes, graph: Graph, tensors: Sequence[int], target: Path) 
     return target
 
 
-def _channel_ranges(run: Runner, data: tuple[Samples, Sequence[int]], graph: Graph) -> dict[int, _ChannelRanges]:
+def _channel_ranges(run: Runner, data: FittingData, graph: Graph) -> dict[int, _ChannelRanges]:
     samples, calls = data
     peaks: dict[int, list[np.ndarray]] = {}
     for answers in map(run, samples.calls(calls)):
@@ -195,3 +183,13 @@ def _rescale(model: Any, layer: Layer, factors: dict[int, np.ndarray]) -> None:
         edit.set_constant(model, (operator.index, roles.weights), weights)
     if output_factor is not None and layer.bias is not None:
         edit.set_constant(model, (operator.index, roles.bias), np.asarray(layer.bias.data) * output_factor)
+
+
+EQUALIZATION = ModelCorrection(
+    key="equalization",
+    in_words="equalization",
+    is_compared_for_int16=False,
+    stage="equalize the channels",
+    participle="equalized",
+    rewrite=equalize,
+)

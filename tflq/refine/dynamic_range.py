@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, has_real_values, read, real_values
-from tflq.refine.bias_correction import CorrectedModel, CorrectionFlags, LayerCorrection
+from tflq.refine.bias_correction import BIAS_CORRECTION
 from tflq.refine.block_rounding import round_blocks
+from tflq.refine.corrected_model import CorrectedModel, LayerCorrection
 from tflq.refine.correction_data import CorrectionChoices, CorrectionData, operators_of
-from tflq.refine.fitted_layers import MEAN_PARTS, FittedLayers, FittedValues, fit_means
+from tflq.refine.fitted_layers import MEAN, MEAN_PARTS, FittedLayers, FittedValues, fit_means
 from tflq.refine.holdout import output_errors
 from tflq.refine.holdout_score import HoldoutScore, simplest
 from tflq.refine.quantizer_input import RefinementReport
 from tflq.refine.request import RefinementConfig
+from tflq.refine.rounding import ROUNDING
 from tflq.refine.weighted_ops import Layer, layers
 from tflq.worker import ProgressCallback
 
@@ -66,19 +68,19 @@ def _candidates(
     if choices.rounding == "on":
         del bases[False]
     means = data.means or (_fit_means(report, float32, data, path) if choices.bias != "off" else ())
-    values = FittedLayers(means).load(with_rounding=False)
+    values = FittedLayers(means).load()
     for part in () if data.means else means:
         part.unlink()
     found: dict[RefinementConfig, CorrectedModel] = {}
     for is_rounded, base in bases.items():
-        with_biases = None
+        with_biases, config = None, RefinementConfig((ROUNDING.key,) if is_rounded else ())
         if choices.bias != "off":
             target = base.path.with_suffix(f"{base.path.suffix}.corrected")
             with_biases = _correct(report, (float32, base), values, target)
         if choices.bias != "on" or with_biases is None:
-            found[RefinementConfig(CorrectionFlags(rounding=is_rounded))] = base
+            found[config] = base
         if with_biases is not None:
-            found[RefinementConfig(CorrectionFlags(bias=True, rounding=is_rounded))] = with_biases
+            found[config.toggled(BIAS_CORRECTION.key)] = with_biases
     return found
 
 
@@ -92,7 +94,7 @@ def _correct(
     quantized = list(_quantized_layers(graph, content, subgraph))
     corrections = {correction.operator: correction for correction in base.corrections}
     for done, (layer, operator, weights) in enumerate(quantized, 1):
-        shift = _shift(layer, weights, values.means[layer.operator.index])
+        shift = _shift(layer, weights, values.of(MEAN)[layer.operator.index])
         edit.set_constant(model, (operator.index, ROLES[operator.type].bias), np.asarray(_bias(layer).data) + shift)
         (output, *_) = subgraph.written_by(operator)
         rounded = corrections.get(operator.index)

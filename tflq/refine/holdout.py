@@ -13,7 +13,7 @@ from tflq.flatbuffer import edit
 from tflq.interpreter import Arrays, Runner
 from tflq.metrics import errors
 from tflq.modes import Mode
-from tflq.refine.bias_correction import CorrectionFlags, correct, corrected_layers, with_rounded_weights
+from tflq.refine.corrected_model import correct, corrected_layers, with_rounded_weights
 from tflq.refine.fitted_layers import FittedLayers
 from tflq.refine.holdout_score import SignalAndNoise
 from tflq.refine.patched_file import patch
@@ -99,7 +99,8 @@ class HoldoutCandidate:
     model: Path
     ranges: tuple[Range, ...]
     granularity: WeightGranularity
-    flags: CorrectionFlags
+    corrections: tuple[str, ...]
+    """The keys of the corrections of layers."""
     fitted: FittedLayers | None
     """The fitted values of the layers; None without corrections."""
     templates: Path
@@ -152,7 +153,7 @@ def _fidelity(
 
 def _write_with_rounded_weights(candidate: HoldoutCandidate, path: Path) -> None:
     content = candidate.model.read_bytes()
-    corrected = corrected_layers(content, candidate.fitted, candidate.granularity, candidate.flags)
+    corrected = corrected_layers(content, candidate.fitted, candidate.granularity, candidate.corrections)
     edit.write(with_rounded_weights(content, corrected), path)
 
 
@@ -161,19 +162,19 @@ def _quantize(report: ProgressCallback, candidate: HoldoutCandidate, variant: Mo
 
     It does not depend on the candidates before it. If the file cannot be patched, the quantizer is called again.
     """
-    content, granularity, flags = candidate.model.read_bytes(), candidate.granularity, candidate.flags
+    content, granularity, keys = candidate.model.read_bytes(), candidate.granularity, candidate.corrections
     uncorrected = _uncorrected_file(report, candidate, variant, path)
-    if flags == CorrectionFlags():
+    if not keys:
         path.write_bytes(uncorrected)
         return
-    corrected = corrected_layers(content, candidate.fitted, granularity, flags)
-    before = corrected_layers(content, None, granularity, CorrectionFlags())
+    corrected = corrected_layers(content, candidate.fitted, granularity, keys)
+    before = corrected_layers(content, None, granularity, ())
     patched = patch(uncorrected, content, before, corrected)
     if patched is not None:
         path.write_bytes(patched)
         return
     model = path.with_suffix(".float32")
-    edit.write(correct(content, corrected, flags), model)
+    edit.write(correct(content, corrected, keys), model)
     quantize(report, QuantizerInput(model, candidate.model, candidate.ranges), variant, path)
     model.unlink()
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tflq.flatbuffer import ROLES, Operator, Subgraph, Tensor, edit, read
-from tflq.refine.bias_correction import CorrectedLayer
+from tflq.refine.corrected_layer import CorrectedLayer
 from tflq.refine.operator_pairs import operator_pairs
 
 MAX_BIAS_STEPS, WEIGHTS_PER_STEP = 2, 10_000

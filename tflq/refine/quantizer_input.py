@@ -16,7 +16,7 @@ from tflq.flatbuffer import read
 from tflq.inputs import Input
 from tflq.modes import Mode
 from tflq.op_selectors import select
-from tflq.refine.bias_correction import LayerCorrection, restore_weights
+from tflq.refine.corrected_model import LayerCorrection, restore_weights
 from tflq.refine.holdout_score import HoldoutScore
 from tflq.refine.pinned_inputs import pin_inputs
 from tflq.refine.request import RefinementConfig

@@ -5,32 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tflq.calibrate import Method, Percentile
+from tflq.calibrate import Method
 from tflq.modes import Choice, Headroom, Mode
-from tflq.refine.bias_correction import CorrectionFlags
-from tflq.refine.weighted_ops import WeightGranularity
-
-HEADROOM_OF_INT16 = 2.0
-"""The factor of all ranges of int16 activations if headroom is auto; it costs one bit of sixteen."""
-BIAS, RANGES, EQUALIZATION, ROUNDING = "bias correction", "ranges", "equalization", "rounding"
-"""The choices, in the order in which they are made. Rounding takes longest, so it is fitted to few models."""
-RANGE_LEVELS: tuple[tuple[Headroom, Method | None], ...] = (
-    (1.0, None),
-    ("expected", None),
-    ("expected", "mse"),
-    (1.0, Percentile(percentile=99.999)),
-    (1.0, Percentile(percentile=99.99)),
+from tflq.refine.correction import Correction
+from tflq.refine.correction_list import (
+    BY_KEY,
+    CORRECTIONS,
+    LAYERWISE_CORRECTIONS,
+    MODEL_CORRECTIONS,
+    SWITCHES,
 )
-"""The headroom and the method of ranges that `auto` chooses from; the method None is that of the recipe."""
-_NOTHING = CorrectionFlags()
+from tflq.refine.range_levels import HEADROOM, HEADROOM_OF_INT16, RANGE_LEVELS
+from tflq.refine.weighted_ops import WeightGranularity
 
 
 @dataclass(frozen=True)
 class RefinementConfig:
     """One combination of corrections, headroom and range method."""
 
-    corrections: CorrectionFlags = _NOTHING
-    equalization: bool = False
+    corrections: tuple[str, ...] = ()
+    """The keys of the corrections that are on, in the order of `SWITCHES`."""
     headroom: Headroom = 1.0
     ranges: Method | None = None
     """The method of ranges; None for that of the recipe."""
@@ -38,44 +32,47 @@ class RefinementConfig:
     @property
     def in_words(self) -> str:
         """The name of the combination in reports and stages."""
-        is_used = {
-            "bias correction": self.corrections.bias,
-            "rounding": self.corrections.rounding,
-            "equalization": self.equalization,
-        }
+        words = [BY_KEY[key].in_words for key in self.corrections]
         if self.headroom != 1:
-            is_used["headroom" if self.headroom == "expected" else f"headroom {self.headroom:g}"] = True
+            words.append("headroom" if self.headroom == "expected" else f"headroom {self.headroom:g}")
         if self.ranges is not None:
             method = self.ranges if isinstance(self.ranges, str) else f"percentile {self.ranges.percentile:g}"
-            is_used[f"{method} ranges"] = True
-        return " + ".join(name for name, is_on in is_used.items() if is_on) or "as it is"
+            words.append(f"{method} ranges")
+        return " + ".join(words) or "as it is"
 
     @property
     def complexity(self) -> int:
         """The number of corrections; another method of ranges counts as one, and headroom as none."""
-        return sum((self.corrections.bias, self.corrections.rounding, self.equalization, self.ranges is not None))
+        return len(self.corrections) + (self.ranges is not None)
 
-    def value(self, choice: str) -> object:
+    @property
+    def rewrites_model(self) -> bool:
+        """Whether a correction of the whole model is on, so that activations must be observed anew."""
+        return any(each.key in self.corrections for each in MODEL_CORRECTIONS)
+
+    @property
+    def of_layers(self) -> tuple[str, ...]:
+        """The keys of those corrections that change single layers."""
+        return tuple(each.key for each in LAYERWISE_CORRECTIONS if each.key in self.corrections)
+
+    def value(self, key: str) -> object:
         """Return what the configuration has for that choice."""
-        values = {
-            BIAS: self.corrections.bias,
-            RANGES: (self.headroom, self.ranges),
-            EQUALIZATION: self.equalization,
-            ROUNDING: self.corrections.rounding,
-        }
-        return values[choice]
+        return (self.headroom, self.ranges) if key == HEADROOM.key else key in self.corrections
+
+    def toggled(self, key: str) -> RefinementConfig:
+        """Return the configuration with this correction on if it is off here, and off if it is on."""
+        on = {*self.corrections} ^ {key}
+        return replace(self, corrections=tuple(each for each in SWITCHES if each in on))
+
+    @property
+    def switches(self) -> dict[str, bool]:
+        """Whether each correction is on, by its key."""
+        return {key: key in self.corrections for key in SWITCHES}
 
     @property
     def options(self) -> dict[str, str | float]:
         """The keys of a variant that demands this combination and leaves no choice."""
-        corrections = self.corrections
-        flags = {
-            "bias_correction": corrections.bias,
-            "rounding": corrections.rounding,
-            "equalization": self.equalization,
-        }
-        switches = {key: "on" if is_on else "off" for key, is_on in flags.items()}
-        return switches | {"headroom": self.headroom}
+        return {**{key: "on" if is_on else "off" for key, is_on in self.switches.items()}, HEADROOM.key: self.headroom}
 
 
 @dataclass(frozen=True)
@@ -85,9 +82,8 @@ class RefinementRequest:
     bits: int
     """The width of activations: 8 or 16."""
     granularity: WeightGranularity
-    bias: Choice
-    rounding: Choice
-    equalization: Choice
+    choices: tuple[Choice, ...]
+    """The choice for each correction of `SWITCHES`."""
     headroom: Literal["auto"] | Headroom
     keep_float: tuple[str, ...]
     """The recipe's keep_float if configurations are compared, since ops in float change the comparison; else empty."""
@@ -97,18 +93,15 @@ class RefinementRequest:
     @staticmethod
     def by(variant: Mode) -> RefinementRequest:
         """Return the request of a variant, with each `auto` that its mode decides replaced by its value."""
-        bias, rounding, equalization = variant.bias_correction, variant.rounding, variant.equalization
-        is_auto = bias != "off"
-        rounding = "off" if rounding == "auto" and not is_auto else rounding
-        if equalization == "auto" and (not is_auto or variant.activation_bits == 16):
-            equalization = "off"
+        is_auto = variant.bias_correction != "off"
+        choices = tuple(_choice(variant, BY_KEY[key]) for key in SWITCHES)
         headroom = variant.headroom
         if headroom == "auto" and not (is_auto and variant.activation_bits == 8):
             headroom = HEADROOM_OF_INT16 if is_auto else 1.0
         granularity = WeightGranularity(variant.per_channel, variant.per_channel_dense)
-        is_compared = "auto" in (bias, rounding, equalization, headroom)
+        is_compared = "auto" in (*choices, headroom)
         named = (variant.keep_float, variant.keep_int16) if is_compared else ((), ())
-        return RefinementRequest(variant.activation_bits, granularity, bias, rounding, equalization, headroom, *named)
+        return RefinementRequest(variant.activation_bits, granularity, choices, headroom, *named)
 
     @property
     def is_noop(self) -> bool:
@@ -118,43 +111,39 @@ class RefinementRequest:
     @property
     def required(self) -> RefinementConfig:
         """The combination that the recipe demands."""
-        headroom = 1.0 if self.headroom == "auto" else self.headroom
-        return RefinementConfig(
-            CorrectionFlags(self.bias == "on", self.rounding == "on"), self.equalization == "on", headroom
-        )
+        demanded = tuple(key for key, choice in zip(SWITCHES, self.choices, strict=True) if choice == "on")
+        return RefinementConfig(demanded, 1.0 if self.headroom == "auto" else self.headroom)
 
     @property
     def open_choices(self) -> tuple[str, ...]:
-        """Return the names of the choices that the recipe leaves open, in the order in which they are made."""
-        is_open = {
-            BIAS: self.bias == "auto",
-            RANGES: self.headroom == "auto",
-            EQUALIZATION: self.equalization == "auto",
-            ROUNDING: self.rounding == "auto",
-        }
-        return tuple(choice for choice, is_auto in is_open.items() if is_auto)
+        """Return the keys of the choices that the recipe leaves open, in the order in which they are made."""
+        values = {**dict(zip(SWITCHES, self.choices, strict=True)), HEADROOM.key: self.headroom}
+        return tuple(each.key for each in CORRECTIONS if values[each.key] == "auto")
 
-    def alternatives(self, config: RefinementConfig, choice: str, ranges_are_open: bool) -> list[RefinementConfig]:
+    def alternatives(self, config: RefinementConfig, key: str, ranges_are_open: bool) -> list[RefinementConfig]:
         """Return the configurations that differ from this one in that choice.
 
-        Rounding is compared with and without corrected biases, if biases are open: it changes their error.
+        They are scored with both values of corrections whose effect depends on it, if these are open.
         """
-        bias, rounding = config.corrections.bias, config.corrections.rounding
-        if choice == BIAS:
-            return [replace(config, corrections=CorrectionFlags(not bias, rounding))]
-        if choice == ROUNDING:
-            biases = (bias, not bias) if self.bias == "auto" else (bias,)
-            return [replace(config, corrections=CorrectionFlags(each, not rounding)) for each in biases]
-        if choice == EQUALIZATION:
-            return [replace(config, equalization=not config.equalization)]
+        if key != HEADROOM.key:
+            toggled = config.toggled(key)
+            dependent = [other for other in BY_KEY[key].compared_with if other in self.open_choices]
+            return [toggled, *(toggled.toggled(other) for other in dependent)]
         levels = RANGE_LEVELS if ranges_are_open else RANGE_LEVELS[:2]
         others = [replace(config, headroom=headroom, ranges=ranges) for headroom, ranges in levels]
         return [other for other in others if other != config]
 
 
+def _choice(variant: Mode, correction: Correction) -> Choice:
+    """Return the choice of the variant. `auto` is off without bias correction, and if it is not for these activations.
+
+    `bias_correction: off` turns all corrections off that the variant does not demand.
+    """
+    choice: Choice = getattr(variant, correction.key)
+    is_possible = correction.is_compared_for_int16 or variant.activation_bits == 8
+    return "off" if choice == "auto" and not (is_possible and variant.bias_correction != "off") else choice
+
+
 def is_demanded(variant: Mode) -> bool:
     """Whether the variant demands a correction or headroom, so that it is an error if there is none."""
-    return "on" in (variant.bias_correction, variant.rounding, variant.equalization) or variant.headroom not in (
-        "auto",
-        1,
-    )
+    return any(getattr(variant, key) == "on" for key in SWITCHES) or variant.headroom not in ("auto", 1)

@@ -11,13 +11,18 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 
+from tflq.refine.bias_correction import BIAS_CORRECTION
+from tflq.refine.correction_list import MODEL_CORRECTIONS
 from tflq.refine.holdout_score import MIN_GAIN_DB, HoldoutScore, prefer_headroom, simplest
-from tflq.refine.request import BIAS, EQUALIZATION, RANGES, RefinementConfig, RefinementRequest
+from tflq.refine.range_levels import HEADROOM
+from tflq.refine.request import RefinementConfig, RefinementRequest
 
 HOPELESS_DB = 3.0
 """A value of a choice that loses more than this at its first trial is not tried again when looking back."""
 MAX_PASSES = 3
 """The largest number of times that all choices are gone through."""
+REWRITING = tuple(each.key for each in MODEL_CORRECTIONS)
+"""The choices after which activations are observed anew."""
 
 Scores = Mapping[RefinementConfig, HoldoutScore]
 Wanted = list[RefinementConfig]
@@ -36,8 +41,8 @@ def select_corrections(
     for _ in range(MAX_PASSES if kept in selection.scores else 0):
         before = kept
         for choice in request.open_choices:
-            if choice == EQUALIZATION:
-                yield from selection.probe_equalization(kept)
+            if choice in REWRITING:
+                yield from selection.probe_without_counts(kept, choice)
             kept = yield from selection.best(kept, choice)
         if kept == before:
             break
@@ -49,10 +54,9 @@ def select_corrections(
 def _first(request: RefinementRequest, ranges_are_open: bool) -> Wanted:
     """Return what is scored first, all at once: the demanded configuration, and what is likely to be needed next."""
     first = [request.required]
-    if BIAS in request.open_choices:
-        first += request.alternatives(first[-1], BIAS, ranges_are_open)
-    if RANGES in request.open_choices:
-        first += request.alternatives(first[-1], RANGES, ranges_are_open)
+    for key in (BIAS_CORRECTION.key, HEADROOM.key):
+        if key in request.open_choices:
+            first += request.alternatives(first[-1], key, ranges_are_open)
     return first
 
 
@@ -83,21 +87,21 @@ class _Selection:
         nearest = max([kept, *scored], key=lambda config: self.scores[config].mean)
         return nearest if self.scores[nearest].mean >= self.scores[kept].mean + MIN_GAIN_DB else kept
 
-    def probe_equalization(self, kept: RefinementConfig) -> Generator[Wanted, Scores, None]:
-        """Compare equalization with ranges that need no counts first: values are counted anew after equalization."""
-        if kept.ranges is None or kept.equalization:
+    def probe_without_counts(self, kept: RefinementConfig, choice: str) -> Generator[Wanted, Scores, None]:
+        """Compare a correction of the whole model with ranges that need no counts first: it needs counts of its own."""
+        if kept.ranges is None or choice in kept.corrections:
             return
         plain = replace(kept, headroom="expected", ranges=None)
-        probe = replace(plain, equalization=True)
+        probe = plain.toggled(choice)
         yield from self.score([plain, probe])
         if plain in self.scores and probe in self.scores:
-            self._note_hopeless(EQUALIZATION, probe, plain)
+            self._note_hopeless(choice, probe, plain)
 
     def finish(self) -> Generator[Wanted, Scores, RefinementConfig]:
         """Return what to keep of all that was scored."""
         demanded = self.scores[self.request.required]
         kept = simplest(list(self.scores.values()), demanded)
-        if RANGES not in self.request.open_choices or kept.config.headroom != 1:
+        if HEADROOM.key not in self.request.open_choices or kept.config.headroom != 1:
             return kept.config
         methods = dict.fromkeys((None, kept.config.ranges))
         roomy = [replace(kept.config, headroom="expected", ranges=ranges) for ranges in methods]

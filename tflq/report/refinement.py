@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tflq.refine import MAX_HEADROOM_LOSS_DB, MIN_GAIN_DB, SIMILAR_DB, HoldoutScore, LayerCorrection, RefinementReport
+from tflq.refine import (
+    CORRECTIONS,
+    MAX_HEADROOM_LOSS_DB,
+    MIN_GAIN_DB,
+    SIMILAR_DB,
+    HoldoutScore,
+    LayerCorrection,
+    RefinementReport,
+)
 from tflq.report.table import markdown_table
 from tflq.result import Result
 
@@ -44,10 +52,10 @@ def explanation(reports: Sequence[RefinementReport]) -> Iterator[str]:
     yield (
         f"SQNR in dB on {reports[0].calls} hold-out calls, averaged over outputs; a call has `batch_size` calibration"
         " samples. In brackets: the gain over the first configuration, with its standard error. The choices are made in"
-        " turn: bias correction, ranges, equalization, rounding. Then all are looked at again. The nearest is kept, or"
-        f" a simpler one that is as near within the standard error and {SIMILAR_DB:g} dB. Headroom is for samples that"
-        f" are rarer than these calls, so it is kept unless it loses more than {MAX_HEADROOM_LOSS_DB:g} dB. The first"
-        f" is kept if none gains {MIN_GAIN_DB:g} dB."
+        f" turn: {', '.join(each.in_words for each in CORRECTIONS)}. Then all are looked at again. The nearest is kept,"
+        f" or a simpler one that is as near within the standard error and {SIMILAR_DB:g} dB. Headroom is for samples"
+        f" that are rarer than these calls, so it is kept unless it loses more than {MAX_HEADROOM_LOSS_DB:g} dB. The"
+        f" first is kept if none gains {MIN_GAIN_DB:g} dB."
     )
     if any(report.leaves_out_activations for report in reports):
         yield (
@@ -90,9 +98,7 @@ def to_dict(report: RefinementReport) -> dict[str, Any]:
     """Return the part of report.json about one variant."""
     config = report.config
     return {
-        "bias_correction": config.corrections.bias,
-        "rounding": config.corrections.rounding,
-        "equalization": config.equalization,
+        **config.switches,
         "headroom": config.headroom,
         "ranges": config.ranges
         if config.ranges is None or isinstance(config.ranges, str)

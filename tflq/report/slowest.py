@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tflq.recipe import Recipe
+from tflq.refine import CORRECTIONS
 from tflq.result import Run
 
 MIN_RUN_SECONDS = 10.0
@@ -36,8 +37,8 @@ def slowest(run: Run, recipe: Recipe) -> str:
 
 def _parts(recipe: Recipe) -> Iterator[RunPart]:
     corrections = (
-        *("find the mean inputs ", "round the weights of ", "equalize the channels", "compute ranges", "compare "),
-        *("run the float32 file on hold-out samples", "correct the layers of "),
+        *("find the mean inputs ", "compute ranges", "compare ", "correct the layers of "),
+        *("run the float32 file on hold-out samples", *(each.stage for each in CORRECTIONS if each.stage)),
     )
     yield RunPart("training", ("train",), "")
     yield RunPart("converting", ("convert ",), "")

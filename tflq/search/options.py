@@ -1,4 +1,4 @@
-"""The goals, modes and keys that a search accepts on the command line. This module imports no other module."""
+"""The goals and modes that a search accepts on the command line. This module imports no other module."""
 
 from __future__ import annotations
 
@@ -9,18 +9,6 @@ if TYPE_CHECKING:
 
 Goal = Literal["size", "latency", "ram", "target-time"]
 GOALS: tuple[str, ...] = get_args(Goal)
-Key = Literal[
-    "ranges",
-    "bias_correction",
-    "rounding",
-    "equalization",
-    "headroom",
-    "per_channel",
-    "per_channel_dense",
-    "keep_float",
-    "keep_int16",
-]
-KEYS: tuple[str, ...] = get_args(Key)
 
 FREE: tuple[ModeName, ...] = ("float32", "float16", "dynamic", "weights8", "dynamic4")
 """The modes that need no ranges and have no options to try. A search tries them first."""

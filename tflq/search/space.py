@@ -9,7 +9,8 @@ from tflq.calibrate import Method, Percentile
 from tflq.errors import RecipeError
 from tflq.modes import CALIBRATED, WITH_INT16_OPS, Mode, ModeName, named
 from tflq.recipe import Recipe
-from tflq.search.options import DEFAULT, SEARCHED, STRICT, Goal, Key
+from tflq.refine import BY_KEY
+from tflq.search.options import DEFAULT, SEARCHED, STRICT, Goal
 from tflq.search_section import OpKey
 from tflq.strict import did_you_mean
 from tflq.trials import Trial
@@ -18,18 +19,14 @@ PERCENTILES = tuple(Percentile(percentile=percent) for percent in (99.999, 99.99
 METHODS: dict[int, tuple[Method, ...]] = {8: ("minmax", "mse", *PERCENTILES), 16: ("minmax", "mse")}
 """Methods for the ranges, by the bits of activations. With 16 bits, rare values do not need to be clipped."""
 OP_KEYS: tuple[OpKey, ...] = ("keep_float", "keep_int16")
-OPTIONS: tuple[Key, ...] = (
-    *("bias_correction", "rounding", "equalization", "headroom"),
-    *("per_channel", "per_channel_dense"),
-)
 TOGGLES: dict[str, tuple[object, ...]] = {
-    "bias_correction": ("on", "off"),
-    "rounding": ("on", "off"),
-    "equalization": ("on", "off"),
-    "headroom": ("expected", 1.0),
+    **{key: correction.searched_values for key, correction in BY_KEY.items()},
     "per_channel": (True, False),
     "per_channel_dense": (True, False),
 }
+"""The options that a search changes, with their values."""
+KEYS = ("ranges", *TOGGLES, *OP_KEYS)
+"""The keys that a search may change, and that --fixed may name."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class SearchRequest:
 class Change:
     """One difference between a trial and the recipe, and the trial without it."""
 
-    key: Key
+    key: str
     op: int | None
     """The number of the op, if the key is keep_float or keep_int16."""
     without: Trial
@@ -114,14 +111,15 @@ class Space:
     def _changes(self, trial: Trial, recipe_trial: Trial) -> Iterator[Change]:
         if trial.variant.needs_ranges and trial.ranges != recipe_trial.ranges:
             yield Change("ranges", None, replace(trial, ranges=recipe_trial.ranges))
-        for key in OPTIONS:
+        for key in TOGGLES:
             value = getattr(recipe_trial.variant, key)
             if getattr(trial.variant, key) != value:
                 yield Change(key, None, with_option(trial, key, value))
-        for key in OP_KEYS:
-            named = named_by_search(trial, recipe_trial, key)
+        for op_key in OP_KEYS:
+            named = named_by_search(trial, recipe_trial, op_key)
             for op in named:
-                yield Change(key, op, with_ops(trial, recipe_trial, key, [other for other in named if other != op]))
+                others = [other for other in named if other != op]
+                yield Change(op_key, op, with_ops(trial, recipe_trial, op_key, others))
 
 
 def with_option(trial: Trial, key: str, value: object) -> Trial:

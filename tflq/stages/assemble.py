@@ -16,6 +16,7 @@ from tflq.inputs import data_warnings
 from tflq.metrics import Detection
 from tflq.recipe import Recipe
 from tflq.recipe_warnings import warnings
+from tflq.refine import BY_KEY, SWITCHES
 from tflq.result import Baseline, DatasetReport, FileFigures, Gate, RangeReport, Result, Run, TrainingReport, Variant
 from tflq.rules import Violation
 from tflq.scores import with_gains
@@ -119,13 +120,14 @@ def _unchanged_kernels(values: RunValues) -> Iterator[str]:
 def _unrefined(builds: Sequence[VariantBuild]) -> Iterator[str]:
     """Yield each obstacle to corrections with the names of its variants."""
     names: dict[str, list[str]] = {}
+    *others, last = (BY_KEY[key].in_words for key in SWITCHES)
     for build in builds:
         if build.refinement and build.refinement.obstacle:
             names.setdefault(build.refinement.obstacle, []).append(build.name)
     for reason, variants in names.items():
         yield (
-            f"{', '.join(variants)}: quantized without bias correction, rounding or equalization, because they"
-            f" could not be evaluated: {reason}"
+            f"{', '.join(variants)}: quantized without {', '.join(others)} or {last}, because they could not be"
+            f" evaluated: {reason}"
         )
 
 

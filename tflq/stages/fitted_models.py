@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from tflq.cache import digest
 from tflq.calibrate import CalibrationData, CalibrationSamples, Counting, Method, Range, RangeMethod, Samples
 from tflq.errors import ConversionError
 from tflq.refine import (
-    CorrectionFlags,
     FittedLayers,
     Fold,
     HoldoutCandidate,
     HoldoutSamples,
+    LayerFit,
+    ModelCorrection,
     RefinementConfig,
     RefinementRequest,
+    RewrittenModel,
     WeightGranularity,
 )
 from tflq.stages.activation_ranges import ActivationObserver, CountedCalibration
@@ -30,10 +33,12 @@ from tflq.worker import Task
 
 MAX_FITTING_CALLS = 48
 """The largest number of calls that means and channel factors are fitted to; more calls change little."""
-MAX_ROUNDING_CALLS = 48
-"""The largest number of calls that GPTQ is fitted to; each has many positions."""
 MAX_COUNTED_CALLS = 48
 """About the largest number of calls whose values are counted to compare methods of ranges."""
+LAYER_FITS: dict[str, LayerFit] = {
+    each.key: each.layer_fit for each in refine.LAYERWISE_CORRECTIONS if each.layer_fit is not None
+}
+"""What corrections fit to layers beside the mean inputs, by the key of the correction."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,11 @@ class FittedConfig:
 
     @property
     def needs_means(self) -> bool:
-        return self.config.corrections != CorrectionFlags()
+        return bool(self.config.of_layers)
 
 
-RoundingKey = tuple[Path, Calls, WeightGranularity]
+LayerFitKey = tuple[str, Path, Calls, WeightGranularity]
+"""The key of a correction, and what it is fitted to."""
 
 
 @dataclass(frozen=True)
@@ -90,27 +96,40 @@ class ModelFitter:
 
         `is_final`: the ranges cover all calls, and not only the fitting calls.
         """
-        equalized = [each for each in wanted if each.config.equalization]
-        plain = [each for each in wanted if not each.config.equalization]
-        self._run([*self._means(wanted), *self._equalizations(equalized), *self._layers(plain)])
-        for model in {self.model(each): None for each in equalized}:
+        rewritten = [each for each in wanted if each.config.rewrites_model]
+        plain = [each for each in wanted if not each.config.rewrites_model]
+        first, *others = refine.MODEL_CORRECTIONS
+        self._run([*self._means(wanted), *self._rewritings(wanted, first), *self._layers(plain)])
+        for correction in others:
+            self._run(self._rewritings(wanted, correction))
+        for model in {self.model(each): None for each in rewritten}:
             if (key := self._observed_key(model)) not in self._work.observed:
                 self._work.observed[key] = self.observer.observe(model, self.samples, counts_few=False)
-        self._run(self._layers(equalized))
+        self._run(self._layers(rewritten))
         self._run(self._counted_ranges(wanted, is_final))
 
     def model(self, fitted: FittedConfig) -> Path:
-        """Return the float32 file, or the equalized one."""
-        return self._work.equalized[fitted.calls].path if fitted.config.equalization else self.data.model
+        """Return the float32 file, or what corrections of the whole model made of it."""
+        return self._last(self._rewritten(fitted))
+
+    def _last(self, rewritten: Sequence[RewrittenModel]) -> Path:
+        return rewritten[-1].path if rewritten else self.data.model
+
+    def _rewritten(self, fitted: FittedConfig, before: ModelCorrection | None = None) -> list[RewrittenModel]:
+        """Return what each correction of the whole model made of the file, in turn; only of those before that one."""
+        made: list[RewrittenModel] = []
+        for each in takewhile(lambda each: each != before, refine.MODEL_CORRECTIONS):
+            if each.key in fitted.config.corrections:
+                made.append(self._work.rewritten[self._last(made), each.key, fitted.calls])
+        return made
 
     def layers(self, fitted: FittedConfig) -> FittedLayers | None:
         """Return what was fitted to the layers; None if no layer is corrected."""
-        flags, work = fitted.config.corrections, self._work
         if not fitted.needs_means:
             return None
-        factors = work.equalized[fitted.calls].factors if fitted.config.equalization else None
-        rounded = work.rounded[self._rounding_key(fitted)] if flags.rounding else ()
-        return FittedLayers(work.means[fitted.calls], factors, rounded)
+        fits = [path for key in self._layer_fit_keys(fitted) for path in self._work.layer_fits[key]]
+        factors = tuple(each.factors for each in self._rewritten(fitted))
+        return FittedLayers((*self._work.means[fitted.calls], *fits), factors)
 
     def ranges(self, fitted: FittedConfig, calls: Calls) -> tuple[Range, ...]:
         """Return the ranges over these calls; over all calls if the recipe's method is not minmax."""
@@ -144,11 +163,11 @@ class ModelFitter:
 
         Candidates are equal if their files are: headroom, for example, may leave all ranges as they are.
         """
-        request, flags, model = fitted.request, fitted.config.corrections, self.model(fitted)
+        request, keys, model = fitted.request, fitted.config.of_layers, self.model(fitted)
         ranges = () if request.bits == 16 else self.ranges(fitted, fitted.calls)
         key = digest(repr((request, model, ranges)))
         folder = self.observer.folder / f"templates {key[:16]}"
-        return HoldoutCandidate(model, ranges, request.granularity, flags, self.layers(fitted), folder)
+        return HoldoutCandidate(model, ranges, request.granularity, keys, self.layers(fitted), folder)
 
     def holdout(self, fold: Fold) -> HoldoutSamples:
         """Return the hold-out samples of the fold; `run_references` has written the outputs of the float32 file."""
@@ -176,37 +195,36 @@ class ModelFitter:
             ]
             yield _Fit(tasks, self._work.means, calls, tuple)
 
-    def _equalizations(self, wanted: Iterable[FittedConfig]) -> Iterator[_Fit]:
-        for calls in sorted({each.calls for each in wanted} - self._work.equalized.keys()):
-            arguments = (self.data.model, self._fitting_data(calls, MAX_FITTING_CALLS), self.new_path())
-            task = Task("equalize the channels", refine.equalize, arguments, ConversionError)
-            yield _Fit([task], self._work.equalized, calls, itemgetter(0))
+    def _rewritings(self, wanted: Iterable[FittedConfig], correction: ModelCorrection) -> Iterator[_Fit]:
+        using = [each for each in wanted if correction.key in each.config.corrections]
+        keys = {(self._last(self._rewritten(each, correction)), correction.key, each.calls): None for each in using}
+        for key in (key for key in keys if key not in self._work.rewritten):
+            model, _, calls = key
+            arguments = (model, self._fitting_data(calls, MAX_FITTING_CALLS), self.new_path())
+            task = Task(correction.stage, correction.rewrite, arguments, ConversionError)
+            yield _Fit([task], self._work.rewritten, key, itemgetter(0))
 
     def _layers(self, wanted: Sequence[FittedConfig]) -> Iterator[_Fit]:
         """Yield what must be fitted to the layers of a model, and the counts of its values if they are needed."""
-        rounding = [each for each in wanted if each.config.corrections.rounding]
-        yield from (
-            self._rounding(key)
-            for key in dict.fromkeys(map(self._rounding_key, rounding))
-            if key not in self._work.rounded
-        )
+        keys = dict.fromkeys(key for each in wanted for key in self._layer_fit_keys(each))
+        yield from (self._layer_fit(key) for key in keys if key not in self._work.layer_fits)
         counted = dict.fromkeys(self.model(each) for each in wanted if each.config.ranges is not None)
         yield from (self._counting(model) for model in counted if model not in self._work.counted)
 
-    def _rounding(self, key: RoundingKey) -> _Fit:
-        model, calls, granularity = key
-        stage = f"round the weights of {self._in_words(model)} file{granularity.in_words}"
-        data = self._fitting_data(calls, MAX_ROUNDING_CALLS)
+    def _layer_fit(self, key: LayerFitKey) -> _Fit:
+        name, model, calls, granularity = key
+        fit, data = LAYER_FITS[name], self._fitting_data(calls, LAYER_FITS[name].max_calls)
+        stage = f"{refine.BY_KEY[name].stage} {self._in_words(model)} file{granularity.in_words}"
         tasks = [
             Task(
                 f"{stage}, part {number + 1}",
-                refine.fit_rounding,
+                fit.fit,
                 (model, data, granularity, (number, self.new_path())),
                 ConversionError,
             )
-            for number in range(refine.PARTS)
+            for number in range(fit.parts)
         ]
-        return _Fit(tasks, self._work.rounded, key, tuple)
+        return _Fit(tasks, self._work.layer_fits, key, tuple)
 
     def _counting(self, model: Path) -> _Fit:
         data, samples = self._work.observed.get(self._observed_key(model), self.data), self.samples.samples
@@ -224,8 +242,10 @@ class ModelFitter:
             return [self.folds[0].fitting, self.folds[0].holdout]
         return [fold.holdout for fold in self.folds] or [self.all_calls]
 
-    def _rounding_key(self, fitted: FittedConfig) -> RoundingKey:
-        return self.model(fitted), fitted.calls, fitted.request.granularity
+    def _layer_fit_keys(self, fitted: FittedConfig) -> list[LayerFitKey]:
+        """Return the keys of all that is fitted to the layers beside their mean inputs."""
+        given = self.model(fitted), fitted.calls, fitted.request.granularity
+        return [(key, *given) for key in fitted.config.of_layers if key in LAYER_FITS]
 
     def _observed_key(self, model: Path) -> tuple[Path, Counting]:
         return model, self.observer.calibration.counting
@@ -242,7 +262,9 @@ class ModelFitter:
             fit.results[fit.key] = fit.combine([next(outcomes).get() for _ in fit.tasks])
 
     def _in_words(self, model: Path) -> str:
-        return "the float32" if model == self.data.model else "the equalized"
+        words = {each.key: each.participle for each in refine.MODEL_CORRECTIONS}
+        made = {rewritten.path: words[key] for (_, key, _), rewritten in self._work.rewritten.items()}
+        return f"the {made.get(model, 'float32')}"
 
     @property
     def _method(self) -> Method:

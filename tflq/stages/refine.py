@@ -9,10 +9,9 @@ from pathlib import Path
 
 from tflq import refine
 from tflq.errors import ConversionError, TflqError
-from tflq.modes import Mode
+from tflq.modes import REFINEMENTS, Mode
 from tflq.refine import (
     CorrectedModel,
-    CorrectionFlags,
     Fold,
     HoldoutCandidate,
     HoldoutScore,
@@ -54,8 +53,9 @@ def refine_models(context: RunContext, calibration: CalibrationResult, variants:
 
 def _activations_missing(calibration: CalibrationResult) -> ConversionError:
     obstacle = calibration.selected_ranges.observation_obstacle if calibration.selected_ranges else None
+    *others, last = REFINEMENTS
     return ConversionError(
-        "bias_correction, rounding, equalization and headroom need the activations of the float32 model, which are not"
+        f"{', '.join(others)} and {last} need the activations of the float32 model, which are not"
         f" available: {obstacle or f'its ranges come from {calibration.found_by}'}. Remove these keys or set them to"
         " auto."
     )
@@ -165,8 +165,7 @@ class Refiner:
         }
 
     def _correction(self, fitted: FittedConfig) -> Task[CorrectedModel]:
-        layers, flags = self.fitter.layers(fitted), fitted.config.corrections
-        options = fitted.request.granularity, flags
+        layers, options = self.fitter.layers(fitted), (fitted.request.granularity, fitted.config.of_layers)
         arguments = (self.fitter.model(fitted), layers, options, self.fitter.new_path())
         stage = f"correct the layers of {self.variants[fitted.request].name}"
         return Task(stage, refine.write_corrected, arguments, ConversionError)
@@ -189,7 +188,7 @@ class Refiner:
     def _without_refinement(self, request: RefinementRequest, reason: str) -> RefinedInput | None:
         """Return the uncorrected file with the reason in its report; None if the recipe demands a correction."""
         config = request.required
-        if config.corrections != CorrectionFlags() or config.equalization:
+        if config.corrections:
             return None
         fitter = self.fitter
         fitted = FittedConfig(request, config, fitter.final_calls)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tflq.calibrate import CalibrationData, Counting, Range, RangeMethod
-from tflq.refine import EqualizedModel, HoldoutSamples, WeightGranularity
+from tflq.refine import HoldoutSamples, RewrittenModel, WeightGranularity
 from tflq.stages.activation_ranges import CountedCalibration
 
 Calls = tuple[int, ...]
@@ -19,14 +19,14 @@ class RefinementWork:
 
     means: dict[Calls, tuple[Path, ...]] = field(default_factory=dict)
     """The means of the layers' inputs in the float32 file, by the calls that they are fitted to."""
-    equalized: dict[Calls, EqualizedModel] = field(default_factory=dict)
-    """The equalized files, by the calls that they are fitted to."""
+    rewritten: dict[tuple[Path, str, Calls], RewrittenModel] = field(default_factory=dict)
+    """The files after a correction of the whole model, by the file before, its key, and the calls of the fit."""
     observed: dict[tuple[Path, Counting], CalibrationData] = field(default_factory=dict)
     """The statistics of the activations over all calls, by the file and the way of counting values."""
     counted: dict[Path, CountedCalibration] = field(default_factory=dict)
     """The statistics with counts of values, by the file."""
-    rounded: dict[tuple[Path, Calls, WeightGranularity], tuple[Path, ...]] = field(default_factory=dict)
-    """The weights rounded by GPTQ, by the file, the calls and the granularity."""
+    layer_fits: dict[tuple[str, Path, Calls, WeightGranularity], tuple[Path, ...]] = field(default_factory=dict)
+    """What a correction fitted to the layers, such as weights by GPTQ, by its key and what it is fitted to."""
     ranges: dict[tuple[Path, RangeMethod, Calls], tuple[Range, ...]] = field(default_factory=dict)
     """The ranges that need counts of values, by the file, the method, and the calls that they cover."""
     holdout: dict[Calls, HoldoutSamples] = field(default_factory=dict)
