@@ -126,7 +126,7 @@ def test_where_int8_loses_much_and_nothing_was_trained_it_says_how(case: Case) -
         "smaller, but rejected: int8 (0.0500 ±0.0020); not tried yet: dynamic, weights8, int16x8, float16"
     )
     assert training == (
-        "try `tflq search RECIPE --max-drop 0.01` first, which needs no training: int8 loses 0.0500 ±0.0020. If that"
+        "try `tflq search /net.yaml --max-drop 0.01` first, which needs no training: int8 loses 0.0500 ±0.0020. If that"
         " finds nothing as small, give training with techniques: [quantize], and qat_int8 in variants"
     )
     case.recipe(model="saved")
@@ -311,6 +311,10 @@ def test_the_table_of_modes_needs_no_recipe_and_has_what_was_measured(case: Case
     assert rows == ["mode", *MODE_NAMES]
     assert "measured" not in alone.stdout
     case.recipe("float32", "int8").report(FLOAT32, INT8)
+    terminal = CliRunner(env={"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "80"})
+    narrow = terminal.invoke(main, ["advise", "--modes", str(case.path)]).stdout.partition("training:")[2]
+    assert max(map(len, narrow.splitlines()[1:])) <= 80
+    assert {*MODE_NAMES, "microcontroller,"} <= {*narrow.split()}
     shown = case.advise("--modes").stdout
     assert shown.startswith("ship: ")
     (line,) = [line for line in shown.splitlines() if line.startswith("int8 ")]

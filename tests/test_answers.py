@@ -19,7 +19,7 @@ def answers(labels: list[float], float32: list[int], variant: list[int], first_r
     values = np.full((count, 2, 4), np.nan)
     values[:, :, 0] = 0.5
     rows = np.arange(first_row, first_row + count)
-    return Answers(rows, np.array(labels, float), np.array([float32, variant]).T, values, {first_row: b"picture"})
+    return Answers(rows, np.array(labels, float), np.array([float32, variant]).T, values, {first_row: b"picture"}, "y")
 
 
 def test_matrices_count_labels_by_answers() -> None:
@@ -53,7 +53,7 @@ def test_many_classes_and_samples_stay_bounded() -> None:
 def test_a_regression_has_points_instead() -> None:
     values = np.stack([np.arange(2000.0).reshape(-1, 4), np.arange(2000.0).reshape(-1, 4) + 0.5], 1)
     classes = np.full((500, 2), NO_CLASS)
-    report = answers_report(Answers(np.arange(500), np.zeros(500), classes, values, {}))
+    report = answers_report(Answers(np.arange(500), np.zeros(500), classes, values, {}, "y"))
     assert (report.confusion, report.disagreements) == (None, ())
     assert 300 <= len(report.points) <= MAX_POINTS
     assert {value - float32 for float32, value in report.points} == {0.5}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from conftest import made_once, run_script
 
 from tflq.cli import main
 from tflq.findings.causes import cause_along
+from tflq.findings.kept_ops import ops_to_keep
 from tflq.findings.op_causes import LayerEvidence
 from tflq.flatbuffer import Graph
 from tflq.flatbuffer import load as load_graph
 from tflq.layerwise import Activation
+from tflq.op_selectors import shortest_name
 from tflq.pipeline import Settings, run
 from tflq.recipe import load
 from tflq.result import Finding, Variant
@@ -218,3 +221,44 @@ def test_an_op_that_loses_much_is_blamed(cnn: Graph) -> None:
     cause = cause_along(evidence(cnn, "int8", 200.0, 45.0, 21.0, 20.0, 19.0, 18.0), "scores", ())
     assert cause.text.startswith("the first op that loses much is #2 CONCATENATION ")
     assert cause.text.endswith(": its worst input has 45.0 dB, its output has 21.0 dB")
+
+
+def test_an_op_that_loses_much_is_kept_in_float(cnn: Graph) -> None:
+    lost = (200.0, 45.0, 21.0, 20.0, 19.0, 18.0)
+    remedies = {mode: cause_along(evidence(cnn, mode, *lost), "scores", ()).remedy for mode in ("int8", "int16x8")}
+    assert remedies["int8"].startswith("Keep it in float (keep_float: ['")
+    assert remedies["int8"].endswith("']); tflq sensitivity measures what that wins. Or use mode int16x8")
+    assert remedies["int16x8"].endswith("']); tflq sensitivity measures what that wins")
+    bad = replace(evidence(cnn, "int8", *lost), has_good_int16=False)
+    assert "int16x8" not in cause_along(bad, "scores", ()).remedy
+    kept = replace(bad, in_float=frozenset({2}))
+    assert cause_along(kept, "scores", ()).remedy == "Train with mode qat_int8"
+    assert cause_along(evidence(cnn, "float16", *lost), "scores", ()).remedy == "Use mode float32"
+
+
+def test_all_ops_that_lose_much_are_told(cnn: Graph) -> None:
+    cause = cause_along(evidence(cnn, "int8", 200.0, 45.0, 21.0, 14.0, 9.0, 1.0), "scores", ())
+    assert ", its output has 21.0 dB, and 2 other ops lose much, too" in cause.text
+    names = [shortest_name(cnn, op) for op in (2, 3, 5)]
+    assert cause.remedy == f"Keep these ops in float: keep_float: {names}. Or use mode int16x8"
+
+
+def test_ops_beside_values_below_one_step_are_kept_in_float_too(cnn: Graph) -> None:
+    """Op 2 writes tensor 10, and op 3 reads it: either alone in float still has its values rounded."""
+    given = evidence(cnn, "int8", 200.0, 45.0, 41.0, 20.0, 19.0, 18.0)
+    small = replace(given.activations[10], peaks=(1000.0, 1.0), typical=0.01)
+    wide = replace(given, activations={**given.activations, 10: small})
+    assert ops_to_keep(given, [3]) == [3]
+    assert ops_to_keep(wide, [3]) == [2, 3]
+    assert ops_to_keep(replace(wide, in_float=frozenset({3})), [3]) == [2]
+    assert "median value of '' is 0.01" in cause_along(wide, "scores", ()).text
+
+
+def test_in_files_with_float_activations_only_weights_are_blamed(cnn: Graph) -> None:
+    given = evidence(cnn, "dynamic", 200.0, 45.0, 41.0, 20.0, 19.0, 18.0)
+    some = replace(given, weighted=frozenset({0, 1}), in_float=frozenset({2, 3, 4, 5}))
+    (before,) = {0, 1} & {op.index for op in cnn.subgraphs[0].operators if {*op.outputs} & {9}}
+    assert before in ops_to_keep(some, [3])
+    assert ops_to_keep(some, [0]) == [0]
+    cause = cause_along(replace(some, weighted=frozenset()), "scores", ())
+    assert (cause.text.count("range"), cause.remedy) == (0, "Use mode weights8 or float16")

@@ -110,3 +110,15 @@ def test_pruned_weights_stay_as_they_are() -> None:
     weights = RANDOM.normal(0, 0.1, (4, 64)) * (RANDOM.random((4, 64)) < 0.1)
     scales = (np.abs(weights).max(1) / 127).tolist()
     assert found(weights, rounded(weights, *scales), "FULLY_CONNECTED", *scales) == []
+
+
+def test_remedies_fit_masks_epsilons_and_vectors() -> None:
+    mask, epsilon = np.array([-1e30]), np.array([1e-10])
+    (of_mask,) = found(mask, np.clip(mask, -65504, 65504).astype(np.float16), "MUL")
+    assert of_mask.remedy == "Use a smaller constant in the model, such as -1e4 for a mask"
+    (of_epsilon,) = found(epsilon, rounded(epsilon, 4e-9), "ADD", 4e-9)
+    assert of_epsilon.cause == "int8 has no scale small enough for it: a step is 4e-09"
+    assert of_epsilon.remedy == "Use a larger constant in the model, such as 1e-6 for an epsilon"
+    vector = np.array([101_325.0, 0.5, 3.0])
+    (of_vector,) = found(vector, rounded(vector, 800.0), "SUB", 800.0)
+    assert "per_channel" not in of_vector.remedy

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree.ElementTree import tostring
 
 import pytest
 from browser import faults, needs_browser
@@ -12,7 +13,7 @@ from results import BROKEN, ERROR, FAILED_GATE, FLOAT32, RESULT, TRAINED, measur
 from tflq.calibrate import RangeComparison
 from tflq.html_report import to_html
 from tflq.html_report.axis import amounts, interval
-from tflq.html_report.element import element, write
+from tflq.html_report.element import element, paragraph, with_code, write
 from tflq.html_report.quality import scale
 from tflq.html_report.tradeoff import SIZE, front, plotted
 from tflq.recipe import Recipe, load
@@ -189,3 +190,9 @@ def test_targets_have_a_section_with_a_sign_for_each_outcome(recipe: Recipe) -> 
     assert "micro: SIN: its limits are not known" in outline.text
     without = replace(RESULT, variants=tuple(replace(variant, targets=()) for variant in RESULT.variants))
     assert "Targets" not in Outline(to_html(without, recipe)).headings
+
+
+def test_text_between_backticks_is_code() -> None:
+    told = tostring(paragraph(*with_code("try `tflq search R` first, or `x`")), encoding="unicode")
+    assert told == "<p>try <code>tflq search R</code> first, or <code>x</code></p>"
+    assert with_code("a ` in a name") == ["a ` in a name"]

@@ -131,7 +131,7 @@ def test_broken_rule_is_shown() -> None:
     told = json.loads(to_json(graph))
     assert [entry["rule"] for entry in told["violations"]] == ["V4"]
     assert told["signatures"][0]["inputs"][0]["scale"] is None
-    assert "V4 error: QUANTIZE 'serving_default_image:0': a scale of nan" in to_text(graph, 200)
+    assert "V4 error: QUANTIZE 'serving_default_image:0': has a scale of nan" in to_text(graph, 200)
 
 
 def test_empty_graph_is_shown() -> None:

@@ -150,6 +150,131 @@ def test_a_file_that_finds_nothing_and_data_without_objects() -> None:
     assert np.isnan(value_of(metric, stacked([empty, empty])))
 
 
+RAW = [[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 6], [0, 0, 10, 4], [50, 50, 10, 10]]
+"""Boxes as `xywh`. The IoU of the first with the next ones is 0.9, 0.6 and 0.4."""
+
+
+def raw(keys: Any, scores: Any, **others: Any) -> list[list[float]]:
+    """Class and score of each detection of RAW that non-maximum suppression keeps, in the order of the classes."""
+    metric = detection("map50", nms=keys, **{"classes": None, **others})
+    arrays = {"b": np.array([RAW], np.float32), "s": np.array([scores]), "c": np.array([[0, 1, 0, 0, 0]])}
+    triples = metric.statistics_of(arrays, np.zeros((0, 4)), np.zeros(0)).reshape(-1, 3)
+    return [row[:2].tolist() for row in triples if np.isfinite(row[1])]
+
+
+ONE_CLASS = [0.9, 0.8, 0.7, 0.5, 0.3]
+
+
+@pytest.mark.parametrize(
+    ("keys", "kept"),
+    [
+        ({}, [0.9, 0.5, 0.3]),
+        ({"iou": 0.7}, [0.9, 0.7, 0.5, 0.3]),  # the IoU of the third and the fourth is 2/3
+        ({"iou": 0.65}, [0.9, 0.7, 0.3]),
+        ({"iou": 0.39}, [0.9, 0.3]),
+        ({"score": 0.4}, [0.9, 0.5]),
+        ({"max_boxes": 2}, [0.9, 0.5]),
+        ({"iou": 1}, ONE_CLASS),
+    ],
+)
+def test_boxes_that_overlap_a_better_one_are_suppressed(keys: Any, kept: list[float]) -> None:
+    assert raw(keys, ONE_CLASS) == raw(keys, [[score] for score in ONE_CLASS]) == [[0, score] for score in kept]
+
+
+def test_suppression_sees_all_boxes_even_if_the_best_thousands_are_of_one_object() -> None:
+    boxes = np.tile([0.0, 0, 10, 10], (1, 5000, 1))
+    boxes[0, -1] = 50
+    metric = detection("map50", classes=None, nms={})
+    rows = metric.statistics_of(
+        {"b": boxes, "s": np.linspace(0.9, 0.1, 5000)[np.newaxis]}, np.zeros((0, 4)), np.zeros(0)
+    )
+    assert rows.reshape(-1, 3)[:-1, 1].tolist() == pytest.approx([0.9, 0.1])
+
+
+def test_boxes_of_other_classes_are_suppressed_only_if_asked_for() -> None:
+    table = [[0.9, 0.1], [0.2, 0.8], [0.7, 0.02], [0.01, 0.02], [0.03, 0.3]]
+    each = [[0, 0.9], [1, 0.8], [1, 0.3]]
+    assert raw({}, table) == each
+    assert raw({"iou": 0.7}, table) == [[0, 0.9], [0, 0.7], *each[1:]]
+    assert raw({"iou": 0.95, "max_boxes": 4}, table) == [[0, 0.9], [0, 0.7], *each[1:]]
+    assert raw({"per_class": False}, table) == [[0, 0.9], [1, 0.3]]
+    assert raw({}, table, class_offset=-1) == [[0, 0.8], [0, 0.3]]
+    assert raw({}, ONE_CLASS, classes="c") == [[0, 0.9], [0, 0.5], [0, 0.3], [1, 0.8]]
+    assert raw({"per_class": False}, ONE_CLASS, classes="c") == [[0, 0.9], [0, 0.5], [0, 0.3]]
+
+
+def test_boxes_and_scores_in_one_output_and_with_the_detections_last() -> None:
+    table = np.array([[[0.9, 0.1], [0.2, 0.8], [0.7, 0], [0, 0], [0, 0.3]]])
+    boxes, label = np.array([RAW], np.float64), (np.array([[0, 0, 10, 10]]), np.array([0]))
+    expected = detection(classes=None, nms={}).statistics_of({"b": boxes, "s": table}, *label)
+    one = np.concatenate([boxes, table], 2)
+    for keys, arrays in (
+        ({}, {"b": one}),
+        ({"detections_last": True}, {"b": one.swapaxes(1, 2)}),
+        ({"detections_last": True, "scores": "s"}, {"b": boxes.swapaxes(1, 2), "s": table.swapaxes(1, 2)}),
+    ):
+        metric = detection(classes=None, nms={}, **{"scores": "b", **keys})
+        assert metric.statistics_of(arrays, *label).tolist() == pytest.approx(expected.tolist(), nan_ok=True)
+
+
+def test_the_map_of_raw_boxes_is_that_of_the_kept_ones() -> None:
+    """By hand: two objects, of which one has four boxes. The precision at the second one is 2/5, 2/3, or 1."""
+    label = (np.array([[0, 0, 10, 10], [50, 50, 10, 10]]), np.array([0, 0]))
+    arrays = {"b": np.array([RAW]), "s": np.array([[0.9, 0.8, 0.7, 0.6, 0.5]])}
+    for nms, value in ((None, (51 + 50 * 2 / 5) / 101), ({}, (51 + 50 * 2 / 3) / 101), ({"iou": 0.3}, 1)):
+        metric = detection("map50", classes=None, label_box_format="xywh", nms=nms)
+        assert value_of(metric, metric.statistics_of(arrays, *label)[np.newaxis]) == pytest.approx(value)
+
+
+def test_many_boxes_without_suppression_are_a_doubt() -> None:
+    boxes, scores = np.tile([0.0, 0, 1, 1], (1, 100, 1)), np.linspace(0.1, 1, 100)[np.newaxis]
+    label = (np.array([[0, 0, 1, 1]]), np.array([0]))
+    doubts = {}
+    for name, keys in {"raw": {}, "suppressed": {"nms": {}}, "classes": {"classes": "c"}}.items():
+        metric = detection("map50", **{"classes": None, **keys})
+        rows = metric.statistics_of({"b": boxes, "s": scores, "c": np.zeros((1, 100))}, *label)
+        doubts[name] = list(metric.doubts(stacked([rows, rows])))
+    assert doubts == {
+        "raw": [
+            "the float32 file answers 100 boxes or more for each sample: if the model has no non-maximum suppression,"
+            " add `nms: {}` to the metric, or map50 counts them as wrong"
+        ],
+        "suppressed": [],
+        "classes": [],
+    }
+
+
+@pytest.mark.slow
+def test_suppression_keeps_what_tensorflow_keeps() -> None:
+    tensorflow = pytest.importorskip("tensorflow")
+    for outputs, _, _ in SCENES:
+        scores = np.unique(outputs["s"], return_inverse=True)[1].reshape(-1) + np.linspace(0, 0.5, DETECTIONS)
+        first, size = np.split(outputs["b"][0], 2, 1)
+        ends = np.concatenate([first, first + size], 1)[:, [1, 0, 3, 2]]
+        places = tensorflow.image.non_max_suppression(ends, scores, 10, 0.4, 3.0).numpy()
+        metric = detection(classes=None, nms={"iou": 0.4, "score": 3, "max_boxes": 10})
+        rows = metric.statistics_of({"b": outputs["b"], "s": scores[np.newaxis]}, np.zeros((0, 4)), np.zeros(0))
+        assert rows.reshape(-1, 3)[:-1, 1].tolist() == scores[places].tolist()
+
+
+@pytest.mark.parametrize(
+    ("keys", "shapes", "message"),
+    [
+        ({}, {"b": (1, 5, 4), "s": (1, 3, 5)}, r"scores \(1, detections\), or \(1, detections, classes\) without"),
+        (
+            {"scores": "b"},
+            {"b": (1, 5, 4)},
+            r"one output with boxes and scores should be \(1, detections, 4 \+ classes\)",
+        ),
+        ({"detections_last": True}, {"b": (1, 5, 4), "s": (1, 3, 5)}, r"boxes should be \(1, 4, detections\), classes"),
+    ],
+)
+def test_shapes_of_raw_outputs_that_do_not_fit_are_refused(keys: Any, shapes: Any, message: str) -> None:
+    arrays = {name: np.zeros(shape) for name, shape in shapes.items()}
+    with pytest.raises(DatasetError, match=message):
+        detection(classes=None, **keys).statistics_of(arrays, np.zeros((2, 4)), np.zeros(2))
+
+
 @pytest.mark.parametrize(
     ("outputs", "label", "message"),
     [

@@ -140,10 +140,10 @@ def test_a_row_of_fewer_samples_says_so_within_80_columns() -> None:
     result = replace(RESULT, variants=variants, metric=None, evaluation=evaluation)
     assert table(RESULT).header.count("samples") == 0
     column = table(result).header.index("samples")
-    assert [cells[column] for cells in table(result).rows] == ["500 of 2000", "", "400 of 2000"]
-    assert "Measured on at most 2000 of 2000 samples" in to_markdown(result)
+    assert [cells[column] for cells in table(result).rows] == ["500 of 2,000", "", "400 of 2,000"]
+    assert "Measured on at most 2,000 of 2,000 samples" in to_markdown(result)
     assert max(map(len, terminal(result).splitlines())) <= 80
-    assert "400 of 2000" in terminal(result)
+    assert "400 of 2,000" in terminal(result)
 
 
 @pytest.mark.parametrize(

@@ -221,12 +221,12 @@ BROKEN = [
     (
         "cnn_int8",
         "V4",
-        "a scale of 0: with it integers cannot represent the values",
+        "has a scale of 0: with it integers cannot represent the values",
         with_quantization(dense, scale=[0.0]),
     ),
-    ("cnn_int8", "V4", "a scale of nan", with_quantization(dense, scale=[float("nan")])),
-    ("cnn_int8", "V4", "a scale of inf", with_quantization(dense, scale=[float("inf")])),
-    ("cnn_int8", "V4", "a scale of -1", with_quantization(dense, scale=[-1.0])),
+    ("cnn_int8", "V4", "has a scale of nan", with_quantization(dense, scale=[float("nan")])),
+    ("cnn_int8", "V4", "has a scale of inf", with_quantization(dense, scale=[float("inf")])),
+    ("cnn_int8", "V4", "has a scale of -1", with_quantization(dense, scale=[-1.0])),
     ("cnn_int8", "V4", "int8 without a scale", without_scale),
     ("cnn_int8", "V5", "a bias of float32: beside int8 it should be int32", with_type(bias, "FLOAT32")),
     ("cnn_int16x8", "V5", "a bias of int32: beside int16 it should be int64", with_type(deep_bias, "INT32")),
@@ -371,7 +371,7 @@ def test_every_rule_has_a_change_that_breaks_it() -> None:
 def test_scale_out_of_proportion_is_a_warning(scale: float, seen: str) -> None:
     (violation,) = found("cnn_int8", with_quantization(dense, scale=[scale]))
     assert (violation.rule, violation.severity) == ("V4", "warning")
-    assert violation.message == f"a scale of {scale:.2g}: in calibration its values {seen}"
+    assert violation.message == f"has a scale of {scale:.2g}: in calibration its values {seen}"
 
 
 def test_bias_near_its_end_is_a_warning() -> None:

@@ -22,6 +22,8 @@ TOLERATED = 0.01
 SAME_SIZE_RATIO = 1.05
 """Files whose sizes differ by a smaller ratio count as equal in size."""
 REPORT = "report.json"
+SEARCH = "tflq search RECIPE"
+"""The command in advice, for which the command line gives the path of the recipe."""
 
 
 @dataclass(frozen=True)
@@ -268,7 +270,7 @@ def _training(recipe: Recipe, measured: MeasuredRun, tolerated: float, chosen: M
     if not trained:
         limit = f"--max-drop {tolerated:g}" if int8.is_scored else f"--min-agreement {1 - tolerated:g}"
         return (
-            f"try `tflq search RECIPE {limit}` first, which needs no training: {int8.name} loses {int8.loss_in_words}."
+            f"try `{SEARCH} {limit}` first, which needs no training: {int8.name} loses {int8.loss_in_words}."
             f" If that finds nothing as small, {_how(recipe)}"
         )
     least, best = min(trained, key=lambda pair: pair[0])

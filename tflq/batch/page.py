@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from tflq.batch.summary import BatchSummary, Model, VariantRow
@@ -100,7 +101,9 @@ def _poor(summary: BatchSummary) -> Iterator[str]:
 
 def _flat(text: str) -> str:
     """Return the text as one line of Markdown, cut after LONGEST characters."""
-    line = " ".join(text.split())
+    lines = text.splitlines()
+    has_places = all(re.match(r"\S+:\d+: ", line) for line in lines)  # each line is an error of a recipe
+    line = " ".join(("; " if has_places else " ").join(lines).split())
     return line if len(line) <= LONGEST else f"{line[:LONGEST]} …"
 
 

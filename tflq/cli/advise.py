@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ from tflq.cli.trials import print_all, unlimited_console
 
 if TYPE_CHECKING:
     from tflq.advise import Advice, ModeRow
+
+GAP = 2
+"""The columns between two cells of the table of modes."""
 
 
 @click.command()
@@ -62,6 +66,8 @@ def advise(options: CommandOptions, recipe: Path | None, target: str, tolerate: 
         advice = advising.advise(loaded, measured, target, tolerated)
     if measured.is_stale:
         note(f"{recipe}: the recipe differs from the one in the report; run tflq convert again to update the report")
+    command = f"tflq search {shlex.quote(str(recipe))}"
+    advice = replace(advice, training=advice.training.replace(advising.SEARCH, command))
     shows_modes = modes or options.as_json
     _print(advice, advising.mode_rows(measured.variants) if shows_modes else (), options.as_json)
 
@@ -84,10 +90,21 @@ def _print_table(rows: Sequence[ModeRow]) -> None:
 
     from tflq.modes import GUIDE_COLUMNS
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    measured = ("measured",) if any(row.measured for row in rows) else ()
-    for name in (*GUIDE_COLUMNS, *measured):
-        table.add_column(name)
-    for row in rows:
-        table.add_row(*row.guide.cells, *(["\n".join(row.measured)] if measured else []))
-    print_all(unlimited_console(), table)
+    console = unlimited_console()
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+    measured = [("measured", *("\n".join(row.measured) for row in rows))] if any(row.measured for row in rows) else []
+    columns = [*zip(GUIDE_COLUMNS, *(row.guide.cells for row in rows), strict=True), *measured]
+    for column, width in zip(columns, _widths(columns, console.width), strict=True):
+        table.add_column(column[0], width=width)
+    for cells in zip(*(column[1:] for column in columns), strict=True):
+        table.add_row(*cells)
+    print_all(console, table)
+
+
+def _widths(columns: Sequence[Sequence[str]], total: int) -> list[int]:
+    """Return the width of each column of a table, so that lines are wrapped, but no word is cut."""
+    words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
+    lines = [max(len(line) for cell in column for line in cell.splitlines()) for column in columns]
+    spare = total - sum(words) - GAP * (len(columns) - 1)
+    share = min(max(spare / max(sum(lines) - sum(words), 1), 0), 1)
+    return [word + int((line - word) * share) for word, line in zip(words, lines, strict=True)]

@@ -32,11 +32,13 @@ class Answers:
     """The scores of these classes, or the first values of a regression, float64 [samples, 2, VALUES]."""
     pictures: Mapping[int, bytes]
     """Row → picture, as PNG or JPEG."""
+    output: str
+    """The name of the output that the classes and values are of."""
 
     def ordered(self, order: np.ndarray) -> Answers:
         """Return the answers in another order of samples."""
         values = self.values[order]
-        return Answers(self.rows[order], self.labels[order], self.classes[order], values, self.pictures)
+        return Answers(self.rows[order], self.labels[order], self.classes[order], values, self.pictures, self.output)
 
 
 def joined(parts: Sequence[Answers]) -> Answers:
@@ -52,6 +54,7 @@ def joined(parts: Sequence[Answers]) -> Answers:
         join(part.classes for part in parts),
         join(part.values for part in parts),
         {row: pictures[row] for row in sorted(pictures)[:PICTURES]},
+        parts[0].output,
     )
 
 
@@ -88,6 +91,7 @@ class AnswerRecorder:
             np.array(classes, np.int64).reshape(-1, 2),
             np.array(self._values, np.float64).reshape(-1, 2, VALUES),
             dict(self._pictures),
+            self._output,
         )
 
     def _class(self, output: np.ndarray) -> int:

@@ -58,7 +58,9 @@ class Evaluation(Strict):
         """Return the outputs that the metric compares, of all `names`; all of them without a metric."""
         if self.metric is None:
             return list(names)
-        return list(self.metric.outputs.values()) if isinstance(self.metric, Detection) else [self.output or names[0]]
+        if isinstance(self.metric, Detection):
+            return list(dict.fromkeys(self.metric.outputs.values()))
+        return [self.output or names[0]]
 
     def statistics(self, answer: Mapping[str, np.ndarray], row: Row, output: str) -> np.ndarray | None:
         """Return the statistics of the metric for one sample. `output`: the output if the metric names none.

@@ -10,9 +10,10 @@ from pathlib import Path
 from tflq.datasets import Sample
 from tflq.errors import TflqError
 from tflq.evaluate import EvaluationPlan, batches, stack
+from tflq.findings.kept_ops import in_float, ops_to_keep, weighted
 from tflq.findings.op_causes import LayerEvidence, LikelyCause, cause_at
 from tflq.flatbuffer import Graph, Subgraph, integers_of, load
-from tflq.layerwise import BAD_LOSS_DB, Activation, LocalLoss, compare, first_bad, losses
+from tflq.layerwise import BAD_LOSS_DB, Activation, LocalLoss, align, compare, first_bad, is_bad, losses
 from tflq.metrics import EQUAL_DB, Channels
 from tflq.modes import QAT_MODES
 from tflq.op_selectors import shortest_name
@@ -40,6 +41,8 @@ class Look:
     calls: int
     """The largest number of calls of which all activations are compared, at least 1."""
     folder: Path
+    has_good_int16: bool = True
+    """False if a file of the run with int16 activations is ruined, so that this mode is no remedy."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,11 @@ def explain(report: ProgressCallback, request: Look) -> Explanation:
 
 
 def _with_causes(request: Look, activations: Sequence[Activation]) -> tuple[Finding, ...]:
-    evidence = LayerEvidence(load(request.origin), request.mode, {each.tensor: each for each in activations})
+    graph, compared = load(request.origin), {each.tensor: each for each in activations}
+    aligned = align(graph, load(request.path))
+    evidence = LayerEvidence(
+        graph, request.mode, compared, request.has_good_int16, weighted(aligned), in_float(graph, aligned)
+    )
     found = []
     for finding in without_cause(request, ""):
         output = next(
@@ -129,16 +136,20 @@ def _cause_before(evidence: LayerEvidence, output: str) -> LikelyCause:
     tensor = integers_of(subgraph, subgraph.tensors[_tensor(graph, output)])
     writer = next((operator for operator in subgraph.operators if tensor.index in operator.outputs), None)
     if writer is None:
-        return LikelyCause("", UNLIKE_REMEDY.format(""), tensor.name)
+        return LikelyCause("", _of_unlike("", evidence), tensor.name)
     cause = cause_at(evidence, writer.index)
     text = cause.text if cause else f"all channels of {tensor.name.split(';')[0]!r} share one scale"
-    in_float = f" keep the last {writer.type} in float (keep_float: ['{shortest_name(graph, writer.index)}']),"
-    return LikelyCause(text, UNLIKE_REMEDY.format(in_float), tensor.name)
+    is_kept = evidence.mode in QAT_MODES or writer.index in evidence.in_float
+    keeps = f"keep the last {writer.type} in float (keep_float: ['{shortest_name(graph, writer.index)}'])"
+    return LikelyCause(text, _of_unlike("" if is_kept else keeps, evidence), tensor.name)
 
 
-UNLIKE_REMEDY = (
-    "Divide the larger values by their range in the model, return them as an output of their own,{} or use mode int16x8"
-)
+def _of_unlike(in_float: str, evidence: LayerEvidence) -> str:
+    """Return what helps where channels of unlike scale share one."""
+    first = "Divide the larger values by their range in the model"
+    int16 = "use mode int16x8" if evidence.has_good_int16 and evidence.bits == 8 else ""
+    *others, last = [each for each in ("return them as an output of their own", in_float, int16) if each]
+    return f"{', '.join([first, *others])}, or {last}"
 
 
 def _tensor(graph: Graph, output: str) -> int:
@@ -163,25 +174,25 @@ def cause_along(evidence: LayerEvidence, output: str, constants: Sequence[Findin
         return LikelyCause("", "", None)
     has_cause = worst.relevant_loss_db >= BAD_LOSS_DB and cause_at(evidence, worst.operator)
     if not (bad or has_cause or changed) and len(along) > 1:
-        return _gradual(along, evidence.mode)
-    return _at_loss(evidence, worst, changed)
+        return _gradual(along, evidence)
+    return _at_loss(evidence, (worst, *(each for each in along if is_bad(each) and each is not worst)), changed)
 
 
-def _gradual(along: Sequence[LocalLoss], mode: str) -> LikelyCause:
+def _gradual(along: Sequence[LocalLoss], evidence: LayerEvidence) -> LikelyCause:
     """Return that all ops together are the cause."""
     first, last = (_in_words(each.after_db) for each in (along[0], along[-1]))
     facts = (
         f"no single op loses much, but the errors of {len(along)} ops add up: the output of the first op"
         f" {first}, and that of the last one {last}"
     )
-    return LikelyCause(facts, GRADUAL_REMEDIES.get(mode, GRADUAL_REMEDY), None)
+    return LikelyCause(facts, _of_all(evidence), None)
 
 
-GRADUAL_REMEDY = "Use mode int16x8, or train with mode qat_int8"
 GRADUAL_REMEDIES = {
     **dict.fromkeys(QAT_MODES, "Train for more epochs, or with a smaller learning rate"),
     **dict.fromkeys(("dynamic", "dynamic4"), "Use mode weights8 or float16"),
     **dict.fromkeys(("weights8", "int16x8", "int16x8_only"), "Use mode float16"),
+    "float16": "Use mode float32",
 }
 """Mode → what helps where no single op is the cause."""
 
@@ -190,29 +201,58 @@ def _changed(constant: Finding) -> LikelyCause:
     return LikelyCause(f"{constant.where} {constant.message}", constant.remedy, constant.tensor)
 
 
-def _at_loss(evidence: LayerEvidence, loss: LocalLoss, changed: Finding | None) -> LikelyCause:
-    graph = evidence.graph
+def _at_loss(evidence: LayerEvidence, bad: Sequence[LocalLoss], changed: Finding | None) -> LikelyCause:
+    """Return the cause at the first of the bad ops."""
+    graph, (loss, *others) = evidence.graph, bad
     operator, name = graph.subgraphs[0].operators[loss.operator], shortest_name(graph, loss.operator)
     facts = (
         f"the first op that loses much is #{loss.operator} {operator.type} {name!r}: its worst input"
         f" {_in_words(loss.before_db)}, its output {_in_words(loss.after_db)}"
     )
+    if others:
+        facts += f", and {len(others)} other op{'s lose' if len(others) > 1 else ' loses'} much, too"
     read = {tensor.name for tensor in graph.subgraphs[0].read_by(operator)}
     found = cause_at(evidence, loss.operator) or (_changed(changed) if changed and changed.tensor in read else None)
-    keeps = f"Keep it in float (keep_float: ['{name}']); tflq sensitivity measures what that wins"
-    remedy = f"{keeps}{_others(evidence.mode)}"
+    remedy = _remedy(evidence, [each.operator for each in bad])
     if found is None:
         (tensor, *_) = (graph.subgraphs[0].tensors[index].name for index in operator.outputs)
         return LikelyCause(facts, remedy, tensor)
-    return LikelyCause(f"{facts}; {found.text}", found.remedy or remedy, found.tensor)
+    if found.remedy:
+        remedy = f"{found.remedy}. Or {remedy[:1].lower()}{remedy[1:]}"
+    return LikelyCause(f"{facts}; {found.text}", remedy, found.tensor)
+
+
+MOST_KEPT = 8
+"""The most ops that a remedy names to be kept in float."""
+
+
+def _remedy(evidence: LayerEvidence, bad: Sequence[int]) -> str:
+    """Return what helps against the losses of these ops."""
+    mode, kept = evidence.mode, ops_to_keep(evidence, bad)
+    int16 = ". Or use mode int16x8" if mode.startswith("int8") and evidence.has_good_int16 else ""
+    if not kept or mode == "float16" or mode in QAT_MODES:  # nothing is left to keep, or the mode can keep none
+        return _of_all(evidence)
+    if len(kept) <= MOST_KEPT:
+        listed = ", ".join(f"'{shortest_name(evidence.graph, op)}'" for op in kept)
+        if kept == [bad[0]]:
+            return f"Keep it in float (keep_float: [{listed}]); tflq sensitivity measures what that wins{int16}"
+        return f"Keep these ops in float: keep_float: [{listed}]{int16}"
+    if not evidence.has_integer_activations:
+        return _of_all(evidence)
+    modes = f" --modes {mode}" if mode else ""
+    return f"`tflq search RECIPE{modes} --min-sqnr 20` finds which ops to keep in float{int16}"
+
+
+def _of_all(evidence: LayerEvidence) -> str:
+    """Return what helps if the ops as a whole are the cause."""
+    int16 = "Use mode int16x8, or train" if evidence.has_good_int16 else "Train"
+    return GRADUAL_REMEDIES.get(evidence.mode, f"{int16} with mode qat_int8")
 
 
 def _in_words(sqnr_db: float) -> str:
+    if sqnr_db <= -EQUAL_DB:
+        return "has an infinite error"
     return "is exact" if sqnr_db >= EQUAL_DB else f"has {sqnr_db:.1f} dB"
-
-
-def _others(mode: str) -> str:
-    return ". Or use mode int16x8" if mode.removeprefix("qat_").startswith("int8") else ""
 
 
 def _ops_before(subgraph: Subgraph, tensor: int) -> set[int]:

@@ -26,6 +26,10 @@ NEGLIGIBLE_SIGNAL = 1e-6
 """The sum of squares of a channel of weights, as a part of the median channel's, below which it hardly matters."""
 NEGLIGIBLE_BIAS = 1e-3
 """The change of a bias, as a part of the largest weight of its op, below which it hardly matters."""
+LARGEST_QUANTITY = 1e9
+"""A larger constant stands for infinity, as in a mask, and not for a quantity."""
+OF_MASK = "Use a smaller constant in the model, such as -1e4 for a mask"
+LARGER_CONSTANT = "Use a larger constant in the model, such as 1e-6 for an epsilon"
 MOST = 5
 """The largest number of findings about constants of one file; the gravest come first."""
 
@@ -111,7 +115,8 @@ def _of_float16(change: _Change) -> Iterator[Finding]:
     if FLOAT16_MAX < abs(before[worst]) < np.inf:
         cause = f"float16 has no value beyond {FLOAT16_MAX:,.0f}"
         remedy = "Divide the constant and what it is used with by one number in the model, do the Normalization outside"
-        yield _finding(change, worst, cause, f"{remedy} of it, or use mode int16x8")
+        is_mask = abs(before[worst]) > LARGEST_QUANTITY
+        yield _finding(change, worst, cause, OF_MASK if is_mask else f"{remedy} of it, or use mode int16x8")
         return
     nonzero, error = before != 0, np.abs(before - after)
     if error.max(initial=0) < NEGLIGIBLE_BIAS * change.largest_weight:
@@ -120,7 +125,7 @@ def _of_float16(change: _Change) -> Iterator[Finding]:
     if changed.sum() > LOST_SHARE * nonzero.sum():
         worst = int(np.where(changed, np.abs(before), -1).argmax())
         cause = f"float16 has no value below {FLOAT16_MIN:.0e} apart from 0, and few values near it"
-        yield _finding(change, worst, cause, "Use a larger constant in the model, such as 1e-6 for an epsilon")
+        yield _finding(change, worst, cause, LARGER_CONSTANT)
 
 
 def _of_integers(change: _Change) -> Iterator[Finding]:
@@ -137,10 +142,13 @@ def _of_integers(change: _Change) -> Iterator[Finding]:
     worst = channel * size + int(np.abs(change.before[channel] - change.after[channel]).argmax())
     which = f" in {len(lost)} of its {channels} channels" if channels > 1 else ""
     cause = f"the scale of {change.stored.dtype} is {scale:.3g}, which leaves few levels for its values{which}"
-    remedy = (
-        "Give these values a constant of their own, do the Normalization outside of the model, or set per_channel: true"
-    )
-    yield _finding(change, worst, cause, f"{remedy} if it is false")
+    remedy = "Give these values a constant of their own, or do the Normalization outside of the model"
+    if channels > 1:
+        remedy = "Give these values a constant of their own, or set per_channel: true if it is false"
+    if channels == 1 and not change.after.any():
+        cause = f"{change.stored.dtype} has no scale small enough for it: a step is {scale:.3g}"
+        remedy = LARGER_CONSTANT
+    yield _finding(change, worst, cause, remedy)
 
 
 def _lost_channels(before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from tflq.flatbuffer import Graph
+from tflq.flatbuffer import Graph, Operator
 from tflq.layerwise import JOINS, Activation, unlike_channels, unlike_inputs
 
 STEPS = {8: 255, 16: 32767}
@@ -31,6 +31,17 @@ class LayerEvidence:
     graph: Graph
     mode: str
     activations: Mapping[int, Activation]
+    has_good_int16: bool = True
+    """False if mode int16x8 is no remedy, because such a file of the run is ruined."""
+    weighted: frozenset[int] = frozenset()
+    """The ops with integer weights."""
+    in_float: frozenset[int] = frozenset()
+    """The ops that the file computes in float."""
+
+    @property
+    def has_integer_activations(self) -> bool:
+        """Whether most activations are integers. It is assumed of a file whose mode is not known."""
+        return not self.mode or self.mode.removeprefix("qat_").startswith("int")
 
     @property
     def bits(self) -> int:
@@ -40,21 +51,25 @@ class LayerEvidence:
 
 def cause_at(evidence: LayerEvidence, op: int) -> LikelyCause | None:
     """Return the likeliest cause at that op of the float32 graph, or None."""
-    return next(_causes(evidence, op), None)
-
-
-def _causes(evidence: LayerEvidence, op: int) -> Iterator[LikelyCause]:
     operator = evidence.graph.subgraphs[0].operators[op]
     inputs = [evidence.activations[index] for index in dict.fromkeys(operator.inputs) if index in evidence.activations]
-    outputs = [evidence.activations[index] for index in operator.outputs if index in evidence.activations]
+    if evidence.has_integer_activations:
+        outputs = [evidence.activations[index] for index in operator.outputs if index in evidence.activations]
+        return next(_causes(evidence, operator, inputs, outputs), None)
+    is_quantized_at_run_time = evidence.mode.startswith("dynamic") and op in evidence.weighted
+    found = [cause for each in inputs for cause in _wide(each, evidence.bits)] if is_quantized_at_run_time else []
+    return found[0] if found else None
+
+
+def _causes(
+    evidence: LayerEvidence, operator: Operator, inputs: list[Activation], outputs: list[Activation]
+) -> Iterator[LikelyCause]:
     if operator.type in JOINS:
         found = unlike_inputs([*map(_width, inputs)], [*map(_in_words, inputs)])
         if found:
             yield LikelyCause(
                 f"{operator.type} {_short(outputs)}: {found[0]}", "", outputs[0].name if outputs else None
             )
-    if evidence.mode == "float16":
-        return
     for activation in inputs:
         yield from _far_from_zero(activation)
     for activation in [*inputs, *outputs]:
@@ -80,15 +95,26 @@ def _far_from_zero(activation: Activation) -> Iterator[LikelyCause]:
         yield LikelyCause(text, remedy, activation.name)
 
 
+def is_wide(activation: Activation, bits: int) -> bool:
+    """Return whether most values are below one step of integers with so many bits."""
+    return 0 < activation.typical < max(activation.peaks, default=0.0) / STEPS[bits]
+
+
 def _wide(activation: Activation, bits: int) -> Iterator[LikelyCause]:
     """Find activations most of whose values are below one step."""
-    peak = max(activation.peaks, default=0.0)
-    if 0 < activation.typical < peak / STEPS[bits]:
+    if is_wide(activation, bits):
+        peak = max(activation.peaks)
         text = (
             f"the median value of {_short([activation])} is {activation.typical:.2g}, but the largest one is"
             f" {peak:.3g}, so that most values are below one step of int{bits}"
         )
-        yield LikelyCause(text, "", activation.name)
+        yield LikelyCause(text, OF_INPUT if activation.operator is None else "", activation.name)
+
+
+OF_INPUT = (
+    "Bring the values of this input to one scale outside of the model, such as with mean and std under inputs of the"
+    " recipe"
+)
 
 
 def _width(activation: Activation) -> float:

@@ -31,7 +31,11 @@ def answers(result: Result) -> Element | None:
     scatters = [_scatter(each) for each in named[:MAX_SCATTERS] if each[1].points]
     if not scatters:
         return None
-    lead = paragraph("Up to 400 values of the output, evenly chosen. On the line, both files answer the same.")
+    lead = paragraph(
+        "Up to 400 values of output ",
+        code(named[0][1].output),
+        ", evenly chosen. On the line, both files answer the same.",
+    )
     return section("answers", "What changes for users", lead, element("div", {"class": "charts"}, *scatters))
 
 
@@ -48,7 +52,9 @@ def _of_classes(named: Sequence[Named]) -> Iterator[Element]:
         (name, f"{each.disagreeing:,} of {each.samples:,}", f"{each.disagreeing / max(each.samples, 1):.2%}")
         for name, each in named
     ]
-    yield paragraph("The samples for which a variant answers another class than the float32 file.")
+    yield paragraph("The samples for which a variant answers another class than the float32 file, in output ",
+                    code(named[0][1].output), ". Of equal scores, the first one is the answer here. The column agree"
+                    " counts a tie by its probability.")  # fmt: skip
     yield table("Samples with another class", Values(("variant", "another class", "share"), rows))
     differing = [each for each in named if each[1].disagreeing]
     if not differing:

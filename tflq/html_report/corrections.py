@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from xml.etree.ElementTree import Element
 
 from tflq.html_report.axis import Axis, interval
-from tflq.html_report.element import element, paragraph
+from tflq.html_report.element import element, paragraph, with_code
 from tflq.html_report.figure import Values, chart, code, hint, section
 from tflq.html_report.plot import Frame
 from tflq.refine import HoldoutScore, RefinementReport
@@ -31,7 +31,7 @@ def corrections(result: Result) -> Element | None:
         words = ", ".join(f"{name} has: {report.config.in_words}" for name, report in reports)
         more = hint("With ", code("auto"), " for a correction, it is compared on samples that nothing is fitted to.")
         return section("corrections", "Corrections tried", paragraph(f"The recipe leaves no choice. {words}."), more)
-    told = (paragraph(text.replace("`", "")) for text in explanation([report for _, report in compared]))
+    told = (paragraph(*with_code(text)) for text in explanation([report for _, report in compared]))
     return section("corrections", "Corrections tried", _chart(_joined(compared)), *told)
 
 

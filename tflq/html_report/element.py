@@ -42,6 +42,14 @@ def paragraph(*content: Content) -> Element:
     return element("p", {}, *content)
 
 
+def with_code(text: str) -> list[Content]:
+    """Return a text of report.md as content: what is between backticks is code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return [text]
+    return [element("code", {}, part) if place % 2 else part for place, part in enumerate(parts) if part]
+
+
 def write(root: Element) -> str:
     """Return the page as text."""
     for each in root.iter():

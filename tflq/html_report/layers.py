@@ -10,6 +10,7 @@ from tflq.html_report.corrections import SERIES, legend
 from tflq.html_report.element import Content, element
 from tflq.html_report.figure import Values, bullets, chart, code, hint
 from tflq.html_report.plot import Frame, drawing
+from tflq.metrics import EQUAL_DB
 from tflq.result import ActivationSqnr, LayerFigures, Result
 
 LARGEST_DB = 90.0
@@ -71,7 +72,7 @@ def _line(frame: Frame, number: int, name: str, figures: LayerFigures) -> Iterat
     yield frame.line(points, f"line {style}")
     if len(points) <= MAX_MARKS:
         for point, layer in zip(points, figures.layers, strict=True):
-            tooltip = f"{name}: {layer.op} {layer.tensor}, {layer.sqnr_db:.1f} dB"
+            tooltip = f"{name}: {layer.op} {layer.tensor}, {_in_words(layer.sqnr_db)}"
             yield frame.dot(point, f"series small {style}", tooltip)
     if figures.first_fall is not None:
         layer = figures.layers[figures.first_fall]
@@ -81,9 +82,14 @@ def _line(frame: Frame, number: int, name: str, figures: LayerFigures) -> Iterat
 def _fall(name: str, figures: LayerFigures) -> tuple[Content, ...]:
     assert figures.first_fall is not None
     layer = figures.layers[figures.first_fall]
-    before = "" if figures.before_db is None else f"from {min(figures.before_db, LARGEST_DB):.1f} "
-    words = f" first falls {before}to {layer.sqnr_db:.1f} dB, at {layer.op} "
+    words = f" first falls {_from(figures.before_db)}to {layer.sqnr_db:.1f} dB, at {layer.op} "
     return element("strong", {}, name), words, code(layer.tensor), "."
+
+
+def _from(before_db: float | None) -> str:
+    if before_db is None:
+        return ""
+    return "from an exact input " if before_db >= EQUAL_DB else f"from {before_db:.1f} "
 
 
 def _values(named: Sequence[Named]) -> Values:
@@ -100,4 +106,8 @@ def _values(named: Sequence[Named]) -> Values:
 
 def _cells(named: Sequence[Named], ratios: Mapping[str, float]) -> Iterator[str]:
     for name, _ in named:
-        yield f"{ratios[name]:.1f}" if name in ratios else ""
+        yield _in_words(ratios[name]).removesuffix(" dB") if name in ratios else ""
+
+
+def _in_words(sqnr_db: float) -> str:
+    return "equal" if sqnr_db >= EQUAL_DB else f"{sqnr_db:.1f} dB"

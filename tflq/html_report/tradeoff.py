@@ -46,7 +46,7 @@ SIZE = Cost(
 LATENCY = Cost(
     "Latency",
     "median time of one call in ms",
-    lambda cost: f"{cost:.3g}",
+    lambda cost: f"{cost:,.0f}" if cost >= 1000 else f"{cost:.3g}",
     lambda v: v.measured.latency_ms.median if v.measured and v.measured.latency_ms else None,
 )
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 from urllib.parse import quote
 from xml.etree.ElementTree import Element
 
-from tflq.html_report.element import Content, element, paragraph
+from tflq.html_report.element import Content, element, paragraph, with_code
 from tflq.html_report.figure import Values, section, table
 from tflq.html_report.verdict import status_mark
 from tflq.report.page import legend
 from tflq.report.table import table as text_table
 from tflq.result import Result, Variant
 
-_NAMES = {"": "variant", "size": "size", "ms": "ms a call", "SQNR dB": "SQNR dB", "agree": "agreement"}
-
 
 def variants(result: Result) -> Element:
     cells = text_table(result)
-    header = tuple(_NAMES.get(name, name) for name in cells.header)
+    header = ("variant", *cells.header[1:])
     size_column, last = cells.header.index("size"), len(cells.header) - 1
     largest = max([result.baseline.source_bytes, *(v.file.size_bytes for v in result.variants if v.file)])
     rows: list[tuple[Content, ...]] = []
@@ -29,7 +27,10 @@ def variants(result: Result) -> Element:
         filled[last] = status_mark(row[last]) if row[last] else ""
         rows.append(tuple(filled))
     return section(
-        "variants", "Variants", table("Variants", Values(header, rows, words=(0, last))), paragraph(legend(result))
+        "variants",
+        "Variants",
+        table("Variants", Values(header, rows, words=(0, last))),
+        paragraph(*with_code(legend(result))),
     )
 
 

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 from tflq import advise
 from tflq.advise import WORDS, Advice, Device
 from tflq.errors import RecipeError
-from tflq.html_report.element import Content, element, paragraph
+from tflq.html_report.element import Content, element, paragraph, with_code
 from tflq.html_report.figure import bullets, hint, section
 from tflq.recipe import Recipe
 from tflq.report.json_report import to_dict
@@ -29,7 +29,7 @@ def verdict(result: Result, recipe: Recipe) -> Element:
         items = (_problems(variants, found) for variants, found in listed)
         parts += [element("h3", {}, "Problems"), element("div", {"class": "problems"}, *items)]
     if result.warnings:
-        lines = bullets([(warning,) for warning in result.warnings])
+        lines = bullets([with_code(warning) for warning in result.warnings])
         parts += [element("h3", {}, "Notes on the data and the run"), lines]
     return section("verdict", "Verdict", *parts)
 
@@ -80,10 +80,10 @@ def _box(result: Result, target: Device, advice: Advice, *, is_main: bool) -> El
         ),
         element("p", {"class": "headline"}, chosen.name),
         element("p", {"class": "facts"}, *_facts(chosen)),
-        paragraph(f"{reason}."),
+        paragraph(*with_code(f"{reason}.")),
     ]
     if is_main:
-        content.append(paragraph(element("strong", {}, "Training: "), f"{advice.training}."))
+        content.append(paragraph(element("strong", {}, "Training: "), *with_code(f"{advice.training}.")))
     return element("div", {"class": "box main" if is_main else "box"}, *content)
 
 
@@ -118,7 +118,8 @@ def _by_problems(result: Result) -> list[tuple[list[Variant], tuple[Problem, ...
 
 def _problems(variants: Sequence[Variant], found: Sequence[Problem]) -> Element:
     lines = [
-        (element("span", {"class": "kind"}, problem.kind), f" {problem.text.removesuffix('.')}.") for problem in found
+        (element("span", {"class": "kind"}, problem.kind), *with_code(f" {problem.text.removesuffix('.')}."))
+        for problem in found
     ]
     names: list[Content] = []
     for variant in variants:

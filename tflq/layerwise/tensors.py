@@ -161,11 +161,9 @@ def losses(float32: Graph, activations: Sequence[Activation]) -> Iterator[LocalL
 
 def first_bad(losses: Sequence[LocalLoss]) -> LocalLoss | None:
     """Return the first op with a large loss and a low SQNR after it, or None."""
-    return next(
-        (
-            loss
-            for loss in losses
-            if loss.lost_db >= BAD_LOSS_DB and loss.after_db < GOOD_SQNR_DB and math.isfinite(loss.lost_db)
-        ),
-        None,
-    )
+    return next(filter(is_bad, losses), None)
+
+
+def is_bad(loss: LocalLoss) -> bool:
+    """Return whether the op has a large loss and a low SQNR after it."""
+    return loss.lost_db >= BAD_LOSS_DB and loss.after_db < GOOD_SQNR_DB and math.isfinite(loss.lost_db)

@@ -12,6 +12,7 @@ from tflq.errors import DatasetError
 from tflq.metrics.average_precision import average_precision
 from tflq.metrics.box_matching import MAX_DETECTIONS, BoxFormat, corners, intersection_over_union, matches
 from tflq.metrics.metric import numbers, value_of
+from tflq.metrics.non_maximum_suppression import Detections, NonMaximumSuppression
 from tflq.strict import AsTuple, Strict
 
 THRESHOLDS = {"map": np.linspace(0.5, 0.95, 10), "map50": np.array([0.5]), "map75": np.array([0.75])}
@@ -36,11 +37,22 @@ class Detection(Strict):
         description="`map` is the mean over an IoU of 0.50, 0.55 … 0.95. `map50` and `map75` are of one IoU."
     )
     boxes: str = Field(description="The output with the boxes: four numbers for each detection.")
-    scores: str = Field(description="The output with the scores: one for each detection, or one for each class of it.")
+    scores: str = Field(
+        description="The output with the scores: one for each detection, or one for each class of it. If it is that of"
+        " `boxes`, the scores follow the four numbers of the box."
+    )
     classes: str | None = Field(
         None, description="The output with the classes. Without it, the class is the place of the highest score."
     )
     count: str | None = Field(None, description="The output with the number of detections. Without it, all count.")
+    detections_last: bool = Field(
+        False,
+        description="Whether boxes and scores are (1, numbers, detections) in place of (1, detections, numbers), as in"
+        " some YOLO models.",
+    )
+    nms: NonMaximumSuppression | None = Field(
+        None, description="`{}` has all defaults. Without this key, all boxes count."
+    )
     label_boxes: str = Field(description="The column of the dataset with the true boxes.")
     box_format: BoxFormat = Field(
         "yxyx",
@@ -72,15 +84,15 @@ class Detection(Strict):
         of the matches says whether the detection is right at threshold i. Raise DatasetError if label and outputs do
         not fit.
         """
-        found, scores, answers = self._detections(outputs)
+        found = self._detections(outputs)
         truth, wanted = self._objects(np.asarray(boxes), np.asarray(classes))
         bits = 2.0 ** np.arange(len(THRESHOLDS[self.detection]))
         triples = [np.zeros((0, 3))]
-        for class_ in np.unique(np.concatenate([answers, wanted])):
-            ours, theirs = np.flatnonzero(answers == class_), truth[wanted == class_]
-            best = ours[np.argsort(-scores[ours], kind="stable")][:MAX_DETECTIONS]
-            right = matches(intersection_over_union(found[best], theirs), THRESHOLDS[self.detection])
-            triples.append(np.stack([np.full(len(best), class_), scores[best], right @ bits], 1))
+        for class_ in np.unique(np.concatenate([found.classes, wanted])):
+            ours, theirs = np.flatnonzero(found.classes == class_), truth[wanted == class_]
+            best = found.take(ours[np.argsort(-found.scores[ours], kind="stable")][:MAX_DETECTIONS])
+            right = matches(intersection_over_union(best.boxes, theirs), THRESHOLDS[self.detection])
+            triples.append(np.stack([best.classes, best.scores, right @ bits], 1))
             triples.append(np.array([[class_, np.nan, len(theirs)]]))
         return np.concatenate(triples).reshape(-1)
 
@@ -95,12 +107,21 @@ class Detection(Strict):
         return np.asarray(means.reshape(counts.shape[:-1]))
 
     def doubts(self, rows: np.ndarray) -> Iterator[str]:
-        """Yield a sentence if the float32 file finds next to nothing. `rows`: its statistics, [samples, k]."""
+        """Yield what is odd about the answers of the float32 file. `rows`: its statistics, [samples, k].
+
+        It finds next to nothing, or its boxes look like those of a model without non-maximum suppression.
+        """
         value = value_of(self, rows)
         if not value >= MIN_PRECISION:
             yield (
                 f"{self.name} of the float32 file is {value:.4f}: check the keys box_format, label_box_format,"
-                " label_size and class_offset of the metric, and which output is which"
+                " label_size, class_offset, detections_last and nms.score of the metric, and which output is which"
+            )
+        detections = rows.reshape(len(rows), -1, 3)[..., 1] > 0  # padding has a score of 0
+        if not self.nms and not self.classes and detections.sum(1).mean() >= MAX_DETECTIONS:
+            yield (
+                f"the float32 file answers {MAX_DETECTIONS} boxes or more for each sample: if the model has no"
+                f" non-maximum suppression, add `nms: {{}}` to the metric, or {self.name} counts them as wrong"
             )
 
     def _by_class(self, rows: np.ndarray, draws: np.ndarray) -> Iterator[np.ndarray]:
@@ -116,26 +137,47 @@ class Detection(Strict):
             total = draws[:, sample[truth]] @ number[truth]
             yield average_precision((bits & 1).astype(bool), draws[:, sample[ours]], total)
 
-    def _detections(self, outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the boxes, scores and classes of the detections. Those that are not finite are left out."""
-        boxes, scores = outputs[self.boxes], outputs[self.scores].astype(np.float64)
-        number = boxes.size // 4
-        if self.classes:
-            scores, classes = scores.reshape(-1), outputs[self.classes].astype(np.float64).reshape(-1)
+    def _detections(self, outputs: Mapping[str, np.ndarray]) -> Detections:
+        """Return the detections that count. Those that are not finite and those of a class below 0 do not."""
+        boxes, scores = self._boxes_and_scores(outputs)
+        if self.nms and self.nms.per_class and not self.classes:  # a detection for each class of a box
+            box, classes = np.indices(scores.shape).reshape(2, -1)
+            scores = scores.reshape(-1)
         else:
-            table = scores.reshape(number, -1) if number and scores.size % number == 0 else scores.reshape(1, -1)
-            scores, classes = table.max(1, initial=-np.inf), table.argmax(1).astype(np.float64)
-        if boxes.shape[-1:] != (4,) or not len(scores) == len(classes) == number:
-            shapes = ", ".join(f"{key} {outputs[name].shape}" for key, name in self.outputs.items())
-            raise DatasetError(
-                f"evaluation.metric: the outputs are {shapes}; boxes should be (1, detections, 4), classes (1,"
-                " detections), and scores (1, detections), or (1, detections, classes) without classes"
-            )
-        count = int(outputs[self.count].reshape(-1)[0]) if self.count else number
-        finite = np.isfinite(boxes.reshape(-1, 4)).all(1) & np.isfinite(scores) & np.isfinite(classes)
-        is_used = (np.arange(number) < count) & finite & (classes >= 0)
-        found = corners(boxes, self.box_format)[is_used]
-        return found, scores[is_used], np.rint(classes[is_used]) + self.class_offset
+            box, classes = np.arange(len(boxes)), scores.argmax(1)
+            scores = scores.max(1)
+        if self.classes:
+            classes = np.rint(outputs[self.classes].reshape(-1))
+        count = int(outputs[self.count].reshape(-1)[0]) if self.count else len(boxes)
+        is_used = (box < count) & np.isfinite(boxes).all(1)[box] & np.isfinite(scores) & np.isfinite(classes)
+        is_used &= (classes >= 0) & (classes + self.class_offset >= 0)
+        classes = classes[is_used].astype(np.float64) + self.class_offset
+        found = Detections(corners(boxes, self.box_format)[box[is_used]], scores[is_used], classes)
+        return self.nms.kept(found) if self.nms else found
+
+    def _boxes_and_scores(self, outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the boxes, [detections, 4], and a score for each of their classes, [detections, classes]."""
+        boxes, scores = (outputs[name].astype(np.float64) for name in (self.boxes, self.scores))
+        if self.detections_last:
+            boxes, scores = (each.swapaxes(1, -1) if each.ndim > 2 else each for each in (boxes, scores))
+        if self.boxes == self.scores:
+            boxes, scores = boxes[..., :4], boxes[..., 4:]
+        number = boxes.size // 4
+        width = scores.size // number if number and not self.classes else 1
+        is_table = scores.size == number * width and (width == 1 or scores.shape[-1] == width > 0)
+        if boxes.shape[-1:] != (4,) or not is_table or (self.classes and outputs[self.classes].size != number):
+            raise DatasetError(f"evaluation.metric: {self._expected(outputs)}")
+        return boxes.reshape(number, 4), scores.reshape(number, width)
+
+    def _expected(self, outputs: Mapping[str, np.ndarray]) -> str:
+        given = ", ".join(f"{key} {outputs[name].shape}" for key, name in self.outputs.items())
+        form = "(1, {}, detections)" if self.detections_last else "(1, detections, {})"
+        if self.boxes == self.scores:
+            return f"the outputs are {given}; one output with boxes and scores should be {form.format('4 + classes')}"
+        return (
+            f"the outputs are {given}; boxes should be {form.format(4)}, classes (1, detections), and scores"
+            f" (1, detections), or {form.format('classes')} without classes"
+        )
 
     def _objects(self, boxes: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         wanted = numbers(classes).astype(np.float64)

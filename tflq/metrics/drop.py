@@ -61,7 +61,7 @@ def paired_drop(metric: Metric, base: np.ndarray, other: np.ndarray) -> Drop:
     """
     sign = 1.0 if metric.higher_is_better else -1.0
     with np.errstate(invalid="ignore"):  # a file that outputs Inf has no interval
-        drop = sign * round(float(value_of(metric, base) - value_of(metric, other)), DIGITS)
+        drop = sign * round(float(value_of(metric, base) - value_of(metric, other)), DIGITS) + 0.0  # not -0
         deviation = _deviation(metric, base, other)
     reach = 1.96 * deviation / math.sqrt(len(base))
     return Drop(drop, drop - reach, drop + reach, len(base), deviation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tflq.calibrate import RangeComparison
 from tflq.report import fidelity, io_table
@@ -46,13 +46,15 @@ def _notes(result: Result) -> Iterator[str]:
 def legend(result: Result) -> str:
     """Return what the columns of the table mean, in sentences."""
     data = result.evaluation
-    total = f" of {data.of}" if data.of is not None else ""
-    has_fewer = "samples" in table(result).header
-    text = (
-        f"Measured on {'at most ' if has_fewer else ''}{data.samples}{total} samples of {data.dataset}. Ratio, drop,"
-        " SQNR and agree compare a file with the float32 file on the same samples. SQNR and agree are those of the"
-        " worst output."
-    )
+    total = f" of {data.of:,}" if data.of is not None else ""
+    header = table(result).header
+    has_fewer = "samples" in header
+    figures = [name.split()[0] for name in ("ratio", "drop ±95 %", "SQNR dB", "agree") if name in header]
+    text = f"Measured on {'at most ' if has_fewer else ''}{data.samples:,}{total} samples of {data.dataset}."
+    if figures:
+        text += f" {_and(figures)} compare a file with the float32 file on the same samples."
+    if worst := [name for name in figures if name in ("SQNR", "agree")]:
+        text += f" {_and(worst)} {'are those' if len(worst) > 1 else 'is that'} of the worst output."
     if result.baseline.source_samples is not None:
         text += " The source runs in TensorFlow."
     if has_fewer:
@@ -69,6 +71,13 @@ def legend(result: Result) -> str:
             f" thread{'s' * (threads > 1)}. A phone or an accelerator has other times."
         )
     return text
+
+
+def _and(names: Sequence[str]) -> str:
+    """Return the names as the start of a sentence."""
+    *first, last = names
+    text = f"{', '.join(first)} and {last}" if first else last
+    return text[0].upper() + text[1:]
 
 
 def _problems(result: Result) -> Iterator[str]:

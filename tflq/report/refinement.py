@@ -51,7 +51,7 @@ def explanation(reports: Sequence[RefinementReport]) -> Iterator[str]:
     """Yield the paragraphs about the figures of the table, and about how `auto` selects a configuration."""
     yield (
         f"SQNR in dB on {reports[0].calls} hold-out calls, averaged over outputs; a call has `batch_size` calibration"
-        " samples. In brackets: the gain over the first configuration, with its standard error. The choices are made in"
+        " samples. A gain is that over the first configuration, with its standard error. The choices are made in"
         f" turn: {', '.join(each.in_words for each in CORRECTIONS)}. Then all are looked at again. The nearest is kept,"
         f" or a simpler one that is as near within the standard error and {SIMILAR_DB:g} dB. Headroom is for samples"
         f" that are rarer than these calls, so it is kept unless it loses more than {MAX_HEADROOM_LOSS_DB:g} dB. The"

@@ -44,7 +44,7 @@ def _samples(result: Result, variant: Variant) -> str:
 
 def _part(samples: int, result: Result) -> str:
     """Return `n of N` if fewer samples were measured than the recipe selects, else an empty text."""
-    return f"{samples} of {result.evaluation.samples}" if samples < result.evaluation.samples else ""
+    return f"{samples:,} of {result.evaluation.samples:,}" if samples < result.evaluation.samples else ""
 
 
 def _row(variant: Variant, samples: str) -> tuple[str, ...]:

@@ -25,12 +25,12 @@ def training(result: Result) -> Iterator[str]:
 
 def setup(report: TrainingReport) -> str:
     """Return how the models were trained, in sentences."""
-    total = f" of {report.of}" if report.of is not None else ""
+    total = f" of {report.of:,}" if report.of is not None else ""
     kind = {True: " on logits", False: " on probabilities", None: ""}[report.from_logits]
     resumed = sum(phase.resumed_after for phase in report.phases)
     skipped, left = ", ".join(report.skipped_layers), ", ".join(report.left_in_float)
     return (
-        f"The training took {report.seconds:.1f} s on {report.samples}{total} samples of {report.dataset}."
+        f"The training took {report.seconds:.1f} s on {report.samples:,}{total} samples of {report.dataset}."
         f" Loss: {report.loss.replace('_', ' ')}{kind}. Accuracy: {report.metric.replace('_', ' ')}."
         + (f" An interrupted run had already completed {resumed} epoch{'s' * (resumed > 1)}." if resumed else "")
         + (f" The techniques skipped these layers: {skipped}." if skipped else "")

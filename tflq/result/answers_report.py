@@ -49,3 +49,5 @@ class AnswersReport:
     disagreements: tuple[Disagreement, ...]
     points: tuple[tuple[float, float], ...]
     """Values of the float32 file and of the variant, if the output has no classes."""
+    output: str
+    """The name of the output that the answers are of."""

@@ -73,7 +73,7 @@ def scales_are_usable(graph: Graph) -> Iterator[Violation]:
         unusable = [scale for scale in scales if not (math.isfinite(scale) and scale > 0)]
         if unusable:
             yield place.breaks(
-                UNUSABLE_SCALE, f"a scale of {unusable[0]:g}: with it integers cannot represent the values"
+                UNUSABLE_SCALE, f"has a scale of {unusable[0]:g}: with it integers cannot represent the values"
             )
 
 
@@ -90,7 +90,7 @@ def scales_are_usual(graph: Graph) -> Iterator[Violation]:
     for place, scale in unusual[:1]:
         others = f", and {len(unusual) - 1} more like it" if len(unusual) > 1 else ""
         values = "hardly differed from 0" if scale < 1 else "were in the millions"
-        yield place.breaks(UNUSUAL_SCALE, f"a scale of {scale:.2g}{others}: in calibration its values {values}")
+        yield place.breaks(UNUSUAL_SCALE, f"has a scale of {scale:.2g}{others}: in calibration its values {values}")
 
 
 def integers_have_scales(graph: Graph) -> Iterator[Violation]:

@@ -30,7 +30,7 @@ def lines(outcome: SensitivityResult) -> Iterator[str]:
     weights, activations = outcome.of_outputs(split.weights), outcome.of_outputs(split.activations)
     relaxed = ", with ops in float allowed for this study" if outcome.is_relaxed else ""
     yield (
-        f"{outcome.name}: {outcome.trial.in_words}{relaxed}, on {outcome.base.samples} samples of"
+        f"{outcome.name}: {outcome.trial.in_words}{relaxed}, on {outcome.base.samples:,} samples of"
         f" {outcome.evaluation.dataset}."
     )
     yield (

@@ -18,9 +18,10 @@ MAX_POINTS = 400
 def answers_report(answers: Answers) -> AnswersReport:
     """Return the answers in bounded size, whatever the number of samples is."""
     if not len(answers.rows) or (answers.classes == NO_CLASS).any():
-        return AnswersReport(len(answers.rows), 0, None, (), _points(answers))
+        return AnswersReport(len(answers.rows), 0, None, (), _points(answers), answers.output)
     differ = answers.classes[:, 0] != answers.classes[:, 1]
-    return AnswersReport(len(answers.rows), int(differ.sum()), _confusion(answers), _disagreements(answers, differ), ())
+    matrix, samples = _confusion(answers), _disagreements(answers, differ)
+    return AnswersReport(len(answers.rows), int(differ.sum()), matrix, samples, (), answers.output)
 
 
 def _points(answers: Answers) -> tuple[tuple[float, float], ...]:

@@ -38,6 +38,8 @@ def find(
         request = _look(context, build, measurement, source, prepared)
         if request is not None:
             looks[build.name] = replace(request, origin=build.origin or request.origin)
+    if any(each.mode.startswith("int16x8") for each in looks.values()):
+        looks = {name: replace(each, has_good_int16=False) for name, each in looks.items()}
     compared = [build.name for build in builds if build.name in {*looks, *layer_requests}]
     tasks = []
     for name in compared:
