@@ -1,11 +1,14 @@
-"""The installation of files that belong together. After a kill, the next command leaves the files of one run."""
+"""The installation of files that belong together: the folder has the files of one run after an error or a kill."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,33 +32,52 @@ def contents(output: Path) -> dict[str, str]:
 
 def killed(output: Path, step: int) -> bool:
     """Install NEW over OLD in a process that is killed before its step of that number; whether it was."""
-    output.mkdir(parents=True)
+
+    def end_at(number: int) -> None:
+        if number == step:
+            os._exit(9)
+
+    return _is_ended(output, end_at)
+
+
+def failed(output: Path, step: int, times: int) -> bool:
+    """The same in a process in which so many steps fail from that one on; whether the installation failed."""
+
+    def fail_at(number: int) -> None:
+        if step <= number < step + times:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    return _is_ended(output, fail_at)
+
+
+def _is_ended(output: Path, before_step: Callable[[int], None]) -> bool:
+    """Install NEW over OLD in a process that calls that function before each step; whether it did not end well."""
+    output.mkdir(parents=True, exist_ok=True)
     for name, text in OLD.items():
         (output / name).write_text(text)
     process = os.fork()
     if process == 0:
         try:
-            _install(output, step)
+            _install(output, before_step)
         finally:
             os._exit(9)
     return bool(os.waitpid(process, 0)[1])
 
 
-def _install(output: Path, step: int) -> None:
-    steps = iter(range(1, 100))
+def _install(output: Path, before_step: Callable[[int], None]) -> None:
+    steps = count(1)
 
-    def ending_at(function: Callable[..., None]) -> Callable[..., None]:
-        def end_or_call(*arguments: Any, **options: Any) -> None:
-            if next(steps) == step:
-                os._exit(9)
+    def counted(function: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any, **options: Any) -> None:
+            before_step(next(steps))
             function(*arguments, **options)
 
-        return end_or_call
+        return call
 
-    with cache.workspace(output) as folder:
+    with suppress(OSError), cache.workspace(output) as folder:
         for name, text in NEW.items():
             (folder / name).write_text(text)
-        os.replace, os.unlink = ending_at(os.replace), ending_at(os.unlink)
+        os.replace, os.unlink = counted(os.replace), counted(os.unlink)
         cache.install(folder, {name: folder / name for name in NEW}, ["failed.tflite"])
         os._exit(0)
 
@@ -71,8 +93,101 @@ def test_a_kill_at_any_step_leaves_the_files_of_one_run(tmp_path: Path) -> None:
         assert not list(output.glob(".*")) or not was_killed
         if not was_killed:
             break
-    assert step == 1 + 1 + 1 + len(NEW) + 1  # the journal appears, a file is removed, files are moved, the journal goes
+    assert step == STEPS + 1
     assert any(files not in (OLD, NEW) for files in seen)
+
+
+STEPS = 1 + 1 + len(NEW) + 1
+"""The journal appears, a file is removed, files are moved, the journal goes."""
+
+
+def test_an_error_at_any_step_leaves_the_files_of_the_earlier_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in range(1, STEPS + 1):
+        assert failed(tmp_path / str(step), step, times=1)
+        assert contents(tmp_path / str(step)) == OLD, step
+        assert not list((tmp_path / str(step)).glob(".*"))
+    assert not failed(tmp_path / "none", STEPS + 1, times=1)
+    monkeypatch.setattr(os, "link", _refuse)  # as file systems without hard links do
+    assert failed(tmp_path / "copied", STEPS - 1, times=1)
+    assert contents(tmp_path / "copied") == OLD
+
+
+def _refuse(*_: Any, **__: Any) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@pytest.mark.parametrize("times", [2, 3, 4, 99])
+def test_errors_that_last_are_mended_by_the_next_command(tmp_path: Path, times: int) -> None:
+    for step in range(1, STEPS + 1):
+        output = tmp_path / str(step)
+        assert failed(output, step, times)
+        cache.clear_workspaces(output)
+        assert contents(output) in (OLD, NEW), step
+        assert not list(output.glob(".*"))
+
+
+def test_a_kill_while_moved_files_are_put_back_is_mended_too(tmp_path: Path) -> None:
+    seen = []
+    for step in range(STEPS, 2 * STEPS):
+
+        def fail_and_end(number: int, last: int = step) -> None:
+            if number == STEPS - 1:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            if number == last:
+                os._exit(9)
+
+        output = tmp_path / str(step)
+        assert _is_ended(output, fail_and_end)
+        seen.append(contents(output))
+        cache.clear_workspaces(output)
+        assert contents(output) == (NEW if step == STEPS else OLD), step
+        assert not list(output.glob(".*"))
+    assert any(files not in (OLD, NEW) for files in seen)
+
+
+def test_what_cannot_be_finished_yet_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert killed(tmp_path, 4)
+    with monkeypatch.context() as context:
+        context.setattr(os, "replace", _refuse)
+        cache.clear_workspaces(tmp_path)
+    assert contents(tmp_path) not in (OLD, NEW)
+    cache.clear_workspaces(tmp_path)
+    assert contents(tmp_path) == NEW
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_file_that_is_busy_leaves_the_files_of_the_earlier_run(tmp_path: Path) -> None:
+    """A file on which another is mounted, as containers do, cannot be replaced."""
+    for name, text in OLD.items():
+        (tmp_path / name).write_text(text)
+    busy = tmp_path / "report.json"
+    if subprocess.run(["mount", "--bind", busy, busy], check=False, capture_output=True).returncode:
+        pytest.skip("this test needs the right to mount a file system")
+    try:
+        with cache.workspace(tmp_path) as folder:
+            for name, text in NEW.items():
+                (folder / name).write_text(text)
+            with pytest.raises(OSError, match="busy"):
+                cache.install(folder, {name: folder / name for name in NEW}, ["failed.tflite"])
+        assert contents(tmp_path) == OLD
+        assert not list(tmp_path.glob(".*"))
+    finally:
+        subprocess.run(["umount", "--lazy", busy], check=True)
+
+
+def test_links_are_put_back_as_links(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("old")
+    for name in OLD:
+        (tmp_path / name).symlink_to("elsewhere")
+    (tmp_path / "failed.tflite").unlink()
+    (tmp_path / "failed.tflite").mkdir()  # a folder cannot be removed like a file
+    with cache.workspace(tmp_path) as folder:
+        with pytest.raises(OSError):
+            cache.install(folder, {}, ["a.tflite", "failed.tflite"])
+    assert (tmp_path / "a.tflite").readlink() == Path("elsewhere")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*OLD, "elsewhere"])
 
 
 def test_a_file_that_changed_since_the_kill_is_left(tmp_path: Path) -> None:

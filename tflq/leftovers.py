@@ -55,7 +55,7 @@ def clear_runs() -> None:
 def clear(folder: Path, prefix: str) -> None:
     """Remove the temporary folders and files with this prefix whose processes are gone."""
     for leftover in left_behind(folder, prefix):
-        _remove(leftover)
+        remove(leftover)
 
 
 def left_behind(folder: Path, prefix: str) -> list[Path]:
@@ -68,7 +68,8 @@ def left_behind(folder: Path, prefix: str) -> list[Path]:
     return [path for path, name in names if name and _is_left_behind(path, *name.groups())]
 
 
-def _remove(leftover: Path) -> None:
+def remove(leftover: Path) -> None:
+    """Remove a file or a folder, as far as that is possible."""
     if leftover.is_dir():
         shutil.rmtree(leftover, ignore_errors=True)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -106,7 +107,8 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         values = RunValues(context, source, prepared, calibration, trained, measurement, notes)
         result = stages.assemble(values, builds, clock.run(workers))
         if file is None:
-            _install_whole(result, recipe, builds, folder)
+            install(result, recipe, {build.name: build.path for build in builds}, folder)
+            _forget_checkpoint(recipe, builds)
     return result
 
 
@@ -188,23 +190,31 @@ class _Clock:
         return Run(time.monotonic() - self._started, workers.peak_rss_bytes, tuple(self._stages))
 
 
-def _install_whole(result: Result, recipe: Recipe, builds: Sequence[VariantBuild], folder: Path) -> None:
-    """Install the files without an interrupt. Raise an error in words if the disk is full or cannot be written."""
-    try:
-        with cache.uninterrupted():
-            install(result, recipe, {build.name: build.path for build in builds}, folder)
-    except OSError as error:
-        reason = f"{error.filename or recipe.output}: the files could not be written: {error.strerror}"
-        raise disk_full_error(error, "write the files") or RecipeError(reason) from error
-    _forget_checkpoint(recipe, builds)
-
-
 def install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], folder: Path) -> None:
     """Move the files and the reports into the output folder; remove the old file of a variant that failed.
 
     `files` has the path of each variant's file in `folder`, or None if the variant failed. A reader never sees half a
-    file. After a kill, the next command moves the rest.
+    file. After a kill, the next command moves the rest. Raise an error in words if a file cannot be moved; those of
+    the earlier run are then put back.
     """
+    with failed_writes(recipe, folder), cache.uninterrupted():
+        _install(result, recipe, files, folder)
+
+
+@contextmanager
+def failed_writes(recipe: Recipe, folder: Path) -> Iterator[None]:
+    """Raise an error in words if the disk is full or a file of the output folder cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        path = error.filename2 or error.filename or recipe.output
+        reason = f"{path}: the files could not be written: {error.strerror}"
+        if cache.is_unfinished(folder):
+            reason += f"; the next command that uses {recipe.output} moves the rest"
+        raise disk_full_error(error, "write the files") or RecipeError(reason) from error
+
+
+def _install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], folder: Path) -> None:
     texts = {
         "recipe.yaml": dump(recipe, recipe.output),
         "report.json": to_json(result),

@@ -27,9 +27,9 @@ from tflq.batch.attempt import ModelAttempt, ModelLimits, attempt, unexpected
 from tflq.batch.cluster_client import connect
 from tflq.batch.cluster_workers import ClusterWorkers, UnfitWorker, why_unfit
 from tflq.batch.plan import PlannedModel
-from tflq.errors import ClusterError, ConversionError, RecipeError, TflqError
+from tflq.errors import ClusterError, ConversionError, TflqError
 from tflq.leftovers import run_folder
-from tflq.pipeline import LOG, install
+from tflq.pipeline import LOG, failed_writes, install
 from tflq.recipe import Recipe, dump
 from tflq.result import Result
 from tflq.stages import file_name
@@ -260,7 +260,7 @@ def _received(recipe: Recipe, future: distributed.Future | ClusterError) -> Mode
     try:
         if result.files is not None:
             install_files(recipe, result)
-    except RecipeError as install_error:
+    except TflqError as install_error:
         return replace(result.attempt, outcome=install_error)
     return result.attempt
 
@@ -269,10 +269,11 @@ def install_files(recipe: Recipe, result: ClusterResult) -> None:
     """Install the files of the worker in the output folder. Each file is written whole or not at all."""
     files = result.files or {}
     with cache.workspace(recipe.output) as folder:
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
-        if LOG in files:
-            (folder / LOG).replace(recipe.output / LOG)
+        with failed_writes(recipe, folder):
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+            if LOG in files:
+                (folder / LOG).replace(recipe.output / LOG)
         outcome = result.attempt.outcome
         if isinstance(outcome, Result):
             names = {variant.name: file_name(recipe, variant.name) for variant in outcome.variants}

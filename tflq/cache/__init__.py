@@ -2,7 +2,7 @@
 
 from tflq.cache.content import contents, digest, identity, sha256, tree_bytes
 from tflq.cache.files import clear_workspaces, uninterrupted, workspace, write
-from tflq.cache.installation import install
+from tflq.cache.installation import install, is_unfinished
 from tflq.cache.store import Entry, Store, default_store
 from tflq.cache.versions import versions
 
@@ -15,6 +15,7 @@ __all__ = [
     "digest",
     "identity",
     "install",
+    "is_unfinished",
     "sha256",
     "tree_bytes",
     "uninterrupted",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,11 +41,14 @@ def workspace(output: Path) -> Iterator[Path]:
         raise RecipeError(f"{output}: this folder cannot be created: {error.strerror}") from error
     clear_workspaces(output)
     try:
-        folder = leftovers.own_folder(_PREFIX, output)
+        folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{leftovers.owner()}-", dir=output))
     except OSError as error:
         raise RecipeError(f"{output}: nothing can be written into this folder: {error.strerror}") from error
-    with folder:
-        yield Path(folder.name)
+    try:
+        yield folder
+    finally:
+        if installation.finish(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def clear_workspaces(output: Path) -> None:
@@ -52,8 +57,8 @@ def clear_workspaces(output: Path) -> None:
     Before that, finish the installation of files that a kill stopped. So the folder has the files of one run.
     """
     for folder in leftovers.left_behind(output, _PREFIX):
-        installation.finish(folder)
-    leftovers.clear(output, _PREFIX)
+        if installation.finish(folder):
+            leftovers.remove(folder)
 
 
 @contextmanager

@@ -1,17 +1,23 @@
-"""The installation of files that belong together. If a kill stops it, the next command finishes it."""
+"""The installation of files that belong together: an output folder has the files of one run.
+
+If a file cannot be moved, those that were moved are put back. If a kill stops the installation, the next command
+finishes it.
+"""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 JOURNAL = "install.json"
 """In the temporary folder of a run: what is to be renamed and removed. It exists while that is being done."""
+REPLACED = "replaced"
+"""In the temporary folder of a run: the files that its files replace, until all have been moved."""
 State = list[int] | None
 """The inode, the size in bytes and the time of modification in ns of a file; None if there is no file."""
 
@@ -52,42 +58,91 @@ def install(folder: Path, files: Mapping[str, Path], removed: Iterable[str] = ()
             for name, file in files.items()
         ),
     ]
-    unfinished = folder / f"{JOURNAL}.new"
-    unfinished.write_text(json.dumps([asdict(step) for step in steps]), encoding="ascii")
-    unfinished.replace(folder / JOURNAL)
-    _carry_out(folder, steps)
+    for step in steps:
+        _keep(folder, step)
+    _write_journal(folder, steps)
+    try:
+        _carry_out(folder, steps)
+    except OSError:
+        _undo(folder, steps)
+        raise
 
 
-def finish(folder: Path) -> None:
-    """Finish the installation of a killed run from its temporary folder, if it had begun.
+def finish(folder: Path) -> bool:
+    """Finish an installation from its temporary folder, if it has begun. Return whether the folder can be removed.
 
-    Nothing is done if another run has changed one of the files since.
+    It has to stay for another try if a file cannot be moved. Nothing is done if another run has changed one of the
+    files since.
     """
     try:
         plain = json.loads((folder / JOURNAL).read_text(encoding="ascii"))
         steps = [_Step(**step) for step in plain]
+    except (OSError, ValueError, TypeError):  # it has not begun
+        return True
+    try:
         if all(
             step.stays_inside and _state(folder.parent / step.target) in (step.before, step.after) for step in steps
         ):
             _carry_out(folder, steps)
-    except (OSError, ValueError, TypeError):  # it had not begun, or nothing can be written there
+    except OSError:
+        return False
+    return True
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Return whether an installation from this temporary folder has begun and not ended."""
+    return (folder / JOURNAL).exists()
+
+
+def _keep(folder: Path, step: _Step) -> None:
+    """Keep the file that the step replaces or removes in the temporary folder: a link, or a copy where none can be."""
+    if step.before is None:
         return
+    kept = folder / REPLACED / step.target
+    kept.parent.mkdir(exist_ok=True)
+    target = folder.parent / step.target
+    try:
+        os.link(target, kept, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(target, kept, follow_symlinks=False)
+
+
+def _write_journal(folder: Path, steps: Iterable[_Step]) -> None:
+    unfinished = folder / f"{JOURNAL}.new"
+    unfinished.write_text(json.dumps([asdict(step) for step in steps]), encoding="ascii")
+    unfinished.replace(folder / JOURNAL)
 
 
 def _carry_out(folder: Path, steps: Iterable[_Step]) -> None:
+    """Carry out the steps that have not been carried out, and remove the journal."""
     for step in steps:
         target = folder.parent / step.target
-        if not step.source:
-            target.unlink(missing_ok=True)
+        if _state(target) == step.after:
+            continue
+        if step.source:
+            (folder / step.source).replace(target)
         else:
-            with suppress(FileNotFoundError):  # it was moved before the kill
-                (folder / step.source).replace(target)
+            target.unlink()
     (folder / JOURNAL).unlink()
+
+
+def _undo(folder: Path, steps: Iterable[_Step]) -> None:
+    """Put back what the steps have replaced or removed. OSError if that fails; the journal then says what to do."""
+    done = [step for step in steps if _state(folder.parent / step.target) == step.after != step.before]
+    back = [_reverse(folder, step) for step in reversed(done)]
+    _write_journal(folder, back)
+    _carry_out(folder, back)
+
+
+def _reverse(folder: Path, step: _Step) -> _Step:
+    if step.before is None:
+        return _Step(step.target, "", step.after, None)
+    return _Step(step.target, f"{REPLACED}/{step.target}", step.after, _state(folder / REPLACED / step.target))
 
 
 def _state(path: Path) -> State:
     try:
-        stat = path.stat()
+        stat = path.lstat()
     except FileNotFoundError:
         return None
     return [stat.st_ino, stat.st_size, stat.st_mtime_ns]
