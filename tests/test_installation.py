@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tflq import advise, cache, lock
+from tflq import advise, cache, leftovers, lock
 from tflq.batch.plan import Planner
 from tflq.batch.zoo import collect
 from tflq.cache import installation
@@ -188,6 +188,17 @@ def test_links_are_put_back_as_links(tmp_path: Path) -> None:
             cache.install(folder, {}, ["a.tflite", "failed.tflite"])
     assert (tmp_path / "a.tflite").readlink() == Path("elsewhere")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*OLD, "elsewhere"])
+
+
+def test_what_was_killed_before_the_machine_started_again_is_finished_at_once(tmp_path: Path) -> None:
+    assert killed(tmp_path, 4)
+    (left,) = tmp_path.glob(".work-*")
+    _, start, place = leftovers.owner().split("-")
+    boot = "1111" if place[8:12] == "0000" else "0000"
+    left.rename(tmp_path / f".work-{os.getpid()}-{start}-{place[:8]}{boot}{place[12:]}-abc")
+    cache.clear_workspaces(tmp_path)
+    assert contents(tmp_path) == NEW
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_file_that_changed_since_the_kill_is_left(tmp_path: Path) -> None:

@@ -17,6 +17,12 @@ from tflq.batch import BatchOptions, collect, make
 HERE = Path(leftovers.owner()).name.rpartition("-")[2]
 
 
+def other(place: str, start: int, stop: int) -> str:
+    """The place with another digest there: the machine has 8 characters, its boot 4, and the container 4."""
+    digits = place[start:stop].translate(str.maketrans("0123456789abcdef", "123456789abcdef0"))
+    return place[:start] + digits + place[stop:]
+
+
 @pytest.fixture(scope="module")
 def dead() -> str:
     """The name's part of a process that has ended."""
@@ -46,10 +52,18 @@ def test_only_what_dead_processes_left_is_removed(tmp_path: Path, dead: str) -> 
 
 
 def test_what_another_machine_left_is_removed_after_a_week(tmp_path: Path, dead: str) -> None:
-    elsewhere = f"{dead.rpartition('-')[0]}-{'0000' if HERE != '0000' else '1111'}"
-    assert stays(tmp_path, f"x-{elsewhere}-1", age=6 * 24 * 3600)
-    assert stays(tmp_path, f"x-{elsewhere}-2", age=-1e9), "its clock goes wrong"
-    assert not stays(tmp_path, f"x-{elsewhere}-3", age=8 * 24 * 3600)
+    for place in (other(HERE, 0, 8), other(HERE, 0, 12), other(HERE, 12, 16), "0000"):  # the last: an earlier version
+        elsewhere = f"{dead.rpartition('-')[0]}-{place}"
+        assert stays(tmp_path, f"x-{elsewhere}-1", age=6 * 24 * 3600)
+        assert stays(tmp_path, f"x-{elsewhere}-2", age=-1e9), "its clock goes wrong"
+        assert not stays(tmp_path, f"x-{elsewhere}-3", age=8 * 24 * 3600)
+
+
+def test_what_an_earlier_boot_of_this_machine_left_is_removed_at_once(tmp_path: Path) -> None:
+    """Also if a process has the id and the start of the owner now, and whatever its container was."""
+    process, start, _ = leftovers.owner().split("-")
+    for place in (other(HERE, 8, 12), other(HERE, 8, 16)):
+        assert not stays(tmp_path, f"x-{process}-{start}-{place}-ab")
 
 
 def test_files_are_removed_and_absent_folders_are_none(tmp_path: Path, dead: str) -> None:

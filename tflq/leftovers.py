@@ -1,8 +1,8 @@
 """Folders and files of one process, and the removal of those that a killed process left behind.
 
-Their names have the id of the process, its start in ticks since the boot, and a digest of the boot and of the
-container. So neither a new process with the id of an old one, nor one of another machine, is taken for the owner.
-Clocks do not matter, except for what another machine left: that is removed after a week.
+Their names have the id of the process, its start in ticks since the boot, and digests of the machine, of its boot and
+of the container. So neither a new process with the id of an old one, nor one of another machine, is taken for the
+owner. Clocks do not matter, except for what another machine or container left: that is removed after a week.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ from tflq.errors import RecipeError
 RUN = "tflq-"
 """The start of the names of temporary folders in the place of the system."""
 WEEK = 7 * 24 * 3600
-_OWNER = re.compile(r"(\d+)(?:-([0-9a-f]+)-([0-9a-f]{4}))?(?:-[^-]*)?")
+_OWNER = re.compile(r"(\d+)(?:-([0-9a-f]+)-([0-9a-f]{4}|[0-9a-f]{16}))?(?:-[^-]*)?")
+
+_MACHINE, _PART = 8, 4
+"""The lengths of the digests of the machine, and of the boot and the container, in a name."""
 
 
 def owner() -> str:
     """Return the part of a name that tells this process from all others."""
-    return f"{os.getpid()}-{_start(os.getpid()) or 0:x}-{_here()}"
+    return f"{os.getpid()}-{_start(os.getpid()) or 0:x}-{_place()}"
 
 
 def own_folder(prefix: str, folder: Path | None = None) -> tempfile.TemporaryDirectory[str]:
@@ -77,9 +80,11 @@ def remove(leftover: Path) -> None:
             leftover.unlink()
 
 
-def _is_left_behind(leftover: Path, process: str, start: str | None, here: str | None) -> bool:
+def _is_left_behind(leftover: Path, process: str, start: str | None, place: str | None) -> bool:
     """Return whether the owner is gone. A name without a start comes from an earlier version."""
-    if here is not None and here != _here():
+    if place is not None and place != _place():
+        if _is_of_an_earlier_boot(place):
+            return True
         try:
             return time.time() - leftover.stat().st_mtime > WEEK
         except OSError:
@@ -88,6 +93,12 @@ def _is_left_behind(leftover: Path, process: str, start: str | None, here: str |
         return True
     present = _start(int(process))
     return start is not None and present is not None and present != int(start, 16)
+
+
+def _is_of_an_earlier_boot(place: str) -> bool:
+    """Return whether the place is on this machine, but not of this boot. No process of it is running."""
+    boot = slice(_MACHINE, _MACHINE + _PART)
+    return place[:_MACHINE] == _place()[:_MACHINE] and place[boot] != _place()[boot]
 
 
 def is_running(process: int) -> bool:
@@ -111,11 +122,25 @@ def _start(process: int) -> int | None:
 
 
 @cache
-def _here() -> str:
-    """Return a digest of this boot of this machine, and of the container, whose process ids are its own."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+def _place() -> str:
+    """Return digests of this machine, of its boot, and of the container, whose process ids are its own.
+
+    Containers and clones may have the machine id of another, so the digest of the machine has its host name, too. A
+    machine without an id is another one after each boot.
+    """
+    boot, container = _text("/proc/sys/kernel/random/boot_id"), ""
+    with suppress(OSError):
         container = str(Path("/proc/self/ns/pid").readlink())
+    machine = _text("/etc/machine-id") or boot if boot else ""
+    return _digest(f"{machine} {os.uname().nodename}", _MACHINE) + _digest(boot, _PART) + _digest(container, _PART)
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
-        boot, container = "", ""
-    return hashlib.sha256(f"{boot} {container}".encode()).hexdigest()[:4]
+        return ""
+
+
+def _digest(text: str, length: int) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:length]
