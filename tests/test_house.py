@@ -20,6 +20,7 @@ PACKAGE = ROOT / "tflq"
 LAYERS = [
     "errors",
     "leftovers",
+    "special_files",
     "strict",
     "worker",
     "cache",

@@ -16,6 +16,7 @@ A message says what happened, where, and what to do.
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import tempfile
 import traceback
@@ -23,6 +24,15 @@ from pathlib import Path
 
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters except tab and newline, changes of the writing direction, and bytes that are not UTF-8."""
+
+REFUSALS = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "ELOOP", "ENAMETOOLONG", "EBUSY", "ETXTBSY", "ENXIO"),
+        *("EIO", "ENOSPC", "EDQUOT", "EFBIG", "ESTALE", "EMFILE", "ENFILE"),
+    )
+)
+"""The error numbers that come from a path, its permissions or the disk, and not from an error in tflq."""
 
 
 class TflqError(Exception):
@@ -80,14 +90,18 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
-def unexpected(error: BaseException, log: Path | None) -> UnexpectedError:
+def unexpected(error: BaseException, log: Path | None) -> TflqError:
     """Describe an unexpected exception, and write its traceback to the log.
 
-    The traceback goes to a new temporary file if there is no log or if the log cannot be written.
+    The traceback goes to a new temporary file if there is no log or if the log cannot be written. A path that the
+    system refuses is a RecipeError and needs no log.
     """
-    path = _write_traceback(error, log)
+    if isinstance(error, OSError) and error.errno in REFUSALS:
+        path = error.filename2 or error.filename or "a file"
+        return RecipeError(f"{path}: {error.strerror}; check the path, its permissions and the disk")
+    written = _write_traceback(error, log)
     text = " ".join(f"{type(error).__name__}: {error}".split())
-    log_text = f"the log is at {path}" if path else "no log could be written"
+    log_text = f"the log is at {written}" if written else "no log could be written"
     return UnexpectedError(f"this is an error in tflq: {text}; {log_text}; please report it")
 
 

@@ -12,7 +12,7 @@ import click
 
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary, note
-from tflq.cli.options import CommandOptions, File, option_of, pass_options, pass_options_of
+from tflq.cli.options import CommandOptions, File, PathType, option_of, pass_options, pass_options_of
 from tflq.cli.recipes import load_recipe
 from tflq.cli.running import display_for
 from tflq.errors import printable
@@ -20,7 +20,7 @@ from tflq.errors import printable
 if TYPE_CHECKING:
     from tflq.diff import DiffResult
 
-Existing = click.Path(exists=True, path_type=Path)
+Existing = PathType(exists=True, path_type=Path)
 
 
 @dataclass

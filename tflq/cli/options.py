@@ -10,9 +10,20 @@ from typing import Any, TypeVar
 
 import click
 
-File = click.Path(path_type=Path)
-ExistingFile = click.Path(exists=True, dir_okay=False, path_type=Path)
 Seconds = click.FloatRange(min=0, min_open=True)
+
+
+class PathType(click.Path):
+    """A path. An empty text, such as that of an unset variable, would be the present folder and is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+File = PathType(path_type=Path)
+ExistingFile = PathType(exists=True, dir_okay=False, path_type=Path)
 
 
 @dataclass

@@ -57,10 +57,7 @@ class FileDiff:
 
 def read_file(path: Path) -> ReadFile:
     """Read a .tflite file. EvaluationError, with the path, if it cannot be read or is not a complete file."""
-    try:
-        graph = flatbuffer.load(path)
-    except OSError as error:
-        raise EvaluationError(f"{path}: cannot be read: {error.strerror}") from error
+    graph = flatbuffer.load(path)
     in_float = tuple(
         FloatOp(operator.type, next((tensor.name for tensor in subgraph.written_by(operator)), ""), "")
         for subgraph, operator in flatbuffer.float_operators(graph)

@@ -25,6 +25,7 @@ from tflq.flatbuffer.graph import (
     Tensor,
 )
 from tflq.flatbuffer.roles import ROLES
+from tflq.special_files import special_kind
 
 _DTYPES: dict[int, str] = {
     code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)
@@ -64,10 +65,21 @@ _Buffers = tuple[npt.NDArray[np.uint8], ...]
 
 def load(path: Path) -> Graph:
     """Return the graph of the file. EvaluationError, with the path, if it is not a complete .tflite file."""
+    content = file_bytes(path)
     try:
-        return read(path.read_bytes())
+        return read(content)
     except EvaluationError as error:
         raise EvaluationError(f"{path}: {error}") from error
+
+
+def file_bytes(path: Path) -> bytes:
+    """Return the content of the file. EvaluationError, with the path, if it cannot be read."""
+    if kind := special_kind(path):
+        raise EvaluationError(f"{path}: this is {kind}, and not a .tflite file")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise EvaluationError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def read(data: bytes) -> Graph:

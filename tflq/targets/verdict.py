@@ -27,9 +27,9 @@ _CPU = "micro"
 def file_verdicts(path: Path, targets: Sequence[Target]) -> tuple[TargetVerdict, ...]:
     """Return the verdict of each target on the file, with that of its compiler if there is one.
 
-    EvaluationError, with the path, if it is no .tflite file.
+    EvaluationError, with the path, if it is no .tflite file or cannot be read.
     """
-    data = path.read_bytes()
+    data = flatbuffer.file_bytes(path)
     try:
         by_table = verdicts(data, targets)
         is_compiled = any(target.vela for target in targets) and _is_compiled(flatbuffer.read(data))

@@ -1,0 +1,85 @@
+"""Arguments that are no files: each command says what is wrong with them, and ends."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tflq.cli import main
+from tflq.errors import REFUSALS
+
+LONG = "x" * 300
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(next(DATA.glob("cnn_*.tflite")), "net.tflite")
+    os.mkfifo("pipe.yaml")
+    return tmp_path
+
+
+def said(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments, prog_name="tflq")
+
+
+@pytest.mark.parametrize("command", [("check",), ("verify",), ("advise",), ("batch", "--dry-run")])
+def test_a_named_pipe_is_no_recipe(command: tuple[str, ...]) -> None:
+    """Nothing may write into it, and then its content never comes."""
+    answer = said(*command, "pipe.yaml")
+    assert answer.exit_code == 2
+    assert "pipe.yaml: this is a named pipe, and not a file: write the recipe into a file" in answer.output
+
+
+@pytest.mark.parametrize(
+    "command", [("inspect", "{}"), ("lint", "{}"), ("diff", "{}", "net.tflite"), ("diff", "net.tflite", "{}")]
+)
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("pipe.yaml", "this is a named pipe, and not a .tflite file"),
+        ("/dev/zero", "this is a device, and not a .tflite file"),
+        ("/proc/self/mem", "cannot be read: Input/output error"),
+    ],
+)
+def test_what_never_ends_is_no_file(command: tuple[str, ...], path: str, why: str) -> None:
+    answer = said(*(argument.format(path) for argument in command))
+    assert answer.exit_code == 7
+    assert answer.stderr == f"error: {path}: {why}\n"
+
+
+def test_the_pipe_of_a_shell_is_read() -> None:
+    """`tflq check <(command)` names a pipe that has no path of its own."""
+    reading, writing = os.pipe()
+    os.write(writing, b"model: net\nmode: float17\n")
+    os.close(writing)
+    answer = said("check", f"/dev/fd/{reading}")
+    os.close(reading)
+    assert f"/dev/fd/{reading}:2: mode: 'float17' is not one of" in answer.output
+
+
+def test_a_path_that_the_system_refuses_is_no_error_in_tflq() -> None:
+    answer = said("check", f"{LONG}.yaml")
+    assert answer.exit_code == 2
+    assert answer.stderr.endswith(f"{LONG}.yaml: File name too long; check the path, its permissions and the disk\n")
+    assert errno.ENOENT not in REFUSALS, "a file of tflq's own may be missing by an error in tflq"
+
+
+@pytest.mark.parametrize("command", [("batch",), ("check",), ("init",), ("inspect",), ("diff", "net.tflite")])
+def test_an_empty_text_is_not_the_present_folder(command: tuple[str, ...]) -> None:
+    """The text of a variable of the shell that was never set."""
+    answer = said(*command, "")
+    assert answer.exit_code == 2
+    assert "the path is empty" in answer.output
+
+
+def test_a_newline_in_a_name_does_not_divide_a_message() -> None:
+    Path("a\nb.yaml").write_text("5")
+    (line,) = said("check", "a\nb.yaml").stderr.splitlines()
+    assert line.startswith(r"error: a\nb.yaml:1: ")
