@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,30 @@ def test_the_pipe_of_a_shell_is_read() -> None:
     answer = said("check", f"/dev/fd/{reading}")
     os.close(reading)
     assert f"/dev/fd/{reading}:2: mode: 'float17' is not one of" in answer.output
+
+
+@pytest.mark.parametrize("option", ["--html", "--markdown"])
+def test_links_and_devices_are_written_to_and_not_replaced(folder: Path, option: str) -> None:
+    """A container often runs as root, who could replace /dev/stdout and /dev/null by files."""
+    reading, writing = os.pipe()
+    (folder / "link").symlink_to(f"/dev/fd/{writing}")
+    with ThreadPoolExecutor() as threads, os.fdopen(reading, "rb") as pipe:
+        content = threads.submit(pipe.read)
+        answer = said("diff", "net.tflite", "net.tflite", option, "link")
+        os.close(writing)
+        assert content.result()
+    assert answer.exit_code == 0
+    assert (folder / "link").is_symlink()
+
+
+@pytest.mark.parametrize("target", ["full", "a/b", "folder"])
+def test_a_file_that_cannot_be_written_is_named(folder: Path, target: str) -> None:
+    (folder / "full").symlink_to("/dev/full")
+    (folder / "a").touch()
+    (folder / "folder").mkdir()
+    answer = said("diff", "net.tflite", "net.tflite", "--html", target)
+    assert answer.exit_code == 2
+    assert answer.stderr.startswith(f"error: {target}: the file cannot be written: ")
 
 
 def test_a_path_that_the_system_refuses_is_no_error_in_tflq() -> None:

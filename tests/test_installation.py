@@ -183,9 +183,8 @@ def test_links_are_put_back_as_links(tmp_path: Path) -> None:
         (tmp_path / name).symlink_to("elsewhere")
     (tmp_path / "failed.tflite").unlink()
     (tmp_path / "failed.tflite").mkdir()  # a folder cannot be removed like a file
-    with cache.workspace(tmp_path) as folder:
-        with pytest.raises(OSError):
-            cache.install(folder, {}, ["a.tflite", "failed.tflite"])
+    with cache.workspace(tmp_path) as folder, pytest.raises(OSError, match=r"failed\.tflite"):
+        cache.install(folder, {}, ["a.tflite", "failed.tflite"])
     assert (tmp_path / "a.tflite").readlink() == Path("elsewhere")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*OLD, "elsewhere"])
 

@@ -107,8 +107,7 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         values = RunValues(context, source, prepared, calibration, trained, measurement, notes)
         result = stages.assemble(values, builds, clock.run(workers))
         if file is None:
-            install(result, recipe, {build.name: build.path for build in builds}, folder)
-            _forget_checkpoint(recipe, builds)
+            _install_and_clear(result, recipe, builds, folder)
     return result
 
 
@@ -188,6 +187,11 @@ class _Clock:
     def run(self, workers: Workers) -> Run:
         """Return the time and the memory that the run has taken so far."""
         return Run(time.monotonic() - self._started, workers.peak_rss_bytes, tuple(self._stages))
+
+
+def _install_and_clear(result: Result, recipe: Recipe, builds: Sequence[VariantBuild], folder: Path) -> None:
+    install(result, recipe, {build.name: build.path for build in builds}, folder)
+    _forget_checkpoint(recipe, builds)
 
 
 def install(result: Result, recipe: Recipe, files: Mapping[str, Path | None], folder: Path) -> None:

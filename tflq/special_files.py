@@ -20,7 +20,7 @@ def special_kind(path: Path) -> str:
     The pipe of a shell, as in `tflq check <(command)`, has no path of its own and ends.
     """
     try:
-        mode = os.stat(os.path.realpath(path)).st_mode
+        mode = Path(os.path.realpath(path)).stat().st_mode
     except (OSError, ValueError):
         return ""
     return KINDS.get(stat.S_IFMT(mode), "")

@@ -18,7 +18,22 @@ _PREFIX = ".work-"
 
 
 def write(path: Path, text: str) -> None:
-    """Write the text to the file, completely or not at all."""
+    """Write the text to the file, completely or not at all.
+
+    A link, a pipe or a device, such as /dev/stdout, is written to and not replaced. OSError, with the path, if it
+    cannot be written.
+    """
+    try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
+        else:
+            _replace(path, text)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
+def _replace(path: Path, text: str) -> None:
     prefix = f".{path.name}."
     leftovers.clear(path.parent, prefix)
     temporary = path.with_name(f"{prefix}{leftovers.owner()}")
