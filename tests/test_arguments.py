@@ -12,7 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tflq.cli import main
-from tflq.errors import REFUSALS
+from tflq.datasets.images import Images
+from tflq.datasets.npz import Npz
+from tflq.datasets.tfrecord import Feature, TFRecord
+from tflq.errors import REFUSALS, DatasetError
 
 LONG = "x" * 300
 DATA = Path(__file__).parent / "data"
@@ -35,7 +38,7 @@ def test_a_named_pipe_is_no_recipe(command: tuple[str, ...]) -> None:
     """Nothing may write into it, and then its content never comes."""
     answer = said(*command, "pipe.yaml")
     assert answer.exit_code == 2
-    assert "pipe.yaml: this is a named pipe, and not a file: write the recipe into a file" in answer.output
+    assert "pipe.yaml: cannot be read: this is a named pipe, and not a file" in answer.output
 
 
 @pytest.mark.parametrize(
@@ -44,8 +47,8 @@ def test_a_named_pipe_is_no_recipe(command: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("path", "why"),
     [
-        ("pipe.yaml", "this is a named pipe, and not a .tflite file"),
-        ("/dev/zero", "this is a device, and not a .tflite file"),
+        ("pipe.yaml", "cannot be read: this is a named pipe, and not a file"),
+        ("/dev/zero", "cannot be read: this is a device, and not a file"),
         ("/proc/self/mem", "cannot be read: Input/output error"),
     ],
 )
@@ -53,6 +56,20 @@ def test_what_never_ends_is_no_file(command: tuple[str, ...], path: str, why: st
     answer = said(*(argument.format(path) for argument in command))
     assert answer.exit_code == 7
     assert answer.stderr == f"error: {path}: {why}\n"
+
+
+@pytest.mark.parametrize("name", ["data.npz", "data.tfrecord", "data.tfrecord.gz", "labels.csv", "photos/0.png"])
+def test_a_named_pipe_is_no_data(folder: Path, name: str) -> None:
+    (folder / "photos").mkdir()
+    os.mkfifo(name)
+    if name.endswith("npz"):
+        dataset: Npz | TFRecord | Images = Npz(npz=folder / name)
+    elif "tfrecord" in name:
+        dataset = TFRecord(tfrecord=folder / name, features={"image": Feature(dtype="image")})
+    else:
+        dataset = Images(images=folder / "photos", labels=folder / name if name.endswith("csv") else "none")
+    with pytest.raises(DatasetError, match=f"{name}: cannot be read: this is a named pipe, and not a file"):
+        [row["image"] for row in dataset.rows(range(dataset.count()))]
 
 
 def test_the_pipe_of_a_shell_is_read() -> None:

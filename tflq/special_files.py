@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -14,13 +15,14 @@ KINDS = {
 }
 
 
-def special_kind(path: Path) -> str:
-    """Return what is at the path if reading it might never end; empty for all else.
+def refuse_special(path: Path) -> None:
+    """Raise OSError if reading what is at the path might never end.
 
     The pipe of a shell, as in `tflq check <(command)`, has no path of its own and ends.
     """
     try:
         mode = Path(os.path.realpath(path)).stat().st_mode
-    except (OSError, ValueError):
-        return ""
-    return KINDS.get(stat.S_IFMT(mode), "")
+    except (OSError, ValueError):  # whoever opens it tells of it
+        return
+    if kind := KINDS.get(stat.S_IFMT(mode)):
+        raise OSError(errno.ENXIO, f"this is {kind}, and not a file", str(path))

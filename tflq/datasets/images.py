@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field
 from tflq.datasets.decode import decode_image
 from tflq.datasets.rows import LazyRow, Row, TensorSpec
 from tflq.errors import DatasetError
+from tflq.special_files import refuse_special
 from tflq.strict import RecipePath, Strict
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -67,6 +68,7 @@ class Images(Strict):
     def _pixels(self, file: str) -> np.ndarray:
         path = self.images / file
         try:
+            refuse_special(path)
             encoded = path.read_bytes()
         except OSError as error:
             raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
@@ -119,6 +121,7 @@ def _image_paths(folder: Path) -> Iterator[Path]:
 
 def _table_entries(table: Path, folder: Path) -> Iterator[_Entry]:
     try:
+        refuse_special(table)
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             absent = {"file", "label"} - set(reader.fieldnames or ())

@@ -21,6 +21,7 @@ from pydantic import Field
 from tflq import cache
 from tflq.datasets.rows import LazyRow, Row, TensorSpec
 from tflq.errors import DatasetError
+from tflq.special_files import refuse_special
 from tflq.strict import RecipePath, Strict
 
 DAMAGED = (
@@ -75,6 +76,7 @@ class Npz(Strict):
 
     def _columns(self) -> list[_Column]:
         try:
+            refuse_special(self.npz)
             with zipfile.ZipFile(self.npz) as archive:
                 columns = [_column(archive, self.npz, member) for member in _members(archive, self.npz)]
         except DAMAGED as error:

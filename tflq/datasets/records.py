@@ -18,6 +18,7 @@ from pathlib import Path
 import google_crc32c
 
 from tflq.errors import DatasetError
+from tflq.special_files import refuse_special
 
 File = gzip.GzipFile | io.BufferedReader
 MAX_BYTES = 2**31
@@ -99,6 +100,7 @@ def _lengths(file: File, path: Path) -> Iterator[int]:
 @contextmanager
 def _open(path: Path) -> Iterator[File]:
     try:
+        refuse_special(path)
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             yield file
     except gzip.BadGzipFile as error:

@@ -25,7 +25,7 @@ from tflq.flatbuffer.graph import (
     Tensor,
 )
 from tflq.flatbuffer.roles import ROLES
-from tflq.special_files import special_kind
+from tflq.special_files import refuse_special
 
 _DTYPES: dict[int, str] = {
     code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)
@@ -74,9 +74,8 @@ def load(path: Path) -> Graph:
 
 def file_bytes(path: Path) -> bytes:
     """Return the content of the file. EvaluationError, with the path, if it cannot be read."""
-    if kind := special_kind(path):
-        raise EvaluationError(f"{path}: this is {kind}, and not a .tflite file")
     try:
+        refuse_special(path)
         return path.read_bytes()
     except OSError as error:
         raise EvaluationError(f"{path}: cannot be read: {error.strerror}") from error

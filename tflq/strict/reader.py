@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from tflq.errors import RecipeError
-from tflq.special_files import special_kind
+from tflq.special_files import refuse_special
 from tflq.strict.nodes import NodeReader
 from tflq.strict.scalars import RecipeLoader
 from tflq.strict.source import YamlSource
@@ -35,8 +35,6 @@ REMEDIES = {
 def read(path: Path) -> YamlSource:
     """Read the YAML file, or standard input if the path is `-`. Raise RecipeError if it cannot be read."""
     name = "standard input" if path == STANDARD_INPUT else str(path).replace("\n", "\\n")
-    if kind := special_kind(path):
-        raise RecipeError(f"{name}: this is {kind}, and not a file: write the recipe into a file")
     try:
         content = _content(path)
     except (OSError, ValueError) as error:
@@ -54,6 +52,7 @@ def _content(path: Path) -> bytes:
     """Return at most one byte more than a recipe may have."""
     if path == STANDARD_INPUT:
         return sys.stdin.buffer.read(MAX_BYTES + 1)
+    refuse_special(path)
     with path.open("rb") as file:
         return file.read(MAX_BYTES + 1)
 
