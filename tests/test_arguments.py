@@ -15,7 +15,10 @@ from tflq.cli import main
 from tflq.datasets.images import Images
 from tflq.datasets.npz import Npz
 from tflq.datasets.tfrecord import Feature, TFRecord
-from tflq.errors import REFUSALS, DatasetError
+from tflq.errors import REFUSALS, DatasetError, EvaluationError
+from tflq.interpreter import Runner
+from tflq.recipe import load
+from tflq.recipe_files import source_files
 
 LONG = "x" * 300
 DATA = Path(__file__).parent / "data"
@@ -125,3 +128,18 @@ def test_a_newline_in_a_name_does_not_divide_a_message() -> None:
     Path("a\nb.yaml").write_text("5")
     (line,) = said("check", "a\nb.yaml").stderr.splitlines()
     assert line.startswith(r"error: a\nb.yaml:1: ")
+
+
+def test_a_name_that_is_not_utf_8_is_told_before_litert_opens_it(folder: Path) -> None:
+    path = folder / os.fsdecode(b"bad\xff.tflite")
+    shutil.copy("net.tflite", path)
+    with pytest.raises(EvaluationError, match=r"bad\\udcff\.tflite: LiteRT opens only files whose path is UTF-8"):
+        Runner(path)
+
+
+def test_the_files_of_a_folder_that_is_no_model_are_not_read(folder: Path) -> None:
+    """It may be the folder above, or the root of the file system."""
+    (folder / "net.yaml").write_text("model: .\nmode: float16\n")
+    assert source_files(load(Path("net.yaml"))) == []
+    (folder / "saved_model.pb").touch()
+    assert folder / "saved_model.pb" in [path.absolute() for path in source_files(load(Path("net.yaml")))]

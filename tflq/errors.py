@@ -90,6 +90,11 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def printable_line(text: str) -> str:
+    """Return the same for a text, such as the name of a file, that has to stay in one line."""
+    return printable(text).replace("\n", r"\n")
+
+
 def unexpected(error: BaseException, log: Path | None) -> TflqError:
     """Describe an unexpected exception, and write its traceback to the log.
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tflq.datasets import brackets
-from tflq.errors import EvaluationError
+from tflq.errors import EvaluationError, printable_line
 from tflq.flatbuffer import has_sparse_integers
 
 Arrays = Mapping[str, np.ndarray]
@@ -53,7 +53,7 @@ class Runner:
             types = OpResolverType
             resolver = types.BUILTIN_WITHOUT_DEFAULT_DELEGATES if has_sparse_integers(path) else types.AUTO
             self._interpreter = Interpreter(
-                model_path=str(path), num_threads=threads, experimental_op_resolver_type=resolver
+                model_path=_path(path), num_threads=threads, experimental_op_resolver_type=resolver
             )
             self._interpreter.allocate_tensors()
             keys = list(self._interpreter.get_signature_list())
@@ -149,7 +149,7 @@ def probe(path: Path, shapes: Mapping[int, tuple[int, ...]], fill: int, wanted: 
 
     try:
         interpreter = Interpreter(
-            model_path=str(path),
+            model_path=_path(path),
             num_threads=1,
             experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
             experimental_preserve_all_tensors=True,
@@ -175,10 +175,20 @@ def refuse_unpreparable(path: Path) -> None:
 
     for resolver in (OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, OpResolverType.AUTO):
         try:
-            interpreter = Interpreter(str(path), num_threads=1, experimental_op_resolver_type=resolver)
+            interpreter = Interpreter(_path(path), num_threads=1, experimental_op_resolver_type=resolver)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise EvaluationError(_failing_op(error)) from error
+
+
+def _path(path: Path) -> str:
+    """Return the path as LiteRT takes it. EvaluationError if it is not UTF-8."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        name = printable_line(str(path))
+        raise EvaluationError(f"{name}: LiteRT opens only files whose path is UTF-8: rename the file") from error
+    return str(path)
 
 
 @dataclass(frozen=True)

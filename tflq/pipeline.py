@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tflq import cache, flatbuffer, lock, sources, stages
 from tflq.cache import Store
-from tflq.errors import RecipeError
+from tflq.errors import RecipeError, printable_line
 from tflq.firmware import old_sources
 from tflq.html_report import to_html
 from tflq.progress import RunProgress, Step, Watcher, steps
@@ -81,7 +81,9 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         calibration = stages.calibrate(context, source, prepared)
         progress.begin(Step.CONVERTING)
         builds = (
-            [VariantBuild(None, file.name, file)] if file else stages.convert(context, source, prepared, calibration)
+            [VariantBuild(None, printable_line(file.name), file)]
+            if file
+            else stages.convert(context, source, prepared, calibration)
         )
         if settings.verifies_reproducible and file is None:
             builds = _compared_with_rebuild(context, builds)

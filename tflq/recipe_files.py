@@ -9,12 +9,18 @@ from tflq.datasets import Dataset, Python
 from tflq.errors import DatasetError
 from tflq.metrics import Custom, WordErrors
 from tflq.recipe import Recipe
+from tflq.sources import GRAPH_FILES
 from tflq.targets.shipped import SUFFIXES
 
 
 def source_files(recipe: Recipe) -> list[Path]:
+    """Return the files of the model: none of a folder that is no SavedModel, which may hold anything."""
     path = recipe.model.path
-    return [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    if path.is_file():
+        return [path]
+    if not any((path / name).is_file() for name in GRAPH_FILES):
+        return []
+    return [file for file in path.rglob("*") if file.is_file()]
 
 
 def data_files(recipe: Recipe) -> list[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from tflq.errors import RecipeError
+from tflq.errors import RecipeError, printable_line
 from tflq.special_files import refuse_special
 from tflq.strict.nodes import NodeReader
 from tflq.strict.scalars import RecipeLoader
@@ -34,7 +34,7 @@ REMEDIES = {
 
 def read(path: Path) -> YamlSource:
     """Read the YAML file, or standard input if the path is `-`. Raise RecipeError if it cannot be read."""
-    name = "standard input" if path == STANDARD_INPUT else str(path).replace("\n", "\\n")
+    name = "standard input" if path == STANDARD_INPUT else printable_line(str(path))
     try:
         content = _content(path)
     except (OSError, ValueError) as error:

@@ -103,7 +103,7 @@ def _run_next(inbox: Connection, outbox: Connection) -> bool:
         return False
     _redirect(surroundings.log)
     with contextlib.suppress(OSError):  # the disk may be full
-        os.write(1, surroundings.heading.encode())
+        os.write(1, surroundings.heading.encode("utf-8", "backslashreplace"))
     tempfile.tempdir = os.environ["TMPDIR"] = surroundings.temporary
     reset_peak()
     _answer(pickle.loads(pickled), outbox)
