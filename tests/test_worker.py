@@ -212,8 +212,8 @@ def test_output_goes_to_the_log_and_to_the_listener_alone(
 def test_workers_append_to_a_log_and_tell_only_what_is_new(company: Company) -> None:
     company.log.write_text("of another day\n")
     with company.hire() as workers:
-        workers.run(task(tasks.say, "hello", stage="greet"))
-    assert company.log.read_text().startswith("of another day\n=== greet\n")
+        workers.run(task(tasks.say, "hello", stage="greet \udcff"))
+    assert company.log.read_text().startswith("of another day\n=== greet \\udcff\n"), "the name of a file is not UTF-8"
     assert not [event for event in company.events if isinstance(event, LogText) and "another day" in event.text]
 
 
