@@ -77,6 +77,13 @@ def other_zero_point(model: Any) -> None:
     quantization.zeroPoint = [quantization.zeroPoint[0] + 1]
 
 
+def no_zero_point(model: Any) -> None:
+    """Some writers leave out a zero point of 0."""
+    for tensor in model.subgraphs[0].tensors:
+        if tensor.quantization is not None:
+            tensor.quantization.zeroPoint = None
+
+
 def other_weight_scale(model: Any) -> None:
     quantization = edit.read_by(model, "FULLY_CONNECTED", 1).quantization
     quantization.scale = [1.01 * scale for scale in quantization.scale]
@@ -121,6 +128,7 @@ def in_float(model: Any) -> None:
         (other_scale, "1 activation with another scale or zero point."),
         (other_zero_point, "1 activation with another scale or zero point."),
         (other_weight_scale, "1 constant changed."),
+        (no_zero_point, "other inputs or outputs; 8 activations with another scale or zero point."),
         (other_names, "only names, metadata or the order of bytes differ."),
         (other_stride, "1 op changed otherwise."),
         (other_function, "1 op changed otherwise."),

@@ -17,6 +17,8 @@ from tflq.recipe_template import recipe_for
 from tflq.sources.shapes import fix_shapes
 from tflq.worker import preload_tensorflow
 
+DATA = Path(__file__).parent / "data"
+
 
 def started(model: Path, folder: Path) -> tuple[str, Recipe]:
     """The text for the model, and what is read from it."""
@@ -76,6 +78,13 @@ def test_keras_file_has_no_signature_to_choose(models: Path, tmp_path: Path) -> 
 def test_no_model_no_recipe(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="there is no such folder"):
         recipe_for(tmp_path / "nothing", tmp_path, Settings())
+
+
+@pytest.mark.parametrize(("name", "shown"), [("a\nb.tflite", r"a\\nb"), ("a\udcff.tflite", r"a\\udcff")])
+def test_a_name_that_a_recipe_cannot_have_is_refused(tmp_path: Path, name: str, shown: str) -> None:
+    shutil.copy(DATA / "loop_float32.tflite", tmp_path / name)
+    with pytest.raises(SourceError, match=rf"^{shown}\.tflite: a recipe cannot have this path: rename the file"):
+        recipe_for(tmp_path / name, tmp_path, Settings())
 
 
 def test_it_offers_every_mode_kind_of_dataset_and_metric(models: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import yaml
 from tflq import recipe, sources
 from tflq.contract import DYNAMIC_RANGE_MINIMUM_ELEMENTS, unquantizable_ops
 from tflq.datasets import DATASETS, TensorSpec
-from tflq.errors import SourceError, TflqError
+from tflq.errors import SourceError, TflqError, printable_line
 from tflq.flatbuffer import Graph
 from tflq.float_graph import float_graph
 from tflq.leftovers import run_folder
@@ -44,6 +44,9 @@ def recipe_for(model: Path, folder: Path, settings: Settings) -> str:
     kind = kind_of(model.name)
     source = KIND_CLASSES[kind].model_validate({kind: model})
     source.check()
+    path = _path(model, folder)
+    if printable_line(path) != path:
+        raise SourceError(f"{printable_line(path)}: a recipe cannot have this path: rename the file or the folder")
     with run_folder() as work:
         with Workers(Path(work) / "log", settings.timeout, settings.listen) as workers:
             task = Task("read the signature", sources.describe, (source, Path(work) / "model"), SourceError)
@@ -56,7 +59,7 @@ def recipe_for(model: Path, folder: Path, settings: Settings) -> str:
             left_out |= _refused(graph)
         except TflqError as error:
             obstacle = str(error).replace(str(draft), "this recipe")
-    return _text(_path(model, folder), kind, described, left_out, obstacle)
+    return _text(path, kind, described, left_out, obstacle)
 
 
 def _refused(graph: Graph) -> dict[str, str]:

@@ -166,6 +166,6 @@ def _ports(graph: Graph, subgraph: int, entries: tuple[tuple[str, int], ...]) ->
         tensor = graph.subgraphs[subgraph].tensors[index]
         scale, zero_point = None, None
         if tensor.quantization and tensor.quantization.scales:
-            scale, zero_point = tensor.quantization.scales[0], tensor.quantization.zero_points[0]
+            scale, zero_point = tensor.quantization.scales[0], tensor.quantization.first_zero_point
         ports.append(Port(name, tensor.dtype, tensor.shape_signature or tensor.shape, scale, zero_point))
     return tuple(ports)

@@ -27,6 +27,7 @@ def init(options: CommandOptions, model: Path, target: Path | None) -> None:
     from tflq import cache, recipe_template
     from tflq.pipeline import Settings
 
+    target = None if target == Path("-") else target
     with boundary():
         if target is not None:
             _refuse_overwriting(target)

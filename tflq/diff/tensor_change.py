@@ -76,7 +76,7 @@ def scale_changes(match: OperatorMatch) -> Iterator[ScaleChange]:
 def _parameters(quantization: Quantization | None) -> tuple[float, int] | None:
     if quantization is None or not quantization.scales:
         return None
-    return quantization.scales[0], next(iter(quantization.zero_points), 0)
+    return quantization.scales[0], quantization.first_zero_point
 
 
 def _are_same(one: tuple[float, int], other: tuple[float, int]) -> bool:

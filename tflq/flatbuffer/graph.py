@@ -52,6 +52,11 @@ class Quantization:
     def is_per_axis(self) -> bool:
         return len(self.scales) > 1
 
+    @property
+    def first_zero_point(self) -> int:
+        """The zero point of the whole tensor. LiteRT takes 0 if the file has none."""
+        return next(iter(self.zero_points), 0)
+
 
 @dataclass(frozen=True)
 class Tensor:

@@ -38,5 +38,5 @@ def _range(tensor: Tensor) -> tuple[float, float, float] | None:
     quantization = tensor.quantization
     if quantization is None or len(quantization.scales) != 1 or tensor.dtype not in ("int8", "uint8", "int16"):
         return None
-    step, zero_point, limits = quantization.scales[0], quantization.zero_points[0], np.iinfo(tensor.dtype)
+    step, zero_point, limits = quantization.scales[0], quantization.first_zero_point, np.iinfo(tensor.dtype)
     return (int(limits.min) - zero_point) * step, (int(limits.max) - zero_point) * step, step
