@@ -168,7 +168,6 @@ def test_files_that_did_not_change_are_not_read_again(shop: Shop, monkeypatch: p
     monkeypatch.setattr(cache, "sha256", lambda path: read.append(path.name) or whole(path))
     time.sleep(0.2)  # what was written a moment ago is not trusted
     assert shop.why == ""
-    assert len(read) == 5
     read.clear()
     assert shop.why == ""
     assert read == []

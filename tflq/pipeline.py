@@ -80,11 +80,7 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         progress.begin(Step.CALIBRATING)
         calibration = stages.calibrate(context, source, prepared)
         progress.begin(Step.CONVERTING)
-        builds = (
-            [VariantBuild(None, printable_line(file.name), file)]
-            if file
-            else stages.convert(context, source, prepared, calibration)
-        )
+        builds = [_given(file)] if file else stages.convert(context, source, prepared, calibration)
         if settings.verifies_reproducible and file is None:
             builds = _compared_with_rebuild(context, builds)
         progress.begin(Step.TRAINING)
@@ -111,6 +107,11 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         if file is None:
             _install_and_clear(result, recipe, builds, folder)
     return result
+
+
+def _given(file: Path) -> VariantBuild:
+    """Return the build of a given file, whose name may have any characters."""
+    return VariantBuild(None, printable_line(file.name), file)
 
 
 def _refuse_missing(recipe: Recipe, file: Path | None) -> None:
