@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
 from benchmarks.one_op_models import OneOp, model_of, one_op_models
-from tflq.contract import has_integer_op
+from tflq.contract import COMPARISONS, has_integer_op
 from tflq.conversion.tf_internal import quantize_all
 from tflq.errors import EvaluationError
-from tflq.flatbuffer import edit, read
+from tflq.flatbuffer import edit, float_operators, read
 from tflq.interpreter import Runner
 from tflq.modes import Int8, Int16x8
 
@@ -55,7 +56,7 @@ def words(op: OneOp) -> tuple[str, str, str]:
             return "none", "none", "none"
         _set_ranges(model)
         content = edit.pack(model)
-        return "runs", _int8_word(content, path), _word(content, Int16x8(), path)
+        return "runs", _int8_word(content, path), _int16_word(content, path)
 
 
 def _runnable(op: OneOp, path: Path) -> Any | None:
@@ -94,6 +95,29 @@ def _int8_word(content: bytes, path: Path) -> str:
     return words[0] if words[0] != "float" else words[1]
 
 
+def _int16_word(content: bytes, path: Path) -> str:
+    """Return the word for int16. Comparisons are int16 only where another op writes what they read."""
+    word = _word(content, Int16x8(), path)
+    return word if word != "float" or not _is_comparison(content) else _word(_behind_abs(content), Int16x8(), path)
+
+
+def _is_comparison(content: bytes) -> bool:
+    return any(operator.type in COMPARISONS for _, operator in read(content).operators())
+
+
+def _behind_abs(content: bytes) -> bytes:
+    """Return the model with an ABS behind each input, which is int16 and leaves positive values as they are."""
+    model = edit.unpack(content)
+    (graph,) = model.subgraphs
+    (operator,) = graph.operators
+    for index in graph.inputs:
+        written = edit.add_copy(graph, index)
+        graph.operators.insert(0, edit.new_operator(model, "ABS", [index], written, schema.AbsOptionsT()))
+        operator.inputs = [written if each == index else each for each in operator.inputs]
+    _set_ranges(model)
+    return edit.pack(model)
+
+
 def _word(content: bytes, mode: Int8 | Int16x8, path: Path) -> str:
     try:
         quantized = quantize_all(edit.unpack(content), mode)
@@ -105,7 +129,8 @@ def _word(content: bytes, mode: Int8 | Int16x8, path: Path) -> str:
         Runner(path)(_arrays(edit.unpack(content)))
     except EvaluationError:
         return "fails"
-    return "runs" if has_integer_op(graph, mode.activations) else "float"
+    left = {operator.type for _, operator in float_operators(graph)}
+    return "runs" if has_integer_op(graph, mode.activations) and not left & COMPARISONS else "float"
 
 
 def _put(queue: Any, op: OneOp) -> None:

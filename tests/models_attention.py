@@ -84,8 +84,9 @@ FUNCTIONS: dict[str, Function] = {
     "raised": lambda x: {"y": tf.nn.softmax(logits(x) - MASK)},
     "small": lambda x: {"y": tf.nn.softmax(logits(x) + np.where(CAUSAL, 0, -20).astype(np.float32))},
     "whole_rows": lambda x: {"y": tf.nn.softmax(logits(x) + tf.cast(x[:, :, :1] < 0, tf.float32) * -1e9)},
+    "whole_selected": lambda x: {"y": tf.nn.softmax(tf.where(x[:, :, :1] < 0, -1e9, logits(x)))},
 }
-"""A function of steps, [batch, LENGTH, WIDTH], for each way to mask; the last has rows that are masked throughout."""
+"""A function of steps, [batch, LENGTH, WIDTH], for each way to mask; the last two have rows that are masked whole."""
 
 
 def main() -> None:

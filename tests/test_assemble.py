@@ -8,13 +8,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from click.testing import CliRunner
 
 from tflq.cache import Store
 from tflq.cli import main
+from tflq.evaluate import Record
 from tflq.modes import Int8, Int8Only, Int16x8, Mode, QatInt8
 from tflq.pipeline import Settings, _not_checked
 from tflq.refine import RefinementConfig, RefinementReport
+from tflq.scores import constant_outputs
 from tflq.search.space import Space
 from tflq.search.state import SearchState
 from tflq.stages import VariantBuild
@@ -35,6 +38,22 @@ def test_a_finding_that_variants_share_has_all_their_names() -> None:
     assert first.startswith("int8, int8_only: quantized without")
     assert first.endswith(": it crashed")
     assert second.startswith("int16x8: quantized without")
+
+
+def record(count: int, spread: dict[str, float]) -> Record:
+    """A record of samples whose last answer differs so much from the first, by the name of the output."""
+    distances = {name: np.array([0.0] * (count - 1) + [last]) for name, last in spread.items()}
+    return Record(np.zeros((count, 0)), {}, {}, distances, np.ones(count, bool), np.zeros(count, bool))
+
+
+def test_an_output_that_never_varies_is_told() -> None:
+    (said,) = constant_outputs(record(3, {"scores": 0.1, "boxes": 0.0, "count": 0.0}))
+    assert said == (
+        "the float32 file answers the same for all 3 samples in 'boxes', 'count', so the figures of these outputs say"
+        " nothing. Check that the data is what the model takes"
+    )
+    assert not list(constant_outputs(record(3, {"scores": 0.1})))
+    assert not list(constant_outputs(record(1, {"scores": 0.0})))
 
 
 def test_trained_variants_are_told_not_to_be_checked() -> None:

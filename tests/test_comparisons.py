@@ -1,4 +1,4 @@
-"""Comparisons with a constant in int8 files find the values that are equal to it, such as padding."""
+"""Comparisons with a constant in integer files find the values that are equal to it, such as padding."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from benchmarks.one_op_models import OneOp, model_of
 from tflq.conversion import tf_internal
 from tflq.flatbuffer import Graph, edit, read
 from tflq.interpreter import Runner
-from tflq.modes import Int8
+from tflq.modes import Int8, Int16x8, Mode
 from tflq.worker import preload_tensorflow
 
 SHAPE = (1, 3)
@@ -31,7 +32,7 @@ def comparison(type_: str, *operands: float | None) -> Any:
     return model
 
 
-def quantized(model: Any, mode: Int8 = IN_INT8) -> bytes:
+def quantized(model: Any, mode: Mode = IN_INT8) -> bytes:
     preload_tensorflow()
     return tf_internal.quantize_all(model, mode)
 
@@ -65,6 +66,22 @@ def operators(graph: Graph) -> list[tuple[str, str]]:
 def test_equal_values_are_equal_in_int8(type_: str, expected: list[bool], constant: float, tmp_path: Path) -> None:
     content = quantized(comparison(type_, None, constant))
     assert operators(read(content)) == [(type_, "int8")]
+    assert answers(content, tmp_path, [constant - 0.1, constant, constant + 0.1]) == expected
+
+
+@pytest.mark.parametrize("constant", [0.0, -1.0, 0.7])
+@pytest.mark.parametrize(("type_", "expected"), [("EQUAL", [False, True, False]), ("NOT_EQUAL", [True, False, True])])
+def test_equal_values_are_equal_in_int16(type_: str, expected: list[bool], constant: float, tmp_path: Path) -> None:
+    model = comparison(type_, None, constant)
+    (graph,) = model.subgraphs
+    (operator,) = graph.operators
+    operator.inputs[0] = edit.add_copy(graph, graph.inputs[0])
+    edit.set_range(model, (0, operator.inputs[0]), *RANGE)
+    shape = edit.add_constant(model, "shape", np.int32(SHAPE))
+    ends = [graph.inputs[0], shape], operator.inputs[0]
+    graph.operators.insert(0, edit.new_operator(model, "RESHAPE", *ends, schema.ReshapeOptionsT()))
+    content = quantized(model, Int16x8())
+    assert operators(read(content))[-1] == (type_, "int16")
     assert answers(content, tmp_path, [constant - 0.1, constant, constant + 0.1]) == expected
 
 

@@ -45,8 +45,8 @@ IN_INT8, IN_INT16 = ("ABS", "q0", "q1"), ("ABS", "s0", "s1")
         (
             [IN_INT8, ("NOT_EQUAL", "f1", "b2")],
             [
-                "NOT_EQUAL: it compares with a float input of the model, or with a constant beyond the range of the"
-                " activation"
+                "NOT_EQUAL: it compares with a float input of the model, a constant beyond the range of the activation,"
+                " or an activation of another scale"
             ],
         ),
         ([IN_INT16, ("PRELU", "f1", "f2")], ["PRELU: the quantizer knows no int16 version of this op"]),

@@ -19,6 +19,7 @@ Shape = tuple[int | None, ...]
 
 NAMED_BY_RECIPE = "named by keep_float"
 """The reason of a float op that breaks no contract."""
+COMPARISONS = frozenset(["EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL"])
 ADAPTORS = ("QUANTIZE", "DEQUANTIZE")
 """Ops that only convert from float to integers or back."""
 
@@ -209,8 +210,11 @@ def unquantizable_ops(graph: Graph, dtype: str) -> Counter[str]:
 
 def _reason_of_place(subgraph: Subgraph, operator: Operator, others: Sequence[Operator]) -> str:
     """Return what about the place of the op in the graph keeps it in float."""
-    if operator.type == "NOT_EQUAL":
-        return "it compares with a float input of the model, or with a constant beyond the range of the activation"
+    if operator.type in COMPARISONS:
+        return (
+            "it compares with a float input of the model, a constant beyond the range of the activation, or an"
+            " activation of another scale"
+        )
     if subgraph.index:
         return "it is in the body of a control-flow op"
     if beside := _neighbours(operator, others):

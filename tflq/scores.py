@@ -132,6 +132,17 @@ def suspicious_outputs(record: Record, float32: Record) -> Iterator[Violation]:
             )
 
 
+def constant_outputs(float32: Record) -> Iterator[str]:
+    """Yield a sentence about the outputs of the float32 file that are the same for all samples, if there are any."""
+    count = len(float32.is_finite)
+    names = [repr(name) for name, distances in float32.spread.items() if count > 1 and not np.any(distances)]
+    if names:
+        yield (
+            f"the float32 file answers the same for all {count} samples in {', '.join(names)}, so the figures of"
+            " these outputs say nothing. Check that the data is what the model takes"
+        )
+
+
 @dataclass(frozen=True)
 class LowOutput:
     """An output below a limit of the verdict."""

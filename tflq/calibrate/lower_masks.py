@@ -183,7 +183,8 @@ def _difference(
             if not _is_equal(answers[name], expected):
                 return (
                     f"with lower ones the output {name!r} differs on calibration samples, as it does if all values of a"
-                    " row are masked"
+                    " row are masked. If so, let the model select the mask in place of the logits, as tf.where does,"
+                    " instead of adding it"
                 )
         report(number, len(calls))
     return None

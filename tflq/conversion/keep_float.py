@@ -58,7 +58,7 @@ def hide_ops(
         _set_options(operator, (0, None, 0, None, np.frombuffer(name, np.uint8)))
         operator.opcodeIndex = len(model.operatorCodes)
         model.operatorCodes.append(schema.OperatorCodeT(builtinCode=32, deprecatedBuiltinCode=32, customCode=name))
-        _copy_constants(model, subgraph, operator)
+        copy_constants(model, subgraph, operator)
     edit.drop_unused_codes(model)
     io_tensors = tuple(io_tensor for side in int16_sides for io_tensor in detach_io(model, side, operators))
     return HiddenOps(hidden, runtime_version(model), io_tensors)
@@ -131,7 +131,7 @@ def _set_options(operator: Any, values: tuple[Any, ...]) -> None:
         setattr(operator, option, value)
 
 
-def _copy_constants(model: Any, subgraph: Any, operator: Any) -> None:
+def copy_constants(model: Any, subgraph: Any, operator: Any) -> None:
     """Copy the constants that another op shares. A quantizer that overwrites constants in place would corrupt them."""
     shared = {index for other in subgraph.operators if other is not operator for index in other.inputs}
     for position, index in enumerate(operator.inputs):

@@ -35,7 +35,9 @@ def named_int16_ops(graph: Graph, variant: Mode, in_float: Collection[int]) -> f
     """
     (subgraph, *_) = graph.subgraphs
     named = [subgraph.operators[index] for index in sorted(select(graph, variant.keep_int16, "keep_int16"))]
-    computing = [op for op in named if any(tensor.is_float for tensor in subgraph.written_by(op))]
+    computing = [
+        op for op in named if op.type != "ZEROS_LIKE" and any(tensor.is_float for tensor in subgraph.written_by(op))
+    ]
     in_both = [f"{op.type} #{op.index}" for op in computing if op.index in in_float]
     if in_both:
         raise RecipeError(f"keep_int16 and keep_float both name {_listed(in_both)}: remove them from one of the two")

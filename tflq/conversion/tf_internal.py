@@ -17,12 +17,12 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from tflq.calibrate import Range, Samples
 from tflq.contract import NO_OPS, NamedOps
-from tflq.conversion import int16_io, keep_float, keep_int16, loop_bodies
+from tflq.conversion import int16_io, keep_float, keep_int16, known_ops, loop_bodies
 from tflq.conversion.comparisons import with_equal_steps
 from tflq.conversion.converter_errors import explaining
 from tflq.conversion.int32_biases import with_int32_biases
 from tflq.conversion.lstm_scales import with_equal_scales
-from tflq.conversion.quantizer_ranges import set_ranges, without_zero_scales
+from tflq.conversion.quantizer_ranges import mark_zeros, set_ranges, with_zeros, without_zero_scales
 from tflq.conversion.tf_public import feed, set_up
 from tflq.conversion.unsupported_ops import unsupported_ops
 from tflq.conversion.weight_only import with_integer_weights
@@ -163,6 +163,7 @@ def _quantize(content: bytes, ranges: Sequence[Range], variant: Mode) -> tuple[b
     unseen = in_float | wide | unsupported_ops(graph, variant.activations, sides)
     hidden = keep_float.hide_ops(model, unseen, sides, loops.operators)
     quantized, places = keep_float.restore_ops(quantize_all(model, variant), hidden)
+    quantized, places = with_equal_steps(quantized, places, in_float)
     quantized, places = loop_bodies.reattach_loops(quantized, places, in_float, loops)
     if wide:
         alone = _wide_ops(content, ranges, variant, wide)
@@ -175,7 +176,9 @@ def _quantize(content: bytes, ranges: Sequence[Range], variant: Mode) -> tuple[b
 
 def quantize_all(model: Any, variant: Mode) -> bytes:
     """Return the integer file of a float model that has ranges. Ops stay in float only if the quantizer decides so."""
-    return _to_int16(model, variant) if variant.activations == "int16" else _to_int8(model, variant)
+    known_ops.multiply_by_zero(model)
+    content = _to_int16(model, variant) if variant.activations == "int16" else _to_int8(model, variant)
+    return with_equal_steps(content)[0]
 
 
 def _wide_ops(content: bytes, ranges: Sequence[Range], variant: Mode, ops: Collection[int]) -> bytes:
@@ -215,13 +218,17 @@ def _to_int8(model: Any, variant: Mode) -> bytes:
         output_data_type=tf.dtypes.as_dtype("float32" if is_wide else variant.inference_output_type),
         disable_per_channel_for_dense_layers=not variant.per_channel_dense,
     )
-    return with_equal_steps(with_equal_scales(content))
+    return with_equal_scales(content)
 
 
 def _to_int16(model: Any, variant: Mode) -> bytes:
     from tensorflow.lite.python.optimize import calibrator
 
+    known_ops.own_constants(model)
+    hidden = known_ops.hide_selections(model)
+    edit.drop_unused_codes(model)  # the quantizer registers only the ops in use
     edit.unshare(model)
+    zeros = mark_zeros(model)
     content = edit.pack(model)  # the calibrator reads these bytes later, but holds no reference to them
     quantized: bytes = calibrator.Calibrator(content)._calibrator.QuantizeModel(
         np.dtype(variant.inference_input_type).num,
@@ -232,7 +239,7 @@ def _to_int16(model: Any, variant: Mode) -> bytes:
         not variant.per_channel,
         not variant.per_channel_dense,
     )
-    quantized = without_zero_scales(quantized)
+    quantized = known_ops.restore_selections(without_zero_scales(with_zeros(quantized, zeros)), hidden)
     has_int32_biases = variant.bias_type == "int32" or (variant.bias_type == "auto" and isinstance(variant, Int16x8))
     return with_int32_biases(quantized) if has_int32_biases else quantized
 

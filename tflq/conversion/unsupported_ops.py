@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from tflq.contract import COMPARISONS
 from tflq.conversion.int16_io import Side
 from tflq.flatbuffer import Graph, Operator, Subgraph
 from tflq.op_dtypes import FAILING, QUANTIZABLE
@@ -34,4 +35,5 @@ def _is_integer(subgraph: Subgraph, operator: Operator) -> bool:
 
 
 def _is_float_end(operator: Operator, ends: Collection[int]) -> bool:
-    return operator.type not in QUANTIZABLE["int16"] and not {*operator.inputs, *operator.outputs}.isdisjoint(ends)
+    is_known = operator.type in QUANTIZABLE["int16"] and operator.type not in COMPARISONS
+    return not is_known and not {*operator.inputs, *operator.outputs}.isdisjoint(ends)

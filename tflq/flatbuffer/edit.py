@@ -12,7 +12,12 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from tflq.flatbuffer.roles import ROLES
 
-_STORED_AS = {schema.TensorType.FLOAT32: "<f4", schema.TensorType.INT8: "<i1", schema.TensorType.INT32: "<i4"}
+_STORED_AS = {
+    schema.TensorType.FLOAT32: "<f4",
+    schema.TensorType.INT8: "<i1",
+    schema.TensorType.INT16: "<i2",
+    schema.TensorType.INT32: "<i4",
+}
 
 
 def unpack(content: bytes) -> Any:
@@ -40,7 +45,7 @@ def add_tensor(model: Any, name: str, shape: list[int], dtype: str = "FLOAT32", 
 
 
 def add_constant(model: Any, name: str, values: np.ndarray, dtype: str = "INT32", place: int = 0) -> int:
-    """Add an INT8, INT32 or FLOAT32 constant to the subgraph at that place, and return its index."""
+    """Add an INT8, INT16, INT32 or FLOAT32 constant to the subgraph at that place, and return its index."""
     index = add_tensor(model, name, list(values.shape), dtype, place)
     stored = values.astype(_STORED_AS[getattr(schema.TensorType, dtype)])
     model.buffers.append(schema.BufferT(data=np.frombuffer(stored.tobytes(), np.uint8)))

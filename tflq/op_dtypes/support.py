@@ -31,7 +31,6 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "NEG": "subtract instead of adding the negative, or multiply by -1",
         "POW": "multiply the tensor by itself",
         "PRELU": "use LEAKY_RELU",
-        "SELECT_V2": "multiply by a mask of zeros and ones",
         "SQRT": "write x * rsqrt(x)",
         "SQUARE": "multiply the tensor by itself",
         "SQUARED_DIFFERENCE": "multiply the difference by itself; LayerNormalization of Keras 3 has this op",

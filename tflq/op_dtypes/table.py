@@ -30,7 +30,7 @@ DIV                           runs    runs    float
 DYNAMIC_UPDATE_SLICE          runs    float   float
 ELU                           runs    float   float
 EMBEDDING_LOOKUP              runs    runs    float
-EQUAL                         runs    runs    float
+EQUAL                         runs    runs    runs
 EXP                           runs    runs    runs
 EXPAND_DIMS                   runs    runs    runs
 FILL                          runs    runs    runs
@@ -41,14 +41,14 @@ FULLY_CONNECTED               runs    runs    runs
 GATHER                        runs    runs    runs
 GATHER_ND                     runs    runs    runs
 GELU                          runs    runs    runs
-GREATER                       runs    runs    float
-GREATER_EQUAL                 runs    runs    float
+GREATER                       runs    runs    runs
+GREATER_EQUAL                 runs    runs    runs
 HARD_SWISH                    runs    runs    float
 L2_NORMALIZATION              runs    runs    float
 L2_POOL_2D                    runs    float   float
 LEAKY_RELU                    runs    runs    runs
-LESS                          runs    runs    float
-LESS_EQUAL                    runs    runs    float
+LESS                          runs    runs    runs
+LESS_EQUAL                    runs    runs    runs
 LOCAL_RESPONSE_NORMALIZATION  runs    float   float
 LOG                           runs    runs    runs
 LOGISTIC                      runs    runs    runs
@@ -62,7 +62,7 @@ MINIMUM                       runs    runs    runs
 MIRROR_PAD                    runs    runs    runs
 MUL                           runs    runs    runs
 NEG                           runs    float   float
-NOT_EQUAL                     runs    runs    float
+NOT_EQUAL                     runs    runs    runs
 ONE_HOT                       runs    runs    float
 PACK                          runs    runs    runs
 PAD                           runs    runs    runs
@@ -86,7 +86,7 @@ RSQRT                         runs    runs    runs
 SCATTER_ND                    runs    runs    fails
 SEGMENT_SUM                   runs    float   float
 SELECT                        runs    runs    runs
-SELECT_V2                     runs    runs    float
+SELECT_V2                     runs    runs    runs
 SIGN                          runs    float   float
 SIN                           runs    float   float
 SLICE                         runs    runs    runs
@@ -114,7 +114,7 @@ UNSORTED_SEGMENT_MAX          runs    float   float
 UNSORTED_SEGMENT_MIN          runs    float   float
 UNSORTED_SEGMENT_PROD         runs    float   float
 UNSORTED_SEGMENT_SUM          runs    float   float
-ZEROS_LIKE                    runs    float   float
+ZEROS_LIKE                    runs    runs    runs
 """
 """One op a line: its type, then a word for each of float32, int8 and int16.
 

@@ -63,7 +63,7 @@ def assemble(values: RunValues, builds: Sequence[VariantBuild], run: Run) -> Res
         environment=cache.versions(trains=recipe.training is not None)
         | tool_versions(recipe.checked_targets)
         | {"python": platform.python_version()},
-        warnings=(*_warnings(values), *_undetected(values), *_advice(values, builds), *_unrefined(builds)),
+        warnings=(*_warnings(values), *_doubts(values), *_advice(values, builds), *_unrefined(builds)),
         calibration=_calibration(values),
         range_report=_range_report(values),
         evaluation=_evaluation(values),
@@ -105,10 +105,13 @@ def _warnings(values: RunValues) -> Iterator[str]:
             )
 
 
-def _undetected(values: RunValues) -> Iterator[str]:
+def _doubts(values: RunValues) -> Iterator[str]:
+    """Yield signs that the outputs of the float32 file tell little about the others."""
     metric = values.recipe.measured_on.metric
-    if isinstance(metric, Detection) and isinstance(values.float32, Record):
-        yield from metric.doubts(values.float32.statistics)
+    if isinstance(values.float32, Record):
+        yield from scores.constant_outputs(values.float32)
+        if isinstance(metric, Detection):
+            yield from metric.doubts(values.float32.statistics)
 
 
 def _unchanged_kernels(values: RunValues) -> Iterator[str]:
