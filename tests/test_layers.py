@@ -35,7 +35,7 @@ def test_an_equalized_file_is_compared_with_the_equalized_model(recipes: Recipes
     """Equalization changes the scale of channels, so that activations differ from those of the baseline."""
     int8 = {"mode": "int8", "equalization": "on", "bias_correction": "off"}
     ran = recipes.run("tiny_conv_layers", [int8], latency="off")
-    assert ran.variant("int8").refinement.config.equalization
+    assert ran.variant("int8").refinement.config.value("equalization")
     assert min(layer.sqnr_db for layer in ran.variant("int8").layers.layers) > 20
 
 

@@ -91,7 +91,7 @@ class TestNext:
 class TestBudget:
     def test_of_a_slow_file_is_smaller_but_never_below_the_minimum(self) -> None:
         assert budget().most(0) == 5000
-        assert budget().most(200_000_000) == 25
+        assert budget().most(80_000_000) == 25
         assert budget().most(10**12) == MIN_SAMPLES
 
     def test_is_all_at_once_if_a_second_round_would_be_small(self) -> None:

@@ -42,7 +42,7 @@ DTYPES = {
     "float16": {"float32", "float16"},
     "int8": {"float32", "int8", "int32"},
     "int8_only": {"int8", "int32"},
-    "int16x8": {"float32", "int16", "int8", "int64"},
+    "int16x8": {"float32", "int16", "int8", "int32", "int64"},
     "int16x8_only": {"int16", "int8", "int64"},
 }
 PORTS = {"int8_only": "int8", "int16x8_only": "int16"}
