@@ -62,8 +62,14 @@ def subject(
         refine.fit_means(nothing, float32, data, (number, folder / f"means-{number}"))
         for number in range(refine.MEAN_PARTS)
     )
+    moments = refine.SecondMoments(
+        tuple(
+            refine.fit_moments(nothing, float32, data, (number, folder / f"moments-{number}"))
+            for number in range(refine.MOMENT_PARTS)
+        )
+    )
     parts = [(number, folder / f"rounded-{number}") for number in range(refine.PARTS)]
-    rounded = tuple(refine.fit_rounding(nothing, float32, data, WeightGranularity(), part) for part in parts)
+    rounded = tuple(refine.fit_rounding(nothing, float32, moments, WeightGranularity(), part) for part in parts)
     return Subject(float32, calibration_samples, FittedLayers((*means, *rounded)))
 
 

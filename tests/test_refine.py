@@ -233,8 +233,14 @@ def fit(float32: Path, data: tuple[Samples, Sequence[int]], folder: Path) -> Fit
         refine.fit_means(nothing, float32, data, (number, folder / f"means-{number}"))
         for number in range(refine.MEAN_PARTS)
     )
+    moments = refine.SecondMoments(
+        tuple(
+            refine.fit_moments(nothing, float32, data, (number, folder / f"moments-{number}"))
+            for number in range(refine.MOMENT_PARTS)
+        )
+    )
     parts = [folder / f"rounded-{number}" for number in range(refine.PARTS)]
-    rounded = (refine.fit_rounding(nothing, float32, data, WeightGranularity(), part) for part in enumerate(parts))
+    rounded = (refine.fit_rounding(nothing, float32, moments, WeightGranularity(), part) for part in enumerate(parts))
     return FittedLayers((*means, *rounded))
 
 

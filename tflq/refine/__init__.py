@@ -36,6 +36,7 @@ from tflq.refine.quantizer_input import (
 )
 from tflq.refine.request import RefinementConfig, RefinementRequest, is_demanded
 from tflq.refine.rounding import PARTS, fit_rounding
+from tflq.refine.second_moments import MAX_MOMENT_CALLS, MOMENT_PARTS, SecondMoments, fit_moments
 from tflq.refine.selection import select_corrections
 from tflq.refine.weighted_ops import WeightGranularity
 
@@ -44,9 +45,11 @@ __all__ = [
     "CORRECTIONS",
     "LAYERWISE_CORRECTIONS",
     "MAX_HEADROOM_LOSS_DB",
+    "MAX_MOMENT_CALLS",
     "MEAN_PARTS",
     "MIN_GAIN_DB",
     "MODEL_CORRECTIONS",
+    "MOMENT_PARTS",
     "PARTS",
     "SIMILAR_DB",
     "SWITCHES",
@@ -67,11 +70,13 @@ __all__ = [
     "RefinementReport",
     "RefinementRequest",
     "RewrittenModel",
+    "SecondMoments",
     "SignalAndNoise",
     "WeightGranularity",
     "correct_file",
     "equalize",
     "fit_means",
+    "fit_moments",
     "fit_rounding",
     "folds",
     "holdout_fidelity",

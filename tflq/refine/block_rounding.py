@@ -13,7 +13,8 @@ from tflq.refine.corrected_model import LayerCorrection
 from tflq.refine.correction_data import CorrectionData, operators_of
 from tflq.refine.gptq import gptq_round_blocks
 from tflq.refine.input_statistics import input_statistics
-from tflq.refine.rounding import second_moment_of, squared_error
+from tflq.refine.rounding import squared_error
+from tflq.refine.second_moments import second_moment_of
 from tflq.refine.weighted_ops import Layer, layers
 from tflq.worker import ProgressCallback
 

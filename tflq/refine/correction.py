@@ -13,6 +13,7 @@ from typing import Literal
 from tflq.calibrate import Samples
 from tflq.refine.corrected_layer import CorrectedLayer
 from tflq.refine.fitted_layers import FittedValues
+from tflq.refine.second_moments import SecondMoments
 from tflq.refine.weighted_ops import WeightGranularity
 from tflq.worker import ProgressCallback
 
@@ -66,12 +67,11 @@ class LayerFit:
 
     parts: int
     """The number of tasks. It is fixed, whatever the number of processors."""
-    max_calls: int
-    """The largest number of calls that values are fitted to."""
-    fit: Callable[[ProgressCallback, Path, FittingData, WeightGranularity, tuple[int, Path]], Path]
+    fit: Callable[[ProgressCallback, Path, SecondMoments, WeightGranularity, tuple[int, Path]], Path]
     """Write arrays by kind and index, as `fitted_layers.save` does. The kinds are those of this fit alone.
 
-    The last argument is the number of the part, and the path to write to.
+    The arguments are the float32 file, the second moments of its layers, the granularity, and the number of the part
+    with the path to write to.
     """
 
 

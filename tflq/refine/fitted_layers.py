@@ -39,12 +39,14 @@ class FittedValues:
     def mean(self, layer: Layer) -> np.ndarray | None:
         """Return the mean of the layer's inputs, [groups, inputs]; None if it is not known."""
         mean = self.of(MEAN).get(layer.operator.index)
-        if mean is None:
-            return None
+        return None if mean is None else self.scaled(mean, layer)
+
+    def scaled(self, values: np.ndarray, layer: Layer) -> np.ndarray:
+        """Return values of the layer's inputs, [groups, inputs], multiplied by the factors of their channels."""
         for factors in self.factors:
             if layer.activation.index in factors:
-                mean = _scaled(mean, factors[layer.activation.index], layer)
-        return mean
+                values = _scaled(values, factors[layer.activation.index], layer)
+        return values
 
 
 def _scaled(mean: np.ndarray, factor: np.ndarray, layer: Layer) -> np.ndarray:

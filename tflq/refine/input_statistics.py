@@ -121,10 +121,20 @@ class _Sum:
         centred = (rows - self._origin).astype(np.float32)
         self._first += centred.sum(0, dtype=np.float64)
         if self.has_covariance:
-            grouped = np.ascontiguousarray(np.moveaxis(centred, 1, 0))
-            self._second += np.moveaxis(grouped, 1, 2) @ grouped
+            self._second += _products(np.ascontiguousarray(np.moveaxis(centred, 1, 0)))
         self._count += len(rows)
         self._waiting.clear()
+
+
+def _products(rows: np.ndarray) -> np.ndarray:
+    """Return the sum of the products of all pairs of inputs, [groups, inputs, inputs], for rows [groups, rows, inputs].
+
+    NumPy computes half of the products of one matrix with itself, but all of a stack of matrices.
+    """
+    if len(rows) == 1:
+        (only,) = rows
+        return np.asarray(only.T @ only)[np.newaxis]
+    return np.asarray(np.moveaxis(rows, 1, 2) @ rows)
 
 
 def _expose(content: bytes, layers: Sequence[Layer], target: Path) -> None:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 
 from tflq.flatbuffer import edit, read
 from tflq.refine.corrected_layer import CorrectedLayer
-from tflq.refine.correction import FittingData, LayerFit, LayerwiseCorrection
+from tflq.refine.correction import LayerFit, LayerwiseCorrection
 from tflq.refine.fitted_layers import FittedValues
 from tflq.refine.gptq import gptq_round, round_to_nearest
-from tflq.refine.input_statistics import InputStatistics, covariance_rows, has_covariance, input_statistics
+from tflq.refine.second_moments import SecondMoments, parts_of
 from tflq.refine.weighted_ops import Layer, WeightGranularity, layers
 from tflq.worker import ProgressCallback
 
 PARTS = 4
 """The number of tasks for the weights of one file."""
-MAX_ROUNDING_CALLS = 48
-"""The largest number of calls that GPTQ is fitted to; each has many positions."""
-WORK_OF_SMALL_LAYER = 1e9
-"""The multiply-adds of a large layer that take as long as a small layer, which has many small steps."""
 STEPS, ERROR = "steps", "error"
 """The kinds of fitted values: the integers of the weights, int8 [groups, outputs, inputs]; and the mean squared error
 that they add to the outputs, in units of that of weights rounded to nearest."""
@@ -32,22 +26,19 @@ that they add to the outputs, in units of that of weights rounded to nearest."""
 def fit_rounding(
     report: ProgressCallback,
     float32: Path,
-    data: FittingData,
+    moments: SecondMoments,
     granularity: WeightGranularity,
     part: tuple[int, Path],
 ) -> Path:
     """Write the weights that GPTQ rounds, for one of PARTS parts of the layers. Clustered weights are left out.
 
-    `data` holds the calibration samples, and the calls that are used. `part` is the number of the part, and the path to
-    write to.
+    `moments` are those of this file. `part` is the number of the part, and the path to write to.
     """
     (number, target), content = part, float32.read_bytes()
     all_layers = [layer for layer in layers(read(content), edit.unpack(content)) if not layer.is_clustered]
-    chosen = _parts(all_layers)[number]
+    chosen = parts_of(all_layers, PARTS)[number]
     arrays: dict[str, np.ndarray] = {}
-    inputs = input_statistics(content, chosen, data, target.with_suffix(".seen"))
-    for done, (layer, statistics) in enumerate(zip(chosen, inputs, strict=True), 1):
-        second_moment = second_moment_of(statistics)
+    for done, (layer, second_moment) in enumerate(zip(chosen, moments.of(chosen), strict=True), 1):
         if second_moment is not None:
             steps, error = _rounded(layer, granularity, second_moment)
             arrays |= {f"{STEPS} {layer.operator.index}": steps, f"{ERROR} {layer.operator.index}": np.array(error)}
@@ -55,21 +46,6 @@ def fit_rounding(
     with target.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
     return target
-
-
-def _parts(all_layers: Sequence[Layer]) -> list[list[Layer]]:
-    """Divide the layers into PARTS runs of about the same work, in the order of the file; some may be empty."""
-    totals = list(accumulate(map(_work, all_layers), initial=0.0))
-    parts: list[list[Layer]] = [[] for _ in range(PARTS)]
-    for layer, before, after in zip(all_layers, totals, totals[1:], strict=False):
-        parts[min(int((before + after) / 2 / totals[-1] * PARTS), PARTS - 1)].append(layer)
-    return parts
-
-
-def _work(layer: Layer) -> float:
-    """Return about how many multiply-adds the rounding of a layer takes, or would take in the same time."""
-    width = layer.width if has_covariance(layer) else 0
-    return WORK_OF_SMALL_LAYER + float(covariance_rows(width)) * width**2 + float(width) ** 3
 
 
 def _rounded(layer: Layer, granularity: WeightGranularity, second_moment: np.ndarray) -> tuple[np.ndarray, float]:
@@ -89,19 +65,6 @@ def squared_error(change: np.ndarray, second_moment: np.ndarray) -> float:
     return float(np.vdot(change @ second_moment, change))
 
 
-def second_moment_of(statistics: InputStatistics) -> np.ndarray | None:
-    """Return the second moment of the inputs, E[x xᵀ], [groups, inputs, inputs]; None if it is not known or finite.
-
-    It is the Hessian of the paper. With the covariance in place of it, the error of the mean would be left to the bias.
-    That is no better on unseen data, whose mean differs, and it needs a second fit for files without bias correction.
-    """
-    covariance, mean = statistics.covariance, statistics.mean
-    if covariance is None or not np.isfinite(covariance).all():
-        return None
-    second_moment: np.ndarray = covariance + mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
-    return second_moment
-
-
 def _with_rounded_weights(corrected: CorrectedLayer, values: FittedValues) -> CorrectedLayer:
     """Return the layer with the weights by GPTQ, if there are any for it."""
     index = corrected.layer.operator.index
@@ -119,5 +82,5 @@ ROUNDING = LayerwiseCorrection(
     compared_with=("bias_correction",),
     changes=("weights",),
     apply=_with_rounded_weights,
-    layer_fit=LayerFit(PARTS, MAX_ROUNDING_CALLS, fit_rounding),
+    layer_fit=LayerFit(PARTS, fit_rounding),
 )

@@ -37,7 +37,7 @@ def slowest(run: Run, recipe: Recipe) -> str:
 
 def _parts(recipe: Recipe) -> Iterator[RunPart]:
     corrections = (
-        *("find the mean inputs ", "compute ranges", "compare ", "correct the layers of "),
+        *("find the mean inputs ", "find the second moments ", "compute ranges", "compare ", "correct the layers of "),
         *("run the float32 file on hold-out samples", *(each.stage for each in CORRECTIONS if each.stage)),
     )
     yield RunPart("training", ("train",), "")

@@ -44,7 +44,7 @@ def find(
     tasks = []
     for name in compared:
         arguments = looks.get(name), layer_requests.get(name)
-        tasks.append(Task(f"compare the activations of {name}", _compare, arguments, EvaluationError))
+        tasks.append(Task(f"run {name} with all activations", _compare, arguments, EvaluationError))
     outcomes = dict(zip(compared, context.workers.run_all(tasks, context.jobs), strict=True))
     return [
         _compared(build, looks.get(build.name), build.name in layer_requests, outcomes[build.name])

@@ -24,6 +24,7 @@ from tflq.refine import (
     RefinementConfig,
     RefinementRequest,
     RewrittenModel,
+    SecondMoments,
     WeightGranularity,
 )
 from tflq.stages.activation_ranges import ActivationObserver, CountedCalibration
@@ -99,13 +100,14 @@ class ModelFitter:
         rewritten = [each for each in wanted if each.config.rewrites_model]
         plain = [each for each in wanted if not each.config.rewrites_model]
         first, *others = refine.MODEL_CORRECTIONS
-        self._run([*self._means(wanted), *self._rewritings(wanted, first), *self._layers(plain)])
+        statistics = [*self._means(wanted), *self._moments(wanted)]
+        self._run([*statistics, *self._rewritings(wanted, first), *self._counts(plain)])
         for correction in others:
             self._run(self._rewritings(wanted, correction))
         for model in {self.model(each): None for each in rewritten}:
             if (key := self._observed_key(model)) not in self._work.observed:
                 self._work.observed[key] = self.observer.observe(model, self.samples, counts_few=False)
-        self._run(self._layers(rewritten))
+        self._run([*self._layer_fits(wanted), *self._counts(rewritten)])
         self._run(self._counted_ranges(wanted, is_final))
 
     def model(self, fitted: FittedConfig) -> Path:
@@ -204,22 +206,38 @@ class ModelFitter:
             task = Task(correction.stage, correction.rewrite, arguments, ConversionError)
             yield _Fit([task], self._work.rewritten, key, itemgetter(0))
 
-    def _layers(self, wanted: Sequence[FittedConfig]) -> Iterator[_Fit]:
-        """Yield what must be fitted to the layers of a model, and the counts of its values if they are needed."""
-        keys = dict.fromkeys(key for each in wanted for key in self._layer_fit_keys(each))
-        yield from (self._layer_fit(key) for key in keys if key not in self._work.layer_fits)
+    def _moments(self, wanted: Sequence[FittedConfig]) -> Iterator[_Fit]:
+        fitted = {each.calls for each in wanted if any(key in LAYER_FITS for key in each.config.of_layers)}
+        for calls in sorted(fitted - self._work.moments.keys()):
+            given = self.data.model, self._fitting_data(calls, refine.MAX_MOMENT_CALLS)
+            stage = "find the second moments of the layers, part"
+            tasks = [
+                Task(f"{stage} {number + 1}", refine.fit_moments, (*given, (number, self.new_path())), ConversionError)
+                for number in range(refine.MOMENT_PARTS)
+            ]
+            yield _Fit(tasks, self._work.moments, calls, tuple)
+
+    def _layer_fits(self, wanted: Sequence[FittedConfig]) -> Iterator[_Fit]:
+        """Yield what must be fitted to the layers of models, beside their mean inputs."""
+        keys = {key: each for each in reversed(wanted) for key in self._layer_fit_keys(each)}
+        yield from (self._layer_fit(key, keys[key]) for key in keys if key not in self._work.layer_fits)
+
+    def _counts(self, wanted: Sequence[FittedConfig]) -> Iterator[_Fit]:
+        """Yield the counts of the values of models whose ranges need them."""
         counted = dict.fromkeys(self.model(each) for each in wanted if each.config.ranges is not None)
         yield from (self._counting(model) for model in counted if model not in self._work.counted)
 
-    def _layer_fit(self, key: LayerFitKey) -> _Fit:
+    def _layer_fit(self, key: LayerFitKey, fitted: FittedConfig) -> _Fit:
+        """Return the tasks of the key, which belongs to that configuration."""
         name, model, calls, granularity = key
-        fit, data = LAYER_FITS[name], self._fitting_data(calls, LAYER_FITS[name].max_calls)
+        factors = tuple(each.factors for each in self._rewritten(fitted))
+        fit, moments = LAYER_FITS[name], SecondMoments(self._work.moments[calls], factors)
         stage = f"{refine.BY_KEY[name].stage} {self._in_words(model)} file{granularity.in_words}"
         tasks = [
             Task(
                 f"{stage}, part {number + 1}",
                 fit.fit,
-                (model, data, granularity, (number, self.new_path())),
+                (model, moments, granularity, (number, self.new_path())),
                 ConversionError,
             )
             for number in range(fit.parts)

@@ -19,6 +19,8 @@ class RefinementWork:
 
     means: dict[Calls, tuple[Path, ...]] = field(default_factory=dict)
     """The means of the layers' inputs in the float32 file, by the calls that they are fitted to."""
+    moments: dict[Calls, tuple[Path, ...]] = field(default_factory=dict)
+    """The second moments of the layers' inputs in the float32 file, by the calls that they are fitted to."""
     rewritten: dict[tuple[Path, str, Calls], RewrittenModel] = field(default_factory=dict)
     """The files after a correction of the whole model, by the file before, its key, and the calls of the fit."""
     observed: dict[tuple[Path, Counting], CalibrationData] = field(default_factory=dict)
