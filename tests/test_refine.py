@@ -45,6 +45,7 @@ from tflq.refine.cross_layer_equalization import (
 from tflq.refine.fitted_layers import FittedValues, save
 from tflq.refine.gptq import gptq_round, round_to_nearest, scales
 from tflq.refine.input_statistics import input_statistics
+from tflq.refine.second_moments import second_moment_of
 from tflq.refine.weighted_ops import Layer, layers
 
 Keys = tuple[str, ...]
@@ -233,15 +234,15 @@ def fit(float32: Path, data: tuple[Samples, Sequence[int]], folder: Path) -> Fit
         refine.fit_means(nothing, float32, data, (number, folder / f"means-{number}"))
         for number in range(refine.MEAN_PARTS)
     )
-    moments = refine.SecondMoments(
-        tuple(
-            refine.fit_moments(nothing, float32, data, (number, folder / f"moments-{number}"))
-            for number in range(refine.MOMENT_PARTS)
-        )
-    )
+    moments = refine.SecondMoments(moments_of(float32, data, folder))
     parts = [folder / f"rounded-{number}" for number in range(refine.PARTS)]
     rounded = (refine.fit_rounding(nothing, float32, moments, WeightGranularity(), part) for part in enumerate(parts))
     return FittedLayers((*means, *rounded))
+
+
+def moments_of(float32: Path, data: tuple[Samples, Sequence[int]], folder: Path) -> tuple[Path, ...]:
+    parts = [(number, folder / f"moments-{number}") for number in range(refine.MOMENT_PARTS)]
+    return tuple(refine.fit_moments(nothing, float32, data, part) for part in parts)
 
 
 def mean_of(tensor: int, content: bytes, calibration_samples: CalibrationSamples, scratch: Path) -> np.ndarray:
@@ -313,6 +314,23 @@ def test_a_mean_has_the_factors_of_every_rewriting(found: list[Layer]) -> None:
     factors = tuple({layer.activation.index: np.full(layer.activation.shape[-1], factor)} for factor in (2.0, 3.0))
     mean = FittedValues({"mean": {layer.operator.index: np.ones((1, layer.width))}}, factors).mean(layer)
     assert mean.tolist() == [[6.0] * layer.width]
+
+
+def test_second_moments_of_an_equalized_file_follow_from_the_factors(
+    float32: Path, calibration_samples: CalibrationSamples, tmp_path: Path
+) -> None:
+    data = calibration_samples.samples, CALLS
+    made = refine.equalize(nothing, float32, data, tmp_path / "equalized.tflite")
+    assert made.tensors
+    content = made.path.read_bytes()
+    own = list(layers(read(content), edit.unpack(content)))
+    moments = refine.SecondMoments(moments_of(float32, data, tmp_path), (made.factors,)).of(own)
+    assert any(moment is not None for moment in moments)
+    for moment, seen in zip(moments, input_statistics(content, own, data, tmp_path / "seen"), strict=True):
+        expected = second_moment_of(seen)
+        assert (moment is None) == (expected is None)
+        if moment is not None and expected is not None:
+            np.testing.assert_allclose(moment, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
 def test_corrected_file_differs_in_constants_alone(float32: Path, corrected: dict[Keys, refine.CorrectedModel]) -> None:
