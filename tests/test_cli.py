@@ -122,13 +122,22 @@ NO_RECIPES = [
         " look into it with: tflq inspect some.tflite",
     ),
     (".", ".: this is a folder, not a recipe; `tflq batch .` converts all recipes in it"),
+    ("made", "made: this is a folder, not a recipe; it contains made/recipe.yaml"),
+    (
+        "made/tflq.lock",
+        "made/tflq.lock: tflq wrote this file, and it is not a recipe; the recipe of that run is made/recipe.yaml",
+    ),
+    ("search.json", "search.json: tflq wrote this file, and it is not a recipe"),
 ]
 
 
 @pytest.mark.parametrize(("path", "message"), NO_RECIPES, ids=[path for path, _ in NO_RECIPES])
 def test_what_is_no_recipe_is_named_with_the_command_that_takes_it(path: str, message: str, folder: Path) -> None:
-    for name in ("my net.keras", "some.tflite"):
+    (folder / "made").mkdir()
+    for name in ("my net.keras", "some.tflite", "made/recipe.yaml"):
         (folder / name).touch()
+    for name in ("made/tflq.lock", "search.json"):
+        (folder / name).write_text('{"schema_version": 1}')
     said = tflq("convert", path)
     assert (said.exit_code, said.stderr) == (2, f"error: {message}\n")
 

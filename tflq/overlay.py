@@ -29,6 +29,8 @@ def read(path: Path) -> YamlSource:
 def _refuse_models(path: Path) -> None:
     """Raise RecipeError if the path is a model or a folder, and say which command takes it."""
     if path.is_dir() and not any((path / name).is_file() for name in sources.GRAPH_FILES):
+        if (path / "recipe.yaml").is_file():
+            raise RecipeError(f"{path}: this is a folder, not a recipe; it contains {path / 'recipe.yaml'}")
         raise RecipeError(f"{path}: this is a folder, not a recipe; `tflq batch {path}` converts all recipes in it")
     if path.is_dir() or (path.name.endswith(sources.FILE_SUFFIXES) and path.is_file()):
         begin = f"tflq init {shlex.quote(str(path))} -o {shlex.quote(path.stem)}.yaml"
@@ -36,9 +38,18 @@ def _refuse_models(path: Path) -> None:
         raise RecipeError(f"{path}: this is a model, not a recipe; write a recipe for it with: {begin}{inspect}")
 
 
+def _refuse_own_files(path: Path, source: YamlSource) -> None:
+    """Raise RecipeError if the file is a report or a lock, and say where the recipe of its run is."""
+    if isinstance(source.data, dict) and "schema_version" in source.data:
+        recipe = path.parent / "recipe.yaml"
+        hint = f"; the recipe of that run is {recipe}" if recipe.is_file() else ""
+        raise RecipeError(f"{path}: tflq wrote this file, and it is not a recipe{hint}")
+
+
 def _read(path: Path, above: tuple[Path, ...]) -> YamlSource:
     source = strict.read(path)
     source.files = (path,)
+    _refuse_own_files(path, source)
     if not isinstance(source.data, dict) or "extends" not in source.data:
         return source
     name = source.data.pop("extends")
