@@ -12,7 +12,7 @@ from tests.running import Ran, Recipes
 from tflq.conversion.sum_ranges import widen_sums
 from tflq.flatbuffer import edit
 
-IN_FLOAT = {"CAST", "NEG", "SELECT_V2", "SQUARED_DIFFERENCE"}
+IN_FLOAT = {"CAST", "NEG", "SQUARED_DIFFERENCE"}
 BUILTINS = schema.BuiltinOperator
 
 
