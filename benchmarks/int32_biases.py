@@ -22,6 +22,7 @@ MOST = 40
 """Rows that calibrate, at most, and that measure."""
 RECIPE = """\
 model: {model}
+inputs: {{{inputs}}}
 calibration: {{dataset: {{npz: {calibration}}}, samples: all}}
 evaluation: {{dataset: {{npz: {evaluation}}}, samples: all}}
 variants:
@@ -46,10 +47,9 @@ def _lines(model: Path, data: Path, folder: Path) -> list[str]:
     columns, parts = fidelity.load(data), [folder / "calibration.npz", folder / "evaluation.npz"]
     for number, path in enumerate(parts):
         np.savez(path, allow_pickle=False, **{key: column[number::2][:MOST] for key, column in columns.items()})
-    recipe = folder / "recipe.yaml"
-    recipe.write_text(
-        RECIPE.format(model=model, calibration=parts[0], evaluation=parts[1], output=folder / "build"), encoding="utf-8"
-    )
+    recipe, inputs = folder / "recipe.yaml", (f"{key}: {{shape: {[1, *c.shape[1:]]}}}" for key, c in columns.items())
+    paths = {"calibration": parts[0], "evaluation": parts[1], "output": folder / "build"}
+    recipe.write_text(RECIPE.format(model=model, inputs=", ".join(inputs), **paths), encoding="utf-8")
     variants = {variant.name: variant for variant in convert(recipe).variants}
     before, after = variants["int64"], variants["int32"]
     return [
