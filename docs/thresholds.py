@@ -9,7 +9,6 @@ from tflq.refine.holdout import CROSS_FITTING_CALLS, MAX_HOLDOUT_CALLS, split_ho
 from tflq.refine.holdout_score import MAX_HEADROOM_LOSS_DB, MIN_GAIN_DB, SIMILAR_DB
 from tflq.refine.input_statistics import MAX_WIDTH
 from tflq.refine.range_levels import HEADROOM_OF_INT16
-from tflq.refine.second_moments import MAX_MOMENT_CALLS
 from tflq.refine.selection import HOPELESS_DB
 from tflq.stages.fitted_models import MAX_FITTING_CALLS
 from tflq.stages.measurement_budget import (
@@ -27,7 +26,7 @@ def numbers() -> str:
     rows = [
         ("hold-out calls", f"{len(split_holdout(CALLS).holdout)} of {CALLS}, at most {MAX_HOLDOUT_CALLS}"),
         ("few calls, for which each call is held out once", f"less than {CROSS_FITTING_CALLS}"),
-        ("calls that corrections are fitted to", f"at most {MAX_FITTING_CALLS}, for GPTQ at most {MAX_MOMENT_CALLS}"),
+        ("calls that corrections are fitted to", f"at most {MAX_FITTING_CALLS}"),
         ("least gain", f"{MIN_GAIN_DB:g} dB"),
         ("similar", f"a loss of at most {SIMILAR_DB:g} dB"),
         ("headroom loss", f"at most {MAX_HEADROOM_LOSS_DB:g} dB"),

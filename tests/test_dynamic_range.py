@@ -15,7 +15,7 @@ from tflq import refine
 from tflq.cache import Store, sha256
 from tflq.calibrate import CalibrationSamples
 from tflq.errors import ConversionError
-from tflq.flatbuffer import ROLES, Graph, Tensor, edit, load, read
+from tflq.flatbuffer import ROLES, Graph, Tensor, load
 from tflq.refine.input_statistics import input_statistics
 from tflq.refine.weighted_ops import layers
 
@@ -138,9 +138,7 @@ def test_shift_is_the_lost_part_of_the_weights_times_the_mean_of_what_they_meet(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["hybrid.tflite"]
     content = float32.read_bytes()
     (corrected,) = (one for one in told.corrections if one.op == "FULLY_CONNECTED")
-    layer = next(
-        one for one in layers(read(content), edit.unpack(content)) if one.bias and one.operator.type == corrected.op
-    )
+    layer = next(one for one in layers(content) if one.bias and one.operator.type == corrected.op)
     (seen,) = input_statistics(content, [layer], (calibration_samples.samples, range(15)), tmp_path / "seen")
     (made,) = load(path).subgraphs
     operator = made.operators[corrected.operator]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -48,33 +47,36 @@ def test_versions_say_which_runtimes_have_the_kernels() -> None:
     assert read(edit.pack(model)).minimum_runtime_version == "2.15.0"
 
 
-def dense(rows: int, weight: int, has_bias: bool, activation: int = 0) -> Any:
-    """A model of two dense layers of int16 activations whose weights are all `weight`, with `rows` inputs each."""
+def with_weights(weights: np.ndarray, is_relu: bool = False, has_bias: bool = True) -> bytes:
+    """The file with these weights, int8 [inputs], for every output of its dense layer, which reads the CONV_2D."""
     model = edit.unpack(CONTENT)
     (subgraph,) = model.subgraphs
-    dense = next(
-        op for op in subgraph.operators if edit.type_of(model.operatorCodes[op.opcodeIndex]) == "FULLY_CONNECTED"
-    )
-    weights = subgraph.tensors[dense.inputs[1]]
-    weights.shape = [int(weights.shape[0]), rows]
-    model.buffers[weights.buffer].data = np.full(int(weights.shape[0]) * rows, weight, np.int8).view(np.uint8)
-    writer = next(op for op in subgraph.operators if dense.inputs[0] in op.outputs)
-    if hasattr(writer.builtinOptions, "fusedActivationFunction"):
-        writer.builtinOptions.fusedActivationFunction = activation
-    if not has_bias:
-        dense.inputs = [*dense.inputs[:2], -1]
-    return model
+    types = [edit.type_of(code) for code in model.operatorCodes]
+    by_type = {types[op.opcodeIndex]: op for op in subgraph.operators}
+    conv, dense = by_type["CONV_2D"], by_type["FULLY_CONNECTED"]
+    conv.builtinOptions.fusedActivationFunction = int(is_relu)
+    tensor = subgraph.tensors[dense.inputs[1]]
+    outputs, tensor.shape = int(tensor.shape[0]), [int(tensor.shape[0]), len(weights)]
+    model.buffers[tensor.buffer].data = np.tile(weights, outputs).view(np.uint8)
+    dense.inputs = [conv.outputs[0], dense.inputs[1], dense.inputs[2] if has_bias else -1]
+    return edit.pack(model)
 
 
-@pytest.mark.parametrize(("rows", "expected"), [(510, "int32"), (520, "int64")])
-def test_sum_that_could_exceed_int32_keeps_the_int64_bias(rows: int, expected: str) -> None:
+@pytest.mark.parametrize(("inputs", "expected"), [(510, "int32"), (520, "int64")])
+def test_sum_that_could_exceed_int32_keeps_the_int64_bias(inputs: int, expected: str) -> None:
     """510 · 127 · 2¹⁵ is below 2³¹ by more than the bias, and 520 · 127 · 2¹⁵ is above."""
-    made = with_int32_biases(edit.pack(dense(rows, 127, has_bias=True)))
+    made = with_int32_biases(with_weights(np.full(inputs, 127, np.int8)))
+    assert biases(read(made))["FULLY_CONNECTED"] == expected
+
+
+@pytest.mark.parametrize(("is_relu", "expected"), [(True, "int32"), (False, "int64")])
+def test_behind_a_relu_only_weights_of_one_sign_add_up(is_relu: bool, expected: str) -> None:
+    made = with_int32_biases(with_weights(np.tile(np.array([127, -127], np.int8), 260), is_relu))
     assert biases(read(made))["FULLY_CONNECTED"] == expected
 
 
 def test_layer_without_a_bias_gets_the_faster_kernel() -> None:
-    model = edit.unpack(with_int32_biases(edit.pack(dense(8, 1, has_bias=False))))
+    model = edit.unpack(with_int32_biases(with_weights(np.ones(8, np.int8), has_bias=False)))
     (code,) = (code.version for code in model.operatorCodes if edit.type_of(code) == "FULLY_CONNECTED")
     assert code == 11
 

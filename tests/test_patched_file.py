@@ -68,7 +68,7 @@ def subject(
             for number in range(refine.MOMENT_PARTS)
         )
     )
-    parts = [(number, folder / f"rounded-{number}") for number in range(refine.PARTS)]
+    parts = [(number, folder / f"rounded-{number}") for number in range(refine.ROUNDING_PARTS)]
     rounded = tuple(refine.fit_rounding(nothing, float32, moments, WeightGranularity(), part) for part in parts)
     return Subject(float32, calibration_samples, FittedLayers((*means, *rounded)))
 

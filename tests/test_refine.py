@@ -63,7 +63,7 @@ def found(float32: Path) -> list[Layer]:
 
 
 def all_layers(float32: Path) -> list[Layer]:
-    return list(layers(load(float32), edit.unpack(float32.read_bytes())))
+    return list(layers(float32.read_bytes()))
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +235,7 @@ def fit(float32: Path, data: tuple[Samples, Sequence[int]], folder: Path) -> Fit
         for number in range(refine.MEAN_PARTS)
     )
     moments = refine.SecondMoments(moments_of(float32, data, folder))
-    parts = [folder / f"rounded-{number}" for number in range(refine.PARTS)]
+    parts = [folder / f"rounded-{number}" for number in range(refine.ROUNDING_PARTS)]
     rounded = (refine.fit_rounding(nothing, float32, moments, WeightGranularity(), part) for part in enumerate(parts))
     return FittedLayers((*means, *rounded))
 
@@ -290,7 +290,7 @@ def test_one_more_correction_of_weights_is_applied_before_the_biases(
     )
     monkeypatch.setattr("tflq.refine.corrected_model.LAYERWISE_CORRECTIONS", (halved, BIAS_CORRECTION))
     layer = next(one for one in found if one.bias is not None and one.operator.type == "FULLY_CONNECTED")
-    means = save(tmp_path / "means", "mean", {layer.operator.index: np.ones((1, layer.width))})
+    means = save(tmp_path / "means", {"mean": {layer.operator.index: np.ones((1, layer.width))}})
     keys, target = ("halved", "bias_correction"), tmp_path / "halved.tflite"
     made = refine.write_corrected(nothing, float32, FittedLayers((means,)), (WeightGranularity(), keys), target)
     before, after = (
@@ -323,7 +323,7 @@ def test_second_moments_of_an_equalized_file_follow_from_the_factors(
     made = refine.equalize(nothing, float32, data, tmp_path / "equalized.tflite")
     assert made.tensors
     content = made.path.read_bytes()
-    own = list(layers(read(content), edit.unpack(content)))
+    own = list(layers(content))
     moments = refine.SecondMoments(moments_of(float32, data, tmp_path), (made.factors,)).of(own)
     assert any(moment is not None for moment in moments)
     for moment, seen in zip(moments, input_statistics(content, own, data, tmp_path / "seen"), strict=True):

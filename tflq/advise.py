@@ -23,7 +23,7 @@ SAME_SIZE_RATIO = 1.05
 """Files whose sizes differ by a smaller ratio count as equal in size."""
 REPORT = "report.json"
 SEARCH = "tflq search RECIPE"
-"""The command in advice, for which the command line gives the path of the recipe."""
+"""The command in advice that does not know the path of the recipe."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ def _measured_run(recipe: Recipe, variants: tuple[MeasuredVariant, ...], is_stal
     return MeasuredRun(metric.name if metric else "agreement with the float32 file", variants, is_stale)
 
 
-def advise(recipe: Recipe, measured: MeasuredRun, target: str, tolerated: float) -> Advice:
+def advise(recipe: Recipe, measured: MeasuredRun, target: str, tolerated: float, search: str = SEARCH) -> Advice:
     """Recommend the smallest variant that runs on the target and loses at most `tolerated`.
 
-    `target` is a kind of device, or a target of the recipe. If no variant passes, recommend the one with the smallest
-    loss. Raise RecipeError if none suits the target.
+    `target` is a kind of device, or a target of the recipe. `search` is the command that searches this
+    recipe. If no variant passes, recommend the one with the smallest loss. Raise RecipeError if none suits the target.
     """
     variants = [
         variant
@@ -123,13 +123,13 @@ def advise(recipe: Recipe, measured: MeasuredRun, target: str, tolerated: float)
         + _on_target(chosen, target)
         + (slower(chosen, passed) if target == "cpu" else "")
         + _untried(recipe, measured, target, passed),
-        _training(recipe, measured, tolerated, chosen),
+        _training(recipe, measured, tolerated, chosen, search),
     )
 
 
 @dataclass(frozen=True)
 class ModeRow:
-    """What to expect of the files of a mode, and what was measured of them."""
+    """The guide to the files of a mode, and the figures that were measured of them."""
 
     guide: ModeGuide
     measured: tuple[str, ...]
@@ -247,7 +247,7 @@ def _untried(recipe: Recipe, measured: MeasuredRun, target: str, passed: Sequenc
     return f"; not tried yet: {', '.join(modes)}" if modes else ""
 
 
-def _training(recipe: Recipe, measured: MeasuredRun, tolerated: float, chosen: MeasuredVariant) -> str:
+def _training(recipe: Recipe, measured: MeasuredRun, tolerated: float, chosen: MeasuredVariant, search: str) -> str:
     """Say whether training is worth it. It is if post-training int8 loses too much."""
     plain = [
         variant for variant in measured.variants if variant.mode in ("int8", "int8_only") and not variant.is_trained
@@ -270,7 +270,7 @@ def _training(recipe: Recipe, measured: MeasuredRun, tolerated: float, chosen: M
     if not trained:
         limit = f"--max-drop {tolerated:g}" if int8.is_scored else f"--min-agreement {1 - tolerated:g}"
         return (
-            f"try `{SEARCH} {limit}` first, which needs no training: {int8.name} loses {int8.loss_in_words}."
+            f"try `{search} {limit}` first, which needs no training: {int8.name} loses {int8.loss_in_words}."
             f" If that finds nothing as small, {_how(recipe)}"
         )
     least, best = min(trained, key=lambda pair: pair[0])

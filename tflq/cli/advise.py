@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,11 +63,9 @@ def advise(options: CommandOptions, recipe: Path | None, target: str, tolerate: 
         measured = advising.read(loaded)
         gate = loaded.gates.max_metric_drop
         tolerated = next(drop for drop in (tolerate, gate, advising.TOLERATED) if drop is not None)
-        advice = advising.advise(loaded, measured, target, tolerated)
+        advice = advising.advise(loaded, measured, target, tolerated, f"tflq search {shlex.quote(str(recipe))}")
     if measured.is_stale:
         note(f"{recipe}: the recipe differs from the one in the report; run tflq convert again to update the report")
-    command = f"tflq search {shlex.quote(str(recipe))}"
-    advice = replace(advice, training=advice.training.replace(advising.SEARCH, command))
     shows_modes = modes or options.as_json
     _print(advice, advising.mode_rows(measured.variants) if shows_modes else (), options.as_json)
 

@@ -25,8 +25,8 @@ RUNTIME = "2.15.0"
 LIMIT = 2**31
 TYPES = schema.TensorType
 _ACTIVATION = schema.ActivationFunctionType
-_POSITIVE = frozenset([_ACTIVATION.RELU, _ACTIVATION.RELU6])
-_POSITIVE_OPS = frozenset(["RELU", "RELU6", "RELU_0_TO_1", "LOGISTIC", "SOFTMAX"])
+_NON_NEGATIVE = frozenset([_ACTIVATION.RELU, _ACTIVATION.RELU6])
+_NON_NEGATIVE_OPS = frozenset(["RELU", "RELU6", "RELU_0_TO_1", "LOGISTIC", "SOFTMAX"])
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ class _Op:
 
 
 def with_int32_biases(content: bytes) -> bytes:
-    """Return the file with int32 biases in all ops for which that is exact and whose kernels take them."""
+    """Return the file with int32 biases in all ops whose kernels take them and whose sums cannot exceed int32."""
     model, changed = edit.unpack(content), False
     types = [edit.type_of(code) for code in model.operatorCodes]
     for subgraph in model.subgraphs:
-        positive = _positive_tensors(subgraph, types)
+        non_negative = _non_negative_tensors(subgraph, types)
         users: dict[int, list[_Op]] = defaultdict(list)
         for op in list(_candidates(model, subgraph, types)):
             users[op.bias].append(op)
         readers = [int(index) for operator in subgraph.operators for index in operator.inputs]
         for bias, ops in users.items():
-            fitting = [op for op in ops if _fits(model, subgraph, op, positive)]
+            fitting = [op for op in ops if _fits(model, subgraph, op, non_negative)]
             if fitting:
                 _change(model, subgraph, fitting, keeps_old=readers.count(bias) > len(fitting))
                 changed = True
@@ -77,18 +77,18 @@ def _candidates(model: Any, subgraph: Any, types: Sequence[str]) -> Iterator[_Op
             yield _Op(operator, type_, bias)
 
 
-def _positive_tensors(subgraph: Any, types: Sequence[str]) -> frozenset[int]:
+def _non_negative_tensors(subgraph: Any, types: Sequence[str]) -> frozenset[int]:
     """Return the tensors without negative values, as far as the ops that write them say so."""
     return frozenset(
         int(index)
         for operator in subgraph.operators
-        if types[operator.opcodeIndex] in _POSITIVE_OPS
-        or getattr(operator.builtinOptions, "fusedActivationFunction", None) in _POSITIVE
+        if types[operator.opcodeIndex] in _NON_NEGATIVE_OPS
+        or getattr(operator.builtinOptions, "fusedActivationFunction", None) in _NON_NEGATIVE
         for index in operator.outputs
     )
 
 
-def _fits(model: Any, subgraph: Any, op: _Op, positive: frozenset[int]) -> bool:
+def _fits(model: Any, subgraph: Any, op: _Op, non_negative: frozenset[int]) -> bool:
     """Return whether no sum of products and bias can exceed int32, whatever the int16 values of the input are."""
     roles, inputs = ROLES[op.type], op.operator.inputs
     weights = subgraph.tensors[inputs[roles.weights]]
@@ -96,7 +96,7 @@ def _fits(model: Any, subgraph: Any, op: _Op, positive: frozenset[int]) -> bool:
     rows = stored.reshape(int(weights.shape[roles.channels]), -1).astype(np.int64)
     bias = 0 if op.bias < 0 else np.abs(_bias(model, subgraph, op.bias))
     above, below = rows.clip(min=0).sum(1), -rows.clip(max=0).sum(1)
-    sums = np.maximum(above, below) if int(inputs[roles.activation]) in positive else above + below
+    sums = np.maximum(above, below) if int(inputs[roles.activation]) in non_negative else above + below
     return bool(np.max(2**15 * sums + bias, initial=0) < LIMIT)
 
 

@@ -23,8 +23,8 @@ from tflq.worker import ProgressCallback
 
 
 @dataclass(frozen=True)
-class Look:
-    """A file with ruined outputs, and the samples to look at."""
+class RuinedFile:
+    """A file with ruined outputs, and the samples on which its activations are compared."""
 
     plan: EvaluationPlan
     indices: Sequence[int]
@@ -56,7 +56,7 @@ class Explanation:
     """The number of calls in which they were compared."""
 
 
-def explain(report: ProgressCallback, request: Look) -> Explanation:
+def explain(report: ProgressCallback, request: RuinedFile) -> Explanation:
     """Return a finding for each ruined output, with the most likely cause and what to try."""
     calls = list(_calls(request))
     try:
@@ -67,17 +67,16 @@ def explain(report: ProgressCallback, request: Look) -> Explanation:
     return Explanation(_with_causes(request, activations), activations, len(calls))
 
 
-def _with_causes(request: Look, activations: Sequence[Activation]) -> tuple[Finding, ...]:
+def _with_causes(request: RuinedFile, activations: Sequence[Activation]) -> tuple[Finding, ...]:
     graph, compared = load(request.origin), {each.tensor: each for each in activations}
     aligned = align(graph, load(request.path))
     evidence = LayerEvidence(
         graph, request.mode, compared, request.has_good_int16, weighted(aligned), in_float(graph, aligned)
     )
+    outputs = {f"output {name!r}": name for name, _ in graph.signatures[0].outputs}
     found = []
     for finding in without_cause(request, ""):
-        output = next(
-            name for name in dict(evidence.graph.signatures[0].outputs) if finding.where == f"output {name!r}"
-        )
+        output = outputs[finding.where]
         if finding.kind == "dead channels":
             cause = _cause_before(evidence, output)
         elif finding.kind != "saturated channels":
@@ -100,7 +99,7 @@ SATURATED_AFTER_TRAINING = LikelyCause(
 )
 
 
-def without_cause(request: Look, obstacle: str) -> Iterator[Finding]:
+def without_cause(request: RuinedFile, obstacle: str) -> Iterator[Finding]:
     """Yield a finding for each ruined output. `obstacle` stands for its cause: why that was not found."""
     low = {output.name for output in request.low}
     for output in request.low:
@@ -119,7 +118,7 @@ def without_cause(request: Look, obstacle: str) -> Iterator[Finding]:
                 yield Finding(kind, f"output {name!r}", message, obstacle)  # type: ignore[arg-type]
 
 
-def _calls(request: Look) -> Iterator[Sample]:
+def _calls(request: RuinedFile) -> Iterator[Sample]:
     for _, samples in islice(batches(request.plan, request.indices), request.calls):
         yield stack(samples, request.plan.source)
 

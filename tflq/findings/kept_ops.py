@@ -1,4 +1,4 @@
-"""Which ops to keep in float against the losses at some ops."""
+"""The ops to keep in float so that an output is not ruined."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from tflq.findings.op_causes import LayerEvidence, is_wide
 from tflq.flatbuffer import Graph, Operator
 from tflq.layerwise import Activation, Alignment, unlike_channels
-
-BYTE = 8
 
 
 def ops_to_keep(evidence: LayerEvidence, ops: Iterable[int]) -> list[int]:
@@ -35,7 +33,7 @@ def _at_coarse_steps(evidence: LayerEvidence, op: int) -> set[int]:
 
 
 def _is_coarse(activation: Activation, bits: int) -> bool:
-    return is_wide(activation, bits) or (bits == BYTE and unlike_channels(activation.peaks) is not None)
+    return is_wide(activation, bits) or (bits == 8 and unlike_channels(activation.peaks) is not None)
 
 
 def _with_integer_weights(evidence: LayerEvidence, op: int) -> set[int]:

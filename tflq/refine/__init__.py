@@ -35,8 +35,8 @@ from tflq.refine.quantizer_input import (
     scale_ranges,
 )
 from tflq.refine.request import RefinementConfig, RefinementRequest, is_demanded
-from tflq.refine.rounding import PARTS, fit_rounding
-from tflq.refine.second_moments import MAX_MOMENT_CALLS, MOMENT_PARTS, SecondMoments, fit_moments
+from tflq.refine.rounding import ROUNDING_PARTS, fit_rounding
+from tflq.refine.second_moments import MOMENT_PARTS, SecondMoments, fit_moments
 from tflq.refine.selection import select_corrections
 from tflq.refine.weighted_ops import WeightGranularity
 
@@ -45,12 +45,11 @@ __all__ = [
     "CORRECTIONS",
     "LAYERWISE_CORRECTIONS",
     "MAX_HEADROOM_LOSS_DB",
-    "MAX_MOMENT_CALLS",
     "MEAN_PARTS",
     "MIN_GAIN_DB",
     "MODEL_CORRECTIONS",
     "MOMENT_PARTS",
-    "PARTS",
+    "ROUNDING_PARTS",
     "SIMILAR_DB",
     "SWITCHES",
     "CorrectedModel",

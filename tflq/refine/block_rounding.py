@@ -48,7 +48,7 @@ def round_blocks(
 def _int4_layers(float32: Graph, content: bytes, subgraph: Subgraph) -> Iterator[tuple[Layer, Operator, Tensor]]:
     """Yield layers with int4 weights, each with its op and its weights in the file. Clustered weights are left out."""
     operators = operators_of(float32, subgraph)
-    for layer in layers(float32, edit.unpack(content)):
+    for layer in layers(content):
         operator = operators[layer.operator.index]
         tensor = subgraph.input(operator, ROLES[operator.type].weights)
         is_in_blocks = tensor is not None and tensor.quantization is not None and tensor.quantization.blocks is not None

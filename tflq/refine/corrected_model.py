@@ -64,7 +64,7 @@ def corrected_layers(
             applied,
             CorrectedLayer.uncorrected(layer, granularity),
         )
-        for layer in layers(read(content), edit.unpack(content))
+        for layer in layers(content)
     ]
 
 

@@ -1,4 +1,4 @@
-"""What each correction says of itself: its key in recipes, its name, and what it does to the float32 model.
+"""The declaration of a correction: its key in recipes, its name, and its effect on the float32 model.
 
 A file of this folder declares each of them, and `correction_list.py` lists them.
 """
@@ -24,7 +24,7 @@ Constant = Literal["weights", "bias"]
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """What recipes, `auto`, searches and reports need to know of a correction."""
+    """The declaration of a correction, for recipes, `auto`, searches and reports."""
 
     key: str
     """The key of variants. `Converter` has a field of this name, with its description and values."""
@@ -56,7 +56,7 @@ class ModelCorrection(Correction):
     """A correction of the whole model. Its activations are observed anew, since they change."""
 
     participle: str
-    """What the rewritten file is called in the names of stages, such as `equalized`."""
+    """The word for the rewritten file in the names of stages, such as `equalized`."""
     rewrite: Callable[[ProgressCallback, Path, FittingData, Path], RewrittenModel]
     """Write the float32 file with scaled channels to the last path, and return what was scaled."""
 
@@ -84,4 +84,4 @@ class LayerwiseCorrection(Correction):
     apply: Callable[[CorrectedLayer, FittedValues], CorrectedLayer]
     """Return the layer with this correction added. The values hold the mean inputs of layers, and what `fit` wrote."""
     layer_fit: LayerFit | None = None
-    """What is fitted beside the mean inputs of layers; None if these suffice."""
+    """The fit beside the mean inputs of layers; None if these suffice."""

@@ -65,7 +65,7 @@ def equalize(report: ProgressCallback, float32: Path, data: FittingData, target:
     """
     content = float32.read_bytes()
     graph, model = read(content), edit.unpack(content)
-    by_operator = {layer.operator.index: layer for layer in layers(graph, edit.unpack(content))}
+    by_operator = {layer.operator.index: layer for layer in layers(content)}
     groups = [group for group in _tied_activations(graph, by_operator) if group.is_free]
     tensors = [index for group in groups for index in group.tensors]
     exposed = _expose(content, graph, tensors, target.with_suffix(".channels"))
@@ -76,7 +76,7 @@ def equalize(report: ProgressCallback, float32: Path, data: FittingData, target:
         _rescale(model, layer, factors)
     edit.write(model, target)
     report(1, 1)
-    return RewrittenModel(target, len(factors), save(target.with_suffix(".factors"), FACTOR, factors))
+    return RewrittenModel(target, len(factors), save(target.with_suffix(".factors"), {FACTOR: factors}))
 
 
 def _tied_activations(graph: Graph, layers_by_operator: dict[int, Layer]) -> list[_TiedActivations]:

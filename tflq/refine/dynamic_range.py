@@ -129,7 +129,7 @@ def _quantized_layers(
 ) -> Iterator[tuple[Layer, Operator, np.ndarray]]:
     """Yield layers with integer weights and a float bias, each with its op in the file and its dequantized weights."""
     operators = operators_of(graph, dynamic_range)
-    for layer in layers(graph, edit.unpack(content)):
+    for layer in layers(content):
         operator = operators[layer.operator.index]
         weights = _dequantized_weights(dynamic_range, operator)
         bias = dynamic_range.input(operator, ROLES[operator.type].bias)

@@ -1,4 +1,4 @@
-"""What is fitted to the layers of a float32 file: the means of their inputs, and values of single corrections.
+"""Values that are fitted to the layers of a float32 file: the means of their inputs, and those of single corrections.
 
 They are fitted once and kept in files. Each combination of corrections is then made from them without a further run.
 """
@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from tflq.calibrate import Samples
-from tflq.flatbuffer import edit, read
 from tflq.refine.input_statistics import input_statistics
 from tflq.refine.weighted_ops import GROUPED, Layer, layers
 from tflq.worker import ProgressCallback
@@ -83,9 +82,9 @@ def _load(path: Path) -> dict[str, dict[int, np.ndarray]]:
     return found
 
 
-def save(path: Path, kind: str, arrays: Mapping[int, np.ndarray]) -> Path:
-    """Write arrays of one kind, such as `mean`, by the index of the op or activation. Return the path."""
-    named = {f"{kind} {index}": array for index, array in arrays.items()}
+def save(path: Path, arrays: Mapping[str, Mapping[int, np.ndarray]]) -> Path:
+    """Write arrays by kind, such as `mean`, and by the index of the op or activation. Return the path."""
+    named = {f"{kind} {index}": array for kind, by_index in arrays.items() for index, array in by_index.items()}
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **named)
     return path
@@ -100,10 +99,10 @@ def fit_means(
     write to.
     """
     (number, target), content = part, float32.read_bytes()
-    all_layers = list(layers(read(content), edit.unpack(content)))
+    all_layers = list(layers(content))
     half = -(-len(all_layers) // MEAN_PARTS)
     chosen = all_layers[number * half : (number + 1) * half]
     statistics = input_statistics(content, chosen, data, target.with_suffix(".seen"), with_covariance=False)
     means = {layer.operator.index: each.mean for layer, each in zip(chosen, statistics, strict=True)}
     report(1, 1)
-    return save(target, MEAN, means)
+    return save(target, {MEAN: means})

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tflq.flatbuffer import edit, read
 from tflq.refine.corrected_layer import CorrectedLayer
 from tflq.refine.correction import LayerFit, LayerwiseCorrection
-from tflq.refine.fitted_layers import FittedValues
+from tflq.refine.fitted_layers import FittedValues, save
 from tflq.refine.gptq import gptq_round, round_to_nearest
 from tflq.refine.second_moments import SecondMoments, parts_of
 from tflq.refine.weighted_ops import Layer, WeightGranularity, layers
 from tflq.worker import ProgressCallback
 
-PARTS = 4
+ROUNDING_PARTS = 4
 """The number of tasks for the weights of one file."""
 STEPS, ERROR = "steps", "error"
 """The kinds of fitted values: the integers of the weights, int8 [groups, outputs, inputs]; and the mean squared error
@@ -30,22 +29,21 @@ def fit_rounding(
     granularity: WeightGranularity,
     part: tuple[int, Path],
 ) -> Path:
-    """Write the weights that GPTQ rounds, for one of PARTS parts of the layers. Clustered weights are left out.
+    """Write the weights that GPTQ rounds, for one of ROUNDING_PARTS parts of the layers.
 
-    `moments` are those of this file. `part` is the number of the part, and the path to write to.
+    Clustered weights are left out. `moments` are those of this file. `part` is the number of the part, and the path to
+    write to.
     """
     (number, target), content = part, float32.read_bytes()
-    all_layers = [layer for layer in layers(read(content), edit.unpack(content)) if not layer.is_clustered]
-    chosen = parts_of(all_layers, PARTS)[number]
-    arrays: dict[str, np.ndarray] = {}
+    all_layers = [layer for layer in layers(content) if not layer.is_clustered]
+    chosen = parts_of(all_layers, ROUNDING_PARTS)[number]
+    steps, errors = dict[int, np.ndarray](), dict[int, np.ndarray]()
     for done, (layer, second_moment) in enumerate(zip(chosen, moments.of(chosen), strict=True), 1):
         if second_moment is not None:
-            steps, error = _rounded(layer, granularity, second_moment)
-            arrays |= {f"{STEPS} {layer.operator.index}": steps, f"{ERROR} {layer.operator.index}": np.array(error)}
+            integers, error = _rounded(layer, granularity, second_moment)
+            steps[layer.operator.index], errors[layer.operator.index] = integers, np.array(error)
         report(done, len(chosen))
-    with target.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-    return target
+    return save(target, {STEPS: steps, ERROR: errors})
 
 
 def _rounded(layer: Layer, granularity: WeightGranularity, second_moment: np.ndarray) -> tuple[np.ndarray, float]:
@@ -82,5 +80,5 @@ ROUNDING = LayerwiseCorrection(
     compared_with=("bias_correction",),
     changes=("weights",),
     apply=_with_rounded_weights,
-    layer_fit=LayerFit(PARTS, fit_rounding),
+    layer_fit=LayerFit(ROUNDING_PARTS, fit_rounding),
 )

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from tflq.calibrate import Samples
-from tflq.flatbuffer import edit, read
 from tflq.refine.fitted_layers import FittedLayers, FittedValues, save
 from tflq.refine.input_statistics import InputStatistics, covariance_rows, has_covariance, input_statistics
 from tflq.refine.weighted_ops import Layer, layers
@@ -22,8 +21,6 @@ from tflq.worker import ProgressCallback
 
 MOMENT_PARTS = 4
 """The number of tasks for the second moments of one file. It is fixed, whatever the number of processors."""
-MAX_MOMENT_CALLS = 48
-"""The largest number of calls that second moments are fitted to; each has many positions."""
 MOMENT = "moment"
 """The kind of values in files: the second moment of a layer's inputs, float32 [groups, inputs, inputs]."""
 WORK_OF_SMALL_LAYER = 1e9
@@ -39,7 +36,7 @@ def fit_moments(
     write to.
     """
     (number, target), content = part, float32.read_bytes()
-    chosen = parts_of(list(layers(read(content), edit.unpack(content))), MOMENT_PARTS)[number]
+    chosen = parts_of(list(layers(content)), MOMENT_PARTS)[number]
     inputs = input_statistics(content, chosen, data, target.with_suffix(".seen"))
     moments: dict[int, np.ndarray] = {}
     for done, (layer, statistics) in enumerate(zip(chosen, inputs, strict=True), 1):
@@ -47,7 +44,7 @@ def fit_moments(
         if moment is not None:
             moments[layer.operator.index] = moment.astype(np.float32)
         report(done, len(chosen))
-    return save(target, MOMENT, moments)
+    return save(target, {MOMENT: moments})
 
 
 def parts_of(all_layers: Sequence[Layer], count: int) -> list[list[Layer]]:

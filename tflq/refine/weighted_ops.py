@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tflq.flatbuffer import ROLES, Graph, Operator, Tensor
+from tflq.flatbuffer import ROLES, Operator, Tensor, edit, read
 from tflq.refine.gptq import scales
 
 DENSE, GROUPED, SCATTERED = "FULLY_CONNECTED", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"
@@ -139,12 +139,12 @@ class WeightGranularity:
         return scales(matrices, self.per_channel and (self.per_channel_dense or layer.operator.type != DENSE))
 
 
-def layers(graph: Graph, model: Any) -> Iterator[Layer]:
-    """Yield the layers of the main subgraph, in its order.
+def layers(content: bytes) -> Iterator[Layer]:
+    """Yield the layers of the main subgraph of the float32 file, in its order.
 
     Weights that several ops read are left out, since one change may not suit all of these ops.
     """
-    (subgraph, *_) = graph.subgraphs
+    (subgraph, *_), model = read(content).subgraphs, edit.unpack(content)
     readers = Counter(index for operator in subgraph.operators for index in operator.inputs)
     for operator, packed in zip(subgraph.operators, model.subgraphs[0].operators, strict=True):
         roles = ROLES.get(operator.type)

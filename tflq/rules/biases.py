@@ -60,7 +60,10 @@ class _Bias:
 
 
 def biases_are_typed(graph: Graph) -> Iterator[Violation]:
-    """V5: a bias is int32 beside int8 and int64 beside int16, with zero points 0 and as many scales as the weights."""
+    """V5: a bias is int32 beside int8, and int64 or int32 beside int16, by the kernels of the op.
+
+    It has zero points 0, and as many scales as the weights.
+    """
     for bias in _biases(graph):
         dtypes = _DTYPES[bias.place.operator.type, bias.activation]
         scales, zero_points = bias.place.quantization.scales, bias.place.quantization.zero_points

@@ -12,7 +12,7 @@ from pathlib import Path
 from tflq import findings, scores
 from tflq.errors import EvaluationError
 from tflq.evaluate import Record
-from tflq.findings import Look
+from tflq.findings import RuinedFile
 from tflq.result import Finding, LayerFigures
 from tflq.scores import LowOutput
 from tflq.stages import layers
@@ -33,21 +33,21 @@ def find(
     """Return the measured builds with their findings, and with the fidelity of their activations along the graph."""
     builds = _with_static_findings(context, measurement.builds, prepared.float32.path)
     layer_requests = layers.requests(context, builds, prepared)
-    looks: dict[str, Look] = {}
+    ruined: dict[str, RuinedFile] = {}
     for build in builds:
-        request = _look(context, build, measurement, source, prepared)
+        request = _ruined_file(context, build, measurement, source, prepared)
         if request is not None:
-            looks[build.name] = replace(request, origin=build.origin or request.origin)
-    if any(each.mode.startswith("int16x8") for each in looks.values()):
-        looks = {name: replace(each, has_good_int16=False) for name, each in looks.items()}
-    compared = [build.name for build in builds if build.name in {*looks, *layer_requests}]
+            ruined[build.name] = replace(request, origin=build.origin or request.origin)
+    if any(each.mode.startswith("int16x8") for each in ruined.values()):
+        ruined = {name: replace(each, has_good_int16=False) for name, each in ruined.items()}
+    compared = [build.name for build in builds if build.name in {*ruined, *layer_requests}]
     tasks = []
     for name in compared:
-        arguments = looks.get(name), layer_requests.get(name)
+        arguments = ruined.get(name), layer_requests.get(name)
         tasks.append(Task(f"run {name} with all activations", _compare, arguments, EvaluationError))
     outcomes = dict(zip(compared, context.workers.run_all(tasks, context.jobs), strict=True))
     return [
-        _compared(build, looks.get(build.name), build.name in layer_requests, outcomes[build.name])
+        _with_outcome(build, ruined.get(build.name), build.name in layer_requests, outcomes[build.name])
         if build.name in outcomes
         else build
         for build in builds
@@ -55,17 +55,17 @@ def find(
 
 
 def _compare(
-    report: ProgressCallback, look: Look | None, request: ComparedLayers | None
+    report: ProgressCallback, ruined: RuinedFile | None, request: ComparedLayers | None
 ) -> tuple[tuple[Finding, ...], LayerFigures | None]:
     """Return the findings about ruined outputs, and the figures along the graph, from the same calls if possible."""
-    explanation = findings.explain(report, look) if look else None
+    explanation = findings.explain(report, ruined) if ruined else None
     figures = layers.layer_figures(report, request, explanation) if request else None
     return explanation.findings if explanation else (), figures
 
 
-def _compared(
+def _with_outcome(
     build: VariantBuild,
-    look: Look | None,
+    ruined: RuinedFile | None,
     has_layers: bool,
     outcome: Done[tuple[tuple[Finding, ...], LayerFigures | None]] | Failed,
 ) -> VariantBuild:
@@ -73,7 +73,7 @@ def _compared(
     if isinstance(outcome, Done):
         found, figures = outcome.value
         return replace(build, findings=(*found, *build.findings), layers=figures)
-    found = tuple(findings.without_cause(look, f"the cause was not found: {outcome.error}")) if look else ()
+    found = tuple(findings.without_cause(ruined, f"the cause was not found: {outcome.error}")) if ruined else ()
     figures = LayerFigures(0, obstacle=str(outcome.error)) if has_layers else None
     return replace(build, findings=(*found, *build.findings), layers=figures)
 
@@ -102,13 +102,13 @@ def _static(outcome: Done[tuple[Finding, ...]] | Failed) -> tuple[Finding, ...]:
     return (Finding("constant", "constants of the file", message),)
 
 
-def _look(
+def _ruined_file(
     context: RunContext,
     build: VariantBuild,
     measurement: Measurement,
     source: ConvertibleSource,
     prepared: PreparedRun,
-) -> Look | None:
+) -> RuinedFile | None:
     """Return what to look at in a file with ruined outputs; None if all outputs are sound."""
     if build.record is None or build.path is None or build.error:
         return None
@@ -127,7 +127,7 @@ def _look(
     rows = sorted(prepared.evaluation_rows.indices[: calls * (source.prepared.batch or 1)])
     mode = build.variant.mode if build.variant else ""
     constants = tuple(finding for finding in build.findings if finding.kind == "constant")
-    return Look(plan, rows, plan.float32, build.path, mode, low, channels, constants, calls, folder)
+    return RuinedFile(plan, rows, plan.float32, build.path, mode, low, channels, constants, calls, folder)
 
 
 def _low(

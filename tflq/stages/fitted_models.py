@@ -33,13 +33,13 @@ from tflq.stages.refinement_work import Calls, RefinementWork
 from tflq.worker import Task
 
 MAX_FITTING_CALLS = 48
-"""The largest number of calls that means and channel factors are fitted to; more calls change little."""
+"""The largest number of calls that statistics and channel factors are fitted to; more calls change little."""
 MAX_COUNTED_CALLS = 48
 """About the largest number of calls whose values are counted to compare methods of ranges."""
 LAYER_FITS: dict[str, LayerFit] = {
     each.key: each.layer_fit for each in refine.LAYERWISE_CORRECTIONS if each.layer_fit is not None
 }
-"""What corrections fit to layers beside the mean inputs, by the key of the correction."""
+"""The fits to layers beside their statistics, by the key of the correction."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class FittedConfig:
 
 LayerFitKey = tuple[str, Path, Calls, WeightGranularity]
 """The key of a correction, and what it is fitted to."""
+PartedFit = tuple[str, Callable[..., Path], int]
+"""The stage, the function that writes one part of the fitted values, and the number of parts."""
 
 
 @dataclass(frozen=True)
@@ -188,34 +190,28 @@ class ModelFitter:
         return _Fit([task], self._work.holdout, holdout.calls, itemgetter(0))
 
     def _means(self, wanted: Iterable[FittedConfig]) -> Iterator[_Fit]:
-        for calls in sorted({each.calls for each in wanted if each.needs_means} - self._work.means.keys()):
-            given = self.data.model, self._fitting_data(calls, MAX_FITTING_CALLS)
-            stage = "find the mean inputs of the layers, part"
-            tasks = [
-                Task(f"{stage} {number + 1}", refine.fit_means, (*given, (number, self.new_path())), ConversionError)
-                for number in range(refine.MEAN_PARTS)
-            ]
-            yield _Fit(tasks, self._work.means, calls, tuple)
+        needed = {each.calls for each in wanted if each.needs_means}
+        fit = "find the mean inputs of the layers", refine.fit_means, refine.MEAN_PARTS
+        return self._statistics(fit, needed, self._work.means)
+
+    def _moments(self, wanted: Iterable[FittedConfig]) -> Iterator[_Fit]:
+        needed = {each.calls for each in wanted if any(key in LAYER_FITS for key in each.config.of_layers)}
+        fit = "find the second moments of the layers", refine.fit_moments, refine.MOMENT_PARTS
+        return self._statistics(fit, needed, self._work.moments)
+
+    def _statistics(self, fit: PartedFit, needed: set[Calls], found: dict[Calls, tuple[Path, ...]]) -> Iterator[_Fit]:
+        """Yield the fits of those statistics of the float32 file that were not found yet."""
+        for calls in sorted(needed - found.keys()):
+            yield _Fit(self._parts_of(fit, (self.data.model, self._fitting_data(calls))), found, calls, tuple)
 
     def _rewritings(self, wanted: Iterable[FittedConfig], correction: ModelCorrection) -> Iterator[_Fit]:
         using = [each for each in wanted if correction.key in each.config.corrections]
         keys = {(self._last(self._rewritten(each, correction)), correction.key, each.calls): None for each in using}
         for key in (key for key in keys if key not in self._work.rewritten):
             model, _, calls = key
-            arguments = (model, self._fitting_data(calls, MAX_FITTING_CALLS), self.new_path())
+            arguments = (model, self._fitting_data(calls), self.new_path())
             task = Task(correction.stage, correction.rewrite, arguments, ConversionError)
             yield _Fit([task], self._work.rewritten, key, itemgetter(0))
-
-    def _moments(self, wanted: Sequence[FittedConfig]) -> Iterator[_Fit]:
-        fitted = {each.calls for each in wanted if any(key in LAYER_FITS for key in each.config.of_layers)}
-        for calls in sorted(fitted - self._work.moments.keys()):
-            given = self.data.model, self._fitting_data(calls, refine.MAX_MOMENT_CALLS)
-            stage = "find the second moments of the layers, part"
-            tasks = [
-                Task(f"{stage} {number + 1}", refine.fit_moments, (*given, (number, self.new_path())), ConversionError)
-                for number in range(refine.MOMENT_PARTS)
-            ]
-            yield _Fit(tasks, self._work.moments, calls, tuple)
 
     def _layer_fits(self, wanted: Sequence[FittedConfig]) -> Iterator[_Fit]:
         """Yield what must be fitted to the layers of models, beside their mean inputs."""
@@ -231,18 +227,18 @@ class ModelFitter:
         """Return the tasks of the key, which belongs to that configuration."""
         name, model, calls, granularity = key
         factors = tuple(each.factors for each in self._rewritten(fitted))
-        fit, moments = LAYER_FITS[name], SecondMoments(self._work.moments[calls], factors)
+        moments, layer_fit = SecondMoments(self._work.moments[calls], factors), LAYER_FITS[name]
         stage = f"{refine.BY_KEY[name].stage} {self._in_words(model)} file{granularity.in_words}"
-        tasks = [
-            Task(
-                f"{stage}, part {number + 1}",
-                fit.fit,
-                (model, moments, granularity, (number, self.new_path())),
-                ConversionError,
-            )
-            for number in range(fit.parts)
-        ]
+        tasks = self._parts_of((stage, layer_fit.fit, layer_fit.parts), (model, moments, granularity))
         return _Fit(tasks, self._work.layer_fits, key, tuple)
+
+    def _parts_of(self, fit: PartedFit, given: tuple[Any, ...]) -> list[Task[Path]]:
+        """Return the tasks of a fit. Each also gets the number of its part, and the path to write to."""
+        stage, function, parts = fit
+        return [
+            Task(f"{stage}, part {number + 1}", function, (*given, (number, self.new_path())), ConversionError)
+            for number in range(parts)
+        ]
 
     def _counting(self, model: Path) -> _Fit:
         data, samples = self._work.observed.get(self._observed_key(model), self.data), self.samples.samples
@@ -268,9 +264,9 @@ class ModelFitter:
     def _observed_key(self, model: Path) -> tuple[Path, Counting]:
         return model, self.observer.calibration.counting
 
-    def _fitting_data(self, calls: Calls, most: int) -> tuple[Samples, Calls]:
-        """Return the samples, and at most that number of the calls, evenly spread."""
-        return self.samples.samples, calls[:: -(-len(calls) // most)]
+    def _fitting_data(self, calls: Calls) -> tuple[Samples, Calls]:
+        """Return the samples, and at most MAX_FITTING_CALLS of the calls, evenly spread."""
+        return self.samples.samples, calls[:: -(-len(calls) // MAX_FITTING_CALLS)]
 
     def _run(self, fits: Iterable[_Fit]) -> None:
         """Run the tasks of all fits at the same time, and store their values."""

@@ -28,7 +28,7 @@ class RefinementWork:
     counted: dict[Path, CountedCalibration] = field(default_factory=dict)
     """The statistics with counts of values, by the file."""
     layer_fits: dict[tuple[str, Path, Calls, WeightGranularity], tuple[Path, ...]] = field(default_factory=dict)
-    """What a correction fitted to the layers, such as weights by GPTQ, by its key and what it is fitted to."""
+    """The fitted values of layers, such as weights by GPTQ, by the key of the correction and what it is fitted to."""
     ranges: dict[tuple[Path, RangeMethod, Calls], tuple[Range, ...]] = field(default_factory=dict)
     """The ranges that need counts of values, by the file, the method, and the calls that they cover."""
     holdout: dict[Calls, HoldoutSamples] = field(default_factory=dict)
