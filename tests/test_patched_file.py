@@ -58,19 +58,14 @@ def subject(
     float32: Path, calibration_samples: CalibrationSamples, tmp_path_factory: pytest.TempPathFactory
 ) -> Subject:
     folder, data = tmp_path_factory.mktemp("fitted"), (calibration_samples.samples, range(10))
-    means = tuple(
-        refine.fit_means(nothing, float32, data, (number, folder / f"means-{number}"))
-        for number in range(refine.MEAN_PARTS)
-    )
-    moments = refine.SecondMoments(
-        tuple(
-            refine.fit_moments(nothing, float32, data, (number, folder / f"moments-{number}"))
-            for number in range(refine.MOMENT_PARTS)
-        )
-    )
+    found = [
+        refine.fit_statistics(nothing, float32, data, True, (number, folder / f"statistics-{number}"))
+        for number in range(refine.STATISTICS_PARTS)
+    ]
+    moments = refine.SecondMoments(tuple(each.moments for each in found if each.moments))
     parts = [(number, folder / f"rounded-{number}") for number in range(refine.ROUNDING_PARTS)]
     rounded = tuple(refine.fit_rounding(nothing, float32, moments, WeightGranularity(), part) for part in parts)
-    return Subject(float32, calibration_samples, FittedLayers((*means, *rounded)))
+    return Subject(float32, calibration_samples, FittedLayers((*(each.means for each in found), *rounded)))
 
 
 VARIANTS = {"int8": Int8(), "strict": Int8Only(), "mixed": Int8(keep_float=("CONV_2D",))}

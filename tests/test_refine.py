@@ -150,6 +150,18 @@ def test_several_runs_find_the_same_moments(
         np.testing.assert_array_equal(once.mean, again.mean)
 
 
+def test_means_are_the_same_with_second_moments_and_without(
+    float32: Path, calibration_samples: CalibrationSamples, tmp_path: Path
+) -> None:
+    data, folders = (calibration_samples.samples, CALLS), {flag: tmp_path / str(flag) for flag in (True, False)}
+    for folder in folders.values():
+        folder.mkdir()
+    found = {flag: statistics_of(float32, data, folder, flag) for flag, folder in folders.items()}
+    assert all(each.moments is None for each in found[False])
+    for both, alone in zip(found[True], found[False], strict=True):
+        assert both.means.read_bytes() == alone.means.read_bytes()
+
+
 def test_transposed_convolution_of_a_mean(found: list[Layer]) -> None:
     """Away from the borders each input meets a stride's square of outputs; here all of 16 × 16 inputs are alike."""
     (layer,) = (one for one in found if one.is_scattered)
@@ -230,19 +242,18 @@ def corrected(
 
 
 def fit(float32: Path, data: tuple[Samples, Sequence[int]], folder: Path) -> FittedLayers:
-    means = tuple(
-        refine.fit_means(nothing, float32, data, (number, folder / f"means-{number}"))
-        for number in range(refine.MEAN_PARTS)
-    )
-    moments = refine.SecondMoments(moments_of(float32, data, folder))
+    found = statistics_of(float32, data, folder)
+    moments = refine.SecondMoments(tuple(each.moments for each in found if each.moments))
     parts = [folder / f"rounded-{number}" for number in range(refine.ROUNDING_PARTS)]
     rounded = (refine.fit_rounding(nothing, float32, moments, WeightGranularity(), part) for part in enumerate(parts))
-    return FittedLayers((*means, *rounded))
+    return FittedLayers((*(each.means for each in found), *rounded))
 
 
-def moments_of(float32: Path, data: tuple[Samples, Sequence[int]], folder: Path) -> tuple[Path, ...]:
-    parts = [(number, folder / f"moments-{number}") for number in range(refine.MOMENT_PARTS)]
-    return tuple(refine.fit_moments(nothing, float32, data, part) for part in parts)
+def statistics_of(
+    float32: Path, data: tuple[Samples, Sequence[int]], folder: Path, with_moments: bool = True
+) -> list[refine.LayerStatistics]:
+    parts = [(number, folder / f"statistics-{number}") for number in range(refine.STATISTICS_PARTS)]
+    return [refine.fit_statistics(nothing, float32, data, with_moments, part) for part in parts]
 
 
 def mean_of(tensor: int, content: bytes, calibration_samples: CalibrationSamples, scratch: Path) -> np.ndarray:
@@ -324,7 +335,8 @@ def test_second_moments_of_an_equalized_file_follow_from_the_factors(
     assert made.tensors
     content = made.path.read_bytes()
     own = list(layers(content))
-    moments = refine.SecondMoments(moments_of(float32, data, tmp_path), (made.factors,)).of(own)
+    files = tuple(each.moments for each in statistics_of(float32, data, tmp_path) if each.moments)
+    moments = refine.SecondMoments(files, (made.factors,)).of(own)
     assert any(moment is not None for moment in moments)
     for moment, seen in zip(moments, input_statistics(content, own, data, tmp_path / "seen"), strict=True):
         expected = second_moment_of(seen)
@@ -651,7 +663,7 @@ def test_nothing_is_found_twice(recipes: Recipes, tmp_path: Path) -> None:
     file = recipes.write("tiny_conv_layers", ["int8"])
     store = Store(tmp_path / "store", 10**9)
     first, second = keeping(file, store), keeping(file, store)
-    assert any(stage.startswith("find the mean inputs") for stage in first.stages)
+    assert any(stage.startswith("find the means") for stage in first.stages)
     repeated = ("find the mean", "equalize", "compare int8", "round")
     assert not any(stage.startswith(repeated) for stage in second.stages)
     assert first.variant("int8").file == second.variant("int8").file
@@ -682,10 +694,10 @@ def dies(*_: object) -> None:
 
 
 def test_what_cannot_be_tried_is_told_and_left_out(recipes: Recipes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refine, "fit_means", dies)
+    monkeypatch.setattr(refine, "fit_statistics", dies)
     ran = recipes.run("tiny_conv", ["int8", {"mode": "int16x8", "rounding": "on"}])
     assert ran.codes == {"int8": 0, "int16x8": 5}
     (said,) = (one for one in ran.result.warnings if one.startswith("int8: quantized without bias correction"))
-    assert "they could not be evaluated: find the mean inputs of the layers" in said
+    assert "they could not be evaluated: find the means" in said
     assert "the worker process was killed (SIGKILL)" in said
     assert "the worker process was killed (SIGKILL)" in str(ran.variant("int16x8").error)

@@ -17,7 +17,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tflq.contract import COMPARISONS
-from tflq.flatbuffer import edit
+from tflq.flatbuffer import edit, op_types
 
 DTYPES = {schema.TensorType.INT8: "INT8", schema.TensorType.INT16: "INT16"}
 VERSIONS = {("NOT_EQUAL", "INT8"): 2, ("EQUAL", "INT16"): 4}
@@ -35,13 +35,15 @@ def with_equal_steps(
     `places` has the places of some ops of the first subgraph by other indices; the new places are returned. The
     comparisons of the indices in `kept` are left alone.
     """
+    if not COMPARISONS & op_types(content):
+        return content, dict(places)
     model = edit.unpack(content)
     types = [edit.type_of(code) for code in model.operatorCodes]
     operators = {index: model.subgraphs[0].operators[place] for index, place in places.items()}
     left = {id(operators[index]) for index in kept if index in operators}
     changes = [
         _compare_steps(model, place, operator, sources)
-        for place, subgraph in enumerate(model.subgraphs if COMPARISONS & {*types} else ())
+        for place, subgraph in enumerate(model.subgraphs)
         for sources in [dict(_sources(subgraph, types))]
         for operator in subgraph.operators
         if types[operator.opcodeIndex] in COMPARISONS and id(operator) not in left

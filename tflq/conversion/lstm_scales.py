@@ -12,7 +12,7 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from tflq.flatbuffer import MOVING, edit
+from tflq.flatbuffer import MOVING, edit, op_types
 
 FUSED_LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
 PROJECTION, OUTPUT_STATE = 16, 18
@@ -23,10 +23,10 @@ HIDDEN_STATE = 4
 
 def with_equal_scales(content: bytes) -> bytes:
     """Return the file with the scale of the output for the output state and the hidden state of each int8 LSTM."""
+    if FUSED_LSTM not in op_types(content):
+        return content
     model = edit.unpack(content)
     types = [edit.type_of(code) for code in model.operatorCodes]
-    if FUSED_LSTM not in types:
-        return content
     for subgraph in model.subgraphs:
         for operator in subgraph.operators:
             output = subgraph.tensors[operator.outputs[0]]

@@ -22,7 +22,7 @@ from tflq.flatbuffer.inventory import (
 )
 from tflq.flatbuffer.options import Options, operator_options
 from tflq.flatbuffer.output_ranges import integers_of, output_ranges
-from tflq.flatbuffer.reader import file_bytes, load, read
+from tflq.flatbuffer.reader import file_bytes, load, op_types, read
 from tflq.flatbuffer.real_values import has_real_values, real_values
 from tflq.flatbuffer.roles import MOVING, ROLES, WEIGHT_POSITIONS, Roles
 from tflq.flatbuffer.sparse import SparseWeights, densified, has_sparse_integers, sparse_weights
@@ -55,6 +55,7 @@ __all__ = [
     "has_sparse_integers",
     "integers_of",
     "load",
+    "op_types",
     "operator_counts",
     "operator_options",
     "output_ranges",

@@ -93,6 +93,12 @@ def read(data: bytes) -> Graph:
         ) from error
 
 
+def op_types(data: bytes) -> frozenset[str]:
+    """Return the types of the ops in the bytes of a valid .tflite file. Nothing else of the file is read."""
+    model = schema.Model.GetRootAs(data)
+    return frozenset(_type(code)[0] for code in _each(model.OperatorCodesLength(), model.OperatorCodes))
+
+
 def _graph(data: bytes) -> Graph:
     model = schema.Model.GetRootAs(data)
     packed = _each(model.BuffersLength(), model.Buffers)

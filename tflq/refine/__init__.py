@@ -6,7 +6,7 @@ from tflq.refine.correction_data import CorrectionChoices, CorrectionData
 from tflq.refine.correction_list import BY_KEY, CORRECTIONS, LAYERWISE_CORRECTIONS, MODEL_CORRECTIONS, SWITCHES
 from tflq.refine.cross_layer_equalization import equalize
 from tflq.refine.dynamic_range import correct_file
-from tflq.refine.fitted_layers import MEAN_PARTS, FittedLayers, fit_means
+from tflq.refine.fitted_layers import FittedLayers
 from tflq.refine.holdout import (
     Fold,
     HoldoutCandidate,
@@ -26,6 +26,7 @@ from tflq.refine.holdout_score import (
     prefer_headroom,
     simplest,
 )
+from tflq.refine.layer_statistics import STATISTICS_PARTS, LayerStatistics, fit_statistics
 from tflq.refine.quantizer_input import (
     QuantizerInput,
     RefinedInput,
@@ -36,7 +37,7 @@ from tflq.refine.quantizer_input import (
 )
 from tflq.refine.request import RefinementConfig, RefinementRequest, is_demanded
 from tflq.refine.rounding import ROUNDING_PARTS, fit_rounding
-from tflq.refine.second_moments import MOMENT_PARTS, SecondMoments, fit_moments
+from tflq.refine.second_moments import SecondMoments
 from tflq.refine.selection import select_corrections
 from tflq.refine.weighted_ops import WeightGranularity
 
@@ -45,12 +46,11 @@ __all__ = [
     "CORRECTIONS",
     "LAYERWISE_CORRECTIONS",
     "MAX_HEADROOM_LOSS_DB",
-    "MEAN_PARTS",
     "MIN_GAIN_DB",
     "MODEL_CORRECTIONS",
-    "MOMENT_PARTS",
     "ROUNDING_PARTS",
     "SIMILAR_DB",
+    "STATISTICS_PARTS",
     "SWITCHES",
     "CorrectedModel",
     "CorrectionChoices",
@@ -62,6 +62,7 @@ __all__ = [
     "HoldoutScore",
     "LayerCorrection",
     "LayerFit",
+    "LayerStatistics",
     "ModelCorrection",
     "QuantizerInput",
     "RefinedInput",
@@ -74,9 +75,8 @@ __all__ = [
     "WeightGranularity",
     "correct_file",
     "equalize",
-    "fit_means",
-    "fit_moments",
     "fit_rounding",
+    "fit_statistics",
     "folds",
     "holdout_fidelity",
     "is_demanded",

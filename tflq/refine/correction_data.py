@@ -22,7 +22,7 @@ class CorrectionData:
     """The calls that the corrections are fitted to."""
     holdout: Sequence[int]
     means: tuple[Path, ...] = ()
-    """The files of `fit_means` for the float32 file and the fitting calls, if there are any."""
+    """The files of the means of the layers' inputs for the float32 file and the fitting calls, if there are any."""
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from tflq.refine.bias_correction import BIAS_CORRECTION
 from tflq.refine.block_rounding import round_blocks
 from tflq.refine.corrected_model import CorrectedModel, LayerCorrection
 from tflq.refine.correction_data import CorrectionChoices, CorrectionData, operators_of
-from tflq.refine.fitted_layers import MEAN, MEAN_PARTS, FittedLayers, FittedValues, fit_means
+from tflq.refine.fitted_layers import MEAN, FittedLayers, FittedValues
 from tflq.refine.holdout import output_errors
 from tflq.refine.holdout_score import HoldoutScore, simplest
+from tflq.refine.input_statistics import input_statistics
 from tflq.refine.quantizer_input import RefinementReport
 from tflq.refine.request import RefinementConfig
 from tflq.refine.rounding import ROUNDING
@@ -67,10 +68,7 @@ def _candidates(
         bases[True] = CorrectedModel(rounded, round_blocks(report, files, data, rounded))
     if choices.rounding == "on":
         del bases[False]
-    means = data.means or (_fit_means(report, float32, data, path) if choices.bias != "off" else ())
-    values = FittedLayers(means).load()
-    for part in () if data.means else means:
-        part.unlink()
+    values = _mean_inputs(float32, data, path.with_suffix(".seen")) if choices.bias != "off" else FittedValues()
     found: dict[RefinementConfig, CorrectedModel] = {}
     for is_rounded, base in bases.items():
         with_biases, config = None, RefinementConfig((ROUNDING.key,) if is_rounded else ())
@@ -107,9 +105,15 @@ def _correct(
     return CorrectedModel(target, tuple(corrections[index] for index in sorted(corrections)))
 
 
-def _fit_means(report: ProgressCallback, float32: Path, data: CorrectionData, target: Path) -> tuple[Path, ...]:
-    parts = enumerate(target.with_suffix(f".means{number}") for number in range(MEAN_PARTS))
-    return tuple(fit_means(report, float32, (data.samples, data.fitting), part) for part in parts)
+def _mean_inputs(float32: Path, data: CorrectionData, scratch: Path) -> FittedValues:
+    """Return the means of the inputs of all layers: those that were found before, or else new ones."""
+    if data.means:
+        return FittedLayers(data.means).load()
+    content = float32.read_bytes()
+    found = list(layers(content))
+    statistics = input_statistics(content, found, (data.samples, data.fitting), scratch, with_covariance=False)
+    means = {layer.operator.index: each.mean for layer, each in zip(found, statistics, strict=True)}
+    return FittedValues({MEAN: means})
 
 
 def _shift(layer: Layer, weights: np.ndarray, mean: np.ndarray) -> np.ndarray:

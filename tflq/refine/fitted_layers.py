@@ -5,19 +5,14 @@ They are fitted once and kept in files. Each combination of corrections is then 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from tflq.calibrate import Samples
-from tflq.refine.input_statistics import input_statistics
-from tflq.refine.weighted_ops import GROUPED, Layer, layers
-from tflq.worker import ProgressCallback
+from tflq.refine.weighted_ops import GROUPED, Layer
 
-MEAN_PARTS = 2
-"""The number of tasks for the means of one file. It is fixed, whatever the number of processors."""
 MEAN, FACTOR = "mean", "factor"
 """Kinds of values in files: the mean of a layer's inputs, and the factors of an activation's channels."""
 
@@ -59,7 +54,7 @@ class FittedLayers:
     """The files with the fitted values of the layers of one float32 file."""
 
     files: tuple[Path, ...]
-    """The files of `fit_means`, from the file before its channels were scaled; and those of the corrections."""
+    """The means of `fit_statistics`, from the file before its channels were scaled; and files of the corrections."""
     factors: tuple[Path, ...] = ()
     """The files of the factors of channels, in the order in which they were applied."""
 
@@ -88,21 +83,3 @@ def save(path: Path, arrays: Mapping[str, Mapping[int, np.ndarray]]) -> Path:
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **named)
     return path
-
-
-def fit_means(
-    report: ProgressCallback, float32: Path, data: tuple[Samples, Sequence[int]], part: tuple[int, Path]
-) -> Path:
-    """Write the mean of the inputs of each layer, for one of MEAN_PARTS parts of the layers.
-
-    `data` holds the calibration samples, and the calls that are used. `part` is the number of the part, and the path to
-    write to.
-    """
-    (number, target), content = part, float32.read_bytes()
-    all_layers = list(layers(content))
-    half = -(-len(all_layers) // MEAN_PARTS)
-    chosen = all_layers[number * half : (number + 1) * half]
-    statistics = input_statistics(content, chosen, data, target.with_suffix(".seen"), with_covariance=False)
-    means = {layer.operator.index: each.mean for layer, each in zip(chosen, statistics, strict=True)}
-    report(1, 1)
-    return save(target, {MEAN: means})

@@ -15,15 +15,18 @@ from tflq.interpreter import Runner
 from tflq.refine.weighted_ops import Layer
 
 MIN_ROWS, MAX_ROWS = 128, 1024
-"""The least number of positions of a layer's output for a mean, and the largest number in each call."""
+"""The least and the largest number of positions of a layer's output in each call."""
 MIN_ROWS_PER_INPUT, ROWS_PER_INPUT, ENOUGH_ROWS = 4, 64, 8192
 """The number of positions for a covariance, over all calls.
 
 It is ROWS_PER_INPUT for each input of an output channel, but at most ENOUGH_ROWS. For a layer with very many inputs, it
 is MIN_ROWS_PER_INPUT for each of them.
 """
-ROWS_AT_ONCE, VALUES_AT_ONCE = 1024, 4 << 20
-"""The rows and the values that are gathered before they are added up; a sum of few takes as long as one of many."""
+ROWS_AT_ONCE, VALUES_AT_ONCE = 1024, 1 << 19
+"""The rows and the values that are gathered before they are added up.
+
+A sum of few rows takes as long as one of many, but that of many values leaves the cache of the processor.
+"""
 MAX_WIDTH = 2400
 """The largest number of inputs of an output channel for which a covariance is computed in reasonable time."""
 MAX_COVARIANCE_BYTES = 192 << 20
@@ -86,43 +89,52 @@ def covariance_rows(width: int) -> int:
 
 
 class _Sum:
-    """Sums over rows of one layer's inputs; they are taken about the mean of the first rows, to lose fewer digits."""
+    """Sums over rows of one layer's inputs.
+
+    All rows are in the mean, and the first ones of each call in the covariance. Its sums are taken about
+    the mean of the first rows, to lose fewer digits.
+    """
 
     def __init__(self, layer: Layer, calls: int, with_covariance: bool) -> None:
-        self.layer, self.has_covariance = layer, with_covariance and has_covariance(layer)
-        self.rows = min(ceil(covariance_rows(layer.width) / calls), MAX_ROWS) if with_covariance else MIN_ROWS
+        self.layer, self.has_covariance = layer, has_covariance(layer)
+        self._of_covariance = min(ceil(covariance_rows(layer.width) / calls), MAX_ROWS)
+        self.rows = max(self._of_covariance if self.has_covariance else 0, MIN_ROWS)
+        self.has_covariance = self.has_covariance and with_covariance
+        self._rows_seen, self._total = 0, np.zeros(0)
         self._waiting: list[np.ndarray] = []
         self._count, self._origin = 0, np.zeros(0)
         self._first, self._second = np.zeros(0), np.zeros(0)
 
     def add(self, data: np.ndarray, seed: int) -> None:
-        self._waiting.append(self.layer.input_patches(data, self.rows, seed))
+        patches = self.layer.input_patches(data, self.rows, seed)
+        self._rows_seen += len(patches)
+        self._total = patches.sum(0, dtype=np.float64) + (self._total if self._total.size else 0)
+        if not self.has_covariance:
+            return
+        self._waiting.append(patches[: self._of_covariance])
         rows = sum(map(len, self._waiting))
         if rows >= ROWS_AT_ONCE or rows * prod(self._waiting[0].shape[1:]) >= VALUES_AT_ONCE:
             self._flush()
 
     def input_statistics(self) -> InputStatistics:
+        mean = self._total / self._rows_seen
+        if not self.has_covariance:
+            return InputStatistics(mean, None)
         if self._waiting:
             self._flush()
         offset = self._first / self._count
-        covariance = None
-        if self.has_covariance:
-            covariance = self._second / self._count - offset[:, :, np.newaxis] * offset[:, np.newaxis, :]
-        return InputStatistics(self._origin + offset, covariance)
+        covariance = self._second / self._count - offset[:, :, np.newaxis] * offset[:, np.newaxis, :]
+        return InputStatistics(mean, covariance)
 
     def _flush(self) -> None:
-        rows = np.concatenate(self._waiting)
+        rows = np.ascontiguousarray(np.moveaxis(np.concatenate(self._waiting), 1, 0))  # [groups, rows, inputs]
         if not self._count:
-            self._origin, (groups, width) = rows.mean(0), rows.shape[1:]
-            self._first, self._second = (
-                np.zeros((groups, width)),
-                np.zeros((groups, width, width * self.has_covariance)),
-            )
-        centred = (rows - self._origin).astype(np.float32)
-        self._first += centred.sum(0, dtype=np.float64)
-        if self.has_covariance:
-            self._second += _products(np.ascontiguousarray(np.moveaxis(centred, 1, 0)))
-        self._count += len(rows)
+            self._origin, (groups, _, width) = rows.mean(1, keepdims=True), rows.shape
+            self._first, self._second = np.zeros((groups, width)), np.zeros((groups, width, width))
+        centred = np.subtract(rows, self._origin, out=rows)
+        self._first += (np.ones((1, rows.shape[1]), rows.dtype) @ centred)[:, 0]
+        self._second += _products(centred)
+        self._count += rows.shape[1]
         self._waiting.clear()
 
 

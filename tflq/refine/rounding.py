@@ -11,7 +11,8 @@ from tflq.refine.corrected_layer import CorrectedLayer
 from tflq.refine.correction import LayerFit, LayerwiseCorrection
 from tflq.refine.fitted_layers import FittedValues, save
 from tflq.refine.gptq import gptq_round, round_to_nearest
-from tflq.refine.second_moments import SecondMoments, parts_of
+from tflq.refine.layer_statistics import parts_of
+from tflq.refine.second_moments import SecondMoments
 from tflq.refine.weighted_ops import Layer, WeightGranularity, layers
 from tflq.worker import ProgressCallback
 

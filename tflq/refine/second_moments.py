@@ -8,58 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 
-from tflq.calibrate import Samples
-from tflq.refine.fitted_layers import FittedLayers, FittedValues, save
-from tflq.refine.input_statistics import InputStatistics, covariance_rows, has_covariance, input_statistics
-from tflq.refine.weighted_ops import Layer, layers
-from tflq.worker import ProgressCallback
+from tflq.refine.fitted_layers import FittedLayers, FittedValues
+from tflq.refine.input_statistics import InputStatistics
+from tflq.refine.weighted_ops import Layer
 
-MOMENT_PARTS = 4
-"""The number of tasks for the second moments of one file. It is fixed, whatever the number of processors."""
 MOMENT = "moment"
 """The kind of values in files: the second moment of a layer's inputs, float32 [groups, inputs, inputs]."""
-WORK_OF_SMALL_LAYER = 1e9
-"""The multiply-adds of a large layer that take as long as a small layer, which has many small steps."""
-
-
-def fit_moments(
-    report: ProgressCallback, float32: Path, data: tuple[Samples, Sequence[int]], part: tuple[int, Path]
-) -> Path:
-    """Write the second moments of the inputs of each layer, for one of MOMENT_PARTS parts of the layers.
-
-    `data` holds the calibration samples, and the calls that are used. `part` is the number of the part, and the path to
-    write to.
-    """
-    (number, target), content = part, float32.read_bytes()
-    chosen = parts_of(list(layers(content)), MOMENT_PARTS)[number]
-    inputs = input_statistics(content, chosen, data, target.with_suffix(".seen"))
-    moments: dict[int, np.ndarray] = {}
-    for done, (layer, statistics) in enumerate(zip(chosen, inputs, strict=True), 1):
-        moment = second_moment_of(statistics)
-        if moment is not None:
-            moments[layer.operator.index] = moment.astype(np.float32)
-        report(done, len(chosen))
-    return save(target, {MOMENT: moments})
-
-
-def parts_of(all_layers: Sequence[Layer], count: int) -> list[list[Layer]]:
-    """Divide the layers into runs of about the same work, in the order of the file; some may be empty."""
-    totals = list(accumulate(map(_work, all_layers), initial=0.0))
-    parts: list[list[Layer]] = [[] for _ in range(count)]
-    for layer, before, after in zip(all_layers, totals, totals[1:], strict=False):
-        parts[min(int((before + after) / 2 / totals[-1] * count), count - 1)].append(layer)
-    return parts
-
-
-def _work(layer: Layer) -> float:
-    """Return about how many multiply-adds the rounding of a layer takes, or would take in the same time."""
-    width = layer.width if has_covariance(layer) else 0
-    return WORK_OF_SMALL_LAYER + float(covariance_rows(width)) * width**2 + float(width) ** 3
 
 
 def second_moment_of(statistics: InputStatistics) -> np.ndarray | None:
@@ -81,7 +39,7 @@ class SecondMoments:
     """The second moments of the layers of one float32 file."""
 
     files: tuple[Path, ...]
-    """The files of `fit_moments`, from the file before its channels were scaled."""
+    """The files of `fit_statistics`, from the file before its channels were scaled."""
     factors: tuple[Path, ...] = ()
     """The files of the factors of channels, in the order in which they were applied."""
 

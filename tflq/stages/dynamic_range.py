@@ -63,7 +63,7 @@ def needs_correction(prepared: PreparedRun, build: VariantBuild) -> bool:
 def correction(context: RunContext, build: VariantBuild, samples: CalibrationSamples) -> Task[RefinementReport]:
     """Return the task that corrects the biases of the build's file in place."""
     split = refine.split_holdout(samples.samples.number_of_calls)
-    means = context.work.means.get(split.fitting, ())
+    means = tuple(each.means for each in context.work.statistics.get(split.fitting, ()))
     fitting = split.fitting[:: -(-len(split.fitting) // MAX_FITTING_CALLS)]
     data = CorrectionData(samples.samples, fitting, split.holdout, means)
     assert build.variant is not None

@@ -19,16 +19,14 @@ from tflq.refine import (
     Fold,
     HoldoutCandidate,
     HoldoutSamples,
-    LayerFit,
     ModelCorrection,
-    RefinementConfig,
-    RefinementRequest,
     RewrittenModel,
     SecondMoments,
     WeightGranularity,
 )
 from tflq.stages.activation_ranges import ActivationObserver, CountedCalibration
 from tflq.stages.context import RunContext
+from tflq.stages.fitted_config import LAYER_FITS, FittedConfig
 from tflq.stages.refinement_work import Calls, RefinementWork
 from tflq.worker import Task
 
@@ -36,29 +34,10 @@ MAX_FITTING_CALLS = 48
 """The largest number of calls that statistics and channel factors are fitted to; more calls change little."""
 MAX_COUNTED_CALLS = 48
 """About the largest number of calls whose values are counted to compare methods of ranges."""
-LAYER_FITS: dict[str, LayerFit] = {
-    each.key: each.layer_fit for each in refine.LAYERWISE_CORRECTIONS if each.layer_fit is not None
-}
-"""The fits to layers beside their statistics, by the key of the correction."""
-
-
-@dataclass(frozen=True)
-class FittedConfig:
-    """One configuration of a request, with its corrections fitted to some of the calls."""
-
-    request: RefinementRequest
-    config: RefinementConfig
-    calls: Calls
-
-    @property
-    def needs_means(self) -> bool:
-        return bool(self.config.of_layers)
-
-
 LayerFitKey = tuple[str, Path, Calls, WeightGranularity]
 """The key of a correction, and what it is fitted to."""
-PartedFit = tuple[str, Callable[..., Path], int]
-"""The stage, the function that writes one part of the fitted values, and the number of parts."""
+PartedFit = tuple[str, Callable[..., Any], int]
+"""The stage, the function that fits one part of the layers, and the number of parts."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +81,7 @@ class ModelFitter:
         rewritten = [each for each in wanted if each.config.rewrites_model]
         plain = [each for each in wanted if not each.config.rewrites_model]
         first, *others = refine.MODEL_CORRECTIONS
-        statistics = [*self._means(wanted), *self._moments(wanted)]
+        statistics = self._statistics(wanted, is_final)
         self._run([*statistics, *self._rewritings(wanted, first), *self._counts(plain)])
         for correction in others:
             self._run(self._rewritings(wanted, correction))
@@ -133,7 +112,8 @@ class ModelFitter:
             return None
         fits = [path for key in self._layer_fit_keys(fitted) for path in self._work.layer_fits[key]]
         factors = tuple(each.factors for each in self._rewritten(fitted))
-        return FittedLayers((*self._work.means[fitted.calls], *fits), factors)
+        means = (each.means for each in self._work.statistics[fitted.calls])
+        return FittedLayers((*means, *fits), factors)
 
     def ranges(self, fitted: FittedConfig, calls: Calls) -> tuple[Range, ...]:
         """Return the ranges over these calls; over all calls if the recipe's method is not minmax."""
@@ -189,20 +169,24 @@ class ModelFitter:
         task = Task(stage, refine.run_reference, (self.data.model, holdout), ConversionError)
         return _Fit([task], self._work.holdout, holdout.calls, itemgetter(0))
 
-    def _means(self, wanted: Iterable[FittedConfig]) -> Iterator[_Fit]:
-        needed = {each.calls for each in wanted if each.needs_means}
-        fit = "find the mean inputs of the layers", refine.fit_means, refine.MEAN_PARTS
-        return self._statistics(fit, needed, self._work.means)
+    def _statistics(self, wanted: Iterable[FittedConfig], is_final: bool) -> Iterator[_Fit]:
+        """Yield the fits of those statistics of the float32 file that were not found yet.
 
-    def _moments(self, wanted: Iterable[FittedConfig]) -> Iterator[_Fit]:
-        needed = {each.calls for each in wanted if any(key in LAYER_FITS for key in each.config.of_layers)}
-        fit = "find the second moments of the layers", refine.fit_moments, refine.MOMENT_PARTS
-        return self._statistics(fit, needed, self._work.moments)
+        Second moments are found together with the means if a configuration needs them, or one to compare later may.
+        """
+        needed = {each.calls: False for each in wanted if each.needs_means}
+        needed |= {each.calls: True for each in wanted if each.may_need_moments(is_final)}
+        for calls in sorted(needed):
+            if self._is_found(calls, needed[calls]):
+                continue
+            kinds = "means and the second moments" if needed[calls] else "means"
+            fit = f"find the {kinds} of the layers' inputs", refine.fit_statistics, refine.STATISTICS_PARTS
+            given = self.data.model, self._fitting_data(calls), needed[calls]
+            yield _Fit(self._parts_of(fit, given), self._work.statistics, calls, tuple)
 
-    def _statistics(self, fit: PartedFit, needed: set[Calls], found: dict[Calls, tuple[Path, ...]]) -> Iterator[_Fit]:
-        """Yield the fits of those statistics of the float32 file that were not found yet."""
-        for calls in sorted(needed - found.keys()):
-            yield _Fit(self._parts_of(fit, (self.data.model, self._fitting_data(calls))), found, calls, tuple)
+    def _is_found(self, calls: Calls, with_moments: bool) -> bool:
+        found = self._work.statistics.get(calls)
+        return found is not None and not (with_moments and any(each.moments is None for each in found))
 
     def _rewritings(self, wanted: Iterable[FittedConfig], correction: ModelCorrection) -> Iterator[_Fit]:
         using = [each for each in wanted if correction.key in each.config.corrections]
@@ -227,12 +211,13 @@ class ModelFitter:
         """Return the tasks of the key, which belongs to that configuration."""
         name, model, calls, granularity = key
         factors = tuple(each.factors for each in self._rewritten(fitted))
-        moments, layer_fit = SecondMoments(self._work.moments[calls], factors), LAYER_FITS[name]
+        files = tuple(each.moments for each in self._work.statistics[calls] if each.moments)
+        moments, layer_fit = SecondMoments(files, factors), LAYER_FITS[name]
         stage = f"{refine.BY_KEY[name].stage} {self._in_words(model)} file{granularity.in_words}"
         tasks = self._parts_of((stage, layer_fit.fit, layer_fit.parts), (model, moments, granularity))
         return _Fit(tasks, self._work.layer_fits, key, tuple)
 
-    def _parts_of(self, fit: PartedFit, given: tuple[Any, ...]) -> list[Task[Path]]:
+    def _parts_of(self, fit: PartedFit, given: tuple[Any, ...]) -> list[Task[Any]]:
         """Return the tasks of a fit. Each also gets the number of its part, and the path to write to."""
         stage, function, parts = fit
         return [

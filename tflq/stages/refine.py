@@ -25,7 +25,8 @@ from tflq.refine import (
 )
 from tflq.stages.activation_ranges import ActivationObserver
 from tflq.stages.context import RunContext
-from tflq.stages.fitted_models import FittedConfig, ModelFitter
+from tflq.stages.fitted_config import FittedConfig
+from tflq.stages.fitted_models import ModelFitter
 from tflq.stages.state import CalibrationResult
 from tflq.worker import Done, Failed, Task
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tflq.calibrate import CalibrationData, Counting, Range, RangeMethod
-from tflq.refine import HoldoutSamples, RewrittenModel, WeightGranularity
+from tflq.refine import HoldoutSamples, LayerStatistics, RewrittenModel, WeightGranularity
 from tflq.stages.activation_ranges import CountedCalibration
 
 Calls = tuple[int, ...]
@@ -17,10 +17,8 @@ Calls = tuple[int, ...]
 class RefinementWork:
     """The intermediate results of one float32 file and its calibration samples, shared by all variants."""
 
-    means: dict[Calls, tuple[Path, ...]] = field(default_factory=dict)
-    """The means of the layers' inputs in the float32 file, by the calls that they are fitted to."""
-    moments: dict[Calls, tuple[Path, ...]] = field(default_factory=dict)
-    """The second moments of the layers' inputs in the float32 file, by the calls that they are fitted to."""
+    statistics: dict[Calls, tuple[LayerStatistics, ...]] = field(default_factory=dict)
+    """The statistics of the layers' inputs in the float32 file, by the calls that they are fitted to."""
     rewritten: dict[tuple[Path, str, Calls], RewrittenModel] = field(default_factory=dict)
     """The files after a correction of the whole model, by the file before, its key, and the calls of the fit."""
     observed: dict[tuple[Path, Counting], CalibrationData] = field(default_factory=dict)

@@ -1,0 +1,71 @@
+"""The statistics of the inputs of all layers of a float32 file, in files: their means and their second moments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from tflq.calibrate import Samples
+from tflq.refine.fitted_layers import MEAN, save
+from tflq.refine.input_statistics import covariance_rows, has_covariance, input_statistics
+from tflq.refine.second_moments import MOMENT, second_moment_of
+from tflq.refine.weighted_ops import Layer, layers
+from tflq.worker import ProgressCallback
+
+STATISTICS_PARTS = 4
+"""The number of tasks for the statistics of one file. It is fixed, whatever the number of processors."""
+WORK_OF_SMALL_LAYER = 1e9
+"""The multiply-adds of a large layer that take as long as a small layer, which has many small steps."""
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """The files with the statistics of some layers of a float32 file."""
+
+    means: Path
+    moments: Path | None
+    """The file of the second moments; None if they were not requested."""
+
+
+def fit_statistics(
+    report: ProgressCallback,
+    float32: Path,
+    data: tuple[Samples, Sequence[int]],
+    with_moments: bool,
+    part: tuple[int, Path],
+) -> LayerStatistics:
+    """Write the statistics of the inputs of each layer, for one of STATISTICS_PARTS parts of the layers.
+
+    `data` holds the calibration samples, and the calls that are used. The means are the same with second moments and
+    without. `part` is the number of the part, and the path to write to.
+    """
+    (number, target), content = part, float32.read_bytes()
+    chosen = parts_of(list(layers(content)), STATISTICS_PARTS)[number]
+    inputs = input_statistics(content, chosen, data, target.with_suffix(".seen"), with_moments)
+    means, moments = dict[int, np.ndarray](), dict[int, np.ndarray]()
+    for done, (layer, statistics) in enumerate(zip(chosen, inputs, strict=True), 1):
+        means[layer.operator.index] = statistics.mean
+        if (moment := second_moment_of(statistics)) is not None:
+            moments[layer.operator.index] = moment.astype(np.float32)
+        report(done, len(chosen))
+    second = save(target.with_suffix(".moments"), {MOMENT: moments}) if with_moments else None
+    return LayerStatistics(save(target, {MEAN: means}), second)
+
+
+def parts_of(all_layers: Sequence[Layer], count: int) -> list[list[Layer]]:
+    """Divide the layers into runs of about the same work, in the order of the file; some may be empty."""
+    totals = list(accumulate(map(_work, all_layers), initial=0.0))
+    parts: list[list[Layer]] = [[] for _ in range(count)]
+    for layer, before, after in zip(all_layers, totals, totals[1:], strict=False):
+        parts[min(int((before + after) / 2 / totals[-1] * count), count - 1)].append(layer)
+    return parts
+
+
+def _work(layer: Layer) -> float:
+    """Return about how many multiply-adds the rounding of a layer takes, or would take in the same time."""
+    width = layer.width if has_covariance(layer) else 0
+    return WORK_OF_SMALL_LAYER + float(covariance_rows(width)) * width**2 + float(width) ** 3
