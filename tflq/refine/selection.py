@@ -1,7 +1,8 @@
 """The selection of corrections: forward selection with a look back, on samples that nothing was fitted to.
 
 1. Score the configuration that the recipe demands.
-2. For each open choice in turn, score the other values of it, given what is kept so far. Keep the nearest.
+2. For each open choice in turn, score the other values of it, given what is kept so far. Keep the nearest. The values
+   of later choices are scored at the same time, since what is kept often stays.
 3. Look back: go through all choices again, given what is kept now, until nothing changes.
 4. Of all that is about as near as the nearest, keep the one with the fewest corrections.
 """
@@ -12,7 +13,6 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 
 from tflq.refine.bias_correction import BIAS_CORRECTION
-from tflq.refine.correction_list import MODEL_CORRECTIONS
 from tflq.refine.holdout_score import MIN_GAIN_DB, HoldoutScore, prefer_headroom, simplest
 from tflq.refine.range_levels import HEADROOM
 from tflq.refine.request import RefinementConfig, RefinementRequest
@@ -21,8 +21,6 @@ HOPELESS_DB = 3.0
 """A value of a choice that loses more than this at its first trial is not tried again when looking back."""
 MAX_PASSES = 3
 """The largest number of times that all choices are gone through."""
-REWRITING = tuple(each.key for each in MODEL_CORRECTIONS)
-"""The choices after which activations are observed anew."""
 
 Scores = Mapping[RefinementConfig, HoldoutScore]
 Wanted = list[RefinementConfig]
@@ -40,10 +38,8 @@ def select_corrections(
     yield from selection.score(_first(request, ranges_are_open))
     for _ in range(MAX_PASSES if kept in selection.scores else 0):
         before = kept
-        for choice in request.open_choices:
-            if choice in REWRITING:
-                yield from selection.probe_without_counts(kept, choice)
-            kept = yield from selection.best(kept, choice)
+        for place in range(len(request.open_choices)):
+            kept = yield from selection.best(kept, request.open_choices[place:])
         if kept == before:
             break
     if kept not in selection.scores:
@@ -75,11 +71,14 @@ class _Selection:
         if missing:
             self.scores |= yield missing
 
-    def best(self, kept: RefinementConfig, choice: str) -> Generator[Wanted, Scores, RefinementConfig]:
-        """Score the other values of a choice, and return the nearest; the kept one if none gains MIN_GAIN_DB on it."""
-        alternatives = self.request.alternatives(kept, choice, self.ranges_are_open)
-        others = [other for other in alternatives if (choice, other.value(choice)) not in self.hopeless]
-        yield from self.score(others)
+    def best(self, kept: RefinementConfig, choices: tuple[str, ...]) -> Generator[Wanted, Scores, RefinementConfig]:
+        """Score the other values of the first choice, and return the nearest; `kept` if none gains MIN_GAIN_DB on it.
+
+        If there is anything to score, score the other values of the later choices, too.
+        """
+        choice, others = choices[0], self._others(kept, choices[0])
+        if not self.scores.keys() >= {*others}:
+            yield from self.score([other for each in choices for other in self._others(kept, each)])
         scored = sorted((other for other in others if other in self.scores), key=lambda each: self.scores[each].mean)
         nearest_by_value = {other.value(choice): other for other in scored}
         for other in nearest_by_value.values():
@@ -87,15 +86,10 @@ class _Selection:
         nearest = max([kept, *scored], key=lambda config: self.scores[config].mean)
         return nearest if self.scores[nearest].mean >= self.scores[kept].mean + MIN_GAIN_DB else kept
 
-    def probe_without_counts(self, kept: RefinementConfig, choice: str) -> Generator[Wanted, Scores, None]:
-        """Compare a correction of the whole model with ranges that need no counts first: it needs counts of its own."""
-        if kept.ranges is None or choice in kept.corrections:
-            return
-        plain = replace(kept, headroom="expected", ranges=None)
-        probe = plain.toggled(choice)
-        yield from self.score([plain, probe])
-        if plain in self.scores and probe in self.scores:
-            self._note_hopeless(choice, probe, plain)
+    def _others(self, kept: RefinementConfig, choice: str) -> Wanted:
+        """Return the configurations with the other values of a choice, without those that are hopeless."""
+        alternatives = self.request.alternatives(kept, choice, self.ranges_are_open)
+        return [other for other in alternatives if (choice, other.value(choice)) not in self.hopeless]
 
     def finish(self) -> Generator[Wanted, Scores, RefinementConfig]:
         """Return what to keep of all that was scored."""

@@ -81,14 +81,14 @@ class ModelFitter:
         rewritten = [each for each in wanted if each.config.rewrites_model]
         plain = [each for each in wanted if not each.config.rewrites_model]
         first, *others = refine.MODEL_CORRECTIONS
-        statistics = self._statistics(wanted, is_final)
-        self._run([*statistics, *self._rewritings(wanted, first), *self._counts(plain)])
+        self._run([*self._statistics(wanted, is_final), *self._counts(plain)])
+        self._run([*self._rewritings(wanted, first), *self._layer_fits(plain)])
         for correction in others:
             self._run(self._rewritings(wanted, correction))
         for model in {self.model(each): None for each in rewritten}:
             if (key := self._observed_key(model)) not in self._work.observed:
                 self._work.observed[key] = self.observer.observe(model, self.samples, counts_few=False)
-        self._run([*self._layer_fits(wanted), *self._counts(rewritten)])
+        self._run([*self._layer_fits(rewritten), *self._counts(rewritten)])
         self._run(self._counted_ranges(wanted, is_final))
 
     def model(self, fitted: FittedConfig) -> Path:

@@ -131,7 +131,7 @@ class Refiner:
         context = self.fitter.context
         keys: list[_Scored] = [(self.fitter.candidate(each), each.request, fold) for each, fold in fitted]
         new = {key: each.config for key, (each, _) in zip(keys, fitted, strict=True) if key not in self.fidelities}
-        ordered = _with_new_templates_first(new)
+        ordered = _in_order(new)
         tasks = [self._scoring(key, new[key]) for key in ordered]
         self.fidelities.update(zip(ordered, context.workers.run_all(tasks, context.jobs), strict=True))
         scored: dict[RefinementRequest, dict[RefinementConfig, HoldoutScore | TflqError]] = {}
@@ -198,12 +198,13 @@ class Refiner:
         return RefinedInput(quantizer_input, RefinementReport(config, (), 0, (), obstacle=reason))
 
 
-def _with_new_templates_first(scored: Iterable[_Scored]) -> list[_Scored]:
-    """Return those first that quantize a model with new ranges. The others then find its file, and only patch it."""
-    folders, ranks = Counter[Path](), dict[_Scored, int]()
+def _in_order(scored: Iterable[_Scored]) -> list[_Scored]:
+    """Return those first that quantize a model with new ranges, and those last that wait for a file of these."""
+    folders, ranks = Counter[Path](), dict[_Scored, tuple[bool, int]]()
     for each in scored:
         folder = each[0].templates
-        ranks[each] = folders[folder]
+        is_new = each[1].bits == 8 and not folder.exists()
+        ranks[each] = is_new and folders[folder] > 0, -is_new
         folders[folder] += 1
     return sorted(ranks, key=ranks.__getitem__)
 
