@@ -6,8 +6,9 @@ from tflq.conversion.converter_errors import explain
 from tflq.conversion.from_float32 import convert_from_float32
 from tflq.conversion.keep_int16 import named_int16_ops
 from tflq.conversion.model_end import end_source
-from tflq.conversion.tf_internal import calibrate, convert, missing_internals, quantize
+from tflq.conversion.tf_internal import calibrate, convert, quantize, quantize_to_compare
 from tflq.conversion.tf_public import convert_publicly
+from tflq.conversion.tf_self_test import missing_internals
 
 __all__ = [
     "calibrate",
@@ -19,4 +20,5 @@ __all__ = [
     "missing_internals",
     "named_int16_ops",
     "quantize",
+    "quantize_to_compare",
 ]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tflq.calibrate import Range, Samples
@@ -27,8 +26,8 @@ from tflq.conversion.tf_public import feed, set_up
 from tflq.conversion.unsupported_ops import unsupported_ops
 from tflq.conversion.weight_only import with_integer_weights
 from tflq.errors import ConversionError
-from tflq.flatbuffer import Graph, edit, read
-from tflq.modes import Float32, Int8, Int16x8, Mode, WeightOnly
+from tflq.flatbuffer import edit, read
+from tflq.modes import Float32, Int16x8, Mode, WeightOnly
 from tflq.op_selectors import select
 from tflq.sources import SIGNATURE, PreparedSource
 from tflq.worker import ProgressCallback
@@ -146,14 +145,28 @@ def quantize(_: ProgressCallback, model: Path, ranges: Sequence[Range], variant:
     remedy, if they name the wrong ops or if TensorFlow fails.
     """
     with explaining():
-        content, named = _quantize(model.read_bytes(), ranges, variant)
+        content, named = quantize_bytes(model.read_bytes(), ranges, variant)
+        content = complete(content, variant)
     write_file(content, variant, target)
     return named
 
 
-def _quantize(content: bytes, ranges: Sequence[Range], variant: Mode) -> tuple[bytes, NamedOps]:
+def quantize_to_compare(model: Path, ranges: Sequence[Range], variant: Mode, target: Path) -> None:
+    """Write a file whose outputs are those of the file of `quantize`. It has no metadata."""
+    with explaining():
+        content, _ = quantize_bytes(model.read_bytes(), ranges, variant)
+    target.write_bytes(content)
+
+
+def complete(content: bytes, variant: Mode) -> bytes:
+    """Return the file of `quantize_bytes` with equal constants stored once, and with metadata."""
     from tensorflow.lite.python import convert as inner
 
+    return with_metadata(bytes(inner.deduplicate_readonly_buffers(content)), variant)
+
+
+def quantize_bytes(content: bytes, ranges: Sequence[Range], variant: Mode) -> tuple[bytes, NamedOps]:
+    """Return the integer file without metadata, and its ops that keep_float and keep_int16 name."""
     model, graph, sides = edit.unpack(content), read(content), _int16_sides(variant)
     set_ranges(model, ranges, variant.activations == "int16")
     in_float = select(graph, variant.keep_float) if variant.keep_float else frozenset()
@@ -171,7 +184,7 @@ def _quantize(content: bytes, ranges: Sequence[Range], variant: Mode) -> tuple[b
         quantized, moved = keep_int16.with_int16_ops(quantized, alone, [places[op] for op in sorted(wide)], release)
         places = {op: moved[place] for op, place in places.items()}
     named = NamedOps(*(tuple(sorted(places[op] for op in ops if op in places)) for ops in (in_float, wide)))
-    return with_metadata(bytes(inner.deduplicate_readonly_buffers(quantized)), variant), named
+    return quantized, named
 
 
 def quantize_all(model: Any, variant: Mode) -> bytes:
@@ -260,35 +273,3 @@ def with_metadata(content: bytes, variant: Mode) -> bytes:
     model = flatbuffer_utils.convert_bytearray_to_object(content)
     metadata.environment.modelHash = util.get_model_hash(model)
     return edit.pack(util.populate_conversion_metadata(model, metadata))
-
-
-def missing_internals(_: ProgressCallback) -> str | None:
-    """Quantize a model of one op with the internal functions. Return what fails, or None if all works."""
-    ranges = Range(0, 1, "y", -2.0, 2.0, -2.0, 2.0), Range(0, 0, "x", -1.0, 1.0, -1.0, 1.0)
-    try:
-        from tensorflow.lite.python import lite
-
-        lite.TFLiteSavedModelConverterV2._convert_from_saved_model  # noqa: B018
-        graphs = {mode: read(_quantize(_one_op(), ranges, mode())[0]) for mode in (Int8, Int16x8)}
-    except (ImportError, AttributeError, TypeError, ValueError, RuntimeError) as error:
-        return f"{type(error).__name__}: {str(error)[:200]}"
-    in_float = [mode.activations for mode, graph in graphs.items() if not _is_integer(graph, mode.activations)]
-    return f"quantizing to {in_float[0]} leaves a model of one op in float" if in_float else None
-
-
-def _is_integer(graph: Graph, dtype: str) -> bool:
-    return any(tensor.dtype == dtype for tensor in graph.subgraphs[0].tensors)
-
-
-def _one_op() -> bytes:
-    """Return a model that adds its input to itself."""
-    tensors = [schema.TensorT(name=name, shape=[1, 4], hasRank=True) for name in (b"x", b"y")]
-    add = schema.OperatorT(
-        inputs=[0, 0],
-        outputs=[1],
-        builtinOptionsType=schema.BuiltinOptions.AddOptions,
-        builtinOptions=schema.AddOptionsT(),
-    )
-    graph = schema.SubGraphT(tensors=tensors, inputs=[0], outputs=[1], operators=[add], name=b"main")
-    codes = [schema.OperatorCodeT(builtinCode=schema.BuiltinOperator.ADD, version=1)]
-    return edit.pack(schema.ModelT(version=3, operatorCodes=codes, subgraphs=[graph], buffers=[schema.BufferT()]))

@@ -11,6 +11,8 @@ MIN_SIDE = 8
 """The least height and width of an image, in pixels."""
 NO_IMAGE = (0.0, -1.0)
 """The ends of a range that no output has."""
+VALUES_AT_ONCE = 1 << 15
+"""The values that are compared at once. More of them would leave the cache of the processor."""
 LOWEST_DB = -200.0
 """The PSNR of an image whose error is not finite."""
 
@@ -21,10 +23,15 @@ def errors(reference: np.ndarray, output: np.ndarray) -> np.ndarray:
     For the float output f and the quantized output q: Σf², Σ(f − q)², Σfq, Σq², max|f − q|, the number of elements, and
     min f and max f. The last two are those of NO_IMAGE if the output is not an image.
     """
-    f, q = reference.astype(np.float64).reshape(-1), output.astype(np.float64).reshape(-1)
-    d = f - q
-    ends = (f.min(), f.max()) if _is_image(reference.shape) else NO_IMAGE
-    return np.array([f @ f, d @ d, f @ q, q @ q, np.abs(d).max(initial=0), f.size, *ends])
+    ends = (reference.min(), reference.max()) if _is_image(reference.shape) else NO_IMAGE
+    sums, largest = np.zeros(4), np.float64(0)
+    pairs = reference.reshape(-1), output.reshape(-1)
+    for start in range(0, reference.size, VALUES_AT_ONCE):
+        f, q = (values[start : start + VALUES_AT_ONCE].astype(np.float64) for values in pairs)
+        d = f - q
+        sums += (f @ f, d @ d, f @ q, q @ q)
+        largest = np.maximum(largest, np.abs(d, out=d).max())
+    return np.array([*sums, largest, reference.size, *ends])
 
 
 def _is_image(shape: tuple[int, ...]) -> bool:

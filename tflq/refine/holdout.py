@@ -13,11 +13,12 @@ from tflq.flatbuffer import edit
 from tflq.interpreter import Arrays, Runner
 from tflq.metrics import errors
 from tflq.modes import Mode
+from tflq.refine.corrected_layer import CorrectedLayer
 from tflq.refine.corrected_model import correct, corrected_layers, with_rounded_weights
 from tflq.refine.fitted_layers import FittedLayers
 from tflq.refine.holdout_score import SignalAndNoise
 from tflq.refine.patched_file import patch
-from tflq.refine.quantizer_input import QuantizerInput, quantize
+from tflq.refine.quantizer_input import QuantizerInput, quantize_to_compare
 from tflq.refine.weighted_ops import WeightGranularity
 from tflq.worker import ProgressCallback
 
@@ -119,7 +120,7 @@ def holdout_fidelity(
     if variant.activation_bits == 16:
         _write_with_rounded_weights(candidate, path)
     else:
-        _quantize(report, candidate, variant, path)
+        _quantize(candidate, variant, path)
     run, inputs = Runner(path), holdout.samples.calls(holdout.calls)
     pairs = zip(holdout.expected(), map(run, inputs), strict=True)
     fidelity = _fidelity(report, pairs, len(holdout.calls))
@@ -157,34 +158,35 @@ def _write_with_rounded_weights(candidate: HoldoutCandidate, path: Path) -> None
     edit.write(with_rounded_weights(content, corrected), path)
 
 
-def _quantize(report: ProgressCallback, candidate: HoldoutCandidate, variant: Mode, path: Path) -> None:
+def _quantize(candidate: HoldoutCandidate, variant: Mode, path: Path) -> None:
     """Write the quantized file of the candidate: the file without corrections, with the constants of corrected layers.
 
     It does not depend on the candidates before it. If the file cannot be patched, the quantizer is called again.
     """
     content, granularity, keys = candidate.model.read_bytes(), candidate.granularity, candidate.corrections
-    uncorrected = _uncorrected_file(report, candidate, variant, path)
+    uncorrected = _uncorrected_file(candidate, variant, path)
     if not keys:
         path.write_bytes(uncorrected)
         return
     corrected = corrected_layers(content, candidate.fitted, granularity, keys)
-    before = corrected_layers(content, None, granularity, ())
+    before = [CorrectedLayer.uncorrected(each.layer, granularity) for each in corrected]
     patched = patch(uncorrected, content, before, corrected)
     if patched is not None:
         path.write_bytes(patched)
         return
     model = path.with_suffix(".float32")
     edit.write(correct(content, corrected, keys), model)
-    quantize(report, QuantizerInput(model, candidate.model, candidate.ranges), variant, path)
+    quantize_to_compare(QuantizerInput(model, candidate.model, candidate.ranges), variant, path)
     model.unlink()
 
 
-def _uncorrected_file(report: ProgressCallback, candidate: HoldoutCandidate, variant: Mode, path: Path) -> bytes:
+def _uncorrected_file(candidate: HoldoutCandidate, variant: Mode, path: Path) -> bytes:
     """Return the quantized file without corrections, which candidates with the same ranges share."""
     template = candidate.templates / TEMPLATE
     if not template.exists():
         candidate.templates.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".template")
-        quantize(report, QuantizerInput(candidate.model, candidate.model, candidate.ranges), variant, temporary)
+        uncorrected = QuantizerInput(candidate.model, candidate.model, candidate.ranges)
+        quantize_to_compare(uncorrected, variant, temporary)
         temporary.replace(template)  # another process may have written the same file
     return template.read_bytes()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -101,6 +102,21 @@ def quantize(
     Ops that stay in float keep the weights that they had before the corrections. Raises RecipeError
     or ConversionError.
     """
+    with _with_own_weights(quantizer_input, variant, target) as model:
+        ranges = pin_inputs(read(model.read_bytes()), quantizer_input.ranges, inputs, variant)
+        return conversion.quantize(report, model, ranges, variant, target)
+
+
+def quantize_to_compare(quantizer_input: QuantizerInput, variant: Mode, target: Path) -> None:
+    """Write a file that has the outputs of the file of `quantize`, if `inputs` is empty. It has no metadata."""
+    with _with_own_weights(quantizer_input, variant, target) as model:
+        ranges = pin_inputs(read(model.read_bytes()), quantizer_input.ranges, NO_INPUTS, variant)
+        conversion.quantize_to_compare(model, ranges, variant, target)
+
+
+@contextmanager
+def _with_own_weights(quantizer_input: QuantizerInput, variant: Mode, target: Path) -> Iterator[Path]:
+    """Yield the float32 file in which the ops that stay in float have the weights that they had before corrections."""
     model = quantizer_input.model
     if variant.keep_float and model != quantizer_input.original:
         original = quantizer_input.original.read_bytes()
@@ -108,8 +124,7 @@ def quantize(
         model = target.with_suffix(".float32")
         model.write_bytes(restore_weights(quantizer_input.model.read_bytes(), original, float_ops))
     try:
-        ranges = pin_inputs(read(model.read_bytes()), quantizer_input.ranges, inputs, variant)
-        return conversion.quantize(report, model, ranges, variant, target)
+        yield model
     finally:
         if model != quantizer_input.model:
             model.unlink()
