@@ -103,7 +103,7 @@ def test_what_a_layer_sees_times_its_weights_is_what_it_writes(
         written = outputs[0][str(layer.operator.outputs[0])]
         seen = layer.input_patches(outputs[0][str(layer.activation.index)], written[..., 0].size, seed=0)
         made = np.einsum("goi,pgi->pgo", weights, seen).reshape(len(seen), -1) + bias
-        activation = getattr(layer.options, "fusedActivationFunction", 0)
+        activation = layer.options.get("fusedActivationFunction", 0)
         made = np.clip(made, *{0: (-np.inf, np.inf), 1: (0, np.inf), 3: (0, 6)}[activation])
         expected = written.reshape(-1, written.shape[-1])
         order = [np.lexsort(np.round(rows, 3).T) for rows in (made, expected)]

@@ -20,7 +20,7 @@ from tflq.flatbuffer.loops import CONTROL_FLOW, LOOP, WITH_INTERMEDIATES, loop_o
 from tflq.interpreter import Runner
 from tflq.worker import ProgressCallback
 
-BLOCK = 16
+BLOCK = 8
 """The number of calls whose means are summed together. The order of all sums is the same with any number of shards."""
 
 

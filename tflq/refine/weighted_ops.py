@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tflq.flatbuffer import ROLES, Operator, Tensor, edit, read
+from tflq.flatbuffer import ROLES, Operator, Options, Tensor, operator_options, read
 from tflq.refine.gptq import scales
 
 DENSE, GROUPED, SCATTERED = "FULLY_CONNECTED", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"
@@ -36,8 +35,8 @@ class Layer:
     activation: Tensor
     weights: Tensor
     bias: Tensor | None
-    options: Any
-    """The op's options in the file format: strides, padding, dilation."""
+    options: Options
+    """The op's options by their names in the file format: strides, padding, dilation."""
 
     @property
     def is_scattered(self) -> bool:
@@ -76,7 +75,7 @@ class Layer:
         `matrices` are weights, [groups, outputs of a group, inputs]; `mean` is that of the inputs, [groups, inputs].
         """
         if self.is_scattered:  # each tap of the kernel adds to one of stride² outputs
-            taps = self.as_tensor(matrices).sum((1, 2)) / (self.options.strideH * self.options.strideW)
+            taps = self.as_tensor(matrices).sum((1, 2)) / (self.options["strideH"] * self.options["strideW"])
             scattered: np.ndarray = taps @ mean[0]
             return scattered
         products: np.ndarray = np.einsum("goi,gi->go", matrices, mean).reshape(-1)
@@ -106,10 +105,10 @@ class Layer:
         The shape is [batch, height and width of the output, channels, height and width of the kernel].
         """
         options, kernel = self.options, self.weights.shape[1:3]
-        strides = options.strideH, options.strideW
-        dilations = options.dilationHFactor, options.dilationWFactor
+        strides = options["strideH"], options["strideW"]
+        dilations = options["dilationHFactor"], options["dilationWFactor"]
         spans = [(size - 1) * by + 1 for size, by in zip(kernel, dilations, strict=True)]
-        if options.padding == schema.Padding.SAME:
+        if options["padding"] == schema.Padding.SAME:
             sizes = zip(data.shape[1:3], strides, spans, strict=True)
             padding = [max((-(-size // by) - 1) * by + span - size, 0) for size, by, span in sizes]
             if any(padding):
@@ -144,16 +143,16 @@ def layers(content: bytes) -> Iterator[Layer]:
 
     Weights that several ops read are left out, since one change may not suit all of these ops.
     """
-    (subgraph, *_), model = read(content).subgraphs, edit.unpack(content)
+    (subgraph, *_), (options, *_) = read(content).subgraphs, operator_options(content)
     readers = Counter(index for operator in subgraph.operators for index in operator.inputs)
-    for operator, packed in zip(subgraph.operators, model.subgraphs[0].operators, strict=True):
+    for operator, own_options in zip(subgraph.operators, options, strict=True):
         roles = ROLES.get(operator.type)
         if roles is None or operator.type == "CONV_3D":
             continue
         activation, weights = subgraph.input(operator, roles.activation), subgraph.input(operator, roles.weights)
         if activation is None or weights is None:
             continue
-        layer = Layer(operator, activation, weights, subgraph.input(operator, roles.bias), packed.builtinOptions)
+        layer = Layer(operator, activation, weights, subgraph.input(operator, roles.bias), own_options)
         if readers[weights.index] == 1 and _is_supported(layer):
             yield layer
 

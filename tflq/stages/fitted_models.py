@@ -218,11 +218,14 @@ class ModelFitter:
         return _Fit(tasks, self._work.layer_fits, key, tuple)
 
     def _parts_of(self, fit: PartedFit, given: tuple[Any, ...]) -> list[Task[Any]]:
-        """Return the tasks of a fit. Each also gets the number of its part, and the path to write to."""
+        """Return the tasks of a fit. Each also gets the number of its part, and the path to write to.
+
+        The last part comes first: the last layers of most networks are the largest, and take longest.
+        """
         stage, function, parts = fit
         return [
             Task(f"{stage}, part {number + 1}", function, (*given, (number, self.new_path())), ConversionError)
-            for number in range(parts)
+            for number in reversed(range(parts))
         ]
 
     def _counting(self, model: Path) -> _Fit:
