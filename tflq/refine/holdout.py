@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from tflq.calibrate import Range, Samples
 from tflq.flatbuffer import edit
@@ -17,6 +18,7 @@ from tflq.refine.corrected_layer import CorrectedLayer
 from tflq.refine.corrected_model import correct, corrected_layers, with_rounded_weights
 from tflq.refine.fitted_layers import FittedLayers
 from tflq.refine.holdout_score import SignalAndNoise
+from tflq.refine.other_ranges import with_other_ranges
 from tflq.refine.patched_file import patch
 from tflq.refine.quantizer_input import QuantizerInput, quantize_to_compare
 from tflq.refine.weighted_ops import WeightGranularity
@@ -26,8 +28,8 @@ MAX_HOLDOUT_CALLS = 32
 """The largest number of hold-out calls; they are a quarter of all calls if that is fewer."""
 MIN_CALLS = 4
 """The least number of calls that are divided."""
-TEMPLATE = "uncorrected.tflite"
-"""The file from which the quantized files of candidates are made."""
+TEMPLATE, RANGES = "uncorrected.tflite", "ranges.json"
+"""The file from which the quantized files of candidates are made, and its ranges."""
 OUTPUT = "output "
 """The first part of the names in a file of outputs. NumPy reserves some names."""
 CROSS_FITTING_CALLS = 48
@@ -106,6 +108,8 @@ class HoldoutCandidate:
     """The fitted values of the layers; None without corrections."""
     templates: Path
     """The folder of the quantized file of this model with these ranges, without corrections."""
+    base: Path | None = None
+    """The folder of such a file with other ranges, which exists already; None if there is none."""
 
 
 def holdout_fidelity(
@@ -186,7 +190,23 @@ def _uncorrected_file(candidate: HoldoutCandidate, variant: Mode, path: Path) ->
     if not template.exists():
         candidate.templates.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".template")
-        uncorrected = QuantizerInput(candidate.model, candidate.model, candidate.ranges)
-        quantize_to_compare(uncorrected, variant, temporary)
+        content = _with_other_ranges(candidate)
+        if content is None:
+            uncorrected = QuantizerInput(candidate.model, candidate.model, candidate.ranges)
+            quantize_to_compare(uncorrected, variant, temporary)
+        else:
+            temporary.write_bytes(content)
+        (candidate.templates / RANGES).write_bytes(_RANGES.dump_json(candidate.ranges))
         temporary.replace(template)  # another process may have written the same file
     return template.read_bytes()
+
+
+def _with_other_ranges(candidate: HoldoutCandidate) -> bytes | None:
+    """Return the file that is made from one with other ranges; None if there is none, or if it cannot be."""
+    if candidate.base is None or not (base := candidate.base / TEMPLATE).exists():
+        return None
+    before = _RANGES.validate_json((candidate.base / RANGES).read_bytes())
+    return with_other_ranges(base.read_bytes(), candidate.model.read_bytes(), before, candidate.ranges)
+
+
+_RANGES = TypeAdapter(tuple[Range, ...])

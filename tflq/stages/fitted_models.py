@@ -149,9 +149,12 @@ class ModelFitter:
         """
         request, keys, model = fitted.request, fitted.config.of_layers, self.model(fitted)
         ranges = () if request.bits == 16 else self.ranges(fitted, fitted.calls)
-        key = digest(repr((request, model, ranges)))
-        folder = self.observer.folder / f"templates {key[:16]}"
-        return HoldoutCandidate(model, ranges, request.granularity, keys, self.layers(fitted), folder)
+        folder = self.observer.folder / f"templates {digest(repr((request, model, ranges)))[:16]}"
+        base = self._work.templates.setdefault((request, model), folder)
+        layers = self.layers(fitted)
+        return HoldoutCandidate(
+            model, ranges, request.granularity, keys, layers, folder, base if base != folder else None
+        )
 
     def holdout(self, fold: Fold) -> HoldoutSamples:
         """Return the hold-out samples of the fold; `run_references` has written the outputs of the float32 file."""

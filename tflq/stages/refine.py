@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -131,9 +130,9 @@ class Refiner:
         context = self.fitter.context
         keys: list[_Scored] = [(self.fitter.candidate(each), each.request, fold) for each, fold in fitted]
         new = {key: each.config for key, (each, _) in zip(keys, fitted, strict=True) if key not in self.fidelities}
-        ordered = _in_order(new)
-        tasks = [self._scoring(key, new[key]) for key in ordered]
-        self.fidelities.update(zip(ordered, context.workers.run_all(tasks, context.jobs), strict=True))
+        for round_ in _in_rounds(new):
+            tasks = [self._scoring(key, new[key]) for key in round_]
+            self.fidelities.update(zip(round_, context.workers.run_all(tasks, context.jobs), strict=True))
         scored: dict[RefinementRequest, dict[RefinementConfig, HoldoutScore | TflqError]] = {}
         for key, (each, _) in zip(keys, fitted, strict=True):
             before = scored.setdefault(each.request, {}).get(each.config)
@@ -198,15 +197,21 @@ class Refiner:
         return RefinedInput(quantizer_input, RefinementReport(config, (), 0, (), obstacle=reason))
 
 
-def _in_order(scored: Iterable[_Scored]) -> list[_Scored]:
-    """Return those first that quantize a model with new ranges, and those last that wait for a file of these."""
-    folders, ranks = Counter[Path](), dict[_Scored, tuple[bool, int]]()
+def _in_rounds(scored: Iterable[_Scored]) -> tuple[list[_Scored], list[_Scored]]:
+    """Return the candidates in two rounds. Those of the second are made from quantized files that the first writes.
+
+    Those that the quantizer is called for come first, since they take longest.
+    """
+    first, second, folders = list[_Scored](), list[_Scored](), set[Path]()
     for each in scored:
-        folder = each[0].templates
-        is_new = each[1].bits == 8 and not folder.exists()
-        ranks[each] = is_new and folders[folder] > 0, -is_new
-        folders[folder] += 1
-    return sorted(ranks, key=ranks.__getitem__)
+        candidate, request, _ = each
+        is_new = request.bits == 8 and not candidate.templates.exists()
+        has_base = candidate.base is None or candidate.base.exists()
+        waits = is_new and not (has_base and candidate.templates not in folders)
+        (second if waits else first).append(each)
+        folders.add(candidate.templates)
+    first.sort(key=lambda each: each[1].bits == 16 or each[0].base is not None or each[0].templates.exists())
+    return first, second
 
 
 def _joined(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tflq.calibrate import CalibrationData, Counting, Range, RangeMethod
-from tflq.refine import HoldoutSamples, LayerStatistics, RewrittenModel, WeightGranularity
+from tflq.refine import HoldoutSamples, LayerStatistics, RefinementRequest, RewrittenModel, WeightGranularity
 from tflq.stages.activation_ranges import CountedCalibration
 
 Calls = tuple[int, ...]
@@ -29,5 +29,7 @@ class RefinementWork:
     """The fitted values of layers, such as weights by GPTQ, by the key of the correction and what it is fitted to."""
     ranges: dict[tuple[Path, RangeMethod, Calls], tuple[Range, ...]] = field(default_factory=dict)
     """The ranges that need counts of values, by the file, the method, and the calls that they cover."""
+    templates: dict[tuple[RefinementRequest, Path], Path] = field(default_factory=dict)
+    """The folder of the first quantized file without corrections, by the request and the float32 file."""
     holdout: dict[Calls, HoldoutSamples] = field(default_factory=dict)
     """The hold-out samples, with the outputs of the float32 file, by their calls."""
