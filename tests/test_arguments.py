@@ -124,6 +124,23 @@ def test_an_empty_text_is_not_the_present_folder(command: tuple[str, ...]) -> No
     assert "the path is empty" in answer.output
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("diff", "net.tflite", "net.tflite", "--html", "-"),
+        ("diff", "net.tflite", "net.tflite", "--markdown", "-"),
+        ("batch", "zoo.yaml", "--junit", "-"),
+        ("init", "net", "-o", "-"),
+        ("convert", "net.yaml", "--output", "-"),
+    ],
+)
+def test_a_dash_is_not_the_name_of_a_file_to_write(command: tuple[str, ...]) -> None:
+    answer = said(*command)
+    assert answer.exit_code == 2
+    assert "'-' is not a path; standard output is /dev/stdout" in answer.output
+    assert not Path("-").exists()
+
+
 def test_a_newline_in_a_name_does_not_divide_a_message() -> None:
     Path("a\nb.yaml").write_text("5")
     (line,) = said("check", "a\nb.yaml").stderr.splitlines()

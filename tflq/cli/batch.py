@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from tflq.cli.boundary import boundary, say
-from tflq.cli.options import ExistingFile, File, Seconds, option_of, pass_options_of
+from tflq.cli.options import ExistingFile, File, Seconds, WrittenFile, option_of, pass_options_of
 from tflq.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -127,11 +127,18 @@ Positive = click.IntRange(min=1)
 @_option(
     "--summary",
     metavar="DIR",
-    type=File,
+    type=WrittenFile,
     help="Write summary.json, summary.md and summary.html into DIR. The default is the output folder of ZOO.",
 )
-@_option("--junit", metavar="FILE", type=File, help="Write JUnit XML, with a test case for each variant and each gate.")
-@_option("--depfile", metavar="FILE", type=File, help="Write the dependencies of each report.json as rules for make.")
+@_option(
+    "--junit",
+    metavar="FILE",
+    type=WrittenFile,
+    help="Write JUnit XML, with a test case for each variant and each gate.",
+)
+@_option(
+    "--depfile", metavar="FILE", type=WrittenFile, help="Write the dependencies of each report.json as rules for make."
+)
 @_option(
     "--baseline",
     metavar="OLD.json",

@@ -12,7 +12,7 @@ import click
 
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary, note
-from tflq.cli.options import CommandOptions, File, PathType, option_of, pass_options, pass_options_of
+from tflq.cli.options import CommandOptions, File, PathType, WrittenFile, option_of, pass_options, pass_options_of
 from tflq.cli.recipes import load_recipe
 from tflq.cli.running import display_for
 from tflq.errors import printable
@@ -47,8 +47,10 @@ _option = partial(option_of, DiffOptions)
     " recipes, and max_changed_ops, max_changed_constants, max_changed_scales and max_new_float_ops. A takes the"
     " place of the float32 file. May be repeated.",
 )
-@_option("--markdown", metavar="FILE", type=File, help="Also write the Markdown into FILE.")
-@_option("--html", metavar="FILE", type=File, help="Also write the report into FILE, as one page without scripts.")
+@_option("--markdown", metavar="FILE", type=WrittenFile, help="Also write the Markdown into FILE.")
+@_option(
+    "--html", metavar="FILE", type=WrittenFile, help="Also write the report into FILE, as one page without scripts."
+)
 @option.overriding
 @option.no_code
 @option.running

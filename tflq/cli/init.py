@@ -8,14 +8,14 @@ import click
 
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary
-from tflq.cli.options import CommandOptions, File, pass_options
+from tflq.cli.options import CommandOptions, File, WrittenFile, pass_options
 from tflq.cli.running import display_for
 from tflq.errors import RecipeError
 
 
 @click.command()
 @click.argument("model", type=File)
-@click.option("-o", "target", metavar="FILE", type=File, help="Write to FILE instead of standard output.")
+@click.option("-o", "target", metavar="FILE", type=WrittenFile, help="Write to FILE instead of standard output.")
 @option.verbose
 @pass_options
 def init(options: CommandOptions, model: Path, target: Path | None) -> None:

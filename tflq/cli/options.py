@@ -22,7 +22,17 @@ class PathType(click.Path):
         return super().convert(value, param, ctx)
 
 
+class WrittenPathType(PathType):
+    """A path that is written to. `-`, which is standard output elsewhere, would be a file of this name."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value) == "-":
+            self.fail("'-' is not a path; standard output is /dev/stdout", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 File = PathType(path_type=Path)
+WrittenFile = WrittenPathType(path_type=Path)
 ExistingFile = PathType(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -95,17 +105,19 @@ overriding = _option(
     help="Override a key of RECIPE, such as calibration.samples=50 or variants.0.name=edge. May be repeated.",
 )
 only = _option("--only", metavar="NAME", help="Convert only the variant with this name. May be repeated.")
-output = _option("--output", metavar="DIR", type=File, help="Write into DIR instead of the output folder of RECIPE.")
+output = _option(
+    "--output", metavar="DIR", type=WrittenFile, help="Write into DIR instead of the output folder of RECIPE."
+)
 outputs = _option(
     "--output",
     metavar="DIR",
-    type=File,
+    type=WrittenFile,
     help="Write into DIR instead of the output folder of RECIPE. With several recipes, each has a folder in DIR.",
 )
 measured = _option(
     "--output",
     metavar="DIR",
-    type=File,
+    type=WrittenFile,
     help="Read the report in DIR. Needed if `tflq convert` was run with --output DIR.",
 )
 json = _option("--json", "as_json", help="Print the report as JSON on standard output, and nothing else.")

@@ -11,7 +11,7 @@ import click
 
 from tflq.cli import options as option
 from tflq.cli.boundary import boundary
-from tflq.cli.options import CommandOptions, File, Seconds, option_of, pass_options, pass_options_of
+from tflq.cli.options import CommandOptions, File, Seconds, WrittenFile, option_of, pass_options, pass_options_of
 from tflq.cli.recipes import begin_tensorflow_import, load_recipe
 from tflq.cli.trials import print_all, result_console, trial_display
 
@@ -48,7 +48,7 @@ _option = partial(option_of, SensitivityOptions)
 @_option(
     "--model-explorer",
     metavar="FILE.json",
-    type=File,
+    type=WrittenFile,
     help="Also write the SQNR of every activation as an overlay for Google's Model Explorer.",
 )
 @option.overriding
