@@ -21,8 +21,8 @@ from tflq.refine.operator_pairs import CONVERSIONS, operator_pairs
 
 LEAST, STEPS = -128, 255
 """The least int8, and the number of steps from it to the largest."""
-LARGEST_BIAS = 2**30
-"""The largest absolute value of a bias in steps that the quantizer writes for certain."""
+LARGEST_BIAS = 2**29
+"""The largest absolute value of a bias in steps for which the quantizer certainly leaves the weights as they are."""
 SAME_SCALE = 1e-5
 """The largest relative difference of scales that are the same but for float rounding."""
 
@@ -67,10 +67,10 @@ class _OpBias:
     def weight_scales(self) -> tuple[float, ...]:
         return self.weights.quantization.scales if self.weights.quantization else ()
 
-    def activation_scale(self, steps: Mapping[int, Int8Scale]) -> float:
+    def activation_scale(self, scales: Mapping[int, Int8Scale]) -> float:
         """Return the new scale of the input, or its own one if its op defines it."""
-        if self.activation.index in steps:
-            return steps[self.activation.index].scale
+        if self.activation.index in scales:
+            return scales[self.activation.index].scale
         return self.activation.quantization.scales[0] if self.activation.quantization else 0.0
 
 
@@ -116,20 +116,20 @@ def with_other_ranges(
     files = _files(read(quantized), read(float32))
     if files is None:
         return None
-    steps = _steps(files, before, after)
-    if steps is None or not _is_certain(files, steps):
+    scales = _scales(files, before, after)
+    if scales is None or not _is_certain(files, scales):
         return None
     model = edit.unpack(quantized)
-    for index, step in steps.items():
+    for index, new in scales.items():
         stored = model.subgraphs[0].tensors[index].quantization
-        stored.scale, stored.zeroPoint = [step.scale], [step.zero_point]
+        stored.scale, stored.zeroPoint = [new.scale], [new.zero_point]
     for layer in files.biases():
-        scales = layer.activation_scale(steps) * np.array(layer.weight_scales)
-        values = np.rint(np.asarray(layer.real.data, np.float64) / scales)
-        if np.abs(values).max(initial=0) > LARGEST_BIAS:
+        of_bias = layer.activation_scale(scales) * np.array(layer.weight_scales)
+        values = np.rint(np.asarray(layer.real.data, np.float64) / of_bias)
+        if max(np.abs(each).max(initial=0) for each in (values, np.asarray(layer.bias.data))) > LARGEST_BIAS:
             return None
         edit.set_constant(model, layer.place, values)
-        model.subgraphs[0].tensors[layer.bias.index].quantization.scale = scales.tolist()
+        model.subgraphs[0].tensors[layer.bias.index].quantization.scale = of_bias.tolist()
     return edit.pack(model)
 
 
@@ -148,24 +148,24 @@ def _files(quantized: Graph, float32: Graph) -> _Files | None:
     return None if pairs is None else _Files(outer, inner, pairs)
 
 
-def _steps(files: _Files, before: Sequence[Range], after: Sequence[Range]) -> dict[int, Int8Scale] | None:
+def _scales(files: _Files, before: Sequence[Range], after: Sequence[Range]) -> dict[int, Int8Scale] | None:
     """Return the new quantization of each int8 activation, by its index; None if one has another than that of `before`.
 
     Activations whose op defines the scale keep it, and are left out.
     """
     old, new = ({range_.tensor: range_ for range_ in ranges if not range_.subgraph} for ranges in (before, after))
-    steps: dict[int, Int8Scale] = {}
+    scales: dict[int, Int8Scale] = {}
     for index, tensor in files.activations().items():
         if index in old and old[index].is_fixed:
             continue
         if index not in old or index not in new or not Int8Scale.of(old[index]).is_that_of(tensor):
             return None
-        if steps.setdefault(tensor.index, Int8Scale.of(new[index])) != Int8Scale.of(new[index]):
+        if scales.setdefault(tensor.index, Int8Scale.of(new[index])) != Int8Scale.of(new[index]):
             return None
-    return steps if all(step.scale > 0 for step in steps.values()) else None
+    return scales if all(each.scale > 0 for each in scales.values()) else None
 
 
-def _is_certain(files: _Files, steps: Mapping[int, Int8Scale]) -> bool:
+def _is_certain(files: _Files, scales: Mapping[int, Int8Scale]) -> bool:
     """Return whether the new scales suit each op: what had one scale, as some kernels need, has one scale again.
 
     A constant keeps its scale, so nothing is certain about an activation that has the scale of a constant of its op.
@@ -182,6 +182,6 @@ def _is_certain(files: _Files, steps: Mapping[int, Int8Scale]) -> bool:
             return False
         integers = [each for each in (*inputs, *outputs) if each.quantization and each.index not in biases]
         for one, other in combinations(integers, 2):
-            if one.quantization == other.quantization and steps.get(one.index) != steps.get(other.index):
+            if one.quantization == other.quantization and scales.get(one.index) != scales.get(other.index):
                 return False
     return True
