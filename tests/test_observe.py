@@ -57,7 +57,7 @@ def test_means_are_per_channel(float32: Path, observation: Observation, truth: l
 def test_shards_change_nothing(
     float32: Path, calibration_samples: CalibrationSamples, observation: Observation
 ) -> None:
-    """Twenty calls are two blocks: no more shards than that."""
+    """Twenty calls are three blocks: no more shards than that."""
     again = observed(float32, calibration_samples, parts=7)
     assert (again.minima == observation.minima).all()
     assert (again.maxima == observation.maxima).all()
@@ -66,7 +66,7 @@ def test_shards_change_nothing(
 
 @pytest.mark.parametrize(
     ("calls", "count", "bounds"),
-    [(1, 2, [(0, 1)]), (16, 2, [(0, 16)]), (17, 2, [(0, 16), (16, 17)]), (100, 2, [(0, 64), (64, 100)])],
+    [(1, 2, [(0, 1)]), (8, 2, [(0, 8)]), (9, 2, [(0, 8), (8, 9)]), (100, 2, [(0, 48), (48, 100)])],
 )
 def test_shards_are_whole_blocks(calls: int, count: int, bounds: list[tuple[int, int]]) -> None:
     assert [(part.start, part.stop) for part in shards(calls, count)] == bounds
