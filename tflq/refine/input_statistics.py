@@ -96,10 +96,12 @@ class _Sum:
     """
 
     def __init__(self, layer: Layer, calls: int, with_covariance: bool) -> None:
-        self.layer, self.has_covariance = layer, has_covariance(layer)
+        is_possible = has_covariance(layer)
+        self.layer, self.has_covariance = layer, with_covariance and is_possible
         self._of_covariance = min(ceil(covariance_rows(layer.width) / calls), MAX_ROWS)
-        self.rows = max(self._of_covariance if self.has_covariance else 0, MIN_ROWS)
-        self.has_covariance = self.has_covariance and with_covariance
+        self.rows = (
+            max(self._of_covariance, MIN_ROWS) if is_possible else MIN_ROWS
+        )  # so the mean is the same in any case
         self._rows_seen, self._total = 0, np.zeros(0)
         self._waiting: list[np.ndarray] = []
         self._count, self._origin = 0, np.zeros(0)
