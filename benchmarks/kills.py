@@ -1,8 +1,8 @@
-"""Kill `tflq convert` and `tflq batch` at random moments, and look at what is left.
+"""Kill `tflq convert` and `tflq batch`, without corrections, latency and cache, and look at what is left.
 
 `python -m benchmarks.kills [CONVERT] [BATCH] [SEED]` prints a table. The defaults are 60 and 20 kills.
 
-The recipe changes from run to run, so that a folder with files of two runs is seen. After each kill, the output folder
+The moments are random. The recipe changes from run to run, so that a folder with files of two runs is seen. After each kill, the output folder
 has to hold the files of one run, with a report and a lock that agree with them. If the kill stopped the installation of
 files, this holds after the next command. No process may stay. The folder for temporary files and the hidden entries of
 the output are counted, since they must not grow from kill to kill. Each tenth run is left alone: it has to end well and

@@ -1,4 +1,4 @@
-"""A batch of many recipes of a tiny model: the memory of the process that supervises them, and the time of a plan.
+"""A batch of many recipes of a tiny model, without latency: memory of the supervising process, and time of a plan.
 
 `python -m benchmarks.scale [--recipes N] [--planned N]` prints tables. The memory is read whenever a model ends. What
 a thousand and ten thousand models would take is the last value and the slope of a line through the second half of the

@@ -48,7 +48,7 @@ def _middle(kit: Any, name: str, x: Any) -> Any:
     if kind == "Conv1D":
         x = layers.Reshape((64, 8), name="line")(x)
     if kind == "Dense":
-        x = layers.GlobalAveragePooling2D(name="mean")(layers.MaxPooling2D()(x))
+        x = layers.Flatten(name="flat")(layers.MaxPooling2D()(x))
     x = _layer(layers, kind, None if normalized else "relu")(x) if name in NAMES[:12] else x
     return layers.ReLU(name="rectified")(layers.BatchNormalization(name="norm")(x)) if normalized == "normalized" else x
 

@@ -1,4 +1,4 @@
-"""A small transformer with a padding mask in every mode, without latency: the accuracy beside the float32 file."""
+"""A small transformer in every mode, without latency, measured by tflq on 50 samples: accuracy beside float32."""
 
 from __future__ import annotations
 

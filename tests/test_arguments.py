@@ -137,7 +137,7 @@ def test_an_empty_text_is_not_the_present_folder(command: tuple[str, ...]) -> No
 def test_a_dash_is_not_the_name_of_a_file_to_write(command: tuple[str, ...]) -> None:
     answer = said(*command)
     assert answer.exit_code == 2
-    assert "'-' is not a path; standard output is /dev/stdout" in answer.output
+    assert "'-' is not a path: write ./- for this name, or /dev/stdout for standard output" in answer.output
     assert not Path("-").exists()
 
 

@@ -27,7 +27,7 @@ class WrittenPathType(PathType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if str(value) == "-":
-            self.fail("'-' is not a path; standard output is /dev/stdout", param, ctx)
+            self.fail("'-' is not a path: write ./- for this name, or /dev/stdout for standard output", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -117,7 +117,7 @@ outputs = _option(
 measured = _option(
     "--output",
     metavar="DIR",
-    type=WrittenFile,
+    type=File,
     help="Read the report in DIR. Needed if `tflq convert` was run with --output DIR.",
 )
 json = _option("--json", "as_json", help="Print the report as JSON on standard output, and nothing else.")

@@ -152,7 +152,7 @@ def quantize(_: ProgressCallback, model: Path, ranges: Sequence[Range], variant:
 
 
 def quantize_to_compare(model: Path, ranges: Sequence[Range], variant: Mode, target: Path) -> None:
-    """Write a file whose outputs are those of the file of `quantize`. It has no metadata."""
+    """Write a file that has the outputs of the file of `quantize`, but no metadata. It raises the same errors."""
     with explaining():
         content, _ = quantize_bytes(model.read_bytes(), ranges, variant)
     target.write_bytes(content)

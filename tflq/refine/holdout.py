@@ -109,7 +109,17 @@ class HoldoutCandidate:
     templates: Path
     """The folder of the quantized file of this model with these ranges, without corrections."""
     base: Path | None = None
-    """The folder of such a file with other ranges, which exists already; None if there is none."""
+    """The folder of such a file with other ranges, from which this one is made; None if the quantizer makes it."""
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the quantized file without corrections exists."""
+        return (self.templates / TEMPLATE).exists()
+
+    @property
+    def lacks_base(self) -> bool:
+        """Whether the file that this one is made from does not exist yet."""
+        return self.base is not None and not (self.base / TEMPLATE).exists()
 
 
 def holdout_fidelity(
@@ -187,7 +197,7 @@ def _quantize(candidate: HoldoutCandidate, variant: Mode, path: Path) -> None:
 def _uncorrected_file(candidate: HoldoutCandidate, variant: Mode, path: Path) -> bytes:
     """Return the quantized file without corrections, which candidates with the same ranges share."""
     template = candidate.templates / TEMPLATE
-    if not template.exists():
+    if not candidate.is_quantized:
         candidate.templates.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".template")
         content = _with_other_ranges(candidate)
@@ -203,10 +213,11 @@ def _uncorrected_file(candidate: HoldoutCandidate, variant: Mode, path: Path) ->
 
 def _with_other_ranges(candidate: HoldoutCandidate) -> bytes | None:
     """Return the file that is made from one with other ranges; None if there is none, or if it cannot be."""
-    if candidate.base is None or not (base := candidate.base / TEMPLATE).exists():
+    if candidate.base is None or candidate.lacks_base:
         return None
-    before = _RANGES.validate_json((candidate.base / RANGES).read_bytes())
-    return with_other_ranges(base.read_bytes(), candidate.model.read_bytes(), before, candidate.ranges)
+    quantized, before = (candidate.base / name for name in (TEMPLATE, RANGES))
+    ranges = _RANGES.validate_json(before.read_bytes())
+    return with_other_ranges(quantized.read_bytes(), candidate.model.read_bytes(), ranges, candidate.ranges)
 
 
 _RANGES = TypeAdapter(tuple[Range, ...])

@@ -91,17 +91,16 @@ def covariance_rows(width: int) -> int:
 class _Sum:
     """Sums over rows of one layer's inputs.
 
-    All rows are in the mean, and the first ones of each call in the covariance. Its sums are taken about
-    the mean of the first rows, to lose fewer digits.
+    The mean is of all rows, and the covariance of the first ones of each call. The sums of the covariance are taken
+    about the mean of the first rows of all, to lose fewer digits.
     """
 
     def __init__(self, layer: Layer, calls: int, with_covariance: bool) -> None:
         is_possible = has_covariance(layer)
         self.layer, self.has_covariance = layer, with_covariance and is_possible
         self._of_covariance = min(ceil(covariance_rows(layer.width) / calls), MAX_ROWS)
-        self.rows = (
-            max(self._of_covariance, MIN_ROWS) if is_possible else MIN_ROWS
-        )  # so the mean is the same in any case
+        # the mean is of the same rows with a covariance and without
+        self.rows = max(self._of_covariance, MIN_ROWS) if is_possible else MIN_ROWS
         self._rows_seen, self._total = 0, np.zeros(0)
         self._waiting: list[np.ndarray] = []
         self._count, self._origin = 0, np.zeros(0)

@@ -43,7 +43,7 @@ class Int8Scale:
         return Int8Scale(scale, int(zero_point + math.copysign(0.5, zero_point)))  # a half is rounded away from 0
 
     def is_that_of(self, tensor: Tensor) -> bool:
-        """Whether the tensor has this quantization."""
+        """Whether the tensor has this quantization, but for float rounding."""
         stored = tensor.quantization
         if tensor.dtype != "int8" or stored is None or len(stored.scales) != 1:
             return False
@@ -59,7 +59,8 @@ class _OpBias:
     """The index of the op in the int8 file, and the position of the bias among its inputs."""
     real: Tensor
     """The bias in the float32 file."""
-    bias: Tensor
+    stored: Tensor
+    """The bias in the int8 file."""
     weights: Tensor
     activation: Tensor
 
@@ -89,10 +90,10 @@ class _Files:
             other, roles = self.pairs[operator.index], ROLES.get(operator.type)
             if roles is None:
                 continue
-            real, bias = self.float32.input(operator, roles.bias), self.quantized.input(other, roles.bias)
+            real, stored = self.float32.input(operator, roles.bias), self.quantized.input(other, roles.bias)
             weights, activation = (self.quantized.input(other, each) for each in (roles.weights, roles.activation))
-            if real and bias and weights and activation and real.is_constant and weights.is_constant:
-                yield _OpBias((other.index, roles.bias), real, bias, weights, activation)
+            if real and stored and weights and activation and real.is_constant and weights.is_constant:
+                yield _OpBias((other.index, roles.bias), real, stored, weights, activation)
 
     def activations(self) -> dict[int, Tensor]:
         """Return the tensor of the int8 file for each float32 activation, by its index in the float32 file."""
@@ -123,13 +124,13 @@ def with_other_ranges(
     for index, new in scales.items():
         stored = model.subgraphs[0].tensors[index].quantization
         stored.scale, stored.zeroPoint = [new.scale], [new.zero_point]
-    for layer in files.biases():
-        of_bias = layer.activation_scale(scales) * np.array(layer.weight_scales)
-        values = np.rint(np.asarray(layer.real.data, np.float64) / of_bias)
-        if max(np.abs(each).max(initial=0) for each in (values, np.asarray(layer.bias.data))) > LARGEST_BIAS:
+    for bias in files.biases():
+        bias_scales = bias.activation_scale(scales) * np.array(bias.weight_scales)
+        values = np.rint(np.asarray(bias.real.data, np.float64) / bias_scales)
+        if max(np.abs(each).max(initial=0) for each in (values, np.asarray(bias.stored.data))) > LARGEST_BIAS:
             return None
-        edit.set_constant(model, layer.place, values)
-        model.subgraphs[0].tensors[layer.bias.index].quantization.scale = of_bias.tolist()
+        edit.set_constant(model, bias.place, values)
+        model.subgraphs[0].tensors[bias.stored.index].quantization.scale = bias_scales.tolist()
     return edit.pack(model)
 
 
@@ -172,7 +173,7 @@ def _is_certain(files: _Files, scales: Mapping[int, Int8Scale]) -> bool:
     All integers whose scale depends on an activation must be known: they are biases that one op reads.
     """
     subgraph = files.quantized
-    biases = {layer.bias.index for layer in files.biases()}
+    biases = {bias.stored.index for bias in files.biases()}
     readers = Counter(index for operator in subgraph.operators for index in operator.inputs)
     if any(readers[index] > 1 for index in biases) or any(tensor.is_variable for tensor in subgraph.tensors):
         return False

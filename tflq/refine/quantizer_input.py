@@ -108,10 +108,12 @@ def quantize(
 
 
 def quantize_to_compare(quantizer_input: QuantizerInput, variant: Mode, target: Path) -> None:
-    """Write a file that has the outputs of the file of `quantize`, if `inputs` is empty. It has no metadata."""
+    """Write a file that has the outputs of the file of `quantize` without `inputs`, but no metadata.
+
+    Raises RecipeError or ConversionError.
+    """
     with _with_own_weights(quantizer_input, variant, target) as model:
-        ranges = pin_inputs(read(model.read_bytes()), quantizer_input.ranges, NO_INPUTS, variant)
-        conversion.quantize_to_compare(model, ranges, variant, target)
+        conversion.quantize_to_compare(model, quantizer_input.ranges, variant, target)
 
 
 @contextmanager

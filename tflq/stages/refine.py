@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -198,20 +198,28 @@ class Refiner:
 
 
 def _in_rounds(scored: Iterable[_Scored]) -> tuple[list[_Scored], list[_Scored]]:
-    """Return the candidates in two rounds. Those of the second are made from quantized files that the first writes.
+    """Return the candidates in two rounds. The second needs quantized files that the first writes.
 
-    Those that the quantizer is called for come first, since they take longest.
+    Candidates that the quantizer is called for come first, since they take longest.
     """
     first, second, folders = list[_Scored](), list[_Scored](), set[Path]()
     for each in scored:
-        candidate, request, _ = each
-        is_new = request.bits == 8 and not candidate.templates.exists()
-        has_base = candidate.base is None or candidate.base.exists()
-        waits = is_new and not (has_base and candidate.templates not in folders)
-        (second if waits else first).append(each)
-        folders.add(candidate.templates)
-    first.sort(key=lambda each: each[1].bits == 16 or each[0].base is not None or each[0].templates.exists())
-    return first, second
+        (second if _waits(each, folders) else first).append(each)
+        folders.add(each[0].templates)
+    return sorted(first, key=_calls_quantizer, reverse=True), second
+
+
+def _calls_quantizer(scored: _Scored) -> bool:
+    candidate, request, _ = scored
+    return request.bits == 8 and candidate.base is None and not candidate.is_quantized
+
+
+def _waits(scored: _Scored, folders: Collection[Path]) -> bool:
+    """Return whether the candidate needs a file that another one writes. `folders` are those of the ones before."""
+    candidate, request, _ = scored
+    if request.bits == 16 or candidate.is_quantized:
+        return False
+    return candidate.lacks_base or candidate.templates in folders
 
 
 def _joined(
