@@ -2,11 +2,11 @@
 
 `python -m benchmarks.kills [CONVERT] [BATCH] [SEED]` prints a table. The defaults are 60 and 20 kills.
 
-The moments are random. The recipe changes from run to run, so that a folder with files of two runs is seen. After each kill, the output folder
-has to hold the files of one run, with a report and a lock that agree with them. If the kill stopped the installation of
-files, this holds after the next command. No process may stay. The folder for temporary files and the hidden entries of
-the output are counted, since they must not grow from kill to kill. Each tenth run is left alone: it has to end well and
-to leave nothing.
+The moments are random. The recipe changes from run to run, so that a folder with files of two runs is seen. After each
+kill, the output folder has to hold the files of one run, with a report and a lock that agree with them. If the kill
+stopped the installation of files, this holds after the next command. No process may stay. The folder for temporary
+files and the hidden entries of the output are counted, since they must not grow from kill to kill. Each tenth run is
+left alone: it has to end well and to leave nothing.
 """
 
 from __future__ import annotations
