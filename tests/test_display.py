@@ -64,10 +64,10 @@ def live_lines(display: ProgressDisplay) -> list[str]:
 
 
 def test_elsewhere_each_variant_is_one_line() -> None:
+    """The error of a stage is in that of the variant, or in that of the run."""
     _, printed = displayed(EVENTS)
     assert printed.splitlines() == [
         "train: loss 0.5",
-        "convert int16x8: failed after 0.5 s",
         "int16x8: error: it crashed",
         "int8: 34.3 kB, SQNR 39.2 dB",
     ]
@@ -83,6 +83,7 @@ def test_verbose_lists_every_stage_and_the_log() -> None:
     lines = printed.splitlines()
     assert lines[:2] == ["TensorFlow says so", "read the source: done in 1.2 s"]
     assert "train: done in 2.0 s" in lines
+    assert "convert int16x8: failed after 0.5 s" in lines
 
 
 def test_with_json_nothing_is_printed() -> None:

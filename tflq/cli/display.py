@@ -108,7 +108,7 @@ class ProgressDisplay:
         with self._lock:
             self._running.pop(event.stage, None)
             self._ended.add(event.stage)
-        if self.is_verbose or (event.failed and not self.has_bars):
+        if self.is_verbose:
             self._print(f"{event.stage}: {'failed after' if event.failed else 'done in'} {event.seconds:.1f} s")
 
     def _print(self, line: str) -> None:
