@@ -276,7 +276,7 @@ def test_bias_correction_takes_out_what_rounded_weights_add_to_the_mean(
     for name, path in {"plain": float32, "bias": corrected[BIAS].path, "both": corrected[BOTH].path}.items():
         content = path.read_bytes()
         nearest = corrected_layers(content, None, WeightGranularity(), ())
-        rounded = edit.pack(with_rounded_weights(content, nearest))
+        rounded = with_rounded_weights(content, nearest)
         off[name] = np.abs(mean_of(dense, rounded, calibration_samples, tmp_path / "shown") - truth).max()
     assert off["bias"] < 0.4 * off["plain"]
     assert off["both"] < 0.6 * off["plain"]
@@ -317,7 +317,7 @@ def test_one_more_correction_of_weights_is_applied_before_the_biases(
 
 
 def _with_half_weights(corrected: CorrectedLayer, _: FittedValues) -> CorrectedLayer:
-    return replace(corrected, matrices=corrected.matrices / 2)
+    return replace(corrected, scales=corrected.scales / 2)
 
 
 def test_a_mean_has_the_factors_of_every_rewriting(found: list[Layer]) -> None:

@@ -13,7 +13,8 @@ import pytest
 from tflq import flatbuffer
 from tflq.datasets import TensorSpec
 from tflq.errors import ConversionError, DatasetError, RecipeError
-from tflq.result import CompressionStats, Gain
+from tflq.result import UNTRAINED, CompressionStats, FileFigures, Gain, Score, Variant
+from tflq.scores import with_gains
 from tflq.training import Epoch, Training
 from tflq.training.checkpoint import Checkpoint, folder_for
 from tflq.training.data import DataRequest, Examples, label, read_examples
@@ -227,7 +228,27 @@ def test_weights_are_counted_from_the_file() -> None:
         (Gain("int8", -0.01, 0.0), "loses 0.0100 more than int8, which loses nothing"),
         (Gain("int8", 0.0, -0.01), "is as good as int8, which loses nothing"),
         (Gain("int8", 0.02, 0.0), "is better by 0.0200 than int8, which loses nothing"),
+        (Gain(UNTRAINED, 0.02, 0.0), "is better by 0.0200 than the float32 file before training"),
+        (Gain(UNTRAINED, -0.002, 0.0), "loses 0.0020 against the float32 file before training"),
+        (
+            Gain(UNTRAINED, -0.2, 0.0, needs_more_training=True),
+            "loses 0.2000 against the float32 file before training. Train for more epochs or with a larger"
+            " learning_rate",
+        ),
     ],
 )
 def test_what_training_won_back_in_words(gain: Gain, said: str) -> None:
     assert gain.in_words == said
+
+
+@pytest.mark.parametrize(
+    ("mode", "ci95", "needs_more"),
+    [("float32", (0.05, 0.15), True), ("float16", (-0.05, 0.25), False), ("int8", (0.05, 0.15), False)],
+)
+def test_a_file_without_an_untrained_one_is_compared_with_the_float32_file(
+    mode: str, ci95: tuple[float, float], needs_more: bool
+) -> None:
+    """Quantization explains the loss of an int8 file, and few samples that of a float file."""
+    figures = FileFigures(100, Score("top1", 0.875, 0.125, ci95, 100, None), {}, None)
+    (variant,) = with_gains([Variant("pruned", mode, measured=figures, is_trained=True)])
+    assert variant.gain == Gain(UNTRAINED, -0.125, 0.0, needs_more_training=needs_more)

@@ -12,7 +12,7 @@ import numpy as np
 from tflq.evaluate import Record
 from tflq.gates import FileGates
 from tflq.metrics import MIN_SAMPLES, Metric, centered_sqnr_db, channel_figures, fidelity, paired_drop, value_of
-from tflq.result import File, FileFigures, Gain, Gate, Output, Score, Variant
+from tflq.result import UNTRAINED, File, FileFigures, Gain, Gate, Output, Score, Variant
 from tflq.rules import Severity, Violation
 
 NEAR_SOURCE_DB = 30.0
@@ -20,6 +20,8 @@ NEAR_SOURCE_DB = 30.0
 
 PEERS = {"qat_int8": ("int8", "int8_only"), "qat_int8_only": ("int8_only", "int8")}
 """The post-training modes that quantization-aware training is compared with. The first one present counts."""
+FLOATING = ("float32", "float16")
+"""The modes whose files lose nothing by quantization, so that a loss comes from training."""
 
 
 def metric_value(metric: Metric | None, record: Record) -> float | None:
@@ -102,8 +104,11 @@ def _gain(variant: Variant, variants: Sequence[Variant]) -> Gain | None:
     ]
     peers = [other for other in others if not other.is_trained and other.measured and other.measured.metric]
     score = variant.measured.metric if variant.measured else None
-    if not variant.is_trained or score is None or not peers:
+    if not variant.is_trained or score is None:
         return None
+    if not peers:
+        is_clear = variant.mode in FLOATING and score.ci95[0] > 0
+        return Gain(UNTRAINED, -score.drop, 0.0, needs_more_training=is_clear)
     drops = {peer.name: peer.measured.metric.drop for peer in peers if peer.measured and peer.measured.metric}
     against, best = peers[0].name, min(drops, key=lambda name: drops[name])
     better = best if drops[best] < score.drop else ""

@@ -22,6 +22,7 @@ from tflq.flatbuffer.inventory import (
 )
 from tflq.flatbuffer.options import Options, operator_options
 from tflq.flatbuffer.output_ranges import integers_of, output_ranges
+from tflq.flatbuffer.overwrite import with_constants
 from tflq.flatbuffer.reader import file_bytes, load, op_types, read
 from tflq.flatbuffer.real_values import has_real_values, real_values
 from tflq.flatbuffer.roles import MOVING, ROLES, WEIGHT_POSITIONS, Roles
@@ -65,4 +66,5 @@ __all__ = [
     "sparse_weights",
     "stored_constants",
     "weights",
+    "with_constants",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tflq.refine.gptq import round_to_nearest
+from tflq.refine.gptq import nearest_steps
 from tflq.refine.weighted_ops import Layer, WeightGranularity
 
 
@@ -15,8 +15,8 @@ class CorrectedLayer:
     """The constants of a layer after correction."""
 
     layer: Layer
-    matrices: np.ndarray = field(repr=False)
-    """The weights as multiples of their scale, float64 [groups, outputs, inputs]"""
+    integers: np.ndarray = field(repr=False)
+    """The weights in units of their scale, int8 [groups, outputs, inputs]"""
     scales: np.ndarray = field(repr=False)
     """The scale of each output's weights, float64 [groups, outputs]"""
     bias: np.ndarray | None = field(repr=False)
@@ -29,10 +29,16 @@ class CorrectedLayer:
     @staticmethod
     def uncorrected(layer: Layer, granularity: WeightGranularity) -> CorrectedLayer:
         """Return the layer with its weights rounded to nearest, and its own bias."""
-        weights = layer.as_matrices(np.asarray(layer.weights.data, np.float64))
+        weights = layer.as_matrices(np.asarray(layer.weights.data))
         scales = granularity.scales(layer, weights)
         bias = None if layer.bias is None else np.asarray(layer.bias.data, np.float64)
-        return CorrectedLayer(layer, round_to_nearest(weights, scales), scales, bias)
+        return CorrectedLayer(layer, nearest_steps(weights, scales), scales, bias)
+
+    @property
+    def matrices(self) -> np.ndarray:
+        """The weights as multiples of their scale, float64 [groups, outputs, inputs]"""
+        multiples: np.ndarray = self.integers * self.scales[:, :, np.newaxis]
+        return multiples
 
     @property
     def weights(self) -> np.ndarray:
@@ -41,5 +47,5 @@ class CorrectedLayer:
 
     @property
     def steps(self) -> np.ndarray:
-        """The integers of the weights, float64 in the shape of the tensor."""
-        return self.layer.as_tensor(np.rint(self.matrices / self.scales[:, :, np.newaxis]))
+        """The integers of the weights, int8 in the shape of the tensor."""
+        return self.layer.as_tensor(self.integers)

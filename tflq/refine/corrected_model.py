@@ -5,15 +5,14 @@ Rounded weights are written as multiples of their scale; the converter rounds th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tflq.flatbuffer import ROLES, Graph, edit, read
+from tflq.flatbuffer import ROLES, Graph, edit, read, with_constants
 from tflq.refine.corrected_layer import CorrectedLayer
 from tflq.refine.correction import Constant
 from tflq.refine.correction_list import LAYERWISE_CORRECTIONS
@@ -56,39 +55,40 @@ def corrected_layers(
     content: bytes, fitted: FittedLayers | None, granularity: WeightGranularity, keys: Collection[str]
 ) -> list[CorrectedLayer]:
     """Return the constants of every layer of the float32 file with the corrections of these keys."""
+    uncorrected = [CorrectedLayer.uncorrected(layer, granularity) for layer in layers(content)]
+    return with_corrections(uncorrected, fitted, keys)
+
+
+def with_corrections(
+    uncorrected: Iterable[CorrectedLayer], fitted: FittedLayers | None, keys: Collection[str]
+) -> list[CorrectedLayer]:
+    """Return these layers with the corrections of these keys."""
     values = fitted.load() if fitted else FittedValues()
     applied = [each for each in LAYERWISE_CORRECTIONS if each.key in keys]
-    return [
-        reduce(
-            lambda corrected, each: each.apply(corrected, values),
-            applied,
-            CorrectedLayer.uncorrected(layer, granularity),
-        )
-        for layer in layers(content)
-    ]
+    return [reduce(lambda corrected, each: each.apply(corrected, values), applied, each) for each in uncorrected]
 
 
-def correct(content: bytes, corrected: Sequence[CorrectedLayer], keys: Collection[str]) -> Any:
-    """Return the float32 model, as an object, with the constants of these layers that the corrections change."""
+def correct(content: bytes, corrected: Sequence[CorrectedLayer], keys: Collection[str]) -> bytes:
+    """Return the float32 file with the constants of these layers that the corrections change."""
     return _with_constants(
         content, corrected, {one for each in LAYERWISE_CORRECTIONS if each.key in keys for one in each.changes}
     )
 
 
-def with_rounded_weights(content: bytes, corrected: Sequence[CorrectedLayer]) -> Any:
-    """Return the float32 model, as an object, with each weight a multiple of its scale, and with the biases."""
+def with_rounded_weights(content: bytes, corrected: Sequence[CorrectedLayer]) -> bytes:
+    """Return the float32 file with each weight a multiple of its scale, and with the biases."""
     return _with_constants(content, corrected, {"weights", "bias"})
 
 
-def _with_constants(content: bytes, corrected: Sequence[CorrectedLayer], constants: Collection[Constant]) -> Any:
-    model = edit.unpack(content)
+def _with_constants(content: bytes, corrected: Sequence[CorrectedLayer], constants: Collection[Constant]) -> bytes:
+    values: dict[tuple[int, int], np.ndarray] = {}
     for each in corrected:
         operator, roles = each.layer.operator, ROLES[each.layer.operator.type]
         if "weights" in constants:
-            edit.set_constant(model, (operator.index, roles.weights), each.weights)
+            values[operator.index, roles.weights] = each.weights
         if "bias" in constants and each.bias is not None:
-            edit.set_constant(model, (operator.index, roles.bias), each.bias)
-    return model
+            values[operator.index, roles.bias] = each.bias
+    return with_constants(content, values)
 
 
 def write_corrected(
@@ -98,7 +98,7 @@ def write_corrected(
     granularity, keys = options
     content = float32.read_bytes()
     corrected = corrected_layers(content, fitted, granularity, keys)
-    edit.write(correct(content, corrected, keys), target)
+    target.write_bytes(correct(content, corrected, keys))
     graph = read(content)
     return CorrectedModel(target, tuple(_report(graph, each) for each in corrected))
 

@@ -19,6 +19,8 @@ DAMPING = 0.01
 """The part of the mean variance that is added to each variance, as in the paper."""
 BLOCK = 64
 """The number of columns in a block."""
+VALUES_AT_ONCE = 1 << 17
+"""The number of weights that are rounded at once, so that they stay in the cache of the processor."""
 
 
 def scales(matrices: np.ndarray, is_per_channel: bool) -> np.ndarray:
@@ -32,13 +34,23 @@ def scales(matrices: np.ndarray, is_per_channel: bool) -> np.ndarray:
     return scale
 
 
-def round_to_nearest(matrices: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return the weights rounded to the nearest multiples of their scale, as the converter rounds them.
+def nearest_steps(matrices: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return the integers of the weights rounded to the nearest multiples of their scale, as the converter does it.
 
-    Shapes: matrices and result [groups, outputs, inputs], scale [groups, outputs].
+    Shapes: matrices and result (int8) [groups, outputs, inputs], scale (float64) [groups, outputs].
     """
-    steps = scale[:, :, np.newaxis]
-    rounded: np.ndarray = np.clip(np.rint(matrices / steps), -QMAX, QMAX) * steps
+    steps, (groups, outputs, inputs) = np.empty(matrices.shape, np.int8), matrices.shape
+    at_once = max(1, VALUES_AT_ONCE // max(1, groups * inputs))
+    for start in range(0, outputs, at_once):
+        part = slice(start, start + at_once)
+        quotients = np.rint(matrices[:, part] / scale[:, part, np.newaxis])
+        steps[:, part] = np.clip(quotients, -QMAX, QMAX, out=quotients)
+    return steps
+
+
+def round_to_nearest(matrices: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return the weights rounded to the nearest multiples of their scale, float64 in the shape of the weights."""
+    rounded: np.ndarray = nearest_steps(matrices, scale) * scale[:, :, np.newaxis]
     return rounded
 
 

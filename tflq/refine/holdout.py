@@ -10,12 +10,10 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from tflq.calibrate import Range, Samples
-from tflq.flatbuffer import edit
 from tflq.interpreter import Arrays, Runner
 from tflq.metrics import errors
 from tflq.modes import Mode
-from tflq.refine.corrected_layer import CorrectedLayer
-from tflq.refine.corrected_model import correct, corrected_layers, with_rounded_weights
+from tflq.refine.corrected_model import correct, corrected_layers, with_corrections, with_rounded_weights
 from tflq.refine.fitted_layers import FittedLayers
 from tflq.refine.holdout_score import SignalAndNoise
 from tflq.refine.other_ranges import with_other_ranges
@@ -169,7 +167,7 @@ def _fidelity(
 def _write_with_rounded_weights(candidate: HoldoutCandidate, path: Path) -> None:
     content = candidate.model.read_bytes()
     corrected = corrected_layers(content, candidate.fitted, candidate.granularity, candidate.corrections)
-    edit.write(with_rounded_weights(content, corrected), path)
+    path.write_bytes(with_rounded_weights(content, corrected))
 
 
 def _quantize(candidate: HoldoutCandidate, variant: Mode, path: Path) -> None:
@@ -182,14 +180,14 @@ def _quantize(candidate: HoldoutCandidate, variant: Mode, path: Path) -> None:
     if not keys:
         path.write_bytes(uncorrected)
         return
-    corrected = corrected_layers(content, candidate.fitted, granularity, keys)
-    before = [CorrectedLayer.uncorrected(each.layer, granularity) for each in corrected]
+    before = corrected_layers(content, None, granularity, ())
+    corrected = with_corrections(before, candidate.fitted, keys)
     patched = patch(uncorrected, content, before, corrected)
     if patched is not None:
         path.write_bytes(patched)
         return
     model = path.with_suffix(".float32")
-    edit.write(correct(content, corrected, keys), model)
+    model.write_bytes(correct(content, corrected, keys))
     quantize_to_compare(QuantizerInput(model, candidate.model, candidate.ranges), variant, path)
     model.unlink()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tflq.flatbuffer import ROLES, Operator, Subgraph, Tensor, edit, read
+from tflq.flatbuffer import ROLES, Operator, Subgraph, Tensor, read, with_constants
 from tflq.refine.corrected_layer import CorrectedLayer
 from tflq.refine.operator_pairs import operator_pairs
 
@@ -26,7 +26,7 @@ def patch(
 
     `before` and `after` are the layers of the float32 file. Layers that are in float in the int8 file stay as they are.
     """
-    subgraph, model = read(quantized).subgraphs[0], edit.unpack(quantized)
+    subgraph, changed = read(quantized).subgraphs[0], dict[tuple[int, int], np.ndarray]()
     pairs = operator_pairs(read(float32).subgraphs[0], subgraph)
     readers = Counter(index for operator in subgraph.operators for index in operator.inputs)
     if pairs is None:
@@ -38,8 +38,8 @@ def patch(
             tensor = subgraph.input(operator, position)
             if tensor is None or readers[tensor.index] > 1 or not _is_expected(tensor, expected[position]):
                 return None
-            edit.set_constant(model, (operator.index, position), values[position])
-    return edit.pack(model)
+            changed[operator.index, position] = values[position]
+    return with_constants(quantized, changed)
 
 
 def _constants(subgraph: Subgraph, operator: Operator, corrected: CorrectedLayer) -> Iterator[tuple[int, np.ndarray]]:
@@ -59,7 +59,9 @@ def _constants(subgraph: Subgraph, operator: Operator, corrected: CorrectedLayer
 def _is_expected(tensor: Tensor, expected: np.ndarray) -> bool:
     if tensor.dtype not in {"int8", "int32"} or tensor.data is None or tensor.data.size != expected.size:
         return False
-    difference = np.abs(tensor.data.reshape(-1) - expected.reshape(-1))
+    stored, wanted = tensor.data.reshape(-1), expected.reshape(-1)
+    (places,) = np.nonzero(stored != wanted)
+    difference = np.abs(stored[places].astype(np.int64) - wanted[places].astype(np.int64))
     if tensor.dtype == "int32":
         return bool(difference.max(initial=0) <= MAX_BIAS_STEPS)
-    return bool(difference.sum() <= 1 + difference.size // WEIGHTS_PER_STEP)
+    return bool(difference.sum() <= 1 + stored.size // WEIGHTS_PER_STEP)

@@ -68,10 +68,7 @@ def _with_rounded_weights(corrected: CorrectedLayer, values: FittedValues) -> Co
     """Return the layer with the weights by GPTQ, if there are any for it."""
     index = corrected.layer.operator.index
     steps = values.of(STEPS).get(index)
-    if steps is None:
-        return corrected
-    rounded = steps * corrected.scales[:, :, np.newaxis]
-    return replace(corrected, matrices=rounded, error=float(values.of(ERROR)[index]))
+    return corrected if steps is None else replace(corrected, integers=steps, error=float(values.of(ERROR)[index]))
 
 
 ROUNDING = LayerwiseCorrection(

@@ -15,6 +15,7 @@ from tflq.result.file_figures import (
 )
 from tflq.result.layer_figures import ActivationSqnr, LayerFigures, WeightRange
 from tflq.result.run_result import (
+    UNTRAINED,
     Baseline,
     DatasetReport,
     FoundBy,
@@ -29,6 +30,7 @@ from tflq.result.run_result import (
 )
 
 __all__ = [
+    "UNTRAINED",
     "ActivationHistogram",
     "ActivationSqnr",
     "AnswersReport",

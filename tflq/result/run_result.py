@@ -24,17 +24,23 @@ OP_TYPE = re.compile(r"^(\w+) '.* in float: ", re.MULTILINE)
 """The type of an op that stays in float, in the words of a contract."""
 
 
+UNTRAINED = "the float32 file before training"
+
+
 @dataclass(frozen=True)
 class Gain:
     """A trained variant, compared with the untrained variant of the same mode."""
 
     against: str
+    """The name of the untrained variant. It is `UNTRAINED` if the recipe has none."""
     value: float
     """The improvement of the metric. It is positive if training helped, and negative if training did harm."""
     lost: float
     """The loss of the untrained variant against the float32 .tflite."""
     better: str = ""
     """The untrained variant of the same mode that loses less than this one, and least of all; else empty."""
+    needs_more_training: bool = False
+    """Whether the samples show that a file with float weights lost by its training."""
 
     @property
     def share(self) -> float | None:
@@ -44,10 +50,15 @@ class Gain:
     @property
     def in_words(self) -> str:
         advice = f". {self.better} needs no training and loses less: ship that file" if self.better else ""
+        if self.needs_more_training:
+            advice = ". Train for more epochs or with a larger learning_rate"
         return f"{self._change}{advice}"
 
     @property
     def _change(self) -> str:
+        if self.against == UNTRAINED:
+            change = f"is better by {self.value:.4f} than" if self.value > 0 else f"loses {-self.value:.4f} against"
+            return f"{'is as good as' if self.value == 0 else change} {UNTRAINED}"
         if self.share is None:
             change = f"is better by {self.value:.4f} than" if self.value > 0 else f"loses {-self.value:.4f} more than"
             return f"{'is as good as' if self.value == 0 else change} {self.against}, which loses nothing"

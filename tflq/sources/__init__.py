@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from tflq.sources.fused_lstm import write_fused
+from tflq.sources.keras_file import Keras
 from tflq.sources.outputs import end_model, notes_about
 from tflq.sources.prepare import describe, prepare, reference
 from tflq.sources.prepared import SIGNATURE, PreparedSource, SourceDescription
+from tflq.sources.saved_model import GRAPH_FILES, SavedModel
 from tflq.sources.schema import (
     FILE_SUFFIXES,
-    GRAPH_FILES,
     KIND_CLASSES,
     KINDS,
-    Keras,
     Model,
-    SavedModel,
     TFLite,
     is_converted_from_tflite,
     kind_of,

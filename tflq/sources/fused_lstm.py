@@ -15,8 +15,8 @@ import numpy as np
 from tflq.datasets import TensorSpec
 from tflq.errors import SourceError
 from tflq.sources.keras3_to_tf_keras import rebuild_in_tf_keras
+from tflq.sources.keras_file import Keras
 from tflq.sources.prepared import SIGNATURE, PreparedSource
-from tflq.sources.schema import Keras
 from tflq.worker import ProgressCallback, require_own_process
 
 COMPARED = 2

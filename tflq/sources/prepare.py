@@ -9,6 +9,7 @@ import math
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from tflq.errors import SourceError
 from tflq.inputs import Input
 from tflq.sources.fast_save import save_function
 from tflq.sources.half_precision import refuse_half_precision
+from tflq.sources.keras_file import Keras
 from tflq.sources.prepared import SIGNATURE, PreparedSource, SourceDescription
-from tflq.sources.schema import Keras, SavedModel, TFLite
+from tflq.sources.saved_model import SavedModel
+from tflq.sources.schema import TFLite
 from tflq.sources.shapes import fix_shapes, refuse_strangers
 from tflq.sources.tflite_file import describe_tflite, prepare_tflite
 from tflq.sources.unreadable import UNREADABLE, cannot_load, read_by_tensorflow
@@ -85,19 +88,55 @@ def prepare(
 
 
 def _export(model: SavedModel | Keras, inputs: Mapping[str, Input], folder: Path) -> PreparedSource:
+    if isinstance(model, Keras) and (prepared := _traced(model, inputs, folder)):
+        return prepared
     original, notes = model.saved(folder / "keras", inputs)
     loaded = _load(original)
     function = _signature(original, loaded)
-    refuse_half_precision(model.path, function)
-    refuse_strangers(inputs, _inputs(function))
-    specs = fix_shapes(_inputs(function), model.batch_size, inputs)
-    arguments = dict(zip(_arguments(specs), specs, strict=True))
-    serve = _fixed_function(model, function, arguments)
-    _save(serve, list(function.graph.variables), loaded, folder / "model")
-    _rename(folder / "model", {key: spec.name for key, spec in arguments.items() if key != spec.name})
-    weights = sum(variable.dtype.size * variable.shape.num_elements() for variable in function.graph.variables)
-    sizes = tree_bytes(model.path), weights
-    return PreparedSource(original, folder / "model", specs, _outputs(serve), *sizes, notes)
+    fixed = _FixedFunction.of(model, function, inputs)
+    _save(fixed.function, fixed.variables, loaded, folder / "model")
+    _rename(folder / "model", {key: spec.name for key, spec in fixed.arguments.items() if key != spec.name})
+    return fixed.prepared(original, folder / "model", notes)
+
+
+def _traced(model: Keras, inputs: Mapping[str, Input], folder: Path) -> PreparedSource | None:
+    """Save the model without an export; return None if it needs one.
+
+    The copy that is compared with the float32 file is then the one that is converted.
+    """
+    function, notes = model.function(folder / "keras", inputs)
+    if function is None:
+        return None
+    fixed, target = _FixedFunction.of(model, function, inputs), folder / "model"
+    if save_function(fixed.function, fixed.variables, target):
+        return fixed.prepared(SavedModel(saved_model=target), target, notes)
+    shutil.rmtree(target, ignore_errors=True)
+    return None
+
+
+@dataclass(frozen=True)
+class _FixedFunction:
+    """The signature of the source for inputs of exactly the shapes that the recipe gives."""
+
+    model: SavedModel | Keras
+    function: Any
+    variables: list[Any]
+    arguments: Mapping[str, TensorSpec]
+    """The inputs by the parameters of the function."""
+
+    @staticmethod
+    def of(model: SavedModel | Keras, function: Any, inputs: Mapping[str, Input]) -> _FixedFunction:
+        refuse_half_precision(model.path, function)
+        refuse_strangers(inputs, _inputs(function))
+        specs = fix_shapes(_inputs(function), model.batch_size, inputs)
+        arguments = dict(zip(_arguments(specs), specs, strict=True))
+        serve = _fixed_function(model, function, arguments)
+        return _FixedFunction(model, serve, list(function.graph.variables), arguments)
+
+    def prepared(self, original: SavedModel, saved: Path, notes: tuple[str, ...]) -> PreparedSource:
+        weights = sum(variable.dtype.size * variable.shape.num_elements() for variable in self.variables)
+        specs, sizes = tuple(self.arguments.values()), (tree_bytes(self.model.path), weights)
+        return PreparedSource(original, saved, specs, _outputs(self.function), *sizes, notes)
 
 
 def _save(serve: Any, variables: list[Any], loaded: Any, folder: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tflq.datasets import TensorSpec
-from tflq.sources.schema import SavedModel
+from tflq.sources.saved_model import SavedModel
 
 SIGNATURE = "serving_default"
 """The key of the only signature of a prepared model, and of each file that is converted from it."""
@@ -29,9 +29,10 @@ class PreparedSource:
     """A float model with only the signature to convert."""
 
     original: SavedModel | None
-    """The source, or the SavedModel that Keras exports. It is not converted, so both can be compared.
+    """The SavedModel that TensorFlow runs, to compare its outputs with those of the files.
 
-    None if the source is a .tflite file, which TensorFlow cannot run.
+    It is the source, or what was saved of a Keras model. None if the source is a .tflite file, which TensorFlow cannot
+    run.
     """
     path: Path
     """The SavedModel that is converted, or the .tflite file that is the float32 file."""

@@ -86,7 +86,10 @@ class RecipeCache:
         if is_converted_from_tflite(model):
             path = folder / PREPARED_TFLITE
         elif not isinstance(model, TFLite):
-            original = SavedModel(saved_model=folder / "keras") if isinstance(model, Keras) else model
+            exported = folder / "keras"
+            original = (
+                SavedModel(saved_model=exported if exported.is_dir() else path) if isinstance(model, Keras) else model
+            )
         sizes = signature.size_bytes, signature.weight_bytes
         return PreparedSource(original, path, signature.inputs, signature.outputs, *sizes, signature.notes)
 

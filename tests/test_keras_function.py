@@ -1,0 +1,72 @@
+"""A Keras model that is traced without an export: the converter makes the same file of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tflq import conversion
+from tflq.errors import SourceError
+from tflq.modes import Float32
+from tflq.sources import Keras, SavedModel, prepare
+from tflq.sources.keras_function import function_of
+from tflq.worker import ProgressCallback, Task, Workers
+
+MODELS = (
+    *("keras3.keras", "keras3.h5", "keras2.keras", "keras2.h5", "trainable_keras2.h5"),
+    *("two_heads.keras", "trainable_nested.keras", "gru_states.keras", "gru_keras2.h5"),
+)
+
+
+def export(_: ProgressCallback, model: Keras, folder: Path) -> SavedModel:
+    """Return what Keras' own export writes."""
+    return model.saved(folder, {})[0]
+
+
+def converted(model: Keras | SavedModel, folder: Path) -> tuple[bytes, bool]:
+    """Return the float32 file of the model in its folder, and whether an export is beside it."""
+    with Workers(folder / "log", None, lambda _: None) as workers:
+        source = workers.run(Task("prepare", prepare, (model, {}, folder), SourceError)).value
+        workers.run(Task("convert", conversion.convert, (source, Float32(), folder / "file.tflite"), SourceError))
+    return (folder / "file.tflite").read_bytes(), (folder / "keras").exists()
+
+
+@pytest.mark.parametrize("file", MODELS)
+def test_file_is_that_of_the_export(models: Path, tmp_path: Path, file: str) -> None:
+    """Also the names of inputs, outputs and tensors are the same."""
+    model, exported, traced = Keras(keras=models / file), tmp_path / "exported", tmp_path / "traced"
+    exported.mkdir()
+    traced.mkdir()
+    with Workers(tmp_path / "log", None, lambda _: None) as workers:
+        saved = workers.run(Task("export", export, (model, tmp_path / "saved"), SourceError)).value
+    assert converted(model, traced) == (converted(saved, exported)[0], False)
+
+
+def refused(_: ProgressCallback) -> dict[str, bool]:
+    """Return for models of each kind whether their function is None."""
+    import keras
+    from keras import layers
+
+    x, odd = keras.Input((4,), name="x"), keras.Input((4,), name="odd-name")
+    sparse = keras.Input((4,), sparse=True, name="sparse")
+    both = layers.Dense(2)(x), layers.Dense(3)(x)
+
+    class Subclassed(keras.Model):
+        def call(self, inputs):  # type: ignore[no-untyped-def]
+            return inputs
+
+    models = {
+        "plain": keras.Model(x, both),
+        "nested": keras.Model(x, {"both": list(both)}),
+        "odd name": keras.Model(odd, layers.Dense(2)(odd)),
+        "sparse": keras.Model(sparse, layers.Dense(2)(sparse)),
+        "subclassed": Subclassed(),
+    }
+    return {name: function_of(model, None) is None for name, model in models.items()}
+
+
+def test_models_that_need_an_export(tmp_path: Path) -> None:
+    with Workers(tmp_path / "log", None, lambda _: None) as workers:
+        found = workers.run(Task("trace", refused, (), SourceError)).value
+    assert found == {"plain": False, "nested": True, "odd name": True, "sparse": True, "subclassed": True}

@@ -1,0 +1,58 @@
+"""The function of a Keras model, with the signature that its export would have.
+
+Keras traces and saves each layer when it exports a model, and TensorFlow then loads the export. That takes longer than
+all else that is done with a small model. Here only the function of the whole model is traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def function_of(model: Any, output_names: Sequence[str] | None) -> Any | None:
+    """Return the concrete function of the model for any batch size; None if only an export shows its signature.
+
+    Only an export does for subclassed models, for sparse and ragged inputs, for nested outputs, and for names of inputs
+    that are no identifiers. The parameters of the function have the names of the model's inputs. It returns a dict.
+    `output_names` has its keys; None for those that TensorFlow gives.
+    """
+    import tensorflow as tf
+
+    inputs = _inputs(model)
+    tensors = [] if inputs is None else tf.nest.flatten(inputs)
+    names = [tensor.name.partition(":")[0] for tensor in tensors]
+    if not all(name.isidentifier() and name.isascii() for name in names) or len({*names}) < max(len(names), 1):
+        return None
+    if any(getattr(tensor, "sparse", False) or getattr(tensor, "ragged", False) for tensor in tensors):
+        return None
+    specs = {
+        name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name)
+        for name, tensor in zip(names, tensors, strict=True)
+    }
+
+    serve = tf.function(
+        lambda **arrays: _named(
+            model(tf.nest.pack_sequence_as(inputs, [arrays[name] for name in names])), output_names
+        ),
+        autograph=False,
+    )
+    function = serve.get_concrete_function(**specs)
+    is_flat = all(isinstance(output, (tf.Tensor, tf.TensorSpec)) for output in function.structured_outputs.values())
+    return function if is_flat else None
+
+
+def _inputs(model: Any) -> Any | None:
+    """Return the symbolic inputs, as the model takes them; None for a subclassed model, which may have none."""
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        return None
+    return inputs[0] if len(inputs) == 1 and hasattr(model, "add") else model.input  # a Sequential has `add`
+
+
+def _named(outputs: Any, names: Sequence[str] | None) -> Mapping[str, Any]:
+    """Return the outputs by name: by their own keys if they have some, else by these names or by their position."""
+    if isinstance(outputs, Mapping):
+        return outputs
+    listed = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    return dict(zip(names or [f"output_{place}" for place in range(len(listed))], listed, strict=True))
