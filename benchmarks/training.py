@@ -1,4 +1,4 @@
-"""Training by kind of layer, for four epochs and without latency: which files are made, and their accuracy."""
+"""Training by kind of layer, for two epochs and without latency: which files are made, and their accuracy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ training:
   techniques: [{techniques}]
   dataset: {{npz: train.npz}}
   label: label
-  epochs: 4
+  epochs: 2
   learning_rate: 1e-3
 latency: "off"
 variants: [{variants}]

@@ -1,4 +1,4 @@
-"""A Keras model that is traced without an export: the converter makes the same file of it."""
+"""A Keras 3 model that is traced without an export: the converter makes the same file of it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tflq.sources.keras_function import function_of
 from tflq.worker import ProgressCallback, Task, Workers
 
 MODELS = (
-    *("keras3.keras", "keras3.h5", "keras2.keras", "keras2.h5", "trainable_keras2.h5"),
-    *("two_heads.keras", "trainable_nested.keras", "gru_states.keras", "gru_keras2.h5"),
+    *("keras3.keras", "keras3.h5", "attention.keras", "trainable_keras3.keras"),
+    *("two_heads.keras", "trainable_nested.keras", "gru_states.keras"),
 )
 
 
@@ -63,7 +63,7 @@ def refused(_: ProgressCallback) -> dict[str, bool]:
         "sparse": keras.Model(sparse, layers.Dense(2)(sparse)),
         "subclassed": Subclassed(),
     }
-    return {name: function_of(model, None) is None for name, model in models.items()}
+    return {name: function_of(model) is None for name, model in models.items()}
 
 
 def test_models_that_need_an_export(tmp_path: Path) -> None:

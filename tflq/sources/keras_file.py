@@ -73,22 +73,24 @@ class Keras(Strict):
         _, notes = self._of_model(folder, inputs, lambda model: self._export(model, folder))
         return SavedModel(saved_model=folder), notes
 
-    def function(self, folder: Path, inputs: Mapping[str, Input]) -> tuple[Any | None, tuple[str, ...]]:
-        """Return the concrete function of the model as `saved` would write it, with the same sentences.
+    def function(self, folder: Path, inputs: Mapping[str, Input]) -> tuple[Any | None, Any, tuple[str, ...]]:
+        """Return the concrete function of the model as `saved` would write it, the model, and the same sentences.
 
-        Return None in place of the function if only an export shows its signature. SourceError if Keras cannot load or
-        trace it. The folder is for a temporary copy.
+        The function does not keep the variables of the model alive, so the caller has to hold the model.
+
+        Return None in place of the function if only an export shows its signature, as for files of Keras 2. SourceError
+        if Keras cannot load or trace it. The folder is for a temporary copy.
         """
-        return self._of_model(folder, inputs, self._function)
+        if self.keras_version < 3:
+            return None, None, ()
+        (function, model), notes = self._of_model(folder, inputs, lambda model: (function_of(model), model))
+        return function, model, notes
 
     def _export(self, model: Any, folder: Path) -> None:
         if self.keras_version < 3:
             model.save(folder, save_format="tf")
         else:
             model.export(folder, verbose=False)
-
-    def _function(self, model: Any) -> Any | None:
-        return function_of(model, model.output_names if self.keras_version < 3 else None)
 
     def _load(self, path: Path) -> Any:
         if self.keras_version < 3:

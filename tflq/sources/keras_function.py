@@ -1,4 +1,4 @@
-"""The function of a Keras model, with the signature that its export would have.
+"""The function of a Keras 3 model, with the signature that its export would have.
 
 Keras traces and saves each layer when it exports a model, and TensorFlow then loads the export. That takes longer than
 all else that is done with a small model. Here only the function of the whole model is traced.
@@ -6,16 +6,15 @@ all else that is done with a small model. Here only the function of the whole mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 
-def function_of(model: Any, output_names: Sequence[str] | None) -> Any | None:
+def function_of(model: Any) -> Any | None:
     """Return the concrete function of the model for any batch size; None if only an export shows its signature.
 
     Only an export does for subclassed models, for sparse and ragged inputs, for nested outputs, and for names of inputs
     that are no identifiers. The parameters of the function have the names of the model's inputs. It returns a dict.
-    `output_names` has its keys; None for those that TensorFlow gives.
     """
     import tensorflow as tf
 
@@ -30,11 +29,8 @@ def function_of(model: Any, output_names: Sequence[str] | None) -> Any | None:
         name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name)
         for name, tensor in zip(names, tensors, strict=True)
     }
-
     serve = tf.function(
-        lambda **arrays: _named(
-            model(tf.nest.pack_sequence_as(inputs, [arrays[name] for name in names])), output_names
-        ),
+        lambda **arrays: _named(model(tf.nest.pack_sequence_as(inputs, [arrays[name] for name in names]))),
         autograph=False,
     )
     function = serve.get_concrete_function(**specs)
@@ -50,9 +46,9 @@ def _inputs(model: Any) -> Any | None:
     return inputs[0] if len(inputs) == 1 and hasattr(model, "add") else model.input  # a Sequential has `add`
 
 
-def _named(outputs: Any, names: Sequence[str] | None) -> Mapping[str, Any]:
-    """Return the outputs by name: by their own keys if they have some, else by these names or by their position."""
+def _named(outputs: Any) -> Mapping[str, Any]:
+    """Return the outputs by name: by their own keys if they have some, else by their position, as TensorFlow does."""
     if isinstance(outputs, Mapping):
         return outputs
     listed = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    return dict(zip(names or [f"output_{place}" for place in range(len(listed))], listed, strict=True))
+    return {f"output_{place}": output for place, output in enumerate(listed)}

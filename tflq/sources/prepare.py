@@ -104,7 +104,7 @@ def _traced(model: Keras, inputs: Mapping[str, Input], folder: Path) -> Prepared
 
     The copy that is compared with the float32 file is then the one that is converted.
     """
-    function, notes = model.function(folder / "keras", inputs)
+    function, _loaded, notes = model.function(folder / "keras", inputs)  # `_loaded` keeps the variables alive
     if function is None:
         return None
     fixed, target = _FixedFunction.of(model, function, inputs), folder / "model"
