@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tflq import conversion
 from tflq.errors import SourceError
 from tflq.modes import Float32
 from tflq.sources import Keras, SavedModel, prepare
-from tflq.sources.keras_function import function_of
+from tflq.sources.keras_function import traced
 from tflq.worker import ProgressCallback, Task, Workers
 
 MODELS = (
@@ -44,7 +45,7 @@ def test_file_is_that_of_the_export(models: Path, tmp_path: Path, file: str) -> 
 
 
 def refused(_: ProgressCallback) -> dict[str, bool]:
-    """Return for models of each kind whether their function is None."""
+    """Return for a model of each kind whether it is refused."""
     import keras
     from keras import layers
 
@@ -63,7 +64,21 @@ def refused(_: ProgressCallback) -> dict[str, bool]:
         "sparse": keras.Model(sparse, layers.Dense(2)(sparse)),
         "subclassed": Subclassed(),
     }
-    return {name: function_of(model) is None for name, model in models.items()}
+    return {name: traced(model) is None for name, model in models.items()}
+
+
+def variables_after_collection(_: ProgressCallback, model: Keras, folder: Path) -> int:
+    """Return the number of variables of the function, when Python has freed all that nothing holds."""
+    found, _notes = model.traced(folder, {})
+    gc.collect()
+    assert found is not None
+    return len(list(found.function.graph.variables))
+
+
+def test_variables_live_as_long_as_the_traced_model(models: Path, tmp_path: Path) -> None:
+    arguments = (Keras(keras=models / "two_heads.keras"), tmp_path)
+    with Workers(tmp_path / "log", None, lambda _: None) as workers:
+        assert workers.run(Task("trace", variables_after_collection, arguments, SourceError)).value == 4
 
 
 def test_models_that_need_an_export(tmp_path: Path) -> None:

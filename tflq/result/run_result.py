@@ -25,6 +25,7 @@ OP_TYPE = re.compile(r"^(\w+) '.* in float: ", re.MULTILINE)
 
 
 UNTRAINED = "the float32 file before training"
+"""What a trained variant is compared with if the recipe has no untrained variant of its mode."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Gain:
     """A trained variant, compared with the untrained variant of the same mode."""
 
     against: str
-    """The name of the untrained variant. It is `UNTRAINED` if the recipe has none."""
+    """The name of the untrained variant, or `UNTRAINED`."""
     value: float
     """The improvement of the metric. It is positive if training helped, and negative if training did harm."""
     lost: float

@@ -6,7 +6,7 @@ from tflq.sources.fused_lstm import write_fused
 from tflq.sources.keras_file import Keras
 from tflq.sources.outputs import end_model, notes_about
 from tflq.sources.prepare import describe, prepare, reference
-from tflq.sources.prepared import SIGNATURE, PreparedSource, SourceDescription
+from tflq.sources.prepared import EXPORTED, SIGNATURE, PreparedSource, SourceDescription
 from tflq.sources.saved_model import GRAPH_FILES, SavedModel
 from tflq.sources.schema import (
     FILE_SUFFIXES,
@@ -22,6 +22,7 @@ from tflq.sources.shapes import refuse_strangers
 from tflq.sources.tflite_file import PREPARED_TFLITE, outputs_of
 
 __all__ = [
+    "EXPORTED",
     "FILE_SUFFIXES",
     "GRAPH_FILES",
     "KINDS",

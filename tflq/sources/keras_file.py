@@ -19,7 +19,7 @@ from tflq.datasets import brackets
 from tflq.errors import SourceError
 from tflq.inputs import Input
 from tflq.sources.keras_config import adapted, input_shapes
-from tflq.sources.keras_function import function_of
+from tflq.sources.keras_function import TracedModel, traced
 from tflq.sources.saved_model import OUTPUTS, BatchSize, Outputs, SavedModel
 from tflq.sources.unreadable import UNREADABLE, is_damage, unknown_class
 from tflq.strict import AsTuple, RecipePath, Strict
@@ -73,18 +73,13 @@ class Keras(Strict):
         _, notes = self._of_model(folder, inputs, lambda model: self._export(model, folder))
         return SavedModel(saved_model=folder), notes
 
-    def function(self, folder: Path, inputs: Mapping[str, Input]) -> tuple[Any | None, Any, tuple[str, ...]]:
-        """Return the concrete function of the model as `saved` would write it, the model, and the same sentences.
+    def traced(self, folder: Path, inputs: Mapping[str, Input]) -> tuple[TracedModel | None, tuple[str, ...]]:
+        """Return the model with its function, whose signature is that of `saved`, and the same sentences.
 
-        The function does not keep the variables of the model alive, so the caller has to hold the model.
-
-        Return None in place of the function if only an export shows its signature, as for files of Keras 2. SourceError
-        if Keras cannot load or trace it. The folder is for a temporary copy.
+        Return None in place of the model if it has to be saved, as all files of Keras 2. SourceError if Keras cannot
+        load or trace it. The folder is for a temporary copy.
         """
-        if self.keras_version < 3:
-            return None, None, ()
-        (function, model), notes = self._of_model(folder, inputs, lambda model: (function_of(model), model))
-        return function, model, notes
+        return self._of_model(folder, inputs, traced) if self.keras_version >= 3 else (None, ())
 
     def _export(self, model: Any, folder: Path) -> None:
         if self.keras_version < 3:

@@ -7,14 +7,28 @@ all else that is done with a small model. Here only the function of the whole mo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 
-def function_of(model: Any) -> Any | None:
-    """Return the concrete function of the model for any batch size; None if only an export shows its signature.
+@dataclass(frozen=True)
+class TracedModel:
+    """A Keras 3 model with its function."""
 
-    Only an export does for subclassed models, for sparse and ragged inputs, for nested outputs, and for names of inputs
-    that are no identifiers. The parameters of the function have the names of the model's inputs. It returns a dict.
+    function: Any
+    """The concrete function for any batch size.
+
+    Its parameters have the names of the model's inputs, and it returns a dict of outputs by name.
+    """
+    model: Any
+    """The model. It is held here since the function has only weak references to the variables."""
+
+
+def traced(model: Any) -> TracedModel | None:
+    """Trace the model; return None if only an export shows its signature.
+
+    That is so for subclassed models, sparse or ragged inputs, nested outputs, and names of inputs that are no
+    identifiers. Raises what Keras and TensorFlow raise if the model cannot be traced.
     """
     import tensorflow as tf
 
@@ -35,7 +49,7 @@ def function_of(model: Any) -> Any | None:
     )
     function = serve.get_concrete_function(**specs)
     is_flat = all(isinstance(output, (tf.Tensor, tf.TensorSpec)) for output in function.structured_outputs.values())
-    return function if is_flat else None
+    return TracedModel(function, model) if is_flat else None
 
 
 def _inputs(model: Any) -> Any | None:

@@ -22,7 +22,7 @@ from tflq.inputs import Input
 from tflq.sources.fast_save import save_function
 from tflq.sources.half_precision import refuse_half_precision
 from tflq.sources.keras_file import Keras
-from tflq.sources.prepared import SIGNATURE, PreparedSource, SourceDescription
+from tflq.sources.prepared import EXPORTED, SIGNATURE, PreparedSource, SourceDescription
 from tflq.sources.saved_model import SavedModel
 from tflq.sources.schema import TFLite
 from tflq.sources.shapes import fix_shapes, refuse_strangers
@@ -90,7 +90,7 @@ def prepare(
 def _export(model: SavedModel | Keras, inputs: Mapping[str, Input], folder: Path) -> PreparedSource:
     if isinstance(model, Keras) and (prepared := _traced(model, inputs, folder)):
         return prepared
-    original, notes = model.saved(folder / "keras", inputs)
+    original, notes = model.saved(folder / EXPORTED, inputs)
     loaded = _load(original)
     function = _signature(original, loaded)
     fixed = _FixedFunction.of(model, function, inputs)
@@ -104,10 +104,10 @@ def _traced(model: Keras, inputs: Mapping[str, Input], folder: Path) -> Prepared
 
     The copy that is compared with the float32 file is then the one that is converted.
     """
-    function, _loaded, notes = model.function(folder / "keras", inputs)  # `_loaded` keeps the variables alive
-    if function is None:
+    traced, notes = model.traced(folder / EXPORTED, inputs)
+    if traced is None:
         return None
-    fixed, target = _FixedFunction.of(model, function, inputs), folder / "model"
+    fixed, target = _FixedFunction.of(model, traced.function, inputs), folder / "model"
     if save_function(fixed.function, fixed.variables, target):
         return fixed.prepared(SavedModel(saved_model=target), target, notes)
     shutil.rmtree(target, ignore_errors=True)
@@ -116,16 +116,19 @@ def _traced(model: Keras, inputs: Mapping[str, Input], folder: Path) -> Prepared
 
 @dataclass(frozen=True)
 class _FixedFunction:
-    """The signature of the source for inputs of exactly the shapes that the recipe gives."""
+    """The function of a signature for inputs of exactly the shapes that the recipe gives."""
 
     model: SavedModel | Keras
     function: Any
+    """The concrete function."""
     variables: list[Any]
+    """The TensorFlow variables that it reads."""
     arguments: Mapping[str, TensorSpec]
     """The inputs by the parameters of the function."""
 
     @staticmethod
     def of(model: SavedModel | Keras, function: Any, inputs: Mapping[str, Input]) -> _FixedFunction:
+        """Fix the shapes of a concrete function. Raise SourceError or RecipeError if the recipe does not fit it."""
         refuse_half_precision(model.path, function)
         refuse_strangers(inputs, _inputs(function))
         specs = fix_shapes(_inputs(function), model.batch_size, inputs)
@@ -134,6 +137,7 @@ class _FixedFunction:
         return _FixedFunction(model, serve, list(function.graph.variables), arguments)
 
     def prepared(self, original: SavedModel, saved: Path, notes: tuple[str, ...]) -> PreparedSource:
+        """Return what the worker tells of the function, which was saved to the path `saved`."""
         weights = sum(variable.dtype.size * variable.shape.num_elements() for variable in self.variables)
         specs, sizes = tuple(self.arguments.values()), (tree_bytes(self.model.path), weights)
         return PreparedSource(original, saved, specs, _outputs(self.function), *sizes, notes)

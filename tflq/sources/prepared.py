@@ -10,6 +10,8 @@ from tflq.sources.saved_model import SavedModel
 
 SIGNATURE = "serving_default"
 """The key of the only signature of a prepared model, and of each file that is converted from it."""
+EXPORTED = "keras"
+"""The folder of the SavedModel that Keras exports, if it has to; beside the one that is converted."""
 
 
 @dataclass(frozen=True)

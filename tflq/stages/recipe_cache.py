@@ -24,6 +24,7 @@ from tflq.modes import Mode
 from tflq.recipe import Recipe
 from tflq.refine import RefinedInput, RefinementReport, RefinementRequest
 from tflq.sources import (
+    EXPORTED,
     KINDS,
     PREPARED_TFLITE,
     Keras,
@@ -86,10 +87,7 @@ class RecipeCache:
         if is_converted_from_tflite(model):
             path = folder / PREPARED_TFLITE
         elif not isinstance(model, TFLite):
-            exported = folder / "keras"
-            original = (
-                SavedModel(saved_model=exported if exported.is_dir() else path) if isinstance(model, Keras) else model
-            )
+            original = _exported(folder / EXPORTED, path) if isinstance(model, Keras) else model
         sizes = signature.size_bytes, signature.weight_bytes
         return PreparedSource(original, path, signature.inputs, signature.outputs, *sizes, signature.notes)
 
@@ -232,6 +230,11 @@ class RecipeCache:
     def _save(self, kind: str, key: str, folder: Path) -> None:
         if self._store is not None:
             self._store.keep(kind, key, folder)
+
+
+def _exported(exported: Path, converted: Path) -> SavedModel:
+    """Return the SavedModel of a Keras model that TensorFlow runs: Keras' export if there is one."""
+    return SavedModel(saved_model=exported if exported.is_dir() else converted)
 
 
 def _corrected_key(float32: Path, calibration_samples: CalibrationSamples, variant: Mode) -> str:
