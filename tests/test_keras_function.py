@@ -81,6 +81,26 @@ def test_variables_live_as_long_as_the_traced_model(models: Path, tmp_path: Path
         assert workers.run(Task("trace", variables_after_collection, arguments, SourceError)).value == 4
 
 
+def op_types_of_augmentation(_: ProgressCallback) -> set[str]:
+    """Return the op types of a traced model that flips pictures when it is trained."""
+    import keras
+
+    image = keras.Input((8, 8, 3), name="image")
+    flipped = keras.layers.RandomFlip()(image)
+    found = traced(keras.Model(image, keras.layers.Flatten()(keras.layers.Dropout(0.5)(flipped))))
+    assert found is not None
+    definition = found.function.graph.as_graph_def()
+    nodes = [*definition.node, *(node for each in definition.library.function for node in each.node_def)]
+    return {node.op for node in nodes}
+
+
+def test_layers_of_augmentation_are_off(tmp_path: Path) -> None:
+    """Keras' export leaves them on, and TensorFlow Lite has no ops for them."""
+    with Workers(tmp_path / "log", None, lambda _: None) as workers:
+        found = workers.run(Task("trace", op_types_of_augmentation, (), SourceError)).value
+    assert not {name for name in found if "Random" in name}
+
+
 def test_models_that_need_an_export(tmp_path: Path) -> None:
     with Workers(tmp_path / "log", None, lambda _: None) as workers:
         found = workers.run(Task("trace", refused, (), SourceError)).value

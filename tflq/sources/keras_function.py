@@ -43,10 +43,12 @@ def traced(model: Any) -> TracedModel | None:
         name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name)
         for name, tensor in zip(names, tensors, strict=True)
     }
-    serve = tf.function(
-        lambda **arrays: _named(model(tf.nest.pack_sequence_as(inputs, [arrays[name] for name in names]))),
-        autograph=False,
-    )
+
+    def answers(arrays: Mapping[str, Any]) -> Mapping[str, Any]:
+        given = tf.nest.pack_sequence_as(inputs, [arrays[name] for name in names])
+        return _named(model(given, training=False))  # layers of augmentation are active by default
+
+    serve = tf.function(lambda **arrays: answers(arrays), autograph=False)
     function = serve.get_concrete_function(**specs)
     is_flat = all(isinstance(output, (tf.Tensor, tf.TensorSpec)) for output in function.structured_outputs.values())
     return TracedModel(function, model) if is_flat else None
