@@ -13,15 +13,20 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import distributed
 import psutil
 import pytest
 from batching import Ended, batch, begin, end, on, write_zoo
+from distributed.comm import CommClosedError
 from waiting import PATIENCE, until
 
 from tflq.batch import cluster
 from tflq.batch.attempt import ModelLimits
+from tflq.batch.cluster import _Submission
+from tflq.batch.cluster_workers import ClusterWorkers
+from tflq.errors import ClusterError
 from tflq.recipe import load
 
 pytestmark = pytest.mark.slow
@@ -132,6 +137,27 @@ def test_the_scheduler_is_killed(zoo: Path, tmp_path: Path) -> None:
     ended = batch(zoo)
     assert ended.exit_code == 0
     assert {ended.states[name] for name in made} == {"up to date"}
+
+
+class LostFuture:
+    """A task that ended well; the scheduler is gone before its result is received."""
+
+    status = "finished"
+
+    def cancelled(self) -> bool:
+        return False
+
+    def result(self) -> None:
+        raise CommClosedError("Connection reset by peer")
+
+
+def test_the_scheduler_is_lost_before_a_result_is_received() -> None:
+    workers, limits = ClusterWorkers(SimpleNamespace(status="closing"), print), ModelLimits(None, None, 1, 0)
+    answer = _Submission(workers, limits, "token", "tcp://there:1")._answer(LostFuture())
+    assert isinstance(answer, ClusterError)
+    assert str(answer) == (
+        "the Dask scheduler at tcp://there:1 was lost, so this model was not converted: run the batch again"
+    )
 
 
 def all_are_up_to_date(zoo: Path) -> bool:

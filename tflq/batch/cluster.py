@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tflq import cache
 from tflq.batch import local
@@ -67,6 +67,10 @@ class ClusterResult:
     files: Mapping[str, bytes] | None
 
 
+Answer: TypeAlias = "ClusterResult | ClusterError | distributed.Future"
+"""The result of a task; the reason why there is none; or the future of a task that raised an error."""
+
+
 def run(
     planned: Sequence[PlannedModel],
     limits: ModelLimits,
@@ -87,28 +91,19 @@ def run(
         )
         for planned_model in planned:
             stack.callback(_mark(planned_model.recipe.output, token).unlink, missing_ok=True)
-        submission = _Submission(ClusterWorkers(client, note), limits, token)
+        submission = _Submission(ClusterWorkers(client, note), limits, token, address)
         submission.workers.compare_versions()
         suspects = []
-        for planned_model, future in submission.completed(planned):
-            if isinstance(future, ClusterError):
-                yield planned_model, _received(planned_model.recipe, future)
-            elif future.cancelled() and client.status != "running":
-                yield planned_model, _lost(address)
-            elif _is_killed(future):
+        for planned_model, answer in submission.completed(planned):
+            if _is_killed(answer):
                 suspects.append(planned_model)
             else:
-                yield planned_model, _received(planned_model.recipe, future)
+                yield planned_model, _received(planned_model.recipe, answer)
         for suspect in suspects:
             yield from (
-                (planned_model, _received(planned_model.recipe, future))
-                for planned_model, future in submission.completed([suspect])
+                (planned_model, _received(planned_model.recipe, answer))
+                for planned_model, answer in submission.completed([suspect])
             )
-
-
-def _lost(address: str) -> ModelAttempt:
-    reason = f"the Dask scheduler at {address} was lost, so this model was not converted: run the batch again"
-    return ModelAttempt(ClusterError(reason), 0.0)
 
 
 @dataclass(frozen=True)
@@ -118,11 +113,10 @@ class _Submission:
     workers: ClusterWorkers
     limits: ModelLimits
     token: str
+    address: str
 
-    def completed(
-        self, planned: Sequence[PlannedModel]
-    ) -> Iterator[tuple[PlannedModel, distributed.Future | ClusterError]]:
-        """Yield each model with its future, or with the reason why no worker can convert it.
+    def completed(self, planned: Sequence[PlannedModel]) -> Iterator[tuple[PlannedModel, Answer]]:
+        """Yield each model with its answer.
 
         A model that came to a worker without its files goes to another worker.
         """
@@ -144,19 +138,32 @@ class _Submission:
                 if futures:
                     future = next(completed)
                     planned_model = futures.pop(future)
-                    if self._is_unfit(future):
+                    answer = self._answer(future)
+                    if isinstance(answer, UnfitWorker):
+                        self.workers.add(answer)  # no other model goes to this worker
                         waiting.append(planned_model)
                     else:
-                        yield planned_model, future
+                        yield planned_model, answer
         finally:
             self.workers.client.cancel(list(futures))
 
-    def _is_unfit(self, future: distributed.Future) -> bool:
-        """Return whether the worker could not convert the model, and give it no other one."""
-        result = future.result() if future.status == "finished" else None
-        if isinstance(result, UnfitWorker):
-            self.workers.add(result)
-        return isinstance(result, UnfitWorker)
+    def _answer(self, future: distributed.Future) -> Answer | UnfitWorker:
+        """Return the answer of a task that has ended.
+
+        The result is received from the scheduler, which may be lost by then.
+        """
+        from distributed.comm import CommClosedError
+
+        lost = ClusterError(
+            f"the Dask scheduler at {self.address} was lost, so this model was not converted: run the batch again"
+        )
+        if future.status != "finished":
+            return lost if future.cancelled() and self.workers.client.status != "running" else future
+        try:
+            result: ClusterResult | UnfitWorker = future.result()
+        except (CommClosedError, CancelledError):
+            return lost
+        return result
 
     def _submit(self, planned_model: PlannedModel) -> distributed.Future:
         recipe = planned_model.recipe
@@ -169,10 +176,10 @@ class _Submission:
         return self.workers.client.submit(make, task, key=key, pure=False, workers=chosen)
 
 
-def _is_killed(future: distributed.Future) -> bool:
-    from distributed import KilledWorker
+def _is_killed(answer: Answer) -> bool:
+    from distributed import Future, KilledWorker
 
-    return isinstance(future.exception(), KilledWorker)
+    return isinstance(answer, Future) and isinstance(answer.exception(), KilledWorker)
 
 
 def _mark(output: Path, token: str) -> Path:
@@ -240,12 +247,16 @@ def _renamed(error: TflqError, folder: str, recipe: Recipe) -> TflqError:
     return error
 
 
-def _received(recipe: Recipe, future: distributed.Future | ClusterError) -> ModelAttempt:
+def _received(recipe: Recipe, answer: Answer) -> ModelAttempt:
     """Return the attempt of the worker, and install its files if it sent any."""
+    if isinstance(answer, ClusterError):
+        return ModelAttempt(answer, 0.0)
+    return _installed(recipe, answer) if isinstance(answer, ClusterResult) else _failed(recipe, answer)
+
+
+def _failed(recipe: Recipe, future: distributed.Future) -> ModelAttempt:
     from distributed import KilledWorker
 
-    if isinstance(future, ClusterError):
-        return ModelAttempt(future, 0.0)
     error = future.exception()
     if isinstance(error, KilledWorker):
         text = f"every worker of the cluster that ran this model died, at last {error.last_worker.address}"
@@ -254,9 +265,10 @@ def _received(recipe: Recipe, future: distributed.Future | ClusterError) -> Mode
         return ModelAttempt(ConversionError(f"the cluster cancelled the task of this model: {error}"), 0.0)
     if isinstance(error, ImportError):
         return ModelAttempt(ClusterError(f"a worker of the cluster lacks a package or a module: {error}"), 0.0)
-    if error is not None:
-        return unexpected(recipe, error)
-    result: ClusterResult = future.result()
+    return unexpected(recipe, error)
+
+
+def _installed(recipe: Recipe, result: ClusterResult) -> ModelAttempt:
     try:
         if result.files is not None:
             install_files(recipe, result)
