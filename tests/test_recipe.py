@@ -147,6 +147,9 @@ def test_only_refuses_a_name_that_there_is_not() -> None:
 
 REAL = "{dataset: {npz: data.npz}}"
 RANDOM = "{dataset: {random: {}}}"
+RANDOM_ROWS = "{random: {}}"
+OTHER = "{dataset: {npz: other.npz}}"
+TRAINING = "techniques: [quantize], label: y"
 
 
 @pytest.mark.parametrize(
@@ -161,6 +164,20 @@ RANDOM = "{dataset: {random: {}}}"
         (
             f"mode: int8\ncalibration: {RANDOM}",
             ["measured on random numbers", "calibrated on random", "there is no evaluation"],
+        ),
+        (
+            f"mode: int8\ncalibration: {REAL}\nevaluation: {OTHER}\ntraining: {{{TRAINING}, dataset: {RANDOM_ROWS}}}",
+            ["no variant uses the trained model", "trained on random numbers"],
+        ),
+        (
+            "variants: [{mode: int8, trained: true}]\ntraining: {techniques: [quantize, prune], label: y, "
+            f"dataset: {RANDOM_ROWS}}}\ncalibration: {REAL}\nevaluation: {OTHER}",
+            ["no variant has the mode qat_int8", "trained on random numbers"],
+        ),
+        (
+            f"mode: qat_int8\nevaluation: {OTHER}\n"
+            f"training: {{{TRAINING}, dataset: {{npz: other.npz}}, validation: {OTHER}}}",
+            ["training and evaluation use the same dataset", "training.validation and evaluation use the same"],
         ),
     ],
 )
