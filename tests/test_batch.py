@@ -24,7 +24,8 @@ from tflq.batch import attempt as attempts
 from tflq.batch.attempt import ModelAttempt, ModelLimits, attempt
 from tflq.batch.summary import Model
 from tflq.cli import main
-from tflq.cli.live import LiveTable, outcome
+from tflq.cli.batch_lines import outcome
+from tflq.cli.live import LiveTable
 from tflq.errors import ConversionError, DatasetError, SourceError
 from tflq.recipe import Recipe
 from tflq.report.json_report import to_json

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tflq.batch import Batch, BatchOptions
     from tflq.batch.baseline import SummaryBaseline
     from tflq.batch.summary import BatchSummary
-    from tflq.cli.live import BatchDisplay
+    from tflq.cli.batch_lines import BatchDisplay
 
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 HOUR = 3600.0
@@ -233,12 +233,14 @@ def _batch_options(options: BatchCommandOptions) -> BatchOptions:
 
 
 def _display(format: Format | None) -> BatchDisplay:
-    from tflq.cli.live import JsonLinesDisplay, LiveTable, PlainDisplay
+    from tflq.cli.batch_lines import JsonLinesDisplay, PlainDisplay
 
     match format or ("rich" if sys.stderr.isatty() else "plain"):
         case "json":
             return JsonLinesDisplay()
         case "rich":
+            from tflq.cli.live import LiveTable
+
             return LiveTable()
         case _:
             return PlainDisplay()

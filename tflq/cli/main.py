@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import click
@@ -60,6 +61,7 @@ def main() -> None:
       130  The run was interrupted.
     """
     install_interrupt_handler()
+    gc.set_threshold(50_000)  # the imports of a command make many objects, and hardly any of them becomes garbage
 
 
 COMMANDS = (
