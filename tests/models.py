@@ -209,11 +209,12 @@ def infinite_in_branch(path: Path) -> None:
 
 
 def operation_with_huge_values(path: Path) -> None:
-    """An activation whose values float32 holds, and whose sum it does not."""
+    """An output whose values float32 holds, and whose sum it does not."""
     kernel = weights(3, 3, 3, 16)
 
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"y": tf.nn.conv2d(tf.nn.relu(image * 1e37), kernel * 1e-35, 1, "SAME")}
+        huge = tf.nn.relu(image * 1e37)
+        return {"y": tf.nn.conv2d(huge, kernel * 1e-35, 1, "SAME"), "huge": huge}
 
     save(path, serve, image(), held=kernel)
 
@@ -222,6 +223,12 @@ def not_a_number(path: Path) -> None:
     """Every answer holds NaN: the root of what is negative."""
     matrix = weights(16, 64)
     save(path, lambda x: {"y": tf.sqrt(tf.matmul(x, matrix))}, spec("x", None, 16), held=matrix)
+
+
+def hidden_nan(path: Path) -> None:
+    """The answer is the place of the largest value, and some values are the root of what is negative."""
+    matrix = weights(16, 64)
+    save(path, lambda x: {"y": tf.argmax(tf.sqrt(tf.matmul(x, matrix)), -1)}, spec("x", None, 16), held=matrix)
 
 
 def embedding(path: Path) -> None:
@@ -503,6 +510,7 @@ MAKERS: tuple[Maker, ...] = (
     padded_ids,
     tiny_conv_dense,
     tiny_conv_heads,
+    hidden_nan,
 )
 
 

@@ -257,6 +257,10 @@ class TestRangesThatAreMissing:
             "the file outputs NaN or Inf on 8 of 8 samples, and so does the float32 file"
         ]
 
+    def test_nan_that_a_later_op_hides(self, recipes: Recipes) -> None:
+        error = str(recipes.run("hidden_nan", ["int8"]).variant("int8").error)
+        assert "calibration row 0 makes the activation 'Sqrt' inside the model nan, as do 19 other samples; " in error
+
 
 def test_fake_quantized_source_has_no_float_files(recipes: Recipes) -> None:
     """The converter makes integers of it in every mode."""

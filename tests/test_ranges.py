@@ -74,7 +74,7 @@ def test_least_error_keeps_what_it_cannot_improve() -> None:
 def observation(maxima: np.ndarray) -> Observation:
     """Of calls and tensors whose minima are 0."""
     tensors = tuple(range(maxima.shape[1]))
-    return Observation(tensors, np.zeros_like(maxima), maxima, {}, np.ones(len(maxima), bool))
+    return Observation(tensors, np.zeros_like(maxima), maxima, np.ones(len(maxima), bool))
 
 
 def test_weights() -> None:

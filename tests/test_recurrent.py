@@ -73,8 +73,8 @@ class TestLoops:
         assert sqnr(gru.variant("kept")) > sqnr(gru.variant("int8_only"))
 
     def test_fit_wherever_results_are_kept(self, gru: Ran, tmp_path: Path) -> None:
-        body = Observation((3, 4), np.zeros((2, 2), np.float32), np.ones((2, 2), np.float32), {}, np.ones(2, bool))
-        main = Observation((0,), np.zeros((2, 1)), np.ones((2, 1)), {}, np.ones(2, bool))
+        body = Observation((3, 4), np.zeros((2, 2), np.float32), np.ones((2, 2), np.float32), np.ones(2, bool))
+        main = Observation((0,), np.zeros((2, 1)), np.ones((2, 1)), np.ones(2, bool))
         statistics = ActivationStatistics(main, {0: Histogram(np.zeros(1), np.ones(1), np.ones(1))}, {2: body})
         CalibrationData(gru.file("float32"), statistics).save(tmp_path / "kept")
         again = load_calibration_data(tmp_path / "kept", gru.file("float32")).for_calls([1])

@@ -124,9 +124,6 @@ def _save(statistics: ActivationStatistics, path: Path) -> None:
         minima=observation.minima,
         maxima=observation.maxima,
         is_finite=observation.is_finite,
-        mean_tensors=np.array(list(observation.means), int),
-        channels=np.array([len(mean) for mean in observation.means.values()], int),
-        means=np.concatenate([*observation.means.values(), np.zeros(0)]),
         bins=np.array([len(histogram.counts) for histogram in histograms]),
         lows=np.concatenate([histogram.lows for histogram in histograms]),
         highs=np.concatenate([histogram.highs for histogram in histograms]),
@@ -137,17 +134,10 @@ def _save(statistics: ActivationStatistics, path: Path) -> None:
 def _load(path: Path) -> ActivationStatistics:
     with np.load(path, allow_pickle=False) as arrays:
         tensors = tuple(int(tensor) for tensor in arrays["tensors"])
-        means = np.split(arrays["means"], np.cumsum(arrays["channels"])[:-1])
         ends = np.cumsum(arrays["bins"])[:-1]
         columns = [np.split(arrays[name], ends) for name in ("lows", "highs", "counts")]
         return ActivationStatistics(
-            Observation(
-                tensors,
-                arrays["minima"],
-                arrays["maxima"],
-                dict(zip(arrays["mean_tensors"].tolist(), means, strict=False)),
-                arrays["is_finite"],
-            ),
+            Observation(tensors, arrays["minima"], arrays["maxima"], arrays["is_finite"]),
             dict(zip(tensors, map(Histogram, *columns), strict=True)),
         )
 
@@ -166,6 +156,6 @@ def _load_loops(path: Path) -> dict[int, Observation]:
         bodies = dict.fromkeys(int(name.split()[0]) for name in arrays.files)
         parts = {body: [arrays[f"{body} {name}"] for name in _OF_LOOP] for body in bodies}
     return {
-        body: Observation(tuple(tensors.tolist()), minima, maxima, {}, is_finite)
+        body: Observation(tuple(tensors.tolist()), minima, maxima, is_finite)
         for body, (tensors, minima, maxima, is_finite) in parts.items()
     }

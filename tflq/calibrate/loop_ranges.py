@@ -125,7 +125,7 @@ def _merged(body: Subgraph, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> O
             " Calibrate with samples that reach it, or use mode dynamic or float16, which need no ranges"
         )
     minima, maxima = (np.where(ran[:, np.newaxis], ends, np.float32(0)) for ends in (minima, maxima))
-    return Observation(tensors, minima, maxima, {}, np.isfinite(minima).all(1) & np.isfinite(maxima).all(1))
+    return Observation(tensors, minima, maxima, np.isfinite(minima).all(1) & np.isfinite(maxima).all(1))
 
 
 def loop_ranges(graph: Graph, observed: Mapping[int, Observation], method: RangeMethod) -> Iterator[Range]:

@@ -15,13 +15,23 @@ from typing import Any
 import numpy as np
 
 from tflq.calibrate.samples import Samples
-from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, read
+from tflq.flatbuffer import Graph, Subgraph, edit, read
 from tflq.flatbuffer.loops import CONTROL_FLOW, LOOP, WITH_INTERMEDIATES, loop_obstacle
 from tflq.interpreter import Runner
 from tflq.worker import ProgressCallback
 
+KEEPS_FINITE = {
+    *("ABS", "ADD", "AVERAGE_POOL_2D", "BATCH_MATMUL", "BATCH_TO_SPACE_ND", "BROADCAST_TO", "CONCATENATION", "CONV_2D"),
+    *("CONV_3D", "DEPTHWISE_CONV_2D", "DEPTH_TO_SPACE", "DEQUANTIZE", "ELU", "EXP", "EXPAND_DIMS", "FULLY_CONNECTED"),
+    *("GATHER", "GATHER_ND", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "MAXIMUM", "MAX_POOL_2D", "MEAN"),
+    *("MINIMUM", "MIRROR_PAD", "MUL", "NEG", "PACK", "PAD", "PADV2", "PRELU", "REDUCE_MAX", "REDUCE_MIN", "RELU"),
+    *("RELU6", "RELU_N1_TO_1", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SELECT", "SELECT_V2"),
+    *("SLICE", "SOFTMAX", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUARE", "SQUARED_DIFFERENCE"),
+    *("SQUEEZE", "STRIDED_SLICE", "SUB", "SUM", "TANH", "TILE", "TRANSPOSE", "TRANSPOSE_CONV", "UNPACK"),
+}
+"""Ops that compute no NaN from finite inputs. Most ops are of these, and a check of each would take time."""
 BLOCK = 8
-"""The number of calls whose means are summed together. The order of all sums is the same with any number of shards."""
+"""The number of calls after which progress is told. A shard consists of whole blocks."""
 
 
 def obstacle(graph: Graph) -> str | None:
@@ -66,32 +76,36 @@ def activations(graph: Graph) -> tuple[int, ...]:
 def add_min_max_outputs(float32: Path, target: Path) -> Path:
     """Write the model with the outputs `min N` and `max N` for each activation N to `target`, and return that path.
 
-    Model outputs and inputs of ops with weights also get `mean N`: the mean per channel.
+    Where NaN may arise, there is a `mean N`, too: a minimum and a maximum may skip NaN, and the next op may hide it.
     """
     content = float32.read_bytes()
     graph, model = read(content), edit.unpack(content)
     (subgraph, *_) = graph.subgraphs
-    ends = [tensor for tensor in map(subgraph.tensors.__getitem__, subgraph.outputs) if _has_channels(tensor)]
-    means = {tensor.index: tuple(range(len(tensor.shape) - 1)) for tensor in ends}
-    means |= dict(_channel_axes(subgraph))
+    checked = {*subgraph.outputs, *_origins_of_nan(subgraph)}
     outputs: dict[str, int] = {}
     added: dict[int, list[Any]] = {}
     axes = _Axes(model)
     for index in activations(graph):
-        shape = subgraph.tensors[index].shape
-        reductions = {"min": ("REDUCE_MIN", tuple(range(len(shape)))), "max": ("REDUCE_MAX", tuple(range(len(shape))))}
-        if index in means:
-            reductions["mean"] = ("MEAN", means[index])
-        for name, (type_, over) in reductions.items():
+        over = tuple(range(len(subgraph.tensors[index].shape)))
+        kinds = {"min": "REDUCE_MIN", "max": "REDUCE_MAX"} | ({"mean": "MEAN"} if index in checked else {})
+        for name, type_ in kinds.items():
             output = index
             if over:
-                output = edit.add_tensor(model, f"{name} {index}", [n for i, n in enumerate(shape) if i not in over])
+                output = edit.add_tensor(model, f"{name} {index}", [])
                 added.setdefault(index, []).append(edit.reduction(model, type_, [index, axes.constant(over)], output))
             outputs[f"{name} {index}"] = output
     edit.place_behind(model, added)
     edit.set_outputs(model, outputs)
     edit.write(model, target)
     return target
+
+
+def _origins_of_nan(subgraph: Subgraph) -> Iterator[int]:
+    """Yield the outputs of ops that may compute NaN from finite inputs, or that read a constant that is not finite."""
+    for operator in subgraph.operators:
+        floats = [tensor.data for tensor in subgraph.read_by(operator) if tensor.is_float and tensor.data is not None]
+        if operator.type not in KEEPS_FINITE or not all(np.isfinite(constant).all() for constant in floats):
+            yield from operator.outputs
 
 
 class _Axes:
@@ -115,26 +129,6 @@ def add_activation_outputs(float32: Path, target: Path) -> Path:
     return target
 
 
-def _has_channels(tensor: Tensor) -> bool:
-    """Return whether the size of the last dimension is fixed."""
-    return tensor.shape_signature[-1:] != (-1,)
-
-
-def _channel_axes(subgraph: Subgraph) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Yield the activation that each op with weights reads, and its axes that are not input channels of the weights."""
-    for operator in subgraph.operators:
-        roles = ROLES.get(operator.type)
-        tensor = subgraph.input(operator, roles.activation) if roles else None
-        if tensor is not None and len(tensor.shape) > 1 and not tensor.is_constant:
-            yield tensor.index, (0,) if _is_flattened(subgraph, operator) else tuple(range(len(tensor.shape) - 1))
-
-
-def _is_flattened(subgraph: Subgraph, operator: Operator) -> bool:
-    """Return whether a dense layer reads all axes but the batch as its channels."""
-    data, weights = subgraph.read_by(operator)[:2]
-    return operator.type == "FULLY_CONNECTED" and weights.shape[-1] != data.shape[-1]
-
-
 @dataclass(frozen=True)
 class ObservationShard:
     """The observation of consecutive calls."""
@@ -143,15 +137,13 @@ class ObservationShard:
     """float32 [calls, tensors]"""
     maxima: np.ndarray
     """float32 [calls, tensors]"""
-    sums: Mapping[int, np.ndarray]
-    """The means per channel of a tensor, summed over the calls of each block: tensor → float64 [blocks, channels]."""
     is_finite: np.ndarray
     """bool [calls]: whether all minima, maxima and means are finite. Minima and maxima alone may skip NaN."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """The extremes of every float activation on every call, and the means of some."""
+    """The extremes of every float activation on every call."""
 
     tensors: tuple[int, ...]
     """The indices of the activations in the first subgraph."""
@@ -159,8 +151,6 @@ class Observation:
     """float32 [calls, tensors]"""
     maxima: np.ndarray
     """float32 [calls, tensors]"""
-    means: Mapping[int, np.ndarray]
-    """The mean per channel of model outputs and of inputs of ops with weights: tensor → float64 [channels]."""
     is_finite: np.ndarray
     """bool [calls]: whether all activations are finite."""
 
@@ -177,15 +167,14 @@ def observe(report: ProgressCallback, float32: Path, samples: Samples, calls: ra
 
 
 def _observe_block(block: Sequence[Mapping[str, np.ndarray]]) -> ObservationShard:
-    def columns(kind: str) -> dict[int, np.ndarray]:
-        """Return [calls, values] of each tensor, in the order of their indices. The runner's order is by name."""
+    def columns(kind: str) -> np.ndarray:
+        """Return [calls, tensors] in the order of the tensors' indices. The runner's order is by name."""
         indices = sorted(int(name.split()[1]) for name in block[0] if name.startswith(kind))
-        return {i: np.stack([outputs[f"{kind} {i}"].reshape(-1) for outputs in block]) for i in indices}
+        return np.stack([[outputs[f"{kind} {i}"].item() for i in indices] for outputs in block]).astype(np.float32)
 
     return ObservationShard(
-        np.concatenate(list(columns("min").values()), axis=1),
-        np.concatenate(list(columns("max").values()), axis=1),
-        {tensor: rows.astype(np.float64).sum(0, keepdims=True) for tensor, rows in columns("mean").items()},
+        columns("min"),
+        columns("max"),
         np.array([all(np.isfinite(values).all() for values in outputs.values()) for outputs in block]),
     )
 
@@ -194,7 +183,6 @@ def _concatenate(shards: Sequence[ObservationShard]) -> ObservationShard:
     return ObservationShard(
         np.concatenate([shard.minima for shard in shards]),
         np.concatenate([shard.maxima for shard in shards]),
-        {tensor: np.concatenate([shard.sums[tensor] for shard in shards]) for tensor in shards[0].sums},
         np.concatenate([shard.is_finite for shard in shards]),
     )
 
@@ -202,8 +190,7 @@ def _concatenate(shards: Sequence[ObservationShard]) -> ObservationShard:
 def merge(graph: Graph, shards: Sequence[ObservationShard]) -> Observation:
     """Return one observation of all shards, which are in the order of their calls."""
     tensors, whole = activations(graph), _concatenate(shards)
-    means = {tensor: sums.sum(0) / len(whole.minima) for tensor, sums in whole.sums.items()}
-    return Observation(tensors, whole.minima, whole.maxima, means, whole.is_finite)
+    return Observation(tensors, whole.minima, whole.maxima, whole.is_finite)
 
 
 def shards(calls: int, count: int) -> list[range]:
