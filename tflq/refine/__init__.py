@@ -14,6 +14,7 @@ from tflq.refine.holdout import (
     folds,
     holdout_fidelity,
     output_errors,
+    quantize_uncorrected,
     run_reference,
     split_holdout,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "output_errors",
     "prefer_headroom",
     "quantize",
+    "quantize_uncorrected",
     "run_reference",
     "scale_ranges",
     "select_corrections",

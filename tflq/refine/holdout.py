@@ -128,7 +128,6 @@ def holdout_fidelity(
     For int8, the quantized file runs. For int16, the float32 file runs with rounded weights alone, since LiteRT has no
     fast kernels for int16 activations. The rounding of activations is left out.
     """
-    variant = variant.model_copy(update={"sparse": "off"})  # the answers are the same, and constants can be patched
     if variant.activation_bits == 16:
         _write_with_rounded_weights(candidate, path)
     else:
@@ -138,6 +137,12 @@ def holdout_fidelity(
     fidelity = _fidelity(report, pairs, len(holdout.calls))
     path.unlink()
     return fidelity
+
+
+def quantize_uncorrected(report: ProgressCallback, candidate: HoldoutCandidate, variant: Mode, path: Path) -> None:
+    """Write the quantized file without corrections, unless it exists. `path` is for a temporary file."""
+    _uncorrected_file(candidate, variant, path)
+    report(1, 1)
 
 
 def output_errors(
@@ -188,13 +193,18 @@ def _quantize(candidate: HoldoutCandidate, variant: Mode, path: Path) -> None:
         return
     model = path.with_suffix(".float32")
     model.write_bytes(correct(content, corrected, keys))
-    quantize_to_compare(QuantizerInput(model, candidate.model, candidate.ranges), variant, path)
+    quantize_to_compare(QuantizerInput(model, candidate.model, candidate.ranges), _dense(variant), path)
     model.unlink()
+
+
+def _dense(variant: Mode) -> Mode:
+    """Return the variant without sparse weights: its answers are the same, and its constants can be patched."""
+    return variant.model_copy(update={"sparse": "off"})
 
 
 def _uncorrected_file(candidate: HoldoutCandidate, variant: Mode, path: Path) -> bytes:
     """Return the quantized file without corrections, which candidates with the same ranges share."""
-    template = candidate.templates / TEMPLATE
+    variant, template = _dense(variant), candidate.templates / TEMPLATE
     if not candidate.is_quantized:
         candidate.templates.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".template")

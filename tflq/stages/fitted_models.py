@@ -73,15 +73,17 @@ class ModelFitter:
     def all_calls(self) -> Calls:
         return tuple(range(self.samples.samples.number_of_calls))
 
-    def fit(self, wanted: Sequence[FittedConfig], is_final: bool = False) -> None:
+    def fit(self, wanted: Sequence[FittedConfig], is_final: bool = False, alongside: Sequence[Task[None]] = ()) -> None:
         """Fit all that these configurations need. Raises ConversionError.
 
-        `is_final`: the ranges cover all calls, and not only the fitting calls.
+        `is_final`: the ranges cover all calls, and not only the fitting calls, and nothing is compared. Tasks of
+        `alongside` run at the same time; if one fails, its files are missing.
         """
         rewritten = [each for each in wanted if each.config.rewrites_model]
         plain = [each for each in wanted if not each.config.rewrites_model]
         first, *others = refine.MODEL_CORRECTIONS
-        self._run([*self._statistics(wanted, is_final), *self._counts(plain)])
+        references = [] if is_final else self._references()
+        self._run([*self._statistics(wanted, is_final), *self._counts(plain), *references], alongside)
         self._run([*self._rewritings(wanted, first), *self._layer_fits(plain)])
         for correction in others:
             self._run(self._rewritings(wanted, correction))
@@ -157,15 +159,13 @@ class ModelFitter:
         )
 
     def holdout(self, fold: Fold) -> HoldoutSamples:
-        """Return the hold-out samples of the fold; `run_references` has written the outputs of the float32 file."""
+        """Return the hold-out samples of the fold; `fit` has written the outputs of the float32 file."""
         return self._work.holdout[fold.holdout]
 
-    def run_references(self) -> None:
-        """Run the float32 file on the hold-out calls of all folds."""
-        missing = [fold for fold in self.folds if fold.holdout not in self._work.holdout]
-        self._run(
-            [self._reference(HoldoutSamples(self.samples.samples, each.holdout, self.new_path())) for each in missing]
-        )
+    def _references(self) -> list[_Fit]:
+        """Return the runs of the float32 file on those hold-out calls whose outputs are missing."""
+        calls = [fold.holdout for fold in self.folds if fold.holdout not in self._work.holdout]
+        return [self._reference(HoldoutSamples(self.samples.samples, each, self.new_path())) for each in calls]
 
     def _reference(self, holdout: HoldoutSamples) -> _Fit:
         stage = "run the float32 file on hold-out samples"
@@ -259,10 +259,11 @@ class ModelFitter:
         """Return the samples, and at most MAX_FITTING_CALLS of the calls, evenly spread."""
         return self.samples.samples, calls[:: -(-len(calls) // MAX_FITTING_CALLS)]
 
-    def _run(self, fits: Iterable[_Fit]) -> None:
+    def _run(self, fits: Iterable[_Fit], alongside: Sequence[Task[None]] = ()) -> None:
         """Run the tasks of all fits at the same time, and store their values."""
         listed = list(fits)
-        outcomes = iter(self.context.workers.run_all([task for fit in listed for task in fit.tasks], self.context.jobs))
+        tasks = [*alongside, *(task for fit in listed for task in fit.tasks)]
+        outcomes = iter(self.context.workers.run_all(tasks, self.context.jobs)[len(alongside) :])
         for fit in listed:
             fit.results[fit.key] = fit.combine([next(outcomes).get() for _ in fit.tasks])
 

@@ -102,10 +102,9 @@ class Refiner:
         running = {request: refine.select_corrections(request, ranges_are_open) for request in open_requests}
         selected = {request: _Selected(request.required) for request in self.variants}
         wanted = {request: next(selection) for request, selection in running.items()}
-        if wanted:
-            self.fitter.run_references()
+        alongside = self._quantizing_uncorrected(wanted)
         while wanted:
-            for request, outcomes in self._scored(wanted).items():
+            for request, outcomes in self._scored(wanted, alongside).items():
                 before = selected[request]
                 selected[request] = replace(before, outcomes={**before.outcomes, **outcomes})
                 scores = {config: each for config, each in outcomes.items() if isinstance(each, HoldoutScore)}
@@ -114,19 +113,33 @@ class Refiner:
                 except StopIteration as stop:
                     selected[request] = replace(selected[request], config=stop.value)
                     del wanted[request]
+            alongside = []
         return selected
 
+    def _quantizing_uncorrected(self, requests: Iterable[RefinementRequest]) -> list[Task[None]]:
+        """Return the tasks that write the first quantized file of each 8-bit request, for one fold.
+
+        They need no fit, so they can run beside the first one. The files of all candidates are made from them.
+        """
+        tasks = []
+        for request in (each for each in requests if each.bits == 8 and not each.required.rewrites_model):
+            config, variant = replace(request.required, corrections=()), self.variants[request]
+            candidate = self.fitter.candidate(FittedConfig(request, config, self.fitter.folds[0].fitting))
+            stage, arguments = f"quantize {variant.name} to compare", (candidate, variant, self.fitter.new_path())
+            tasks.append(Task(stage, refine.quantize_uncorrected, arguments, ConversionError))
+        return tasks
+
     def _scored(
-        self, wanted: Mapping[RefinementRequest, Sequence[RefinementConfig]]
+        self, wanted: Mapping[RefinementRequest, Sequence[RefinementConfig]], alongside: Sequence[Task[None]]
     ) -> dict[RefinementRequest, dict[RefinementConfig, HoldoutScore | TflqError]]:
-        """Score configurations on the hold-out calls of all folds."""
+        """Score configurations on the hold-out calls of all folds. Tasks of `alongside` run beside their fits."""
         fitted = [
             (FittedConfig(request, config, fold.fitting), fold)
             for request, configs in wanted.items()
             for config in configs
             for fold in self.fitter.folds
         ]
-        self.fitter.fit([each for each, _ in fitted])
+        self.fitter.fit([each for each, _ in fitted], alongside=alongside)
         context = self.fitter.context
         keys: list[_Scored] = [(self.fitter.candidate(each), each.request, fold) for each, fold in fitted]
         new = {key: each.config for key, (each, _) in zip(keys, fitted, strict=True) if key not in self.fidelities}
