@@ -5,7 +5,7 @@ from __future__ import annotations
 from tflq.calibrate.headroom import FACTORS
 from tflq.channel_factors import EQUALIZATION_STRENGTH, MAX_FACTOR
 from tflq.refine.gptq import DAMPING
-from tflq.refine.holdout import CROSS_FITTING_CALLS, MAX_HOLDOUT_CALLS, split_holdout
+from tflq.refine.holdout import CROSS_FITTING_CALLS, MAX_HOLDOUT_CALLS, MAX_PARTS, split_holdout
 from tflq.refine.holdout_score import MAX_HEADROOM_LOSS_DB, MIN_GAIN_DB, SIMILAR_DB
 from tflq.refine.input_statistics import MAX_WIDTH
 from tflq.refine.range_levels import HEADROOM_OF_INT16
@@ -30,6 +30,7 @@ def numbers() -> str:
         ("least gain", f"{MIN_GAIN_DB:g} dB"),
         ("similar", f"a loss of at most {SIMILAR_DB:g} dB"),
         ("headroom loss", f"at most {MAX_HEADROOM_LOSS_DB:g} dB"),
+        ("parts, if all calls are compared", f"{MAX_PARTS}, of at most {MAX_HOLDOUT_CALLS} calls"),
         ("hopeless", f"a loss of more than {HOPELESS_DB:g} dB"),
         ("headroom that is tried", f"factors from {FACTORS.min():g} to {FACTORS.max():g}"),
         ("headroom for int16 if it is `auto`", f"{HEADROOM_OF_INT16:g}"),

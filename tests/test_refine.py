@@ -44,6 +44,7 @@ from tflq.refine.cross_layer_equalization import (
 )
 from tflq.refine.fitted_layers import FittedValues, save
 from tflq.refine.gptq import gptq_round, round_to_nearest, scales
+from tflq.refine.holdout import MAX_HOLDOUT_CALLS
 from tflq.refine.input_statistics import input_statistics
 from tflq.refine.second_moments import second_moment_of
 from tflq.refine.weighted_ops import Layer, layers
@@ -436,16 +437,24 @@ def test_what_is_left_open(variant: Int8 | Int16x8, demanded: str, choices: list
 
 
 def select(
-    variant: Int8 | Int16x8, gains: dict[str, float], interaction: Mapping[str, float], ranges_are_open: bool = True
+    variant: Int8 | Int16x8,
+    gains: dict[str, float],
+    interaction: Mapping[str, float],
+    ranges_are_open: bool = True,
+    on_all_calls: Mapping[str, float] = {},
 ) -> tuple[RefinementConfig, list[str]]:
-    """Run the selection where each correction has a gain of its own; return what is kept, and what was scored."""
+    """Run the selection where each correction has a gain of its own; return what is kept, and what was scored.
+
+    `on_all_calls` has the gains that differ there.
+    """
     selection, scored = refine.select_corrections(RefinementRequest.by(variant), ranges_are_open), list[str]()
     wanted = next(selection)
     while True:
         scores = {}
-        for config in wanted:
+        for config in wanted.configs:
             scored.append(config.in_words)
             parts, effects = {*config.in_words.split(" + ")}, {"headroom": -2, **gains, **interaction}
+            effects |= on_all_calls if wanted.on_all_calls else {}
             gain = sum(effect for names, effect in effects.items() if {*names.split(" + ")} <= parts)
             scores[config] = attempt(config, 20 + gain)
         try:
@@ -535,6 +544,35 @@ def test_headroom_may_lose_a_little(loss: float, is_kept: bool) -> None:
     gains = {"bias correction": 5, "headroom": -loss}
     kept = "bias correction + headroom" if is_kept else "bias correction"
     assert select(Int8(), gains, {})[0].in_words == kept
+
+
+@pytest.mark.parametrize(("gain", "kept"), [(0.2, "bias correction + headroom"), (0.05, "bias correction")])
+def test_headroom_that_loses_much_is_decided_on_all_calls(gain: float, kept: str) -> None:
+    """The hold-out calls may have no sample that is out of range."""
+    gains, on_all_calls = {"bias correction": 5, "headroom": -1.5}, {"headroom": gain}
+    assert select(Int8(), gains, {}, on_all_calls=on_all_calls)[0].in_words == kept
+    assert select(Int8(), gains, {}, ranges_are_open=False, on_all_calls=on_all_calls)[0].in_words == "bias correction"
+
+
+def test_report_tells_of_headroom_on_all_calls(recipes: Recipes, tmp_path: Path) -> None:
+    rows = np.clip(np.random.default_rng(1).normal(0, 1, (64, 8, 8, 3)), -1.5, 1.5).astype(np.float32)
+    rows[27] *= 1.5  # a fitting call, so no hold-out call is as large
+    np.savez(tmp_path / "rows.npz", image=rows)
+    calibration = {"dataset": {"npz": str(tmp_path / "rows.npz")}, "samples": "all"}
+    ran = recipes.run("tiny_conv_layers", ["int8"], calibration=calibration)
+    (report,) = (variant["refinement"] for variant in ran.report["variants"])
+    without, with_headroom = report["on_all_calls"]
+    assert (without["tried"], with_headroom["tried"]) == ("bias correction", "bias correction + headroom")
+    assert report["headroom"] == ("expected" if with_headroom["gain_db"] >= 0.1 else 1)
+    assert "so both files were compared again on 64 calls, in parts with the ranges of all other calls: " in ran.page
+
+
+@pytest.mark.parametrize(("calls", "held_out"), [(48, 48), (150, 150), (161, 81), (10_000, 159)])
+def test_folds_of_all_calls(calls: int, held_out: int) -> None:
+    folds = refine.folds_of_all(calls)
+    assert sum(len(fold.holdout) for fold in folds) == held_out
+    assert all(sorted(fold.fitting + fold.holdout) == [*range(calls)] for fold in folds)
+    assert all(len(fold.holdout) <= MAX_HOLDOUT_CALLS for fold in folds)
 
 
 def test_headroom_does_not_make_a_file_worse_than_it_is() -> None:

@@ -12,6 +12,7 @@ from tflq.refine.holdout import (
     HoldoutCandidate,
     HoldoutSamples,
     folds,
+    folds_of_all,
     holdout_fidelity,
     output_errors,
     quantize_uncorrected,
@@ -39,7 +40,7 @@ from tflq.refine.quantizer_input import (
 from tflq.refine.request import RefinementConfig, RefinementRequest, is_demanded
 from tflq.refine.rounding import ROUNDING_PARTS, fit_rounding
 from tflq.refine.second_moments import SecondMoments
-from tflq.refine.selection import select_corrections
+from tflq.refine.selection import ScoresWanted, select_corrections
 from tflq.refine.weighted_ops import WeightGranularity
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "RefinementReport",
     "RefinementRequest",
     "RewrittenModel",
+    "ScoresWanted",
     "SecondMoments",
     "SignalAndNoise",
     "WeightGranularity",
@@ -79,6 +81,7 @@ __all__ = [
     "fit_rounding",
     "fit_statistics",
     "folds",
+    "folds_of_all",
     "holdout_fidelity",
     "is_demanded",
     "load_refined",

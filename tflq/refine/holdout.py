@@ -24,6 +24,8 @@ from tflq.worker import ProgressCallback
 
 MAX_HOLDOUT_CALLS = 32
 """The largest number of hold-out calls; they are a quarter of all calls if that is fewer."""
+MAX_PARTS = 5
+"""The number of parts of all calls. For each part, ranges are those of the calls outside of it."""
 MIN_CALLS = 4
 """The least number of calls that are divided."""
 TEMPLATE, RANGES = "uncorrected.tflite", "ranges.json"
@@ -60,6 +62,16 @@ def split_holdout(calls: int) -> Fold:
     count = min(MAX_HOLDOUT_CALLS, calls // 4)
     holdout = tuple((2 * place + 1) * calls // (2 * count) for place in range(count))
     return Fold(tuple(call for call in range(calls) if call not in holdout), holdout)
+
+
+def folds_of_all(calls: int) -> tuple[Fold, ...]:
+    """Return folds whose hold-out calls together are all calls, or MAX_PARTS · MAX_HOLDOUT_CALLS evenly spread ones.
+
+    The fitting calls of a fold are all others. They are for ranges alone, which take no time to fit.
+    """
+    chosen = range(0, calls, -(-calls // (MAX_PARTS * MAX_HOLDOUT_CALLS)))
+    parts = [tuple(chosen[part::MAX_PARTS]) for part in range(MAX_PARTS)]
+    return tuple(Fold(tuple(call for call in range(calls) if call not in part), part) for part in parts if part)
 
 
 @dataclass(frozen=True)

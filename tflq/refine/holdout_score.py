@@ -77,6 +77,11 @@ class HoldoutScore:
         return {name: output.sqnr_db for name, output in self.outputs.items()}
 
     @property
+    def calls(self) -> int:
+        """The number of calls."""
+        return len(next(iter(self.outputs.values())).signal)
+
+    @property
     def mean(self) -> float:
         """The mean SQNR of all outputs, in dB."""
         return float(np.mean(list(self.sqnr_db.values())))

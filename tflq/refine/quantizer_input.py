@@ -53,6 +53,8 @@ class RefinementReport:
     """The reason why nothing could be compared; empty if there is none."""
     leaves_out_activations: bool = False
     """Whether the scores are of rounded weights alone, without the rounding of activations."""
+    on_all_calls: tuple[HoldoutScore, ...] = ()
+    """The scores without and with headroom on all calls, if the hold-out calls did not decide; else empty."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@
    of later choices are scored at the same time, since what is kept often stays.
 3. Look back: go through all choices again, given what is kept now, until nothing changes.
 4. Of all that is about as near as the nearest, keep the one with the fewest corrections.
+5. Add headroom if it loses little. If it loses more, score both again on all calls, since few hold-out calls seldom
+   show the rare samples that headroom is for.
 """
 
 from __future__ import annotations
@@ -23,12 +25,21 @@ MAX_PASSES = 3
 """The largest number of times that all choices are gone through."""
 
 Scores = Mapping[RefinementConfig, HoldoutScore]
-Wanted = list[RefinementConfig]
+Configs = list[RefinementConfig]
+
+
+@dataclass(frozen=True)
+class ScoresWanted:
+    """Configurations to score."""
+
+    configs: tuple[RefinementConfig, ...]
+    on_all_calls: bool = False
+    """Whether they are scored on all calls in parts, each with the ranges of the other parts."""
 
 
 def select_corrections(
     request: RefinementRequest, ranges_are_open: bool
-) -> Generator[Wanted, Scores, RefinementConfig]:
+) -> Generator[ScoresWanted, Scores, RefinementConfig]:
     """Select the corrections of a request: yield configurations to score, and return the one to keep.
 
     The caller sends the scores of those that could be scored. One that failed is never kept. Return the demanded
@@ -47,7 +58,7 @@ def select_corrections(
     return (yield from selection.finish())
 
 
-def _first(request: RefinementRequest, ranges_are_open: bool) -> Wanted:
+def _first(request: RefinementRequest, ranges_are_open: bool) -> Configs:
     """Return what is scored first, all at once: the demanded configuration, and what is likely to be needed next."""
     first = [request.required]
     for key in (BIAS_CORRECTION.key, HEADROOM.key):
@@ -65,13 +76,15 @@ class _Selection:
     scores: dict[RefinementConfig, HoldoutScore] = field(default_factory=dict)
     hopeless: set[tuple[str, object]] = field(default_factory=set)
 
-    def score(self, configs: Wanted) -> Generator[Wanted, Scores, None]:
+    def score(self, configs: Configs) -> Generator[ScoresWanted, Scores, None]:
         """Score those configurations that have no score yet."""
         missing = [config for config in dict.fromkeys(configs) if config not in self.scores]
         if missing:
-            self.scores |= yield missing
+            self.scores |= yield ScoresWanted(tuple(missing))
 
-    def best(self, kept: RefinementConfig, choices: tuple[str, ...]) -> Generator[Wanted, Scores, RefinementConfig]:
+    def best(
+        self, kept: RefinementConfig, choices: tuple[str, ...]
+    ) -> Generator[ScoresWanted, Scores, RefinementConfig]:
         """Score the other values of the first choice, and return the nearest; `kept` if none gains MIN_GAIN_DB on it.
 
         If there is anything to score, score the other values of the later choices, too.
@@ -86,12 +99,12 @@ class _Selection:
         nearest = max([kept, *scored], key=lambda config: self.scores[config].mean)
         return nearest if self.scores[nearest].mean >= self.scores[kept].mean + MIN_GAIN_DB else kept
 
-    def _others(self, kept: RefinementConfig, choice: str) -> Wanted:
+    def _others(self, kept: RefinementConfig, choice: str) -> Configs:
         """Return the configurations with the other values of a choice, without those that are hopeless."""
         alternatives = self.request.alternatives(kept, choice, self.ranges_are_open)
         return [other for other in alternatives if (choice, other.value(choice)) not in self.hopeless]
 
-    def finish(self) -> Generator[Wanted, Scores, RefinementConfig]:
+    def finish(self) -> Generator[ScoresWanted, Scores, RefinementConfig]:
         """Return what to keep of all that was scored."""
         demanded = self.scores[self.request.required]
         kept = simplest(list(self.scores.values()), demanded)
@@ -101,7 +114,18 @@ class _Selection:
         roomy = [replace(kept.config, headroom="expected", ranges=ranges) for ranges in methods]
         yield from self.score(roomy)
         scored = [self.scores[config] for config in roomy if config in self.scores]
-        return prefer_headroom(kept, scored, demanded).config
+        nearest = prefer_headroom(kept, scored, demanded)
+        if nearest.config.headroom != 1 or kept.config.ranges is not None or not self.ranges_are_open:
+            return nearest.config
+        return (yield from self._nearer_on_all_calls(kept.config, roomy[0]))
+
+    def _nearer_on_all_calls(
+        self, kept: RefinementConfig, roomy: RefinementConfig
+    ) -> Generator[ScoresWanted, Scores, RefinementConfig]:
+        """Return the configuration with headroom if it is nearer on all calls, else the other one."""
+        scores = yield ScoresWanted((kept, roomy), on_all_calls=True)
+        is_nearer = scores.keys() >= {kept, roomy} and scores[roomy].mean >= scores[kept].mean + MIN_GAIN_DB
+        return roomy if is_nearer else kept
 
     def _note_hopeless(self, choice: str, other: RefinementConfig, kept: RefinementConfig) -> None:
         if self.scores[kept].mean - self.scores[other].mean > HOPELESS_DB:

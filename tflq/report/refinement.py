@@ -57,6 +57,14 @@ def explanation(reports: Sequence[RefinementReport]) -> Iterator[str]:
         f" that are rarer than these calls, so it is kept unless it loses more than {MAX_HEADROOM_LOSS_DB:g} dB. The"
         f" first is kept if none gains {MIN_GAIN_DB:g} dB."
     )
+    on_all_calls = {repr(report.on_all_calls): report.on_all_calls for report in reports if report.on_all_calls}
+    for without, with_headroom in on_all_calls.values():
+        yield (
+            f"Headroom loses more than {MAX_HEADROOM_LOSS_DB:g} dB on the hold-out calls, so both files were compared"
+            f" again on {without.calls} calls, in parts with the ranges of all other calls:"
+            f" {without.config.in_words} has {without.mean:.1f} dB, and {with_headroom.config.in_words}"
+            f" {with_headroom.mean:.1f} dB."
+        )
     if any(report.leaves_out_activations for report in reports):
         yield (
             "For int16, the figures are of rounded weights alone. The rounding of activations is not in them, so the"
@@ -106,6 +114,7 @@ def to_dict(report: RefinementReport) -> dict[str, Any]:
         "held_back_calls": report.calls,
         "leaves_out_activations": report.leaves_out_activations,
         "attempts": [_attempt(score, report.scores[0]) for score in report.scores],
+        "on_all_calls": [_attempt(score, report.on_all_calls[0]) for score in report.on_all_calls],
         "layers": [
             {
                 "op": layer.op,

@@ -21,6 +21,13 @@ class FittedConfig:
     request: RefinementRequest
     config: RefinementConfig
     calls: Calls
+    range_calls: Calls | None = None
+    """The calls that its ranges cover; None for those of the fit."""
+
+    @property
+    def covered(self) -> Calls:
+        """The calls that its ranges cover."""
+        return self.calls if self.range_calls is None else self.range_calls
 
     @property
     def needs_means(self) -> bool:

@@ -73,16 +73,19 @@ class ModelFitter:
     def all_calls(self) -> Calls:
         return tuple(range(self.samples.samples.number_of_calls))
 
-    def fit(self, wanted: Sequence[FittedConfig], is_final: bool = False, alongside: Sequence[Task[None]] = ()) -> None:
+    def fit(
+        self, wanted: Sequence[FittedConfig], folds: Sequence[Fold] = (), alongside: Sequence[Task[None]] = ()
+    ) -> None:
         """Fit all that these configurations need. Raises ConversionError.
 
-        `is_final`: the ranges cover all calls, and not only the fitting calls, and nothing is compared. Tasks of
-        `alongside` run at the same time; if one fails, its files are missing.
+        `folds`: the float32 file runs on their hold-out calls. Without folds, nothing is compared, and the ranges cover
+        all calls. Tasks of `alongside` run at the same time; if one fails, its files are missing.
         """
+        is_final = not folds
         rewritten = [each for each in wanted if each.config.rewrites_model]
         plain = [each for each in wanted if not each.config.rewrites_model]
         first, *others = refine.MODEL_CORRECTIONS
-        references = [] if is_final else self._references()
+        references = self._references(folds)
         self._run([*self._statistics(wanted, is_final), *self._counts(plain), *references], alongside)
         self._run([*self._rewritings(wanted, first), *self._layer_fits(plain)])
         for correction in others:
@@ -134,10 +137,8 @@ class ModelFitter:
 
     def _counted_ranges(self, wanted: Sequence[FittedConfig], is_final: bool) -> Iterator[_Fit]:
         """Yield the computation of ranges that need counts of values."""
-        counted = [each for each in wanted if each.config.ranges is not None]
-        keys = [
-            (self.model(each), self._range_method(each), self.all_calls if is_final else each.calls) for each in counted
-        ]
+        counted = [(each, self.all_calls if is_final else each.covered) for each in wanted if each.config.ranges]
+        keys = [(self.model(each), self._range_method(each), calls) for each, calls in counted]
         for key in dict.fromkeys(key for key in keys if key not in self._work.ranges):
             model, method, calls = key
             arguments = (self._work.counted[model].for_calls(calls), method)
@@ -150,7 +151,7 @@ class ModelFitter:
         Candidates are equal if their files are: headroom, for example, may leave all ranges as they are.
         """
         request, keys, model = fitted.request, fitted.config.of_layers, self.model(fitted)
-        ranges = () if request.bits == 16 else self.ranges(fitted, fitted.calls)
+        ranges = () if request.bits == 16 else self.ranges(fitted, fitted.covered)
         folder = self.observer.folder / f"templates {digest(repr((request, model, ranges)))[:16]}"
         base = self._work.templates.setdefault((request, model), folder)
         layers = self.layers(fitted)
@@ -162,9 +163,9 @@ class ModelFitter:
         """Return the hold-out samples of the fold; `fit` has written the outputs of the float32 file."""
         return self._work.holdout[fold.holdout]
 
-    def _references(self) -> list[_Fit]:
+    def _references(self, folds: Sequence[Fold]) -> list[_Fit]:
         """Return the runs of the float32 file on those hold-out calls whose outputs are missing."""
-        calls = [fold.holdout for fold in self.folds if fold.holdout not in self._work.holdout]
+        calls = [fold.holdout for fold in folds if fold.holdout not in self._work.holdout]
         return [self._reference(HoldoutSamples(self.samples.samples, each, self.new_path())) for each in calls]
 
     def _reference(self, holdout: HoldoutSamples) -> _Fit:

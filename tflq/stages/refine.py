@@ -19,6 +19,7 @@ from tflq.refine import (
     RefinementConfig,
     RefinementReport,
     RefinementRequest,
+    ScoresWanted,
     SignalAndNoise,
     is_demanded,
 )
@@ -61,6 +62,7 @@ def _activations_missing(calibration: CalibrationResult) -> ConversionError:
     )
 
 
+_Outcomes = Mapping[RefinementConfig, HoldoutScore | TflqError]
 _Scored = tuple[HoldoutCandidate, RefinementRequest, Fold]
 """A candidate of that request, and the fold with the hold-out calls that it is scored on."""
 
@@ -70,12 +72,25 @@ class _Selected:
     """The configuration of a request to keep, and what led to it."""
 
     config: RefinementConfig
-    outcomes: Mapping[RefinementConfig, HoldoutScore | TflqError] = field(default_factory=dict)
+    outcomes: _Outcomes = field(default_factory=dict)
     """The score or the error of each compared configuration, in the order of the comparison."""
+    on_all_calls: tuple[HoldoutScore, ...] = ()
+    """The scores without and with headroom on all calls; empty if the hold-out calls decided."""
 
     @property
     def scores(self) -> tuple[HoldoutScore, ...]:
-        return tuple(outcome for outcome in self.outcomes.values() if isinstance(outcome, HoldoutScore))
+        return _scores(self.outcomes)
+
+    def with_outcomes(self, outcomes: _Outcomes, on_all_calls: bool) -> _Selected:
+        """Return what is selected with more outcomes. Those on all calls stay apart, since they are of other calls."""
+        if on_all_calls:
+            scores = _scores(outcomes)
+            return replace(self, on_all_calls=scores if len(scores) == len(outcomes) else ())
+        return replace(self, outcomes={**self.outcomes, **outcomes})
+
+
+def _scores(outcomes: _Outcomes) -> tuple[HoldoutScore, ...]:
+    return tuple(outcome for outcome in outcomes.values() if isinstance(outcome, HoldoutScore))
 
 
 @dataclass(frozen=True)
@@ -105,8 +120,7 @@ class Refiner:
         alongside = self._quantizing_uncorrected(wanted)
         while wanted:
             for request, outcomes in self._scored(wanted, alongside).items():
-                before = selected[request]
-                selected[request] = replace(before, outcomes={**before.outcomes, **outcomes})
+                selected[request] = selected[request].with_outcomes(outcomes, wanted[request].on_all_calls)
                 scores = {config: each for config, each in outcomes.items() if isinstance(each, HoldoutScore)}
                 try:
                     wanted[request] = running[request].send(scores)
@@ -130,16 +144,16 @@ class Refiner:
         return tasks
 
     def _scored(
-        self, wanted: Mapping[RefinementRequest, Sequence[RefinementConfig]], alongside: Sequence[Task[None]]
+        self, wanted: Mapping[RefinementRequest, ScoresWanted], alongside: Sequence[Task[None]]
     ) -> dict[RefinementRequest, dict[RefinementConfig, HoldoutScore | TflqError]]:
-        """Score configurations on the hold-out calls of all folds. Tasks of `alongside` run beside their fits."""
+        """Score configurations on the hold-out calls of folds. Tasks of `alongside` run beside their fits."""
         fitted = [
-            (FittedConfig(request, config, fold.fitting), fold)
-            for request, configs in wanted.items()
-            for config in configs
-            for fold in self.fitter.folds
+            (each, fold)
+            for request, scores_wanted in wanted.items()
+            for config in scores_wanted.configs
+            for each, fold in self._fitted(request, config, scores_wanted.on_all_calls)
         ]
-        self.fitter.fit([each for each, _ in fitted], alongside=alongside)
+        self.fitter.fit([each for each, _ in fitted], list(dict.fromkeys(fold for _, fold in fitted)), alongside)
         context = self.fitter.context
         keys: list[_Scored] = [(self.fitter.candidate(each), each.request, fold) for each, fold in fitted]
         new = {key: each.config for key, (each, _) in zip(keys, fitted, strict=True) if key not in self.fidelities}
@@ -151,6 +165,19 @@ class Refiner:
             before = scored.setdefault(each.request, {}).get(each.config)
             scored[each.request][each.config] = _joined(before, self.fidelities[key], each.config)
         return scored
+
+    def _fitted(
+        self, request: RefinementRequest, config: RefinementConfig, on_all_calls: bool
+    ) -> list[tuple[FittedConfig, Fold]]:
+        """Return the configuration for each fold that it is scored on.
+
+        On all calls, corrections are fitted to the fitting calls of the only fold, and only the ranges differ.
+        """
+        folds = self.fitter.folds
+        if not on_all_calls or len(folds) > 1:  # the hold-out calls of several folds are all calls
+            return [(FittedConfig(request, config, fold.fitting), fold) for fold in folds]
+        of_all = refine.folds_of_all(self.fitter.samples.samples.number_of_calls)
+        return [(FittedConfig(request, config, folds[0].fitting, fold.fitting), fold) for fold in of_all]
 
     def _scoring(self, scored: _Scored, config: RefinementConfig) -> Task[dict[str, SignalAndNoise]]:
         candidate, request, fold = scored
@@ -166,7 +193,7 @@ class Refiner:
         chosen = {
             request: FittedConfig(request, each.config, fitter.final_calls) for request, each in selections.items()
         }
-        fitter.fit(list(chosen.values()), is_final=True)
+        fitter.fit(list(chosen.values()))
         correcting = {request: each for request, each in chosen.items() if each.needs_means}
         tasks = [self._correction(each) for each in correcting.values()]
         models = dict(
@@ -188,7 +215,14 @@ class Refiner:
         ranges = fitter.ranges(fitted, fitter.all_calls)
         calls = sum(len(fold.holdout) for fold in fitter.folds) if selected.scores else 0
         corrections = model.corrections if model else ()
-        refinement = RefinementReport(fitted.config, selected.scores, calls, corrections, "", fitted.request.bits == 16)
+        refinement = RefinementReport(
+            fitted.config,
+            selected.scores,
+            calls,
+            corrections,
+            leaves_out_activations=fitted.request.bits == 16,
+            on_all_calls=selected.on_all_calls,
+        )
         return RefinedInput(QuantizerInput(model.path if model else original, original, ranges), refinement)
 
     def _failure(self, request: RefinementRequest, selected: _Selected) -> RefinedInput | TflqError | None:
