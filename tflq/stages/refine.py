@@ -81,9 +81,9 @@ class _Selected:
     def scores(self) -> tuple[HoldoutScore, ...]:
         return _scores(self.outcomes)
 
-    def with_outcomes(self, outcomes: _Outcomes, on_all_calls: bool) -> _Selected:
+    def with_outcomes(self, outcomes: _Outcomes, is_of_all: bool) -> _Selected:
         """Return what is selected with more outcomes. Those on all calls stay apart, since they are of other calls."""
-        if on_all_calls:
+        if is_of_all:
             scores = _scores(outcomes)
             return replace(self, on_all_calls=scores if len(scores) == len(outcomes) else ())
         return replace(self, outcomes={**self.outcomes, **outcomes})
@@ -120,7 +120,8 @@ class Refiner:
         alongside = self._quantizing_uncorrected(wanted)
         while wanted:
             for request, outcomes in self._scored(wanted, alongside).items():
-                selected[request] = selected[request].with_outcomes(outcomes, wanted[request].on_all_calls)
+                is_of_all = wanted[request].on_all_calls and len(self.fitter.folds) == 1
+                selected[request] = selected[request].with_outcomes(outcomes, is_of_all)
                 scores = {config: each for config, each in outcomes.items() if isinstance(each, HoldoutScore)}
                 try:
                     wanted[request] = running[request].send(scores)
