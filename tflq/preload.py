@@ -3,16 +3,18 @@
 The import writes nothing to the terminal.
 """
 
+import gc
 import os
 
 from tflq.worker import ENVIRONMENT
+
+gc.disable()  # these imports make very many objects, and a collection among them finds hardly any garbage
 
 _devnull = os.open(os.devnull, os.O_WRONLY)
 os.dup2(_devnull, 1)
 os.dup2(_devnull, 2)
 os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
 
-import gc  # noqa: E402
 import sys  # noqa: E402
 
 import ai_edge_litert.interpreter  # noqa: E402, F401
@@ -30,3 +32,4 @@ import tflq.stages  # noqa: E402
 import tflq.trials  # noqa: E402, F401
 
 gc.freeze()  # a collection in a worker would otherwise visit, and so copy, all objects of TensorFlow
+gc.enable()
