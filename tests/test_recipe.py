@@ -146,8 +146,8 @@ def test_only_refuses_a_name_that_there_is_not() -> None:
 
 
 REAL = "{dataset: {npz: data.npz}}"
-RANDOM = "{dataset: {random: {}}}"
 RANDOM_ROWS = "{random: {}}"
+RANDOM = f"{{dataset: {RANDOM_ROWS}}}"
 OTHER = "{dataset: {npz: other.npz}}"
 TRAINING = "techniques: [quantize], label: y"
 

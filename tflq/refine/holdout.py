@@ -25,7 +25,7 @@ from tflq.worker import ProgressCallback
 MAX_HOLDOUT_CALLS = 32
 """The largest number of hold-out calls; they are a quarter of all calls if that is fewer."""
 MAX_PARTS = 5
-"""The number of parts of all calls. For each part, ranges are those of the calls outside of it."""
+"""The number of parts into which all calls are divided. The ranges for each part are those of all other calls."""
 MIN_CALLS = 4
 """The least number of calls that are divided."""
 TEMPLATE, RANGES = "uncorrected.tflite", "ranges.json"
@@ -65,11 +65,13 @@ def split_holdout(calls: int) -> Fold:
 
 
 def folds_of_all(calls: int) -> tuple[Fold, ...]:
-    """Return folds whose hold-out calls together are all calls, or MAX_PARTS · MAX_HOLDOUT_CALLS evenly spread ones.
+    """Return folds whose hold-out calls together are all calls, but at most MAX_PARTS · MAX_HOLDOUT_CALLS of them.
 
-    The fitting calls of a fold are all others. They are for ranges alone, which take no time to fit.
+    If there are more, these are evenly spread. The fitting calls of a fold are all other calls. They are for ranges
+    alone, which take no time to fit.
     """
-    chosen = range(0, calls, -(-calls // (MAX_PARTS * MAX_HOLDOUT_CALLS)))
+    count = min(calls, MAX_PARTS * MAX_HOLDOUT_CALLS)
+    chosen = [place * calls // count for place in range(count)]
     parts = [tuple(chosen[part::MAX_PARTS]) for part in range(MAX_PARTS)]
     return tuple(Fold(tuple(call for call in range(calls) if call not in part), part) for part in parts if part)
 

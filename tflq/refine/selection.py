@@ -5,8 +5,8 @@
    of later choices are scored at the same time, since what is kept often stays.
 3. Look back: go through all choices again, given what is kept now, until nothing changes.
 4. Of all that is about as near as the nearest, keep the one with the fewest corrections.
-5. Add headroom if it loses little. If it loses more, score both again on all calls, since few hold-out calls seldom
-   show the rare samples that headroom is for.
+5. Add headroom if it loses little. If it loses more, score both again on all calls: the rare samples that headroom is
+   for are seldom among the hold-out calls.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 
+from tflq.calibrate import Ranges
 from tflq.refine.bias_correction import BIAS_CORRECTION
 from tflq.refine.holdout_score import MIN_GAIN_DB, HoldoutScore, prefer_headroom, simplest
 from tflq.refine.range_levels import HEADROOM
@@ -37,16 +38,15 @@ class ScoresWanted:
     """Whether they are scored on all calls in parts, each with the ranges of the other parts."""
 
 
-def select_corrections(
-    request: RefinementRequest, ranges_are_open: bool
-) -> Generator[ScoresWanted, Scores, RefinementConfig]:
+def select_corrections(request: RefinementRequest, ranges: Ranges) -> Generator[ScoresWanted, Scores, RefinementConfig]:
     """Select the corrections of a request: yield configurations to score, and return the one to keep.
 
+    `ranges` is the recipe's method of ranges; with `auto`, methods are compared, too.
     The caller sends the scores of those that could be scored. One that failed is never kept. Return the demanded
     configuration if it failed, or if no other one is nearer.
     """
-    selection, kept = _Selection(request, ranges_are_open), request.required
-    yield from selection.score(_first(request, ranges_are_open))
+    selection, kept = _Selection(request, ranges), request.required
+    yield from selection.score(_first(request, ranges == "auto"))
     for _ in range(MAX_PASSES if kept in selection.scores else 0):
         before = kept
         for place in range(len(request.open_choices)):
@@ -72,7 +72,7 @@ class _Selection:
     """The scores so far, and the values of choices that are not tried again."""
 
     request: RefinementRequest
-    ranges_are_open: bool
+    ranges: Ranges
     scores: dict[RefinementConfig, HoldoutScore] = field(default_factory=dict)
     hopeless: set[tuple[str, object]] = field(default_factory=set)
 
@@ -101,7 +101,7 @@ class _Selection:
 
     def _others(self, kept: RefinementConfig, choice: str) -> Configs:
         """Return the configurations with the other values of a choice, without those that are hopeless."""
-        alternatives = self.request.alternatives(kept, choice, self.ranges_are_open)
+        alternatives = self.request.alternatives(kept, choice, self.ranges == "auto")
         return [other for other in alternatives if (choice, other.value(choice)) not in self.hopeless]
 
     def finish(self) -> Generator[ScoresWanted, Scores, RefinementConfig]:
@@ -115,7 +115,8 @@ class _Selection:
         yield from self.score(roomy)
         scored = [self.scores[config] for config in roomy if config in self.scores]
         nearest = prefer_headroom(kept, scored, demanded)
-        if nearest.config.headroom != 1 or kept.config.ranges is not None or not self.ranges_are_open:
+        is_minmax = kept.config.ranges is None and self.ranges in ("auto", "minmax")
+        if nearest.config.headroom != 1 or not is_minmax:  # other methods leave out rare values on purpose
             return nearest.config
         return (yield from self._nearer_on_all_calls(kept.config, roomy[0]))
 

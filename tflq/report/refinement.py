@@ -60,9 +60,9 @@ def explanation(reports: Sequence[RefinementReport]) -> Iterator[str]:
     on_all_calls = {repr(report.on_all_calls): report.on_all_calls for report in reports if report.on_all_calls}
     for without, with_headroom in on_all_calls.values():
         yield (
-            f"Headroom loses more than {MAX_HEADROOM_LOSS_DB:g} dB on the hold-out calls, so both files were compared"
-            f" again on {without.calls} calls, in parts with the ranges of all other calls:"
-            f" {without.config.in_words} has {without.mean:.1f} dB, and {with_headroom.config.in_words}"
+            "Headroom loses too much on the hold-out calls. So both files were compared again on"
+            f" {without.calls} calls, in parts. The ranges for each part are those of all other calls."
+            f" Without headroom ({without.config.in_words}), the SQNR is {without.mean:.1f} dB; with it, it is"
             f" {with_headroom.mean:.1f} dB."
         )
     if any(report.leaves_out_activations for report in reports):

@@ -113,8 +113,8 @@ class Refiner:
     def _selections(self) -> dict[RefinementRequest, _Selected]:
         """Select a configuration for each request. The configurations of all requests are scored at the same time."""
         open_requests = [request for request in self.variants if request.open_choices and self.fitter.folds]
-        ranges_are_open = self.fitter.observer.calibration.ranges == "auto"
-        running = {request: refine.select_corrections(request, ranges_are_open) for request in open_requests}
+        ranges = self.fitter.observer.calibration.ranges
+        running = {request: refine.select_corrections(request, ranges) for request in open_requests}
         selected = {request: _Selected(request.required) for request in self.variants}
         wanted = {request: next(selection) for request, selection in running.items()}
         alongside = self._quantizing_uncorrected(wanted)
