@@ -13,7 +13,7 @@ from running import Recipes
 from tflq import conversion
 from tflq.calibrate import Range, activations
 from tflq.calibrate.ranges import FIXED, _unify
-from tflq.flatbuffer import Graph, load, read
+from tflq.flatbuffer import ROLES, Graph, load, read
 from tflq.modes import Int8, Int8Only, Mode
 from tflq.refine.other_ranges import with_other_ranges
 
@@ -62,8 +62,26 @@ def test_it_is_the_file_of_the_quantizer(model: str, float32: Path, variant: Mod
     old, new = (quantized(float32, ranges, variant, tmp_path) for ranges in (before, after))
     made = with_other_ranges(old, float32.read_bytes(), before, after)
     assert (made is not None) == (model in MADE)
-    if made is None:
-        return
+    if made is not None:
+        assert_same_file(made, new)
+
+
+def test_a_layer_whose_input_and_output_have_one_scale_gets_two(recipes: Recipes, tmp_path: Path) -> None:
+    """In a network with ReLU6, most activations have one range."""
+    float32 = recipes.run("tiny_conv_layers", ["float32"], calibration=None).file("float32")
+    (subgraph, *_), after = load(float32).subgraphs, ranges_of(load(float32), 2)
+    layers = [op for op in subgraph.operators if op.type in ROLES]
+    between = {index for op in layers for index in op.outputs} & {index for op in layers for index in op.inputs}
+    assert any(between >= {op.inputs[0], *op.outputs} for op in layers)
+    before = tuple(replace(each, minimum=0.0, maximum=6.0) if each.tensor in between else each for each in after)
+    old, new = (quantized(float32, ranges, Int8Only(), tmp_path) for ranges in (before, after))
+    made = with_other_ranges(old, float32.read_bytes(), before, after)
+    assert made is not None
+    assert_same_file(made, new)
+
+
+def assert_same_file(made: bytes, new: bytes) -> None:
+    """Assert that both files have the same constants and scales, but for float rounding."""
     pairs = zip(read(made).subgraphs[0].tensors, read(new).subgraphs[0].tensors, strict=True)
     for tensor, expected in pairs:
         assert (tensor.name, tensor.dtype, tensor.shape) == (expected.name, expected.dtype, expected.shape)

@@ -169,6 +169,7 @@ def _scales(files: _Files, before: Sequence[Range], after: Sequence[Range]) -> d
 def _is_certain(files: _Files, scales: Mapping[int, Int8Scale]) -> bool:
     """Return whether the new scales suit each op: what had one scale, as some kernels need, has one scale again.
 
+    A layer with weights needs no equal scales. Its input and output often have one scale by chance, as after ReLU6.
     A constant keeps its scale, so nothing is certain about an activation that has the scale of a constant of its op.
     All integers whose scale depends on an activation must be known: they are biases that one op reads.
     """
@@ -182,7 +183,7 @@ def _is_certain(files: _Files, scales: Mapping[int, Int8Scale]) -> bool:
         if any(each.dtype == "int32" and each.quantization and each.index not in biases for each in inputs):
             return False
         integers = [each for each in (*inputs, *outputs) if each.quantization and each.index not in biases]
-        for one, other in combinations(integers, 2):
+        for one, other in combinations(integers if operator.type not in ROLES else (), 2):
             if one.quantization == other.quantization and scales.get(one.index) != scales.get(other.index):
                 return False
     return True
