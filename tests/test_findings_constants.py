@@ -106,6 +106,17 @@ def test_channels_that_hardly_matter_are_not_told() -> None:
     assert found(weights, rounded(weights, *scales), "FULLY_CONNECTED", *scales.tolist()) == []
 
 
+def test_errors_of_several_steps_make_up_for_those_of_other_weights() -> None:
+    """A correction of the rounding moves weights further than to the nearest step."""
+    weights = np.concatenate([RANDOM.normal(0, 0.001, (4, 40)), RANDOM.normal(0, 0.3, (4, 10)), np.ones((4, 1))], 1)
+    scales = (np.abs(weights).max(1) / 127).tolist()
+    after = rounded(weights, *scales)
+    after[:, 40:50] -= 9 * np.sign(after[:, 40:50])
+    noise = np.square(weights - after * np.reshape(scales, (4, 1))).sum(1)
+    assert (noise > 0.01 * np.square(weights).sum(1)).all()
+    assert found(weights, after, "FULLY_CONNECTED", *scales) == []
+
+
 def test_pruned_weights_stay_as_they_are() -> None:
     weights = RANDOM.normal(0, 0.1, (4, 64)) * (RANDOM.random((4, 64)) < 0.1)
     scales = (np.abs(weights).max(1) / 127).tolist()

@@ -21,7 +21,7 @@ LOST_SHARE = 0.5
 FEW_LEVELS, MANY_VALUES = 3, 16
 """A channel is also lost if at most FEW_LEVELS values are left of MANY_VALUES or more."""
 NOTICEABLE_NOISE = 0.01
-"""The error of a channel of weights, as a part of the sum of its squares, below which it is not lost."""
+"""The error by rounding of a channel of weights, as a part of the sum of its squares, below which it is not lost."""
 NEGLIGIBLE_SIGNAL = 1e-6
 """The sum of squares of a channel of weights, as a part of the median channel's, below which it hardly matters."""
 NEGLIGIBLE_BIAS = 1e-3
@@ -131,14 +131,15 @@ def _of_float16(change: _Change) -> Iterator[Finding]:
 def _of_integers(change: _Change) -> Iterator[Finding]:
     """Find the channels of which most values became 0, or which have only a few values left."""
     assert change.stored.quantization is not None
-    scale = max(change.stored.quantization.scales, default=None)
-    if scale is None:  # a channel in blocks has many scales, so that few levels in a block are not few in the channel
+    stored, (channels, size) = change.stored.quantization.scales, change.before.shape
+    if not stored:  # a channel in blocks has many scales, so that few levels in a block are not few in the channel
         return
-    lost = _lost_channels(change.before, change.after, scale)
+    scales = np.array(stored if len(stored) == channels else [max(stored)] * channels)
+    lost = _lost_channels(change.before, change.after, scales)
     if not len(lost):
         return
     channel = int(lost[np.square(change.before[lost]).sum(1).argmax()])
-    channels, size = change.before.shape
+    scale = scales[channel]
     worst = channel * size + int(np.abs(change.before[channel] - change.after[channel]).argmax())
     which = f" in {len(lost)} of its {channels} channels" if channels > 1 else ""
     cause = f"the scale of {change.stored.dtype} is {scale:.3g}, which leaves few levels for its values{which}"
@@ -151,20 +152,22 @@ def _of_integers(change: _Change) -> Iterator[Finding]:
     yield _finding(change, worst, cause, remedy)
 
 
-def _lost_channels(before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarray:
-    """Return the indices of the channels that are lost. `scale` is the largest one of the constant.
+def _lost_channels(before: np.ndarray, after: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """Return the indices of the channels that are lost. `scales` are those of the channels, [channels].
 
-    Among several channels, one does not count if its weights are negligible, or if large weights hide its error.
+    Among several channels, one does not count if its weights are negligible, or if large weights hide its error. The
+    error of a weight counts as at most half a step: what is beyond makes up for the errors of other weights.
     """
     nonzero = (before != 0).sum(1)
     vanished = ((before != 0) & (after == 0)).sum(1)
     is_lost = vanished > LOST_SHARE * nonzero
-    is_narrow = np.ptp(after, 1) < (FEW_LEVELS - 0.5) * scale
+    is_narrow = np.ptp(after, 1) < (FEW_LEVELS - 0.5) * scales
     for channel in np.flatnonzero(is_narrow & ~is_lost & (nonzero >= MANY_VALUES)):
         has_many = len(np.unique(before[channel])) >= MANY_VALUES
         is_lost[channel] = has_many and len(np.unique(after[channel])) <= FEW_LEVELS
     if len(before) > 1:
-        signal, noise = np.square(before).sum(1), np.square(before - after).sum(1)
+        errors = np.minimum(np.abs(before - after), scales[:, np.newaxis] / 2)
+        signal, noise = np.square(before).sum(1), np.square(errors).sum(1)
         typical = float(np.median(signal[signal > 0])) if signal.any() else 0.0
         is_lost &= (noise > NOTICEABLE_NOISE * signal) & (signal > NEGLIGIBLE_SIGNAL * typical)
     return np.flatnonzero(is_lost)

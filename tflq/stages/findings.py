@@ -81,13 +81,13 @@ def _with_outcome(
 def _with_static_findings(context: RunContext, builds: Sequence[VariantBuild], float32: Path) -> list[VariantBuild]:
     """Return the builds with what their constants and their size show."""
     quantized = {
-        build.name: build.path
+        build.name: (build.origin or float32, build.path)
         for build in builds
         if build.path and not build.error and not (build.variant and build.variant.mode == "float32")
     }
     tasks = [
-        Task(f"inspect the constants of {name}", findings.static_findings, (float32, path), EvaluationError)
-        for name, path in quantized.items()
+        Task(f"inspect the constants of {name}", findings.static_findings, files, EvaluationError)
+        for name, files in quantized.items()
     ]
     outcomes = dict(zip(quantized, context.workers.run_all(tasks, context.jobs), strict=True))
     return [
