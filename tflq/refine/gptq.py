@@ -122,11 +122,12 @@ def _inverse_cholesky(covariance: np.ndarray, order: np.ndarray) -> np.ndarray:
     Let J reverse the order of rows, and let J H J = L Lᵀ. Then R = J L J is an upper triangle with H = R Rᵀ. So R⁻¹ is
     the upper Cholesky factor of H⁻¹ = R⁻ᵀ R⁻¹, and no full inverse is needed.
     """
-    ordered = np.take_along_axis(covariance, order[:, :, np.newaxis], 1)
-    ordered = np.take_along_axis(ordered, order[:, np.newaxis, :], 2)
-    mean = np.einsum("gii->gi", ordered).mean(1)[:, np.newaxis, np.newaxis]
-    damped = ordered / np.where(mean > 0, mean, 1) + DAMPING * np.eye(ordered.shape[1])
-    reversed_factor = np.linalg.cholesky(damped.astype(np.float32)[:, ::-1, ::-1])
+    groups = np.arange(len(order))[:, np.newaxis, np.newaxis]
+    damped = covariance[groups, order[:, :, np.newaxis], order[:, np.newaxis, :]]
+    mean = np.einsum("gii->gi", damped).mean(1)[:, np.newaxis, np.newaxis]
+    damped /= np.where(mean > 0, mean, 1)
+    np.einsum("gii->gi", damped)[:] += DAMPING
+    reversed_factor = np.linalg.cholesky(damped.astype(np.float32, copy=False)[:, ::-1, ::-1])
     return _inverse_of_upper(reversed_factor[:, ::-1, ::-1])
 
 

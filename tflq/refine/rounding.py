@@ -61,6 +61,7 @@ def _rounded(layer: Layer, granularity: WeightGranularity, second_moment: np.nda
 
 def squared_error(change: np.ndarray, second_moment: np.ndarray) -> float:
     """Return the mean squared error that a change of the weights adds to all outputs."""
+    change = change.astype(second_moment.dtype)
     return float(np.vdot(change @ second_moment, change))
 
 

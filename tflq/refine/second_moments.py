@@ -50,9 +50,9 @@ class SecondMoments:
 
     def _of(self, layer: Layer, scales: FittedValues) -> np.ndarray | None:
         moment = self._stored(layer)
-        if moment is None:
-            return None
-        factors = scales.scaled(np.ones(moment.shape[:2]), layer)
+        if moment is None or not scales.factors:
+            return moment
+        factors = scales.scaled(np.ones(moment.shape[:2]), layer).astype(moment.dtype)
         scaled: np.ndarray = moment * factors[:, :, np.newaxis] * factors[:, np.newaxis, :]
         return scaled
 
