@@ -18,7 +18,7 @@ from tflq.flatbuffer import has_sparse_integers
 
 Arrays = Mapping[str, np.ndarray]
 
-MAX_WARMUP_SECONDS, MIN_TIMED_SECONDS, SECONDS_PER_CALL = 0.25, 0.5, 0.01
+MAX_WARMUP_SECONDS, MIN_TIMED_SECONDS, SECONDS_PER_CALL = 0.2, 0.3, 0.01
 """The time limits for all warm-up calls, and for all timed calls: at least MIN_TIMED_SECONDS.
 
 Calls are slow if kernels use no vector instructions.

@@ -36,9 +36,9 @@ class Latency(Strict):
     """How latency is measured on this machine's CPU."""
 
     runs: PositiveInt = Field(
-        50,
+        30,
         description="Timed calls. There are fewer, but at least three, if they take more than 10 ms each and more than"
-        " half a second together.",
+        " 0.3 seconds together.",
     )
     warmup: NonNegativeInt = Field(5, description="Untimed calls before the timed ones.")
     threads: PositiveInt = Field(1, description="Number of CPU threads.")
