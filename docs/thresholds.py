@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tflq.calibrate.headroom import FACTORS
 from tflq.channel_factors import EQUALIZATION_STRENGTH, MAX_FACTOR
+from tflq.refine.budget import LEAST_BUDGET, SHARE
 from tflq.refine.gptq import DAMPING
 from tflq.refine.holdout import CROSS_FITTING_CALLS, MAX_HOLDOUT_CALLS, MAX_PARTS, split_holdout
 from tflq.refine.holdout_score import MAX_HEADROOM_LOSS_DB, MIN_GAIN_DB, SIMILAR_DB
@@ -35,6 +36,10 @@ def numbers() -> str:
         ("headroom that is tried", f"factors from {FACTORS.min():g} to {FACTORS.max():g}"),
         ("headroom for int16 if it is `auto`", f"{HEADROOM_OF_INT16:g}"),
         ("equalization", f"the ratio of sizes to the power of {EQUALIZATION_STRENGTH:g}, at most {MAX_FACTOR:g}"),
+        (
+            "most work for equalization, in multiply-adds",
+            f"{SHARE:g} times that of calibration, or {LEAST_BUDGET / 1e9:g} billion",
+        ),
         ("GPTQ damping", f"{DAMPING:g} of the mean variance"),
         ("widest layer for GPTQ", f"{MAX_WIDTH:,} inputs for each output"),
     ]

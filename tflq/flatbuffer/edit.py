@@ -6,15 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
+from tflq.flatbuffer.packing import packed
 from tflq.flatbuffer.roles import ROLES
 
-ROOM, ROOM_PER_CONSTANT_BYTES = 1 << 16, 8
-"""The bytes for all but constants in a new file: ROOM, and one for so many bytes of constants."""
 _STORED_AS = {
     schema.TensorType.FLOAT32: "<f4",
     schema.TensorType.INT8: "<i1",
@@ -33,21 +31,11 @@ def unpack(content: bytes) -> Any:
 
 
 def pack(model: Any) -> bytes:
-    return bytes(_packed(model))
+    return bytes(packed(model))
 
 
 def write(model: Any, path: Path) -> None:
-    with path.open("wb") as file:
-        file.write(_packed(model))
-
-
-def _packed(model: Any) -> memoryview:
-    """Return the file. The builder starts with enough room for the constants, since it copies all to get more."""
-    constants = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    room = constants + constants // ROOM_PER_CONSTANT_BYTES + ROOM
-    builder = flatbuffers.Builder(min(room, flatbuffers.Builder.MAX_BUFFER_SIZE))
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return memoryview(builder.Bytes)[builder.Head() :]
+    path.write_bytes(packed(model))
 
 
 def add_tensor(model: Any, name: str, shape: list[int], dtype: str = "FLOAT32", place: int = 0) -> int:

@@ -1,5 +1,6 @@
 """Corrections of the float32 model before quantization; the result is an ordinary float32 file without further ops."""
 
+from tflq.refine.budget import beyond_budget
 from tflq.refine.corrected_model import CorrectedModel, LayerCorrection, write_corrected
 from tflq.refine.correction import LayerFit, ModelCorrection, RewrittenModel
 from tflq.refine.correction_data import CorrectionChoices, CorrectionData
@@ -76,6 +77,7 @@ __all__ = [
     "SecondMoments",
     "SignalAndNoise",
     "WeightGranularity",
+    "beyond_budget",
     "correct_file",
     "equalize",
     "fit_rounding",

@@ -66,6 +66,10 @@ def parts_of(all_layers: Sequence[Layer], count: int) -> list[list[Layer]]:
 
 
 def _work(layer: Layer) -> float:
-    """Return about how many multiply-adds the rounding of a layer takes, or would take in the same time."""
+    return WORK_OF_SMALL_LAYER + multiply_adds_of_fit(layer)
+
+
+def multiply_adds_of_fit(layer: Layer) -> float:
+    """Return about how many multiply-adds the second moments and the rounding of a layer take."""
     width = layer.width if has_covariance(layer) else 0
-    return WORK_OF_SMALL_LAYER + float(covariance_rows(width)) * width**2 + float(width) ** 3
+    return float(covariance_rows(width)) * width**2 + float(width) ** 3

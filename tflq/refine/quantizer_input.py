@@ -55,6 +55,8 @@ class RefinementReport:
     """Whether the scores are of rounded weights alone, without the rounding of activations."""
     on_all_calls: tuple[HoldoutScore, ...] = ()
     """The scores without and with headroom on all calls, if the hold-out calls did not decide; else empty."""
+    beyond_budget: tuple[str, ...] = ()
+    """The keys of corrections that were not compared, since they take much longer than calibration."""
 
 
 @dataclass(frozen=True)

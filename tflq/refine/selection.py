@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, field, replace
 
 from tflq.calibrate import Ranges
@@ -38,19 +38,23 @@ class ScoresWanted:
     """Whether they are scored on all calls in parts, each with the ranges of the other parts."""
 
 
-def select_corrections(request: RefinementRequest, ranges: Ranges) -> Generator[ScoresWanted, Scores, RefinementConfig]:
+def select_corrections(
+    request: RefinementRequest, ranges: Ranges, left_out: Collection[str] = ()
+) -> Generator[ScoresWanted, Scores, RefinementConfig]:
     """Select the corrections of a request: yield configurations to score, and return the one to keep.
 
-    `ranges` is the recipe's method of ranges; with `auto`, methods are compared, too.
+    `ranges` is the recipe's method of ranges; with `auto`, methods are compared, too. `left_out` are keys of open
+    choices that stay off.
     The caller sends the scores of those that could be scored. One that failed is never kept. Return the demanded
     configuration if it failed, or if no other one is nearer.
     """
     selection, kept = _Selection(request, ranges), request.required
+    choices = tuple(key for key in request.open_choices if key not in left_out)
     yield from selection.score(_first(request, ranges == "auto"))
     for _ in range(MAX_PASSES if kept in selection.scores else 0):
         before = kept
-        for place in range(len(request.open_choices)):
-            kept = yield from selection.best(kept, request.open_choices[place:])
+        for place in range(len(choices)):
+            kept = yield from selection.best(kept, choices[place:])
         if kept == before:
             break
     if kept not in selection.scores:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tflq.refine import (
+    BY_KEY,
     CORRECTIONS,
     MAX_HEADROOM_LOSS_DB,
     MIN_GAIN_DB,
@@ -65,6 +66,12 @@ def explanation(reports: Sequence[RefinementReport]) -> Iterator[str]:
             f" Without headroom ({without.config.in_words}), the SQNR is {without.mean:.1f} dB; with it, it is"
             f" {with_headroom.mean:.1f} dB."
         )
+    left_out = dict.fromkeys(key for report in reports for key in report.beyond_budget)
+    for key in left_out:
+        yield (
+            f"For a model of this size, {BY_KEY[key].in_words} takes much longer than calibration, so it was not tried."
+            f" `{key}: on` applies it."
+        )
     if any(report.leaves_out_activations for report in reports):
         yield (
             "For int16, the figures are of rounded weights alone. The rounding of activations is not in them, so the"
@@ -114,6 +121,7 @@ def to_dict(report: RefinementReport) -> dict[str, Any]:
         "held_back_calls": report.calls,
         "leaves_out_activations": report.leaves_out_activations,
         "attempts": [_attempt(score, report.scores[0]) for score in report.scores],
+        "beyond_budget": list(report.beyond_budget),
         "on_all_calls": [_attempt(score, report.on_all_calls[0]) for score in report.on_all_calls],
         "layers": [
             {

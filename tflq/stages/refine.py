@@ -76,6 +76,8 @@ class _Selected:
     """The score or the error of each compared configuration, in the order of the comparison."""
     on_all_calls: tuple[HoldoutScore, ...] = ()
     """The scores without and with headroom on all calls; empty if the hold-out calls decided."""
+    beyond_budget: tuple[str, ...] = ()
+    """The keys of corrections that were not compared."""
 
     @property
     def scores(self) -> tuple[HoldoutScore, ...]:
@@ -114,8 +116,11 @@ class Refiner:
         """Select a configuration for each request. The configurations of all requests are scored at the same time."""
         open_requests = [request for request in self.variants if request.open_choices and self.fitter.folds]
         ranges = self.fitter.observer.calibration.ranges
-        running = {request: refine.select_corrections(request, ranges) for request in open_requests}
-        selected = {request: _Selected(request.required) for request in self.variants}
+        left_out = {request: self._beyond_budget(request) for request in open_requests}
+        running = {request: refine.select_corrections(request, ranges, left_out[request]) for request in open_requests}
+        selected = {
+            request: _Selected(request.required, beyond_budget=left_out.get(request, ())) for request in self.variants
+        }
         wanted = {request: next(selection) for request, selection in running.items()}
         alongside = self._quantizing_uncorrected(wanted)
         while wanted:
@@ -130,6 +135,9 @@ class Refiner:
                     del wanted[request]
             alongside = []
         return selected
+
+    def _beyond_budget(self, request: RefinementRequest) -> tuple[str, ...]:
+        return refine.beyond_budget(self.fitter.data.model, len(self.fitter.all_calls), request)
 
     def _quantizing_uncorrected(self, requests: Iterable[RefinementRequest]) -> list[Task[None]]:
         """Return the tasks that write the first quantized file of each 8-bit request, for one fold.
@@ -223,6 +231,7 @@ class Refiner:
             corrections,
             leaves_out_activations=fitted.request.bits == 16,
             on_all_calls=selected.on_all_calls,
+            beyond_budget=selected.beyond_budget,
         )
         return RefinedInput(QuantizerInput(model.path if model else original, original, ranges), refinement)
 

@@ -1,0 +1,37 @@
+"""The budget of a comparison: what would take out of proportion to calibration is not compared unless it is demanded.
+
+Work is counted in multiply-adds, so that the choice is the same on every machine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tflq.cost_model import multiply_adds
+from tflq.flatbuffer import read
+from tflq.refine.correction_list import MODEL_CORRECTIONS
+from tflq.refine.layer_statistics import multiply_adds_of_fit
+from tflq.refine.request import RefinementRequest
+from tflq.refine.weighted_ops import layers
+
+PASSES = 2
+"""The number of times that calibration runs the model: for extremes, and for histograms."""
+LEAST_BUDGET, SHARE = 5e11, 1.5
+"""The budget for one correction: SHARE times the multiply-adds of calibration, or LEAST_BUDGET if that is more.
+
+LEAST_BUDGET takes one processor 10 to 20 seconds.
+"""
+
+
+def beyond_budget(float32: Path, calls: int, request: RefinementRequest) -> tuple[str, ...]:
+    """Return the keys of the open choices that are not compared for this float32 file with so many calls.
+
+    A correction of the whole model needs a calibration of its own, and a fit of its own for all layers.
+    """
+    keys = tuple(each.key for each in MODEL_CORRECTIONS if each.key in request.open_choices)
+    if not keys:
+        return ()
+    content = float32.read_bytes()
+    calibration = PASSES * float(multiply_adds(read(content))) * calls
+    work = calibration + sum(map(multiply_adds_of_fit, layers(content)))
+    return keys if work > max(LEAST_BUDGET, SHARE * calibration) else ()
