@@ -10,8 +10,8 @@ from pathlib import Path
 from tflq.cost_model import multiply_adds
 from tflq.flatbuffer import read
 from tflq.refine.correction_list import MODEL_CORRECTIONS
-from tflq.refine.layer_statistics import multiply_adds_of_fit
 from tflq.refine.request import RefinementRequest
+from tflq.refine.rounding import multiply_adds_of_fit
 from tflq.refine.weighted_ops import layers
 
 PASSES = 2

@@ -25,11 +25,12 @@ is MIN_ROWS_PER_INPUT for each of them. More of them take time, and win little.
 ROWS_AT_ONCE, VALUES_AT_ONCE = 1024, 1 << 19
 """The rows and the values that are gathered before they are added up.
 
-A sum of few rows takes as long as one of many, but that of many values leaves the cache of the processor.
+A sum of few rows takes as long as one of many, but that of many values leaves the cache of the processor. For a layer
+with very many inputs, a quarter as many rows are gathered.
 """
 MAX_WIDTH = 2400
 """The largest number of inputs of an output channel for which a covariance is computed in reasonable time."""
-MAX_COVARIANCE_BYTES = 192 << 20
+MAX_COVARIANCE_BYTES = 256 << 20
 """The bytes of all covariances in one run; a model that needs more takes several runs."""
 
 
@@ -40,7 +41,7 @@ class InputStatistics:
     mean: np.ndarray
     """float64 [groups, inputs]"""
     covariance: np.ndarray | None
-    """float64 [groups, inputs, inputs]; None if it was not requested, or is too large, or cannot be used."""
+    """float32 [groups, inputs, inputs]; None if it was not requested, or is too large, or cannot be used."""
 
 
 def input_statistics(
@@ -75,7 +76,7 @@ def _batches(layers: Sequence[Layer], with_covariance: bool) -> Iterator[list[La
 
 
 def _covariance_bytes(layer: Layer) -> int:
-    return 8 * layer.width**2 * len(layer.as_matrices(np.asarray(layer.weights.data))) if has_covariance(layer) else 0
+    return 4 * layer.width**2 * layer.groups if has_covariance(layer) else 0
 
 
 def has_covariance(layer: Layer) -> bool:
@@ -104,7 +105,7 @@ class _Sum:
         self._rows_seen, self._total = 0, np.zeros(0)
         self._waiting: list[np.ndarray] = []
         self._count, self._origin = 0, np.zeros(0)
-        self._first, self._second = np.zeros(0), np.zeros(0)
+        self._first, self._second = np.zeros(0), np.zeros(0, np.float32)
 
     def add(self, data: np.ndarray, seed: int) -> None:
         patches = self.layer.input_patches(data, self.rows, seed)
@@ -114,7 +115,8 @@ class _Sum:
             return
         self._waiting.append(patches[: self._of_covariance])
         rows = sum(map(len, self._waiting))
-        if rows >= ROWS_AT_ONCE or rows * prod(self._waiting[0].shape[1:]) >= VALUES_AT_ONCE:
+        are_many = rows * prod(self._waiting[0].shape[1:]) >= VALUES_AT_ONCE and rows >= self.layer.width / 4
+        if are_many or rows >= ROWS_AT_ONCE:
             self._flush()
 
     def input_statistics(self) -> InputStatistics:
@@ -123,15 +125,16 @@ class _Sum:
             return InputStatistics(mean, None)
         if self._waiting:
             self._flush()
-        offset = self._first / self._count
-        covariance = self._second / self._count - offset[:, :, np.newaxis] * offset[:, np.newaxis, :]
+        offset, covariance = (self._first / self._count).astype(np.float32), self._second
+        covariance /= self._count
+        covariance -= offset[:, :, np.newaxis] * offset[:, np.newaxis, :]
         return InputStatistics(mean, covariance)
 
     def _flush(self) -> None:
         rows = np.ascontiguousarray(np.moveaxis(np.concatenate(self._waiting), 1, 0))  # [groups, rows, inputs]
         if not self._count:
             self._origin, (groups, _, width) = rows.mean(1, keepdims=True), rows.shape
-            self._first, self._second = np.zeros((groups, width)), np.zeros((groups, width, width))
+            self._first, self._second = np.zeros((groups, width)), np.zeros((groups, width, width), np.float32)
         centred = np.subtract(rows, self._origin, out=rows)
         self._first += (np.ones((1, rows.shape[1]), rows.dtype) @ centred)[:, 0]
         self._second += _products(centred)

@@ -11,6 +11,7 @@ from tflq.refine.corrected_layer import CorrectedLayer
 from tflq.refine.correction import LayerFit, LayerwiseCorrection
 from tflq.refine.fitted_layers import FittedValues, save
 from tflq.refine.gptq import gptq_round, round_to_nearest
+from tflq.refine.input_statistics import covariance_rows, has_covariance
 from tflq.refine.layer_statistics import parts_of
 from tflq.refine.second_moments import SecondMoments
 from tflq.refine.weighted_ops import Layer, WeightGranularity, layers
@@ -18,6 +19,8 @@ from tflq.worker import ProgressCallback
 
 ROUNDING_PARTS = 4
 """The number of tasks for the weights of one file."""
+WORK_OF_SMALL_LAYER = 1e9
+"""The multiply-adds of a large layer that take as long as a small layer, which has many small steps."""
 STEPS, ERROR = "steps", "error"
 """The kinds of fitted values: the integers of the weights, int8 [groups, outputs, inputs]; and the mean squared error
 that they add to the outputs, in units of that of weights rounded to nearest."""
@@ -37,7 +40,7 @@ def fit_rounding(
     """
     (number, target), content = part, float32.read_bytes()
     all_layers = [layer for layer in layers(content) if not layer.is_clustered]
-    chosen = parts_of(all_layers, ROUNDING_PARTS)[number]
+    chosen = parts_of(all_layers, ROUNDING_PARTS, _work)[number]
     steps, errors = dict[int, np.ndarray](), dict[int, np.ndarray]()
     for done, (layer, second_moment) in enumerate(zip(chosen, moments.of(chosen), strict=True), 1):
         if second_moment is not None:
@@ -45,6 +48,16 @@ def fit_rounding(
             steps[layer.operator.index], errors[layer.operator.index] = integers, np.array(error)
         report(done, len(chosen))
     return save(target, {STEPS: steps, ERROR: errors})
+
+
+def multiply_adds_of_fit(layer: Layer) -> float:
+    """Return about how many multiply-adds the second moments and the rounding of a layer take."""
+    width = layer.width if has_covariance(layer) else 0
+    return float(covariance_rows(width)) * width**2 + float(width) ** 3
+
+
+def _work(layer: Layer) -> float:
+    return WORK_OF_SMALL_LAYER + multiply_adds_of_fit(layer)
 
 
 def _rounded(layer: Layer, granularity: WeightGranularity, second_moment: np.ndarray) -> tuple[np.ndarray, float]:

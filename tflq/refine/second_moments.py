@@ -21,13 +21,13 @@ MOMENT = "moment"
 
 
 def second_moment_of(statistics: InputStatistics) -> np.ndarray | None:
-    """Return the second moment of the inputs, E[x xᵀ], [groups, inputs, inputs]; None if it is not known or finite.
+    """Return the second moment of the inputs, E[x xᵀ], float32 [groups, inputs, inputs]; None if not known or finite.
 
     It is the Hessian of the paper of GPTQ. With the covariance in place of it, the error of the mean would be left to
     the bias. That is no better on unseen data, whose mean differs, and it needs a second fit for files without bias
     correction.
     """
-    covariance, mean = statistics.covariance, statistics.mean
+    covariance, mean = statistics.covariance, statistics.mean.astype(np.float32)
     if covariance is None or not np.isfinite(covariance).all():
         return None
     second_moment: np.ndarray = covariance + mean[:, :, np.newaxis] * mean[:, np.newaxis, :]

@@ -57,6 +57,11 @@ class Layer:
         shape = self.weights.shape
         return prod(shape[:-1] if self.operator.type == GROUPED else shape[1:])
 
+    @property
+    def groups(self) -> int:
+        """The number of matrices of `as_matrices`."""
+        return self.activation.shape[-1] if self.operator.type == GROUPED else 1
+
     def as_matrices(self, weights: np.ndarray) -> np.ndarray:
         """Return weights of the tensor's shape as [groups, outputs of a group, inputs]; most ops have one group."""
         if self.operator.type == GROUPED:
