@@ -63,6 +63,7 @@ class RecipeCache:
 
     def __init__(self, recipe: Recipe, store: Store | None = None) -> None:
         self.recipe, self._store = recipe, store
+        self._sha256 = memoized(cache.sha256)  # the files of a run do not change, and large ones take time
 
     def for_recipe(self, recipe: Recipe) -> RecipeCache:
         """Return the cache of another recipe in the same store."""
@@ -162,7 +163,7 @@ class RecipeCache:
         recurrent = self.recipe.model.recurrent if isinstance(self.recipe.model, Keras) else ""
         modes = [variant.mode == "int16x8_only" for variant in self.recipe.variants] if recurrent else []
         form = json.dumps([recurrent, any(modes)])
-        return digest(versions(), cache.sha256(float32), calibration_samples.digest, self._calibration.counting, form)
+        return digest(versions(), self._sha256(float32), calibration_samples.digest, self._calibration.counting, form)
 
     def load_refined(
         self, key: tuple[Path, CalibrationSamples, RefinementRequest], folder: Path
@@ -178,7 +179,7 @@ class RecipeCache:
 
     def _refined_key(self, float32: Path, calibration_samples: CalibrationSamples, request: RefinementRequest) -> str:
         method = self._calibration.model_dump_json(include={"ranges"})
-        return digest(versions(), cache.sha256(float32), calibration_samples.digest, method, repr(request))
+        return digest(versions(), self._sha256(float32), calibration_samples.digest, method, repr(request))
 
     def load_corrected(
         self, key: tuple[Path, CalibrationSamples, Mode], folder: Path
@@ -187,7 +188,7 @@ class RecipeCache:
 
         The key is the float32 file, the samples and the variant.
         """
-        if not self._fetch("corrected", _corrected_key(*key), folder):
+        if not self._fetch("corrected", self._corrected_key(*key), folder):
             return None
         return folder / CORRECTED, _REFINEMENT.validate_json((folder / REFINEMENT).read_bytes())
 
@@ -197,7 +198,11 @@ class RecipeCache:
         folder.mkdir()
         shutil.copyfile(corrected[0], folder / CORRECTED)
         (folder / REFINEMENT).write_bytes(_REFINEMENT.dump_json(corrected[1]))
-        self._save("corrected", _corrected_key(*key), folder)
+        self._save("corrected", self._corrected_key(*key), folder)
+
+    def _corrected_key(self, float32: Path, calibration_samples: CalibrationSamples, variant: Mode) -> str:
+        options = variant.model_dump_json(exclude={"name"})
+        return digest(versions(), self._sha256(float32), calibration_samples.digest, options)
 
     def load_source_record(self, float32: Path, source: PreparedSource, folder: Path) -> Record | None:
         """Return the record of the source on the evaluation samples; None if there is none, or if they changed."""
@@ -217,7 +222,7 @@ class RecipeCache:
         if rows is None or isinstance(evaluation.metric, (Custom, WordErrors)):
             return None
         scoring = evaluation.model_dump(mode="json", include={"label", "output", "metric"})
-        return digest(self._model_key, rows, cache.sha256(float32), json.dumps([scoring, self.recipe.measures_all]))
+        return digest(self._model_key, rows, self._sha256(float32), json.dumps([scoring, self.recipe.measures_all]))
 
     @property
     def _calibration(self) -> Calibration:
@@ -235,11 +240,6 @@ class RecipeCache:
 def _exported(exported: Path, converted: Path) -> SavedModel:
     """Return the SavedModel of a Keras model that TensorFlow runs: Keras' export if there is one."""
     return SavedModel(saved_model=exported if exported.is_dir() else converted)
-
-
-def _corrected_key(float32: Path, calibration_samples: CalibrationSamples, variant: Mode) -> str:
-    options = variant.model_dump_json(exclude={"name"})
-    return digest(versions(), cache.sha256(float32), calibration_samples.digest, options)
 
 
 @memoized
