@@ -25,7 +25,7 @@ MAX_HINTS = 50
 class Strict(BaseModel):
     """A frozen model that refuses unknown keys and does not convert types."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
     sections: ClassVar[Mapping[str, str]] = {}
     """Maps each key that is often given here by mistake to the section that it belongs to."""
