@@ -55,6 +55,7 @@ LAYERS = [
     "recipe",
     "recipe_warnings",
     "recipe_files",
+    "verdicts",
     "result",
     "lock",
     "verify",

@@ -11,9 +11,9 @@ from browser import faults, needs_browser
 from results import BROKEN, ERROR, FAILED_GATE, FLOAT32, RESULT, TRAINED, measured
 
 from tflq.calibrate import RangeComparison
-from tflq.html_report import to_html
 from tflq.html_report.axis import amounts, interval
 from tflq.html_report.element import element, paragraph, with_code, write
+from tflq.html_report.page import to_html
 from tflq.html_report.quality import scale
 from tflq.html_report.tradeoff import SIZE, front, plotted
 from tflq.recipe import Recipe, load

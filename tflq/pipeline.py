@@ -13,7 +13,7 @@ from tflq import cache, flatbuffer, lock, sources, stages
 from tflq.cache import Store
 from tflq.errors import RecipeError, printable_line
 from tflq.firmware import old_sources
-from tflq.html_report import to_html
+from tflq.html_report.page import to_html
 from tflq.progress import RunProgress, Step, Watcher, steps
 from tflq.recipe import Recipe, check_source, dump
 from tflq.report.json_report import to_json

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from tflq.errors import TflqError
 from tflq.metrics import is_higher_better
-from tflq.result import Gate
+from tflq.verdicts import Gate
 
 SCHEMA_VERSION = 1
 SLOWEST = 10

@@ -10,7 +10,7 @@ from tflq.batch.page import reasons
 from tflq.batch.summary import BatchSummary, Model, VariantRow
 from tflq.batch.zoo_figures import ZooVariant, model_verdict
 from tflq.html_report.element import element
-from tflq.html_report.verdict import SIGNS
+from tflq.html_report.figure import SIGNS
 from tflq.report.table import shortened, size
 
 MAX_VARIANTS = 6

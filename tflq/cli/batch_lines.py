@@ -14,7 +14,7 @@ from tflq.batch import BatchEvent, BatchNote, BatchPlanned, ModelFinished, Model
 from tflq.batch.page import reasons, totals
 from tflq.batch.summary import BatchSummary, Model
 from tflq.cli.boundary import note, say
-from tflq.result import Status
+from tflq.verdicts import Status
 from tflq.worker import Finished
 
 

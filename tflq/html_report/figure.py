@@ -8,6 +8,9 @@ from xml.etree.ElementTree import Element
 
 from tflq.html_report.element import Content, element, paragraph
 
+SIGNS = {"ok": "✓", "failed": "!", "poor": "!", "broken": "✕", "error": "✕"}
+"""The sign of each verdict, so that colour is not the only difference."""
+
 
 @dataclass(frozen=True)
 class Values:

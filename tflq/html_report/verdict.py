@@ -10,15 +10,12 @@ from tflq import advise
 from tflq.advise import WORDS, Advice, Device
 from tflq.errors import RecipeError
 from tflq.html_report.element import Content, element, paragraph, with_code
-from tflq.html_report.figure import bullets, hint, section
+from tflq.html_report.figure import SIGNS, bullets, hint, section
 from tflq.recipe import Recipe
 from tflq.report.json_report import to_dict
 from tflq.report.problems import Problem, problems
 from tflq.report.table import size
 from tflq.result import Result, Variant
-
-SIGNS = {"ok": "✓", "failed": "!", "poor": "!", "broken": "✕", "error": "✕"}
-"""The sign of each verdict, so that colour is not the only difference."""
 
 
 def verdict(result: Result, recipe: Recipe) -> Element:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tflq.errors import printable
-from tflq.result import Output, Result, Variant
+
+if TYPE_CHECKING:  # a batch with nothing to do uses the tables, but has no result
+    from tflq.result import Output, Result, Variant
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from tflq.result.file_figures import (
     FileFigures,
     Finding,
     FindingKind,
-    Gate,
     Output,
     Port,
     Score,
@@ -24,10 +23,10 @@ from tflq.result.run_result import (
     Result,
     Run,
     Stage,
-    Status,
     TrainingReport,
     Variant,
 )
+from tflq.verdicts import Gate, Status
 
 __all__ = [
     "UNTRAINED",

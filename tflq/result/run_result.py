@@ -11,14 +11,12 @@ from tflq.errors import TflqError
 from tflq.inputs import InputSummary
 from tflq.refine import RefinementReport
 from tflq.result.activation_histogram import ActivationHistogram
-from tflq.result.file_figures import CompressionStats, File, FileFigures, Finding, Gate, Output
+from tflq.result.file_figures import CompressionStats, File, FileFigures, Finding, Output
 from tflq.result.layer_figures import LayerFigures
 from tflq.rules import Violation
 from tflq.targets import TargetVerdict
 from tflq.training import Phase
-
-Status = Literal["ok", "poor", "failed", "broken", "error"]
-"""The verdict on a variant, from the best to the gravest."""
+from tflq.verdicts import Gate, Status
 
 OP_TYPE = re.compile(r"^(\w+) '.* in float: ", re.MULTILINE)
 """The type of an op that stays in float, in the words of a contract."""
