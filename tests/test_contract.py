@@ -51,10 +51,10 @@ IN_INT8, IN_INT16 = ("ABS", "q0", "q1"), ("ABS", "s0", "s1")
         ),
         ([IN_INT16, ("PRELU", "f1", "f2")], ["PRELU: the quantizer knows no int16 version of this op"]),
         (
-            [IN_INT8, ("NEG", "f1", "f2"), ("RESHAPE", "f2", "f3")],
+            [IN_INT8, ("ELU", "f1", "f2"), ("RESHAPE", "f2", "f3")],
             [
-                "NEG: the quantizer knows no int8 version of this op",
-                "RESHAPE: beside NEG, which stays in float",
+                "ELU: the quantizer knows no int8 version of this op",
+                "RESHAPE: beside ELU, which stays in float",
             ],
         ),
         (
@@ -83,10 +83,10 @@ def test_float_ops_and_their_reasons(ops: list[Op], reasons: list[str]) -> None:
 
 
 def test_ops_left_in_float_for_one_reason_are_told_together() -> None:
-    made = graph(IN_INT8, ("NEG", "f1", "f2;f2;f2"), ("NEG", "f3", "f4"), ("NEG", "f5", "f6"), ("SIN", "f7", "f8"))
+    made = graph(IN_INT8, ("ELU", "f1", "f2;f2;f2"), ("ELU", "f3", "f4"), ("ELU", "f5", "f6"), ("SIN", "f7", "f8"))
     assert [f"{violation.where} {violation.message}" for violation in left_in_float(made)] == [
-        "NEG 'f2' and 2 more of them stay in float: the quantizer knows no int8 version of this op; subtract"
-        " instead of adding the negative, or multiply by -1",
+        "ELU 'f2' and 2 more of them stay in float: the quantizer knows no int8 version of this op; use RELU"
+        " or LEAKY_RELU",
         "SIN 'f8' stays in float: the quantizer knows no int8 version of this op",
     ]
 

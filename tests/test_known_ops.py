@@ -67,6 +67,14 @@ def test_zeros_of_any_shape_are_integers(mode: Mode, tmp_path: Path) -> None:
     assert not np.any(answer(model, mode, tmp_path, x0=X))
 
 
+@pytest.mark.parametrize("mode", MODES, ids=["int8", "int16x8", "int16"])
+def test_negatives_are_integers(mode: Mode, tmp_path: Path) -> None:
+    """LayerNormalization of Keras 3 adds a negative."""
+    model = with_ranges(OneOp("NEG", [SHAPE], [SHAPE]), (-3, 4), (-4, 3))
+    step = 7 / 255 if mode.activation_bits == 8 else 4 / 32767
+    np.testing.assert_allclose(answer(model, mode, tmp_path, x0=X), -X, rtol=0, atol=step)
+
+
 def test_the_bias_behind_zeros_stays(tmp_path: Path) -> None:
     """The 16-bit quantizer writes a scale of 0 for a constant of zeros, and for the bias of what reads it."""
     bias, weights = np.float32([0.5, -0.25]), np.ones((2, 4), np.float32)

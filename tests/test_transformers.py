@@ -12,7 +12,7 @@ from tests.running import Ran, Recipes
 from tflq.conversion.sum_ranges import widen_sums
 from tflq.flatbuffer import edit
 
-IN_FLOAT = {"CAST", "NEG", "SQUARED_DIFFERENCE"}
+IN_FLOAT = {"CAST", "SQUARED_DIFFERENCE"}
 BUILTINS = schema.BuiltinOperator
 
 
@@ -72,7 +72,7 @@ class TestTransformer:
 
     def test_leaves_in_float_what_has_no_kernel(self, ran: Ran) -> None:
         assert {op.type for op in ran.variant("int16x8").file.float_ops} == IN_FLOAT | {"DIV"}
-        assert {op.type for op in ran.variant("int8_only").file.float_ops} == {"CAST", "NEG"}
+        assert {op.type for op in ran.variant("int8_only").file.float_ops} == {"CAST"}
 
     def test_strict_mode_names_all_ops_with_remedies(self, ran: Ran) -> None:
         violations = [each for each in ran.variant("int16x8_only").violations if each.rule == "V11"]

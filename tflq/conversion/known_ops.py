@@ -14,6 +14,8 @@ from tflq.conversion.keep_float import copy_constants
 from tflq.flatbuffer import constants, edit
 from tflq.op_dtypes import QUANTIZABLE
 
+FACTORS = {"ZEROS_LIKE": 0.0, "NEG": -1.0}
+"""The number that makes the same of a tensor in a product, for each op that is written as one."""
 FLOAT32 = schema.TensorType.FLOAT32
 SELECTIONS = frozenset(("SELECT", "SELECT_V2"))
 LARGEST_STEP = np.iinfo(np.int16).max
@@ -21,17 +23,18 @@ MAX_DIMENSIONS = 4
 """The most dimensions for which all runtimes have a MUL with a number."""
 
 
-def multiply_by_zero(model: Any) -> None:
-    """Replace each ZEROS_LIKE of float values by a product with 0, which has integer kernels."""
+def write_products(model: Any) -> None:
+    """Replace each op of FACTORS with float values by a product with its number, which has integer kernels."""
     for place, subgraph in enumerate(model.subgraphs):
         for index, operator in enumerate(subgraph.operators):
-            if operator_type(model, operator) != "ZEROS_LIKE":
+            factor = FACTORS.get(operator_type(model, operator))
+            if factor is None:
                 continue
             output = subgraph.tensors[operator.outputs[0]]
             if output.type != FLOAT32 or output.shape is None or len(output.shape) > MAX_DIMENSIONS:
                 continue
-            zero = edit.add_constant(model, f"{output.name.decode()}/zero", np.zeros(()), "FLOAT32", place)
-            read = [int(operator.inputs[0]), zero]
+            number = edit.add_constant(model, f"{output.name.decode()}/factor", np.array(factor), "FLOAT32", place)
+            read = [int(operator.inputs[0]), number]
             product = edit.new_operator(model, "MUL", read, int(operator.outputs[0]), schema.MulOptionsT())
             subgraph.operators[index] = product
 

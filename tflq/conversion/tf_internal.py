@@ -189,7 +189,7 @@ def quantize_bytes(content: bytes, ranges: Sequence[Range], variant: Mode) -> tu
 
 def quantize_all(model: Any, variant: Mode) -> bytes:
     """Return the integer file of a float model that has ranges. Ops stay in float only if the quantizer decides so."""
-    known_ops.multiply_by_zero(model)
+    known_ops.write_products(model)
     content = _to_int16(model, variant) if variant.activations == "int16" else _to_int8(model, variant)
     return with_equal_steps(content)[0]
 

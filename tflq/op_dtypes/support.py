@@ -28,7 +28,6 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "DIV": "multiply by the reciprocal, which may be a constant",
         "ELU": "use RELU or LEAKY_RELU",
         "HARD_SWISH": "write x * relu6(x + 3) / 6",
-        "NEG": "subtract instead of adding the negative, or multiply by -1",
         "POW": "multiply the tensor by itself",
         "PRELU": "use LEAKY_RELU",
         "SQRT": "write x * rsqrt(x)",

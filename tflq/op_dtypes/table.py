@@ -61,7 +61,7 @@ MEAN                          runs    runs    runs
 MINIMUM                       runs    runs    runs
 MIRROR_PAD                    runs    runs    runs
 MUL                           runs    runs    runs
-NEG                           runs    float   float
+NEG                           runs    runs    runs
 NOT_EQUAL                     runs    runs    runs
 ONE_HOT                       runs    runs    float
 PACK                          runs    runs    runs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tflq import conversion
 from tflq.flatbuffer import Operator, Subgraph
 
 CONVERSIONS = {"QUANTIZE", "DEQUANTIZE"}
@@ -11,14 +12,21 @@ CONVERSIONS = {"QUANTIZE", "DEQUANTIZE"}
 def operator_pairs(float32: Subgraph, quantized: Subgraph) -> dict[int, Operator] | None:
     """Return the op of the quantized file for the index of each op of the float32 file, conversions left out.
 
-    Return None if the types or the output shapes of the ops are not the same, in the same order.
+    Return None if the types or the output shapes of the ops are not the same, in the same order. Ops that conversion
+    writes as products correspond to these.
     """
     originals, others = (
         [operator for operator in subgraph.operators if operator.type not in CONVERSIONS]
         for subgraph in (float32, quantized)
     )
     signatures = [
-        [(operator.type, [tensor.shape for tensor in graph.written_by(operator)]) for operator in operators]
+        [
+            (
+                "MUL" if operator.type in conversion.FACTORS else operator.type,
+                [tensor.shape for tensor in graph.written_by(operator)],
+            )
+            for operator in operators
+        ]
         for graph, operators in ((float32, originals), (quantized, others))
     ]
     if signatures[0] != signatures[1]:
