@@ -13,7 +13,9 @@ from benchmarks.one_op_models import OneOp, model_of
 from tflq.conversion import tf_internal
 from tflq.flatbuffer import edit, float_operators, read
 from tflq.interpreter import Runner
+from tflq.layerwise import align
 from tflq.modes import Int8, Int16x8, Mode
+from tflq.refine.operator_pairs import operator_pairs
 from tflq.worker import preload_tensorflow
 
 SHAPE = (1, 3, 4)
@@ -73,6 +75,21 @@ def test_negatives_are_integers(mode: Mode, tmp_path: Path) -> None:
     model = with_ranges(OneOp("NEG", [SHAPE], [SHAPE]), (-3, 4), (-4, 3))
     step = 7 / 255 if mode.activation_bits == 8 else 4 / 32767
     np.testing.assert_allclose(answer(model, mode, tmp_path, x0=X), -X, rtol=0, atol=step)
+
+
+def test_negatives_correspond_to_those_of_the_float32_file() -> None:
+    weights, bias = np.ones((2, 4), np.float32), np.float32([0.5, -0.25])
+    model = with_ranges(OneOp("FULLY_CONNECTED", [(1, 4), weights, bias], [(1, 2)], "FullyConnected"), (-1, 1), (-1, 1))
+    (graph,) = model.subgraphs
+    negative = edit.add_tensor(model, "negative", [1, 2])
+    graph.operators.append(edit.new_operator(model, "NEG", [graph.outputs[0]], negative, schema.NegOptionsT()))
+    edit.set_outputs(model, {"negative": negative})
+    edit.set_range(model, (0, negative), -1, 1)
+    float32 = read(edit.pack(model))
+    preload_tensorflow()
+    quantized = read(tf_internal.quantize_all(model, Int8()))
+    assert operator_pairs(float32.subgraphs[0], quantized.subgraphs[0]) is not None
+    assert align(float32, quantized).constants
 
 
 def test_the_bias_behind_zeros_stays(tmp_path: Path) -> None:

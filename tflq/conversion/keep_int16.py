@@ -14,12 +14,11 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tflq.contract import ADAPTORS
 from tflq.conversion.keep_float import OPTIONS
-from tflq.conversion.known_ops import FACTORS
 from tflq.errors import ConversionError, RecipeError
 from tflq.flatbuffer import Graph, edit, read
 from tflq.flatbuffer.metadata import raise_runtime_version, runtime_version
 from tflq.modes import Mode
-from tflq.op_dtypes import QUANTIZABLE
+from tflq.op_dtypes import PRODUCTS, QUANTIZABLE
 from tflq.op_selectors import select
 
 QUANTIZE, DEQUANTIZE = (2, "1.15.0"), (3, "1.15.0")
@@ -37,7 +36,7 @@ def named_int16_ops(graph: Graph, variant: Mode, in_float: Collection[int]) -> f
     (subgraph, *_) = graph.subgraphs
     named = [subgraph.operators[index] for index in sorted(select(graph, variant.keep_int16, "keep_int16"))]
     computing = [
-        op for op in named if op.type not in FACTORS and any(tensor.is_float for tensor in subgraph.written_by(op))
+        op for op in named if op.type not in PRODUCTS and any(tensor.is_float for tensor in subgraph.written_by(op))
     ]
     in_both = [f"{op.type} #{op.index}" for op in computing if op.index in in_float]
     if in_both:

@@ -12,10 +12,8 @@ from ai_edge_litert import schema_py_generated as schema
 from tflq.conversion.conversions import operator_type
 from tflq.conversion.keep_float import copy_constants
 from tflq.flatbuffer import constants, edit
-from tflq.op_dtypes import QUANTIZABLE
+from tflq.op_dtypes import PRODUCTS, QUANTIZABLE
 
-FACTORS = {"ZEROS_LIKE": 0.0, "NEG": -1.0}
-"""The number that makes the same of a tensor in a product, for each op that is written as one."""
 FLOAT32 = schema.TensorType.FLOAT32
 SELECTIONS = frozenset(("SELECT", "SELECT_V2"))
 LARGEST_STEP = np.iinfo(np.int16).max
@@ -24,10 +22,10 @@ MAX_DIMENSIONS = 4
 
 
 def write_products(model: Any) -> None:
-    """Replace each op of FACTORS with float values by a product with its number, which has integer kernels."""
+    """Replace each op of PRODUCTS with float values by a product with its number, which has integer kernels."""
     for place, subgraph in enumerate(model.subgraphs):
         for index, operator in enumerate(subgraph.operators):
-            factor = FACTORS.get(operator_type(model, operator))
+            factor = PRODUCTS.get(operator_type(model, operator))
             if factor is None:
                 continue
             output = subgraph.tensors[operator.outputs[0]]

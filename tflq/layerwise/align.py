@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tflq.flatbuffer import CONVERSIONS, Graph, Operator, Subgraph, Tensor, stored_constants
+from tflq.op_dtypes import type_in_integer_file
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ def align(float32: Graph, quantized: Graph) -> Alignment:
     """Align two graphs by the order of their ops if both have the same ops, without adaptors; else by tensor names."""
     ours, theirs = float32.subgraphs[0], quantized.subgraphs[0]
     operators = [operator for operator in theirs.operators if operator.type not in CONVERSIONS]
-    if [operator.type for operator in operators] != [operator.type for operator in ours.operators]:
+    types = [[type_in_integer_file(op.type) for op in each] for each in (operators, ours.operators)]
+    if types[0] != types[1]:
         return Alignment(ours, theirs, _by_name(ours, theirs), {})
     pairs = list(zip(ours.operators, operators, strict=True))
     activations = {index: _read(pairs, index) for index in ours.inputs}

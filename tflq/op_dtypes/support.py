@@ -21,6 +21,8 @@ QUANTIZABLE = _with_word("runs")
 """The ops that the quantizer writes with activations of that dtype and that LiteRT then runs, by dtype."""
 FAILING = _with_word("fails")
 """The ops that the quantizer writes with activations of that dtype though LiteRT cannot run them, by dtype."""
+PRODUCTS: Mapping[str, float] = MappingProxyType({"ZEROS_LIKE": 0.0, "NEG": -1.0})
+"""The ops that an integer file has as a MUL with a number, by the op in the float32 file."""
 REMEDIES: Mapping[str, str] = MappingProxyType(
     {
         "ADD_N": "add two tensors at a time",
@@ -36,6 +38,11 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
     }
 )
 """The remedy for each op: another form of it for the model."""
+
+
+def type_in_integer_file(type_: str) -> str:
+    """Return the type that an integer file has for an op of the float32 file, unless the op stays in float."""
+    return "MUL" if type_ in PRODUCTS else type_
 
 
 def remedy(type_: str, dtype: str) -> str:

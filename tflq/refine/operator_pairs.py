@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tflq import conversion
 from tflq.flatbuffer import Operator, Subgraph
+from tflq.op_dtypes import type_in_integer_file
 
 CONVERSIONS = {"QUANTIZE", "DEQUANTIZE"}
 """The ops that a quantizer adds."""
@@ -20,13 +20,7 @@ def operator_pairs(float32: Subgraph, quantized: Subgraph) -> dict[int, Operator
         for subgraph in (float32, quantized)
     )
     signatures = [
-        [
-            (
-                "MUL" if operator.type in conversion.FACTORS else operator.type,
-                [tensor.shape for tensor in graph.written_by(operator)],
-            )
-            for operator in operators
-        ]
+        [(type_in_integer_file(op.type), [tensor.shape for tensor in graph.written_by(op)]) for op in operators]
         for graph, operators in ((float32, originals), (quantized, others))
     ]
     if signatures[0] != signatures[1]:
