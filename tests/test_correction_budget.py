@@ -14,7 +14,7 @@ from tflq.refine import RefinementRequest, budget
 
 float32, _ = fixtures_for("tiny_conv_layers")
 SENTENCE = (
-    "For a model of this size, equalization takes much longer than calibration, so it was not tried."
+    "For a model of this size with so few samples, equalization takes too long, so it was not tried."
     " `equalization: on` applies it."
 )
 

@@ -81,8 +81,8 @@ class Converter(FileOptions):
     equalization: Choice = Field(
         "auto",
         description="Cross-layer equalization: scale channels between layers so that one activation scale fits all."
-        " `auto`: decided like `rounding`; off for int16, and for large models if it would take much longer than"
-        " calibration.",
+        " `auto`: decided like `rounding`; off for int16, and for large models with few samples, for which it"
+        " takes too long.",
     )
     headroom: Annotated[Literal["auto"] | Headroom, or_words("a number from 1 to 8", "auto", "expected")] = Field(
         "auto",

@@ -56,7 +56,7 @@ class RefinementReport:
     on_all_calls: tuple[HoldoutScore, ...] = ()
     """The scores without and with headroom on all calls, if the hold-out calls did not decide; else empty."""
     beyond_budget: tuple[str, ...] = ()
-    """The keys of corrections that were not compared, since they take much longer than calibration."""
+    """The keys of corrections that were not compared, since they take too long; see `budget.py`."""
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def explanation(reports: Sequence[RefinementReport]) -> Iterator[str]:
     left_out = dict.fromkeys(key for report in reports for key in report.beyond_budget)
     for key in left_out:
         yield (
-            f"For a model of this size, {BY_KEY[key].in_words} takes much longer than calibration, so it was not tried."
+            f"For a model of this size with so few samples, {BY_KEY[key].in_words} takes too long, so it was not tried."
             f" `{key}: on` applies it."
         )
     if any(report.leaves_out_activations for report in reports):
