@@ -53,7 +53,7 @@ def mostly_names(path: Path) -> None:
     def serve(x: tf.Tensor) -> tf.Tensor:
         for number in range(12):
             with tf.name_scope(f"a_long_name_of_a_block_number_{number}"):
-                x = tf.abs(x) + tf.nn.relu(-x)
+                x = tf.maximum(tf.abs(x), tf.nn.elu(x))
         return x
 
     save(path, serve, (None, WIDTH))

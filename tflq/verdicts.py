@@ -1,4 +1,4 @@
-"""The verdict on a file, and the outcome of a gate. This imports nothing else of a result, so it takes no time."""
+"""The verdict on a file, and the outcome of a gate. They are apart from `result`, whose import takes long."""
 
 from __future__ import annotations
 

@@ -153,7 +153,9 @@ def _of_integers(change: _Change) -> Iterator[Finding]:
 
 
 def _lost_channels(before: np.ndarray, after: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """Return the indices of the channels that are lost. `scales` are those of the channels, [channels].
+    """Return the indices of the channels that are lost.
+
+    Shapes: before and after [channels, values], scales [channels].
 
     Among several channels, one does not count if its weights are negligible, or if large weights hide its error. The
     error of a weight counts as at most half a step: what is beyond makes up for the errors of other weights.

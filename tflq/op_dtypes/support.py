@@ -22,7 +22,7 @@ QUANTIZABLE = _with_word("runs")
 FAILING = _with_word("fails")
 """The ops that the quantizer writes with activations of that dtype though LiteRT cannot run them, by dtype."""
 PRODUCTS: Mapping[str, float] = MappingProxyType({"ZEROS_LIKE": 0.0, "NEG": -1.0})
-"""The ops that an integer file has as a MUL with a number, by the op in the float32 file."""
+"""The ops of a float32 file that are a MUL with a number in an integer file, each with its number."""
 REMEDIES: Mapping[str, str] = MappingProxyType(
     {
         "ADD_N": "add two tensors at a time",

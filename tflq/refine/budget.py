@@ -17,10 +17,7 @@ from tflq.refine.weighted_ops import layers
 PASSES = 2
 """The number of times that calibration runs the model: for extremes, and for histograms."""
 LEAST_BUDGET, SHARE = 5e11, 1.25
-"""The budget for one correction: SHARE times the multiply-adds of calibration, or LEAST_BUDGET if that is more.
-
-LEAST_BUDGET takes one processor 10 to 20 seconds.
-"""
+"""The budget for one correction: SHARE times the multiply-adds of calibration, or LEAST_BUDGET if that is more."""
 
 
 def beyond_budget(float32: Path, calls: int, request: RefinementRequest) -> tuple[str, ...]:

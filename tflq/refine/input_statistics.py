@@ -25,8 +25,8 @@ is MIN_ROWS_PER_INPUT for each of them. More of them take time, and win little.
 ROWS_AT_ONCE, VALUES_AT_ONCE = 1024, 1 << 19
 """The rows and the values that are gathered before they are added up.
 
-A sum of few rows takes as long as one of many, but that of many values leaves the cache of the processor. For a layer
-with very many inputs, a quarter as many rows are gathered.
+A sum of few rows takes as long as one of many, but that of many values leaves the cache of the processor. The rows
+are at least a quarter as many as the inputs, since the sum itself is large if there are many inputs.
 """
 MAX_WIDTH = 2400
 """The largest number of inputs of an output channel for which a covariance is computed in reasonable time."""

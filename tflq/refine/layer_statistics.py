@@ -23,7 +23,7 @@ STATISTICS_PARTS = 2
 Each task runs the model up to its last layer, so more tasks would run most of the model more often.
 """
 MANY_CALLS = 48
-"""A number of calls for which the work is estimated; the parts are the same for any number."""
+"""The number of calls for which the work is estimated. The parts must not depend on the real number of calls."""
 WORK_OF_LAYER, WORK_OF_VALUE = 1e8, 250.0
 """The multiply-adds that take as long as the steps for each layer, and as those for each value of its inputs."""
 
@@ -63,7 +63,10 @@ def fit_statistics(
 
 
 def parts_of(all_layers: Sequence[Layer], count: int, work: Callable[[Layer], float]) -> list[list[Layer]]:
-    """Divide the layers into runs of about the same work, in the order of the file; some may be empty."""
+    """Divide the layers into runs of about the same work, in the order of the file; some may be empty.
+
+    `work` returns that of a layer, in any unit.
+    """
     totals = list(accumulate(map(work, all_layers), initial=0.0))
     parts: list[list[Layer]] = [[] for _ in range(count)]
     for layer, before, after in zip(all_layers, totals, totals[1:], strict=False):

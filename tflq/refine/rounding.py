@@ -73,7 +73,10 @@ def _rounded(layer: Layer, granularity: WeightGranularity, second_moment: np.nda
 
 
 def squared_error(change: np.ndarray, second_moment: np.ndarray) -> float:
-    """Return the mean squared error that a change of the weights adds to all outputs."""
+    """Return the mean squared error that a change of the weights adds to all outputs, in the unit of outputs squared.
+
+    Shapes: change [groups, outputs, inputs], second_moment [groups, inputs, inputs].
+    """
     change = change.astype(second_moment.dtype)
     return float(np.vdot(change @ second_moment, change))
 

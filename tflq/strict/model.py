@@ -25,6 +25,7 @@ MAX_HINTS = 50
 class Strict(BaseModel):
     """A frozen model that refuses unknown keys and does not convert types."""
 
+    # most commands use a few of the models, and building all of them takes time: hence defer_build
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
     sections: ClassVar[Mapping[str, str]] = {}
