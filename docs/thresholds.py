@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from tflq.calibrate.headroom import FACTORS
 from tflq.channel_factors import EQUALIZATION_STRENGTH, MAX_FACTOR
-from tflq.refine.budget import LEAST_BUDGET, SHARE
-from tflq.refine.gptq import DAMPING
+from tflq.refine.budget import FITTING_BUDGET, LEAST_BUDGET, MAX_FITTING_CALLS, MIN_FITTING_CALLS, SHARE
+from tflq.refine.gptq import DAMPING, SCALE_FACTORS
 from tflq.refine.holdout import CROSS_FITTING_CALLS, MAX_HOLDOUT_CALLS, MAX_PARTS, split_holdout
 from tflq.refine.holdout_score import MAX_HEADROOM_LOSS_DB, MIN_GAIN_DB, SIMILAR_DB
 from tflq.refine.input_statistics import MAX_WIDTH
 from tflq.refine.range_levels import HEADROOM_OF_INT16
+from tflq.refine.rounding import MAX_SEARCHED_WEIGHTS
+from tflq.refine.second_moments import SHRINKAGE
 from tflq.refine.selection import HOPELESS_DB
-from tflq.stages.fitted_models import MAX_FITTING_CALLS
 from tflq.stages.measurement_budget import (
     AGREEMENT_REACH,
     MAX_INT16_MULTIPLY_ADDS,
@@ -27,7 +28,11 @@ def numbers() -> str:
     rows = [
         ("hold-out calls", f"{len(split_holdout(CALLS).holdout)} of {CALLS}, at most {MAX_HOLDOUT_CALLS}"),
         ("few calls, for which each call is held out once", f"less than {CROSS_FITTING_CALLS}"),
-        ("calls that corrections are fitted to", f"at most {MAX_FITTING_CALLS}"),
+        (
+            "calls that corrections are fitted to",
+            f"as many as take {FITTING_BUDGET / 1e9:g} billion multiply-adds,"
+            f" from {MIN_FITTING_CALLS} to {MAX_FITTING_CALLS}",
+        ),
         ("least gain", f"{MIN_GAIN_DB:g} dB"),
         ("similar", f"a loss of at most {SIMILAR_DB:g} dB"),
         ("headroom loss", f"at most {MAX_HEADROOM_LOSS_DB:g} dB"),
@@ -41,6 +46,11 @@ def numbers() -> str:
             f"{SHARE:g} times that of calibration, or {LEAST_BUDGET / 1e9:g} billion",
         ),
         ("GPTQ damping", f"{DAMPING:g} of the mean variance"),
+        ("shrinkage", f"{SHRINKAGE:g} of the mean variance, times inputs, divided by rows"),
+        (
+            "scales that GPTQ tries for each channel beside 16-bit activations",
+            f"{len(SCALE_FACTORS)}, in layers of at most {MAX_SEARCHED_WEIGHTS:,} weights",
+        ),
         ("widest layer for GPTQ", f"{MAX_WIDTH:,} inputs for each output"),
     ]
     return "\n".join(["| what | value |", "| --- | --- |", *(f"| {what} | {value} |" for what, value in rows)])

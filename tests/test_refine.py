@@ -43,9 +43,9 @@ from tflq.refine.cross_layer_equalization import (
     _TiedActivations,
 )
 from tflq.refine.fitted_layers import FittedValues, save
-from tflq.refine.gptq import gptq_round, round_to_nearest, scales
+from tflq.refine.gptq import SCALE_FACTORS, gptq_round, nearest_steps, round_to_nearest, scales
 from tflq.refine.holdout import MAX_HOLDOUT_CALLS
-from tflq.refine.input_statistics import input_statistics
+from tflq.refine.input_statistics import InputStatistics, input_statistics
 from tflq.refine.second_moments import second_moment_of
 from tflq.refine.weighted_ops import Layer, layers
 
@@ -195,24 +195,44 @@ def test_fitted_weights_are_on_the_grid_and_disturb_the_output_less(
 ) -> None:
     weights, scale, covariance = correlated
     rounded = gptq_round(weights, scale, covariance)
-    steps = rounded / scale[..., np.newaxis]
-    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-6)
-    np.testing.assert_array_equal(np.abs(np.rint(steps)).max(2), 127)
+    np.testing.assert_array_equal(rounded.scales, scale)
+    np.testing.assert_array_equal(np.abs(rounded.integers).max(2), 127)
     plain = noise(round_to_nearest(weights, scale) - weights, covariance).sum()
-    assert noise(rounded - weights, covariance).sum() < 0.2 * plain
+    assert noise(rounded.matrices - weights, covariance).sum() < 0.2 * plain
+
+
+def test_the_best_of_several_scales_disturbs_each_output_less(
+    correlated: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    weights, scale, covariance = correlated
+    alone = gptq_round(weights, scale, covariance)
+    each = np.stack(
+        [
+            noise(gptq_round(weights, scale, covariance, (factor,)).matrices - weights, covariance)
+            for factor in SCALE_FACTORS
+        ]
+    )
+    best = gptq_round(weights, scale, covariance, SCALE_FACTORS)
+    assert (best.scales >= scale).all()
+    assert (best.scales < 1.11 * scale).all()
+    assert noise(best.matrices - weights, covariance).sum() < 1.1 * each.min(0).sum()
+    assert noise(best.matrices - weights, covariance).sum() < 0.9 * noise(alone.matrices - weights, covariance).sum()
 
 
 def test_rounding_again_changes_nothing(correlated: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     """So the converter, which rounds each weight to the nearest integer, finds the integers that were chosen."""
     weights, scale, covariance = correlated
-    rounded = gptq_round(weights, scale, covariance).astype(np.float32)
-    np.testing.assert_allclose(round_to_nearest(rounded, scales(rounded, is_per_channel=True)), rounded, rtol=1e-6)
+    rounded = gptq_round(weights, scale, covariance)
+    matrices = rounded.matrices.astype(np.float32)
+    found = scales(matrices, is_per_channel=True)
+    np.testing.assert_array_equal(nearest_steps(matrices, found), rounded.integers)
+    np.testing.assert_allclose(found, rounded.scales, rtol=1e-6)
 
 
 def test_pruned_weights_stay_zero(correlated: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     weights, _, covariance = correlated
     pruned = np.where(np.abs(weights) < 0.15, 0, weights)
-    assert not gptq_round(pruned, scales(pruned, is_per_channel=True), covariance)[pruned == 0].any()
+    assert not gptq_round(pruned, scales(pruned, is_per_channel=True), covariance).integers[pruned == 0].any()
 
 
 @pytest.mark.parametrize("covariance", [np.zeros((2, 40, 40)), np.ones((2, 40, 40))], ids=["nothing", "all alike"])
@@ -220,7 +240,9 @@ def test_inputs_that_tell_nothing_do_no_harm(
     correlated: tuple[np.ndarray, np.ndarray, np.ndarray], covariance: np.ndarray
 ) -> None:
     weights, scale, _ = correlated
-    assert np.isfinite(gptq_round(weights, scale, covariance)).all()
+    rounded = gptq_round(weights, scale, covariance, SCALE_FACTORS)
+    assert np.isfinite(rounded.matrices).all()
+    np.testing.assert_allclose(rounded.matrices, weights, atol=2 * scale.max())
 
 
 def test_scales_of_one_tensor_are_all_alike(correlated: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
@@ -328,9 +350,27 @@ def test_a_mean_has_the_factors_of_every_rewriting(found: list[Layer]) -> None:
     assert mean.tolist() == [[6.0] * layer.width]
 
 
+def test_second_moments_from_few_rows_are_trusted_less() -> None:
+    """Weights are fitted to 60 rows of 200 inputs. Their error is measured on many other rows."""
+    random = np.random.default_rng(0)
+    mixing = random.normal(0, 1, (40, 200)) * (np.arange(40) + 1)[:, np.newaxis] ** -0.7
+    rows, unseen = (np.maximum(random.normal(0, 1, (count, 40)) @ mixing, 0) for count in (60, 9000))
+    weights = random.normal(0, 0.1, (1, 32, 200))
+    scale, mean, truth = scales(weights, is_per_channel=True), rows.mean(0, keepdims=True), unseen.T @ unseen / 9000
+
+    def lost(rows_told: int) -> float:
+        statistics = InputStatistics(mean, np.cov(rows.T)[np.newaxis].astype(np.float32), rows_told)
+        moment = second_moment_of(statistics)
+        assert moment is not None
+        return float(noise(gptq_round(weights, scale, moment).matrices - weights, truth[np.newaxis]).sum())
+
+    assert lost(60) < 0.9 * lost(10**9)
+
+
 def test_second_moments_of_an_equalized_file_follow_from_the_factors(
-    float32: Path, calibration_samples: CalibrationSamples, tmp_path: Path
+    float32: Path, calibration_samples: CalibrationSamples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("tflq.refine.second_moments.SHRINKAGE", 0.0)  # it is that of the file before
     data = calibration_samples.samples, CALLS
     made = refine.equalize(nothing, float32, data, tmp_path / "equalized.tflite")
     assert made.tensors
@@ -536,6 +576,19 @@ def test_the_simpler_one_is_kept_if_the_difference_may_be_chance(
     tried = {(): (20.0,) * 8, BIAS: simple, BOTH: full}
     scores = [HoldoutScore(RefinementConfig(flags), {"a": near(*each)}) for flags, each in tried.items()]
     assert refine.simplest(scores, scores[0]).config.corrections == kept
+
+
+def test_an_uncertain_output_counts_less() -> None:
+    """Few calls decide its figure, so its gain may be chance."""
+    steady, uneven = near(*(20.0,) * 8), near(20.0, *(60.0,) * 7)
+    first = HoldoutScore(RefinementConfig(), {"steady": steady, "uneven": uneven})
+    outputs = {"steady": near(*(23.0,) * 8), "uneven": near(14.0, *(60.0,) * 7)}
+    other = HoldoutScore(RefinementConfig(BIAS), outputs)
+    assert other.mean < first.mean
+    weighted = other.weighted_by(first)
+    assert weighted.weights["steady"] == 1 > 0.1 > weighted.weights["uneven"] > 0
+    assert weighted.mean > first.weighted_by(first).mean
+    assert weighted.gain_db(first.weighted_by(first))[0] == pytest.approx(3, abs=1)
 
 
 @pytest.mark.parametrize(("loss", "is_kept"), [(0.9, True), (1.1, False)])

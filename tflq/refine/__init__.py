@@ -1,6 +1,6 @@
 """Corrections of the float32 model before quantization; the result is an ordinary float32 file without further ops."""
 
-from tflq.refine.budget import beyond_budget
+from tflq.refine.budget import beyond_budget, max_fitting_calls
 from tflq.refine.corrected_model import CorrectedModel, LayerCorrection, write_corrected
 from tflq.refine.correction import LayerFit, ModelCorrection, RewrittenModel
 from tflq.refine.correction_data import CorrectionChoices, CorrectionData
@@ -87,6 +87,7 @@ __all__ = [
     "holdout_fidelity",
     "is_demanded",
     "load_refined",
+    "max_fitting_calls",
     "output_errors",
     "prefer_headroom",
     "quantize",

@@ -1,6 +1,7 @@
-"""The budget of a comparison: what would take out of proportion to calibration is not compared unless it is demanded.
+"""The budgets of corrections: for comparing them, and for fitting them.
 
-Work is counted in multiply-adds, so that the choice is the same on every machine.
+What would take out of proportion to calibration is not compared unless it is demanded. Small models are fitted to more
+calls. Work is counted in multiply-adds, so that the choice is the same on every machine.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ PASSES = 2
 """The number of times that calibration runs the model: for extremes, and for histograms."""
 LEAST_BUDGET, SHARE = 5e11, 1.25
 """The budget for one correction: SHARE times the multiply-adds of calibration, or LEAST_BUDGET if that is more."""
+MIN_FITTING_CALLS, MAX_FITTING_CALLS, FITTING_BUDGET = 48, 256, 2e10
+"""The number of calls that corrections are fitted to, if there are as many.
+
+It is the number that takes FITTING_BUDGET multiply-adds, but within the other two.
+"""
 
 
 def beyond_budget(float32: Path, calls: int, request: RefinementRequest) -> tuple[str, ...]:
@@ -32,3 +38,12 @@ def beyond_budget(float32: Path, calls: int, request: RefinementRequest) -> tupl
     calibration = PASSES * float(multiply_adds(read(content))) * calls
     work = calibration + sum(map(multiply_adds_of_fit, layers(content)))
     return keys if work > max(LEAST_BUDGET, SHARE * calibration) else ()
+
+
+def max_fitting_calls(float32: Path) -> int:
+    """Return the largest number of calls that statistics and channel factors are fitted to.
+
+    A dense layer has one row of inputs in each call, so its statistics need many calls.
+    """
+    affordable = FITTING_BUDGET / max(1, multiply_adds(read(float32.read_bytes())))
+    return int(min(max(affordable, MIN_FITTING_CALLS), MAX_FITTING_CALLS))

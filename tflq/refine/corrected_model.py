@@ -17,6 +17,7 @@ from tflq.refine.corrected_layer import CorrectedLayer
 from tflq.refine.correction import Constant
 from tflq.refine.correction_list import LAYERWISE_CORRECTIONS
 from tflq.refine.fitted_layers import FittedLayers, FittedValues
+from tflq.refine.weight_ranges import drop_weight_ranges, with_weight_ranges
 from tflq.refine.weighted_ops import WeightGranularity, layers
 from tflq.worker import ProgressCallback
 
@@ -98,7 +99,8 @@ def write_corrected(
     granularity, keys = options
     content = float32.read_bytes()
     corrected = corrected_layers(content, fitted, granularity, keys)
-    target.write_bytes(correct(content, corrected, keys))
+    made = correct(content, corrected, keys)
+    target.write_bytes(with_weight_ranges(made, corrected, granularity) if granularity.takes_scales else made)
     graph = read(content)
     return CorrectedModel(target, tuple(_report(graph, each) for each in corrected))
 
@@ -120,4 +122,5 @@ def restore_weights(content: bytes, original: bytes, operators: Collection[int])
             tensor = subgraph.input(operator, position)
             if tensor is not None and tensor.is_constant and tensor.dtype == "float32":
                 edit.set_constant(model, (operator.index, position), np.asarray(tensor.data))
+                drop_weight_ranges(model, tensor.index)
     return edit.pack(model)

@@ -43,10 +43,11 @@ def correct_file(
     candidates = _candidates(report, (float32, path), data, choices)
     scores: tuple[HoldoutScore, ...] = ()
     if data.holdout and len(candidates) > 1:
-        scores = tuple(
+        unweighted = [
             HoldoutScore(config, output_errors(report, each.path, float32, (data.samples, data.holdout)))
             for config, each in candidates.items()
-        )
+        ]
+        scores = tuple(each.weighted_by(unweighted[0]) for each in unweighted)
     config = simplest(scores, scores[0]).config if scores else next(iter(candidates))
     chosen = candidates.pop(config)
     if chosen.path != path:

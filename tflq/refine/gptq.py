@@ -11,6 +11,9 @@ The steps of the paper's algorithm 1:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
 import numpy as np
 
 QMAX = 127
@@ -21,6 +24,26 @@ BLOCK = 64
 """The number of columns in a block."""
 VALUES_AT_ONCE = 1 << 17
 """The number of weights that are rounded at once, so that they stay in the cache of the processor."""
+SCALE_FACTORS = tuple(1 + step / 160 for step in range(17))
+"""The factors of a channel's scale that are tried, from 1 to 1.1."""
+ROUNDED_AT_ONCE = 1 << 21
+"""The number of weights that GPTQ rounds at once, with all factors of their scale."""
+
+
+@dataclass(frozen=True)
+class RoundedWeights:
+    """Weights as integers and their scales."""
+
+    integers: np.ndarray = field(repr=False)
+    """int8 [groups, outputs, inputs]"""
+    scales: np.ndarray = field(repr=False)
+    """float64 [groups, outputs]"""
+
+    @property
+    def matrices(self) -> np.ndarray:
+        """The weights as multiples of their scale, float64 [groups, outputs, inputs]"""
+        multiples: np.ndarray = self.integers * self.scales[:, :, np.newaxis]
+        return multiples
 
 
 def scales(matrices: np.ndarray, is_per_channel: bool) -> np.ndarray:
@@ -54,22 +77,51 @@ def round_to_nearest(matrices: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return rounded
 
 
-def gptq_round(matrices: np.ndarray, scale: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """Return weights that are multiples of their scale and that keep the variance of the output's error small.
+def gptq_round(
+    matrices: np.ndarray, scale: np.ndarray, covariance: np.ndarray, factors: Sequence[float] = (1.0,)
+) -> RoundedWeights:
+    """Return rounded weights that keep the variance of the output's error small.
 
-    There are three additions to the paper. Columns are taken in descending order of their variance. The largest
-    weights keep their value, so that the converter computes the same scale. Zeros stay zeros, for pruned models.
-    Shapes: matrices and result [groups, outputs, inputs], scale [groups, outputs], covariance [groups, inputs, inputs].
+    There are four additions to the paper. Each output's scale is multiplied by one of `factors`, the one with the least
+    error. Without other factors, the largest weights keep their value, so that the converter computes the same scale.
+    Columns are taken in descending order of their variance. Zeros stay zeros, for pruned models.
+    Shapes: matrices [groups, outputs, inputs], scale [groups, outputs], covariance [groups, inputs, inputs].
     """
+    groups, outputs, inputs = matrices.shape
     order = np.argsort(-np.einsum("gii->gi", covariance), axis=1, kind="stable")
-    left = np.take_along_axis(matrices / scale[:, :, np.newaxis], order[:, np.newaxis, :], 2).astype(np.float32)
-    is_largest = np.abs(left) >= QMAX * (1 - 1e-6)
-    pins = is_largest | (left == 0), np.where(is_largest, np.copysign(QMAX, left), 0)
-    one = np.broadcast_to(np.float32(1), left.shape)
-    rounded = _round_columns(left, pins, _inverse_cholesky(covariance, order), (one, -QMAX, QMAX))
-    steps = np.take_along_axis(rounded, np.argsort(order, axis=1)[:, np.newaxis, :], 2)
-    multiples: np.ndarray = steps.astype(np.float64) * scale[:, :, np.newaxis]
-    return multiples
+    factor = _inverse_cholesky(covariance, order)
+    rounded = RoundedWeights(np.empty(matrices.shape, np.int8), np.empty(scale.shape))
+    at_once = max(1, ROUNDED_AT_ONCE // max(1, groups * inputs * len(factors)))
+    for start in range(0, outputs, at_once):
+        part = slice(start, start + at_once)
+        steps = np.take_along_axis(matrices[:, part] / scale[:, part, np.newaxis], order[:, np.newaxis, :], 2)
+        integers, best = _round_with_best_factor(steps, factor, np.asarray(factors))
+        rounded.integers[:, part] = np.take_along_axis(integers, np.argsort(order, axis=1)[:, np.newaxis, :], 2)
+        rounded.scales[:, part] = scale[:, part] * best
+    return rounded
+
+
+def _round_with_best_factor(
+    steps: np.ndarray, factor: np.ndarray, factors: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the integers of weights given in steps, [groups, outputs, inputs], and the factor of each output's step.
+
+    All factors are tried at once, as if each were an output of its own.
+    """
+    groups, outputs, inputs = steps.shape
+    is_largest = (np.abs(steps) >= QMAX * (1 - 1e-6)) & (len(factors) == 1)
+    pins = is_largest | (steps == 0), np.where(is_largest, np.copysign(QMAX, steps), 0).astype(np.float32)
+    tried = groups, len(factors) * outputs, inputs
+    left = (steps[:, np.newaxis] / factors[:, np.newaxis, np.newaxis]).astype(np.float32).reshape(tried)
+    is_pinned, pinned = (np.tile(each, (1, len(factors), 1)) for each in pins)
+    one = np.broadcast_to(np.float32(1), tried)
+    rounded, losses = _round_columns(left, (is_pinned, pinned), factor, (one, -QMAX, QMAX))
+    losses = losses.reshape(groups, len(factors), outputs) * np.square(factors)[:, np.newaxis]
+    best = losses.argmin(1)
+    integers = np.take_along_axis(
+        rounded.reshape(groups, len(factors), outputs, inputs), best[:, np.newaxis, :, np.newaxis], 1
+    )
+    return integers[:, 0], factors[best]
 
 
 def gptq_round_blocks(
@@ -85,7 +137,7 @@ def gptq_round_blocks(
         np.take_along_axis(each, order[:, np.newaxis, :], 2).astype(np.float32) for each in (matrices, scales)
     )
     pins = left == 0, np.zeros_like(left)
-    rounded = _round_columns(left, pins, _inverse_cholesky(covariance, order), (steps, *limits))
+    rounded, _ = _round_columns(left, pins, _inverse_cholesky(covariance, order), (steps, *limits))
     integers: np.ndarray = np.take_along_axis(rounded, np.argsort(order, axis=1)[:, np.newaxis, :], 2)
     return integers
 
@@ -95,13 +147,15 @@ def _round_columns(
     pins: tuple[np.ndarray, np.ndarray],
     factor: np.ndarray,
     grid: tuple[np.ndarray, int, int],
-) -> np.ndarray:
-    """Return the integers of the weights in `left`, which is overwritten: steps 3 to 5.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the integers of the weights in `left`, which is overwritten, and the loss of each output: steps 3 to 5.
 
     `pins` holds which weights are pinned, and their integers. `grid` holds the distance of neighbouring integers for
-    each weight, and the lowest and the highest integer.
+    each weight, and the lowest and the highest integer. The loss is ΔᵀHΔ of the change Δ of an output's weights. It is
+    the sum of the squares of the divided errors, [groups, outputs].
     """
     (is_pinned, pinned), (distance, lowest, highest), rounded = pins, grid, np.zeros_like(left)
+    losses = np.zeros(left.shape[:2])
     for start in range(0, left.shape[2], BLOCK):
         block = slice(start, min(start + BLOCK, left.shape[2]))
         errors = np.zeros_like(left[:, :, block])
@@ -113,7 +167,8 @@ def _round_columns(
             errors[:, :, column - start] = error
             left[:, :, rest] -= error[:, :, np.newaxis] * factor[:, np.newaxis, column, rest]
         left[:, :, block.stop :] -= errors @ factor[:, block, block.stop :]
-    return rounded
+        losses += np.square(errors).sum(2)
+    return rounded, losses
 
 
 def _inverse_cholesky(covariance: np.ndarray, order: np.ndarray) -> np.ndarray:

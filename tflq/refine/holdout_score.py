@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,6 +17,8 @@ MAX_HEADROOM_LOSS_DB = 1.0
 """The largest loss in mean SQNR for which headroom is kept, in dB."""
 OUTLIER_RATIO, CALLS_PER_OUTLIER = 10.0, 16
 """An outlier has at least so many times the median signal, and there is at most one outlier in so many calls."""
+CERTAIN_DB = 1.0
+"""The standard error of an output's SQNR, in dB, with which it has half the weight of an output without any."""
 PERFECT_DB = 120.0
 """The largest SQNR in dB, which is near that of float rounding; larger values are clipped to it."""
 _LARGEST = 1e300
@@ -52,6 +54,11 @@ class SignalAndNoise:
         return _decibels(signal.sum() - signal, noise.sum() - noise)
 
     @property
+    def weight(self) -> float:
+        """How much the SQNR tells, from 1 down to 0: in inverse proportion to its variance, but for CERTAIN_DB."""
+        return CERTAIN_DB**2 / (CERTAIN_DB**2 + _standard_error(self.without_each()) ** 2)
+
+    @property
     def _usual(self) -> tuple[np.ndarray, np.ndarray]:
         """The sums, with 0 for outliers: a few calls whose signal is much larger than that of most calls.
 
@@ -70,6 +77,16 @@ class HoldoutScore:
 
     config: RefinementConfig
     outputs: Mapping[str, SignalAndNoise]
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """The weight of each output in the mean, in any unit; empty if all have the same."""
+
+    def weighted_by(self, first: HoldoutScore) -> HoldoutScore:
+        """Return the score with outputs weighted by how much their SQNR tells in the first score.
+
+        All scores that are compared have the weights of the same one. The SQNR of an output to which few calls
+        contribute is uncertain: it would decide by chance.
+        """
+        return replace(self, weights={name: output.weight for name, output in first.outputs.items()})
 
     @property
     def sqnr_db(self) -> dict[str, float]:
@@ -83,13 +100,17 @@ class HoldoutScore:
 
     @property
     def mean(self) -> float:
-        """The mean SQNR of all outputs, in dB."""
-        return float(np.mean(list(self.sqnr_db.values())))
+        """The weighted mean of the SQNR of all outputs, in dB."""
+        return float(np.average(list(self.sqnr_db.values()), weights=self._weights))
+
+    @property
+    def _weights(self) -> list[float]:
+        return [self.weights.get(name, 1.0) for name in self.outputs]
 
     def gain_db(self, other: HoldoutScore) -> tuple[float, float]:
         """Return the gain in mean SQNR over the other score, and the standard error of the gain, both in dB."""
         without_each = [self.outputs[name].without_each() - other.outputs[name].without_each() for name in self.outputs]
-        return self.mean - other.mean, _standard_error(np.mean(without_each, axis=0))
+        return self.mean - other.mean, _standard_error(np.average(without_each, axis=0, weights=self._weights))
 
 
 def simplest(scores: Sequence[HoldoutScore], demanded: HoldoutScore) -> HoldoutScore:

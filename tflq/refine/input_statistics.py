@@ -42,6 +42,8 @@ class InputStatistics:
     """float64 [groups, inputs]"""
     covariance: np.ndarray | None
     """float32 [groups, inputs, inputs]; None if it was not requested, or is too large, or cannot be used."""
+    rows: int = 0
+    """The number of rows that the covariance was taken from."""
 
 
 def input_statistics(
@@ -128,7 +130,7 @@ class _Sum:
         offset, covariance = (self._first / self._count).astype(np.float32), self._second
         covariance /= self._count
         covariance -= offset[:, :, np.newaxis] * offset[:, np.newaxis, :]
-        return InputStatistics(mean, covariance)
+        return InputStatistics(mean, covariance, self._count)
 
     def _flush(self) -> None:
         rows = np.ascontiguousarray(np.moveaxis(np.concatenate(self._waiting), 1, 0))  # [groups, rows, inputs]

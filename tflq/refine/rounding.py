@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from tflq.refine.corrected_layer import CorrectedLayer
 from tflq.refine.correction import LayerFit, LayerwiseCorrection
 from tflq.refine.fitted_layers import FittedValues, save
-from tflq.refine.gptq import gptq_round, round_to_nearest
+from tflq.refine.gptq import SCALE_FACTORS, RoundedWeights, gptq_round, round_to_nearest
 from tflq.refine.input_statistics import covariance_rows, has_covariance
 from tflq.refine.layer_statistics import parts_of
 from tflq.refine.second_moments import SecondMoments
@@ -21,9 +23,12 @@ ROUNDING_PARTS = 4
 """The number of tasks for the weights of one file."""
 WORK_OF_SMALL_LAYER = 1e9
 """The multiply-adds of a large layer that take as long as a small layer, which has many small steps."""
-STEPS, ERROR = "steps", "error"
-"""The kinds of fitted values: the integers of the weights, int8 [groups, outputs, inputs]; and the mean squared error
-that they add to the outputs, in units of that of weights rounded to nearest."""
+MAX_SEARCHED_WEIGHTS = 1 << 19
+"""The largest number of weights of a layer for which several scales of each channel are tried."""
+STEPS, SCALES, ERROR = "steps", "scales", "error"
+"""The kinds of fitted values: the integers of the weights, int8 [groups, outputs, inputs]; their scales, float64
+[groups, outputs]; and the mean squared error that they add to the outputs, in units of that of weights rounded to
+nearest."""
 
 
 def fit_rounding(
@@ -41,13 +46,14 @@ def fit_rounding(
     (number, target), content = part, float32.read_bytes()
     all_layers = [layer for layer in layers(content) if not layer.is_clustered]
     chosen = parts_of(all_layers, ROUNDING_PARTS, _work)[number]
-    steps, errors = dict[int, np.ndarray](), dict[int, np.ndarray]()
+    steps, scales, errors = dict[int, np.ndarray](), dict[int, np.ndarray](), dict[int, np.ndarray]()
     for done, (layer, second_moment) in enumerate(zip(chosen, moments.of(chosen), strict=True), 1):
         if second_moment is not None:
-            integers, error = _rounded(layer, granularity, second_moment)
-            steps[layer.operator.index], errors[layer.operator.index] = integers, np.array(error)
+            rounded, error = _rounded(layer, granularity, second_moment)
+            index = layer.operator.index
+            steps[index], scales[index], errors[index] = rounded.integers, rounded.scales, np.array(error)
         report(done, len(chosen))
-    return save(target, {STEPS: steps, ERROR: errors})
+    return save(target, {STEPS: steps, SCALES: scales, ERROR: errors})
 
 
 def multiply_adds_of_fit(layer: Layer) -> float:
@@ -60,16 +66,21 @@ def _work(layer: Layer) -> float:
     return WORK_OF_SMALL_LAYER + multiply_adds_of_fit(layer)
 
 
-def _rounded(layer: Layer, granularity: WeightGranularity, second_moment: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the integers of the rounded weights, int8 [groups, outputs, inputs], and their error; see ERROR."""
+def _rounded(layer: Layer, granularity: WeightGranularity, second_moment: np.ndarray) -> tuple[RoundedWeights, float]:
+    """Return the rounded weights and their error; see ERROR."""
     weights = layer.as_matrices(np.asarray(layer.weights.data, np.float64))
     scales = granularity.scales(layer, weights)
-    rounded = gptq_round(weights, scales, second_moment)
+    rounded = gptq_round(weights, scales, second_moment, _factors(layer, granularity))
     before, after = (
-        squared_error(each - weights, second_moment) for each in (round_to_nearest(weights, scales), rounded)
+        squared_error(each - weights, second_moment) for each in (round_to_nearest(weights, scales), rounded.matrices)
     )
-    steps = np.rint(rounded / scales[:, :, np.newaxis]).astype(np.int8)
-    return steps, after / before if before else 1.0
+    return rounded, after / before if before else 1.0
+
+
+def _factors(layer: Layer, granularity: WeightGranularity) -> Sequence[float]:
+    """Return the factors of scales that are tried."""
+    has_own_scales = granularity.takes_scales and granularity.is_per_channel(layer)
+    return SCALE_FACTORS if has_own_scales and prod(layer.weights.shape) <= MAX_SEARCHED_WEIGHTS else (1.0,)
 
 
 def squared_error(change: np.ndarray, second_moment: np.ndarray) -> float:
@@ -85,7 +96,9 @@ def _with_rounded_weights(corrected: CorrectedLayer, values: FittedValues) -> Co
     """Return the layer with the weights by GPTQ, if there are any for it."""
     index = corrected.layer.operator.index
     steps = values.of(STEPS).get(index)
-    return corrected if steps is None else replace(corrected, integers=steps, error=float(values.of(ERROR)[index]))
+    if steps is None:
+        return corrected
+    return replace(corrected, integers=steps, scales=values.of(SCALES)[index], error=float(values.of(ERROR)[index]))
 
 
 ROUNDING = LayerwiseCorrection(

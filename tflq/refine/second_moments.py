@@ -18,6 +18,11 @@ from tflq.refine.weighted_ops import Layer
 
 MOMENT = "moment"
 """The kind of values in files: the second moment of a layer's inputs, float32 [groups, inputs, inputs]."""
+SHRINKAGE = 0.03
+"""The part of the mean variance that is added to each variance if a covariance has as many rows as inputs.
+
+It is inversely proportional to the number of rows.
+"""
 
 
 def second_moment_of(statistics: InputStatistics) -> np.ndarray | None:
@@ -26,11 +31,17 @@ def second_moment_of(statistics: InputStatistics) -> np.ndarray | None:
     It is the Hessian of the paper of GPTQ. With the covariance in place of it, the error of the mean would be left to
     the bias. That is no better on unseen data, whose mean differs, and it needs a second fit for files without bias
     correction.
+
+    The fewer rows there are for the number of inputs, the less the covariance says about unseen data. So it is shrunk
+    towards independent inputs (Ledoit & Wolf 2004, doi:10.1016/S0047-259X(03)00096-4), by a fixed part in place of the
+    estimated one.
     """
     covariance, mean = statistics.covariance, statistics.mean.astype(np.float32)
     if covariance is None or not np.isfinite(covariance).all():
         return None
     second_moment: np.ndarray = covariance + mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
+    mean_variance = np.einsum("gii->gi", covariance).mean(1, keepdims=True)
+    np.einsum("gii->gi", second_moment)[:] += SHRINKAGE * covariance.shape[1] / statistics.rows * mean_variance
     return second_moment
 
 

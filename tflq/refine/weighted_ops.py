@@ -131,16 +131,27 @@ class WeightGranularity:
     per_channel_dense: bool = True
     """Whether the weights of dense layers have one, too; only if `per_channel` is True."""
 
+    takes_scales: bool = False
+    """Whether the quantizer takes scales per channel from the file.
+
+    Else the largest weight of a channel defines its scale.
+    """
+
     @property
     def in_words(self) -> str:
-        """The end of a stage's name; empty if all scales are per channel."""
+        """The end of a stage's name; empty if all scales are per channel, and the largest weights define them."""
         if not self.per_channel:
             return ", per tensor"
-        return "" if self.per_channel_dense else ", dense layers per tensor"
+        scales = "" if self.per_channel_dense else ", dense layers per tensor"
+        return f"{scales}, with any scales" if self.takes_scales else scales
 
     def scales(self, layer: Layer, matrices: np.ndarray) -> np.ndarray:
         """Return the scales of the layer's weights, [groups, outputs]; `matrices` is [groups, outputs, inputs]."""
-        return scales(matrices, self.per_channel and (self.per_channel_dense or layer.operator.type != DENSE))
+        return scales(matrices, self.is_per_channel(layer))
+
+    def is_per_channel(self, layer: Layer) -> bool:
+        """Whether each output of the layer has a scale of its own."""
+        return self.per_channel and (self.per_channel_dense or layer.operator.type != DENSE)
 
 
 def layers(content: bytes) -> Iterator[Layer]:

@@ -18,6 +18,8 @@ from tflq.refine import (
 from tflq.report.table import markdown_table
 from tflq.result import Result
 
+EVEN = 0.8
+"""The ratio of the smallest to the largest weight of outputs above which the weights are not told."""
 MAX_LAYERS = 8
 """The number of layers listed for a file: those with the largest changes of a bias."""
 
@@ -58,6 +60,10 @@ def explanation(reports: Sequence[RefinementReport]) -> Iterator[str]:
         f" that are rarer than these calls, so it is kept unless it loses more than {MAX_HEADROOM_LOSS_DB:g} dB. The"
         f" first is kept if none gains {MIN_GAIN_DB:g} dB."
     )
+    for weights in {repr(report.scores[0].weights): report.scores[0].weights for report in reports}.values():
+        if weights and min(weights.values()) < EVEN * max(weights.values()):
+            listed = ", ".join(f"`{name}` {weight:.2f}" for name, weight in weights.items())
+            yield f"An output whose SQNR is uncertain on these calls counts less in the mean. The weights are {listed}."
     on_all_calls = {repr(report.on_all_calls): report.on_all_calls for report in reports if report.on_all_calls}
     for without, with_headroom in on_all_calls.values():
         yield (
@@ -122,6 +128,7 @@ def to_dict(report: RefinementReport) -> dict[str, Any]:
         "leaves_out_activations": report.leaves_out_activations,
         "attempts": [_attempt(score, report.scores[0]) for score in report.scores],
         "beyond_budget": list(report.beyond_budget),
+        "output_weights": dict(report.scores[0].weights) if report.scores else {},
         "on_all_calls": [_attempt(score, report.on_all_calls[0]) for score in report.on_all_calls],
         "layers": [
             {

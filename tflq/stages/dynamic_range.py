@@ -11,7 +11,6 @@ from tflq.calibrate import CalibrationSamples
 from tflq.errors import ConversionError, TflqError
 from tflq.refine import CorrectionChoices, CorrectionData, RefinementConfig, RefinementReport
 from tflq.stages.context import RunContext
-from tflq.stages.fitted_models import MAX_FITTING_CALLS
 from tflq.stages.state import PreparedRun
 from tflq.stages.variant_build import VariantBuild
 from tflq.worker import ProgressCallback, Task
@@ -64,7 +63,7 @@ def correction(context: RunContext, build: VariantBuild, samples: CalibrationSam
     """Return the task that corrects the biases of the build's file in place."""
     split = refine.split_holdout(samples.samples.number_of_calls)
     means = tuple(each.means for each in context.work.statistics.get(split.fitting, ()))
-    fitting = split.fitting[:: -(-len(split.fitting) // MAX_FITTING_CALLS)]
+    fitting = split.fitting[:: -(-len(split.fitting) // refine.max_fitting_calls(context.float32))]
     data = CorrectionData(samples.samples, fitting, split.holdout, means)
     assert build.variant is not None
     arguments = (context.float32, build.path, data, CorrectionChoices.by(build.variant))

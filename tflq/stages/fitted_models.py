@@ -30,8 +30,6 @@ from tflq.stages.fitted_config import LAYER_FITS, FittedConfig
 from tflq.stages.refinement_work import Calls, RefinementWork
 from tflq.worker import Task
 
-MAX_FITTING_CALLS = 48
-"""The largest number of calls that statistics and channel factors are fitted to; more calls change little."""
 MAX_COUNTED_CALLS = 48
 """About the largest number of calls whose values are counted to compare methods of ranges."""
 LayerFitKey = tuple[str, Path, Calls, WeightGranularity]
@@ -61,6 +59,8 @@ class ModelFitter:
     """The statistics of the float32 file without any correction."""
     samples: CalibrationSamples
     folds: tuple[Fold, ...]
+    max_fitting_calls: int
+    """The largest number of calls that statistics and channel factors are fitted to."""
 
     @property
     def final_calls(self) -> Calls:
@@ -257,8 +257,8 @@ class ModelFitter:
         return model, self.observer.calibration.counting
 
     def _fitting_data(self, calls: Calls) -> tuple[Samples, Calls]:
-        """Return the samples, and at most MAX_FITTING_CALLS of the calls, evenly spread."""
-        return self.samples.samples, calls[:: -(-len(calls) // MAX_FITTING_CALLS)]
+        """Return the samples, and at most `max_fitting_calls` of the calls, evenly spread."""
+        return self.samples.samples, calls[:: -(-len(calls) // self.max_fitting_calls)]
 
     def _run(self, fits: Iterable[_Fit], alongside: Sequence[Task[None]] = ()) -> None:
         """Run the tasks of all fits at the same time, and store their values."""

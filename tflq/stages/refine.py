@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from tflq import refine
 from tflq.errors import ConversionError, TflqError
@@ -12,7 +11,6 @@ from tflq.modes import REFINEMENTS, Mode
 from tflq.refine import (
     CorrectedModel,
     Fold,
-    HoldoutCandidate,
     HoldoutScore,
     QuantizerInput,
     RefinedInput,
@@ -27,6 +25,7 @@ from tflq.stages.activation_ranges import ActivationObserver
 from tflq.stages.context import RunContext
 from tflq.stages.fitted_config import FittedConfig
 from tflq.stages.fitted_models import ModelFitter
+from tflq.stages.scoring_rounds import Scored, in_rounds
 from tflq.stages.state import CalibrationResult
 from tflq.worker import Done, Failed, Task
 
@@ -40,7 +39,8 @@ def refine_models(context: RunContext, calibration: CalibrationResult, variants:
         return replace(calibration, refined=dict.fromkeys(demanded, error))
     samples, cache = calibration.calibration_samples, context.cache
     observer = ActivationObserver(context.calibration, context.folder / "refined", context.workers, context.jobs)
-    fitter = ModelFitter(context, observer, data, samples, refine.folds(samples.samples.number_of_calls))
+    folds, max_calls = refine.folds(samples.samples.number_of_calls), refine.max_fitting_calls(data.model)
+    fitter = ModelFitter(context, observer, data, samples, folds, max_calls)
     requests = {request: variant for variant in variants if not (request := RefinementRequest.by(variant)).is_noop}
     keys = {request: (data.model, samples, request) for request in requests}
     cached = {request: entry for request, key in keys.items() if (entry := cache.load_refined(key, fitter.new_path()))}
@@ -63,8 +63,6 @@ def _activations_missing(calibration: CalibrationResult) -> ConversionError:
 
 
 _Outcomes = Mapping[RefinementConfig, HoldoutScore | TflqError]
-_Scored = tuple[HoldoutCandidate, RefinementRequest, Fold]
-"""A candidate of that request, and the fold with the hold-out calls that it is scored on."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +80,14 @@ class _Selected:
     @property
     def scores(self) -> tuple[HoldoutScore, ...]:
         return _scores(self.outcomes)
+
+    def weighted(self, outcomes: _Outcomes) -> _Outcomes:
+        """Return the outcomes with the outputs of scores weighted by those of the very first score."""
+        first = next(iter([*self.scores, *_scores(outcomes)]), None)
+        return {
+            config: each.weighted_by(first) if first and isinstance(each, HoldoutScore) else each
+            for config, each in outcomes.items()
+        }
 
     def with_outcomes(self, outcomes: _Outcomes, is_of_all: bool) -> _Selected:
         """Return what is selected with more outcomes. Those on all calls stay apart, since they are of other calls."""
@@ -102,7 +108,7 @@ class Refiner:
     fitter: ModelFitter
     variants: Mapping[RefinementRequest, Mode]
     """One variant of each request, which is quantized for the comparison."""
-    fidelities: dict[_Scored, Done[dict[str, SignalAndNoise]] | Failed] = field(default_factory=dict)
+    fidelities: dict[Scored, Done[dict[str, SignalAndNoise]] | Failed] = field(default_factory=dict)
     """The outcomes so far. Equal candidates are run once."""
 
     def refined_inputs(self) -> dict[RefinementRequest, RefinedInput | TflqError]:
@@ -124,7 +130,8 @@ class Refiner:
         wanted = {request: next(selection) for request, selection in running.items()}
         alongside = self._quantizing_uncorrected(wanted)
         while wanted:
-            for request, outcomes in self._scored(wanted, alongside).items():
+            for request, unweighted in self._scored(wanted, alongside).items():
+                outcomes = selected[request].weighted(unweighted)
                 is_of_all = wanted[request].on_all_calls and len(self.fitter.folds) == 1
                 selected[request] = selected[request].with_outcomes(outcomes, is_of_all)
                 scores = {config: each for config, each in outcomes.items() if isinstance(each, HoldoutScore)}
@@ -164,9 +171,9 @@ class Refiner:
         ]
         self.fitter.fit([each for each, _ in fitted], list(dict.fromkeys(fold for _, fold in fitted)), alongside)
         context = self.fitter.context
-        keys: list[_Scored] = [(self.fitter.candidate(each), each.request, fold) for each, fold in fitted]
+        keys: list[Scored] = [(self.fitter.candidate(each), each.request, fold) for each, fold in fitted]
         new = {key: each.config for key, (each, _) in zip(keys, fitted, strict=True) if key not in self.fidelities}
-        for round_ in _in_rounds(new):
+        for round_ in in_rounds(new):
             tasks = [self._scoring(key, new[key]) for key in round_]
             self.fidelities.update(zip(round_, context.workers.run_all(tasks, context.jobs), strict=True))
         scored: dict[RefinementRequest, dict[RefinementConfig, HoldoutScore | TflqError]] = {}
@@ -188,7 +195,7 @@ class Refiner:
         of_all = refine.folds_of_all(self.fitter.samples.samples.number_of_calls)
         return [(FittedConfig(request, config, folds[0].fitting, fold.fitting), fold) for fold in of_all]
 
-    def _scoring(self, scored: _Scored, config: RefinementConfig) -> Task[dict[str, SignalAndNoise]]:
+    def _scoring(self, scored: Scored, config: RefinementConfig) -> Task[dict[str, SignalAndNoise]]:
         candidate, request, fold = scored
         variant = self.variants[request]
         arguments = (candidate, variant, self.fitter.holdout(fold), self.fitter.new_path())
@@ -252,31 +259,6 @@ class Refiner:
         ranges = fitter.ranges(fitted, fitter.all_calls)
         quantizer_input = QuantizerInput(fitter.data.model, fitter.data.model, ranges)
         return RefinedInput(quantizer_input, RefinementReport(config, (), 0, (), obstacle=reason))
-
-
-def _in_rounds(scored: Iterable[_Scored]) -> tuple[list[_Scored], list[_Scored]]:
-    """Return the candidates in two rounds. The second needs quantized files that the first writes.
-
-    Candidates that the quantizer is called for come first, since they take longest.
-    """
-    first, second, folders = list[_Scored](), list[_Scored](), set[Path]()
-    for each in scored:
-        (second if _waits(each, folders) else first).append(each)
-        folders.add(each[0].templates)
-    return sorted(first, key=_calls_quantizer, reverse=True), second
-
-
-def _calls_quantizer(scored: _Scored) -> bool:
-    candidate, request, _ = scored
-    return request.bits == 8 and candidate.base is None and not candidate.is_quantized
-
-
-def _waits(scored: _Scored, folders: Collection[Path]) -> bool:
-    """Return whether the candidate needs a file that another one writes. `folders` are those of the ones before."""
-    candidate, request, _ = scored
-    if request.bits == 16 or candidate.is_quantized:
-        return False
-    return candidate.lacks_base or candidate.templates in folders
 
 
 def _joined(
