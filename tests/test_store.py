@@ -38,6 +38,23 @@ def test_what_was_kept_is_found_again(store: Store, tmp_path: Path) -> None:
     }
 
 
+def test_what_is_kept_in_the_background_is_found(store: Store, tmp_path: Path) -> None:
+    made = folder(tmp_path / "made", "content" * 100_000)
+    for key in "abc":
+        store.keep_in_background("model", key, made)
+    assert store.fetch("model", "c", tmp_path / "found")
+    store.wait()
+    shutil.rmtree(made)
+    assert {entry.path.name for entry in store.entries()} == {"model-a", "model-b", "model-c"}
+    assert store.notes == []
+
+
+def test_what_cannot_be_kept_in_the_background_is_told(store: Store, tmp_path: Path) -> None:
+    store.keep_in_background("model", "k", tmp_path / "missing")
+    store.wait()
+    assert store.notes == [f"nothing could be saved in the cache {store.root}: No such file or directory"]
+
+
 def test_other_keys_and_kinds_are_not_found(store: Store, tmp_path: Path) -> None:
     store.keep("model", "k", folder(tmp_path / "made"))
     assert not store.fetch("model", "other", tmp_path / "found")

@@ -19,8 +19,7 @@ def float_graph(recipe: Recipe, settings: Settings) -> Graph:
     Raises SourceError or ConversionError.
     """
     check_source(recipe)
-    recipe_cache = RecipeCache(recipe, settings.store if recipe.keeps else None)
-    with run_folder() as work:
+    with run_folder() as work, RecipeCache(recipe, settings.store if recipe.keeps else None) as recipe_cache:
         folder = Path(work)
         if recipe_cache.load_float_model(folder / "cached"):
             return flatbuffer.load(folder / "cached" / FLOAT32)

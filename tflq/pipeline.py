@@ -69,8 +69,11 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
     _refuse_missing(recipe, file)
     preload_tensorflow()
     clock = _Clock(settings.listen)
-    with cache.workspace(recipe.output) as folder, _workers(recipe, settings, clock, file) as workers:
-        recipe_cache = RecipeCache(recipe, settings.store if recipe.keeps else None)
+    with (
+        cache.workspace(recipe.output) as folder,
+        _workers(recipe, settings, clock, file) as workers,
+        RecipeCache(recipe, settings.store if recipe.keeps else None) as recipe_cache,
+    ):
         context = RunContext(recipe, folder, workers, settings.jobs, recipe_cache)
         progress = RunProgress(recipe, settings.watch, tuple(steps(recipe, file)))
         progress.begin(Step.READING)

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,12 +51,18 @@ class Store:
         self.root, self.limit_bytes = root, limit_bytes
         self.refusal = _refusal(root)
         self.notes: list[str] = [self.refusal] if self.refusal else []
+        self._saving: dict[tuple[str, str], threading.Thread] = {}
 
     def has(self, kind: str, key: str) -> bool:
         return not self.refusal and (self._path(kind, key) / _MANIFEST).exists()
 
     def fetch(self, kind: str, key: str, target: Path) -> bool:
-        """Copy the entry into the new folder `target` and check its hashes. Return False if this fails."""
+        """Copy the entry into the new folder `target` and check its hashes. Return False if this fails.
+
+        An entry that is being saved in the background is waited for.
+        """
+        if thread := self._saving.get((kind, key)):
+            thread.join()
         for _ in range(2):  # another process may replace the entry during the copy
             if not self.has(kind, key):
                 return False
@@ -92,6 +99,17 @@ class Store:
                 self.shrink(self.limit_bytes, FREE_SHARE)
         except OSError as error:
             self.notes.append(f"nothing could be saved in the cache {self.root}: {error.strerror}")
+
+    def keep_in_background(self, kind: str, key: str, folder: Path) -> None:
+        """Do what `keep` does, while the caller goes on. The folder must stay as it is until `wait` returns."""
+        thread = self._saving[kind, key] = threading.Thread(target=self.keep, args=(kind, key, folder))
+        thread.start()
+
+    def wait(self) -> None:
+        """Wait until all is saved. Only then are `notes` complete."""
+        for thread in self._saving.values():
+            thread.join()
+        self._saving.clear()
 
     def _put(self, new: Path, place: Path) -> bool:
         """Rename the folder, unless another process has saved the same entry.

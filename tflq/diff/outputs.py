@@ -58,8 +58,10 @@ def compare_outputs(
     check_source(recipe)
     preload_tensorflow()
     with run_folder() as work, _log() as log:
-        with Workers(log.path, settings.timeout, settings.listen, settings.budget) as workers:
-            recipe_cache = RecipeCache(recipe, settings.store if recipe.keeps else None)
+        with (
+            Workers(log.path, settings.timeout, settings.listen, settings.budget) as workers,
+            RecipeCache(recipe, settings.store if recipe.keeps else None) as recipe_cache,
+        ):
             context = RunContext(recipe, Path(work), workers, settings.jobs, recipe_cache)
             source = stages.prepare_source(context)
             arguments = (recipe.measured_on, recipe.inputs, source.prepared)

@@ -19,7 +19,7 @@ PASSES = 2
 """The number of times that calibration runs the model: for extremes, and for histograms."""
 LEAST_BUDGET, SHARE = 5e11, 1.25
 """The budget for one correction: SHARE times the multiply-adds of calibration, or LEAST_BUDGET if that is more."""
-MIN_FITTING_CALLS, MAX_FITTING_CALLS, FITTING_BUDGET = 48, 256, 2e10
+MIN_FITTING_CALLS, MAX_FITTING_CALLS, FITTING_BUDGET = 24, 256, 2e10
 """The number of calls that corrections are fitted to, if there are as many.
 
 It is the number that takes FITTING_BUDGET multiply-adds, but within the other two.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache as memoized
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from pydantic import TypeAdapter
 
@@ -59,11 +60,24 @@ _SIGNATURE, _SAMPLES, _REFINEMENT = (
 
 
 class RecipeCache:
-    """The entries of one recipe in the store; without a store, every load returns None and nothing is saved."""
+    """The entries of one recipe in the store; without a store, every load returns None and nothing is saved.
+
+    Entries are saved in the background. As a context, it waits for them at the end.
+    """
 
     def __init__(self, recipe: Recipe, store: Store | None = None) -> None:
         self.recipe, self._store = recipe, store
         self._sha256 = memoized(cache.sha256)  # the files of a run do not change, and large ones take time
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wait()
+
+    def _wait(self) -> None:
+        if self._store is not None:
+            self._store.wait()
 
     def for_recipe(self, recipe: Recipe) -> RecipeCache:
         """Return the cache of another recipe in the same store."""
@@ -71,7 +85,8 @@ class RecipeCache:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences for the warnings of the report, about damaged entries."""
+        """Sentences for the warnings of the report, about damaged entries, when all is saved."""
+        self._wait()
         return tuple(self._store.notes) if self._store else ()
 
     def load_float_model(self, folder: Path) -> PreparedSource | None:
@@ -234,7 +249,7 @@ class RecipeCache:
 
     def _save(self, kind: str, key: str, folder: Path) -> None:
         if self._store is not None:
-            self._store.keep(kind, key, folder)
+            self._store.keep_in_background(kind, key, folder)
 
 
 def _exported(exported: Path, converted: Path) -> SavedModel:

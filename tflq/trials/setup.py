@@ -55,8 +55,10 @@ def open_trials(recipe: Recipe, settings: Settings, limits: TrialLimits = NO_LIM
     with cache.workspace(recipe.output) as folder:
         log = recipe.output / LOG
         log.unlink(missing_ok=True)
-        with Workers(log, settings.timeout, settings.listen, settings.budget) as workers:
-            recipe_cache = RecipeCache(recipe, settings.store if recipe.keeps else None)
+        with (
+            Workers(log, settings.timeout, settings.listen, settings.budget) as workers,
+            RecipeCache(recipe, settings.store if recipe.keeps else None) as recipe_cache,
+        ):
             yield _prepare(
                 RunContext(_with_one_mode_per_width(recipe), folder, workers, settings.jobs, recipe_cache), limits
             )
