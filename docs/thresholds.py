@@ -10,7 +10,7 @@ from tflq.refine.holdout import CROSS_FITTING_CALLS, MAX_HOLDOUT_CALLS, MAX_PART
 from tflq.refine.holdout_score import MAX_HEADROOM_LOSS_DB, MIN_GAIN_DB, SIMILAR_DB
 from tflq.refine.input_statistics import MAX_WIDTH
 from tflq.refine.range_levels import HEADROOM_OF_INT16
-from tflq.refine.rounding import MAX_SEARCHED_WEIGHTS
+from tflq.refine.rounding import MAX_SEARCH_WORK
 from tflq.refine.second_moments import SHRINKAGE
 from tflq.refine.selection import HOPELESS_DB
 from tflq.stages.measurement_budget import (
@@ -49,7 +49,7 @@ def numbers() -> str:
         ("shrinkage", f"{SHRINKAGE:g} of the mean variance, times inputs, divided by rows"),
         (
             "scales that GPTQ tries for each channel beside 16-bit activations",
-            f"{len(SCALE_FACTORS)}, in layers of at most {MAX_SEARCHED_WEIGHTS:,} weights",
+            f"{len(SCALE_FACTORS)}, if weights times inputs of an output are at most {MAX_SEARCH_WORK / 1e6:g} million",
         ),
         ("widest layer for GPTQ", f"{MAX_WIDTH:,} inputs for each output"),
     ]

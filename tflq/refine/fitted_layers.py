@@ -54,7 +54,10 @@ class FittedLayers:
     """The files with the fitted values of the layers of one float32 file."""
 
     files: tuple[Path, ...]
-    """The means of `fit_statistics`, from the file before its channels were scaled; and files of the corrections."""
+    """The means of `fit_statistics`, from the file before its channels were scaled; and files of the corrections.
+
+    Values of later files replace those of earlier ones.
+    """
     factors: tuple[Path, ...] = ()
     """The files of the factors of channels, in the order in which they were applied."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -23,8 +22,11 @@ ROUNDING_PARTS = 4
 """The number of tasks for the weights of one file."""
 WORK_OF_SMALL_LAYER = 1e9
 """The multiply-adds of a large layer that take as long as a small layer, which has many small steps."""
-MAX_SEARCHED_WEIGHTS = 1 << 19
-"""The largest number of weights of a layer for which several scales of each channel are tried."""
+MAX_SEARCH_WORK = 5e7
+"""The largest number of multiply-adds of rounding a layer for which several scales of each channel are tried.
+
+Layers with few inputs gain most.
+"""
 STEPS, SCALES, ERROR = "steps", "scales", "error"
 """The kinds of fitted values: the integers of the weights, int8 [groups, outputs, inputs]; their scales, float64
 [groups, outputs]; and the mean squared error that they add to the outputs, in units of that of weights rounded to
@@ -40,11 +42,16 @@ def fit_rounding(
 ) -> Path:
     """Write the weights that GPTQ rounds, for one of ROUNDING_PARTS parts of the layers.
 
-    Clustered weights are left out. `moments` are those of this file. `part` is the number of the part, and the path to
-    write to.
+    Clustered weights are left out. If the quantizer takes scales, all layers whose scales are not searched are left
+    out, too, since they are rounded as for other quantizers. `moments` are those of this file. `part` is the number of
+    the part, and the path to write to.
     """
     (number, target), content = part, float32.read_bytes()
-    all_layers = [layer for layer in layers(content) if not layer.is_clustered]
+    all_layers = [
+        layer
+        for layer in layers(content)
+        if not layer.is_clustered and _is_searched(layer, granularity) == granularity.takes_scales
+    ]
     chosen = parts_of(all_layers, ROUNDING_PARTS, _work)[number]
     steps, scales, errors = dict[int, np.ndarray](), dict[int, np.ndarray](), dict[int, np.ndarray]()
     for done, (layer, second_moment) in enumerate(zip(chosen, moments.of(chosen), strict=True), 1):
@@ -70,17 +77,17 @@ def _rounded(layer: Layer, granularity: WeightGranularity, second_moment: np.nda
     """Return the rounded weights and their error; see ERROR."""
     weights = layer.as_matrices(np.asarray(layer.weights.data, np.float64))
     scales = granularity.scales(layer, weights)
-    rounded = gptq_round(weights, scales, second_moment, _factors(layer, granularity))
+    rounded = gptq_round(weights, scales, second_moment, SCALE_FACTORS if granularity.takes_scales else (1.0,))
     before, after = (
         squared_error(each - weights, second_moment) for each in (round_to_nearest(weights, scales), rounded.matrices)
     )
     return rounded, after / before if before else 1.0
 
 
-def _factors(layer: Layer, granularity: WeightGranularity) -> Sequence[float]:
-    """Return the factors of scales that are tried."""
-    has_own_scales = granularity.takes_scales and granularity.is_per_channel(layer)
-    return SCALE_FACTORS if has_own_scales and prod(layer.weights.shape) <= MAX_SEARCHED_WEIGHTS else (1.0,)
+def _is_searched(layer: Layer, granularity: WeightGranularity) -> bool:
+    """Whether several scales are tried for each channel of the layer."""
+    work = prod(layer.weights.shape) * layer.width
+    return granularity.takes_scales and granularity.is_per_channel(layer) and work <= MAX_SEARCH_WORK
 
 
 def squared_error(change: np.ndarray, second_moment: np.ndarray) -> float:

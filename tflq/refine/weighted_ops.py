@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
@@ -143,7 +143,12 @@ class WeightGranularity:
         if not self.per_channel:
             return ", per tensor"
         scales = "" if self.per_channel_dense else ", dense layers per tensor"
-        return f"{scales}, with any scales" if self.takes_scales else scales
+        return f"{scales}, with several scales a channel" if self.takes_scales else scales
+
+    @property
+    def for_all_layers(self) -> tuple[WeightGranularity, ...]:
+        """The granularities with which weights are rounded, one after another; the last one for some layers only."""
+        return (replace(self, takes_scales=False), self) if self.takes_scales else (self,)
 
     def scales(self, layer: Layer, matrices: np.ndarray) -> np.ndarray:
         """Return the scales of the layer's weights, [groups, outputs]; `matrices` is [groups, outputs, inputs]."""

@@ -249,9 +249,10 @@ class ModelFitter:
         return [fold.holdout for fold in self.folds] or [self.all_calls]
 
     def _layer_fit_keys(self, fitted: FittedConfig) -> list[LayerFitKey]:
-        """Return the keys of all that is fitted to the layers beside their mean inputs."""
-        given = self.model(fitted), fitted.calls, fitted.request.granularity
-        return [(key, *given) for key in fitted.config.of_layers if key in LAYER_FITS]
+        """Return the keys of all that is fitted to the layers beside their mean inputs. Later ones replace values."""
+        model, keys = self.model(fitted), [key for key in fitted.config.of_layers if key in LAYER_FITS]
+        granularities = fitted.request.granularity.for_all_layers
+        return [(key, model, fitted.calls, granularity) for key in keys for granularity in granularities]
 
     def _observed_key(self, model: Path) -> tuple[Path, Counting]:
         return model, self.observer.calibration.counting
