@@ -9,6 +9,8 @@ from observing import fixtures_for
 from running import Recipes
 
 from tflq import refine
+from tflq.cost_model import multiply_adds
+from tflq.flatbuffer import load
 from tflq.modes import Int8, Int16x8, Mode
 from tflq.refine import RefinementRequest, budget
 
@@ -35,6 +37,19 @@ def test_what_is_not_open_is_never_beyond_the_budget(
 ) -> None:
     monkeypatch.setattr(budget, "LEAST_BUDGET", 0)
     assert refine.beyond_budget(float32, 1, RefinementRequest.by(variant)) == ()
+
+
+@pytest.mark.parametrize(("work", "calls"), [(0, 24), (1e30, 256)], ids=["large model", "small model"])
+def test_small_models_are_fitted_to_more_calls(
+    float32: Path, work: float, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "FITTING_BUDGET", work)
+    assert refine.max_fitting_calls(float32) == calls
+
+
+def test_calls_take_the_budget(float32: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "FITTING_BUDGET", 100 * multiply_adds(load(float32)))
+    assert refine.max_fitting_calls(float32) == 100
 
 
 def test_report_tells_what_was_not_tried(recipes: Recipes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,14 +200,14 @@ def test_found_recipe_makes_the_file_that_was_found(unlike: Searched) -> None:
 
 @pytest.mark.slow
 def test_digits_meet_half_a_point(searches: Searches) -> None:
-    recipe = searches.write("digits", evaluation=evaluation_of_digits(searches, samples=300))
+    recipe = searches.write("digits", evaluation=evaluation_of_digits(searches, samples=350))
     searched = searches.search(recipe, *INTEGERS)
     assert searched.ran.exit_code == 0, searched.ran.output
     report = searched.report
     confirmed = report["found"]["confirming"]["figures"]
     assert confirmed["drop"]["value"] <= 0.005
-    assert confirmed["samples"] == 300
-    assert report["samples"].endswith("confirmed on the 300 that it uses")
+    assert confirmed["samples"] == 350
+    assert report["samples"].endswith("confirmed on the 350 that it uses")
     assert report["trials"][0]["figures"]["drop"]["value"] > 0.005
     assert shown_to_be_needed(searched)
     assert run_recipe(searched.output / "found.yaml").result.exit_code == 0
@@ -426,7 +426,7 @@ def test_the_estimated_time_on_a_target_is_minimized(searches: Searches) -> None
     options = ["--target", "ethos-u55-128", "--modes", "float32,int8,int8_only,int16x8_only", "--min-sqnr", "1"]
     options += ["--set", "gates.max_dead_channels=null", "--set", "gates.max_estimated_ms=5"]
     searched = searches.find("unlike", [*options, "--goal", "target-time", "--fixed", "ranges,keep_float,per_channel"])
-    tried = [trial for trial in searched.report["trials"] if trial["figures"] and not trial["figures"]["fault"]]
+    tried = [trial for trial in searched.report["trials"] if trial["figures"]]
     assert {trial["mode"] for trial in tried} <= {"int8_only", "int16x8_only"}
     times = {trial["mode"]: set[float | None]() for trial in tried}
     for trial in tried:
