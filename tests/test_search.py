@@ -421,7 +421,7 @@ def test_only_files_that_run_on_the_target_are_tried(searches: Searches) -> None
 def test_the_estimated_time_on_a_target_is_minimized(searches: Searches) -> None:
     """Files with float inputs are not measured, because an Ethos-U leaves the conversion to the CPU.
 
-    Those of int8_only fail the gate on accuracy, so they are not compiled.
+    Those of int8_only answer the same for every sample, so they are not compiled.
     """
     options = ["--target", "ethos-u55-128", "--modes", "float32,int8,int8_only,int16x8_only", "--min-sqnr", "1"]
     options += ["--set", "gates.max_dead_channels=null", "--set", "gates.max_estimated_ms=5"]

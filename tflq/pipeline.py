@@ -69,12 +69,7 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
     _refuse_missing(recipe, file)
     preload_tensorflow()
     clock = _Clock(settings.listen)
-    with (
-        cache.workspace(recipe.output) as folder,
-        _workers(recipe, settings, clock, file) as workers,
-        RecipeCache(recipe, settings.store if recipe.keeps else None) as recipe_cache,
-    ):
-        context = RunContext(recipe, folder, workers, settings.jobs, recipe_cache)
+    with _run_context(recipe, settings, clock, file) as context:
         progress = RunProgress(recipe, settings.watch, tuple(steps(recipe, file)))
         progress.begin(Step.READING)
         source = stages.prepare_source(context)
@@ -104,12 +99,23 @@ def run(recipe: Recipe, settings: Settings = Settings(), file: Path | None = Non
         progress.begin(Step.TIMING)
         builds = stages.time_files(context, builds, prepared)
 
-        notes = (*_notes(context, source), *recipe_cache.notes, *_not_checked(builds, settings))
+        notes = (*_notes(context, source), *context.cache.notes, *_not_checked(builds, settings))
         values = RunValues(context, source, prepared, calibration, trained, measurement, notes)
-        result = stages.assemble(values, builds, clock.run(workers))
+        result = stages.assemble(values, builds, clock.run(context.workers))
         if file is None:
-            _install_and_clear(result, recipe, builds, folder)
+            _install_and_clear(result, recipe, builds, context.folder)
     return result
+
+
+@contextmanager
+def _run_context(recipe: Recipe, settings: Settings, clock: _Clock, file: Path | None) -> Iterator[RunContext]:
+    """Open the temporary folder, the workers and the cache of a run."""
+    with (
+        cache.workspace(recipe.output) as folder,
+        _workers(recipe, settings, clock, file) as workers,
+        RecipeCache(recipe, settings.store if recipe.keeps else None) as recipe_cache,
+    ):
+        yield RunContext(recipe, folder, workers, settings.jobs, recipe_cache)
 
 
 def _given(file: Path) -> VariantBuild:

@@ -102,6 +102,8 @@ class Store:
 
     def keep_in_background(self, kind: str, key: str, folder: Path) -> None:
         """Do what `keep` does, while the caller goes on. The folder must stay as it is until `wait` returns."""
+        if earlier := self._saving.get((kind, key)):
+            earlier.join()
         thread = self._saving[kind, key] = threading.Thread(target=self.keep, args=(kind, key, folder))
         thread.start()
 

@@ -1,6 +1,6 @@
 """Corrections of the float32 model before quantization; the result is an ordinary float32 file without further ops."""
 
-from tflq.refine.budget import beyond_budget, max_fitting_calls
+from tflq.refine.budget import beyond_budget, evenly_spread, max_fitting_calls
 from tflq.refine.corrected_model import CorrectedModel, LayerCorrection, write_corrected
 from tflq.refine.correction import LayerFit, ModelCorrection, RewrittenModel
 from tflq.refine.correction_data import CorrectionChoices, CorrectionData
@@ -80,6 +80,7 @@ __all__ = [
     "beyond_budget",
     "correct_file",
     "equalize",
+    "evenly_spread",
     "fit_rounding",
     "fit_statistics",
     "folds",

@@ -20,9 +20,9 @@ PASSES = 2
 LEAST_BUDGET, SHARE = 5e11, 1.25
 """The budget for one correction: SHARE times the multiply-adds of calibration, or LEAST_BUDGET if that is more."""
 MIN_FITTING_CALLS, MAX_FITTING_CALLS, FITTING_BUDGET = 24, 256, 2e10
-"""The number of calls that corrections are fitted to, if there are as many.
+"""The limits of the number of calls that corrections are fitted to, and the multiply-adds that these calls take.
 
-It is the number that takes FITTING_BUDGET multiply-adds, but within the other two.
+Within the limits, the number follows from the multiply-adds.
 """
 
 
@@ -47,3 +47,8 @@ def max_fitting_calls(float32: Path) -> int:
     """
     affordable = FITTING_BUDGET / max(1, multiply_adds(read(float32.read_bytes())))
     return int(min(max(affordable, MIN_FITTING_CALLS), MAX_FITTING_CALLS))
+
+
+def evenly_spread(calls: tuple[int, ...], most: int) -> tuple[int, ...]:
+    """Return at most so many of the calls, at equal distances."""
+    return calls[:: -(-len(calls) // most)]

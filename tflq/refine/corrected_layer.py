@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tflq.refine.gptq import nearest_steps
+from tflq.refine.gptq import RoundedWeights, nearest_steps
 from tflq.refine.weighted_ops import Layer, WeightGranularity
 
 
@@ -37,8 +37,7 @@ class CorrectedLayer:
     @property
     def matrices(self) -> np.ndarray:
         """The weights as multiples of their scale, float64 [groups, outputs, inputs]"""
-        multiples: np.ndarray = self.integers * self.scales[:, :, np.newaxis]
-        return multiples
+        return RoundedWeights(self.integers, self.scales).matrices
 
     @property
     def weights(self) -> np.ndarray:

@@ -73,8 +73,7 @@ def nearest_steps(matrices: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 def round_to_nearest(matrices: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Return the weights rounded to the nearest multiples of their scale, float64 in the shape of the weights."""
-    rounded: np.ndarray = nearest_steps(matrices, scale) * scale[:, :, np.newaxis]
-    return rounded
+    return RoundedWeights(nearest_steps(matrices, scale), scale).matrices
 
 
 def gptq_round(
@@ -83,30 +82,32 @@ def gptq_round(
     """Return rounded weights that keep the variance of the output's error small.
 
     There are four additions to the paper. Each output's scale is multiplied by one of `factors`, the one with the least
-    error. Without other factors, the largest weights keep their value, so that the converter computes the same scale.
+    error. With one factor, the largest weights keep their value, so that the converter computes the same scale.
     Columns are taken in descending order of their variance. Zeros stay zeros, for pruned models.
     Shapes: matrices [groups, outputs, inputs], scale [groups, outputs], covariance [groups, inputs, inputs].
     """
     groups, outputs, inputs = matrices.shape
     order = np.argsort(-np.einsum("gii->gi", covariance), axis=1, kind="stable")
-    factor = _inverse_cholesky(covariance, order)
+    cholesky = _inverse_cholesky(covariance, order)
     rounded = RoundedWeights(np.empty(matrices.shape, np.int8), np.empty(scale.shape))
     at_once = max(1, ROUNDED_AT_ONCE // max(1, groups * inputs * len(factors)))
     for start in range(0, outputs, at_once):
         part = slice(start, start + at_once)
         steps = np.take_along_axis(matrices[:, part] / scale[:, part, np.newaxis], order[:, np.newaxis, :], 2)
-        integers, best = _round_with_best_factor(steps, factor, np.asarray(factors))
+        integers, best = _round_with_best_factor(steps, cholesky, np.asarray(factors))
         rounded.integers[:, part] = np.take_along_axis(integers, np.argsort(order, axis=1)[:, np.newaxis, :], 2)
         rounded.scales[:, part] = scale[:, part] * best
     return rounded
 
 
 def _round_with_best_factor(
-    steps: np.ndarray, factor: np.ndarray, factors: np.ndarray
+    steps: np.ndarray, cholesky: np.ndarray, factors: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the integers of weights given in steps, [groups, outputs, inputs], and the factor of each output's step.
+    """Return the integers of the weights, and the factor of each output's scale that has the least loss.
 
-    All factors are tried at once, as if each were an output of its own.
+    All factors are tried at once, as if each were an output of its own. Shapes: steps, which are the weights in units
+    of their scale, and integers [groups, outputs, inputs]; cholesky, the factor of the inverse of the damped
+    covariance, [groups, inputs, inputs]; factors [factors]; the result's factors [groups, outputs].
     """
     groups, outputs, inputs = steps.shape
     is_largest = (np.abs(steps) >= QMAX * (1 - 1e-6)) & (len(factors) == 1)
@@ -115,7 +116,7 @@ def _round_with_best_factor(
     left = (steps[:, np.newaxis] / factors[:, np.newaxis, np.newaxis]).astype(np.float32).reshape(tried)
     is_pinned, pinned = (np.tile(each, (1, len(factors), 1)) for each in pins)
     one = np.broadcast_to(np.float32(1), tried)
-    rounded, losses = _round_columns(left, (is_pinned, pinned), factor, (one, -QMAX, QMAX))
+    rounded, losses = _round_columns(left, (is_pinned, pinned), cholesky, (one, -QMAX, QMAX))
     losses = losses.reshape(groups, len(factors), outputs) * np.square(factors)[:, np.newaxis]
     best = losses.argmin(1)
     integers = np.take_along_axis(

@@ -17,8 +17,8 @@ MAX_HEADROOM_LOSS_DB = 1.0
 """The largest loss in mean SQNR for which headroom is kept, in dB."""
 OUTLIER_RATIO, CALLS_PER_OUTLIER = 10.0, 16
 """An outlier has at least so many times the median signal, and there is at most one outlier in so many calls."""
-CERTAIN_DB = 1.0
-"""The standard error of an output's SQNR, in dB, with which it has half the weight of an output without any."""
+HALF_WEIGHT_DB = 1.0
+"""The standard error of the SQNR, in dB, at which an output has half the weight of one whose SQNR is certain."""
 PERFECT_DB = 120.0
 """The largest SQNR in dB, which is near that of float rounding; larger values are clipped to it."""
 _LARGEST = 1e300
@@ -55,8 +55,11 @@ class SignalAndNoise:
 
     @property
     def weight(self) -> float:
-        """How much the SQNR tells, from 1 down to 0: in inverse proportion to its variance, but for CERTAIN_DB."""
-        return CERTAIN_DB**2 / (CERTAIN_DB**2 + _standard_error(self.without_each()) ** 2)
+        """The weight in a mean of outputs, above 0 and at most 1.
+
+        It is 1 / (1 + e²), where e is the standard error of the SQNR in units of HALF_WEIGHT_DB.
+        """
+        return 1 / (1 + (_standard_error(self.without_each()) / HALF_WEIGHT_DB) ** 2)
 
     @property
     def _usual(self) -> tuple[np.ndarray, np.ndarray]:
@@ -81,10 +84,10 @@ class HoldoutScore:
     """The weight of each output in the mean, in any unit; empty if all have the same."""
 
     def weighted_by(self, first: HoldoutScore) -> HoldoutScore:
-        """Return the score with outputs weighted by how much their SQNR tells in the first score.
+        """Return the score with the weights of the outputs of the first score.
 
-        All scores that are compared have the weights of the same one. The SQNR of an output to which few calls
-        contribute is uncertain: it would decide by chance.
+        All compared scores must have the same weights. An output to which few calls contribute has an uncertain SQNR.
+        Without weights, it would decide by chance.
         """
         return replace(self, weights={name: output.weight for name, output in first.outputs.items()})
 

@@ -42,8 +42,8 @@ class InputStatistics:
     """float64 [groups, inputs]"""
     covariance: np.ndarray | None
     """float32 [groups, inputs, inputs]; None if it was not requested, or is too large, or cannot be used."""
-    rows: int = 0
-    """The number of rows that the covariance was taken from."""
+    rows: int
+    """The number of rows that the covariance was taken from; 0 without a covariance."""
 
 
 def input_statistics(
@@ -124,7 +124,7 @@ class _Sum:
     def input_statistics(self) -> InputStatistics:
         mean = self._total / self._rows_seen
         if not self.has_covariance:
-            return InputStatistics(mean, None)
+            return InputStatistics(mean, None, 0)
         if self._waiting:
             self._flush()
         offset, covariance = (self._first / self._count).astype(np.float32), self._second

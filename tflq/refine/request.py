@@ -98,8 +98,8 @@ class RefinementRequest:
         headroom = variant.headroom
         if headroom == "auto" and not (is_auto and variant.activation_bits == 8):
             headroom = HEADROOM_OF_INT16 if is_auto else 1.0
-        is_int16 = variant.activation_bits == 16
-        granularity = WeightGranularity(variant.per_channel, variant.per_channel_dense, takes_scales=is_int16)
+        takes_scales = variant.activation_bits == 16 and variant.per_channel
+        granularity = WeightGranularity(variant.per_channel, variant.per_channel_dense, takes_scales)
         is_compared = "auto" in (*choices, headroom)
         named = (variant.keep_float, variant.keep_int16) if is_compared else ((), ())
         return RefinementRequest(variant.activation_bits, granularity, choices, headroom, *named)

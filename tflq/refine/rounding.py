@@ -42,16 +42,12 @@ def fit_rounding(
 ) -> Path:
     """Write the weights that GPTQ rounds, for one of ROUNDING_PARTS parts of the layers.
 
-    Clustered weights are left out. If the quantizer takes scales, all layers whose scales are not searched are left
-    out, too, since they are rounded as for other quantizers. `moments` are those of this file. `part` is the number of
-    the part, and the path to write to.
+    Clustered weights are left out. If the granularity takes scales, so are layers too large for trying several scales:
+    the first pass has rounded them, see `WeightGranularity.rounding_passes`. `moments` are those of this file. `part`
+    is the number of the part, and the path to write to.
     """
     (number, target), content = part, float32.read_bytes()
-    all_layers = [
-        layer
-        for layer in layers(content)
-        if not layer.is_clustered and _is_searched(layer, granularity) == granularity.takes_scales
-    ]
+    all_layers = [layer for layer in layers(content) if _is_rounded(layer, granularity)]
     chosen = parts_of(all_layers, ROUNDING_PARTS, _work)[number]
     steps, scales, errors = dict[int, np.ndarray](), dict[int, np.ndarray](), dict[int, np.ndarray]()
     for done, (layer, second_moment) in enumerate(zip(chosen, moments.of(chosen), strict=True), 1):
@@ -84,10 +80,11 @@ def _rounded(layer: Layer, granularity: WeightGranularity, second_moment: np.nda
     return rounded, after / before if before else 1.0
 
 
-def _is_searched(layer: Layer, granularity: WeightGranularity) -> bool:
-    """Whether several scales are tried for each channel of the layer."""
-    work = prod(layer.weights.shape) * layer.width
-    return granularity.takes_scales and granularity.is_per_channel(layer) and work <= MAX_SEARCH_WORK
+def _is_rounded(layer: Layer, granularity: WeightGranularity) -> bool:
+    """Whether the pass with this granularity rounds the layer."""
+    if layer.is_clustered or not granularity.takes_scales:
+        return not layer.is_clustered
+    return granularity.is_per_channel(layer) and prod(layer.weights.shape) * layer.width <= MAX_SEARCH_WORK
 
 
 def squared_error(change: np.ndarray, second_moment: np.ndarray) -> float:

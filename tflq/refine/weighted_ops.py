@@ -130,11 +130,10 @@ class WeightGranularity:
     """Whether the weights of convolutions have one scale per output channel."""
     per_channel_dense: bool = True
     """Whether the weights of dense layers have one, too; only if `per_channel` is True."""
-
     takes_scales: bool = False
-    """Whether the quantizer takes scales per channel from the file.
+    """Whether the quantizer takes scales per channel from the file, as the one for 16-bit activations does.
 
-    Else the largest weight of a channel defines its scale.
+    Else the largest weight of a channel defines its scale. It is True only if `per_channel` is True.
     """
 
     @property
@@ -143,11 +142,14 @@ class WeightGranularity:
         if not self.per_channel:
             return ", per tensor"
         scales = "" if self.per_channel_dense else ", dense layers per tensor"
-        return f"{scales}, with several scales a channel" if self.takes_scales else scales
+        return f"{scales}, with several scales for each channel" if self.takes_scales else scales
 
     @property
-    def for_all_layers(self) -> tuple[WeightGranularity, ...]:
-        """The granularities with which weights are rounded, one after another; the last one for some layers only."""
+    def rounding_passes(self) -> tuple[WeightGranularity, ...]:
+        """The granularity of each pass of rounding.
+
+        If the quantizer takes scales, a second pass rounds small layers again, with several scales for each channel.
+        """
         return (replace(self, takes_scales=False), self) if self.takes_scales else (self,)
 
     def scales(self, layer: Layer, matrices: np.ndarray) -> np.ndarray:

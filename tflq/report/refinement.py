@@ -18,8 +18,8 @@ from tflq.refine import (
 from tflq.report.table import markdown_table
 from tflq.result import Result
 
-EVEN = 0.8
-"""The ratio of the smallest to the largest weight of outputs above which the weights are not told."""
+EQUAL_WEIGHTS = 0.8
+"""The ratio of the smallest to the largest weight of outputs from which the page does not list the weights."""
 MAX_LAYERS = 8
 """The number of layers listed for a file: those with the largest changes of a bias."""
 
@@ -61,7 +61,7 @@ def explanation(reports: Sequence[RefinementReport]) -> Iterator[str]:
         f" first is kept if none gains {MIN_GAIN_DB:g} dB."
     )
     for weights in {repr(report.scores[0].weights): report.scores[0].weights for report in reports}.values():
-        if weights and min(weights.values()) < EVEN * max(weights.values()):
+        if weights and min(weights.values()) < EQUAL_WEIGHTS * max(weights.values()):
             listed = ", ".join(f"`{name}` {weight:.2f}" for name, weight in weights.items())
             yield f"An output whose SQNR is uncertain on these calls counts less in the mean. The weights are {listed}."
     on_all_calls = {repr(report.on_all_calls): report.on_all_calls for report in reports if report.on_all_calls}

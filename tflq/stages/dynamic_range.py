@@ -63,7 +63,7 @@ def correction(context: RunContext, build: VariantBuild, samples: CalibrationSam
     """Return the task that corrects the biases of the build's file in place."""
     split = refine.split_holdout(samples.samples.number_of_calls)
     means = tuple(each.means for each in context.work.statistics.get(split.fitting, ()))
-    fitting = split.fitting[:: -(-len(split.fitting) // refine.max_fitting_calls(context.float32))]
+    fitting = refine.evenly_spread(split.fitting, refine.max_fitting_calls(context.float32))
     data = CorrectionData(samples.samples, fitting, split.holdout, means)
     assert build.variant is not None
     arguments = (context.float32, build.path, data, CorrectionChoices.by(build.variant))

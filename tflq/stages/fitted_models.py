@@ -249,9 +249,12 @@ class ModelFitter:
         return [fold.holdout for fold in self.folds] or [self.all_calls]
 
     def _layer_fit_keys(self, fitted: FittedConfig) -> list[LayerFitKey]:
-        """Return the keys of all that is fitted to the layers beside their mean inputs. Later ones replace values."""
+        """Return the keys of all that is fitted to the layers beside their mean inputs.
+
+        The values of later ones replace those of earlier ones.
+        """
         model, keys = self.model(fitted), [key for key in fitted.config.of_layers if key in LAYER_FITS]
-        granularities = fitted.request.granularity.for_all_layers
+        granularities = fitted.request.granularity.rounding_passes
         return [(key, model, fitted.calls, granularity) for key in keys for granularity in granularities]
 
     def _observed_key(self, model: Path) -> tuple[Path, Counting]:
@@ -259,7 +262,7 @@ class ModelFitter:
 
     def _fitting_data(self, calls: Calls) -> tuple[Samples, Calls]:
         """Return the samples, and at most `max_fitting_calls` of the calls, evenly spread."""
-        return self.samples.samples, calls[:: -(-len(calls) // self.max_fitting_calls)]
+        return self.samples.samples, refine.evenly_spread(calls, self.max_fitting_calls)
 
     def _run(self, fits: Iterable[_Fit], alongside: Sequence[Task[None]] = ()) -> None:
         """Run the tasks of all fits at the same time, and store their values."""
