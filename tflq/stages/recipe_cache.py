@@ -87,7 +87,7 @@ class RecipeCache:
     def notes(self) -> tuple[str, ...]:
         """Sentences for the warnings of the report, about damaged entries, when all is saved."""
         self._wait()
-        return tuple(self._store.notes) if self._store else ()
+        return tuple(dict.fromkeys(self._store.notes)) if self._store else ()
 
     def load_float_model(self, folder: Path) -> PreparedSource | None:
         """Copy the prepared source and its float32 file into a new folder; return the source, or None if there is none.
