@@ -43,7 +43,7 @@ from tflq.refine.cross_layer_equalization import (
     _TiedActivations,
 )
 from tflq.refine.fitted_layers import FittedValues, save
-from tflq.refine.gptq import SCALE_FACTORS, gptq_round, nearest_steps, round_to_nearest, scales
+from tflq.refine.gptq import SCALE_FACTORS, RoundedWeights, gptq_round, nearest_steps, round_to_nearest, scales
 from tflq.refine.holdout import MAX_HOLDOUT_CALLS
 from tflq.refine.input_statistics import InputStatistics, input_statistics
 from tflq.refine.second_moments import second_moment_of
@@ -340,7 +340,8 @@ def test_one_more_correction_of_weights_is_applied_before_the_biases(
 
 
 def _with_half_weights(corrected: CorrectedLayer, _: FittedValues) -> CorrectedLayer:
-    return replace(corrected, scales=corrected.scales / 2)
+    weights = RoundedWeights(corrected.rounded.integers, corrected.rounded.scales / 2)
+    return replace(corrected, corrected_weights=weights)
 
 
 def test_a_mean_has_the_factors_of_every_rewriting(found: list[Layer]) -> None:

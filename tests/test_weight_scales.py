@@ -68,8 +68,8 @@ def test_file_has_the_scales_that_were_chosen(
             continue
         assert tensor.quantization is not None
         np.testing.assert_array_equal(np.asarray(tensor.data), each.steps)
-        np.testing.assert_allclose(tensor.quantization.scales, each.scales.reshape(-1), rtol=1e-6)
-        with_other_scales += bool((np.abs(each.integers).max(2) < 127).any())
+        np.testing.assert_allclose(tensor.quantization.scales, each.rounded.scales.reshape(-1), rtol=1e-6)
+        with_other_scales += bool((np.abs(each.rounded.integers).max(2) < 127).any())
     assert with_other_scales > 1
 
 
@@ -83,6 +83,6 @@ def test_the_largest_weight_defines_other_scales(
 ) -> None:
     fitted, model = rounded(float32, calibration_samples, granularity, tmp_path)
     for each in corrected_layers(float32.read_bytes(), fitted, granularity, ROUNDING):
-        np.testing.assert_array_equal(each.scales, granularity.scales(each.layer, each.matrices))
+        np.testing.assert_array_equal(each.rounded.scales, granularity.scales(each.layer, each.rounded.matrices))
     stored = [tensor.quantization for tensor in edit.unpack(model.read_bytes()).subgraphs[0].tensors]
     assert all(each is None or each.max is None for each in stored)

@@ -1,7 +1,7 @@
 """Content hashes, atomic writes, the cache of earlier results, and the versions of packages that affect results."""
 
 from tflq.cache.content import contents, digest, identity, sha256, tree_bytes
-from tflq.cache.files import clear_workspaces, uninterrupted, workspace, write
+from tflq.cache.files import clear_workspaces, link, uninterrupted, workspace, write
 from tflq.cache.installation import install, is_unfinished
 from tflq.cache.store import Entry, Store, default_store
 from tflq.cache.versions import versions
@@ -16,6 +16,7 @@ __all__ = [
     "identity",
     "install",
     "is_unfinished",
+    "link",
     "sha256",
     "tree_bytes",
     "uninterrupted",

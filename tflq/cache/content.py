@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from tflq.errors import SourceError
@@ -30,19 +31,22 @@ def sha256(path: Path) -> str:
 def contents(path: Path) -> str:
     """Return the hash of a file, or of the names and contents of all files below a folder.
 
-    Raise SourceError if a file cannot be read.
+    Files that are the same as in an earlier call, by their sizes and times, are not read again. Raise SourceError if a
+    file cannot be read.
     """
     try:
-        return _contents(path)
+        found = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        files = tuple(sorted(found, key=Path.as_posix))
+        return _contents(path, files, identity(files))
     except OSError as error:
         raise SourceError(f"{error.filename or path}: cannot be read: {error.strerror}") from error
 
 
-def _contents(path: Path) -> str:
-    if path.is_file():
+@lru_cache(maxsize=64)
+def _contents(path: Path, files: tuple[Path, ...], _identity: str) -> str:
+    if files == (path,):
         return sha256(path)
-    files = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
-    return digest(*(part for name in files for part in (name, sha256(path / name))))
+    return digest(*(part for file in files for part in (file.relative_to(path).as_posix(), sha256(file))))
 
 
 def identity(files: Iterable[Path]) -> str:

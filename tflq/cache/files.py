@@ -66,6 +66,17 @@ def workspace(output: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def link(source: Path, target: Path) -> None:
+    """Make `target` a second name of the file, or a copy if its file system has no such names.
+
+    So neither file may be changed in place later. They may be replaced or removed.
+    """
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def clear_workspaces(output: Path) -> None:
     """Remove the temporary folders in the output folder that killed processes left.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter
 
+from tflq import cache
 from tflq.calibrate.histogram import Histogram
 from tflq.calibrate.loop_ranges import loop_ranges
 from tflq.calibrate.lower_masks import MaskReport
 from tflq.calibrate.observe import Observation
 from tflq.calibrate.ranges import Range, RangeMethod, ranges
-from tflq.flatbuffer import Graph, load
+from tflq.flatbuffer import Graph, mapped
 
 _RANGES: TypeAdapter[tuple[Range, ...]] = TypeAdapter(tuple[Range, ...])
 _MASKS: TypeAdapter[MaskReport | None] = TypeAdapter(MaskReport | None)
@@ -67,7 +67,7 @@ class CalibrationData:
         """Return the ranges by that method. If TensorFlow's calibrator computed the ranges, return those."""
         if not isinstance(self.statistics, ActivationStatistics):
             return self.statistics
-        return self.statistics.ranges(load(self.model), method)
+        return self.statistics.ranges(mapped(self.model), method)
 
     def for_calls(self, calls: Sequence[int], histograms: Mapping[int, Histogram] | None = None) -> CalibrationData:
         """Return the data of those calls alone, with their histograms. Without histograms only minmax is possible."""
@@ -90,7 +90,7 @@ class CalibrationData:
         (folder / _MASKS_FILE).write_bytes(_MASKS.dump_json(self.masks))
         (folder / _RECURRENT_FILE).write_bytes(_RECURRENT.dump_json(self.recurrent))
         if self._has_own_model:
-            shutil.copy(self.model, folder / _MODEL)
+            cache.link(self.model, folder / _MODEL)
 
     @property
     def _has_own_model(self) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tflq.calibrate.calibration_data import ActivationStatistics
 from tflq.calibrate.histogram import Histogram, SquaredError
-from tflq.calibrate.observe import Observation, add_activation_outputs
+from tflq.calibrate.observe import Observation, with_activation_outputs
 from tflq.calibrate.ranges import Range
 from tflq.calibrate.samples import CalibrationSamples
 from tflq.errors import DatasetError
@@ -46,8 +46,7 @@ def refuse_infinite(
 
     Return if no activation is: the sum of a mean may overflow although every value is finite.
     """
-    target = calibration_samples.samples.folder / "exposed.tflite"
-    run, graph = Runner(add_activation_outputs(float32, target)), load(float32)
+    run, graph = Runner(with_activation_outputs(float32, calibration_samples.samples.folder)), load(float32)
     failures: list[tuple[int, str]] = []
     for call, arrays in zip(calls, calibration_samples.samples.calls(calls), strict=True):
         answers = {int(name): values for name, values in run(arrays).items()}

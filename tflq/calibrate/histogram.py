@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tflq.calibrate.following_activation import Function, identity
-from tflq.calibrate.observe import add_activation_outputs
+from tflq.calibrate.observe import with_activation_outputs
 from tflq.calibrate.samples import Samples
 from tflq.interpreter import Runner
 from tflq.worker import ProgressCallback
@@ -122,7 +122,7 @@ def count(
     The weights of a call are int64 [activations]. `strides`, int64 [activations], is the distance from one counted
     value to the next; the weight of a value is multiplied by it. None: all values are counted.
     """
-    run = Runner(add_activation_outputs(float32, samples.folder / f"exposed-{float32.stem}-{min(weights)}.tflite"))
+    run = Runner(with_activation_outputs(float32, samples.folder))
     totals = np.zeros((len(next(iter(weights.values()))), _BINS), np.int64)
     for done, (call, arrays) in enumerate(zip(weights, samples.calls(weights), strict=True), 1):
         answers = sorted(run(arrays).items(), key=lambda answer: int(answer[0]))

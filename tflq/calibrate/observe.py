@@ -6,7 +6,8 @@ Each reduction stands right behind the op whose output it reduces. The output is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from tflq import cache
 from tflq.calibrate.samples import Samples
-from tflq.flatbuffer import Graph, Subgraph, edit, read
+from tflq.flatbuffer import Graph, Subgraph, edit, mapped, read
 from tflq.flatbuffer.loops import CONTROL_FLOW, LOOP, WITH_INTERMEDIATES, loop_obstacle
 from tflq.interpreter import Runner
 from tflq.worker import ProgressCallback
@@ -30,8 +32,8 @@ KEEPS_FINITE = {
     *("SQUEEZE", "STRIDED_SLICE", "SUB", "SUM", "TANH", "TILE", "TRANSPOSE", "TRANSPOSE_CONV", "UNPACK"),
 }
 """Ops that compute no NaN from finite inputs. Most ops are of these, and a check of each would take time."""
-BLOCK = 8
-"""The number of calls after which progress is told. A shard consists of whole blocks."""
+MIN_CALLS_OF_SHARD = 8
+"""The least number of calls for which another process is useful."""
 
 
 def obstacle(graph: Graph) -> str | None:
@@ -120,12 +122,18 @@ class _Axes:
         return self._constants[axes]
 
 
-def add_activation_outputs(float32: Path, target: Path) -> Path:
-    """Write the model with all activations as outputs, named by their indices, to `target`, and return that path."""
-    content = float32.read_bytes()
-    model = edit.unpack(content)
-    edit.set_outputs(model, {str(index): index for index in activations(read(content))})
-    edit.write(model, target)
+def with_activation_outputs(float32: Path, folder: Path) -> Path:
+    """Return the model with all activations as outputs, named by their indices, from a file in the folder.
+
+    It is written once for each float32 file. Several processes may do so at a time.
+    """
+    target = folder / f"exposed {cache.identity([float32])[:16]}.tflite"
+    if not target.exists():
+        content, written = float32.read_bytes(), target.with_suffix(f".{os.getpid()}")
+        model = edit.unpack(content)
+        edit.set_outputs(model, {str(index): index for index in activations(read(content))})
+        edit.write(model, written)
+        written.replace(target)
     return target
 
 
@@ -156,27 +164,16 @@ class Observation:
 
 
 def observe(report: ProgressCallback, float32: Path, samples: Samples, calls: range) -> ObservationShard:
-    """Run the model over those calls. The first call must begin a block. EvaluationError if LiteRT fails."""
+    """Run the model over those calls. EvaluationError if LiteRT fails."""
     run = Runner(add_min_max_outputs(float32, samples.folder / f"observable-{calls.start}.tflite"))
-    blocks = []
-    for start in calls[::BLOCK]:
-        block = range(start, min(start + BLOCK, calls.stop))
-        blocks.append(_observe_block([run(arrays) for arrays in samples.calls(block)]))
-        report(block.stop - calls.start, len(calls))
-    return _concatenate(blocks)
-
-
-def _observe_block(block: Sequence[Mapping[str, np.ndarray]]) -> ObservationShard:
-    def columns(kind: str) -> np.ndarray:
-        """Return [calls, tensors] in the order of the tensors' indices. The runner's order is by name."""
-        indices = sorted(int(name.split()[1]) for name in block[0] if name.startswith(kind))
-        return np.stack([[outputs[f"{kind} {i}"].item() for i in indices] for outputs in block]).astype(np.float32)
-
-    return ObservationShard(
-        columns("min"),
-        columns("max"),
-        np.array([all(np.isfinite(values).all() for values in outputs.values()) for outputs in block]),
-    )
+    tensors, minima, maxima, is_finite = activations(mapped(float32)), [], [], []
+    for done, arrays in enumerate(samples.calls(calls), 1):
+        outputs = run(arrays)
+        minima.append([outputs[f"min {index}"].item() for index in tensors])
+        maxima.append([outputs[f"max {index}"].item() for index in tensors])
+        is_finite.append(all(np.isfinite(values).all() for values in outputs.values()))
+        report(done, len(calls))
+    return ObservationShard(np.array(minima, np.float32), np.array(maxima, np.float32), np.array(is_finite))
 
 
 def _concatenate(shards: Sequence[ObservationShard]) -> ObservationShard:
@@ -194,7 +191,6 @@ def merge(graph: Graph, shards: Sequence[ObservationShard]) -> Observation:
 
 
 def shards(calls: int, count: int) -> list[range]:
-    """Divide the calls into at most `count` consecutive ranges of whole blocks."""
-    blocks = math.ceil(calls / BLOCK)
-    bounds = [round(i * blocks / min(count, blocks)) * BLOCK for i in range(min(count, blocks) + 1)]
-    return [range(start, min(stop, calls)) for start, stop in pairwise(bounds)]
+    """Divide the calls into at most `count` consecutive ranges of about the same length."""
+    parts = min(count, math.ceil(calls / MIN_CALLS_OF_SHARD))
+    return [range(start, stop) for start, stop in pairwise(part * calls // parts for part in range(parts + 1))]

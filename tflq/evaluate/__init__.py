@@ -1,9 +1,10 @@
 """Run files on evaluation samples, and record how their outputs differ from those of the float32 file."""
 
 from tflq.evaluate.answers import NO_CLASS, Answers
-from tflq.evaluate.measuring import FLOAT32, SOURCE, Subject, batches, measure, output_ranges, time
+from tflq.evaluate.measuring import batches, measure, output_ranges, time
 from tflq.evaluate.plan import EvaluationPlan, EvaluationRows, evaluation_rows, refuse_unknown_ids, split, stack
 from tflq.evaluate.record import Record, merge
+from tflq.evaluate.recorded import FLOAT32, SOURCE, load_outputs, record_outputs, save_outputs
 from tflq.evaluate.recorder import SampleRecorder
 from tflq.evaluate.section import Evaluation
 
@@ -17,13 +18,15 @@ __all__ = [
     "EvaluationRows",
     "Record",
     "SampleRecorder",
-    "Subject",
     "batches",
     "evaluation_rows",
+    "load_outputs",
     "measure",
     "merge",
     "output_ranges",
+    "record_outputs",
     "refuse_unknown_ids",
+    "save_outputs",
     "split",
     "stack",
     "time",

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
-
-import numpy as np
 
 from tflq import flatbuffer
 from tflq.calibrate import fingerprint
 from tflq.datasets import Row, Sample
 from tflq.evaluate.answers import AnswerRecorder
-from tflq.evaluate.plan import EvaluationPlan, split, stack
+from tflq.evaluate.plan import EvaluationPlan, rows_and_samples, stack
 from tflq.evaluate.record import Record
+from tflq.evaluate.recorded import FLOAT32, Subject, loaders
 from tflq.evaluate.recorder import SampleRecorder
 from tflq.id_tables import IdCheck
-from tflq.inputs import check_finite, make_sample
 from tflq.interpreter import LatencyStats, Runner
 from tflq.metrics import OutputRange
-from tflq.sources import reference
 from tflq.worker import ProgressCallback
-
-SOURCE, FLOAT32 = "the source", "the float32 baseline"
-"""Names of the source model and the float32 file among the subjects. No variant can have them."""
-
-
-Subject = Callable[[Sample], Mapping[str, np.ndarray]]
-"""A model to measure, as a function from the input arrays of one call to the output arrays."""
 
 
 def measure(report: ProgressCallback, plan: EvaluationPlan, indices: Sequence[int]) -> dict[str, Record]:
@@ -36,24 +25,20 @@ def measure(report: ProgressCallback, plan: EvaluationPlan, indices: Sequence[in
 
     Returns the record of each subject, in the order of the indices.
     """
-    float32 = Runner(plan.float32)
-    subjects: dict[str, Subject] = {FLOAT32: float32}
-    subjects |= {name: Runner(path) for name, path in plan.files.items()}
-    if plan.runs_source:
-        subjects[SOURCE] = reference(plan.source)
+    subjects = {name: Subject(plan, load, plan.recorded.get(name)) for name, load in loaders(plan).items()}
     ranges = {name: output_ranges(path) for name, path in plan.files.items()}
-    recorders = {name: SampleRecorder(plan, run(plan.first), ranges.get(name)) for name, run in subjects.items()}
+    recorders = {name: SampleRecorder(plan, each.first(), ranges.get(name)) for name, each in subjects.items()}
     answering = {name: AnswerRecorder(plan) for name in plan.files}
-    done = 0
-    for rows, samples in batches(plan, indices):
+    done, check = 0, IdCheck(plan.float32, plan.inputs)
+    for numbers, rows, samples in rows_and_samples(plan, indices):
         arrays = stack(samples, plan.source)
-        truths = split(float32(arrays), len(samples), plan.source)
+        check.refuse(arrays, numbers, plan.evaluation.dataset)
+        truths = subjects[FLOAT32].outputs(arrays, numbers)
         calibrated = [fingerprint(sample) in plan.calibrated_with for sample in samples]
-        numbers = indices[done : done + len(samples)]
-        for name, run in subjects.items():
+        for name, subject in subjects.items():
             places = [i for i, number in enumerate(numbers) if name not in plan.only or number in plan.only[name]]
             if places:
-                answers = truths if run is float32 else split(run(arrays), len(samples), plan.source)
+                answers = truths if name == FLOAT32 else subject.outputs(arrays, numbers)
             for i in places:
                 recorders[name].add(rows[i], truths[i], answers[i], calibrated[i])
                 if name in answering:
@@ -65,16 +50,14 @@ def measure(report: ProgressCallback, plan: EvaluationPlan, indices: Sequence[in
 
 
 def batches(plan: EvaluationPlan, indices: Sequence[int]) -> Iterator[tuple[list[Row], list[Sample]]]:
-    """Yield the rows with those indices and their samples, in groups of one call's batch size."""
-    rows = plan.evaluation.dataset.rows(indices, plan.source.inputs)
-    numbers, check = iter(indices), IdCheck(plan.float32, plan.inputs)
-    while chunk := list(islice(rows, plan.source.batch or 1)):
-        samples = [make_sample(row, plan.inputs, plan.source.inputs) for row in chunk]
-        chosen = list(islice(numbers, len(chunk)))
-        for sample, number in zip(samples, chosen, strict=True):
-            check_finite(sample, number, plan.evaluation.dataset)
-        check.refuse(stack(samples, plan.source), chosen, plan.evaluation.dataset)
-        yield chunk, samples
+    """Yield the rows with those indices and their samples, in groups of one call's batch size.
+
+    Raises DatasetError for ids that the float32 file has no row for.
+    """
+    check = IdCheck(plan.float32, plan.inputs)
+    for numbers, rows, samples in rows_and_samples(plan, indices):
+        check.refuse(stack(samples, plan.source), numbers, plan.evaluation.dataset)
+        yield rows, samples
 
 
 def output_ranges(path: Path) -> dict[str, OutputRange]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from tflq.datasets import Sample, brackets, select
+from tflq.datasets import Row, Sample, brackets, select
 from tflq.errors import DatasetError, EvaluationError, RecipeError
 from tflq.evaluate.section import Evaluation
 from tflq.id_tables import IdCheck
@@ -33,6 +34,8 @@ class EvaluationPlan:
     only: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """Subject → the rows that it is measured on; a subject without an entry is measured on all rows."""
     runs_source: bool = False
+    recorded: Mapping[str, Path] = field(default_factory=dict)
+    """Subject → the folder of its outputs on some of the rows, so that it need not run there."""
     calibrated_with: frozenset[str] = frozenset()
     """Fingerprints of the calibration samples. Evaluation samples should not be among them."""
 
@@ -107,3 +110,16 @@ def split(outputs: Mapping[str, np.ndarray], count: int, source: PreparedSource)
                 " samples: set model.batch_size to 1"
             )
     return [{name: output[i : i + 1] for name, output in outputs.items()} for i in range(count)]
+
+
+def rows_and_samples(
+    plan: EvaluationPlan, indices: Sequence[int]
+) -> Iterator[tuple[list[int], list[Row], list[Sample]]]:
+    """Yield the indices, the rows and the samples of each call, for the rows with those increasing indices."""
+    rows, numbers = plan.evaluation.dataset.rows(indices, plan.source.inputs), iter(indices)
+    while chunk := list(islice(rows, plan.source.batch or 1)):
+        samples = [make_sample(row, plan.inputs, plan.source.inputs) for row in chunk]
+        chosen = list(islice(numbers, len(chunk)))
+        for sample, number in zip(samples, chosen, strict=True):
+            check_finite(sample, number, plan.evaluation.dataset)
+        yield chosen, chunk, samples

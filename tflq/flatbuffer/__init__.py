@@ -20,10 +20,11 @@ from tflq.flatbuffer.inventory import (
     size_by_dtype,
     stored_constants,
 )
+from tflq.flatbuffer.mapped import mapped, mapped_content
 from tflq.flatbuffer.options import Options, operator_options
 from tflq.flatbuffer.output_ranges import integers_of, output_ranges
 from tflq.flatbuffer.overwrite import with_constants
-from tflq.flatbuffer.reader import file_bytes, load, op_types, read
+from tflq.flatbuffer.reader import FileContent, file_bytes, load, op_types, read
 from tflq.flatbuffer.real_values import has_real_values, real_values
 from tflq.flatbuffer.roles import MOVING, ROLES, WEIGHT_POSITIONS, Roles
 from tflq.flatbuffer.sparse import SparseWeights, densified, has_sparse_integers, sparse_weights
@@ -36,6 +37,7 @@ __all__ = [
     "ROLES",
     "WEIGHT_POSITIONS",
     "BlockScales",
+    "FileContent",
     "Graph",
     "Metadata",
     "Operator",
@@ -56,6 +58,8 @@ __all__ = [
     "has_sparse_integers",
     "integers_of",
     "load",
+    "mapped",
+    "mapped_content",
     "op_types",
     "operator_counts",
     "operator_options",

@@ -9,13 +9,13 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tflq.errors import EvaluationError
-from tflq.flatbuffer.reader import DECODING_ERRORS
+from tflq.flatbuffer.reader import DECODING_ERRORS, FileContent
 
 Options = Mapping[str, Any]
 """The names and values of the options, as the schema names them."""
 
 
-def operator_options(data: bytes) -> tuple[tuple[Options, ...], ...]:
+def operator_options(data: FileContent) -> tuple[tuple[Options, ...], ...]:
     """Return the options of each operator of each subgraph of a .tflite file. EvaluationError if they are damaged.
 
     An operator without options, or with options that this version of the schema does not know, has none.
@@ -26,7 +26,7 @@ def operator_options(data: bytes) -> tuple[tuple[Options, ...], ...]:
         raise EvaluationError("the options of an operator are damaged. Convert or copy the file again") from error
 
 
-def _of_all(data: bytes) -> tuple[tuple[Options, ...], ...]:
+def _of_all(data: FileContent) -> tuple[tuple[Options, ...], ...]:
     model = schema.Model.GetRootAs(data)
     subgraphs = (model.Subgraphs(index) for index in range(model.SubgraphsLength()))
     return tuple(

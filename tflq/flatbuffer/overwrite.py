@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from tflq.flatbuffer import edit
-from tflq.flatbuffer.reader import read
+from tflq.flatbuffer.reader import FileContent, read
 
 
-def with_constants(content: bytes, values: Mapping[tuple[int, int], np.ndarray]) -> bytes:
+def with_constants(content: FileContent, values: Mapping[tuple[int, int], np.ndarray]) -> bytes:
     """Return the file with other values of constants that ops of the first subgraph read: float32, int8 or int32.
 
     `values` has as many values as the constant, by the index of the op and the position among its inputs. If other
@@ -30,8 +30,8 @@ def with_constants(content: bytes, values: Mapping[tuple[int, int], np.ndarray])
     return bytes(copy)
 
 
-def _rebuilt(content: bytes, values: Mapping[tuple[int, int], np.ndarray]) -> bytes:
-    model = edit.unpack(content)
+def _rebuilt(content: FileContent, values: Mapping[tuple[int, int], np.ndarray]) -> bytes:
+    model = edit.unpack(bytes(content))
     for place, array in values.items():
         edit.set_constant(model, place, array)
     return edit.pack(model)

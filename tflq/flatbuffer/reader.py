@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import replace
+from mmap import mmap
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,6 +60,8 @@ _OPTIONS = {
 }
 DECODING_ERRORS = (IndexError, OverflowError, TypeError, ValueError, struct.error)
 """The errors that flatbuffer accessors raise if an offset or a count points outside the file."""
+FileContent = bytes | bytearray | mmap
+"""The content of a .tflite file."""
 _T = TypeVar("_T")
 _Buffers = tuple[npt.NDArray[np.uint8], ...]
 
@@ -81,7 +84,7 @@ def file_bytes(path: Path) -> bytes:
         raise EvaluationError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def read(data: bytes | bytearray) -> Graph:
+def read(data: FileContent) -> Graph:
     """Return the graph of the bytes of a .tflite file. EvaluationError if they are not a complete .tflite file."""
     if data[4:8] != b"TFL3":
         raise EvaluationError("not a .tflite file: the identifier TFL3 is missing at its start")
@@ -99,7 +102,7 @@ def op_types(data: bytes) -> frozenset[str]:
     return frozenset(_type(code)[0] for code in _each(model.OperatorCodesLength(), model.OperatorCodes))
 
 
-def _graph(data: bytes | bytearray) -> Graph:
+def _graph(data: FileContent) -> Graph:
     model = schema.Model.GetRootAs(data)
     packed = _each(model.BuffersLength(), model.Buffers)
     buffers = tuple(_stored(buffer, data) for buffer in packed)
@@ -124,7 +127,7 @@ def _each(count: int, get: Callable[[int], _T]) -> tuple[_T, ...]:
     return tuple(get(index) for index in range(count))
 
 
-def _stored(buffer: Any, data: bytes | bytearray) -> npt.NDArray[np.uint8]:
+def _stored(buffer: Any, data: FileContent) -> npt.NDArray[np.uint8]:
     if buffer.Offset() > 1:  # in a file that is too large for a flatbuffer, the buffers follow the flatbuffer
         return np.frombuffer(data, np.uint8, buffer.Size(), buffer.Offset())
     return np.frombuffer(b"", np.uint8) if buffer.DataIsNone() else buffer.DataAsNumpy()

@@ -24,7 +24,7 @@ GOOD_SQNR_DB = 30.0
 """An op is not bad if its output has at least this SQNR."""
 CLEAN_DB = 50.0
 """An input with a higher SQNR counts as one with this, since its error hardly matters."""
-MEDIAN_VALUES = 2**16
+MEDIAN_VALUES = 2**14
 """The number of values of one call that a median is taken of, about."""
 
 
@@ -63,8 +63,9 @@ def compare(report: ProgressCallback, files: tuple[Path, Path], calls: Calls, fo
 
     `files`: the float32 file and the quantized one. `calls`: the input arrays of each call.
     """
-    alignment = align(load(files[0]), load(files[1]))
-    observed = {index for index in activations(load(files[0])) if index in alignment.activations}
+    float32, quantized = map(load, files)
+    alignment = align(float32, quantized)
+    observed = {index for index in activations(float32) if index in alignment.activations}
     runs = (
         Runner(_exposed(files[0], {index: index for index in observed}, folder / "float32-exposed.tflite")),
         Runner(

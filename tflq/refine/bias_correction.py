@@ -23,8 +23,9 @@ def _with_corrected_bias(corrected: CorrectedLayer, values: FittedValues) -> Cor
     if corrected.bias is None or mean is None or not np.isfinite(mean).all():
         return corrected
     weights = layer.as_matrices(np.asarray(layer.weights.data, np.float64))
-    shift = layer.products(weights - corrected.matrices, mean)
-    return replace(corrected, bias=corrected.bias + shift, shift=float(np.abs(shift).max(initial=0)))
+    shift = layer.products(weights - corrected.rounded.matrices, mean)
+    largest = float(np.abs(shift).max(initial=0))
+    return replace(corrected, bias=corrected.bias + shift, corrected_weights=corrected.rounded, shift=largest)
 
 
 BIAS_CORRECTION = LayerwiseCorrection(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tflq.cost_model import multiply_adds
-from tflq.flatbuffer import read
+from tflq.flatbuffer import mapped, mapped_content, read
 from tflq.refine.correction_list import MODEL_CORRECTIONS
 from tflq.refine.request import RefinementRequest
 from tflq.refine.rounding import multiply_adds_of_fit
@@ -34,7 +34,7 @@ def beyond_budget(float32: Path, calls: int, request: RefinementRequest) -> tupl
     keys = tuple(each.key for each in MODEL_CORRECTIONS if each.key in request.open_choices)
     if not keys:
         return ()
-    content = float32.read_bytes()
+    content = mapped_content(float32)
     calibration = PASSES * float(multiply_adds(read(content))) * calls
     work = calibration + sum(map(multiply_adds_of_fit, layers(content)))
     return keys if work > max(LEAST_BUDGET, SHARE * calibration) else ()
@@ -45,7 +45,7 @@ def max_fitting_calls(float32: Path) -> int:
 
     A dense layer has one row of inputs in each call, so its statistics need many calls.
     """
-    affordable = FITTING_BUDGET / max(1, multiply_adds(read(float32.read_bytes())))
+    affordable = FITTING_BUDGET / max(1, multiply_adds(mapped(float32)))
     return int(min(max(affordable, MIN_FITTING_CALLS), MAX_FITTING_CALLS))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -15,12 +16,11 @@ class CorrectedLayer:
     """The constants of a layer after correction."""
 
     layer: Layer
-    integers: np.ndarray = field(repr=False)
-    """The weights in units of their scale, int8 [groups, outputs, inputs]"""
-    scales: np.ndarray = field(repr=False)
-    """The scale of each output's weights, float64 [groups, outputs]"""
+    granularity: WeightGranularity
     bias: np.ndarray | None = field(repr=False)
     """float64 [outputs]; None if the layer has no bias."""
+    corrected_weights: RoundedWeights | None = field(default=None, repr=False)
+    """The weights after correction; None if they are only rounded to nearest."""
     shift: float = 0.0
     """The largest change of a bias, in units of the output."""
     error: float = 1.0
@@ -29,22 +29,24 @@ class CorrectedLayer:
     @staticmethod
     def uncorrected(layer: Layer, granularity: WeightGranularity) -> CorrectedLayer:
         """Return the layer with its weights rounded to nearest, and its own bias."""
-        weights = layer.as_matrices(np.asarray(layer.weights.data))
-        scales = granularity.scales(layer, weights)
         bias = None if layer.bias is None else np.asarray(layer.bias.data, np.float64)
-        return CorrectedLayer(layer, nearest_steps(weights, scales), scales, bias)
+        return CorrectedLayer(layer, granularity, bias)
 
-    @property
-    def matrices(self) -> np.ndarray:
-        """The weights as multiples of their scale, float64 [groups, outputs, inputs]"""
-        return RoundedWeights(self.integers, self.scales).matrices
+    @cached_property
+    def rounded(self) -> RoundedWeights:
+        """The weights after correction, or rounded to nearest."""
+        if self.corrected_weights is not None:
+            return self.corrected_weights
+        weights = self.layer.as_matrices(np.asarray(self.layer.weights.data))
+        scales = self.granularity.scales(self.layer, weights)
+        return RoundedWeights(nearest_steps(weights, scales), scales)
 
     @property
     def weights(self) -> np.ndarray:
         """The weights in the shape of the tensor, float64."""
-        return self.layer.as_tensor(self.matrices)
+        return self.layer.as_tensor(self.rounded.matrices)
 
     @property
     def steps(self) -> np.ndarray:
         """The integers of the weights, int8 in the shape of the tensor."""
-        return self.layer.as_tensor(self.integers)
+        return self.layer.as_tensor(self.rounded.integers)

@@ -5,14 +5,14 @@ Rounded weights are written as multiples of their scale; the converter rounds th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
 import numpy as np
 
-from tflq.flatbuffer import ROLES, Graph, edit, read, with_constants
+from tflq.flatbuffer import ROLES, FileContent, Graph, edit, mapped_content, read, with_constants
 from tflq.refine.corrected_layer import CorrectedLayer
 from tflq.refine.correction import Constant
 from tflq.refine.correction_list import LAYERWISE_CORRECTIONS
@@ -53,35 +53,30 @@ class CorrectedModel:
 
 
 def corrected_layers(
-    content: bytes, fitted: FittedLayers | None, granularity: WeightGranularity, keys: Collection[str]
+    content: FileContent, fitted: FittedLayers | None, granularity: WeightGranularity, keys: Collection[str]
 ) -> list[CorrectedLayer]:
     """Return the constants of every layer of the float32 file with the corrections of these keys."""
-    uncorrected = [CorrectedLayer.uncorrected(layer, granularity) for layer in layers(content)]
-    return with_corrections(uncorrected, fitted, keys)
-
-
-def with_corrections(
-    uncorrected: Iterable[CorrectedLayer], fitted: FittedLayers | None, keys: Collection[str]
-) -> list[CorrectedLayer]:
-    """Return these layers with the corrections of these keys."""
     values = fitted.load() if fitted else FittedValues()
     applied = [each for each in LAYERWISE_CORRECTIONS if each.key in keys]
+    uncorrected = (CorrectedLayer.uncorrected(layer, granularity) for layer in layers(content))
     return [reduce(lambda corrected, each: each.apply(corrected, values), applied, each) for each in uncorrected]
 
 
-def correct(content: bytes, corrected: Sequence[CorrectedLayer], keys: Collection[str]) -> bytes:
+def correct(content: FileContent, corrected: Sequence[CorrectedLayer], keys: Collection[str]) -> bytes:
     """Return the float32 file with the constants of these layers that the corrections change."""
     return _with_constants(
         content, corrected, {one for each in LAYERWISE_CORRECTIONS if each.key in keys for one in each.changes}
     )
 
 
-def with_rounded_weights(content: bytes, corrected: Sequence[CorrectedLayer]) -> bytes:
+def with_rounded_weights(content: FileContent, corrected: Sequence[CorrectedLayer]) -> bytes:
     """Return the float32 file with each weight a multiple of its scale, and with the biases."""
     return _with_constants(content, corrected, {"weights", "bias"})
 
 
-def _with_constants(content: bytes, corrected: Sequence[CorrectedLayer], constants: Collection[Constant]) -> bytes:
+def _with_constants(
+    content: FileContent, corrected: Sequence[CorrectedLayer], constants: Collection[Constant]
+) -> bytes:
     values: dict[tuple[int, int], np.ndarray] = {}
     for each in corrected:
         operator, roles = each.layer.operator, ROLES[each.layer.operator.type]
@@ -97,7 +92,7 @@ def write_corrected(
 ) -> CorrectedModel:
     """Write the float32 file with these corrections to `target`, and return what was changed."""
     granularity, keys = options
-    content = float32.read_bytes()
+    content = mapped_content(float32)
     corrected = corrected_layers(content, fitted, granularity, keys)
     made = correct(content, corrected, keys)
     target.write_bytes(with_weight_ranges(made, corrected, granularity) if granularity.takes_scales else made)

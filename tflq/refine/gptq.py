@@ -3,10 +3,13 @@
 The steps of the paper's algorithm 1:
 
 1. Take the Hessian H = 2XXᵀ of the layer's squared error; X are its inputs on the calibration samples.
-2. Dampen H by a part of its mean diagonal, and take the upper Cholesky factor of the inverse of H.
-3. Quantize one column of the weights, and divide its error by the factor's diagonal element.
-4. Update the remaining columns of the block of columns, so that they compensate for this error.
+2. Dampen H by a part of its mean diagonal, and factor it.
+3. Quantize one column of the weights.
+4. Update the remaining columns of the block of columns, so that they compensate for its error.
 5. After each block, update all columns behind it at once (lazy batch updates).
+
+The paper factors the inverse of H. Here a factor of H itself gives the same integers, as in Babai's nearest plane
+algorithm (Chen et al. 2025, arXiv:2507.18553).
 """
 
 from __future__ import annotations
@@ -88,26 +91,24 @@ def gptq_round(
     """
     groups, outputs, inputs = matrices.shape
     order = np.argsort(-np.einsum("gii->gi", covariance), axis=1, kind="stable")
-    cholesky = _inverse_cholesky(covariance, order)
+    factor = _factor(covariance, order)
     rounded = RoundedWeights(np.empty(matrices.shape, np.int8), np.empty(scale.shape))
     at_once = max(1, ROUNDED_AT_ONCE // max(1, groups * inputs * len(factors)))
     for start in range(0, outputs, at_once):
         part = slice(start, start + at_once)
         steps = np.take_along_axis(matrices[:, part] / scale[:, part, np.newaxis], order[:, np.newaxis, :], 2)
-        integers, best = _round_with_best_factor(steps, cholesky, np.asarray(factors))
+        integers, best = _round_with_best_scale(steps, factor, np.asarray(factors))
         rounded.integers[:, part] = np.take_along_axis(integers, np.argsort(order, axis=1)[:, np.newaxis, :], 2)
         rounded.scales[:, part] = scale[:, part] * best
     return rounded
 
 
-def _round_with_best_factor(
-    steps: np.ndarray, cholesky: np.ndarray, factors: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _round_with_best_scale(steps: np.ndarray, factor: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the integers of the weights, and the factor of each output's scale that has the least loss.
 
     All factors are tried at once, as if each were an output of its own. Shapes: steps, which are the weights in units
-    of their scale, and integers [groups, outputs, inputs]; cholesky, the factor of the inverse of the damped
-    covariance, [groups, inputs, inputs]; factors [factors]; the result's factors [groups, outputs].
+    of their scale, and integers [groups, outputs, inputs]; factor, that of the damped covariance, [groups, inputs,
+    inputs]; factors [factors]; the result's factors [groups, outputs].
     """
     groups, outputs, inputs = steps.shape
     is_largest = (np.abs(steps) >= QMAX * (1 - 1e-6)) & (len(factors) == 1)
@@ -116,7 +117,7 @@ def _round_with_best_factor(
     left = (steps[:, np.newaxis] / factors[:, np.newaxis, np.newaxis]).astype(np.float32).reshape(tried)
     is_pinned, pinned = (np.tile(each, (1, len(factors), 1)) for each in pins)
     one = np.broadcast_to(np.float32(1), tried)
-    rounded, losses = _round_columns(left, (is_pinned, pinned), cholesky, (one, -QMAX, QMAX))
+    rounded, losses = _round_columns(left, (is_pinned, pinned), factor, (one, -QMAX, QMAX))
     losses = losses.reshape(groups, len(factors), outputs) * np.square(factors)[:, np.newaxis]
     best = losses.argmin(1)
     integers = np.take_along_axis(
@@ -138,62 +139,70 @@ def gptq_round_blocks(
         np.take_along_axis(each, order[:, np.newaxis, :], 2).astype(np.float32) for each in (matrices, scales)
     )
     pins = left == 0, np.zeros_like(left)
-    rounded, _ = _round_columns(left, pins, _inverse_cholesky(covariance, order), (steps, *limits))
+    rounded, _ = _round_columns(left, pins, _factor(covariance, order), (steps, *limits))
     integers: np.ndarray = np.take_along_axis(rounded, np.argsort(order, axis=1)[:, np.newaxis, :], 2)
     return integers
 
 
 def _round_columns(
-    left: np.ndarray,
-    pins: tuple[np.ndarray, np.ndarray],
-    factor: np.ndarray,
-    grid: tuple[np.ndarray, int, int],
+    weights: np.ndarray, pins: tuple[np.ndarray, np.ndarray], factor: np.ndarray, grid: tuple[np.ndarray, int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the integers of the weights in `left`, which is overwritten, and the loss of each output: steps 3 to 5.
+    """Return the integers of the weights, and the loss of each output: steps 3 to 5.
 
-    `pins` holds which weights are pinned, and their integers. `grid` holds the distance of neighbouring integers for
-    each weight, and the lowest and the highest integer. The loss is ΔᵀHΔ of the change Δ of an output's weights. It is
-    the sum of the squares of the divided errors, [groups, outputs].
+    `pins` holds which weights are pinned, and their integers. `factor` is that of `_factor`. `grid` holds the distance
+    of neighbouring integers for each weight, and the lowest and the highest integer. The loss is ΔᵀHΔ of the change Δ
+    of an output's weights, [groups, outputs]. It is the sum of the squares of RᵀΔ, whose element k depends on the
+    changes up to column k alone. So the best value of column k, which makes it 0, follows from those before it.
     """
-    (is_pinned, pinned), (distance, lowest, highest), rounded = pins, grid, np.zeros_like(left)
-    losses = np.zeros(left.shape[:2])
-    for start in range(0, left.shape[2], BLOCK):
-        block = slice(start, min(start + BLOCK, left.shape[2]))
-        errors = np.zeros_like(left[:, :, block])
-        for column in range(block.start, block.stop):
-            weights, rest, step = left[:, :, column], slice(column + 1, block.stop), distance[:, :, column]
-            nearest = np.clip(np.rint(weights / step), lowest, highest)
-            rounded[:, :, column] = np.where(is_pinned[:, :, column], pinned[:, :, column], nearest)
-            error = (weights - rounded[:, :, column] * step) / factor[:, column, column, np.newaxis]
-            errors[:, :, column - start] = error
-            left[:, :, rest] -= error[:, :, np.newaxis] * factor[:, np.newaxis, column, rest]
-        left[:, :, block.stop :] -= errors @ factor[:, block, block.stop :]
-        losses += np.square(errors).sum(2)
+    (is_pinned, pinned), (distance, lowest, highest) = pins, grid
+    best, rounded, losses = weights.copy(), np.zeros_like(weights), np.zeros(weights.shape[:2])
+    diagonal = np.einsum("gii->gi", factor)
+    scaled = factor / diagonal[:, np.newaxis, :]
+    for start in range(0, weights.shape[2], BLOCK):
+        block = slice(start, min(start + BLOCK, weights.shape[2]))
+        columns = [_columns(each[:, :, block]) for each in (best, weights, is_pinned, pinned, distance)]
+        wanted, before, keeps, kept, steps = columns
+        inner = _columns(scaled[:, block, block])  # [columns after, groups, columns before]
+        integers = np.empty_like(wanted)
+        for column in range(len(wanted)):
+            nearest = np.clip(np.rint(wanted[column] / steps[column]), lowest, highest)
+            integers[column] = np.where(keeps[column], kept[column], nearest)
+            change = integers[column] * steps[column] - before[column]
+            wanted[column + 1 :] -= change * inner[column + 1 :, :, column, np.newaxis]
+        values = integers * steps
+        losses += np.square((values - wanted) * _columns(diagonal[:, np.newaxis, block])).sum(0)
+        rounded[:, :, block] = np.moveaxis(integers, 0, 2)
+        best[:, :, block.stop :] -= np.moveaxis(values - before, 0, 2) @ scaled[:, block, block.stop :]
     return rounded, losses
 
 
-def _inverse_cholesky(covariance: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Return the upper Cholesky factor of the inverse of the damped covariance, with its inputs in the given order.
+def _columns(matrices: np.ndarray) -> np.ndarray:
+    """Return the columns of matrices, [columns, groups, rows], side by side in memory."""
+    return np.ascontiguousarray(np.moveaxis(matrices, 2, 0))
 
-    Let J reverse the order of rows, and let J H J = L Lᵀ. Then R = J L J is an upper triangle with H = R Rᵀ. So R⁻¹ is
-    the upper Cholesky factor of H⁻¹ = R⁻ᵀ R⁻¹, and no full inverse is needed.
+
+def _factor(covariance: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Return the upper triangle R with H = R Rᵀ, for the damped covariance H with its inputs in the given order.
+
+    R⁻¹ is the factor of the paper's step 2. Let J reverse the order of rows, and let J H J = L Lᵀ; then R = J L J.
     """
+    reverse = order[:, ::-1]
     groups = np.arange(len(order))[:, np.newaxis, np.newaxis]
-    damped = covariance[groups, order[:, :, np.newaxis], order[:, np.newaxis, :]]
+    damped = covariance[groups, reverse[:, :, np.newaxis], reverse[:, np.newaxis, :]]
     mean = np.einsum("gii->gi", damped).mean(1)[:, np.newaxis, np.newaxis]
     damped /= np.where(mean > 0, mean, 1)
     np.einsum("gii->gi", damped)[:] += DAMPING
-    reversed_factor = np.linalg.cholesky(damped.astype(np.float32, copy=False)[:, ::-1, ::-1])
-    return _inverse_of_upper(reversed_factor[:, ::-1, ::-1])
+    return _cholesky(damped.astype(np.float32, copy=False))[:, ::-1, ::-1]
 
 
-def _inverse_of_upper(matrices: np.ndarray) -> np.ndarray:
-    """Return the inverses of upper triangles, [groups, inputs, inputs], by blocks."""
-    size = matrices.shape[1]
-    if size <= BLOCK:
-        return np.triu(np.linalg.inv(matrices))
-    half, inverse = size // 2, np.zeros_like(matrices)
-    first, last = (_inverse_of_upper(matrices[:, part, part]) for part in (slice(half), slice(half, size)))
-    inverse[:, :half, :half], inverse[:, half:, half:] = first, last
-    inverse[:, :half, half:] = -first @ matrices[:, :half, half:] @ last
-    return inverse
+def _cholesky(matrices: np.ndarray) -> np.ndarray:
+    """Return the lower triangle L with H = L Lᵀ of each matrix H, [groups, inputs, inputs]; H may be overwritten.
+
+    SciPy does not copy a large matrix, and NumPy has no loop in Python over many small ones.
+    """
+    from scipy.linalg import cholesky  # TensorFlow imports it, too, and the command line does not need it
+
+    if len(matrices) > 1:
+        return np.linalg.cholesky(matrices)
+    factor: np.ndarray = cholesky(matrices[0].T, lower=True, overwrite_a=True, check_finite=False)
+    return factor[np.newaxis]

@@ -10,14 +10,16 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from tflq.calibrate import Range, Samples
+from tflq.evaluate import load_outputs, save_outputs
+from tflq.flatbuffer import mapped_content
 from tflq.interpreter import Arrays, Runner
 from tflq.metrics import errors
 from tflq.modes import Mode
-from tflq.refine.corrected_model import correct, corrected_layers, with_corrections, with_rounded_weights
+from tflq.refine.corrected_model import correct, corrected_layers, with_rounded_weights
 from tflq.refine.fitted_layers import FittedLayers
 from tflq.refine.holdout_score import SignalAndNoise
 from tflq.refine.other_ranges import with_other_ranges
-from tflq.refine.patched_file import patch
+from tflq.refine.patched_file import has_constants, patch
 from tflq.refine.quantizer_input import QuantizerInput, quantize_to_compare
 from tflq.refine.weighted_ops import WeightGranularity
 from tflq.worker import ProgressCallback
@@ -28,10 +30,8 @@ MAX_PARTS = 5
 """The number of parts into which all calls are divided. The ranges for each part are those of all other calls."""
 MIN_CALLS = 4
 """The least number of calls that are divided."""
-TEMPLATE, RANGES = "uncorrected.tflite", "ranges.json"
-"""The file from which the quantized files of candidates are made, and its ranges."""
-OUTPUT = "output "
-"""The first part of the names in a file of outputs. NumPy reserves some names."""
+TEMPLATE, RANGES, PATCHABLE = "uncorrected.tflite", "ranges.json", "patchable"
+"""The file from which the quantized files of candidates are made, its ranges, and a mark that it can be patched."""
 CROSS_FITTING_CALLS = 48
 """The number of calls below which each call is once fitted to and once held out, in two halves."""
 
@@ -92,8 +92,7 @@ class HoldoutSamples:
     def expected(self) -> Iterator[Arrays]:
         """Yield the outputs of the float32 file on each call."""
         for number in range(len(self.calls)):
-            with np.load(self.path(number), allow_pickle=False) as arrays:
-                yield {name.removeprefix(OUTPUT): arrays[name] for name in arrays.files}
+            yield load_outputs(self.path(number))
 
 
 def run_reference(report: ProgressCallback, float32: Path, holdout: HoldoutSamples) -> HoldoutSamples:
@@ -101,8 +100,7 @@ def run_reference(report: ProgressCallback, float32: Path, holdout: HoldoutSampl
     holdout.outputs.mkdir()
     run = Runner(float32)
     for number, inputs in enumerate(holdout.samples.calls(holdout.calls)):
-        with holdout.path(number).open("wb") as file:
-            np.savez(file, allow_pickle=False, **{f"{OUTPUT}{name}": output for name, output in run(inputs).items()})
+        save_outputs(run(inputs), holdout.path(number))
         report(number + 1, len(holdout.calls))
     return holdout
 
@@ -184,7 +182,7 @@ def _fidelity(
 
 
 def _write_with_rounded_weights(candidate: HoldoutCandidate, path: Path) -> None:
-    content = candidate.model.read_bytes()
+    content = mapped_content(candidate.model)
     corrected = corrected_layers(content, candidate.fitted, candidate.granularity, candidate.corrections)
     path.write_bytes(with_rounded_weights(content, corrected))
 
@@ -194,16 +192,14 @@ def _quantize(candidate: HoldoutCandidate, variant: Mode, path: Path) -> None:
 
     It does not depend on the candidates before it. If the file cannot be patched, the quantizer is called again.
     """
-    content, granularity, keys = candidate.model.read_bytes(), candidate.granularity, candidate.corrections
+    content, keys = mapped_content(candidate.model), candidate.corrections
     uncorrected = _uncorrected_file(candidate, variant, path)
     if not keys:
         path.write_bytes(uncorrected)
         return
-    before = corrected_layers(content, None, granularity, ())
-    corrected = with_corrections(before, candidate.fitted, keys)
-    patched = patch(uncorrected, content, before, corrected)
-    if patched is not None:
-        path.write_bytes(patched)
+    corrected = corrected_layers(content, candidate.fitted, candidate.granularity, keys)
+    if (candidate.templates / PATCHABLE).exists():
+        path.write_bytes(patch(uncorrected, content, corrected))
         return
     model = path.with_suffix(".float32")
     model.write_bytes(correct(content, corrected, keys))
@@ -229,6 +225,9 @@ def _uncorrected_file(candidate: HoldoutCandidate, variant: Mode, path: Path) ->
         else:
             temporary.write_bytes(content)
         (candidate.templates / RANGES).write_bytes(_RANGES.dump_json(candidate.ranges))
+        layers = corrected_layers(mapped_content(candidate.model), None, candidate.granularity, ())
+        if has_constants(temporary.read_bytes(), mapped_content(candidate.model), layers):
+            (candidate.templates / PATCHABLE).touch()
         temporary.replace(template)  # another process may have written the same file
     return template.read_bytes()
 
@@ -239,7 +238,7 @@ def _with_other_ranges(candidate: HoldoutCandidate) -> bytes | None:
         return None
     quantized, before = (candidate.base / name for name in (TEMPLATE, RANGES))
     ranges = _RANGES.validate_json(before.read_bytes())
-    return with_other_ranges(quantized.read_bytes(), candidate.model.read_bytes(), ranges, candidate.ranges)
+    return with_other_ranges(quantized.read_bytes(), mapped_content(candidate.model), ranges, candidate.ranges)
 
 
 _RANGES = TypeAdapter(tuple[Range, ...])

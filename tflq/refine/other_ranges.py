@@ -16,7 +16,7 @@ from itertools import combinations
 import numpy as np
 
 from tflq.calibrate import Range
-from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, Tensor, edit, read
+from tflq.flatbuffer import ROLES, FileContent, Graph, Operator, Subgraph, Tensor, edit, read
 from tflq.refine.operator_pairs import CONVERSIONS, operator_pairs
 
 LEAST, STEPS = -128, 255
@@ -108,7 +108,7 @@ class _Files:
 
 
 def with_other_ranges(
-    quantized: bytes, float32: bytes, before: Sequence[Range], after: Sequence[Range]
+    quantized: bytes, float32: FileContent, before: Sequence[Range], after: Sequence[Range]
 ) -> bytes | None:
     """Return the int8 file with the ranges `after`; None if it is not certain that the quantizer would write it.
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tflq.flatbuffer import ROLES, Operator, Subgraph, Tensor, read, with_constants
+from tflq.flatbuffer import ROLES, FileContent, Operator, Subgraph, Tensor, read, with_constants
 from tflq.refine.corrected_layer import CorrectedLayer
 from tflq.refine.operator_pairs import operator_pairs
 
@@ -19,26 +19,35 @@ MAX_BIAS_STEPS, WEIGHTS_PER_STEP = 2, 10_000
 """Differences that float rounding explains: of a bias in steps, and weights for each one that differs by a step."""
 
 
-def patch(
-    quantized: bytes, float32: bytes, before: Sequence[CorrectedLayer], after: Sequence[CorrectedLayer]
-) -> bytes | None:
-    """Return the int8 file with the constants `after`; None if its constants are not those of `before`.
+def has_constants(quantized: bytes, float32: FileContent, layers: Sequence[CorrectedLayer]) -> bool:
+    """Return whether the int8 file has the constants of these layers of the float32 file, each read by one op.
 
-    `before` and `after` are the layers of the float32 file. Layers that are in float in the int8 file stay as they are.
+    So those of other corrections can take their place. Layers that are in float in the int8 file do not count.
+    """
+    subgraph = read(quantized).subgraphs[0]
+    pairs = operator_pairs(read(float32).subgraphs[0], subgraph)
+    if pairs is None:
+        return False
+    readers = Counter(index for operator in subgraph.operators for index in operator.inputs)
+    for each in layers:
+        operator = pairs[each.layer.operator.index]
+        for position, values in _constants(subgraph, operator, each):
+            tensor = subgraph.input(operator, position)
+            if tensor is None or readers[tensor.index] > 1 or not _is_expected(tensor, values):
+                return False
+    return True
+
+
+def patch(quantized: bytes, float32: FileContent, layers: Sequence[CorrectedLayer]) -> bytes:
+    """Return the int8 file with the constants of these layers of the float32 file.
+
+    `has_constants` must be true for the same layers with other corrections. Layers in float stay as they are.
     """
     subgraph, changed = read(quantized).subgraphs[0], dict[tuple[int, int], np.ndarray]()
-    pairs = operator_pairs(read(float32).subgraphs[0], subgraph)
-    readers = Counter(index for operator in subgraph.operators for index in operator.inputs)
-    if pairs is None:
-        return None
-    for old, new in zip(before, after, strict=True):
-        operator = pairs[old.layer.operator.index]
-        expected, values = (dict(_constants(subgraph, operator, each)) for each in (old, new))
-        for position in expected:
-            tensor = subgraph.input(operator, position)
-            if tensor is None or readers[tensor.index] > 1 or not _is_expected(tensor, expected[position]):
-                return None
-            changed[operator.index, position] = values[position]
+    pairs = operator_pairs(read(float32).subgraphs[0], subgraph) or {}
+    for each in layers:
+        operator = pairs[each.layer.operator.index]
+        changed |= {(operator.index, position): array for position, array in _constants(subgraph, operator, each)}
     return with_constants(quantized, changed)
 
 

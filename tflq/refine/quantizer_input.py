@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from tflq import conversion
+from tflq import cache, conversion
 from tflq.calibrate import Range
 from tflq.contract import NamedOps
 from tflq.flatbuffer import read
@@ -69,8 +68,8 @@ class RefinedInput:
     def save(self, folder: Path) -> None:
         """Write the two files and the values into a new folder."""
         folder.mkdir(parents=True)
-        shutil.copy(self.quantizer_input.model, folder / "model.tflite")
-        shutil.copy(self.quantizer_input.original, folder / "original.tflite")
+        cache.link(self.quantizer_input.model, folder / "model.tflite")
+        cache.link(self.quantizer_input.original, folder / "original.tflite")
         (folder / "refined.json").write_bytes(_REFINED_INPUT.dump_json(self))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tflq.flatbuffer import mapped_content
 from tflq.refine.corrected_layer import CorrectedLayer
 from tflq.refine.correction import LayerFit, LayerwiseCorrection
 from tflq.refine.fitted_layers import FittedValues, save
@@ -46,7 +47,7 @@ def fit_rounding(
     the first pass has rounded them, see `WeightGranularity.rounding_passes`. `moments` are those of this file. `part`
     is the number of the part, and the path to write to.
     """
-    (number, target), content = part, float32.read_bytes()
+    (number, target), content = part, mapped_content(float32)
     all_layers = [layer for layer in layers(content) if _is_rounded(layer, granularity)]
     chosen = parts_of(all_layers, ROUNDING_PARTS, _work)[number]
     steps, scales, errors = dict[int, np.ndarray](), dict[int, np.ndarray](), dict[int, np.ndarray]()
@@ -102,7 +103,8 @@ def _with_rounded_weights(corrected: CorrectedLayer, values: FittedValues) -> Co
     steps = values.of(STEPS).get(index)
     if steps is None:
         return corrected
-    return replace(corrected, integers=steps, scales=values.of(SCALES)[index], error=float(values.of(ERROR)[index]))
+    weights = RoundedWeights(steps, values.of(SCALES)[index])
+    return replace(corrected, corrected_weights=weights, error=float(values.of(ERROR)[index]))
 
 
 ROUNDING = LayerwiseCorrection(

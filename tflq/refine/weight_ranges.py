@@ -21,8 +21,10 @@ def with_weight_ranges(content: bytes, corrected: Sequence[CorrectedLayer], gran
     """Return the float32 file with symmetric ranges of those weights whose largest ones do not define their scales."""
     model = edit.unpack(content)
     for each in corrected:
-        if not np.allclose(granularity.scales(each.layer, each.matrices), each.scales, rtol=1e-6, atol=0):
-            values, axis = QMAX * each.scales.reshape(-1), ROLES[each.layer.operator.type].channels
+        if not np.allclose(
+            granularity.scales(each.layer, each.rounded.matrices), each.rounded.scales, rtol=1e-6, atol=0
+        ):
+            values, axis = QMAX * each.rounded.scales.reshape(-1), ROLES[each.layer.operator.type].channels
             ranges = schema.QuantizationParametersT(
                 min=(-values).tolist(), max=values.tolist(), quantizedDimension=axis
             )

@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tflq.flatbuffer import ROLES, Operator, Options, Tensor, operator_options, read
+from tflq.flatbuffer import ROLES, FileContent, Operator, Options, Tensor, operator_options, read
 from tflq.refine.gptq import scales
 
 DENSE, GROUPED, SCATTERED = "FULLY_CONNECTED", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"
@@ -161,7 +161,7 @@ class WeightGranularity:
         return self.per_channel and (self.per_channel_dense or layer.operator.type != DENSE)
 
 
-def layers(content: bytes) -> Iterator[Layer]:
+def layers(content: FileContent) -> Iterator[Layer]:
     """Yield the layers of the main subgraph of the float32 file, in its order.
 
     Weights that several ops read are left out, since one change may not suit all of these ops.

@@ -4,19 +4,12 @@ from tflq.stages.artifacts import write_artifacts
 from tflq.stages.assemble import RunValues, assemble
 from tflq.stages.calibrate import calibrate, observe, select_ranges
 from tflq.stages.context import RunContext
-from tflq.stages.convert import build_variants, conversion_task, convert
+from tflq.stages.convert import build_variants, conversion_task, convert, refine_variants
 from tflq.stages.dynamic_range import correction_if_possible, corrects_biases
-from tflq.stages.findings import find
-from tflq.stages.measure import (
-    Measurement,
-    begin_source_measurement,
-    check_contracts,
-    compression_stats,
-    evaluation_plan,
-    measure,
-    smoke_test,
-    time_files,
-)
+from tflq.stages.early_measurement import begin_measurement, with_float32_outputs
+from tflq.stages.evaluation_plan import evaluation_plan
+from tflq.stages.findings import begin_inspection, find
+from tflq.stages.measure import Measurement, check_contracts, compression_stats, measure, smoke_test, time_files
 from tflq.stages.prepare import make_float32, prepare_inputs, prepare_source
 from tflq.stages.recipe_cache import FLOAT32, RecipeCache
 from tflq.stages.refine import refine_models
@@ -40,7 +33,8 @@ __all__ = [
     "VariantBuild",
     "add_trained",
     "assemble",
-    "begin_source_measurement",
+    "begin_inspection",
+    "begin_measurement",
     "build_variants",
     "calibrate",
     "check_contracts",
@@ -59,10 +53,12 @@ __all__ = [
     "prepare_inputs",
     "prepare_source",
     "refine_models",
+    "refine_variants",
     "run_on_targets",
     "select_ranges",
     "smoke_test",
     "time_files",
     "train",
+    "with_float32_outputs",
     "write_artifacts",
 ]

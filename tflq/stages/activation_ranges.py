@@ -37,7 +37,7 @@ from tflq.calibrate import (
     shards,
 )
 from tflq.errors import ConversionError, EvaluationError
-from tflq.flatbuffer import Graph, load
+from tflq.flatbuffer import Graph, mapped
 from tflq.flatbuffer.loops import loops
 from tflq.worker import Task, Workers
 
@@ -48,6 +48,8 @@ CRASH_REMEDY = (
 """The advice if TensorFlow crashes while it calibrates."""
 
 
+MAX_COUNTED_CALLS = 48
+"""About the largest number of calls whose values are counted to compare methods of ranges."""
 MIN_COUNTED_VALUES = 1 << 20
 """The least number of values of one activation, over all calls, that are counted to compare methods of ranges."""
 
@@ -100,7 +102,7 @@ class ActivationObserver:
         If the recipe's method needs no histograms, `counts_few` says whether the values of a few calls are counted all
         the same, to show the effect of clipping. Raises ConversionError if an activation is not finite.
         """
-        graph = load(float32)
+        graph = mapped(float32)
         reason = obstacle(graph)
         if reason is None:
             try:
@@ -149,7 +151,7 @@ class ActivationObserver:
         assert isinstance(data.statistics, ActivationStatistics)
         observation = data.statistics.observation
         weights = {call: interval * each for call, each in sample_weights(observation, "weighted").items()}
-        strides = _counting_strides(load(data.model), observation.tensors, samples.number_of_calls)
+        strides = _counting_strides(mapped(data.model), observation.tensors, samples.number_of_calls)
         return self._counting_tasks(data.model, samples, weights, parts, strides)
 
     def _counting_tasks(

@@ -45,7 +45,7 @@ def _ranges_elsewhere(context: RunContext, source: ConvertibleSource) -> FoundBy
         refuse_clipping(method, "its fake-quantize ops set the ranges")
         return "quantization-aware training"
     if source.missing_api:
-        if any(operator.type == LOOP for _, operator in flatbuffer.load(context.float32).operators()):
+        if any(operator.type == LOOP for _, operator in flatbuffer.mapped(context.float32).operators()):
             raise ConversionError(
                 "no integer file is possible with a loop (WHILE): the public converter crashes on it, and this"
                 f" TensorFlow lacks internal functions that tflq uses ({source.missing_api}). Use dynamic or float16"
@@ -77,7 +77,7 @@ def _with_lower_masks(
     context: RunContext, float32: Path, samples: CalibrationSamples
 ) -> tuple[Path, MaskReport | None]:
     """Return the file to observe, in which attention masks are lowered, and what was lowered."""
-    graph = flatbuffer.load(float32)
+    graph = flatbuffer.mapped(float32)
     if calibration.obstacle(graph) is not None or not calibration.find_masks(graph):
         return float32, None
     target = context.folder / "lower-masks.tflite"

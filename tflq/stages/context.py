@@ -52,7 +52,7 @@ class RunContext:
     @cached_property
     def has_own_ranges(self) -> bool:
         """Whether the source has fake-quantize ops, as quantization-aware training leaves them."""
-        return any(True for _ in quantized_activations(flatbuffer.load(self.float32)))
+        return any(True for _ in quantized_activations(flatbuffer.mapped(self.float32)))
 
     def path(self, build: VariantBuild) -> Path:
         """The path of the variant's file before it is installed."""

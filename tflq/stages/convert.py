@@ -21,19 +21,31 @@ from tflq.stages.variant_build import VariantBuild, run_for_each
 from tflq.worker import Task
 
 
+def refine_variants(
+    context: RunContext, prepared: PreparedRun, calibration: CalibrationResult | TflqError | None
+) -> CalibrationResult | TflqError | None:
+    """Return the calibration with the corrections of all variants that need ranges. An error and None stay."""
+    if not isinstance(calibration, CalibrationResult):
+        return calibration
+    variants = [build.variant for build in prepared.builds if build.variant and build.needs_ranges]
+    return refine_models(context, calibration, variants)
+
+
 def convert(
     context: RunContext,
     source: ConvertibleSource,
     prepared: PreparedRun,
     calibration: CalibrationResult | TflqError | None,
 ) -> list[VariantBuild]:
-    """Write a file for every variant; each returned build has its file or its error."""
+    """Write a file for every variant; each returned build has its file or its error.
+
+    The calibration is that of `refine_variants`.
+    """
     builds, samples = known_corrections(context, prepared), prepared.calibration_samples
     waiting = [build for build in builds if build.needs_ranges]
     if isinstance(calibration, TflqError):
         waiting = [replace(build, error=build.error or calibration) for build in waiting]
     elif calibration is not None:
-        calibration = refine_models(context, calibration, [build.variant for build in waiting if build.variant])
         waiting = [_with_refinement(build, calibration) for build in waiting]
     correcting = [build for build in builds if needs_correction(prepared, build)]
 
@@ -56,7 +68,8 @@ def convert(
 def build_variants(context: RunContext, source: ConvertibleSource) -> list[VariantBuild]:
     """Prepare, calibrate and convert: return the builds of all variants that need no training."""
     prepared = prepare_inputs(context, source, makes_variants=True)
-    return convert(context, source, prepared, calibrate(context, source, prepared))
+    refined = refine_variants(context, prepared, calibrate(context, source, prepared))
+    return convert(context, source, prepared, refined)
 
 
 def conversion_task(

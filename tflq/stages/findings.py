@@ -5,9 +5,8 @@ The comparison shows the causes of ruined outputs, and where along the graph acc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from tflq import findings, scores
 from tflq.errors import EvaluationError
@@ -17,11 +16,12 @@ from tflq.result import Finding, LayerFigures
 from tflq.scores import LowOutput
 from tflq.stages import layers
 from tflq.stages.context import RunContext
+from tflq.stages.evaluation_plan import evaluation_plan
 from tflq.stages.layers import ComparedLayers
-from tflq.stages.measure import Measurement, evaluation_plan
+from tflq.stages.measure import Measurement
 from tflq.stages.state import ConvertibleSource, PreparedRun
 from tflq.stages.variant_build import VariantBuild
-from tflq.worker import Done, Failed, ProgressCallback, Task
+from tflq.worker import BackgroundTask, Done, Failed, ProgressCallback, Task
 
 
 def find(
@@ -29,9 +29,13 @@ def find(
     measurement: Measurement,
     source: ConvertibleSource,
     prepared: PreparedRun,
+    inspected: Mapping[str, BackgroundTask[tuple[Finding, ...]]],
 ) -> list[VariantBuild]:
-    """Return the measured builds with their findings, and with the fidelity of their activations along the graph."""
-    builds = _with_static_findings(context, measurement.builds, prepared.float32.path)
+    """Return the measured builds with their findings, and with the fidelity of their activations along the graph.
+
+    `inspected` is that of `begin_inspection`.
+    """
+    builds = _with_static_findings(context, measurement.builds, inspected)
     layer_requests = layers.requests(context, builds, prepared)
     ruined: dict[str, RuinedFile] = {}
     for build in builds:
@@ -78,20 +82,32 @@ def _with_outcome(
     return replace(build, findings=(*found, *build.findings), layers=figures)
 
 
-def _with_static_findings(context: RunContext, builds: Sequence[VariantBuild], float32: Path) -> list[VariantBuild]:
-    """Return the builds with what their constants and their size show."""
-    quantized = {
-        build.name: (build.origin or float32, build.path)
+def begin_inspection(
+    context: RunContext, builds: Sequence[VariantBuild], prepared: PreparedRun
+) -> Mapping[str, BackgroundTask[tuple[Finding, ...]]]:
+    """Begin to inspect in the background what the constants and the size of each quantized file show, by its name."""
+    return {
+        build.name: context.workers.run_in_background(
+            Task(
+                f"inspect the constants of {build.name}",
+                findings.static_findings,
+                (build.origin or prepared.float32.path, build.path),
+                EvaluationError,
+            )
+        )
         for build in builds
         if build.path and not build.error and not (build.variant and build.variant.mode == "float32")
     }
-    tasks = [
-        Task(f"inspect the constants of {name}", findings.static_findings, files, EvaluationError)
-        for name, files in quantized.items()
-    ]
-    outcomes = dict(zip(quantized, context.workers.run_all(tasks, context.jobs), strict=True))
+
+
+def _with_static_findings(
+    context: RunContext, builds: Sequence[VariantBuild], inspected: Mapping[str, BackgroundTask[tuple[Finding, ...]]]
+) -> list[VariantBuild]:
+    """Return the builds with what their constants and their size show."""
+    outcomes = dict(zip(inspected, context.workers.results([*inspected.values()], context.jobs), strict=True))
     return [
-        replace(build, findings=_static(outcomes[build.name])) if build.name in outcomes else build for build in builds
+        replace(build, findings=_static(outcomes[build.name])) if build.name in outcomes and not build.error else build
+        for build in builds
     ]
 
 

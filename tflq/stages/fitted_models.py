@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tflq import calibrate, refine
 from tflq.cache import digest
@@ -24,14 +24,13 @@ from tflq.refine import (
     SecondMoments,
     WeightGranularity,
 )
-from tflq.stages.activation_ranges import ActivationObserver, CountedCalibration
+from tflq.stages.activation_ranges import MAX_COUNTED_CALLS, ActivationObserver, CountedCalibration
 from tflq.stages.context import RunContext
 from tflq.stages.fitted_config import LAYER_FITS, FittedConfig
 from tflq.stages.refinement_work import Calls, RefinementWork
-from tflq.worker import Task
+from tflq.worker import Done, Failed, Task
 
-MAX_COUNTED_CALLS = 48
-"""About the largest number of calls whose values are counted to compare methods of ranges."""
+T = TypeVar("T")
 LayerFitKey = tuple[str, Path, Calls, WeightGranularity]
 """The key of a correction, and what it is fitted to."""
 PartedFit = tuple[str, Callable[..., Any], int]
@@ -76,10 +75,10 @@ class ModelFitter:
     def fit(
         self, wanted: Sequence[FittedConfig], folds: Sequence[Fold] = (), alongside: Sequence[Task[None]] = ()
     ) -> None:
-        """Fit all that these configurations need. Raises ConversionError.
+        """Fit all that these configurations need, but for ranges. Raises ConversionError.
 
-        `folds`: the float32 file runs on their hold-out calls. Without folds, nothing is compared, and the ranges cover
-        all calls. Tasks of `alongside` run at the same time; if one fails, its files are missing.
+        `folds`: the float32 file runs on their hold-out calls. Without folds, nothing is compared. Tasks of `alongside`
+        run at the same time; if one fails, its files are missing.
         """
         is_final = not folds
         rewritten = [each for each in wanted if each.config.rewrites_model]
@@ -94,7 +93,15 @@ class ModelFitter:
             if (key := self._observed_key(model)) not in self._work.observed:
                 self._work.observed[key] = self.observer.observe(model, self.samples, counts_few=False)
         self._run([*self._layer_fits(rewritten), *self._counts(rewritten)])
-        self._run(self._counted_ranges(wanted, is_final))
+
+    def fit_ranges(
+        self, wanted: Sequence[FittedConfig], is_final: bool, alongside: Sequence[Task[T]] = ()
+    ) -> list[Done[T] | Failed]:
+        """Compute the ranges of configurations that `fit` has fitted. Raises ConversionError.
+
+        If `is_final`, they cover all calls. Return the outcomes of `alongside`, which runs at the same time.
+        """
+        return self._run(self._counted_ranges(wanted, is_final), alongside)
 
     def model(self, fitted: FittedConfig) -> Path:
         """Return the float32 file, or what corrections of the whole model made of it."""
@@ -264,13 +271,15 @@ class ModelFitter:
         """Return the samples, and at most `max_fitting_calls` of the calls, evenly spread."""
         return self.samples.samples, refine.evenly_spread(calls, self.max_fitting_calls)
 
-    def _run(self, fits: Iterable[_Fit], alongside: Sequence[Task[None]] = ()) -> None:
-        """Run the tasks of all fits at the same time, and store their values."""
+    def _run(self, fits: Iterable[_Fit], alongside: Sequence[Task[T]] = ()) -> list[Done[T] | Failed]:
+        """Run the tasks of all fits at the same time, and store their values. Return the outcomes of `alongside`."""
         listed = list(fits)
         tasks = [*alongside, *(task for fit in listed for task in fit.tasks)]
-        outcomes = iter(self.context.workers.run_all(tasks, self.context.jobs)[len(alongside) :])
+        outcomes = iter(self.context.workers.run_all(tasks, self.context.jobs))
+        first = [next(outcomes) for _ in alongside]
         for fit in listed:
             fit.results[fit.key] = fit.combine([next(outcomes).get() for _ in fit.tasks])
+        return first
 
     def _in_words(self, model: Path) -> str:
         words = {each.key: each.participle for each in refine.MODEL_CORRECTIONS}

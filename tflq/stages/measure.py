@@ -7,22 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tflq import evaluate, verify
-from tflq.calibrate import CalibrationSamples
 from tflq.errors import EvaluationError, TflqError
-from tflq.evaluate import FLOAT32, SOURCE, EvaluationPlan, Record
+from tflq.evaluate import FLOAT32, EvaluationPlan, Record
 from tflq.interpreter import LatencyStats
 from tflq.result import CompressionStats
-from tflq.sources import PreparedSource
 from tflq.stages.context import RunContext
+from tflq.stages.early_measurement import EarlyMeasurement, source_plan, source_record, with_recorded_float32
+from tflq.stages.evaluation_plan import evaluation_plan
 from tflq.stages.measurement_budget import MeasurementBudget, budget_of
-from tflq.stages.measurement_rounds import BackgroundRound, PlanBudget, begin_round, measure_rounds
+from tflq.stages.measurement_rounds import PlanBudget, measure_rounds
 from tflq.stages.prepare import BASELINE
 from tflq.stages.state import ConvertibleSource, PreparedRun
 from tflq.stages.variant_build import VariantBuild, run_for_each
 from tflq.verify import VerifiedFile
 from tflq.worker import Task
 
-MEASURE, MEASURE_SOURCE = "measure", "measure the source"
+MEASURE = "measure"
 
 
 def check_contracts(
@@ -62,20 +62,6 @@ def smoke_test(
     return [build for build, _ in run_for_each(context.workers, builds, task, context.jobs)]
 
 
-def evaluation_plan(context: RunContext, source: PreparedSource, prepared: PreparedRun) -> EvaluationPlan:
-    """Return the plan of the measurement, still without the files to measure."""
-    samples = prepared.calibration_samples
-    return EvaluationPlan(
-        evaluation=context.recipe.measured_on,
-        inputs=context.recipe.inputs,
-        source=source,
-        float32=prepared.float32.path,
-        first=prepared.evaluation_rows.arrays,
-        files={},
-        calibrated_with=frozenset(samples.hashes if isinstance(samples, CalibrationSamples) else ()),
-    )
-
-
 @dataclass(frozen=True)
 class Measurement:
     """The records of the files, and those that they are compared with. All are of the same samples in the same order.
@@ -95,48 +81,30 @@ class Measurement:
     """
 
 
-def begin_source_measurement(
-    context: RunContext, source: ConvertibleSource, prepared: PreparedRun
-) -> BackgroundRound | Record | None:
-    """Begin to measure the source in the background, or return its record from the cache; None for a .tflite file."""
-    plan = evaluation_plan(context, source.prepared, prepared)
-    cached = context.cache.load_source_record(plan.float32, plan.source, context.folder / "cached answers")
-    if cached is not None or source.prepared.is_tflite:
-        return cached
-    budget = budget_of(context.recipe, prepared.evaluation_rows)
-    planned = PlanBudget(replace(plan, runs_source=True), {SOURCE: budget.first(budget.limit)})
-    return begin_round(context, budget, MEASURE_SOURCE, planned)
-
-
 def measure(
     context: RunContext,
     builds: Sequence[VariantBuild],
     source: ConvertibleSource,
     prepared: PreparedRun,
-    source_measurement: BackgroundRound | Record | None,
+    early: EarlyMeasurement,
 ) -> Measurement:
     """Measure each file and the float32 file on as many samples as the recipe asks for.
 
-    All files are measured together. If that fails, each file is measured alone. The record of the source is that of
-    `begin_source_measurement`.
+    All files are measured together, with the recorded outputs of the source. If that fails, each one is measured alone.
     """
     rows, plan = prepared.evaluation_rows, evaluation_plan(context, source.prepared, prepared)
-    budget = budget_of(context.recipe, rows)
-    files = {build.name: _file_plan(build, plan, budget) for build in builds if _runs(build, plan)}
-    together = measure_rounds(context, budget, {MEASURE: _joined(plan, files.values())})[MEASURE]
-    source_record: Record | TflqError | None
-    if isinstance(source_measurement, BackgroundRound):
-        source_record = _source_record(context, source_measurement, plan)
-    else:
-        source_record = source_measurement
-    records = _measured_alone(context, budget, plan, files) if isinstance(together, TflqError) else together
+    budget, plan = budget_of(context.recipe, rows), with_recorded_float32(context, early, plan)
+    plans = {build.name: _file_plan(build, plan, budget) for build in builds if _runs(build, plan)}
+    plans |= source_plan(context, early, plan)
+    together = measure_rounds(context, budget, {MEASURE: _joined(plan, plans.values())})[MEASURE]
+    records = _measured_alone(context, budget, plan, plans) if isinstance(together, TflqError) else together
     with_records = [build if build.error else _with_record(build, records) for build in builds]
     float32 = records[FLOAT32]
     if isinstance(float32, TflqError):
         return Measurement(with_records, float32, float32, 0)
     is_known = rows.total is not None and not budget.measures_all
     available = len(rows.indices) if is_known else len(float32.is_finite)
-    return Measurement(with_records, float32, source_record, available)
+    return Measurement(with_records, float32, source_record(context, early, plan, records), available)
 
 
 def time_files(context: RunContext, builds: Sequence[VariantBuild], prepared: PreparedRun) -> list[VariantBuild]:
@@ -164,34 +132,30 @@ def _file_plan(build: VariantBuild, plan: EvaluationPlan, budget: MeasurementBud
     return PlanBudget(replace(plan, files={build.name: build.path}), {build.name: budget.most(slow_work)})
 
 
-def _joined(plan: EvaluationPlan, files: Iterable[PlanBudget]) -> PlanBudget:
-    """Return one plan for all files."""
+def _joined(plan: EvaluationPlan, plans: Iterable[PlanBudget]) -> PlanBudget:
+    """Return one plan for all."""
     joined = PlanBudget(plan, {})
-    for each in files:
-        together = replace(joined.plan, files={**joined.plan.files, **each.plan.files})
+    for each in plans:
+        together = replace(
+            joined.plan,
+            files={**joined.plan.files, **each.plan.files},
+            runs_source=joined.plan.runs_source or each.plan.runs_source,
+            recorded={**joined.plan.recorded, **each.plan.recorded},
+        )
         joined = PlanBudget(together, {**joined.most, **each.most})
     return joined
 
 
-def _source_record(context: RunContext, measured: BackgroundRound, plan: EvaluationPlan) -> Record | TflqError:
-    records = measured.records(context.workers, context.jobs)
-    if isinstance(records, TflqError):
-        return records
-    key = plan.float32, plan.source
-    context.cache.save_source_record(records[SOURCE], key, context.folder / "new answers")
-    return records[SOURCE]
-
-
 def _measured_alone(
-    context: RunContext, budget: MeasurementBudget, plan: EvaluationPlan, files: Mapping[str, PlanBudget]
+    context: RunContext, budget: MeasurementBudget, plan: EvaluationPlan, plans: Mapping[str, PlanBudget]
 ) -> Mapping[str, Record | TflqError]:
-    """Return the record or the error of each file. If the float32 file itself fails, there is only its error."""
+    """Return the record or the error of each subject. If the float32 file itself fails, there is only its error."""
     stage = f"measure {BASELINE}"
     baseline = measure_rounds(context, budget, {stage: PlanBudget(plan, {})})[stage]
     if isinstance(baseline, TflqError):
         return {FLOAT32: baseline}
     float32, found = baseline[FLOAT32], dict[str, Record | TflqError]()
-    for name, each in files.items():
+    for name, each in plans.items():
         records = measure_rounds(context, budget, {f"measure {name}": each})[f"measure {name}"]
         found[name] = records if isinstance(records, TflqError) else records[name]
         if not isinstance(records, TflqError):

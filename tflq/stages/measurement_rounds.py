@@ -145,7 +145,8 @@ def _run(context: RunContext, order: Sequence[int], rounds: Sequence[_Round]) ->
 def _shards(each: _Round, order: Sequence[int], jobs: int) -> list[Sequence[int]]:
     """Return the rows of each worker; there are fewer workers for the source, which takes seconds to load."""
     rows = each.rows(order)
-    useful = len(rows) // MIN_SAMPLES_PER_SOURCE_PROCESS if each.plan.runs_source else len(rows)
+    loads_source = each.plan.runs_source and SOURCE not in each.plan.recorded
+    useful = len(rows) // MIN_SAMPLES_PER_SOURCE_PROCESS if loads_source else len(rows)
     count = max(1, min(jobs, useful))
     return [rows[first::count] for first in range(count)]
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tflq import calibrate, conversion, evaluate, flatbuffer, sources, verify
+from tflq import cache, calibrate, conversion, evaluate, flatbuffer, sources, verify
 from tflq.calibrate import CalibrationData, CalibrationSamples
 from tflq.contract import NO_OPS
 from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeError, SourceError, TflqError
@@ -19,6 +19,7 @@ from tflq.refine import RefinementRequest
 from tflq.sources import PreparedSource, is_converted_from_tflite
 from tflq.stages.context import RunContext
 from tflq.stages.dynamic_range import corrects_biases, is_correction_cached
+from tflq.stages.early_measurement import begin_recording_source
 from tflq.stages.state import ConvertibleSource, PreparedRun
 from tflq.stages.variant_build import Float32Baseline, VariantBuild
 from tflq.worker import Done, Failed, Task
@@ -63,9 +64,12 @@ def make_float32(context: RunContext, source: ConvertibleSource) -> Path:
     return context.float32
 
 
-def prepare_inputs(context: RunContext, source: ConvertibleSource, makes_variants: bool) -> PreparedRun:
+def prepare_inputs(
+    context: RunContext, source: ConvertibleSource, makes_variants: bool, measures_source: bool = False
+) -> PreparedRun:
     """Convert the float32 file and the files without calibration, and read the samples at the same time.
 
+    If `measures_source`, begin to record the outputs of the source, too.
     Raises SourceError, DatasetError or ConversionError when no variant could be compared or measured.
     """
     variants = [variant for variant in context.recipe.variants if makes_variants and not variant.trained]
@@ -75,7 +79,11 @@ def prepare_inputs(context: RunContext, source: ConvertibleSource, makes_variant
     )
     cached = _cached_calibration(context, source, builds) if uses_samples else None
     tasks = list(_tasks(context, source, builds, uses_samples and cached is None))
-    outcomes = _run(context, tasks)
+    outcomes, source_outputs = dict[str, Done[Any] | Failed](), None
+    for place, outcome in context.workers.as_done(tasks, context.jobs):
+        outcomes[tasks[place].stage] = outcome
+        if measures_source and tasks[place].stage == ROWS and isinstance(outcome, Done):
+            source_outputs = begin_recording_source(context, source, outcome.value)
     rows = outcomes[ROWS].get()
     if (baseline := outcomes.get(conversion_stage(BASELINE))) is not None:
         baseline.get()
@@ -90,6 +98,7 @@ def prepare_inputs(context: RunContext, source: ConvertibleSource, makes_variant
         builds=tuple(_converted(context, build, outcomes.get(conversion_stage(build.name))) for build in builds),
         calibration_samples=_samples(context, source, outcomes) if SAMPLES in outcomes else cached and cached[0],
         calibration_data=cached and cached[1],
+        source=source_outputs,
     )
 
 
@@ -150,7 +159,7 @@ def _tasks_with_float32(
 
 def _id_checks(context: RunContext, outcomes: Mapping[str, Done[Any] | Failed]) -> Iterator[Task[Any]]:
     """Yield the tasks that look for ids beyond the model's tables, if it has tables that ids may choose rows of."""
-    if not {operator.type for _, operator in flatbuffer.load(context.float32).operators()} & set(POSITIONS):
+    if not {operator.type for _, operator in flatbuffer.mapped(context.float32).operators()} & set(POSITIONS):
         return
     recipe, file = context.recipe, context.float32
     arguments = (file, recipe.measured_on, recipe.inputs, outcomes[ROWS].get())
@@ -178,8 +187,21 @@ def _converted(context: RunContext, build: VariantBuild, outcome: Done[Any] | Fa
         path = context.path(build) if isinstance(outcome, Done) else None
         build = replace(build.with_outcome(outcome), path=path, named_ops=named)
     elif _is_baseline(context, build):
-        build = replace(build, path=Path(shutil.copyfile(context.float32, context.path(build))))
+        build = replace(build, path=_baseline_file(context, build))
     return _with_known_ops(context, build)
+
+
+def _baseline_file(context: RunContext, build: VariantBuild) -> Path:
+    """Return the variant's file, which is the float32 baseline: no copy for the first such variant.
+
+    Two files of the output folder must not be one, since users may change one of them.
+    """
+    path = context.path(build)
+    if context.float32.stat().st_nlink == 1:
+        cache.link(context.float32, path)
+    else:
+        shutil.copyfile(context.float32, path)
+    return path
 
 
 def _with_known_ops(context: RunContext, build: VariantBuild) -> VariantBuild:
@@ -187,7 +209,7 @@ def _with_known_ops(context: RunContext, build: VariantBuild) -> VariantBuild:
     if build.error or build.variant is None or not (build.variant.keep_float or build.variant.keep_int16):
         return build
     try:
-        graph = flatbuffer.load(context.float32)
+        graph = flatbuffer.mapped(context.float32)
         conversion.named_int16_ops(graph, build.variant, select(graph, build.variant.keep_float))
     except RecipeError as error:
         return replace(build, error=error)

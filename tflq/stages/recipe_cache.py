@@ -6,7 +6,6 @@ The key of each entry is a digest of everything that decides the result.
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass, replace
 from functools import cache as memoized
 from functools import cached_property
@@ -211,7 +210,7 @@ class RecipeCache:
         self, corrected: tuple[Path, RefinementReport], key: tuple[Path, CalibrationSamples, Mode], folder: Path
     ) -> None:
         folder.mkdir()
-        shutil.copyfile(corrected[0], folder / CORRECTED)
+        cache.link(corrected[0], folder / CORRECTED)
         (folder / REFINEMENT).write_bytes(_REFINEMENT.dump_json(corrected[1]))
         self._save("corrected", self._corrected_key(*key), folder)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tflq import conversion, refine, sources
 from tflq.calibrate import CalibrationSamples, RecurrentForm
 from tflq.errors import ConversionError
-from tflq.flatbuffer import Graph, load
+from tflq.flatbuffer import Graph, mapped
 from tflq.flatbuffer.loops import LOOP, WITH_INTERMEDIATES, loop_obstacle, loops
 from tflq.modes import Float32
 from tflq.sources import Keras, PreparedSource
@@ -29,12 +29,12 @@ def quantizable_model(
 
     Raises ConversionError if a loop can be neither fused nor computed in integers, or if the recipe demands fused ops.
     """
-    graph = load(context.float32)
+    graph = mapped(context.float32)
     if LOOP not in _types(graph):
         return context.float32, None
     fused = _fused(context, source, samples)
     if isinstance(fused, Path):
-        return fused, RecurrentForm(True, _fused_in_words(load(fused)))
+        return fused, RecurrentForm(True, _fused_in_words(mapped(fused)))
     if isinstance(context.recipe.model, Keras) and context.recipe.model.recurrent == "fused":
         reason = fused or "the model has no LSTM of Keras 3"
         raise ConversionError(f"model.recurrent: fused is not possible: {reason}. Set it to auto or loop")
@@ -93,7 +93,7 @@ def _converted(context: RunContext, rebuilt: PreparedSource, samples: Calibratio
     target, unproven = context.folder / FUSED, context.folder / f"unproven {FUSED}"
     arguments = (rebuilt, Float32(), unproven)
     context.workers.run(Task("convert the fused layers", conversion.convert, arguments, ConversionError))
-    types = _types(load(unproven))
+    types = _types(mapped(unproven))
     if LOOP in types or not types & WITH_INTERMEDIATES:
         return "not all recurrent layers of the model can be fused"
     calls = range(min(COMPARED_CALLS, samples.samples.number_of_calls))

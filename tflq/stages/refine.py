@@ -169,7 +169,9 @@ class Refiner:
             for config in scores_wanted.configs
             for each, fold in self._fitted(request, config, scores_wanted.on_all_calls)
         ]
-        self.fitter.fit([each for each, _ in fitted], list(dict.fromkeys(fold for _, fold in fitted)), alongside)
+        configs = [each for each, _ in fitted]
+        self.fitter.fit(configs, list(dict.fromkeys(fold for _, fold in fitted)), alongside)
+        self.fitter.fit_ranges(configs, is_final=False)
         context = self.fitter.context
         keys: list[Scored] = [(self.fitter.candidate(each), each.request, fold) for each, fold in fitted]
         new = {key: each.config for key, (each, _) in zip(keys, fitted, strict=True) if key not in self.fidelities}
@@ -205,16 +207,15 @@ class Refiner:
         self, selections: Mapping[RefinementRequest, _Selected]
     ) -> dict[RefinementRequest, RefinedInput | TflqError]:
         """Fit what was selected for good, and return the quantizer inputs."""
-        fitter, context = self.fitter, self.fitter.context
+        fitter = self.fitter
         chosen = {
             request: FittedConfig(request, each.config, fitter.final_calls) for request, each in selections.items()
         }
         fitter.fit(list(chosen.values()))
         correcting = {request: each for request, each in chosen.items() if each.needs_means}
         tasks = [self._correction(each) for each in correcting.values()]
-        models = dict(
-            zip(correcting, [outcome.get() for outcome in context.workers.run_all(tasks, context.jobs)], strict=True)
-        )
+        corrected = fitter.fit_ranges(list(chosen.values()), is_final=True, alongside=tasks)
+        models = dict(zip(correcting, [outcome.get() for outcome in corrected], strict=True))
         return {
             request: self._failure(request, each) or self._refined_input(chosen[request], models.get(request), each)
             for request, each in selections.items()

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from tflq.calibrate import CalibrationData, CalibrationSamples, SelectedRanges
 from tflq.errors import TflqError
-from tflq.evaluate import EvaluationRows
+from tflq.evaluate import EvaluationRows, Record
 from tflq.modes import Mode
 from tflq.refine import QuantizerInput, RefinedInput, RefinementRequest
 from tflq.result import FoundBy
 from tflq.sources import PreparedSource
 from tflq.stages.variant_build import Float32Baseline, VariantBuild
+from tflq.worker import BackgroundTask
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,18 @@ class PreparedRun:
     """None if no variant uses calibration samples."""
     calibration_data: CalibrationData | None
     """The statistics of the activations on these samples, if they were in the cache."""
+    source: RecordedOutputs | Record | None = None
+    """The outputs of the source, or its record from the cache; None if it is measured later, or not at all."""
+
+
+@dataclass(frozen=True)
+class RecordedOutputs:
+    """The outputs of a model on the first samples in the order of measuring."""
+
+    samples: int
+    folder: Path
+    task: BackgroundTask[bool]
+    """The task that records them. It returns False if they are too large."""
 
 
 @dataclass(frozen=True)
