@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tflq import cache
+from tflq.cache import content
 from tflq.errors import RecipeError
 from tflq.worker import Workers
 
@@ -49,6 +51,30 @@ def test_contents_of_a_folder_are_names_and_bytes_not_dates(tmp_path: Path) -> N
     changed = cache.contents(tmp_path)
     (tmp_path / "below/a").rename(tmp_path / "below/b")
     assert len({before, changed, cache.contents(tmp_path)}) == 3
+
+
+def test_contents_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "weights").write_text("1 2 3")
+    found = cache.contents(tmp_path)
+    monkeypatch.setattr(content, "sha256", None)
+    assert cache.contents(tmp_path) == found
+
+
+def test_a_linked_file_outlives_its_first_name(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("1 2 3")
+    cache.link(tmp_path / "one", tmp_path / "two")
+    (tmp_path / "one").unlink()
+    assert (tmp_path / "two").read_text() == "1 2 3"
+
+
+def test_a_file_is_copied_where_the_file_system_has_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    (tmp_path / "one").write_text("1 2 3")
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    cache.link(tmp_path / "one", tmp_path / "two")
+    assert (tmp_path / "two").read_text() == "1 2 3"
 
 
 def test_identity_changes_with_a_byte_even_where_size_and_date_do_not(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ from tflq.refine.cross_layer_equalization import (
     _TiedActivations,
 )
 from tflq.refine.fitted_layers import FittedValues, save
-from tflq.refine.gptq import SCALE_FACTORS, RoundedWeights, gptq_round, nearest_steps, round_to_nearest, scales
+from tflq.refine.gptq import DAMPING, SCALE_FACTORS, RoundedWeights, gptq_round, nearest_steps, round_to_nearest, scales
 from tflq.refine.holdout import MAX_HOLDOUT_CALLS
 from tflq.refine.input_statistics import InputStatistics, input_statistics
 from tflq.refine.second_moments import second_moment_of
@@ -199,6 +199,24 @@ def test_fitted_weights_are_on_the_grid_and_disturb_the_output_less(
     np.testing.assert_array_equal(np.abs(rounded.integers).max(2), 127)
     plain = noise(round_to_nearest(weights, scale) - weights, covariance).sum()
     assert noise(rounded.matrices - weights, covariance).sum() < 0.2 * plain
+
+
+def test_integers_are_those_of_the_paper(correlated: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    """It factors the inverse of the covariance, and takes one column after the other, in descending order of them."""
+    weights, scale, covariance = correlated
+    rounded = gptq_round(weights, scale, covariance)
+    for group, matrix in enumerate(covariance):
+        order = np.argsort(-np.diag(matrix), kind="stable")
+        damped = matrix[np.ix_(order, order)] / np.diag(matrix).mean() + DAMPING * np.eye(len(matrix))
+        factor = np.linalg.cholesky(np.linalg.inv(damped)).T
+        left = weights[group][:, order] / scale[group][:, np.newaxis]
+        is_largest = np.abs(left) > 127 - 1e-4
+        for column in range(left.shape[1]):
+            integers = np.where(is_largest[:, column], np.sign(left[:, column]) * 127, np.rint(left[:, column]))
+            integers = np.clip(integers, -127, 127)
+            np.testing.assert_array_equal(rounded.integers[group][:, order[column]], integers)
+            error = (left[:, column] - integers) / factor[column, column]
+            left[:, column + 1 :] -= np.outer(error, factor[column, column + 1 :])
 
 
 def test_the_best_of_several_scales_disturbs_each_output_less(

@@ -10,7 +10,7 @@ import numpy as np
 
 from tflq.datasets import Sample
 from tflq.errors import DatasetError
-from tflq.flatbuffer import Graph, Subgraph, edit, operator_options, read
+from tflq.flatbuffer import FileContent, Graph, Subgraph, edit, mapped_content, operator_options, read
 from tflq.inputs import Input
 from tflq.interpreter import Runner
 from tflq.leftovers import own_folder
@@ -37,7 +37,7 @@ class IdTable:
     """The ops between these inputs and the table."""
 
 
-def id_tables(content: bytes, graph: Graph) -> Iterator[IdTable]:
+def id_tables(content: FileContent, graph: Graph) -> Iterator[IdTable]:
     """Yield the tables of the main graph of a float32 file whose rows are chosen by its inputs."""
     (main, *_) = graph.subgraphs
     (options, *_) = operator_options(content)
@@ -74,7 +74,7 @@ class IdCheck:
     """Finds the ids in the arrays of calls for which a table of the float32 file has no row."""
 
     def __init__(self, float32: Path, inputs: Mapping[str, Input]) -> None:
-        content = float32.read_bytes()
+        content = mapped_content(float32)
         graph = read(content)
         self._tables = tuple(id_tables(content, graph))
         self._columns = {name: config.column for name, config in inputs.items()}
@@ -82,7 +82,7 @@ class IdCheck:
             return
         (signature,) = graph.signatures
         self._names = {index: name for name, index in signature.inputs}
-        model = edit.unpack(content)
+        model = edit.unpack(bytes(content))
         (subgraph, *_) = model.subgraphs
         needed = {index for table in self._tables for index in table.operators}
         subgraph.operators = [operator for index, operator in enumerate(subgraph.operators) if index in needed]

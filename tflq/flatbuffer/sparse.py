@@ -16,7 +16,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tflq.flatbuffer import edit
 from tflq.flatbuffer.graph import NUMPY_DTYPES
-from tflq.flatbuffer.reader import DECODING_ERRORS
+from tflq.flatbuffer.mapped import mapped_content
+from tflq.flatbuffer.reader import DECODING_ERRORS, FileContent
 
 _DTYPES = {code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
 
@@ -37,7 +38,7 @@ class SparseWeights:
     """The bytes that the dense constant would take, minus `size_bytes`."""
 
 
-def has_sparse_constants(content: bytes) -> bool:
+def has_sparse_constants(content: FileContent) -> bool:
     """Return whether the file has an op DENSIFY, which reads a sparse constant; False for a damaged file."""
     if content[4:8] != b"TFL3":
         return False
@@ -51,10 +52,12 @@ def has_sparse_constants(content: bytes) -> bool:
 
 def has_sparse_integers(path: Path) -> bool:
     """Return whether the file has sparse int8 constants, which LiteRT's default delegate cannot prepare."""
-    content = path.read_bytes() if path.is_file() else b""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    content = mapped_content(path)  # the interpreter maps the file, too
     if not has_sparse_constants(content):
         return False
-    tensors = (tensor for subgraph in edit.unpack(content).subgraphs for tensor in subgraph.tensors)
+    tensors = (tensor for subgraph in edit.unpack(bytes(content)).subgraphs for tensor in subgraph.tensors)
     return any(tensor.sparsity is not None and tensor.type == schema.TensorType.INT8 for tensor in tensors)
 
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from tflq import cache, conversion
 from tflq.calibrate import Range
 from tflq.contract import NamedOps
-from tflq.flatbuffer import read
+from tflq.flatbuffer import mapped, read
 from tflq.inputs import Input
 from tflq.modes import Mode
 from tflq.op_selectors import select
@@ -106,7 +106,7 @@ def quantize(
     or ConversionError.
     """
     with _with_own_weights(quantizer_input, variant, target) as model:
-        ranges = pin_inputs(read(model.read_bytes()), quantizer_input.ranges, inputs, variant)
+        ranges = pin_inputs(mapped(model), quantizer_input.ranges, inputs, variant)
         return conversion.quantize(report, model, ranges, variant, target)
 
 

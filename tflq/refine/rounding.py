@@ -67,7 +67,9 @@ def multiply_adds_of_fit(layer: Layer) -> float:
 
 
 def _work(layer: Layer) -> float:
-    return WORK_OF_SMALL_LAYER + multiply_adds_of_fit(layer)
+    """Return about how many multiply-adds the rounding of a layer takes, or would take in the same time."""
+    factor, columns = layer.width**3 / 6, 2.5 * prod(layer.weights.shape) * layer.width
+    return WORK_OF_SMALL_LAYER + (layer.groups * factor + columns if has_covariance(layer) else 0)
 
 
 def _rounded(layer: Layer, granularity: WeightGranularity, second_moment: np.ndarray) -> tuple[RoundedWeights, float]:
