@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -18,24 +19,25 @@ SOURCE, FLOAT32 = "the source", "the float32 baseline"
 """Names of the source model and the float32 file among the subjects. No variant can have them."""
 MAX_RECORDED_BYTES = 1 << 28
 """The largest size of all outputs that are recorded."""
-FIRST = "first.npz"
+FIRST = "first.npy"
 """The outputs of the plan's first call."""
-OUTPUT = "output "
-"""The first part of the names in a file of outputs. NumPy reserves some names."""
 
 Run = Callable[[Sample], Mapping[str, np.ndarray]]
 """A model as a function from the input arrays of one call to the output arrays."""
 
 
 def save_outputs(outputs: Mapping[str, np.ndarray], path: Path) -> None:
-    with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **{f"{OUTPUT}{name}": output for name, output in outputs.items()})
+    """Write the names of the outputs, and then their arrays. An .npz file would take several times as long."""
+    content = BytesIO()
+    for array in (np.array([*outputs], np.str_), *outputs.values()):
+        np.save(content, array)
+    path.write_bytes(content.getbuffer())
 
 
 def load_outputs(path: Path) -> Sample:
     """Return the outputs that `save_outputs` wrote."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name.removeprefix(OUTPUT): arrays[name] for name in arrays.files}
+    with path.open("rb") as file:
+        return {str(name): np.load(file) for name in np.load(file)}
 
 
 def record_outputs(
@@ -70,7 +72,7 @@ def loaders(plan: EvaluationPlan) -> dict[str, Callable[[], Run]]:
 
 
 def _file(folder: Path, number: int) -> Path:
-    return folder / f"{number}.npz"
+    return folder / f"{number}.npy"
 
 
 class Subject:

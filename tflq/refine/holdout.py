@@ -87,7 +87,7 @@ class HoldoutSamples:
 
     def path(self, number: int) -> Path:
         """Return the file of the outputs of that call; `number` counts the hold-out calls."""
-        return self.outputs / f"{number}.npz"
+        return self.outputs / f"{number}.npy"
 
     def expected(self) -> Iterator[Arrays]:
         """Yield the outputs of the float32 file on each call."""
@@ -225,11 +225,21 @@ def _uncorrected_file(candidate: HoldoutCandidate, variant: Mode, path: Path) ->
         else:
             temporary.write_bytes(content)
         (candidate.templates / RANGES).write_bytes(_RANGES.dump_json(candidate.ranges))
-        layers = corrected_layers(mapped_content(candidate.model), None, candidate.granularity, ())
-        if has_constants(temporary.read_bytes(), mapped_content(candidate.model), layers):
+        if _is_patchable(candidate, temporary, has_base=content is not None):
             (candidate.templates / PATCHABLE).touch()
         temporary.replace(template)  # another process may have written the same file
     return template.read_bytes()
+
+
+def _is_patchable(candidate: HoldoutCandidate, uncorrected: Path, has_base: bool) -> bool:
+    """Return whether the constants of corrections can take the place of those in the file without corrections.
+
+    If it was made from a file with other ranges, it has the same constants, but for the scales of biases.
+    """
+    if has_base and candidate.base is not None:
+        return (candidate.base / PATCHABLE).exists()
+    content = mapped_content(candidate.model)
+    return has_constants(uncorrected.read_bytes(), content, corrected_layers(content, None, candidate.granularity, ()))
 
 
 def _with_other_ranges(candidate: HoldoutCandidate) -> bytes | None:

@@ -38,10 +38,12 @@ def prepare_source(context: RunContext) -> ConvertibleSource:
     recipe, folder = context.recipe, context.source_folder
     inspect: Task[Any] = Task("inspect the converter", conversion.missing_internals, (), ConversionError)
     read: Task[Any] = Task("read the source", sources.prepare, (recipe.model, recipe.inputs, folder), SourceError)
-    cached = context.cache.load_float_model(folder)
-    inspected, *prepared = context.workers.run_all([inspect] if cached else [inspect, read], context.jobs)
+    cached, known = context.cache.load_float_model(folder), context.workers.known(inspect)
+    tasks = ([] if known else [inspect]) + ([] if cached else [read])
+    outcomes = context.workers.run_all(tasks, context.jobs)
+    inspected = known or outcomes[0]
     missing_api = str(inspected.error) if isinstance(inspected, Failed) else inspected.value
-    return ConvertibleSource(cached or _ended(context, prepared[0].get()), missing_api)
+    return ConvertibleSource(cached or _ended(context, outcomes[-1].get()), missing_api)
 
 
 def _ended(context: RunContext, prepared: PreparedSource) -> PreparedSource:

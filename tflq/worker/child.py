@@ -46,6 +46,8 @@ ENDLESS = 10**9
 """A dataset of unknown length has a huge total. From this value on, progress has no total."""
 MAX_GROWTH_BYTES = 150 * 10**6
 """A process that has grown by this many bytes runs no other task, so that memory which tasks leave does not add up."""
+GROWTH_WITH_GARBAGE_BYTES = 20 * 10**6
+"""A process that has grown by this many bytes collects garbage before it waits for its next task."""
 MAX_LENGTH = 500
 """An error contains at most this number of characters of an exception's message. The log has all of it."""
 
@@ -87,8 +89,8 @@ def work(inbox: Connection, outbox: Connection) -> None:
     _raise_oom_score()
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
-    limit = private_bytes() + MAX_GROWTH_BYTES
-    while _run_next(inbox, outbox) and private_bytes() < limit:
+    first_bytes = private_bytes()
+    while _run_next(inbox, outbox) and _growth_without_garbage(first_bytes) < MAX_GROWTH_BYTES:
         with contextlib.suppress(BrokenPipeError):  # the parent needs no other task
             outbox.send(ReadyForTask())
     os._exit(0)  # the exit handlers of TensorFlow can hang or crash
@@ -108,8 +110,16 @@ def _run_next(inbox: Connection, outbox: Connection) -> bool:
     reset_peak()
     _answer(pickle.loads(pickled), outbox)
     _HISTORY.has_run = True
-    gc.collect()
     return not _HISTORY.is_last
+
+
+def _growth_without_garbage(first_bytes: int) -> int:
+    """Return by how many bytes this process has grown. Garbage is collected only if that is much: it takes time."""
+    growth = private_bytes() - first_bytes
+    if growth < GROWTH_WITH_GARBAGE_BYTES:
+        return growth
+    gc.collect()
+    return private_bytes() - first_bytes
 
 
 def _answer(task: Task[Any], outbox: Connection) -> None:

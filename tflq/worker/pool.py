@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from typing_extensions import Self
 
+from tflq.worker.messages import Done
 from tflq.worker.process import WorkerProcess
 
 READY_SECONDS = 5.0
@@ -16,6 +18,8 @@ class WorkerPool:
     """Idle worker processes. Several threads may share a pool, and a process may go from run to run."""
 
     def __init__(self) -> None:
+        self.known: dict[str, Done[Any]] = {}
+        """The outcomes of tasks that have no arguments, by their stages. They are the same in every run."""
         self._idle: list[WorkerProcess] = []
         self._lock = threading.Lock()
 

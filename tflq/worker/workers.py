@@ -79,6 +79,10 @@ class Workers:
             raise outcome.error
         return outcome
 
+    def known(self, task: Task[T]) -> Done[T] | None:
+        """Return the outcome of a task without arguments, if it ended well in a run that has shared the pool."""
+        return self._pool.known.get(task.stage)
+
     def run_all(self, tasks: Sequence[Task[T]], jobs: int) -> list[Done[T] | Failed]:
         """Run the tasks, at most `jobs` at a time, and return their outcomes in the order of the tasks."""
         outcomes = dict(self.as_done(tasks, jobs))
@@ -212,7 +216,10 @@ class Workers:
         self.listen(Finished(task.stage, seconds, failed=not isinstance(answer, ReturnedValue)))
         if isinstance(answer, ReturnedValue):
             self.peak_rss_bytes = max(self.peak_rss_bytes, answer.peak_rss_bytes)
-            return Done(answer.value, seconds, answer.peak_rss_bytes)
+            done = Done(answer.value, seconds, answer.peak_rss_bytes)
+            if not task.arguments:
+                self._pool.known[task.stage] = done
+            return done
         if isinstance(answer, RaisedError):
             return Failed(answer.error, seconds)
         remedy = f"; {task.remedy}" if task.remedy and not running.stopped else ""
