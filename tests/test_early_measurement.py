@@ -49,6 +49,21 @@ def test_a_recorded_file_is_not_run(
     np.testing.assert_array_equal(measured["dynamic"].errors["scores"], measured["int8_only"].errors["scores"])
 
 
+def test_outputs_of_other_samples_are_not_used(
+    evaluation: Evaluation,  # noqa: F811
+    all_modes: Ran,
+    tmp_path: Path,
+) -> None:
+    """A dataset that draws its samples at random yields others the next time."""
+    plain, folder = plan(evaluation, all_modes), tmp_path / "outputs"
+    record_outputs(nothing, plain, FLOAT32, range(ROWS), folder)
+    images = np.random.default_rng(1).normal(0, 1, (ROWS, 8, 8, 3)).astype(np.float32)
+    np.savez(tmp_path / "rows.npz", image=images, label=np.zeros(ROWS, int))
+    expected = fields(measure(nothing, plain, range(ROWS)))
+    found = fields(measure(nothing, replace(plain, recorded={FLOAT32: folder}), range(ROWS)))
+    assert [name for name in expected if not np.array_equal(expected[name], found[name])] == []
+
+
 def test_large_outputs_are_not_recorded(
     evaluation: Evaluation,  # noqa: F811
     all_modes: Ran,

@@ -33,14 +33,14 @@ def measure(report: ProgressCallback, plan: EvaluationPlan, indices: Sequence[in
     for numbers, rows, samples in rows_and_samples(plan, indices):
         arrays = stack(samples, plan.source)
         check.refuse(arrays, numbers, plan.evaluation.dataset)
-        truths = subjects[FLOAT32].outputs(arrays, numbers)
-        calibrated = [fingerprint(sample) in plan.calibrated_with for sample in samples]
+        fingerprints = [fingerprint(sample) for sample in samples]
+        truths = subjects[FLOAT32].outputs(arrays, fingerprints)
         for name, subject in subjects.items():
             places = [i for i, number in enumerate(numbers) if name not in plan.only or number in plan.only[name]]
             if places:
-                answers = truths if name == FLOAT32 else subject.outputs(arrays, numbers)
+                answers = truths if name == FLOAT32 else subject.outputs(arrays, fingerprints)
             for i in places:
-                recorders[name].add(rows[i], truths[i], answers[i], calibrated[i])
+                recorders[name].add(rows[i], truths[i], answers[i], fingerprints[i] in plan.calibrated_with)
                 if name in answering:
                     answering[name].add((numbers[i], rows[i]), samples[i], truths[i], answers[i])
         done += len(samples)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tflq.calibrate import fingerprint
 from tflq.datasets import Sample
 from tflq.evaluate.plan import EvaluationPlan, rows_and_samples, split, stack
 from tflq.interpreter import Runner
@@ -21,7 +22,6 @@ MAX_RECORDED_BYTES = 1 << 28
 """The largest size of all outputs that are recorded."""
 FIRST = "first.npy"
 """The outputs of the plan's first call."""
-
 Run = Callable[[Sample], Mapping[str, np.ndarray]]
 """A model as a function from the input arrays of one call to the output arrays."""
 
@@ -45,6 +45,7 @@ def record_outputs(
 ) -> bool:
     """Run a subject of the plan over the rows with those increasing indices, and write its outputs into a new folder.
 
+    They are found again by the fingerprints of the samples, since a dataset may yield other samples the next time.
     Return False without outputs if they would be larger than MAX_RECORDED_BYTES.
     """
     run = loaders(plan)[subject]()
@@ -55,10 +56,10 @@ def record_outputs(
     folder.mkdir(exist_ok=True)  # a process that crashed may have made it
     save_outputs(first, folder / FIRST)
     done = 0
-    for numbers, _, samples in rows_and_samples(plan, indices):
+    for _, _, samples in rows_and_samples(plan, indices):
         outputs = split(run(stack(samples, plan.source)), len(samples), plan.source)
-        for number, output in zip(numbers, outputs, strict=True):
-            save_outputs(output, _file(folder, number))
+        for sample, output in zip(samples, outputs, strict=True):
+            save_outputs(output, _file(folder, fingerprint(sample)))
         done += len(samples)
         report(done, len(indices))
     return True
@@ -71,8 +72,8 @@ def loaders(plan: EvaluationPlan) -> dict[str, Callable[[], Run]]:
     return found | ({SOURCE: partial(reference, plan.source)} if plan.runs_source else {})
 
 
-def _file(folder: Path, number: int) -> Path:
-    return folder / f"{number}.npy"
+def _file(folder: Path, fingerprint: str) -> Path:
+    return folder / f"{fingerprint}.npy"
 
 
 class Subject:
@@ -87,12 +88,12 @@ class Subject:
         """Return the outputs of the plan's first call."""
         return load_outputs(self._recorded / FIRST) if self._recorded else self._run(self._plan.first)
 
-    def outputs(self, arrays: Sample, numbers: Sequence[int]) -> list[Sample]:
-        """Return the outputs of each sample of a call. `numbers` are the rows of the samples."""
-        files = [_file(self._recorded, number) for number in numbers] if self._recorded else []
+    def outputs(self, arrays: Sample, fingerprints: Sequence[str]) -> list[Sample]:
+        """Return the outputs of each sample of a call. The samples have these fingerprints."""
+        files = [_file(self._recorded, each) for each in fingerprints] if self._recorded else []
         if files and all(file.exists() for file in files):
             return [load_outputs(file) for file in files]
-        return split(self._run(arrays), len(numbers), self._plan.source)
+        return split(self._run(arrays), len(fingerprints), self._plan.source)
 
     def _run(self, arrays: Sample) -> Mapping[str, np.ndarray]:
         self._loaded = self._loaded or self._load()

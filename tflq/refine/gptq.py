@@ -200,9 +200,9 @@ def _cholesky(matrices: np.ndarray) -> np.ndarray:
 
     SciPy does not copy a large matrix, and NumPy has no loop in Python over many small ones.
     """
-    from scipy.linalg import cholesky  # TensorFlow imports it, too, and the command line does not need it
-
     if len(matrices) > 1:
         return np.linalg.cholesky(matrices)
+    from scipy.linalg import cholesky  # TensorFlow imports it, too, and the command line does not need it
+
     factor: np.ndarray = cholesky(matrices[0].T, lower=True, overwrite_a=True, check_finite=False)
     return factor[np.newaxis]
