@@ -187,3 +187,7 @@ def records_nothing(*_: object) -> bool:
 
 def fails_to_run(*_: object) -> bool:
     raise ValueError("there is no kernel")
+
+
+def process_id(report: ProgressCallback) -> int:
+    return os.getpid()

@@ -201,8 +201,12 @@ def test_fitted_weights_are_on_the_grid_and_disturb_the_output_less(
     assert noise(rounded.matrices - weights, covariance).sum() < 0.2 * plain
 
 
-def test_integers_are_those_of_the_paper(correlated: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+@pytest.mark.parametrize("block", [16, 64], ids=["three blocks", "one block"])
+def test_integers_are_those_of_the_paper(
+    correlated: tuple[np.ndarray, np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
     """It factors the inverse of the covariance, and takes one column after the other, in descending order of them."""
+    monkeypatch.setattr("tflq.refine.gptq.BLOCK", block)
     weights, scale, covariance = correlated
     rounded = gptq_round(weights, scale, covariance)
     for group, matrix in enumerate(covariance):

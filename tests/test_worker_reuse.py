@@ -143,6 +143,18 @@ VARIANTS = ["float32", "dynamic", "float16", "int8", {"mode": "int16x8", "bias_c
 """One of each kind of conversion, with corrections in dynamic and int8."""
 
 
+def test_runs_that_share_a_pool_share_the_values_of_tasks_without_arguments(tmp_path: Path) -> None:
+    own, given = task(tasks.process_id, stage="own"), task(tasks.add, 1, 2, stage="given")
+    with WorkerPool() as pool:
+        with Workers(tmp_path / "first", None, lambda _: None, pool=pool) as first:
+            assert first.known(own) is None
+            outcomes = first.run_all([own, given], 1)
+        with Workers(tmp_path / "second", None, lambda _: None, pool=pool) as second:
+            assert [second.known(own), second.known(given)] == [outcomes[0], None]
+    with Workers(tmp_path / "third", None, lambda _: None) as third:
+        assert third.known(own) is None
+
+
 def test_a_file_does_not_depend_on_what_its_processes_made_before(recipes: Recipes) -> None:
     """The files of a Keras model, in processes that have converted it and another one, and in new processes."""
     with WorkerPool() as pool:
