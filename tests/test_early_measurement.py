@@ -13,10 +13,16 @@ from running import Ran, Recipes
 from test_evaluate import ROWS, evaluation, fields, nothing, plan  # noqa: F401
 
 from tflq import evaluate
-from tflq.evaluate import FLOAT32, Evaluation, measure, record_outputs
+from tflq.evaluate import FLOAT32, Evaluation, EvaluationPlan, measure, record_outputs
 
 SOURCE_STAGE, FLOAT32_STAGE = "measure the source", "run the float32 file on evaluation samples"
 MODES = ["float32", "int8"]
+
+
+@pytest.fixture
+def plain(evaluation: Evaluation, all_modes: Ran) -> EvaluationPlan:  # noqa: F811
+    """A plan without recorded outputs."""
+    return plan(evaluation, all_modes)
 
 
 def figures(ran: Ran) -> list[object]:
@@ -25,12 +31,11 @@ def figures(ran: Ran) -> list[object]:
 
 @pytest.mark.parametrize("recorded", [range(ROWS), range(0, ROWS, 2), range(0)], ids=["all", "some", "none"])
 def test_recorded_outputs_give_the_same_record(
-    evaluation: Evaluation,  # noqa: F811
-    all_modes: Ran,
+    plain: EvaluationPlan,
     tmp_path: Path,
     recorded: range,
 ) -> None:
-    plain, folder = plan(evaluation, all_modes), tmp_path / "outputs"
+    folder = tmp_path / "outputs"
     assert record_outputs(nothing, plain, FLOAT32, recorded, folder)
     expected = fields(measure(nothing, plain, range(ROWS)))
     found = fields(measure(nothing, replace(plain, recorded={FLOAT32: folder}), range(ROWS)))
@@ -38,24 +43,22 @@ def test_recorded_outputs_give_the_same_record(
 
 
 def test_a_recorded_file_is_not_run(
-    evaluation: Evaluation,  # noqa: F811
-    all_modes: Ran,
+    plain: EvaluationPlan,
     tmp_path: Path,
 ) -> None:
     """The recorded outputs are those of another file, and the record is, too."""
-    plain, folder = plan(evaluation, all_modes), tmp_path / "outputs"
+    folder = tmp_path / "outputs"
     record_outputs(nothing, plain, "int8_only", range(ROWS), folder)
     measured = measure(nothing, replace(plain, recorded={"dynamic": folder}), range(ROWS))
     np.testing.assert_array_equal(measured["dynamic"].errors["scores"], measured["int8_only"].errors["scores"])
 
 
 def test_outputs_of_other_samples_are_not_used(
-    evaluation: Evaluation,  # noqa: F811
-    all_modes: Ran,
+    plain: EvaluationPlan,
     tmp_path: Path,
 ) -> None:
     """A dataset that draws its samples at random yields others the next time."""
-    plain, folder = plan(evaluation, all_modes), tmp_path / "outputs"
+    folder = tmp_path / "outputs"
     record_outputs(nothing, plain, FLOAT32, range(ROWS), folder)
     images = np.random.default_rng(1).normal(0, 1, (ROWS, 8, 8, 3)).astype(np.float32)
     np.savez(tmp_path / "rows.npz", image=images, label=np.zeros(ROWS, int))
@@ -65,13 +68,12 @@ def test_outputs_of_other_samples_are_not_used(
 
 
 def test_large_outputs_are_not_recorded(
-    evaluation: Evaluation,  # noqa: F811
-    all_modes: Ran,
+    plain: EvaluationPlan,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("tflq.evaluate.recorded.MAX_RECORDED_BYTES", (ROWS + 1) * 16 - 1)
-    assert not record_outputs(nothing, plan(evaluation, all_modes), FLOAT32, range(ROWS), tmp_path / "outputs")
+    assert not record_outputs(nothing, plain, FLOAT32, range(ROWS), tmp_path / "outputs")
     assert not (tmp_path / "outputs").exists()
 
 

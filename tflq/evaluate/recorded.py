@@ -21,13 +21,13 @@ SOURCE, FLOAT32 = "the source", "the float32 baseline"
 MAX_RECORDED_BYTES = 1 << 28
 """The largest size of all outputs that are recorded."""
 FIRST = "first.npy"
-"""The outputs of the plan's first call."""
+"""The name of the file of the outputs of the plan's first call."""
 Run = Callable[[Sample], Mapping[str, np.ndarray]]
 """A model as a function from the input arrays of one call to the output arrays."""
 
 
 def save_outputs(outputs: Mapping[str, np.ndarray], path: Path) -> None:
-    """Write the names of the outputs, and then their arrays. An .npz file would take several times as long."""
+    """Write the names of the outputs, and then their arrays."""
     content = BytesIO()
     for array in (np.array([*outputs], np.str_), *outputs.values()):
         np.save(content, array)

@@ -17,8 +17,8 @@ def mapped(path: Path) -> Graph:
 def mapped_content(path: Path) -> mmap:
     """Return the content of a file that this run has made, without a copy in memory.
 
-    Nobody may write into the file while the content is in use, since that can kill the process. So this is not for
-    files of users.
+    Nobody may write into the file while the content is in use, since that can kill the process. So it is for files of
+    users only in a worker, where LiteRT maps them, too. ValueError for an empty file.
     """
     with path.open("rb") as file:
         return mmap(file.fileno(), 0, access=ACCESS_READ)

@@ -54,7 +54,7 @@ def has_sparse_integers(path: Path) -> bool:
     """Return whether the file has sparse int8 constants, which LiteRT's default delegate cannot prepare."""
     if not path.is_file() or not path.stat().st_size:
         return False
-    content = mapped_content(path)  # the interpreter maps the file, too
+    content = mapped_content(path)
     if not has_sparse_constants(content):
         return False
     tensors = (tensor for subgraph in edit.unpack(bytes(content)).subgraphs for tensor in subgraph.tensors)

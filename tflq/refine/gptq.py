@@ -91,24 +91,26 @@ def gptq_round(
     """
     groups, outputs, inputs = matrices.shape
     order = np.argsort(-np.einsum("gii->gi", covariance), axis=1, kind="stable")
-    factor = _factor(covariance, order)
+    triangle = _upper_triangle(covariance, order)
     rounded = RoundedWeights(np.empty(matrices.shape, np.int8), np.empty(scale.shape))
     at_once = max(1, ROUNDED_AT_ONCE // max(1, groups * inputs * len(factors)))
     for start in range(0, outputs, at_once):
         part = slice(start, start + at_once)
         steps = np.take_along_axis(matrices[:, part] / scale[:, part, np.newaxis], order[:, np.newaxis, :], 2)
-        integers, best = _round_with_best_scale(steps, factor, np.asarray(factors))
+        integers, best = _round_with_best_scale(steps, triangle, np.asarray(factors))
         rounded.integers[:, part] = np.take_along_axis(integers, np.argsort(order, axis=1)[:, np.newaxis, :], 2)
         rounded.scales[:, part] = scale[:, part] * best
     return rounded
 
 
-def _round_with_best_scale(steps: np.ndarray, factor: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _round_with_best_scale(
+    steps: np.ndarray, triangle: np.ndarray, factors: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the integers of the weights, and the factor of each output's scale that has the least loss.
 
     All factors are tried at once, as if each were an output of its own. Shapes: steps, which are the weights in units
-    of their scale, and integers [groups, outputs, inputs]; factor, that of the damped covariance, [groups, inputs,
-    inputs]; factors [factors]; the result's factors [groups, outputs].
+    of their scale, and integers [groups, outputs, inputs]; triangle, see `_upper_triangle`, [groups, inputs, inputs];
+    factors [factors]; the result's factors [groups, outputs].
     """
     groups, outputs, inputs = steps.shape
     is_largest = (np.abs(steps) >= QMAX * (1 - 1e-6)) & (len(factors) == 1)
@@ -117,7 +119,7 @@ def _round_with_best_scale(steps: np.ndarray, factor: np.ndarray, factors: np.nd
     left = (steps[:, np.newaxis] / factors[:, np.newaxis, np.newaxis]).astype(np.float32).reshape(tried)
     is_pinned, pinned = (np.tile(each, (1, len(factors), 1)) for each in pins)
     one = np.broadcast_to(np.float32(1), tried)
-    rounded, losses = _round_columns(left, (is_pinned, pinned), factor, (one, -QMAX, QMAX))
+    rounded, losses = _round_columns(left, (is_pinned, pinned), triangle, (one, -QMAX, QMAX))
     losses = losses.reshape(groups, len(factors), outputs) * np.square(factors)[:, np.newaxis]
     best = losses.argmin(1)
     integers = np.take_along_axis(
@@ -139,25 +141,26 @@ def gptq_round_blocks(
         np.take_along_axis(each, order[:, np.newaxis, :], 2).astype(np.float32) for each in (matrices, scales)
     )
     pins = left == 0, np.zeros_like(left)
-    rounded, _ = _round_columns(left, pins, _factor(covariance, order), (steps, *limits))
+    rounded, _ = _round_columns(left, pins, _upper_triangle(covariance, order), (steps, *limits))
     integers: np.ndarray = np.take_along_axis(rounded, np.argsort(order, axis=1)[:, np.newaxis, :], 2)
     return integers
 
 
 def _round_columns(
-    weights: np.ndarray, pins: tuple[np.ndarray, np.ndarray], factor: np.ndarray, grid: tuple[np.ndarray, int, int]
+    weights: np.ndarray, pins: tuple[np.ndarray, np.ndarray], triangle: np.ndarray, grid: tuple[np.ndarray, int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the integers of the weights, and the loss of each output: steps 3 to 5.
 
-    `pins` holds which weights are pinned, and their integers. `factor` is that of `_factor`. `grid` holds the distance
-    of neighbouring integers for each weight, and the lowest and the highest integer. The loss is ΔᵀHΔ of the change Δ
+    `pins` holds which weights are pinned, and their integers. `triangle` is R of `_upper_triangle`. `grid` holds the
+    distance of neighbouring integers for each weight, and the lowest and the highest integer. Shapes: triangle [groups,
+    inputs, inputs], all others and the integers [groups, outputs, inputs]. The loss is ΔᵀHΔ of the change Δ
     of an output's weights, [groups, outputs]. It is the sum of the squares of RᵀΔ, whose element k depends on the
     changes up to column k alone. So the best value of column k, which makes it 0, follows from those before it.
     """
     (is_pinned, pinned), (distance, lowest, highest) = pins, grid
     best, rounded, losses = weights.copy(), np.zeros_like(weights), np.zeros(weights.shape[:2])
-    diagonal = np.einsum("gii->gi", factor)
-    scaled = factor / diagonal[:, np.newaxis, :]
+    diagonal = np.einsum("gii->gi", triangle)
+    scaled = triangle / diagonal[:, np.newaxis, :]
     for start in range(0, weights.shape[2], BLOCK):
         block = slice(start, min(start + BLOCK, weights.shape[2]))
         columns = [_columns(each[:, :, block]) for each in (best, weights, is_pinned, pinned, distance)]
@@ -181,9 +184,10 @@ def _columns(matrices: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(matrices, 2, 0))
 
 
-def _factor(covariance: np.ndarray, order: np.ndarray) -> np.ndarray:
+def _upper_triangle(covariance: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Return the upper triangle R with H = R Rᵀ, for the damped covariance H with its inputs in the given order.
 
+    Shapes: covariance and R [groups, inputs, inputs], order [groups, inputs].
     R⁻¹ is the factor of the paper's step 2. Let J reverse the order of rows, and let J H J = L Lᵀ; then R = J L J.
     """
     reverse = order[:, ::-1]
