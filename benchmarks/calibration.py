@@ -34,7 +34,7 @@ def plain(float32: Path) -> Callable[[Arrays], object]:
 
 
 def observed(float32: Path) -> Callable[[Arrays], object]:
-    from tflq.calibrate import add_min_max_outputs
+    from tflq.calibrate.observe import add_min_max_outputs
     from tflq.interpreter import Runner
 
     return Runner(add_min_max_outputs(float32, float32.with_suffix(".observable")))

@@ -10,7 +10,7 @@ import numpy as np
 
 from tflq.errors import EvaluationError, TflqError
 from tflq.interpreter import Runner
-from tflq.metrics import errors, fidelity
+from tflq.metrics.fidelity import errors, fidelity
 from tflq.worker import Failed, ProgressCallback, Task, Workers, processors
 
 Arrays = Mapping[str, np.ndarray]

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tflq import flatbuffer
-from tflq.targets import arena_bytes, memory_plan
+from tflq.targets.arena import arena_bytes
+from tflq.targets.memory_plan import memory_plan
 
 SPARE = 16_000_000
 """The bytes of the arena beyond the planned ones."""

@@ -16,12 +16,15 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from tflq import calibrate, conversion, flatbuffer, sources
-from tflq.calibrate import Calibration, CalibrationSamples
+from tflq import conversion, flatbuffer
+from tflq.calibrate.observe import activations, merge, observe, obstacle
+from tflq.calibrate.samples import CalibrationSamples, read_samples
+from tflq.calibrate.schema import Calibration
 from tflq.errors import TflqError
-from tflq.inputs import Input
+from tflq.inputs.schema import Input
 from tflq.modes import Float32
-from tflq.sources import SavedModel
+from tflq.sources.prepare import describe, prepare
+from tflq.sources.saved_model import SavedModel
 from tflq.worker import ProgressCallback, Task, Workers
 
 SAMPLES = 8
@@ -54,20 +57,20 @@ def _row(model: Path, data: str, folder: Path, workers: Workers) -> str:
 
 def compare(report: ProgressCallback, model: Path, data: str, folder: Path) -> str:
     """The cells of a row; sizes that the model leaves open are 64."""
-    signature = sources.describe(report, SavedModel(saved_model=model), folder)
+    signature = describe(report, SavedModel(saved_model=model), folder)
     shapes = {spec.name: (1, *(size or 64 for size in (spec.shape or ())[1:])) for spec in signature.inputs}
     inputs = {name: Input(shape=shape) for name, shape in shapes.items()}
-    source = sources.prepare(report, SavedModel(saved_model=model), inputs, folder / "source")
+    source = prepare(report, SavedModel(saved_model=model), inputs, folder / "source")
     float32 = folder / "float32.tflite"
     conversion.convert(report, source, Float32(), float32)
     graph = flatbuffer.load(float32)
-    if why := calibrate.obstacle(graph):
+    if why := obstacle(graph):
         return f"not observed: {why} | | | "
     dataset: dict[str, Any] = {"npz": data} if data else {"random": {}}
     asked = Calibration.model_validate({"dataset": dataset, "samples": SAMPLES})
-    calibration_samples: CalibrationSamples = calibrate.read_samples(report, asked, inputs, source, folder / "samples")
+    calibration_samples: CalibrationSamples = read_samples(report, asked, inputs, source, folder / "samples")
     calls = range(calibration_samples.samples.number_of_calls)
-    seen = calibrate.merge(graph, [calibrate.observe(report, float32, calibration_samples.samples, calls)])
+    seen = merge(graph, [observe(report, float32, calibration_samples.samples, calls)])
     lowest, highest = seen.minima.min(0), seen.maxima.max(0)
     observed = {
         index: (float(low), float(high)) for index, low, high in zip(seen.tensors, lowest, highest, strict=True)
@@ -91,7 +94,7 @@ def _truth(
     folded: dict[int, tuple[float, float]] = {}
     for arrays in calibration_samples.samples.calls(range(calibration_samples.samples.number_of_calls)):
         run(**arrays)
-        for index in calibrate.activations(graph):
+        for index in activations(graph):
             values = interpreter.get_tensor(index)
             low, high = folded.get(index, (np.inf, -np.inf))
             folded[index] = min(low, float(values.min())), max(high, float(values.max()))

@@ -32,8 +32,11 @@ def main(model: Path, float32: Path, folder: Path) -> None:
 def _stock(model: Path, samples: list[dict[str, np.ndarray]], folder: Path) -> None:
     import tensorflow as tf
 
-    from tflq.inputs import Input
-    from tflq.sources import SIGNATURE, Keras, SavedModel, prepare
+    from tflq.inputs.schema import Input
+    from tflq.sources.keras_file import Keras
+    from tflq.sources.prepare import prepare
+    from tflq.sources.prepared import SIGNATURE
+    from tflq.sources.saved_model import SavedModel
 
     source = Keras(keras=model) if model.suffix == ".keras" else SavedModel(saved_model=model)
     inputs = {name: Input(shape=rows.shape) for name, rows in samples[0].items()}

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from tflq import load
-from tflq.calibrate import read_samples
+from tflq.calibrate.samples import read_samples
 from tflq.pipeline import Settings
 from tflq.search.run import search
 from tflq.search.search_result import SearchResult, sentence
 from tflq.search.space import SearchRequest
-from tflq.sources import prepare
+from tflq.sources.prepare import prepare
 from tflq.trials import TrialLimits, is_trial
 from tflq.worker import Event, Finished, Started
 

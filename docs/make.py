@@ -32,8 +32,9 @@ from thresholds import measuring, numbers
 
 from tflq.batch.schema import json_schema as zoo_schema
 from tflq.modes import GUIDE, GUIDE_COLUMNS, MODES, QAT_MODES
-from tflq.rules import EFFECTS
-from tflq.targets import Target, shipped
+from tflq.rules.effect import EFFECTS
+from tflq.targets.schema import Target
+from tflq.targets.shipped import shipped
 
 ROOT = Path(__file__).parent.parent
 ACCURACY, SPEED = ROOT / "benchmarks/accuracy.md", ROOT / "benchmarks/results.md"

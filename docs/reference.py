@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tflq import datasets, sources
+from tflq import datasets
 from tflq.modes import MODES, QAT_MODES, Converter
 from tflq.recipe import json_schema
+from tflq.sources.schema import KIND_CLASSES
 
 Schema = dict[str, Any]
 COLUMNS = ("key", "type", "default", "meaning")
-KINDS = {kind.__name__: key for key, kind in sources.KIND_CLASSES.items()}
+KINDS = {kind.__name__: key for key, kind in KIND_CLASSES.items()}
 DATASETS = {kind.__name__: key for kind, key in zip(datasets.DATASETS, datasets.KINDS, strict=True)}
 SECTIONS = {
     "Input": "inputs",

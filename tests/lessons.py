@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tflq import conversion, flatbuffer, sources, verify
+from tflq import conversion, flatbuffer, verify
 from tflq.errors import TflqError
 from tflq.flatbuffer import Weights
 from tflq.modes import Float32, Mode, QatInt8Only
 from tflq.recipe import load
-from tflq.sources import PreparedSource, SavedModel
-from tflq.training import TrainingJob, TrainingResult, train
+from tflq.sources.prepare import prepare
+from tflq.sources.prepared import PreparedSource
+from tflq.sources.saved_model import SavedModel
+from tflq.training.outcome import TrainingResult
+from tflq.training.train import TrainingJob, train
 from tflq.verify import VerifiedFile
 from tflq.worker import ProgressCallback
 
@@ -62,7 +65,7 @@ def train_and_die(report: ProgressCallback, job: TrainingJob, dies_at: str) -> T
 def _learn(report: ProgressCallback, path: Path, folder: Path) -> Lesson:
     recipe = load(path)
     assert recipe.training is not None
-    source = sources.prepare(report, recipe.model, recipe.inputs, folder / "source")
+    source = prepare(report, recipe.model, recipe.inputs, folder / "source")
     makes_floating = any(variant.trained and not variant.mode.startswith("qat") for variant in recipe.variants)
     order = TrainingJob(
         recipe.training,
@@ -84,7 +87,7 @@ def _learn(report: ProgressCallback, path: Path, folder: Path) -> Lesson:
 
 
 def _made(report: ProgressCallback, source: PreparedSource, saved: Path, variant: Mode) -> Made:
-    prepared = sources.prepare(report, SavedModel(saved_model=saved), {}, saved.with_name(f"{saved.name}-prepared"))
+    prepared = prepare(report, SavedModel(saved_model=saved), {}, saved.with_name(f"{saved.name}-prepared"))
     file = saved.with_suffix(".tflite")
     conversion.convert(report, prepared, variant, file)
     weights = tuple(flatbuffer.weights(flatbuffer.load(file)))

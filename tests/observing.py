@@ -11,21 +11,15 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from running import Recipes
 
-from tflq.calibrate import (
-    Calibration,
-    CalibrationSamples,
-    Observation,
-    activations,
-    merge,
-    observe,
-    read_samples,
-    shards,
-)
 from tflq.calibrate.following_activation import identity
 from tflq.calibrate.histogram import Counts, Histogram, _bins, histogram
+from tflq.calibrate.observe import Observation, activations, merge, observe, shards
+from tflq.calibrate.samples import CalibrationSamples, read_samples
+from tflq.calibrate.schema import Calibration
 from tflq.datasets import TensorSpec
 from tflq.flatbuffer import load
-from tflq.sources import PreparedSource, SavedModel
+from tflq.sources.prepared import PreparedSource
+from tflq.sources.saved_model import SavedModel
 
 NOWHERE = Path("nowhere")
 

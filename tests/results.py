@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tflq.activation_widths import Int16Op
-from tflq.calibrate import LoweredMask, MaskReport, RangeComparison
+from tflq.calibrate.data_checks import RangeComparison
+from tflq.calibrate.lower_masks import LoweredMask, MaskReport
 from tflq.contract import FloatOp
 from tflq.errors import ConversionError
-from tflq.firmware import IoRow
+from tflq.firmware.io_row import IoRow
 from tflq.flatbuffer import SparseWeights, Weights
-from tflq.inputs import InputSummary
+from tflq.inputs.checks import InputSummary
 from tflq.interpreter import LatencyStats
-from tflq.metrics import Channels
+from tflq.metrics.channel_figures import Channels
 from tflq.result import (
     Baseline,
     CompressionStats,
@@ -32,9 +33,13 @@ from tflq.result import (
     TrainingReport,
     Variant,
 )
-from tflq.rules import Violation
-from tflq.targets import MemoryPlan, MicroRun, OpProblem, PlannedTensor, TargetVerdict, VelaRun
-from tflq.training import Epoch, Phase
+from tflq.rules.violation import Violation
+from tflq.targets.memory_plan import MemoryPlan, PlannedTensor
+from tflq.targets.micro_run import MicroRun
+from tflq.targets.op_problem import OpProblem
+from tflq.targets.target_verdict import TargetVerdict
+from tflq.targets.vela import VelaRun
+from tflq.training.outcome import Epoch, Phase
 
 ENVIRONMENT = {"tflq": "0.1.0", "python": "3.11.7", "tensorflow": "2.21.0"}
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tflq.evaluate import NO_CLASS, Answers
-from tflq.evaluate.answers import joined
+from tflq.evaluate.answers import NO_CLASS, Answers, joined
 from tflq.evaluate.pictures import LONGEST, picture
 from tflq.stages.answers import MAX_CLASSES, MAX_DISAGREEMENTS, MAX_POINTS, answers_report
 

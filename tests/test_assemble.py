@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from tflq.cache import Store
 from tflq.cli import main
-from tflq.evaluate import Record
+from tflq.evaluate.record import Record
 from tflq.modes import Int8, Int8Only, Int16x8, Mode, QatInt8
 from tflq.pipeline import Settings, _not_checked
 from tflq.refine import RefinementConfig, RefinementReport

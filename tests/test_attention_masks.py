@@ -13,7 +13,9 @@ from observing import gathered_from, nothing
 from running import Ran, keeping, run_recipe
 
 from tflq.cache import Store
-from tflq.calibrate import CalibrationSamples, MaskReport, find_masks, lower_masks
+from tflq.calibrate.attention_masks import find_masks
+from tflq.calibrate.lower_masks import MaskReport, lower_masks
+from tflq.calibrate.samples import CalibrationSamples
 from tflq.flatbuffer import load
 from tflq.interpreter import Runner
 from tflq.worker import preload_tensorflow

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tflq.metrics import Channels, ChannelSums, OutputRange, centered_sqnr_db, channel_figures, channel_sums, shift_of
+from tflq.metrics.channel_figures import Channels, centered_sqnr_db, channel_figures
+from tflq.metrics.channels import ChannelSums, OutputRange, channel_sums, shift_of
 
 RANDOM = np.random.default_rng(0)
 BOXES, SCORES = RANDOM.uniform(0, 640, (40, 4)), RANDOM.uniform(0, 1, (40, 6))

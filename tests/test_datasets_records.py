@@ -25,7 +25,8 @@ from tflq.datasets.python import Python
 from tflq.datasets.tfds import Tfds
 from tflq.datasets.tfrecord import Feature, TFRecord
 from tflq.errors import DatasetError
-from tflq.inputs import Input, make_sample
+from tflq.inputs.samples import make_sample
+from tflq.inputs.schema import Input
 
 COUNT = 12
 PHOTOS = np.random.default_rng(0).integers(0, 256, (COUNT, 9, 7, 3), dtype=np.uint8)

@@ -13,7 +13,7 @@ from running import Ran, Recipes, keeping
 
 from tflq import refine
 from tflq.cache import Store, sha256
-from tflq.calibrate import CalibrationSamples
+from tflq.calibrate.samples import CalibrationSamples
 from tflq.errors import ConversionError
 from tflq.flatbuffer import ROLES, Graph, Tensor, load
 from tflq.refine.input_statistics import input_statistics

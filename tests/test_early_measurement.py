@@ -12,8 +12,11 @@ import tasks
 from running import Ran, Recipes
 from test_evaluate import ROWS, evaluation, fields, nothing, plan  # noqa: F401
 
-from tflq import evaluate
-from tflq.evaluate import FLOAT32, Evaluation, EvaluationPlan, measure, record_outputs
+from tflq.evaluate import recorded as recorded_outputs
+from tflq.evaluate.measuring import measure
+from tflq.evaluate.plan import EvaluationPlan
+from tflq.evaluate.recorded import FLOAT32, record_outputs
+from tflq.evaluate.section import Evaluation
 
 SOURCE_STAGE, FLOAT32_STAGE = "measure the source", "run the float32 file on evaluation samples"
 MODES = ["float32", "int8"]
@@ -93,7 +96,7 @@ def test_a_float32_file_that_is_not_recorded_runs_later(
     recorded = recipes.run("small_weights", MODES)
     assert FLOAT32_STAGE in recorded.stages
     assert figures(recorded) == expected
-    monkeypatch.setattr(evaluate, "record_outputs", failing)
+    monkeypatch.setattr(recorded_outputs, "record_outputs", failing)
     later = recipes.run("small_weights", MODES)
     assert figures(later)[:2] == expected[:2]
 
@@ -102,12 +105,12 @@ def test_a_source_of_large_outputs_runs_when_files_are_measured(
     recipes: Recipes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = figures(recipes.run("small_weights", MODES))
-    monkeypatch.setattr(evaluate, "record_outputs", tasks.records_nothing)
+    monkeypatch.setattr(recorded_outputs, "record_outputs", tasks.records_nothing)
     assert figures(recipes.run("small_weights", MODES)) == expected
 
 
 def test_a_source_that_cannot_run_leaves_the_files_measured(recipes: Recipes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "record_outputs", tasks.fails_to_run)
+    monkeypatch.setattr(recorded_outputs, "record_outputs", tasks.fails_to_run)
     ran = recipes.run("small_weights", MODES)
     assert ran.codes == {"float32": 0, "int8": 0}
     assert all(variant.measured for variant in ran.result.variants)

@@ -13,22 +13,16 @@ from running import Ran
 
 from tflq.datasets import TensorSpec
 from tflq.errors import DatasetError, EvaluationError, RecipeError
-from tflq.evaluate import (
-    FLOAT32,
-    Evaluation,
-    EvaluationPlan,
-    EvaluationRows,
-    Record,
-    evaluation_rows,
-    measure,
-    merge,
-    output_ranges,
-    split,
-    stack,
-)
-from tflq.inputs import Input
-from tflq.metrics import OutputRange, channel_figures
-from tflq.sources import PreparedSource, SavedModel
+from tflq.evaluate.measuring import measure, output_ranges
+from tflq.evaluate.plan import EvaluationPlan, EvaluationRows, evaluation_rows, split, stack
+from tflq.evaluate.record import Record, merge
+from tflq.evaluate.recorded import FLOAT32
+from tflq.evaluate.section import Evaluation
+from tflq.inputs.schema import Input
+from tflq.metrics.channel_figures import channel_figures
+from tflq.metrics.channels import OutputRange
+from tflq.sources.prepared import PreparedSource
+from tflq.sources.saved_model import SavedModel
 
 ROWS = 11
 

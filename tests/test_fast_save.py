@@ -9,8 +9,8 @@ import pytest
 
 from tflq.errors import SourceError
 from tflq.interpreter import Runner
-from tflq.sources import SIGNATURE
 from tflq.sources.fast_save import save_function
+from tflq.sources.prepared import SIGNATURE
 from tflq.worker import ProgressCallback, Task, Workers
 
 X = np.ones((1, 3), np.float32)

@@ -14,11 +14,16 @@ from running import Ran, Recipes
 
 from tflq import flatbuffer
 from tflq.errors import EvaluationError
-from tflq.firmware import Artifacts, io_rows, make_artifacts, old_sources, stripped
 from tflq.firmware.c_text import comment, float_literal, identifier, number_lines
+from tflq.firmware.io_row import io_rows
+from tflq.firmware.making import make_artifacts, old_sources
 from tflq.firmware.op_resolver import method, registrations
+from tflq.firmware.schema import Artifacts
+from tflq.firmware.strip import stripped
 from tflq.interpreter import reference_outputs
-from tflq.targets import arena_bytes, load, memory_plan
+from tflq.targets.arena import arena_bytes
+from tflq.targets.memory_plan import memory_plan
+from tflq.targets.shipped import load
 
 PROGRAM = """\
 #include "NAME.h"

@@ -18,7 +18,9 @@ from tflq.conversion.from_float32 import PROVEN, is_eligible
 from tflq.errors import SourceError
 from tflq.flatbuffer import Graph, Operator, Subgraph, Tensor, edit, load, read
 from tflq.modes import Dynamic, Float16, Float32, Mode, Weights8
-from tflq.sources import PreparedSource, SavedModel, prepare
+from tflq.sources.prepare import prepare
+from tflq.sources.prepared import PreparedSource
+from tflq.sources.saved_model import SavedModel
 from tflq.worker import Task, Workers, preload_tensorflow
 
 OPEN = "any number of "

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from tflq.errors import SourceError
-from tflq.inputs import Input
-from tflq.sources import Keras, SavedModel, prepare
+from tflq.inputs.schema import Input
+from tflq.sources.keras_file import Keras
+from tflq.sources.prepare import prepare
+from tflq.sources.saved_model import SavedModel
 
 SIZES = {"image": Input(shape=(1, 8, 8, 3))}
 

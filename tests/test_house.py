@@ -90,7 +90,8 @@ TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tf_keras", "keras"}
 LIGHT = {
     "tflq": TENSORFLOW | {"pydantic", "numpy"},
     "tflq.cli": TENSORFLOW | {"pydantic", "numpy"},
-    "tflq.recipe": TENSORFLOW,
+    "tflq.recipe": TENSORFLOW | {"ai_edge_litert"},
+    "tflq.batch": TENSORFLOW | {"ai_edge_litert"},
 }
 """Modules, and what importing one of them must not import."""
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -10,7 +10,7 @@ import pytest
 from browser import faults, needs_browser
 from results import BROKEN, ERROR, FAILED_GATE, FLOAT32, RESULT, TRAINED, measured
 
-from tflq.calibrate import RangeComparison
+from tflq.calibrate.data_checks import RangeComparison
 from tflq.html_report.axis import amounts, interval
 from tflq.html_report.element import element, paragraph, with_code, write
 from tflq.html_report.page import to_html

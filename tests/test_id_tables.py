@@ -10,7 +10,7 @@ import pytest
 from tests.running import Recipes
 from tflq.errors import DatasetError
 from tflq.id_tables import IdCheck
-from tflq.inputs import Input
+from tflq.inputs.schema import Input
 
 RIGHT = np.arange(60).reshape(12, 5) % 20
 

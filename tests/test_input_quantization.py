@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from running import Ran, Recipes, run_recipe
 
-from tflq.firmware import IoRow, input_scale_violations
-from tflq.inputs import Input, InputQuantization, InputSummary
-from tflq.inputs.quantization import for_pixels
+from tflq.firmware.input_scales import input_scale_violations
+from tflq.firmware.io_row import IoRow
+from tflq.inputs.checks import InputSummary
+from tflq.inputs.quantization import InputQuantization, for_pixels
+from tflq.inputs.schema import Input
 from tflq.recipe import load
 from tflq.recipe_warnings import warnings
 

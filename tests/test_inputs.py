@@ -10,7 +10,8 @@ from tflq.datasets import Random, TensorSpec
 from tflq.datasets.random import Seed
 from tflq.datasets.rows import LazyRow
 from tflq.errors import DatasetError
-from tflq.inputs import Input, Resize, make_sample
+from tflq.inputs.samples import make_sample
+from tflq.inputs.schema import Input, Resize
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
 GRAY = PHOTO[..., :1]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tflq.errors import DatasetError
-from tflq.inputs import InputSummary, SummaryBuilder, check_calibration, check_finite
+from tflq.inputs.checks import InputSummary, SummaryBuilder, check_calibration, check_finite
 
 RNG = np.random.default_rng(0)
 

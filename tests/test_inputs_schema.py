@@ -6,7 +6,7 @@ import pytest
 
 from tflq import strict
 from tflq.errors import RecipeError
-from tflq.inputs import Input, Resize
+from tflq.inputs.schema import Input, Resize
 from tflq.strict import Strict
 
 

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from observing import nothing
 
-from tflq.calibrate import Calibration, read_samples
+from tflq.calibrate.samples import read_samples
+from tflq.calibrate.schema import Calibration
 from tflq.datasets import Sample, TensorSpec
 from tflq.errors import DatasetError
-from tflq.inputs import RowWriter, StoredRows
-from tflq.sources import PreparedSource, SavedModel
+from tflq.inputs.stored import RowWriter, StoredRows
+from tflq.sources.prepared import PreparedSource
+from tflq.sources.saved_model import SavedModel
 
 RNG = np.random.default_rng(0)
 

@@ -13,7 +13,7 @@ from tflq.conversion.int32_biases import with_int32_biases
 from tflq.cost_model import int16_multiply_adds
 from tflq.flatbuffer import Graph, edit, read
 from tflq.interpreter import Runner
-from tflq.rules import violations
+from tflq.rules.rule_list import violations
 
 IMAGES = np.random.default_rng(0).uniform(0, 1, (20, 1, 8, 8, 3)).astype(np.float32)
 CONTENT = (tflite_edit.DATA / "cnn_int16x8.tflite").read_bytes()

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tflite_edit as edit
 
-from tflq.firmware import IoRow, code_lines, io_rows, with_preprocessing
+from tflq.firmware.io_row import IoRow, code_lines, io_rows, with_preprocessing
 from tflq.flatbuffer import read
-from tflq.inputs import Input, in_words
+from tflq.inputs.in_words import in_words
+from tflq.inputs.schema import Input
 
 
 def rows(change: Any = lambda _: None, name: str = "cnn_int8") -> tuple[IoRow, ...]:

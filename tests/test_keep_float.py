@@ -174,7 +174,8 @@ def test_source_with_ranges_of_its_own_is_refused_in_words(recipes: Recipes) -> 
 
 def test_op_is_known_by_its_number_where_two_have_one_name(ran: Ran, tmp_path: Path) -> None:
     from tflq import conversion
-    from tflq.calibrate import Range, activations
+    from tflq.calibrate.observe import activations
+    from tflq.calibrate.ranges import Range
     from tflq.errors import SourceError
     from tflq.flatbuffer import edit
     from tflq.modes import Int8

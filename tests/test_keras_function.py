@@ -10,8 +10,10 @@ import pytest
 from tflq import conversion
 from tflq.errors import SourceError
 from tflq.modes import Float32
-from tflq.sources import Keras, SavedModel, prepare
+from tflq.sources.keras_file import Keras
 from tflq.sources.keras_function import traced
+from tflq.sources.prepare import prepare
+from tflq.sources.saved_model import SavedModel
 from tflq.worker import ProgressCallback, Task, Workers
 
 MODELS = (

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from tflq import advise, scores
 from tflq.datasets import DATASETS, KINDS
-from tflq.metrics import METRIC_KEYS, METRIC_NAMES, METRICS, built_in
+from tflq.metrics.metric_list import METRIC_KEYS, METRIC_NAMES, METRICS, built_in
 from tflq.modes import CALIBRATED, GUIDE, MODE_NAMES, MODES, QAT_MODES, REFINEMENTS, Converter, Mode, named
 from tflq.modes.ignored import GRANULARITY, is_neutral
 from tflq.recipe import json_schema

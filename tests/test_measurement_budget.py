@@ -13,10 +13,12 @@ import yaml
 from running import Ran, Recipes, run_recipe
 from test_evaluate import IMAGE, fields, nothing, source
 
-from tflq import evaluate
 from tflq.errors import TflqError
-from tflq.evaluate import FLOAT32, EvaluationPlan, EvaluationRows, Record, stack
-from tflq.metrics import estimate_agreement, estimate_sqnr_db
+from tflq.evaluate.measuring import measure
+from tflq.evaluate.plan import EvaluationPlan, EvaluationRows, stack
+from tflq.evaluate.record import Record
+from tflq.evaluate.recorded import FLOAT32
+from tflq.metrics.estimate import estimate_agreement, estimate_sqnr_db
 from tflq.pipeline import Settings, run
 from tflq.recipe import Gates, load
 from tflq.scores import outputs
@@ -210,7 +212,7 @@ def test_figures_are_those_of_the_first_samples_in_the_order(ran: Ran, rows: Pat
     for name in ("int8", "int16x8"):
         files = {name: ran.file(name)}
         plan = EvaluationPlan(recipe.measured_on, {}, source(IMAGE), ran.file("float32"), first, files)
-        alone = outputs(evaluate.measure(nothing, plan, sorted(order[: samples(ran)[name]]))[name])["scores"]
+        alone = outputs(measure(nothing, plan, sorted(order[: samples(ran)[name]]))[name])["scores"]
         found = ran.variant(name).measured.fidelity["scores"]
         assert (found.sqnr_db, found.agreement) == pytest.approx((alone.sqnr_db, alone.agreement), rel=1e-12)
 

@@ -8,19 +8,12 @@ import pytest
 from sklearn import metrics as reference
 
 from tflq.errors import DatasetError, EvaluationError
-from tflq.metrics import (
-    BuiltIn,
-    Custom,
-    SampleMetric,
-    TopK,
-    built_in,
-    errors,
-    fidelity,
-    paired_drop,
-    stacked,
-    top_k_odds,
-    value_of,
-)
+from tflq.metrics.built_in import TopK, top_k_odds
+from tflq.metrics.custom import Custom
+from tflq.metrics.drop import paired_drop
+from tflq.metrics.fidelity import errors, fidelity
+from tflq.metrics.metric import SampleMetric, stacked, value_of
+from tflq.metrics.metric_list import BuiltIn, built_in
 
 RANDOM = np.random.default_rng(0)
 

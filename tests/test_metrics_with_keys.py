@@ -12,7 +12,10 @@ import pytest
 from pydantic import ValidationError
 
 from tflq.errors import DatasetError, EvaluationError
-from tflq.metrics import Detection, WordErrors, paired_drop, stacked, value_of
+from tflq.metrics.detection import Detection
+from tflq.metrics.drop import paired_drop
+from tflq.metrics.metric import stacked, value_of
+from tflq.metrics.word_errors import WordErrors
 
 RANDOM = np.random.default_rng(3)
 OUTPUTS = {"boxes": "b", "scores": "s", "classes": "c", "label_boxes": "box"}

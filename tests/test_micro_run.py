@@ -14,7 +14,10 @@ from running import Recipes
 
 from tflq import flatbuffer
 from tflq.stages import targets as stage
-from tflq.targets import MicroRun, arena_bytes, has_micro, memory_plan, run_micro
+from tflq.targets.arena import arena_bytes
+from tflq.targets.memory_plan import memory_plan
+from tflq.targets.micro_run import MicroRun, run_micro
+from tflq.targets.tools import has_micro
 
 needs_micro = pytest.mark.skipif(not has_micro(), reason="the wheel tflite-micro is not installed")
 PLAIN = {"bias_correction": "off", "rounding": "off", "equalization": "off", "headroom": 1}

@@ -14,7 +14,8 @@ import pytest
 from observing import fixtures_for, gathered_from, observed, preserved
 from running import Recipes
 
-from tflq.calibrate import CalibrationSamples, Observation, activations, add_min_max_outputs, obstacle, shards
+from tflq.calibrate.observe import Observation, activations, add_min_max_outputs, obstacle, shards
+from tflq.calibrate.samples import CalibrationSamples
 from tflq.errors import EvaluationError
 from tflq.flatbuffer import load
 from tflq.stages import activation_ranges

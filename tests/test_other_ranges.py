@@ -11,8 +11,8 @@ import pytest
 from running import Recipes
 
 from tflq import conversion
-from tflq.calibrate import Range, activations
-from tflq.calibrate.ranges import FIXED, _unify
+from tflq.calibrate.observe import activations
+from tflq.calibrate.ranges import FIXED, Range, _unify
 from tflq.flatbuffer import ROLES, Graph, load, read
 from tflq.modes import Int8, Int8Only, Mode
 from tflq.refine.other_ranges import with_other_ranges

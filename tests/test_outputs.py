@@ -10,7 +10,7 @@ import pytest
 from tests.running import Recipes
 from tflq.conversion import explain
 from tflq.errors import RecipeError, SourceError
-from tflq.sources import TFLite
+from tflq.sources.schema import TFLite
 
 HEAD = "score_head"
 

@@ -11,7 +11,9 @@ import pytest
 from observing import fixtures_for, nothing, observed
 
 from tflq import refine
-from tflq.calibrate import ActivationStatistics, CalibrationData, CalibrationSamples, RangeMethod
+from tflq.calibrate.calibration_data import ActivationStatistics, CalibrationData
+from tflq.calibrate.ranges import RangeMethod
+from tflq.calibrate.samples import CalibrationSamples
 from tflq.flatbuffer import read
 from tflq.modes import Int8, Int8Only, Mode
 from tflq.refine import (

@@ -10,22 +10,15 @@ import pytest
 from observing import counted, gathered_from, nothing, observed, squared_error
 from running import Ran, Recipes
 
-from tflq.calibrate import (
-    ActivationStatistics,
-    Calibration,
-    CalibrationData,
-    Method,
-    Observation,
-    Percentile,
-    count,
-    histogram,
-    sample_weights,
-    select_ranges,
-)
+from tflq.calibrate.calibration_data import ActivationStatistics, CalibrationData
 from tflq.calibrate.data_checks import _other_calls, repeated_samples
 from tflq.calibrate.headroom import headroom
-from tflq.calibrate.histogram import SquaredError
+from tflq.calibrate.histogram import SquaredError, count, histogram
+from tflq.calibrate.observe import Observation
+from tflq.calibrate.range_selection import select_ranges
 from tflq.calibrate.ranges import Range, RangeMethod, ranges
+from tflq.calibrate.sample_weights import sample_weights
+from tflq.calibrate.schema import Calibration, Method, Percentile
 from tflq.flatbuffer import load
 from tflq.stages.activation_ranges import ActivationObserver
 from tflq.worker import Workers

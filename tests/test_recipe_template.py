@@ -8,8 +8,8 @@ import pytest
 
 from tflq.datasets import DATASETS, TensorSpec
 from tflq.errors import SourceError
-from tflq.inputs import Input
-from tflq.metrics import METRIC_NAMES
+from tflq.inputs.schema import Input
+from tflq.metrics.metric_list import METRIC_NAMES
 from tflq.modes import MODE_NAMES, QAT_MODES
 from tflq.pipeline import Settings
 from tflq.recipe import Recipe, load

@@ -10,18 +10,11 @@ import pytest
 from observing import gathered_from, nothing
 from running import Ran, Recipes
 
-from tflq.calibrate import (
-    ActivationStatistics,
-    CalibrationData,
-    Histogram,
-    Observation,
-    RangeMethod,
-    load_calibration_data,
-    merge_loops,
-    observe_loops,
-    obstacle,
-)
-from tflq.calibrate.loop_ranges import loop_activations
+from tflq.calibrate.calibration_data import ActivationStatistics, CalibrationData, load_calibration_data
+from tflq.calibrate.histogram import Histogram
+from tflq.calibrate.loop_ranges import loop_activations, merge_loops, observe_loops
+from tflq.calibrate.observe import Observation, obstacle
+from tflq.calibrate.ranges import RangeMethod
 from tflq.conversion.conversions import fold_conversions, move_integers
 from tflq.conversion.lstm_scales import with_equal_scales
 from tflq.errors import ConversionError

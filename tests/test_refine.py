@@ -15,7 +15,8 @@ from running import Ran, Recipes, keeping
 
 from tflq import refine
 from tflq.cache import Store
-from tflq.calibrate import CalibrationSamples, Ranges, Samples
+from tflq.calibrate.samples import CalibrationSamples, Samples
+from tflq.calibrate.schema import Ranges
 from tflq.channel_factors import EQUALIZATION_STRENGTH, VALUES_PER_GAIN
 from tflq.flatbuffer import edit, load, read
 from tflq.interpreter import Runner

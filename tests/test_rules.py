@@ -12,7 +12,9 @@ from ai_edge_litert import schema_py_generated as schema
 from tflq.errors import EvaluationError
 from tflq.flatbuffer import Graph, read
 from tflq.interpreter import reference_outputs
-from tflq.rules import RULES, Violation, effect, violations
+from tflq.rules import effect
+from tflq.rules.rule_list import RULES, violations
+from tflq.rules.violation import Violation
 
 LOOP_BODY = 3
 Edit = Callable[[Any], None]

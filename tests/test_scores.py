@@ -10,8 +10,10 @@ import pytest
 from results import file, measured
 
 from tflq import scores
-from tflq.evaluate import Record
-from tflq.metrics import ChannelSums, TopK, channel_sums, errors, shift_of
+from tflq.evaluate.record import Record
+from tflq.metrics.built_in import TopK
+from tflq.metrics.channels import ChannelSums, channel_sums, shift_of
+from tflq.metrics.fidelity import errors
 from tflq.recipe import Gates
 
 RIGHT, WRONG = [1.0, 1.0], [0.0, 1.0]

@@ -23,7 +23,7 @@ from tflq.cli import main
 from tflq.modes import Int8, Int8Only, Int16x8, Int16x8Only
 from tflq.recipe import load
 from tflq.search.space import TOGGLES, Space
-from tflq.targets import vela_command
+from tflq.targets.tools import vela_command
 from tflq.trials import Trial
 
 INTEGERS = ("--modes", "int8,int16x8")

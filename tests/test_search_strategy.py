@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from tflq.metrics import Estimate
+from tflq.metrics.estimate import Estimate
 from tflq.modes import Mode, named
 from tflq.search.candidate import Candidate, birge_ratio, seen_spread
 from tflq.search.space import METHODS, Space

@@ -20,7 +20,9 @@ from rich.console import Console
 from running import Recipes, run_recipe
 from test_op_selectors import graph as named_graph
 
-from tflq.calibrate import ActivationStatistics, Histogram, Range
+from tflq.calibrate.calibration_data import ActivationStatistics
+from tflq.calibrate.histogram import Histogram
+from tflq.calibrate.ranges import Range
 from tflq.cli import main
 from tflq.flatbuffer import Graph, Operator, Quantization, Subgraph, Tensor, edit, load, read, real_values
 from tflq.layerwise import LocalLoss, align, first_bad

@@ -14,9 +14,11 @@ from running import Recipes
 
 from tflq.datasets import TensorSpec
 from tflq.errors import RecipeError, SourceError
-from tflq.inputs import Input
+from tflq.inputs.schema import Input
 from tflq.interpreter import Runner
-from tflq.sources import Keras, SavedModel, describe, prepare
+from tflq.sources.keras_file import Keras
+from tflq.sources.prepare import describe, prepare
+from tflq.sources.saved_model import SavedModel
 from tflq.sources.shapes import fix_shapes
 from tflq.sources.unreadable import unknown_class
 from tflq.worker import Task, Workers

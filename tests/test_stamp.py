@@ -17,7 +17,7 @@ from tflq.batch.plan import PlannedModel, Planner
 from tflq.batch.stamp import Fingerprints
 from tflq.batch.zoo import collect
 from tflq.errors import SourceError
-from tflq.training import Training
+from tflq.training.schema import Training
 
 ROWS = "def rows():\n    yield {}\n"
 MADE = ("net-int8.tflite", "report.json")

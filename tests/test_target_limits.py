@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import tflite_edit as edit
 
-from tflq import cache, targets
+from tflq import cache
 from tflq.errors import EvaluationError
-from tflq.targets import vela_command
+from tflq.targets.shipped import load
+from tflq.targets.tools import vela_command
 from tflq.trials.target_limits import TargetLimits, may_compile_later, target_figures
 
-U55, MICRO = targets.load("ethos-u55-128"), targets.load("micro")
+U55, MICRO = load("ethos-u55-128"), load("micro")
 BOTH = TargetLimits((U55, MICRO), frozenset({U55.name}), max_ram_kb=1000, max_estimated_ms=1)
 IN_FLOAT = edit.DATA / "cnn_int8.tflite"
 needs_vela = pytest.mark.skipif(vela_command() is None, reason="the compiler ethos-u-vela is not installed")

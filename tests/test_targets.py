@@ -12,13 +12,17 @@ from click.testing import CliRunner, Result
 from results import LACKING, file
 from running import Ran, Recipes
 
-from tflq import flatbuffer, targets
+from tflq import flatbuffer
 from tflq.cli import main
 from tflq.errors import RecipeError
 from tflq.gates import Gates
 from tflq.recipe import load
 from tflq.target_gates import target_gates
-from tflq.targets import TargetVerdict, memory_plan
+from tflq.targets.memory_plan import memory_plan
+from tflq.targets.shipped import load as load_target
+from tflq.targets.shipped import shipped
+from tflq.targets.target_verdict import TargetVerdict
+from tflq.targets.verdict import verdicts
 
 NAMES = ["coreml", "cpu", "edgetpu", "ethos-u55", "ethos-u85", "gpu", "hexagon", "micro"]
 HEADS = {"cnn_int8": 512, "cnn_int16x8": 1152, "loop_float32": 176}
@@ -26,7 +30,7 @@ HEADS = {"cnn_int8": 512, "cnn_int16x8": 1152, "loop_float32": 176}
 
 
 def verdict_on(data: bytes, name: str) -> TargetVerdict:
-    (verdict,) = targets.verdicts(data, [targets.load(name)])
+    (verdict,) = verdicts(data, [load_target(name)])
     return verdict
 
 
@@ -35,19 +39,19 @@ def tflq(*arguments: str | Path) -> Result:
 
 
 def test_every_target_has_a_source_and_a_date() -> None:
-    known = targets.shipped()
+    known = shipped()
     assert [target.name for target in known] == NAMES
     assert all(target.source and target.date and (target.ops or target.built_in) for target in known)
 
 
 def test_every_op_of_a_table_is_one_of_the_schema() -> None:
     types = {*vars(schema.BuiltinOperator), "ethos-u"}
-    unknown = [op for target in targets.shipped() for op in (*target.ops, *target.not_known) if op not in types]
+    unknown = [op for target in shipped() for op in (*target.ops, *target.not_known) if op not in types]
     assert unknown == []
 
 
 def test_micro_has_the_ops_that_its_runtime_registers() -> None:
-    assert len(targets.load("micro").ops) == 100
+    assert len(load_target("micro").ops) == 100
 
 
 @pytest.mark.parametrize(
@@ -160,12 +164,12 @@ def test_a_target_of_ones_own(tmp_path: Path) -> None:
     assert verdict.target == "chip"
     own.write_text("name: chip\ntitel: a chip\n")
     with pytest.raises(RecipeError, match=r"chip\.yaml:2: titel: unknown key \(did you mean 'title'\?\)"):
-        targets.load(str(own))
+        load_target(str(own))
 
 
 def test_a_name_that_is_no_target() -> None:
     with pytest.raises(RecipeError, match=r"no target has the name 'micr' \(did you mean 'micro'\?\)"):
-        targets.load("micr")
+        load_target("micr")
 
 
 def test_lint() -> None:

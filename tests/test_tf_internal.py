@@ -13,12 +13,15 @@ from observing import gathered_from, observed, preserved
 from running import Recipes
 
 from tflq import conversion
-from tflq.calibrate import ActivationStatistics, CalibrationData, Range, RangeMethod
+from tflq.calibrate.calibration_data import ActivationStatistics, CalibrationData
+from tflq.calibrate.ranges import Range, RangeMethod
 from tflq.errors import ConversionError, SourceError
 from tflq.flatbuffer import edit, load
 from tflq.interpreter import Runner
 from tflq.modes import Dynamic, Float16, Float32, Int8, Int8Only, Int16x8, Int16x8Only, Mode
-from tflq.sources import PreparedSource, SavedModel, prepare
+from tflq.sources.prepare import prepare
+from tflq.sources.prepared import PreparedSource
+from tflq.sources.saved_model import SavedModel
 from tflq.worker import Task, Workers
 
 MODELS = ["tiny_conv_residual", "two_outputs", "tiny_dense"]

@@ -15,9 +15,11 @@ from ai_edge_litert import schema_py_generated as schema
 from tflq.datasets import TensorSpec
 from tflq.errors import RecipeError, SourceError
 from tflq.flatbuffer import load
-from tflq.inputs import Input
+from tflq.inputs.schema import Input
 from tflq.interpreter import Runner
-from tflq.sources import PreparedSource, TFLite, describe, prepare
+from tflq.sources.prepare import describe, prepare
+from tflq.sources.prepared import PreparedSource
+from tflq.sources.schema import TFLite
 
 IMAGES = np.random.default_rng(5).normal(0, 1, (3, 8, 8, 3)).astype(np.float32)
 

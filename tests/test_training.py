@@ -11,10 +11,12 @@ import pytest
 from lessons import Lesson
 from running import Recipes
 
-from tflq import flatbuffer, training
+from tflq import flatbuffer
 from tflq.errors import ConversionError, SourceError
 from tflq.flatbuffer import Weights
 from tflq.recipe import load
+from tflq.training.source import refuse_untrainable
+from tflq.training.train import ENVIRONMENT
 from tflq.worker import Task, Workers
 
 COMBINATIONS = ["prune quantize", "cluster quantize", "prune cluster quantize"]
@@ -44,7 +46,7 @@ def taught(recipes: Recipes, folder: Path, wanted: dict[str, tuple[str, dict[str
         variants = [*floating, *["qat_int8"] * is_learned]
         paths[name] = recipes.write(model, variants, training=section)
     with Workers(folder / "log", None, lambda _: None) as workers:
-        environment = training.ENVIRONMENT
+        environment = ENVIRONMENT
         task = Task("learn", lessons.learn, (paths, folder), ConversionError, environment=environment)
         return workers.run(task).value
 
@@ -264,4 +266,4 @@ def test_what_cannot_be_trained_is_refused_in_these_words(refused: Any, models: 
 def test_an_exported_saved_model_is_refused_before_anything_is_read(recipes: Recipes, rows: Any) -> None:
     recipe = load(recipes.write("tiny_conv", ["qat_int8"], training=section(rows["images"], "quantize")))
     with pytest.raises(SourceError, match="an exported SavedModel has none: give the"):
-        training.check(recipe.model)
+        refuse_untrainable(recipe.model)

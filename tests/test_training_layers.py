@@ -12,8 +12,8 @@ from lessons import Lesson
 from running import Recipes
 
 from benchmarks.trainable import NAMES, network
-from tflq import training
 from tflq.errors import ConversionError
+from tflq.training.train import ENVIRONMENT
 from tflq.worker import Task, Workers
 
 pytestmark = pytest.mark.slow
@@ -32,7 +32,7 @@ def learned(recipes: Recipes, tmp_path_factory: pytest.TempPathFactory) -> Any:
         data = {"calibration": {"dataset": rows}, "evaluation": {"dataset": rows, "samples": 8}}
         paths[name] = recipes.write(str(folder / f"{name}.h5"), ["qat_int8"], training=section, **data)
     with Workers(folder / "log", None, lambda _: None) as workers:
-        task = Task("learn", lessons.learn, (paths, folder), ConversionError, environment=training.ENVIRONMENT)
+        task = Task("learn", lessons.learn, (paths, folder), ConversionError, environment=ENVIRONMENT)
         return workers.run(task).value
 
 

@@ -15,12 +15,12 @@ from tflq.datasets import TensorSpec
 from tflq.errors import ConversionError, DatasetError, RecipeError
 from tflq.result import UNTRAINED, CompressionStats, FileFigures, Gain, Score, Variant
 from tflq.scores import with_gains
-from tflq.training import Epoch, Training
 from tflq.training.checkpoint import Checkpoint, folder_for
 from tflq.training.data import DataRequest, Examples, label, read_examples
 from tflq.training.fit import _best, _is_done
+from tflq.training.outcome import Epoch
 from tflq.training.pruning import refuse_too_few_zeros, structure_in_words
-from tflq.training.schema import Loss, Pruning
+from tflq.training.schema import Loss, Pruning, Training
 from tflq.training.techniques import skipped_layers
 
 DATA = Path(__file__).parent / "data"

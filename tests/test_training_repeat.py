@@ -9,10 +9,11 @@ import lessons
 import pytest
 from running import Recipes
 
-from tflq import sources, training
 from tflq.errors import ConversionError, SourceError
 from tflq.recipe import load
-from tflq.training import TrainingJob, TrainingResult
+from tflq.sources.prepare import prepare
+from tflq.training.outcome import TrainingResult
+from tflq.training.train import ENVIRONMENT, TrainingJob
 from tflq.worker import Failed, Task, Workers
 
 pytestmark = pytest.mark.slow
@@ -36,7 +37,7 @@ def job(recipes: Recipes, tmp_path_factory: pytest.TempPathFactory) -> TrainingJ
     }
     recipe = load(recipes.write("trainable_keras2.h5", ["qat_int8"], training=section))
     with Workers(folder / "log", None, lambda _: None) as workers:
-        task = Task("read", sources.prepare, (recipe.model, {}, folder / "source"), SourceError)
+        task = Task("read", prepare, (recipe.model, {}, folder / "source"), SourceError)
         source = workers.run(task).value
     assert recipe.training is not None
     return TrainingJob(
@@ -51,7 +52,7 @@ def train(job: TrainingJob, folder: Path, dies_at: str = "") -> TrainingResult |
         lessons.train_and_die,
         (replace(job, folder=folder), dies_at),
         ConversionError,
-        environment=training.ENVIRONMENT,
+        environment=ENVIRONMENT,
     )
     with Workers(job.checkpoints.parent / "log", None, lambda _: None) as workers:
         (outcome,) = workers.run_all([task], jobs=1)

@@ -14,12 +14,18 @@ import numpy as np
 import pytest
 from running import Ran, run_recipe
 
-from tflq import evaluate, flatbuffer, scores, sources, verify
+from tflq import flatbuffer, scores, verify
 from tflq.errors import SourceError, TflqError
-from tflq.evaluate import SOURCE, Evaluation, EvaluationPlan, Record
+from tflq.evaluate.measuring import measure
+from tflq.evaluate.plan import EvaluationPlan
+from tflq.evaluate.record import Record
+from tflq.evaluate.recorded import SOURCE
+from tflq.evaluate.section import Evaluation
 from tflq.interpreter import Runner
 from tflq.modes import Float32
-from tflq.sources import PreparedSource, SavedModel
+from tflq.sources.prepare import prepare
+from tflq.sources.prepared import PreparedSource
+from tflq.sources.saved_model import SavedModel
 from tflq.worker import ProgressCallback, Task, Workers, preload_tensorflow
 
 ROWS = np.random.default_rng(0).normal(0, 1, (8, 16)).astype(np.float32)
@@ -69,7 +75,7 @@ def plain(workers: Workers, trap: Path) -> Path:
 @pytest.fixture(scope="module")
 def prepared(workers: Workers, trap: Path) -> PreparedSource:
     arguments: tuple[object, ...] = (SavedModel(saved_model=trap), {}, trap.parent / "prepared")
-    return workers.run(Task("prepare", sources.prepare, arguments, SourceError)).value
+    return workers.run(Task("prepare", prepare, arguments, SourceError)).value
 
 
 def run(trap: Path, file: Path | None = None) -> Ran:
@@ -108,7 +114,7 @@ def test_float32_file_without_weights_would_be_told_from_the_source(
     """Were the file all else is compared with made so."""
     evaluation = Evaluation.model_validate({"dataset": {"npz": trap.parent / "rows.npz"}})
     plan = EvaluationPlan(evaluation, {}, prepared, plain, first={"x": ROWS[:1]}, files={}, runs_source=True)
-    task: Task[dict[str, Record]] = Task("measure", evaluate.measure, (plan, range(8)), TflqError)
+    task: Task[dict[str, Record]] = Task("measure", measure, (plan, range(8)), TflqError)
     records = workers.run(task).value
     (found,) = scores.source_mismatches(records[SOURCE])
     assert (found.severity, found.where) == ("error", "output 'y'")

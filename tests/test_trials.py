@@ -12,13 +12,13 @@ import pytest
 from observing import nothing
 from running import Recipes, run_recipe
 
-from tflq.calibrate import Percentile
+from tflq.calibrate.schema import Percentile
 from tflq.cost_model import work
 from tflq.errors import ConversionError, DatasetError, RecipeError
-from tflq.evaluate import Record
+from tflq.evaluate.record import Record
 from tflq.flatbuffer import load as read
-from tflq.metrics import EQUAL_DB, Estimate
 from tflq.metrics.bootstrap import student_t
+from tflq.metrics.estimate import EQUAL_DB, Estimate
 from tflq.modes import Dynamic, Int8, Int8Only, Int16x8
 from tflq.pipeline import Settings
 from tflq.recipe import Recipe, load

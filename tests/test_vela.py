@@ -14,7 +14,6 @@ from click.testing import CliRunner
 from results import COMPILED, LACKING, file
 from running import Recipes
 
-from tflq import targets
 from tflq.cli import main
 from tflq.errors import EvaluationError, RecipeError
 from tflq.gates import Gates
@@ -23,8 +22,13 @@ from tflq.recipe_files import data_files
 from tflq.report.targets import to_dict
 from tflq.result import Gate
 from tflq.target_gates import target_gates
-from tflq.targets import TargetVerdict, VelaRun, file_verdicts, run_vela, tool_versions, vela_command, vela_version
 from tflq.targets import verdict as judging
+from tflq.targets.op_problem import OpProblem
+from tflq.targets.shipped import load as load_target
+from tflq.targets.target_verdict import TargetVerdict
+from tflq.targets.tools import tool_versions, vela_command, vela_version
+from tflq.targets.vela import VelaRun, run_vela
+from tflq.targets.verdict import file_verdicts
 
 needs_vela = pytest.mark.skipif(vela_command() is None, reason="the compiler ethos-u-vela is not installed")
 U55 = "ethos-u55-128"
@@ -51,12 +55,12 @@ def narrow() -> bytes:
 
 
 def compiled(path: Path, name: str = U55) -> TargetVerdict:
-    (verdict,) = file_verdicts(path, [targets.load(name)])
+    (verdict,) = file_verdicts(path, [load_target(name)])
     return verdict
 
 
 def planned_for_micro(path: Path) -> int | None:
-    (verdict,) = file_verdicts(path, [targets.load("micro")])
+    (verdict,) = file_verdicts(path, [load_target("micro")])
     return verdict.ram_bytes
 
 
@@ -120,7 +124,7 @@ def test_a_file_that_kills_the_compiler_is_one_sentence(tmp_path: Path) -> None:
 
 def test_a_file_that_neither_the_compiler_nor_the_cpu_takes_does_not_run() -> None:
     run = VelaRun("Vela 5.2.0", error="the compiler Vela cannot compile it: tensor has no shape")
-    (by_table,) = file_verdicts(edit.DATA / "cnn_int8.tflite", [targets.load("ethos-u55")])
+    (by_table,) = file_verdicts(edit.DATA / "cnn_int8.tflite", [load_target("ethos-u55")])
     verdict = by_table.refused(run, LACKING)
     assert (verdict.outcome, verdict.ram_bytes) == ("does not run", None)
     first, *_, last = verdict.in_words.split("; ")
@@ -138,7 +142,7 @@ def test_what_the_compiler_refuses_is_told(tmp_path: Path) -> None:
     path.write_bytes(edit.integer_only()[:1500] + bytes(100))
     command = vela_command()
     assert command is not None
-    options = targets.load(U55).vela_options
+    options = load_target(U55).vela_options
     assert options is not None
     assert run_vela(path, U55, options, command).error.startswith("the compiler Vela cannot compile it: ")
 
@@ -179,11 +183,11 @@ def test_a_board_of_ones_own_has_the_table_of_another_target(tmp_path: Path, mon
     monkeypatch.setattr(judging, "vela_command", lambda: None)
     own = tmp_path / "board.yaml"
     own.write_text(BOARD.replace("MODE", "Sram_Only") + "ops: {ADD: {}}\n")
-    board, table = targets.load(str(own)), targets.load("ethos-u55")
+    board, table = load_target(str(own)), load_target("ethos-u55")
     assert (board.name, list(board.vela), list(board.ops), board.every) == ("board", ["board"], ["ADD"], table.every)
     own.write_text(BOARD.replace("ethos-u55\n", "ethos-u5\n"))
     with pytest.raises(RecipeError, match=r"no target has the name 'ethos-u5' \(did you mean"):
-        targets.load(str(own))
+        load_target(str(own))
 
 
 def test_a_name_without_a_size_is_judged_by_its_table() -> None:
@@ -230,7 +234,7 @@ def test_gates_read_the_compiler() -> None:
     assert run is not None
     assert time_gate(2.0, COMPILED).passed
     assert time_gate(1.0, COMPILED).in_words == "max_estimated_ms is 1.25, but the limit is 1"
-    slow = replace(COMPILED, problems=(targets.OpProblem("GELU", "net/gelu", "Unsupported opType"),))
+    slow = replace(COMPILED, problems=(OpProblem("GELU", "net/gelu", "Unsupported opType"),))
     assert time_gate(2.0, slow).in_words == (
         "max_estimated_ms: ethos-u55-128: 1 of 3 ops with less than 1 % of the multiply-adds run on the CPU, whose time"
         " is not known"

@@ -13,7 +13,8 @@ from running import MODES, Ran
 from tflq.datasets import TensorSpec
 from tflq.errors import EvaluationError
 from tflq.modes import named
-from tflq.sources import PreparedSource, SavedModel
+from tflq.sources.prepared import PreparedSource
+from tflq.sources.saved_model import SavedModel
 from tflq.verify import smoke_test, verify
 
 IMAGE, SCORES = TensorSpec("image", "float32", (1, 8, 8, 3)), TensorSpec("scores", "float32", (1, 4))

@@ -9,7 +9,9 @@ import pytest
 from observing import fixtures_for, nothing, observed
 
 from tflq import refine
-from tflq.calibrate import ActivationStatistics, CalibrationData, CalibrationSamples, Range, RangeMethod
+from tflq.calibrate.calibration_data import ActivationStatistics, CalibrationData
+from tflq.calibrate.ranges import Range, RangeMethod
+from tflq.calibrate.samples import CalibrationSamples
 from tflq.flatbuffer import ROLES, edit, load
 from tflq.modes import Int16x8
 from tflq.refine import FittedLayers, QuantizerInput, WeightGranularity

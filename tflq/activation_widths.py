@@ -10,7 +10,7 @@ from tflq.contract import ADAPTORS, broken
 
 if TYPE_CHECKING:  # modes are read with a recipe, but then no .tflite file is read
     from tflq.flatbuffer import Graph, Operator, Subgraph
-    from tflq.rules import Violation
+    from tflq.rules.violation import Violation
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tflq.errors import RecipeError
 from tflq.measured_variant import RUNS_WHOLE, MeasuredVariant, fast_enough, measurements, slower
 from tflq.modes import CALIBRATED, GUIDE, QAT_MODES, ModeGuide, ModeName
 from tflq.recipe import Recipe, dump
-from tflq.sources import Keras
+from tflq.sources.keras_file import Keras
 
 Device = Literal["cpu", "gpu", "integer"]
 TOLERATED = 0.01

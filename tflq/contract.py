@@ -13,7 +13,7 @@ from tflq.op_dtypes import FAILING, QUANTIZABLE, remedy
 
 if TYPE_CHECKING:  # a recipe is read with the modes, which import this module, but then no .tflite file is read
     from tflq.flatbuffer import Graph, Operator, Subgraph, Tensor
-    from tflq.rules import Violation
+    from tflq.rules.violation import Violation
 
 Shape = tuple[int | None, ...]
 
@@ -50,7 +50,7 @@ NO_OPS = NamedOps()
 
 
 def broken(where: str, message: str, rule: str = "V11") -> Violation:
-    from tflq.rules import Violation
+    from tflq.rules.violation import Violation
 
     return Violation(rule, where, message, "error")
 

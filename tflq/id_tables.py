@@ -11,7 +11,7 @@ import numpy as np
 from tflq.datasets import Sample
 from tflq.errors import DatasetError
 from tflq.flatbuffer import FileContent, Graph, Subgraph, edit, mapped_content, operator_options, read
-from tflq.inputs import Input
+from tflq.inputs.schema import Input
 from tflq.interpreter import Runner
 from tflq.leftovers import own_folder
 

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tflq import datasets, sources, strict
+from tflq import datasets, strict
 from tflq.errors import RecipeError
+from tflq.sources.saved_model import GRAPH_FILES
+from tflq.sources.schema import FILE_SUFFIXES, spelled_out
+from tflq.sources.schema import KINDS as SOURCE_KINDS
 from tflq.strict import Location, PlacedText, YamlSource, path_in, shown
 
 ALTERNATIVES = {"mode": "variants", "variants": "mode"}
 """Two keys with the same meaning. Either key replaces the other key of the base."""
-KINDS = (*datasets.KINDS, *sources.KINDS)
+KINDS = (*datasets.KINDS, *SOURCE_KINDS)
 
 
 def read(path: Path) -> YamlSource:
@@ -28,11 +31,11 @@ def read(path: Path) -> YamlSource:
 
 def _refuse_models(path: Path) -> None:
     """Raise RecipeError if the path is a model or a folder, and say which command takes it."""
-    if path.is_dir() and not any((path / name).is_file() for name in sources.GRAPH_FILES):
+    if path.is_dir() and not any((path / name).is_file() for name in GRAPH_FILES):
         if (path / "recipe.yaml").is_file():
             raise RecipeError(f"{path}: this is a folder, not a recipe; it contains {path / 'recipe.yaml'}")
         raise RecipeError(f"{path}: this is a folder, not a recipe; `tflq batch {path}` converts all recipes in it")
-    if path.is_dir() or (path.name.endswith(sources.FILE_SUFFIXES) and path.is_file()):
+    if path.is_dir() or (path.name.endswith(FILE_SUFFIXES) and path.is_file()):
         begin = f"tflq init {shlex.quote(str(path))} -o {shlex.quote(path.stem)}.yaml"
         inspect = f"; look into it with: tflq inspect {path}" if path.suffix == ".tflite" else ""
         raise RecipeError(f"{path}: this is a model, not a recipe; write a recipe for it with: {begin}{inspect}")
@@ -95,7 +98,7 @@ def lay(base: YamlSource, over: YamlSource) -> YamlSource:
     """
     for source in (base, over):
         if isinstance(source.data, dict) and "model" in source.data:
-            source.data["model"] = sources.spelled_out(source.data["model"])
+            source.data["model"] = spelled_out(source.data["model"])
     laid = YamlSource(over.name, has_lines=over.has_lines, errors=[*base.errors, *over.errors])
     laid.files = tuple(dict.fromkeys((*over.files, *base.files)))
     laid.data = _lay(base.data, over.data)

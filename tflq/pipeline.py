@@ -9,17 +9,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tflq import cache, flatbuffer, lock, sources, stages
+from tflq import cache, flatbuffer, lock, stages
 from tflq.cache import Store
 from tflq.errors import RecipeError, printable_line
-from tflq.firmware import old_sources
+from tflq.firmware.making import old_sources
 from tflq.html_report.page import to_html
 from tflq.progress import RunProgress, Step, Watcher, steps
 from tflq.recipe import Recipe, check_source, dump
 from tflq.report.json_report import to_json
 from tflq.report.page import to_markdown
 from tflq.result import Result, Run, Stage
-from tflq.sources import TFLite
+from tflq.sources.outputs import notes_about
+from tflq.sources.schema import TFLite
 from tflq.stages import ConvertibleSource, RecipeCache, RunContext, RunValues, VariantBuild, file_name
 from tflq.worker import (
     Budget,
@@ -160,7 +161,7 @@ def _notes(context: RunContext, source: ConvertibleSource) -> Iterator[str]:
             f" lacks internal functions that tflq uses: {source.missing_api}"
         )
     yield from source.prepared.notes
-    yield from sources.notes_about(flatbuffer.load(context.float32))
+    yield from notes_about(flatbuffer.load(context.float32))
     if source.prepared.is_tflite and not isinstance(context.recipe.model, TFLite):
         yield (
             "the model ends at model.outputs, which the source does not return, so the two are not compared: the"

@@ -10,23 +10,25 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from tflq import overlay, strict, training
-from tflq.calibrate import Calibration
+from tflq import overlay, strict
+from tflq.calibrate.schema import Calibration
 from tflq.datasets import Random
 from tflq.errors import RecipeError, SourceError, TflqError
-from tflq.evaluate import Evaluation
-from tflq.firmware import Artifacts
+from tflq.evaluate.section import Evaluation
+from tflq.firmware.schema import Artifacts
 from tflq.gates import Gates as Gates
-from tflq.inputs import Input
+from tflq.inputs.schema import Input
 from tflq.modes import CALIBRATED, QAT_MODES, Converter, Float32, Int8, Mode, ModeName, named
 from tflq.recipe_conflicts import conflicts
 from tflq.search_section import SearchSection
-from tflq.sources import Model, SavedModel
+from tflq.sources.saved_model import SavedModel
+from tflq.sources.schema import Model
 from tflq.strict import AsTuple, FileName, RecipePath, Strict, or_words
-from tflq.targets import Target
-from tflq.targets import load as load_target
 from tflq.targets.name import TargetNames
-from tflq.training import Technique, Training
+from tflq.targets.schema import Target
+from tflq.targets.shipped import load as load_target
+from tflq.training.schema import Technique, Training
+from tflq.training.source import refuse_untrainable
 
 RANDOM_SAMPLES = 16
 """The number of random samples if the recipe has no data. They show that a file runs and how close it is."""
@@ -252,7 +254,7 @@ def check_source(recipe: Recipe) -> None:
     """Raise SourceError if the model is missing or cannot be trained. This check does not import TensorFlow."""
     recipe.model.check()
     if recipe.techniques:
-        training.check(recipe.model)
+        refuse_untrainable(recipe.model)
 
 
 def dump(recipe: Recipe, folder: Path) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tflq import strict, training
+from tflq import strict
 from tflq.modes import CALIBRATED, CORRECTABLE, WITH_INT16_OPS, WITH_ROUNDING, default_name
 from tflq.targets.name import has_time
+from tflq.training.schema import training_conflicts
 
 
 def conflicts(data: dict[str, Any], folder: Path) -> Iterator[tuple[strict.Location, str]]:
@@ -30,7 +31,7 @@ def conflicts(data: dict[str, Any], folder: Path) -> Iterator[tuple[strict.Locat
     names = {location: variant.get("name") or _default_name(variant) for location, variant in sections.items()}
     yield from _same_names(names)
     sections[("mode",)] = {"mode": mode}
-    yield from training.conflicts(data, sections)
+    yield from training_conflicts(data, sections)
     for location, variant in sections.items():
         if variant.get("mode") in CALIBRATED and data.get("calibration") is None:
             yield location, f"{variant['mode']} needs calibration samples: add calibration with a dataset"

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from tflq.datasets import Dataset, Python
 from tflq.errors import DatasetError
-from tflq.metrics import Custom, WordErrors
+from tflq.metrics.custom import Custom
+from tflq.metrics.word_errors import WordErrors
 from tflq.recipe import Recipe
-from tflq.sources import GRAPH_FILES
+from tflq.sources.saved_model import GRAPH_FILES
 from tflq.targets.shipped import SUFFIXES
 
 

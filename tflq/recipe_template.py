@@ -9,17 +9,19 @@ from pathlib import Path
 
 import yaml
 
-from tflq import recipe, sources
+from tflq import recipe
 from tflq.contract import DYNAMIC_RANGE_MINIMUM_ELEMENTS, unquantizable_ops
 from tflq.datasets import DATASETS, TensorSpec
 from tflq.errors import SourceError, TflqError, printable_line
 from tflq.flatbuffer import Graph
 from tflq.float_graph import float_graph
 from tflq.leftovers import run_folder
-from tflq.metrics import METRIC_EXAMPLES, METRIC_NAMES
+from tflq.metrics.metric_list import METRIC_EXAMPLES, METRIC_NAMES
 from tflq.modes import MODE_NAMES, QAT_MODES
 from tflq.pipeline import Settings
-from tflq.sources import KIND_CLASSES, SourceDescription, kind_of
+from tflq.sources.prepare import describe
+from tflq.sources.prepared import SourceDescription
+from tflq.sources.schema import KIND_CLASSES, kind_of
 from tflq.weight_only import DENSE_SHARE, dense_weights, share_of_dense
 from tflq.worker import Task, Workers
 
@@ -49,7 +51,7 @@ def recipe_for(model: Path, folder: Path, settings: Settings) -> str:
         raise SourceError(f"{printable_line(path)}: a recipe cannot have this path: rename the file or the folder")
     with run_folder() as work:
         with Workers(Path(work) / "log", settings.timeout, settings.listen) as workers:
-            task = Task("read the signature", sources.describe, (source, Path(work) / "model"), SourceError)
+            task = Task("read the signature", describe, (source, Path(work) / "model"), SourceError)
             described = workers.run(task).value
         draft, left_out, obstacle = Path(work) / "draft.yaml", {**_useless(described), "dynamic4": NOT_KNOWN}, ""
         draft.write_text(_text(str(model.resolve()), kind, described, left_out), encoding="utf-8")

@@ -9,11 +9,15 @@ from typing import Literal
 
 import numpy as np
 
-from tflq.evaluate import Record
+from tflq.evaluate.record import Record
 from tflq.gates import FileGates
-from tflq.metrics import MIN_SAMPLES, Metric, centered_sqnr_db, channel_figures, fidelity, paired_drop, value_of
+from tflq.metrics.channel_figures import MIN_SAMPLES, centered_sqnr_db, channel_figures
+from tflq.metrics.drop import paired_drop
+from tflq.metrics.fidelity import fidelity
+from tflq.metrics.metric import Metric, value_of
 from tflq.result import UNTRAINED, File, FileFigures, Gain, Gate, Output, Score, Variant
-from tflq.rules import Severity, Violation
+from tflq.rules.effect import Severity
+from tflq.rules.violation import Violation
 
 NEAR_SOURCE_DB = 30.0
 """Below this SQNR, the float32 file computes something other than its source. Rounding alone gives more."""

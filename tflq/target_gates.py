@@ -6,7 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from tflq.gates import Gates
 from tflq.result import File, Gate
-from tflq.targets import VELA_EXTRA, TargetVerdict, load, vela_command
+from tflq.targets.shipped import load
+from tflq.targets.target_verdict import TargetVerdict
+from tflq.targets.tools import vela_command
+from tflq.targets.vela import VELA_EXTRA
 
 
 def target_gates(request: Gates, file: File, verdicts: Sequence[TargetVerdict]) -> Iterator[Gate]:

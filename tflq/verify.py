@@ -10,19 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from tflq import cache, flatbuffer, rules
+from tflq import cache, flatbuffer
 from tflq.activation_widths import int16_ops
 from tflq.contract import NO_OPS, FloatOp, NamedOps, float_ops, quantized_activations, signature_violations
 from tflq.cost_model import int16_multiply_adds, work
 from tflq.datasets import Sample, brackets
 from tflq.errors import EvaluationError
-from tflq.firmware import io_rows, runtime_needs
+from tflq.firmware.io_row import io_rows
+from tflq.firmware.runtime_needs import runtime_needs
 from tflq.flatbuffer import Graph, Signature, SparseWeights
 from tflq.interpreter import Runner
 from tflq.modes import Mode
 from tflq.result import CompressionStats, File, Port
-from tflq.rules import Violation
-from tflq.sources import PreparedSource
+from tflq.rules import rule_list
+from tflq.rules.violation import Violation
+from tflq.sources.prepared import PreparedSource
 from tflq.worker import ProgressCallback
 
 
@@ -44,7 +46,7 @@ def verify(
     `named` are the ops of the file that the recipe names. EvaluationError if the file cannot be read.
     """
     graph, sparse = dense_graph(path), tuple(flatbuffer.sparse_weights(path.read_bytes()))
-    violations = [*rules.violations(graph)]
+    violations = [*rule_list.violations(graph)]
     if variant is not None:
         inputs = {spec: variant.input_dtype(spec.dtype) for spec in source.inputs}
         outputs = {spec: variant.output_dtype(spec.dtype) for spec in source.outputs}

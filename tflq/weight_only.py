@@ -12,7 +12,7 @@ from tflq.contract import DYNAMIC_RANGE_MINIMUM_ELEMENTS, NAMED_BY_RECIPE, Float
 
 if TYPE_CHECKING:  # modes are read with a recipe, but then no .tflite file is read
     from tflq.flatbuffer import Graph, Operator, Subgraph, Tensor
-    from tflq.rules import Violation
+    from tflq.rules.violation import Violation
 
 DENSE = "FULLY_CONNECTED"
 """The only op with kernels for int4 weights in blocks."""

@@ -15,7 +15,7 @@ from tflq import cache
 from tflq.errors import DatasetError
 from tflq.recipe import Recipe
 from tflq.recipe_files import data_files, source_files
-from tflq.targets import tool_versions
+from tflq.targets.tools import tool_versions
 
 SCHEMA_VERSION = 1
 FILE = "stamp.json"

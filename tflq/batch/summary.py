@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from tflq.errors import TflqError
-from tflq.metrics import is_higher_better
+from tflq.metrics.metric_list import is_higher_better
 from tflq.verdicts import Gate
 
 SCHEMA_VERSION = 1
@@ -161,13 +161,13 @@ def to_json(summary: BatchSummary, version: str) -> str:
         "interrupted": summary.was_interrupted,
         "seconds": summary.seconds,
         "totals": {"models": summary.states, "variants": summary.verdicts, "size_bytes": summary.size_bytes},
-        "regressions": [asdict(regression) for regression in summary.regressions],
+        "regressions": summary.regressions,
         "models": [_plain(model) for model in summary.models],
         "slowest_stages": slowest,
     }
-    return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False, default=vars) + "\n"
 
 
 def _plain(model: Model) -> dict[str, Any]:
-    plain = asdict(model)
-    return plain | {"variants": plain.pop("rows"), "stages": [list(stage) for stage in model.stages]}
+    plain = dict(vars(model))
+    return plain | {"variants": plain.pop("rows")}

@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tflq import overlay, sources, strict
+from tflq import overlay, strict
 from tflq.errors import RecipeError
 from tflq.recipe import Recipe, compose
 from tflq.recipe_files import code_sections
+from tflq.sources.schema import FILE_SUFFIXES, KINDS, kind_of, spelled_out
 from tflq.strict import AsTuple, PlacedText, RecipePath, Strict, YamlSource, shown
 
 RECIPE_SUFFIXES = (".yaml", ".yml")
@@ -172,10 +173,9 @@ def _matches(entry: YamlSource) -> Iterator[tuple[Path | None, bool, YamlSource]
     if isinstance(entry.data, str):
         is_recipe = entry.data.endswith(RECIPE_SUFFIXES)
         entry = replace(entry, data={"recipe" if is_recipe else "model": entry.data})
-    keys = [key for key in ("recipe", "model") if key in entry.data]
-    if len(keys) != 1:
+    if ("recipe" in entry.data) == ("model" in entry.data):
         raise RecipeError(entry.error((), "give either model or recipe, with a path or a pattern"))
-    key = keys[0]
+    key = "recipe" if "recipe" in entry.data else "model"
     pattern = _pattern(entry.data[key])
     if pattern is None:
         yield None, True, entry
@@ -184,7 +184,7 @@ def _matches(entry: YamlSource) -> Iterator[tuple[Path | None, bool, YamlSource]
         strict.path_in(pattern.folder, pattern)
     except ValueError as error:
         raise RecipeError(entry.error((key,), str(error))) from None
-    paths = _paths(pattern, RECIPE_SUFFIXES if key == "recipe" else sources.FILE_SUFFIXES, key == "model")
+    paths = _paths(pattern, RECIPE_SUFFIXES if key == "recipe" else FILE_SUFFIXES, key == "model")
     if not paths:
         raise RecipeError(entry.error((key,), f"{pattern}: no file matches this pattern"))
     for path in paths:
@@ -192,10 +192,10 @@ def _matches(entry: YamlSource) -> Iterator[tuple[Path | None, bool, YamlSource]
 
 
 def _pattern(value: Any) -> PlacedText | None:
-    plain = sources.spelled_out(value)
+    plain = spelled_out(value)
     if not isinstance(plain, dict):
         return None
-    return next((plain[kind] for kind in sources.KINDS if isinstance(plain.get(kind), PlacedText)), None)
+    return next((plain[kind] for kind in KINDS if isinstance(plain.get(kind), PlacedText)), None)
 
 
 def _paths(pattern: PlacedText, suffixes: tuple[str, ...], takes_folders: bool) -> list[Path]:
@@ -217,9 +217,9 @@ def _with_path(entry: YamlSource, key: str, path: Path) -> YamlSource:
     text = PlacedText(str(path), Path())
     if key == "recipe":
         return replace(entry, data={**entry.data, "recipe": text})
-    kind = sources.kind_of(path.name)
-    model = sources.spelled_out(entry.data["model"])
-    options = {name: value for name, value in model.items() if name not in sources.KINDS}
+    kind = kind_of(path.name)
+    model = spelled_out(entry.data["model"])
+    options = {name: value for name, value in model.items() if name not in KINDS}
     return replace(entry, data={**entry.data, "model": {kind: text, **options}})
 
 
@@ -252,7 +252,7 @@ def _name(path: Path | None, entry: YamlSource) -> str:
     given = entry.data.get("name")
     if isinstance(given, str) or path is None:
         return str(given or "model")
-    return path.stem if path.suffix in (*RECIPE_SUFFIXES, *sources.FILE_SUFFIXES) else path.name
+    return path.stem if path.suffix in (*RECIPE_SUFFIXES, *FILE_SUFFIXES) else path.name
 
 
 def _with_unique_names(items: Sequence[Item]) -> Iterator[Item]:

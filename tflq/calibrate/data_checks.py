@@ -17,7 +17,7 @@ from tflq.calibrate.samples import CalibrationSamples
 from tflq.errors import DatasetError
 from tflq.flatbuffer import Graph, load
 from tflq.id_tables import IdCheck
-from tflq.inputs import Input
+from tflq.inputs.schema import Input
 from tflq.interpreter import Runner
 from tflq.worker import ProgressCallback
 

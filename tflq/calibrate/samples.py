@@ -12,8 +12,11 @@ from tflq.cache import digest
 from tflq.calibrate.schema import Calibration
 from tflq.datasets import Sample, TensorSpec, select
 from tflq.errors import DatasetError
-from tflq.inputs import Input, InputSummary, RowWriter, StoredRows, SummaryBuilder, check_calibration, make_sample
-from tflq.sources import PreparedSource
+from tflq.inputs.checks import InputSummary, SummaryBuilder, check_calibration
+from tflq.inputs.samples import make_sample
+from tflq.inputs.schema import Input
+from tflq.inputs.stored import RowWriter, StoredRows
+from tflq.sources.prepared import PreparedSource
 from tflq.worker import ProgressCallback
 
 KEPT_CALLS = 4

@@ -252,7 +252,7 @@ def _write(
     """Write summary.json, summary.md and summary.html, and the other files that the options name."""
     from importlib import metadata
 
-    from tflq.batch import depfile, files, junit
+    from tflq.batch import files
     from tflq.batch.changes import changes
     from tflq.batch.html_page import PageContext, to_html
     from tflq.batch.page import to_markdown
@@ -265,6 +265,10 @@ def _write(
     files.write(folder / "summary.md", to_markdown(summary))
     files.write(folder / "summary.html", to_html(summary, context))
     if options.junit:
+        from tflq.batch import junit
+
         files.write(options.junit, junit.to_xml(summary))
     if options.depfile:
+        from tflq.batch import depfile
+
         files.write(options.depfile, depfile.to_make(models))

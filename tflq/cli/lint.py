@@ -38,7 +38,8 @@ def lint(options: CommandOptions, file: Path, names: tuple[str, ...], whole: boo
     The exit code is 1 if FILE does not run on a target that --target names.
     """
     from tflq.report import targets as report
-    from tflq.targets import file_verdicts, load, shipped
+    from tflq.targets.shipped import load, shipped
+    from tflq.targets.verdict import file_verdicts
 
     with boundary(options.as_json):
         chosen = [load(name) for name in names] or list(shipped())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +40,8 @@ def show(result: Result, recipe: Recipe, file: Path | None) -> None:
 
 def open_pages(recipes: Sequence[Recipe]) -> None:
     """Open the pages of these recipes in the browser, or say that there is none."""
+    import webbrowser
+
     from tflq.pipeline import PAGE
 
     for recipe in recipes:

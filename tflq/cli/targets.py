@@ -21,7 +21,7 @@ def targets(options: CommandOptions) -> None:
     same keys.
     """
     from tflq.report.targets import described
-    from tflq.targets import shipped
+    from tflq.targets.shipped import shipped
 
     with boundary(options.as_json):
         known = [described(target) for target in shipped()]

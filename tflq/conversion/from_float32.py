@@ -26,7 +26,7 @@ from tflq.flatbuffer import constants, edit, read
 from tflq.flatbuffer.metadata import raise_runtime_version
 from tflq.modes import Float16, Float32, Mode, WeightOnly
 from tflq.op_selectors import select
-from tflq.sources import PreparedSource
+from tflq.sources.prepared import PreparedSource
 from tflq.worker import ProgressCallback
 
 PROVEN = frozenset(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tflq.calibrate import JOINING, PASSING
+from tflq.calibrate.ranges import JOINING, PASSING
 from tflq.conversion.conversions import fold_conversions, move_integers, operator_type
 from tflq.flatbuffer import Graph, constants, edit
 from tflq.flatbuffer.loops import LOOP, Loop, append_subgraph, carried, loop_obstacle, loops

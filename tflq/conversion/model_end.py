@@ -11,7 +11,9 @@ from tflq.datasets import TensorSpec
 from tflq.errors import ConversionError
 from tflq.flatbuffer import edit, load, size_by_dtype
 from tflq.modes import Float32
-from tflq.sources import PREPARED_TFLITE, PreparedSource, end_model, outputs_of
+from tflq.sources.outputs import end_model
+from tflq.sources.prepared import PreparedSource
+from tflq.sources.tflite_file import PREPARED_TFLITE, outputs_of
 from tflq.worker import ProgressCallback
 
 

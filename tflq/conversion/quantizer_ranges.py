@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tflq.calibrate import Range
+from tflq.calibrate.ranges import Range
 from tflq.conversion.dynamic_range import LARGEST, SMALLEST_RANGE
 from tflq.conversion.sum_ranges import widen_sums
 from tflq.flatbuffer import Tensor, constants, edit, read

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.tools import flatbuffer_utils
 
-from tflq.calibrate import Range, Samples
+from tflq.calibrate.ranges import Range
+from tflq.calibrate.samples import Samples
 from tflq.contract import NO_OPS, NamedOps
 from tflq.conversion import int16_io, keep_float, keep_int16, known_ops, loop_bodies
 from tflq.conversion.comparisons import with_equal_steps
@@ -29,7 +30,7 @@ from tflq.errors import ConversionError
 from tflq.flatbuffer import edit, read
 from tflq.modes import Float32, Int16x8, Mode, WeightOnly
 from tflq.op_selectors import select
-from tflq.sources import SIGNATURE, PreparedSource
+from tflq.sources.prepared import SIGNATURE, PreparedSource
 from tflq.worker import ProgressCallback
 
 OPTIMIZATIONS = {

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tflq.calibrate import Samples
+from tflq.calibrate.samples import Samples
 from tflq.conversion.converter_errors import explaining
 from tflq.conversion.weight_only import with_integer_weights
 from tflq.datasets import Sample
 from tflq.errors import ConversionError
 from tflq.modes import Mode, WeightOnly
-from tflq.sources import SIGNATURE, PreparedSource
+from tflq.sources.prepared import SIGNATURE, PreparedSource
 from tflq.worker import ProgressCallback
 
 

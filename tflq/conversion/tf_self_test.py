@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ai_edge_litert import schema_py_generated as schema
 
-from tflq.calibrate import Range
+from tflq.calibrate.ranges import Range
 from tflq.conversion.tf_internal import complete, quantize_bytes
 from tflq.flatbuffer import Graph, edit, read
 from tflq.modes import Int8, Int16x8

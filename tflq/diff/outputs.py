@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tflq import evaluate, flatbuffer, scores, stages, verify
+from tflq import flatbuffer, scores, stages, verify
 from tflq.cost_model import int16_multiply_adds
 from tflq.diff.gates import DiffGates
 from tflq.errors import DatasetError, EvaluationError, TflqError
-from tflq.evaluate import FLOAT32, EvaluationPlan, EvaluationRows, Record
+from tflq.evaluate.plan import EvaluationPlan, EvaluationRows, evaluation_rows
+from tflq.evaluate.record import Record
+from tflq.evaluate.recorded import FLOAT32
 from tflq.leftovers import run_folder
 from tflq.pipeline import Settings
 from tflq.recipe import Recipe, check_source
@@ -65,7 +67,7 @@ def compare_outputs(
             context = RunContext(recipe, Path(work), workers, settings.jobs, recipe_cache)
             source = stages.prepare_source(context)
             arguments = (recipe.measured_on, recipe.inputs, source.prepared)
-            task = Task("open the evaluation data", evaluate.evaluation_rows, arguments, DatasetError)
+            task = Task("open the evaluation data", evaluation_rows, arguments, DatasetError)
             rows = workers.run(task).value
             found = {name: _pair(context, source, rows, pair, gates) for name, pair in pairs.items()}
         log.is_needed = any(isinstance(outputs, TflqError) for outputs in found.values())

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tflq import flatbuffer
-from tflq.calibrate import fingerprint
+from tflq.calibrate.samples import fingerprint
 from tflq.datasets import Row, Sample
 from tflq.evaluate.answers import AnswerRecorder
 from tflq.evaluate.plan import EvaluationPlan, rows_and_samples, stack
@@ -16,7 +16,7 @@ from tflq.evaluate.recorded import FLOAT32, Subject, loaders
 from tflq.evaluate.recorder import SampleRecorder
 from tflq.id_tables import IdCheck
 from tflq.interpreter import LatencyStats, Runner
-from tflq.metrics import OutputRange
+from tflq.metrics.channels import OutputRange
 from tflq.worker import ProgressCallback
 
 

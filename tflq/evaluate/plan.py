@@ -13,9 +13,11 @@ from tflq.datasets import Row, Sample, brackets, select
 from tflq.errors import DatasetError, EvaluationError, RecipeError
 from tflq.evaluate.section import Evaluation
 from tflq.id_tables import IdCheck
-from tflq.inputs import Input, check_finite, make_sample
-from tflq.metrics import Detection
-from tflq.sources import PreparedSource
+from tflq.inputs.checks import check_finite
+from tflq.inputs.samples import make_sample
+from tflq.inputs.schema import Input
+from tflq.metrics.detection import Detection
+from tflq.sources.prepared import PreparedSource
 from tflq.strict import did_you_mean
 from tflq.worker import ProgressCallback
 

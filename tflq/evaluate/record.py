@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tflq.evaluate.answers import Answers, joined
-from tflq.metrics import ChannelSums, padded
+from tflq.metrics.channels import ChannelSums
+from tflq.metrics.metric import padded
 
 
 @dataclass(frozen=True)

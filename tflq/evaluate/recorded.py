@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tflq.calibrate import fingerprint
+from tflq.calibrate.samples import fingerprint
 from tflq.datasets import Sample
 from tflq.evaluate.plan import EvaluationPlan, rows_and_samples, split, stack
 from tflq.interpreter import Runner
-from tflq.sources import reference
+from tflq.sources.prepare import reference
 from tflq.worker import ProgressCallback
 
 SOURCE, FLOAT32 = "the source", "the float32 baseline"

@@ -11,7 +11,10 @@ from tflq.datasets import Row, Sample, brackets
 from tflq.errors import EvaluationError
 from tflq.evaluate.plan import EvaluationPlan, split
 from tflq.evaluate.record import Record
-from tflq.metrics import ChannelSums, OutputRange, channel_sums, errors, shift_of, stacked, top_k_odds
+from tflq.metrics.built_in import top_k_odds
+from tflq.metrics.channels import ChannelSums, OutputRange, channel_sums, shift_of
+from tflq.metrics.fidelity import errors
+from tflq.metrics.metric import stacked
 
 
 class SampleRecorder:

@@ -8,9 +8,11 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from tflq.calibrate import SampleCount, Seed
+from tflq.calibrate.schema import SampleCount, Seed
 from tflq.datasets import Dataset, Row
-from tflq.metrics import METRIC_EXAMPLES, METRIC_NAMES, BuiltIn, Detection, MetricWithKeys, SampleMetric, built_in
+from tflq.metrics.detection import Detection
+from tflq.metrics.metric import SampleMetric
+from tflq.metrics.metric_list import METRIC_EXAMPLES, METRIC_NAMES, BuiltIn, MetricWithKeys, built_in
 from tflq.strict import Strict, or_words
 
 *_OTHERS, _LAST = METRIC_EXAMPLES

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from tflq.datasets import Sample
 from tflq.errors import TflqError
-from tflq.evaluate import EvaluationPlan, batches, stack
+from tflq.evaluate.measuring import batches
+from tflq.evaluate.plan import EvaluationPlan, stack
 from tflq.findings.kept_ops import in_float, ops_to_keep, weighted
 from tflq.findings.op_causes import LayerEvidence, LikelyCause, cause_at
 from tflq.flatbuffer import Graph, Subgraph, integers_of, load
 from tflq.layerwise import BAD_LOSS_DB, Activation, LocalLoss, align, compare, first_bad, is_bad, losses
-from tflq.metrics import EQUAL_DB, Channels
+from tflq.metrics.channel_figures import Channels
+from tflq.metrics.estimate import EQUAL_DB
 from tflq.modes import QAT_MODES
 from tflq.op_selectors import shortest_name
 from tflq.result import Finding

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tflq.firmware.io_row import IoRow
 from tflq.firmware.real_numbers import Affine
-from tflq.inputs import Input, InputSummary
-from tflq.rules import Severity, Violation
+from tflq.inputs.checks import InputSummary
+from tflq.inputs.schema import Input
+from tflq.rules.effect import Severity
+from tflq.rules.violation import Violation
 
 _CLOSE = 1e-4
 _SPARE = 0.02

@@ -11,7 +11,8 @@ from typing import Literal
 
 from tflq.firmware.real_numbers import C_TYPES, FIELDS, Affine, pixel_shift, plus
 from tflq.flatbuffer import Graph, Signature, Tensor
-from tflq.inputs import Input, in_words
+from tflq.inputs.in_words import in_words
+from tflq.inputs.schema import Input
 
 _PIXEL_RANGES = ((0, 1), (-1, 1), (0, 255))
 """The ranges of values to which models scale pixels."""

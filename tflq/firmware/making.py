@@ -17,7 +17,8 @@ from tflq.firmware.op_resolver import registrations
 from tflq.firmware.schema import Artifacts
 from tflq.firmware.strip import stripped
 from tflq.interpreter import quantized, reference_outputs
-from tflq.targets import arena_bytes, memory_plan
+from tflq.targets.arena import arena_bytes
+from tflq.targets.memory_plan import memory_plan
 from tflq.worker import ProgressCallback
 
 SUFFIXES = (".cc", ".h", "_golden.cc", "_golden.h")

@@ -11,7 +11,7 @@ from tflq.html_report.axis import interval
 from tflq.html_report.corrections import SERIES, legend
 from tflq.html_report.figure import Values, chart
 from tflq.html_report.plot import Frame, drawing
-from tflq.metrics import Channels
+from tflq.metrics.channel_figures import Channels
 from tflq.result import Result
 
 MAX_POINTS = 256

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
-from tflq.calibrate import RangeComparison
+from tflq.calibrate.data_checks import RangeComparison
 from tflq.html_report.element import element, paragraph
 from tflq.html_report.figure import Values, code, hint, section, table
 from tflq.html_report.histograms import histogram_charts

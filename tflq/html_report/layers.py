@@ -10,7 +10,7 @@ from tflq.html_report.corrections import SERIES, legend
 from tflq.html_report.element import Content, element
 from tflq.html_report.figure import Values, bullets, chart, code, hint
 from tflq.html_report.plot import Frame, drawing
-from tflq.metrics import EQUAL_DB
+from tflq.metrics.estimate import EQUAL_DB
 from tflq.result import ActivationSqnr, LayerFigures, Result
 
 LARGEST_DB = 90.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
-from tflq.firmware import code_lines
+from tflq.firmware.io_row import code_lines
 from tflq.html_report.element import element, paragraph
 from tflq.html_report.figure import Values, bullets, code, folded, section, table
 from tflq.report import io_table

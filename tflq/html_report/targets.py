@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 from tflq.html_report.element import Content, element
 from tflq.html_report.figure import Values, bullets, folded, section, table
 from tflq.result import Result
-from tflq.targets import TargetVerdict, kilobytes
+from tflq.targets.target_verdict import TargetVerdict, kilobytes
 
 _SIGNS = {"runs whole": ("✓", "ok"), "falls back": ("!", "failed"), "does not run": ("✕", "broken")}
 """The sign and the style of each outcome, so that colour is not the only difference."""

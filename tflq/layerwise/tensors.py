@@ -10,12 +10,13 @@ from typing import Protocol
 
 import numpy as np
 
-from tflq.calibrate import activations
+from tflq.calibrate.observe import activations
 from tflq.datasets import Sample
 from tflq.flatbuffer import Graph, edit, load
 from tflq.interpreter import Runner
 from tflq.layerwise.align import align
-from tflq.metrics import EQUAL_DB, errors, fidelity
+from tflq.metrics.estimate import EQUAL_DB
+from tflq.metrics.fidelity import errors, fidelity
 from tflq.worker import ProgressCallback
 
 BAD_LOSS_DB = 6.0

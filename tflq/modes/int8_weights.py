@@ -23,7 +23,7 @@ from tflq.weight_only import float_weights, hybrid_ops, missed_weights, outside_
 
 if TYPE_CHECKING:
     from tflq.flatbuffer import Graph
-    from tflq.rules import Violation
+    from tflq.rules.violation import Violation
 
 
 class _Int8Weights(BaseMode):

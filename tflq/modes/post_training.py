@@ -28,7 +28,7 @@ from tflq.strict import FileName, did_you_mean
 
 if TYPE_CHECKING:
     from tflq.flatbuffer import Graph
-    from tflq.rules import Violation
+    from tflq.rules.violation import Violation
 
 T = TypeVar("T")
 REFINED = "int8, int8_only, int16x8 or int16x8_only"

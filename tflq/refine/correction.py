@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tflq.calibrate import Samples
+from tflq.calibrate.samples import Samples
 from tflq.refine.corrected_layer import CorrectedLayer
 from tflq.refine.fitted_layers import FittedValues
 from tflq.refine.second_moments import SecondMoments

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tflq.calibrate import Samples
+from tflq.calibrate.samples import Samples
 from tflq.errors import ConversionError
 from tflq.flatbuffer import Graph, Operator, Subgraph
 from tflq.modes import Choice, Mode

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tflq.calibrate import activations
+from tflq.calibrate.observe import activations
 from tflq.channel_factors import channel_factors, floored
 from tflq.flatbuffer import ROLES, Graph, Operator, Subgraph, edit, read
 from tflq.interpreter import Runner

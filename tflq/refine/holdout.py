@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter
 
-from tflq.calibrate import Range, Samples
-from tflq.evaluate import load_outputs, save_outputs
+from tflq.calibrate.ranges import Range
+from tflq.calibrate.samples import Samples
+from tflq.evaluate.recorded import load_outputs, save_outputs
 from tflq.flatbuffer import mapped_content
 from tflq.interpreter import Arrays, Runner
-from tflq.metrics import errors
+from tflq.metrics.fidelity import errors
 from tflq.modes import Mode
 from tflq.refine.corrected_model import correct, corrected_layers, with_rounded_weights
 from tflq.refine.fitted_layers import FittedLayers

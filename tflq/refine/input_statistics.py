@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tflq.calibrate import Samples
+from tflq.calibrate.samples import Samples
 from tflq.flatbuffer import edit
 from tflq.interpreter import Runner
 from tflq.refine.weighted_ops import Layer

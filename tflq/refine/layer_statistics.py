@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tflq.calibrate import Samples
+from tflq.calibrate.samples import Samples
 from tflq.refine.fitted_layers import MEAN, save
 from tflq.refine.input_statistics import ENOUGH_ROWS, covariance_rows, has_covariance, input_statistics
 from tflq.refine.second_moments import MOMENT, second_moment_of

@@ -15,7 +15,7 @@ from itertools import combinations
 
 import numpy as np
 
-from tflq.calibrate import Range
+from tflq.calibrate.ranges import Range
 from tflq.flatbuffer import ROLES, FileContent, Graph, Operator, Subgraph, Tensor, edit, read
 from tflq.refine.operator_pairs import CONVERSIONS, operator_pairs
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tflq.calibrate import Range
-from tflq.calibrate.ranges import PASSING
+from tflq.calibrate.ranges import PASSING, Range
 from tflq.errors import ConversionError
 from tflq.flatbuffer import Graph
-from tflq.inputs import Input
+from tflq.inputs.schema import Input
 from tflq.modes import Mode
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from tflq import cache, conversion
-from tflq.calibrate import Range
+from tflq.calibrate.ranges import Range
 from tflq.contract import NamedOps
 from tflq.flatbuffer import mapped, read
-from tflq.inputs import Input
+from tflq.inputs.schema import Input
 from tflq.modes import Mode
 from tflq.op_selectors import select
 from tflq.refine.corrected_model import LayerCorrection, restore_weights

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tflq.calibrate import Method, Percentile
+from tflq.calibrate.schema import Method, Percentile
 from tflq.modes import Headroom
 from tflq.refine.correction import Correction
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tflq.calibrate import Method
+from tflq.calibrate.schema import Method
 from tflq.modes import Choice, Headroom, Mode
 from tflq.refine.correction import Correction
 from tflq.refine.correction_list import (

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, field, replace
 
-from tflq.calibrate import Ranges
+from tflq.calibrate.schema import Ranges
 from tflq.refine.bias_correction import BIAS_CORRECTION
 from tflq.refine.holdout_score import MIN_GAIN_DB, HoldoutScore, prefer_headroom, simplest
 from tflq.refine.range_levels import HEADROOM

@@ -16,7 +16,8 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from tflq.firmware import IoRow, code_lines, io_rows, runtime_needs
+from tflq.firmware.io_row import IoRow, code_lines, io_rows
+from tflq.firmware.runtime_needs import runtime_needs
 from tflq.flatbuffer import (
     CONVERSIONS,
     Graph,
@@ -27,7 +28,7 @@ from tflq.flatbuffer import (
     operator_counts,
     size_by_dtype,
 )
-from tflq.rules import violations
+from tflq.rules.rule_list import violations
 
 FORMULA = "real = (q - zero_point) * scale"
 _COMPUTED_DTYPES = ("float32", "float16", "int8", "int16", "uint8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tflq.firmware import IoRow, code_lines
+from tflq.firmware.io_row import IoRow, code_lines
 from tflq.report.table import markdown_table
 from tflq.result import Result
 

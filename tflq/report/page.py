@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tflq.calibrate import RangeComparison
+from tflq.calibrate.data_checks import RangeComparison
 from tflq.report import fidelity, io_table
 from tflq.report.problems import Problem, by_message, problems
 from tflq.report.refinement import refinement
 from tflq.report.table import markdown_table, plain_markdown, size, table
 from tflq.report.training import training
 from tflq.result import RangeReport, Result
-from tflq.targets import kilobytes
+from tflq.targets.target_verdict import kilobytes
 
 
 def to_markdown(result: Result) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from tflq.metrics import uncertainty
+from tflq.metrics.drop import uncertainty
 from tflq.result import FindingKind, Variant
-from tflq.rules import Severity
+from tflq.rules.effect import Severity
 
 T = TypeVar("T")
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tflq.targets import Target, TargetVerdict
+from tflq.targets.schema import Target
+from tflq.targets.target_verdict import TargetVerdict
 
 
 def to_dict(verdict: TargetVerdict) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tflq import scores
-from tflq.metrics import Metric
+from tflq.metrics.metric import Metric
 from tflq.report.table import size, worst_fidelity
 from tflq.stages import VariantBuild
 

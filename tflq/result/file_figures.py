@@ -8,10 +8,10 @@ from typing import Literal
 
 from tflq.activation_widths import Int16Op
 from tflq.contract import FloatOp
-from tflq.firmware import IoRow
+from tflq.firmware.io_row import IoRow
 from tflq.flatbuffer import SparseWeights, Weights
 from tflq.interpreter import LatencyStats
-from tflq.metrics import Channels
+from tflq.metrics.channel_figures import Channels
 from tflq.result.answers_report import AnswersReport
 
 

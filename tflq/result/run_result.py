@@ -6,16 +6,17 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from tflq.calibrate import MaskReport, RangeComparison
+from tflq.calibrate.data_checks import RangeComparison
+from tflq.calibrate.lower_masks import MaskReport
 from tflq.errors import TflqError
-from tflq.inputs import InputSummary
+from tflq.inputs.checks import InputSummary
 from tflq.refine import RefinementReport
 from tflq.result.activation_histogram import ActivationHistogram
 from tflq.result.file_figures import CompressionStats, File, FileFigures, Finding, Output
 from tflq.result.layer_figures import LayerFigures
-from tflq.rules import Violation
-from tflq.targets import TargetVerdict
-from tflq.training import Phase
+from tflq.rules.violation import Violation
+from tflq.targets.target_verdict import TargetVerdict
+from tflq.training.outcome import Phase
 from tflq.verdicts import Gate, Status
 
 OP_TYPE = re.compile(r"^(\w+) '.* in float: ", re.MULTILINE)

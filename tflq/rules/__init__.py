@@ -4,9 +4,3 @@ The rules come from the LiteRT 8-bit quantization specification, from the operat
 and from the checks of LiteRT's kernels. They were tried on files of every mode that TensorFlow 2.21 writes, and on
 files of other makers. What is against the specification, but was seen to be harmless, is a warning.
 """
-
-from tflq.rules.effect import EFFECTS, Effect, Severity
-from tflq.rules.rule_list import RULES, violations
-from tflq.rules.violation import Rule, Violation
-
-__all__ = ["EFFECTS", "RULES", "Effect", "Rule", "Severity", "Violation", "violations"]

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from tflq.calibrate import Method, Percentile
+from tflq.calibrate.schema import Method, Percentile
 from tflq.report.json_report import finite
 from tflq.search.candidate import Candidate
 from tflq.search.search_result import SearchResult, sentence

@@ -14,7 +14,8 @@ from tflq.search.search_result import SearchResult, conclude
 from tflq.search.space import OP_KEYS, SearchRequest, named_by_search, space
 from tflq.search.state import SearchState
 from tflq.search.strategy import FoundTrial, Search
-from tflq.targets import VELA_EXTRA, vela_command
+from tflq.targets.tools import vela_command
+from tflq.targets.vela import VELA_EXTRA
 from tflq.trials import SELECTION, TrialLimits, TrialRunner, open_trials, refuse_none
 
 FOUND, REPORT = "found.yaml", "search.json"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tflq.metrics import uncertainty
+from tflq.metrics.drop import uncertainty
 from tflq.op_selectors import shortest_name
 from tflq.search.candidate import Candidate
 from tflq.search.options import Goal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from tflq.calibrate import Method, Percentile
+from tflq.calibrate.schema import Method, Percentile
 from tflq.errors import RecipeError
 from tflq.modes import CALIBRATED, WITH_INT16_OPS, Mode, ModeName, named
 from tflq.recipe import Recipe

@@ -8,7 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from tflq.calibrate import MIN_CALLS_FOR_OUTLIERS, ActivationStatistics, CalibrationSamples, Range, wider_by
+from tflq.calibrate.calibration_data import ActivationStatistics
+from tflq.calibrate.data_checks import MIN_CALLS_FOR_OUTLIERS, wider_by
+from tflq.calibrate.ranges import Range
+from tflq.calibrate.samples import CalibrationSamples
 from tflq.flatbuffer import ROLES, Graph, Operator, Tensor
 from tflq.layerwise import JOINS, WIDTH_RATIO, unlike_channels, unlike_inputs
 from tflq.modes import Mode

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tflq.calibrate import JOINING, PASSING
+from tflq.calibrate.ranges import JOINING, PASSING
 from tflq.flatbuffer import Graph, Operator, float_operators
 from tflq.op_dtypes import QUANTIZABLE
 from tflq.op_selectors import ops, scopes

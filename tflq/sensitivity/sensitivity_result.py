@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tflq.evaluate import Evaluation
+from tflq.evaluate.section import Evaluation
 from tflq.layerwise import Activation, LocalLoss
 from tflq.sensitivity.ablation import OpEffect
 from tflq.sensitivity.error_split import ErrorSplit

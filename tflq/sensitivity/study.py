@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tflq import cache
-from tflq.calibrate import ActivationStatistics, Percentile
+from tflq.calibrate.calibration_data import ActivationStatistics
+from tflq.calibrate.schema import Percentile
 from tflq.errors import ConversionError, EvaluationError, RecipeError
-from tflq.evaluate import stack
+from tflq.evaluate.plan import stack
 from tflq.layerwise import Activation, LocalLoss, compare, first_bad, losses
 from tflq.modes import Int8, Int16x8, Mode
 from tflq.op_selectors import select

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from tflq.metrics import EQUAL_DB
+from tflq.metrics.estimate import EQUAL_DB
 from tflq.sensitivity.ablation import NOTICEABLE_DB, OpEffect
 from tflq.sensitivity.sensitivity_result import SensitivityResult
 from tflq.trials import TrialResult

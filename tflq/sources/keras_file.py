@@ -17,7 +17,7 @@ from pydantic import Field
 
 from tflq.datasets import brackets
 from tflq.errors import SourceError
-from tflq.inputs import Input
+from tflq.inputs.schema import Input
 from tflq.sources.keras_config import adapted, input_shapes
 from tflq.sources.keras_function import TracedModel, traced
 from tflq.sources.saved_model import OUTPUTS, BatchSize, Outputs, SavedModel

@@ -18,7 +18,7 @@ import numpy as np
 from tflq.cache import tree_bytes
 from tflq.datasets import Sample, TensorSpec, brackets
 from tflq.errors import SourceError
-from tflq.inputs import Input
+from tflq.inputs.schema import Input
 from tflq.sources.fast_save import save_function
 from tflq.sources.half_precision import refuse_half_precision
 from tflq.sources.keras_file import Keras

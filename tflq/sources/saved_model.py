@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt
 
 from tflq.errors import SourceError
-from tflq.inputs import Input
+from tflq.inputs.schema import Input
 from tflq.strict import AsTuple, RecipePath, Strict, or_words
 
 GRAPH_FILES = ("saved_model.pb", "saved_model.pbtxt")

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tflq.datasets import TensorSpec, brackets
 from tflq.errors import RecipeError, SourceError
-from tflq.inputs import Input
+from tflq.inputs.schema import Input
 from tflq.strict import did_you_mean
 
 BatchSize = int | Literal["dynamic"]

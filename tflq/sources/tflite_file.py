@@ -19,7 +19,7 @@ from tflq.errors import EvaluationError, SourceError
 from tflq.flatbuffer import Graph, Signature, edit, load, read, size_by_dtype
 from tflq.flatbuffer.float16_constants import fold_float16
 from tflq.flatbuffer.one_signature import keep_signature
-from tflq.inputs import Input
+from tflq.inputs.schema import Input
 from tflq.interpreter import refuse_unpreparable
 from tflq.sources.outputs import end_model
 from tflq.sources.prepared import SIGNATURE, PreparedSource, SourceDescription

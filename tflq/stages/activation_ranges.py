@@ -11,31 +11,15 @@ from typing import TypeVar
 import numpy as np
 
 from tflq import conversion
-from tflq.calibrate import (
-    ActivationStatistics,
-    Calibration,
-    CalibrationData,
-    CalibrationSamples,
-    Counts,
-    Histogram,
-    Method,
-    Observation,
-    RangeMethod,
-    Samples,
-    count,
-    count_values,
-    histogram,
-    loop_ranges,
-    merge,
-    merge_loops,
-    observe,
-    observe_loops,
-    obstacle,
-    refuse_infinite,
-    refuse_infinite_ranges,
-    sample_weights,
-    shards,
-)
+from tflq.calibrate.calibration_data import ActivationStatistics, CalibrationData
+from tflq.calibrate.data_checks import refuse_infinite, refuse_infinite_ranges
+from tflq.calibrate.histogram import Counts, Histogram, count, count_values, histogram
+from tflq.calibrate.loop_ranges import loop_ranges, merge_loops, observe_loops
+from tflq.calibrate.observe import Observation, merge, observe, obstacle, shards
+from tflq.calibrate.ranges import RangeMethod
+from tflq.calibrate.sample_weights import sample_weights
+from tflq.calibrate.samples import CalibrationSamples, Samples
+from tflq.calibrate.schema import Calibration, Method
 from tflq.errors import ConversionError, EvaluationError
 from tflq.flatbuffer import Graph, mapped
 from tflq.flatbuffer.loops import loops

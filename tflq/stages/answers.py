@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from tflq.evaluate import NO_CLASS, Answers
+from tflq.evaluate.answers import NO_CLASS, Answers
 from tflq.result import AnswersReport, Confusion, Disagreement
 
 MAX_CLASSES = 20

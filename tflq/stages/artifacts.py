@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from tflq.errors import EvaluationError, TflqError
-from tflq.firmware import FirmwareFiles, make_artifacts, with_preprocessing
+from tflq.firmware.io_row import with_preprocessing
+from tflq.firmware.making import FirmwareFiles, make_artifacts
 from tflq.stages.context import RunContext
 from tflq.stages.sample_calls import sample_calls
 from tflq.stages.state import ConvertibleSource, PreparedRun

@@ -8,17 +8,20 @@ from dataclasses import dataclass, replace
 
 from tflq import cache, scores
 from tflq import recipe as recipes
-from tflq.calibrate import Calibration, CalibrationSamples, Percentile
+from tflq.calibrate.samples import CalibrationSamples
+from tflq.calibrate.schema import Calibration, Percentile
 from tflq.errors import TflqError
-from tflq.evaluate import Evaluation, Record
-from tflq.firmware import input_scale_violations, with_preprocessing
-from tflq.inputs import data_warnings
-from tflq.metrics import Detection
+from tflq.evaluate.record import Record
+from tflq.evaluate.section import Evaluation
+from tflq.firmware.input_scales import input_scale_violations
+from tflq.firmware.io_row import with_preprocessing
+from tflq.inputs.checks import data_warnings
+from tflq.metrics.detection import Detection
 from tflq.recipe import Recipe
 from tflq.recipe_warnings import warnings
 from tflq.refine import BY_KEY, SWITCHES
 from tflq.result import Baseline, DatasetReport, FileFigures, Gate, RangeReport, Result, Run, TrainingReport, Variant
-from tflq.rules import Violation
+from tflq.rules.violation import Violation
 from tflq.scores import with_gains
 from tflq.stages.answers import answers_report
 from tflq.stages.context import RunContext
@@ -28,7 +31,7 @@ from tflq.stages.state import CalibrationResult, ConvertibleSource, PreparedRun
 from tflq.stages.train import TrainedModels
 from tflq.stages.variant_build import VariantBuild
 from tflq.target_gates import target_gates
-from tflq.targets import tool_versions
+from tflq.targets.tools import tool_versions
 from tflq.worker import Done, Failed
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from tflq import calibrate as calibration
 from tflq import flatbuffer
-from tflq.calibrate import CalibrationData, CalibrationSamples, MaskReport
+from tflq.calibrate import range_selection
+from tflq.calibrate.attention_masks import find_masks
+from tflq.calibrate.calibration_data import CalibrationData
+from tflq.calibrate.lower_masks import MaskReport, lower_masks
+from tflq.calibrate.observe import obstacle
+from tflq.calibrate.samples import CalibrationSamples
 from tflq.errors import ConversionError, TflqError
 from tflq.flatbuffer.loops import LOOP
 from tflq.result import FoundBy
@@ -78,11 +82,11 @@ def _with_lower_masks(
 ) -> tuple[Path, MaskReport | None]:
     """Return the file to observe, in which attention masks are lowered, and what was lowered."""
     graph = flatbuffer.mapped(float32)
-    if calibration.obstacle(graph) is not None or not calibration.find_masks(graph):
+    if obstacle(graph) is not None or not find_masks(graph):
         return float32, None
     target = context.folder / "lower-masks.tflite"
     arguments = (float32, samples.samples, target)
-    task = Task("lower the attention masks", calibration.lower_masks, arguments, ConversionError)
+    task = Task("lower the attention masks", lower_masks, arguments, ConversionError)
     masks = context.workers.run(task).value
     return (float32 if masks is None or masks.obstacle else target), masks
 
@@ -92,7 +96,7 @@ def select_ranges(context: RunContext, data: CalibrationData, samples: Calibrati
     variants = [variant for variant in context.recipe.variants if variant.needs_ranges and not variant.trained]
     bits = sorted({variant.activation_bits for variant in variants})
     arguments = (data, samples, context.calibration.method, bits)
-    task = Task("select the ranges", calibration.select_ranges, arguments, ConversionError)
+    task = Task("select the ranges", range_selection.select_ranges, arguments, ConversionError)
     selected = context.workers.run(task).value
     found_by: FoundBy = "TensorFlow's calibrator" if selected.observation_obstacle else "observation"
     return CalibrationResult(samples, data.model, selected, found_by, data)

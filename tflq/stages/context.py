@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tflq import flatbuffer
-from tflq.calibrate import Calibration
+from tflq.calibrate.schema import Calibration
 from tflq.contract import quantized_activations
 from tflq.recipe import Recipe
 from tflq.stages.recipe_cache import FLOAT32, RecipeCache

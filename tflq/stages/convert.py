@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tflq import conversion, refine
-from tflq.calibrate import CalibrationSamples
+from tflq.calibrate.samples import CalibrationSamples
 from tflq.contract import NO_OPS
 from tflq.errors import ConversionError, TflqError
 from tflq.refine import RefinementRequest

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tflq import refine
-from tflq.calibrate import CalibrationSamples
+from tflq.calibrate.samples import CalibrationSamples
 from tflq.errors import ConversionError, TflqError
 from tflq.refine import CorrectionChoices, CorrectionData, RefinementConfig, RefinementReport
 from tflq.stages.context import RunContext

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tflq import evaluate
 from tflq.cost_model import multiply_adds
 from tflq.errors import EvaluationError, TflqError
-from tflq.evaluate import FLOAT32, SOURCE, EvaluationPlan, EvaluationRows, Record
+from tflq.evaluate import recorded
+from tflq.evaluate.plan import EvaluationPlan, EvaluationRows
+from tflq.evaluate.record import Record
+from tflq.evaluate.recorded import FLOAT32, SOURCE
 from tflq.flatbuffer import Graph, mapped
 from tflq.stages.context import RunContext
 from tflq.stages.evaluation_plan import evaluation_plan
@@ -93,7 +95,7 @@ def _recording(
     subject, rows = subject_and_rows
     folder = context.folder / f"outputs of {subject}"
     arguments = (plan, subject, sorted(rows), folder)
-    task: Task[bool] = Task(stage, evaluate.record_outputs, arguments, EvaluationError)
+    task: Task[bool] = Task(stage, recorded.record_outputs, arguments, EvaluationError)
     return RecordedOutputs(len(rows), folder, context.workers.run_in_background(task))
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tflq.calibrate import CalibrationSamples
-from tflq.evaluate import EvaluationPlan
-from tflq.sources import PreparedSource
+from tflq.calibrate.samples import CalibrationSamples
+from tflq.evaluate.plan import EvaluationPlan
+from tflq.sources.prepared import PreparedSource
 from tflq.stages.context import RunContext
 from tflq.stages.state import PreparedRun
 

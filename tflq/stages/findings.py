@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from tflq import findings, scores
 from tflq.errors import EvaluationError
-from tflq.evaluate import Record
+from tflq.evaluate.record import Record
 from tflq.findings import RuinedFile
 from tflq.result import Finding, LayerFigures
 from tflq.scores import LowOutput

@@ -10,20 +10,15 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tflq import calibrate, refine
+from tflq import refine
 from tflq.cache import digest
-from tflq.calibrate import CalibrationData, CalibrationSamples, Counting, Method, Range, RangeMethod, Samples
+from tflq.calibrate.calibration_data import CalibrationData
+from tflq.calibrate.range_selection import compute_ranges
+from tflq.calibrate.ranges import Range, RangeMethod
+from tflq.calibrate.samples import CalibrationSamples, Samples
+from tflq.calibrate.schema import Counting, Method
 from tflq.errors import ConversionError
-from tflq.refine import (
-    FittedLayers,
-    Fold,
-    HoldoutCandidate,
-    HoldoutSamples,
-    ModelCorrection,
-    RewrittenModel,
-    SecondMoments,
-    WeightGranularity,
-)
+from tflq.refine import FittedLayers, Fold, HoldoutCandidate, HoldoutSamples, ModelCorrection, RewrittenModel
 from tflq.stages.activation_ranges import MAX_COUNTED_CALLS, ActivationObserver, CountedCalibration
 from tflq.stages.context import RunContext
 from tflq.stages.fitted_config import LAYER_FITS, FittedConfig
@@ -31,7 +26,7 @@ from tflq.stages.refinement_work import Calls, RefinementWork
 from tflq.worker import Done, Failed, Task
 
 T = TypeVar("T")
-LayerFitKey = tuple[str, Path, Calls, WeightGranularity]
+LayerFitKey = tuple[str, Path, Calls, refine.WeightGranularity]
 """The key of a correction, and what it is fitted to."""
 PartedFit = tuple[str, Callable[..., Any], int]
 """The stage, the function that fits one part of the layers, and the number of parts."""
@@ -149,7 +144,7 @@ class ModelFitter:
         for key in dict.fromkeys(key for key in keys if key not in self._work.ranges):
             model, method, calls = key
             arguments = (self._work.counted[model].for_calls(calls), method)
-            task = Task("compute ranges", calibrate.compute_ranges, arguments, ConversionError)
+            task = Task("compute ranges", compute_ranges, arguments, ConversionError)
             yield _Fit([task], self._work.ranges, key, itemgetter(0))
 
     def candidate(self, fitted: FittedConfig) -> HoldoutCandidate:
@@ -223,7 +218,7 @@ class ModelFitter:
         name, model, calls, granularity = key
         factors = tuple(each.factors for each in self._rewritten(fitted))
         files = tuple(each.moments for each in self._work.statistics[calls] if each.moments)
-        moments, layer_fit = SecondMoments(files, factors), LAYER_FITS[name]
+        moments, layer_fit = refine.SecondMoments(files, factors), LAYER_FITS[name]
         stage = f"{refine.BY_KEY[name].stage} {self._in_words(model)} file{granularity.in_words}"
         tasks = self._parts_of((stage, layer_fit.fit, layer_fit.parts), (model, moments, granularity))
         return _Fit(tasks, self._work.layer_fits, key, tuple)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tflq.calibrate import ActivationStatistics, Histogram, Range
+from tflq.calibrate.calibration_data import ActivationStatistics
+from tflq.calibrate.histogram import Histogram
+from tflq.calibrate.ranges import Range
 from tflq.errors import TflqError
 from tflq.result import ActivationHistogram
 from tflq.stages.state import CalibrationResult

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tflq import calibrate as calibration
 from tflq import flatbuffer
-from tflq.calibrate import KEPT_CALLS, CalibrationSamples, Samples, activations
+from tflq.calibrate.observe import activations, obstacle
+from tflq.calibrate.samples import KEPT_CALLS, CalibrationSamples, Samples
 from tflq.datasets import Sample
 from tflq.findings import Explanation
 from tflq.flatbuffer import ROLES, Graph
@@ -149,8 +149,8 @@ def _figures(graph: Graph, activations: Sequence[Activation], calls: int) -> Lay
 
 def _obstacle(graph: Graph, request: ComparedLayers) -> str | None:
     """Return why the activations are not compared, as a clause; None if they are."""
-    if (obstacle := calibration.obstacle(graph)) is not None:
-        return obstacle
+    if (reason := obstacle(graph)) is not None:
+        return reason
     if not request.is_full and not request.calls:
         return "its int16 kernels are slow"
     (subgraph, *_) = graph.subgraphs

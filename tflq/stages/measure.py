@@ -6,9 +6,12 @@ import filecmp
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tflq import evaluate, verify
+from tflq import verify
 from tflq.errors import EvaluationError, TflqError
-from tflq.evaluate import FLOAT32, EvaluationPlan, Record
+from tflq.evaluate import measuring
+from tflq.evaluate.plan import EvaluationPlan
+from tflq.evaluate.record import Record
+from tflq.evaluate.recorded import FLOAT32
 from tflq.interpreter import LatencyStats
 from tflq.result import CompressionStats
 from tflq.stages.context import RunContext
@@ -115,7 +118,7 @@ def time_files(context: RunContext, builds: Sequence[VariantBuild], prepared: Pr
 
     def task(build: VariantBuild) -> Task[LatencyStats]:
         arguments = (build.path, prepared.evaluation_rows.arrays, (settings.runs, settings.warmup, settings.threads))
-        return Task(f"time {build.name}", evaluate.time, arguments, EvaluationError)
+        return Task(f"time {build.name}", measuring.time, arguments, EvaluationError)
 
     timed = run_for_each(context.workers, builds, task, 1)
     return [replace(build, latency=latency) for build, latency in timed]

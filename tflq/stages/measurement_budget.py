@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tflq.evaluate import EvaluationRows, Record
+from tflq.evaluate.plan import EvaluationRows
+from tflq.evaluate.record import Record
 from tflq.gates import FileGates
-from tflq.metrics import Estimate, estimate_agreement, estimate_sqnr_db
+from tflq.metrics.estimate import Estimate, estimate_agreement, estimate_sqnr_db
 from tflq.recipe import Recipe
 
 MIN_SAMPLES = 20

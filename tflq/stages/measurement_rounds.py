@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from tflq import evaluate
 from tflq.errors import EvaluationError, TflqError
-from tflq.evaluate import FLOAT32, SOURCE, EvaluationPlan, Record
+from tflq.evaluate import measuring
+from tflq.evaluate.plan import EvaluationPlan
+from tflq.evaluate.record import Record, merge
+from tflq.evaluate.recorded import FLOAT32, SOURCE
 from tflq.stages.context import RunContext
 from tflq.stages.measurement_budget import MeasurementBudget
 from tflq.worker import BackgroundTask, Done, Failed, Task, Workers
@@ -155,7 +157,7 @@ def _tasks(each: _Round, order: Sequence[int], shards: Sequence[Sequence[int]]) 
     plan = each.with_rows(order)
     for number, rows in enumerate(shards):
         name = each.stage if len(shards) == 1 else f"{each.stage}, part {number + 1}"
-        yield Task(name, evaluate.measure, (plan, rows), EvaluationError)
+        yield Task(name, measuring.measure, (plan, rows), EvaluationError)
 
 
 def _rank_in(order: Sequence[int]) -> Callable[[int], int]:
@@ -180,7 +182,7 @@ def _merged(
         return [rank(row) for row in islice(own, len(record.is_finite))]
 
     return {
-        name: evaluate.merge(
+        name: merge(
             [part[name] for part in parts],
             [ranks(name, rows, part[name]) for rows, part in zip(shards, parts, strict=True)],
         )
@@ -197,4 +199,4 @@ def _extended(earlier: Records, added: Records) -> Records:
 
 def _concatenated(first: Record, second: Record) -> Record:
     count, more = len(first.is_finite), len(second.is_finite)
-    return evaluate.merge([first, second], [range(count), range(count, count + more)])
+    return merge([first, second], [range(count), range(count, count + more)])

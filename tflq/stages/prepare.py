@@ -9,14 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tflq import cache, calibrate, conversion, evaluate, flatbuffer, sources, verify
-from tflq.calibrate import CalibrationData, CalibrationSamples
+from tflq import cache, conversion, flatbuffer, verify
+from tflq.calibrate import data_checks
+from tflq.calibrate.calibration_data import CalibrationData
+from tflq.calibrate.samples import CalibrationSamples, read_samples
 from tflq.contract import NO_OPS
 from tflq.errors import ConversionError, DatasetError, EvaluationError, RecipeError, SourceError, TflqError
+from tflq.evaluate import plan
 from tflq.id_tables import POSITIONS
 from tflq.op_selectors import select
 from tflq.refine import RefinementRequest
-from tflq.sources import PreparedSource, is_converted_from_tflite
+from tflq.sources.prepare import prepare
+from tflq.sources.prepared import PreparedSource
+from tflq.sources.schema import is_converted_from_tflite
 from tflq.stages.context import RunContext
 from tflq.stages.dynamic_range import corrects_biases, is_correction_cached
 from tflq.stages.early_measurement import begin_recording_source
@@ -37,7 +42,7 @@ def prepare_source(context: RunContext) -> ConvertibleSource:
     """
     recipe, folder = context.recipe, context.source_folder
     inspect: Task[Any] = Task("inspect the converter", conversion.missing_internals, (), ConversionError)
-    read: Task[Any] = Task("read the source", sources.prepare, (recipe.model, recipe.inputs, folder), SourceError)
+    read: Task[Any] = Task("read the source", prepare, (recipe.model, recipe.inputs, folder), SourceError)
     cached, known = context.cache.load_float_model(folder), context.workers.known(inspect)
     tasks = ([] if known else [inspect]) + ([] if cached else [read])
     outcomes = context.workers.run_all(tasks, context.jobs)
@@ -140,10 +145,10 @@ def _tasks(
     recipe, prepared = context.recipe, source.prepared
     if not context.float32.exists():
         yield _baseline_conversion(context, source)
-    yield Task(ROWS, evaluate.evaluation_rows, (recipe.measured_on, recipe.inputs, prepared), DatasetError)
+    yield Task(ROWS, plan.evaluation_rows, (recipe.measured_on, recipe.inputs, prepared), DatasetError)
     if reads_samples:
         arguments = (recipe.calibration, recipe.inputs, prepared, context.folder / "calibration")
-        yield Task(SAMPLES, calibrate.read_samples, arguments, DatasetError)
+        yield Task(SAMPLES, read_samples, arguments, DatasetError)
     for build in builds:
         is_made_later = build.needs_ranges or _starts_from_float32(context, source, build)
         if not is_made_later and not _is_baseline(context, build):
@@ -165,10 +170,10 @@ def _id_checks(context: RunContext, outcomes: Mapping[str, Done[Any] | Failed]) 
         return
     recipe, file = context.recipe, context.float32
     arguments = (file, recipe.measured_on, recipe.inputs, outcomes[ROWS].get())
-    yield Task(FIRST_IDS, evaluate.refuse_unknown_ids, arguments, DatasetError)
+    yield Task(FIRST_IDS, plan.refuse_unknown_ids, arguments, DatasetError)
     if recipe.calibration is not None and isinstance(read := outcomes.get(SAMPLES), Done):
         samples = (file, read.value, recipe.inputs, recipe.calibration.dataset)
-        yield Task(IDS, calibrate.refuse_unknown_ids, samples, DatasetError)
+        yield Task(IDS, data_checks.refuse_unknown_ids, samples, DatasetError)
 
 
 def _starts_from_float32(context: RunContext, source: ConvertibleSource, build: VariantBuild) -> bool:

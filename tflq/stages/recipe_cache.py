@@ -16,24 +16,23 @@ from pydantic import TypeAdapter
 
 from tflq import cache, refine
 from tflq.cache import Store, digest
-from tflq.calibrate import KEPT_CALLS, Calibration, CalibrationData, CalibrationSamples, load_calibration_data
+from tflq.calibrate.calibration_data import CalibrationData, load_calibration_data
+from tflq.calibrate.samples import KEPT_CALLS, CalibrationSamples
+from tflq.calibrate.schema import Calibration
 from tflq.datasets import TensorSpec
-from tflq.evaluate import Evaluation, Record
-from tflq.metrics import Custom, WordErrors
+from tflq.evaluate.record import Record
+from tflq.evaluate.section import Evaluation
+from tflq.metrics.custom import Custom
+from tflq.metrics.word_errors import WordErrors
 from tflq.modes import Mode
 from tflq.recipe import Recipe
 from tflq.refine import RefinedInput, RefinementReport, RefinementRequest
-from tflq.sources import (
-    EXPORTED,
-    KINDS,
-    PREPARED_TFLITE,
-    Keras,
-    PreparedSource,
-    SavedModel,
-    TFLite,
-    is_converted_from_tflite,
-    refuse_strangers,
-)
+from tflq.sources.keras_file import Keras
+from tflq.sources.prepared import EXPORTED, PreparedSource
+from tflq.sources.saved_model import SavedModel
+from tflq.sources.schema import KINDS, TFLite, is_converted_from_tflite
+from tflq.sources.shapes import refuse_strangers
+from tflq.sources.tflite_file import PREPARED_TFLITE
 from tflq.stages.record_file import load, save
 
 FLOAT32, PREPARED, SAMPLES, ANSWERS = "float32.tflite", "prepared.json", "samples.json", "answers.npz"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tflq.evaluate import Record
+from tflq.evaluate.record import Record
 
 BY_OUTPUT = ("errors", "agreement", "spread")
 """The fields of a record with one array for each output."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from tflq import conversion, refine, sources
-from tflq.calibrate import CalibrationSamples, RecurrentForm
+from tflq import conversion, refine
+from tflq.calibrate.calibration_data import RecurrentForm
+from tflq.calibrate.samples import CalibrationSamples
 from tflq.errors import ConversionError
 from tflq.flatbuffer import Graph, mapped
 from tflq.flatbuffer.loops import LOOP, WITH_INTERMEDIATES, loop_obstacle, loops
 from tflq.modes import Float32
-from tflq.sources import Keras, PreparedSource
+from tflq.sources.fused_lstm import write_fused
+from tflq.sources.keras_file import Keras
+from tflq.sources.prepared import PreparedSource
 from tflq.stages.context import RunContext
 from tflq.stages.state import ConvertibleSource
 from tflq.worker import Task
@@ -73,7 +76,7 @@ def _fused(context: RunContext, source: ConvertibleSource, samples: CalibrationS
     if target.exists():
         return target
     stage = "build the LSTM layers again in tf-keras"
-    task = Task(stage, sources.write_fused, (model, source.prepared, context.folder / "fused"), ConversionError)
+    task = Task(stage, write_fused, (model, source.prepared, context.folder / "fused"), ConversionError)
     rebuilt = context.workers.run(task).value
     if not isinstance(rebuilt, PreparedSource):
         return rebuilt

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tflq.calibrate import CalibrationData, Counting, Range, RangeMethod
+from tflq.calibrate.calibration_data import CalibrationData
+from tflq.calibrate.ranges import Range, RangeMethod
+from tflq.calibrate.schema import Counting
 from tflq.refine import HoldoutSamples, LayerStatistics, RefinementRequest, RewrittenModel, WeightGranularity
 from tflq.stages.activation_ranges import CountedCalibration
 

@@ -8,9 +8,11 @@ from itertools import islice
 import numpy as np
 
 from tflq.errors import DatasetError, TflqError
-from tflq.evaluate import Evaluation, stack
-from tflq.inputs import Input, make_sample
-from tflq.sources import PreparedSource
+from tflq.evaluate.plan import stack
+from tflq.evaluate.section import Evaluation
+from tflq.inputs.samples import make_sample
+from tflq.inputs.schema import Input
+from tflq.sources.prepared import PreparedSource
 from tflq.stages.context import RunContext
 from tflq.stages.state import PreparedRun
 from tflq.worker import ProgressCallback, Task

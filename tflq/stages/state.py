@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tflq.calibrate import CalibrationData, CalibrationSamples, SelectedRanges
+from tflq.calibrate.calibration_data import CalibrationData
+from tflq.calibrate.range_selection import SelectedRanges
+from tflq.calibrate.samples import CalibrationSamples
 from tflq.errors import TflqError
-from tflq.evaluate import EvaluationRows, Record
+from tflq.evaluate.plan import EvaluationRows
+from tflq.evaluate.record import Record
 from tflq.modes import Mode
 from tflq.refine import QuantizerInput, RefinedInput, RefinementRequest
 from tflq.result import FoundBy
-from tflq.sources import PreparedSource
+from tflq.sources.prepared import PreparedSource
 from tflq.stages.variant_build import Float32Baseline, VariantBuild
 from tflq.worker import BackgroundTask
 

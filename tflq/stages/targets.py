@@ -9,12 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from tflq.errors import EvaluationError, TflqError
-from tflq.firmware import IoRow, file_inputs
+from tflq.firmware.io_row import IoRow
+from tflq.firmware.making import file_inputs
 from tflq.stages.context import RunContext
 from tflq.stages.sample_calls import sample_calls
 from tflq.stages.state import ConvertibleSource, PreparedRun
 from tflq.stages.variant_build import VariantBuild, run_for_each
-from tflq.targets import EXTRA, MicroRun, Target, TargetVerdict, file_verdicts, has_micro, run_micro
+from tflq.targets.micro_run import EXTRA, MicroRun, run_micro
+from tflq.targets.schema import Target
+from tflq.targets.target_verdict import TargetVerdict
+from tflq.targets.tools import has_micro
+from tflq.targets.verdict import file_verdicts
 from tflq.worker import Done, ProgressCallback, Task
 
 

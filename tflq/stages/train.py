@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tflq import sources, training
 from tflq.errors import ConversionError, SourceError, TflqError
 from tflq.modes import QAT_MODES
-from tflq.sources import PreparedSource, SavedModel
+from tflq.sources.prepare import prepare
+from tflq.sources.prepared import PreparedSource
+from tflq.sources.saved_model import SavedModel
 from tflq.stages.context import RunContext
 from tflq.stages.state import ConvertibleSource
-from tflq.training import TrainingJob, TrainingResult
+from tflq.training import train as training
+from tflq.training.outcome import TrainingResult
 from tflq.worker import Done, Failed, Task
 
 CHECKPOINT = "checkpoint"
@@ -34,7 +36,7 @@ def train(context: RunContext, source: ConvertibleSource) -> Done[TrainedModels]
     recipe, folder = context.recipe, context.folder
     if recipe.training is None or not recipe.techniques:
         return None
-    job = TrainingJob(
+    job = training.TrainingJob(
         recipe.training,
         recipe.techniques,
         recipe.model,
@@ -62,5 +64,5 @@ def _prepared(context: RunContext, saved: Path | None, folder: Path) -> Prepared
         return None
     model = SavedModel(saved_model=saved, batch_size=context.recipe.model.batch_size)
     arguments = (model, context.recipe.inputs, folder)
-    task = Task(f"read the model of {saved.name}", sources.prepare, arguments, SourceError)
+    task = Task(f"read the model of {saved.name}", prepare, arguments, SourceError)
     return context.workers.run(task).value

@@ -9,7 +9,7 @@ from tflq import conversion
 from tflq.contract import NamedOps
 from tflq.errors import ConversionError, TflqError
 from tflq.modes import QAT_MODES
-from tflq.sources import PreparedSource
+from tflq.sources.prepared import PreparedSource
 from tflq.stages.context import RunContext
 from tflq.stages.convert import build_variants
 from tflq.stages.recipe_cache import RecipeCache

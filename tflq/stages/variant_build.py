@@ -9,14 +9,14 @@ from typing import TypeVar
 
 from tflq.contract import NO_OPS, NamedOps
 from tflq.errors import TflqError
-from tflq.evaluate import Record
+from tflq.evaluate.record import Record
 from tflq.interpreter import LatencyStats
 from tflq.modes import Mode
 from tflq.recipe import Recipe
 from tflq.refine import RefinementReport
 from tflq.result import CompressionStats, Finding, LayerFigures
-from tflq.rules import Violation
-from tflq.targets import TargetVerdict
+from tflq.rules.violation import Violation
+from tflq.targets.target_verdict import TargetVerdict
 from tflq.verify import VerifiedFile
 from tflq.worker import Done, Failed, Task, Workers
 

@@ -6,7 +6,6 @@ LiteRT's reference kernels.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import tempfile
@@ -52,11 +51,6 @@ class MicroRun:
             f"run here in an arena of {(self.arena_bytes or 0) / 1000:,.1f} kB on 64 bits; on {self.calls} calls, its"
             f" outputs and those of LiteRT's reference kernels {difference}"
         )
-
-
-def has_micro() -> bool:
-    """Return whether the interpreter is installed."""
-    return importlib.util.find_spec("tflite_micro") is not None
 
 
 def run_micro(content: bytes, calls: Sequence[Sequence[np.ndarray]], planned: int) -> MicroRun:

@@ -7,15 +7,10 @@ these are. Some files kill Vela, so it runs in a child process.
 from __future__ import annotations
 
 import csv
-import functools
-import importlib.metadata
-import importlib.util
 import math
 import re
-import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,12 +22,12 @@ from tflq.flatbuffer import Graph
 from tflq.targets.memory_plan import memory_plan
 from tflq.targets.op_problem import OpProblem
 from tflq.targets.schema import VelaOptions
+from tflq.targets.tools import vela_version
 
 VELA_EXTRA = "tflq[ethos-u]"
 """The extra that installs the compiler."""
 COMPILED = "ethos-u"
 """The custom op in a compiled file that holds everything that runs on the accelerator."""
-_DISTRIBUTION, _PACKAGE, _MODULE, _EXECUTABLE = "ethos-u-vela", "ethosu", "ethosu.vela", "vela"
 _TIMEOUT = 1800
 """The seconds after which the compiler is stopped."""
 _INPUT = "net.tflite"
@@ -73,22 +68,13 @@ class VelaRun:
     cycles: int | None = None
 
 
-@functools.cache
-def vela_command() -> tuple[str, ...] | None:
-    """Return the command that calls the compiler: that of this environment, or `vela` on the PATH; None without it."""
-    if importlib.util.find_spec(_PACKAGE) and importlib.util.find_spec(_MODULE):
-        return (sys.executable, "-m", _MODULE)
-    executable = shutil.which(_EXECUTABLE)
-    return (executable,) if executable else None
-
-
 def run_vela(path: Path, name: str, options: VelaOptions, command: tuple[str, ...]) -> VelaRun:
     """Compile the file for the target of that name. A file that cannot be compiled is an error in the result.
 
     EvaluationError if Vela does not have the configuration of the target.
     """
     accelerator = options.accelerator or name
-    names = (f"Vela {_version(command)}".strip(), accelerator, options.system_config, options.memory_mode)
+    names = (f"Vela {vela_version()}".strip(), accelerator, options.system_config, options.memory_mode)
     run = VelaRun(", ".join(names))
     arguments = (
         *("--accelerator-config", accelerator, "--system-config", options.system_config),
@@ -167,17 +153,3 @@ def _error(code: int, printed: str) -> str:
     lines = (found[1] if found else printed).splitlines()
     said = "; ".join(line.strip(" -.") for line in lines if line.strip())
     return f"the compiler Vela cannot compile it: {said[:_MAX_ERROR] or f'it ended with code {code}'}"
-
-
-def vela_version() -> str:
-    """Return the version of the compiler; empty if it is not installed, or does not say it."""
-    command = vela_command()
-    return _version(command) if command else ""
-
-
-@functools.cache
-def _version(command: tuple[str, ...]) -> str:
-    if command[0] == sys.executable:
-        return importlib.metadata.version(_DISTRIBUTION)
-    asked = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False, timeout=_TIMEOUT)
-    return asked.stdout.strip() if asked.returncode == 0 else ""

@@ -18,7 +18,8 @@ from tflq.targets.op_problem import OpProblem
 from tflq.targets.schema import OpRule, Target
 from tflq.targets.shipped import load
 from tflq.targets.target_verdict import Outcome, TargetVerdict
-from tflq.targets.vela import COMPILED, VELA_EXTRA, run_vela, vela_command
+from tflq.targets.tools import vela_command
+from tflq.targets.vela import COMPILED, VELA_EXTRA, run_vela
 
 _CPU = "micro"
 """The target whose kernels run on the CPU beside an Ethos-U."""

@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from tflq import cache
-from tflq.calibrate import SampleCount
+from tflq.calibrate.schema import SampleCount
 from tflq.datasets import Dataset, Row, Sample, TensorSpec, brackets, select
 from tflq.errors import DatasetError
-from tflq.inputs import Input, RowWriter, StoredRows, check_finite, make_sample
+from tflq.inputs.checks import check_finite
+from tflq.inputs.samples import make_sample
+from tflq.inputs.schema import Input
+from tflq.inputs.stored import RowWriter, StoredRows
 from tflq.strict import did_you_mean
 from tflq.training.schema import Loss
 from tflq.worker import ProgressCallback

@@ -9,7 +9,7 @@ from typing import Any
 
 from tflq.datasets import TensorSpec
 from tflq.errors import SourceError
-from tflq.sources import SIGNATURE
+from tflq.sources.prepared import SIGNATURE
 from tflq.training import pruning, quantization, techniques
 from tflq.training.schema import Technique, Training
 from tflq.training.source import Trainable

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
-from tflq.calibrate import SampleCount
+from tflq.calibrate.schema import SampleCount
 from tflq.datasets import Dataset
 from tflq.modes import QAT_MODES, QatInt8, is_neutral
 from tflq.strict import AsTuple, Location, Strict, or_words
@@ -128,7 +128,9 @@ class Training(Strict):
             self.__dict__["clustering"] = Clustering()
 
 
-def conflicts(data: dict[str, Any], variants: dict[Location, dict[str, Any]]) -> Iterator[tuple[Location, str]]:
+def training_conflicts(
+    data: dict[str, Any], variants: dict[Location, dict[str, Any]]
+) -> Iterator[tuple[Location, str]]:
     """Yield errors if the section and the variants do not fit. `data` is the recipe as it was read."""
     training = data.get("training")
     section = training if isinstance(training, dict) else {}

@@ -12,15 +12,18 @@ import numpy as np
 
 from tflq.datasets import brackets
 from tflq.errors import SourceError
-from tflq.sources import SIGNATURE, Keras, PreparedSource, SavedModel, TFLite
 from tflq.sources.keras3_to_tf_keras import TOLERANCE, rebuild_in_tf_keras
+from tflq.sources.keras_file import Keras
+from tflq.sources.prepared import SIGNATURE, PreparedSource
+from tflq.sources.saved_model import SavedModel
+from tflq.sources.schema import TFLite
 from tflq.training.flattening import flattened
 
 KERAS_METADATA = "keras_metadata.pb"
 """The file that Keras 2 adds to a SavedModel, so that its layers can be loaded."""
 
 
-def check(model: SavedModel | Keras | TFLite) -> None:
+def refuse_untrainable(model: SavedModel | Keras | TFLite) -> None:
     """Raise SourceError if the model certainly has no layers to train. This does not import TensorFlow."""
     if isinstance(model, TFLite):
         raise SourceError(
@@ -54,7 +57,7 @@ def load(model: SavedModel | Keras | TFLite, source: PreparedSource, samples: Ma
     `samples` are input name → [n, ...]. Raise SourceError if the layers cannot be loaded, or if their outputs on the
     samples differ from those of the source.
     """
-    check(model)
+    refuse_untrainable(model)
     assert not isinstance(model, TFLite)
     if len(source.outputs) > 1:
         names = ", ".join(spec.name for spec in source.outputs)

@@ -12,8 +12,9 @@ import numpy as np
 
 from tflq import cache
 from tflq.errors import SourceError, TflqError
-from tflq.inputs import Input
-from tflq.sources import Model, PreparedSource
+from tflq.inputs.schema import Input
+from tflq.sources.prepared import PreparedSource
+from tflq.sources.schema import Model
 from tflq.training import checkpoint, preparation, ranges, source, techniques
 from tflq.training.checkpoint import Checkpoint
 from tflq.training.data import LABEL, DataRequest, Examples, read_examples

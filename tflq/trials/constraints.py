@@ -9,7 +9,8 @@ from statistics import NormalDist
 from typing import Literal
 
 from tflq.errors import RecipeError
-from tflq.metrics import Drop, Estimate
+from tflq.metrics.drop import Drop
+from tflq.metrics.estimate import Estimate
 from tflq.recipe import Gates
 from tflq.trials.measurements import Measurements
 

@@ -9,8 +9,11 @@ from tflq import cache, flatbuffer, scores
 from tflq.activation_widths import int16_ops
 from tflq.contract import float_ops
 from tflq.cost_model import work
-from tflq.evaluate import Evaluation, Record
-from tflq.metrics import Estimate, Metric, dead_channels, estimate_agreement, estimate_sqnr_db
+from tflq.evaluate.record import Record
+from tflq.evaluate.section import Evaluation
+from tflq.metrics.channel_figures import dead_channels
+from tflq.metrics.estimate import Estimate, estimate_agreement, estimate_sqnr_db
+from tflq.metrics.metric import Metric
 
 
 @dataclass(frozen=True)

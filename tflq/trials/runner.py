@@ -10,7 +10,9 @@ from pathlib import Path
 
 from tflq import stages
 from tflq.cache import digest
-from tflq.calibrate import CalibrationData, CalibrationSamples, Method, Percentile, Ranges
+from tflq.calibrate.calibration_data import CalibrationData
+from tflq.calibrate.samples import CalibrationSamples
+from tflq.calibrate.schema import Method, Percentile, Ranges
 from tflq.errors import TflqError
 from tflq.flatbuffer import Graph, load
 from tflq.modes import Mode

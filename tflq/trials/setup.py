@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tflq import cache, calibrate, stages
+from tflq import cache, stages
 from tflq.cache import digest
+from tflq.calibrate.samples import read_samples
 from tflq.cost_model import multiply_adds
 from tflq.errors import ConversionError, DatasetError, RecipeError
-from tflq.evaluate import EvaluationPlan
+from tflq.evaluate.plan import EvaluationPlan
 from tflq.flatbuffer import load
 from tflq.modes import Int8, Int16x8
 from tflq.pipeline import Settings
@@ -81,7 +82,7 @@ def _prepare(context: RunContext, limits: TrialLimits) -> TrialRunner:
         context = with_calibration_key(context, "samples", splits.calibration_samples)
     recipe = context.recipe
     arguments = (recipe.calibration, recipe.inputs, source.prepared, context.folder / "calibration")
-    calibration_samples = run(Task("read the calibration data", calibrate.read_samples, arguments, DatasetError)).value
+    calibration_samples = run(Task("read the calibration data", read_samples, arguments, DatasetError)).value
     plan = stages.evaluation_plan(context, source.prepared, prepared_run)
     limits_of_gates = constraints(limits.gates, load(float32).size_bytes) if limits.gates else ()
     on_targets = target_limits(recipe) if limits.gates else TargetLimits()

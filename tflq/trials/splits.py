@@ -8,10 +8,10 @@ from itertools import islice
 
 import numpy as np
 
-from tflq.calibrate import Calibration
+from tflq.calibrate.schema import Calibration
 from tflq.datasets import select
 from tflq.errors import DatasetError, RecipeError
-from tflq.evaluate import Evaluation
+from tflq.evaluate.section import Evaluation
 from tflq.recipe import Recipe
 from tflq.worker import ProgressCallback
 

@@ -12,10 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from tflq.cache import digest
-from tflq.calibrate import fingerprint
+from tflq.calibrate.samples import fingerprint
 from tflq.datasets import Sample
 from tflq.errors import DatasetError
-from tflq.evaluate import EvaluationPlan, Record, SampleRecorder, batches, output_ranges, split, stack
+from tflq.evaluate.measuring import batches, output_ranges
+from tflq.evaluate.plan import EvaluationPlan, split, stack
+from tflq.evaluate.record import Record
+from tflq.evaluate.recorder import SampleRecorder
 from tflq.interpreter import Runner
 from tflq.stages.record_file import load, save
 from tflq.worker import ProgressCallback

@@ -15,7 +15,11 @@ from pydantic import TypeAdapter
 from tflq import cache
 from tflq.errors import EvaluationError
 from tflq.recipe import Recipe
-from tflq.targets import Target, TargetVerdict, file_verdicts, kilobytes, load, vela_command, vela_version, verdicts
+from tflq.targets.schema import Target
+from tflq.targets.shipped import load
+from tflq.targets.target_verdict import TargetVerdict, kilobytes
+from tflq.targets.tools import vela_command, vela_version
+from tflq.targets.verdict import file_verdicts, verdicts
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tflq import verify
-from tflq.calibrate import Method, Percentile
+from tflq.calibrate.schema import Method, Percentile
 from tflq.contract import NO_OPS
 from tflq.errors import EvaluationError
-from tflq.evaluate import EvaluationPlan
+from tflq.evaluate.plan import EvaluationPlan
 from tflq.modes import Mode
 from tflq.refine import RefinementConfig, RefinementRequest
 from tflq.trials.constraints import Constraint
