@@ -7,7 +7,7 @@ static int8 files.
 each input, already as the model takes it. Two rows of three calibrate, and the third measures; each third does so in
 its turn, and the figures are means. `--train CIFAR10.npz` trains three small networks on its `image` and `label` first,
 and adds them. `--regret` also makes a file with every combination of corrections. It prints how much nearer the best of
-them is than the file that tflq keeps by default. This takes hours.
+them is than the file that tflq keeps by default. This takes long.
 """
 
 from __future__ import annotations
