@@ -62,6 +62,7 @@ def test_what_is_up_to_date_is_skipped(folder: Path) -> None:
     assert said.exit_code == 0, said.output
     assert {model["state"] for model in summary()["models"]} == {"up to date"}
     assert "Models: 3 up to date. Variants: 3 ok" in said.output
+    assert "one: up to date: 1 ok\n" in said.stderr  # without the seconds of the run before
     assert Path("build/summary.md").read_text().startswith("# All models passed\n")
 
 

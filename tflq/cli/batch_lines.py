@@ -58,7 +58,8 @@ class PlainDisplay:
             case ModelProgress(name, Finished(stage, seconds, failed=True)):
                 say(f"{name}: {stage}: failed after {seconds:.1f} s", err=True)
             case ModelFinished(model):
-                say(f"{model.name}: {outcome(model)} ({model.seconds:.1f} s)", err=True)
+                took = "" if model.state == "up to date" else f" ({model.seconds:.1f} s)"
+                say(f"{model.name}: {outcome(model)}{took}", err=True)
 
     def conclude(self, summary: BatchSummary, page: Path) -> None:
         print_conclusion(summary, page)

@@ -116,8 +116,8 @@ class LiveTable:
 
 def _cells(line: _Line) -> tuple[Text, str | ProgressBar, str]:
     if line.model:
-        seconds = line.model.seconds
-        return Text(outcome(line.model), STYLES[line.model.state]), "", duration(seconds)
+        took = "" if line.model.state == "up to date" else duration(line.model.seconds)
+        return Text(outcome(line.model), STYLES[line.model.state]), "", took
     is_counted = line.total > 0
     bar = ProgressBar(total=line.total, completed=line.done, width=16) if is_counted else ""
     return Text(line.stage), bar, _clock(line.started)
