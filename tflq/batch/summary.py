@@ -165,6 +165,7 @@ def to_json(summary: BatchSummary, version: str) -> str:
         "models": [_plain(model) for model in summary.models],
         "slowest_stages": slowest,
     }
+    # `vars` writes a dataclass as an object without the deep copies that `asdict` makes
     return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False, default=vars) + "\n"
 
 

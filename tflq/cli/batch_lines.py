@@ -58,6 +58,7 @@ class PlainDisplay:
             case ModelProgress(name, Finished(stage, seconds, failed=True)):
                 say(f"{name}: {stage}: failed after {seconds:.1f} s", err=True)
             case ModelFinished(model):
+                # the seconds of a model that is up to date are those of the run that made it
                 took = "" if model.state == "up to date" else f" ({model.seconds:.1f} s)"
                 say(f"{model.name}: {outcome(model)}{took}", err=True)
 

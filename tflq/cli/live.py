@@ -116,6 +116,7 @@ class LiveTable:
 
 def _cells(line: _Line) -> tuple[Text, str | ProgressBar, str]:
     if line.model:
+        # the seconds of a model that is up to date are those of the run that made it
         took = "" if line.model.state == "up to date" else duration(line.model.seconds)
         return Text(outcome(line.model), STYLES[line.model.state]), "", took
     is_counted = line.total > 0

@@ -1,4 +1,4 @@
-"""The tools that verdicts rest on: TensorFlow Lite Micro's interpreter and the compiler Vela, as far as installed."""
+"""The tools that verdicts rest on, if they are installed: TensorFlow Lite Micro's interpreter and the compiler Vela."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tflq.targets.schema import Target
 _LACKING = "not installed"
 _DISTRIBUTION, _PACKAGE, _MODULE, _EXECUTABLE = "ethos-u-vela", "ethosu", "ethosu.vela", "vela"
 _TIMEOUT = 60
-"""The seconds after which the compiler should have said its version."""
+"""The seconds after which a call that asks the compiler for its version is stopped."""
 
 
 def tool_versions(targets: Sequence[Target]) -> dict[str, str]:
@@ -31,7 +31,7 @@ def _tool_versions(targets: Sequence[Target]) -> Iterator[tuple[str, str]]:
 
 
 def has_micro() -> bool:
-    """Return whether the interpreter is installed."""
+    """Return whether TensorFlow Lite Micro's interpreter is installed."""
     return importlib.util.find_spec("tflite_micro") is not None
 
 
