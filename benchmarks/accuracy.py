@@ -7,7 +7,7 @@ static int8 files.
 each input, already as the model takes it. Two rows of three calibrate, and the third measures; each third does so in
 its turn, and the figures are means. `--train CIFAR10.npz` trains three small networks on its `image` and `label` first,
 and adds them. `--regret` also makes a file with every combination of corrections. It prints how much nearer the best of
-them is than the file that tflq keeps by default. This takes long.
+them is than the file that tflq keeps by default. This takes long. `--mode int16x8` measures only that mode.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for model, data in _subjects(options, Path(folder)):
             parts = [_part(model, data, Path(folder), number) for number in range(options.parts)]
-            found = [_rows(part) for part in parts]
+            found = [_rows(part, options.mode or MODES) for part in parts]
             rows += _means(found)
             print("\n".join(table(_means(found))), file=sys.stderr)
             if options.regret:
@@ -71,6 +71,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("models", nargs="*", metavar="MODEL=DATA.npz")
     parser.add_argument("--train", type=Path, metavar="CIFAR10.npz")
     parser.add_argument("--regret", action="store_true")
+    parser.add_argument("--mode", action="append", choices=MODES, help="measure only this mode; may be repeated")
     parser.add_argument(
         "--parts", type=int, choices=range(1, PARTS + 1), default=PARTS, help="measure only these thirds"
     )
@@ -96,11 +97,11 @@ def _part(model: Path, data: Path, folder: Path, number: int) -> Part:
     return part
 
 
-def _rows(part: Part) -> list[Row]:
+def _rows(part: Part, modes: Sequence[str]) -> list[Row]:
     part.say("the default, and what others make")
-    files = _files(part)
+    files = _files(part, modes)
     measured = dict(zip(files, fidelity.measure(list(files.values()), part.float32, part.measures), strict=True))
-    return [row for mode in MODES for row in _compared(part.model.stem, mode, files, measured)]
+    return [row for mode in modes for row in _compared(part.model.stem, mode, files, measured)]
 
 
 def _means(parts: Sequence[Sequence[Row]]) -> list[Row]:
@@ -127,10 +128,10 @@ def _decibels(rows: Sequence[Row]) -> dict[tuple[str, str], float]:
     }
 
 
-def _files(part: Part) -> dict[tuple[str, str], Path]:
+def _files(part: Part, modes: Sequence[str]) -> dict[tuple[str, str], Path]:
     """Return the files by quantizer and mode. A file that a quantizer cannot make is missing."""
-    made = part.convert("default", ["float32", *MODES])
-    ours = {(OURS, mode): made[mode] for mode in MODES if mode in made}
+    made = part.convert("default", ["float32", *modes])
+    ours = {(OURS, mode): made[mode] for mode in modes if mode in made}
     command = [sys.executable, "-m", "benchmarks.rivals", str(part.model), str(part.float32), str(part.home)]
     ran = subprocess.run(command, check=False, capture_output=True, text=True)
     if ran.returncode:

@@ -1,5 +1,6 @@
 """Corrections of the float32 model before quantization; the result is an ordinary float32 file without further ops."""
 
+from tflq.refine.asymmetric_calibration import RoundedLayers, fit_asymmetric_calibration
 from tflq.refine.budget import beyond_budget, evenly_spread, max_fitting_calls
 from tflq.refine.corrected_model import CorrectedModel, LayerCorrection, write_corrected
 from tflq.refine.correction import LayerFit, ModelCorrection, RewrittenModel
@@ -39,7 +40,7 @@ from tflq.refine.quantizer_input import (
     scale_ranges,
 )
 from tflq.refine.request import RefinementConfig, RefinementRequest, is_demanded
-from tflq.refine.rounding import ROUNDING_PARTS, fit_rounding
+from tflq.refine.rounding import ROUNDING, ROUNDING_PARTS, fit_rounding
 from tflq.refine.second_moments import SecondMoments
 from tflq.refine.selection import ScoresWanted, select_corrections
 from tflq.refine.weighted_ops import WeightGranularity
@@ -51,6 +52,7 @@ __all__ = [
     "MAX_HEADROOM_LOSS_DB",
     "MIN_GAIN_DB",
     "MODEL_CORRECTIONS",
+    "ROUNDING",
     "ROUNDING_PARTS",
     "SIMILAR_DB",
     "STATISTICS_PARTS",
@@ -73,6 +75,7 @@ __all__ = [
     "RefinementReport",
     "RefinementRequest",
     "RewrittenModel",
+    "RoundedLayers",
     "ScoresWanted",
     "SecondMoments",
     "SignalAndNoise",
@@ -81,6 +84,7 @@ __all__ = [
     "correct_file",
     "equalize",
     "evenly_spread",
+    "fit_asymmetric_calibration",
     "fit_rounding",
     "fit_statistics",
     "folds",

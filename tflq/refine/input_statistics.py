@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tflq.calibrate.samples import Samples
-from tflq.flatbuffer import edit
+from tflq.flatbuffer import FileContent, edit
 from tflq.interpreter import Runner
 from tflq.refine.weighted_ops import Layer
 
@@ -59,7 +59,7 @@ def input_statistics(
     file. If `with_covariance` is False, only means are computed, which is much faster.
     """
     for batch in _batches(layers, with_covariance):
-        _expose(content, batch, scratch)
+        expose_inputs(content, batch, scratch)
         sums = _sums(Runner(scratch), batch, data, with_covariance)
         scratch.unlink()
         for layer in batch:
@@ -155,8 +155,9 @@ def _products(rows: np.ndarray) -> np.ndarray:
     return np.asarray(np.moveaxis(rows, 1, 2) @ rows)
 
 
-def _expose(content: bytes, layers: Sequence[Layer], target: Path) -> None:
-    model = edit.unpack(content)
+def expose_inputs(content: FileContent, layers: Sequence[Layer], target: Path) -> None:
+    """Write the float32 file whose outputs are the inputs of these layers, by the indices of their tensors."""
+    model = edit.unpack(bytes(content))
     edit.set_outputs(model, {str(layer.activation.index): layer.activation.index for layer in layers})
     edit.drop_unneeded_operators(model)
     edit.write(model, target)

@@ -53,7 +53,8 @@ def fit_rounding(
     steps, scales, errors = dict[int, np.ndarray](), dict[int, np.ndarray](), dict[int, np.ndarray]()
     for done, (layer, second_moment) in enumerate(zip(chosen, moments.of(chosen), strict=True), 1):
         if second_moment is not None:
-            rounded, error = _rounded(layer, granularity, second_moment)
+            weights = layer.as_matrices(np.asarray(layer.weights.data, np.float64))
+            rounded, error = round_layer(layer, weights, granularity, second_moment)
             index = layer.operator.index
             steps[index], scales[index], errors[index] = rounded.integers, rounded.scales, np.array(error)
         report(done, len(chosen))
@@ -72,11 +73,15 @@ def _work(layer: Layer) -> float:
     return WORK_OF_SMALL_LAYER + (layer.groups * factor + columns if has_covariance(layer) else 0)
 
 
-def _rounded(layer: Layer, granularity: WeightGranularity, second_moment: np.ndarray) -> tuple[RoundedWeights, float]:
-    """Return the rounded weights and their error; see ERROR."""
-    weights = layer.as_matrices(np.asarray(layer.weights.data, np.float64))
+def round_layer(
+    layer: Layer, weights: np.ndarray, granularity: WeightGranularity, second_moment: np.ndarray
+) -> tuple[RoundedWeights, float]:
+    """Return weights of the layer rounded by GPTQ, and their error; see ERROR.
+
+    Shapes: weights [groups, outputs, inputs], second_moment [groups, inputs, inputs].
+    """
     scales = granularity.scales(layer, weights)
-    rounded = gptq_round(weights, scales, second_moment, SCALE_FACTORS if granularity.takes_scales else (1.0,))
+    rounded = gptq_round(weights, scales, second_moment, SCALE_FACTORS if _tries_scales(layer, granularity) else (1.0,))
     before, after = (
         squared_error(each - weights, second_moment) for each in (round_to_nearest(weights, scales), rounded.matrices)
     )
@@ -85,9 +90,13 @@ def _rounded(layer: Layer, granularity: WeightGranularity, second_moment: np.nda
 
 def _is_rounded(layer: Layer, granularity: WeightGranularity) -> bool:
     """Whether the pass with this granularity rounds the layer."""
-    if layer.is_clustered or not granularity.takes_scales:
-        return not layer.is_clustered
-    return granularity.is_per_channel(layer) and prod(layer.weights.shape) * layer.width <= MAX_SEARCH_WORK
+    return not layer.is_clustered and (not granularity.takes_scales or _tries_scales(layer, granularity))
+
+
+def _tries_scales(layer: Layer, granularity: WeightGranularity) -> bool:
+    """Whether several scales of each channel are tried."""
+    is_taken = granularity.takes_scales and granularity.is_per_channel(layer)
+    return is_taken and prod(layer.weights.shape) * layer.width <= MAX_SEARCH_WORK
 
 
 def squared_error(change: np.ndarray, second_moment: np.ndarray) -> float:

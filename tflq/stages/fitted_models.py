@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tflq import refine
 from tflq.cache import digest
@@ -21,26 +21,12 @@ from tflq.errors import ConversionError
 from tflq.refine import FittedLayers, Fold, HoldoutCandidate, HoldoutSamples, ModelCorrection, RewrittenModel
 from tflq.stages.activation_ranges import MAX_COUNTED_CALLS, ActivationObserver, CountedCalibration
 from tflq.stages.context import RunContext
+from tflq.stages.fit_tasks import Fit, LayerFitKey, PartedFit
 from tflq.stages.fitted_config import LAYER_FITS, FittedConfig
 from tflq.stages.refinement_work import Calls, RefinementWork
 from tflq.worker import Done, Failed, Task
 
 T = TypeVar("T")
-LayerFitKey = tuple[str, Path, Calls, refine.WeightGranularity]
-"""The key of a correction, and what it is fitted to."""
-PartedFit = tuple[str, Callable[..., Any], int]
-"""The stage, the function that fits one part of the layers, and the number of parts."""
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """Tasks, and the place where the result of all of them is stored."""
-
-    tasks: Sequence[Task[Any]]
-    results: dict[Any, Any]
-    key: Any
-    combine: Callable[[Sequence[Any]], Any]
-    """The function from the values of the tasks to their result."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +73,8 @@ class ModelFitter:
         for model in {self.model(each): None for each in rewritten}:
             if (key := self._observed_key(model)) not in self._work.observed:
                 self._work.observed[key] = self.observer.observe(model, self.samples, counts_few=False)
-        self._run([*self._layer_fits(rewritten), *self._counts(rewritten)])
+        self._run([*self._layer_fits(rewritten), *self._counts(rewritten), *self._compensations(plain)])
+        self._run(self._compensations(rewritten))
 
     def fit_ranges(
         self, wanted: Sequence[FittedConfig], is_final: bool, alongside: Sequence[Task[T]] = ()
@@ -117,10 +104,16 @@ class ModelFitter:
         """Return what was fitted to the layers; None if no layer is corrected."""
         if not fitted.needs_means:
             return None
-        fits = [path for key in self._layer_fit_keys(fitted) for path in self._work.layer_fits[key]]
-        factors = tuple(each.factors for each in self._rewritten(fitted))
+        return self._fitted_layers(fitted, [*self._layer_fit_keys(fitted), *self._compensation_keys(fitted)])
+
+    def _fitted_layers(self, fitted: FittedConfig, keys: Sequence[LayerFitKey]) -> FittedLayers:
+        """Return the means, and the fits of these keys; the values of later ones replace those of earlier ones."""
+        fits = [path for key in keys for path in self._work.layer_fits[key]]
         means = (each.means for each in self._work.statistics[fitted.calls])
-        return FittedLayers((*means, *fits), factors)
+        return FittedLayers((*means, *fits), self._factors(fitted))
+
+    def _factors(self, fitted: FittedConfig) -> tuple[Path, ...]:
+        return tuple(each.factors for each in self._rewritten(fitted))
 
     def ranges(self, fitted: FittedConfig, calls: Calls) -> tuple[Range, ...]:
         """Return the ranges over these calls; over all calls if the recipe's method is not minmax."""
@@ -137,7 +130,7 @@ class ModelFitter:
         config = fitted.config
         return RangeMethod(config.ranges or self._method, fitted.request.bits, config.headroom == "expected")
 
-    def _counted_ranges(self, wanted: Sequence[FittedConfig], is_final: bool) -> Iterator[_Fit]:
+    def _counted_ranges(self, wanted: Sequence[FittedConfig], is_final: bool) -> Iterator[Fit]:
         """Yield the computation of ranges that need counts of values."""
         counted = [(each, self.all_calls if is_final else each.covered) for each in wanted if each.config.ranges]
         keys = [(self.model(each), self._range_method(each), calls) for each, calls in counted]
@@ -145,7 +138,7 @@ class ModelFitter:
             model, method, calls = key
             arguments = (self._work.counted[model].for_calls(calls), method)
             task = Task("compute ranges", compute_ranges, arguments, ConversionError)
-            yield _Fit([task], self._work.ranges, key, itemgetter(0))
+            yield Fit([task], self._work.ranges, key, itemgetter(0))
 
     def candidate(self, fitted: FittedConfig) -> HoldoutCandidate:
         """Return the candidate whose ranges are those of the fitting calls, too.
@@ -165,17 +158,17 @@ class ModelFitter:
         """Return the hold-out samples of the fold; `fit` has written the outputs of the float32 file."""
         return self._work.holdout[fold.holdout]
 
-    def _references(self, folds: Sequence[Fold]) -> list[_Fit]:
+    def _references(self, folds: Sequence[Fold]) -> list[Fit]:
         """Return the runs of the float32 file on those hold-out calls whose outputs are missing."""
         calls = [fold.holdout for fold in folds if fold.holdout not in self._work.holdout]
         return [self._reference(HoldoutSamples(self.samples.samples, each, self.new_path())) for each in calls]
 
-    def _reference(self, holdout: HoldoutSamples) -> _Fit:
+    def _reference(self, holdout: HoldoutSamples) -> Fit:
         stage = "run the float32 file on hold-out samples"
         task = Task(stage, refine.run_reference, (self.data.model, holdout), ConversionError)
-        return _Fit([task], self._work.holdout, holdout.calls, itemgetter(0))
+        return Fit([task], self._work.holdout, holdout.calls, itemgetter(0))
 
-    def _statistics(self, wanted: Iterable[FittedConfig], is_final: bool) -> Iterator[_Fit]:
+    def _statistics(self, wanted: Iterable[FittedConfig], is_final: bool) -> Iterator[Fit]:
         """Yield the fits of those statistics of the float32 file that were not found yet.
 
         Second moments are found together with the means if a configuration needs them, or one to compare later may.
@@ -186,60 +179,73 @@ class ModelFitter:
             if self._is_found(calls, needed[calls]):
                 continue
             kinds = "means and the second moments" if needed[calls] else "means"
-            fit = f"find the {kinds} of the layers' inputs", refine.fit_statistics, refine.STATISTICS_PARTS
+            stage = f"find the {kinds} of the layers' inputs"
+            fit = PartedFit(stage, refine.fit_statistics, refine.STATISTICS_PARTS)
             given = self.data.model, self._fitting_data(calls), needed[calls]
-            yield _Fit(self._parts_of(fit, given), self._work.statistics, calls, tuple)
+            yield Fit(fit.tasks(given, self.new_path), self._work.statistics, calls, tuple)
 
     def _is_found(self, calls: Calls, with_moments: bool) -> bool:
         found = self._work.statistics.get(calls)
         return found is not None and not (with_moments and any(each.moments is None for each in found))
 
-    def _rewritings(self, wanted: Iterable[FittedConfig], correction: ModelCorrection) -> Iterator[_Fit]:
+    def _rewritings(self, wanted: Iterable[FittedConfig], correction: ModelCorrection) -> Iterator[Fit]:
         using = [each for each in wanted if correction.key in each.config.corrections]
         keys = {(self._last(self._rewritten(each, correction)), correction.key, each.calls): None for each in using}
         for key in (key for key in keys if key not in self._work.rewritten):
             model, _, calls = key
             arguments = (model, self._fitting_data(calls), self.new_path())
             task = Task(correction.stage, correction.rewrite, arguments, ConversionError)
-            yield _Fit([task], self._work.rewritten, key, itemgetter(0))
+            yield Fit([task], self._work.rewritten, key, itemgetter(0))
 
-    def _layer_fits(self, wanted: Sequence[FittedConfig]) -> Iterator[_Fit]:
+    def _layer_fits(self, wanted: Sequence[FittedConfig]) -> Iterator[Fit]:
         """Yield what must be fitted to the layers of models, beside their mean inputs."""
         keys = {key: each for each in reversed(wanted) for key in self._layer_fit_keys(each)}
         yield from (self._layer_fit(key, keys[key]) for key in keys if key not in self._work.layer_fits)
 
-    def _counts(self, wanted: Sequence[FittedConfig]) -> Iterator[_Fit]:
+    def _counts(self, wanted: Sequence[FittedConfig]) -> Iterator[Fit]:
         """Yield the counts of the values of models whose ranges need them."""
         counted = dict.fromkeys(self.model(each) for each in wanted if each.config.ranges is not None)
         yield from (self._counting(model) for model in counted if model not in self._work.counted)
 
-    def _layer_fit(self, key: LayerFitKey, fitted: FittedConfig) -> _Fit:
+    def _layer_fit(self, key: LayerFitKey, fitted: FittedConfig) -> Fit:
         """Return the tasks of the key, which belongs to that configuration."""
-        name, model, calls, granularity = key
-        factors = tuple(each.factors for each in self._rewritten(fitted))
-        files = tuple(each.moments for each in self._work.statistics[calls] if each.moments)
-        moments, layer_fit = refine.SecondMoments(files, factors), LAYER_FITS[name]
-        stage = f"{refine.BY_KEY[name].stage} {self._in_words(model)} file{granularity.in_words}"
-        tasks = self._parts_of((stage, layer_fit.fit, layer_fit.parts), (model, moments, granularity))
-        return _Fit(tasks, self._work.layer_fits, key, tuple)
+        name, model, _, granularity = key
+        layer_fit, stage = LAYER_FITS[name], f"{refine.BY_KEY[name].stage} {self._in_words(model)} file"
+        fit = PartedFit(f"{stage}{granularity.in_words}", layer_fit.fit, layer_fit.parts)
+        tasks = fit.tasks((model, self._moments(fitted), granularity), self.new_path)
+        return Fit(tasks, self._work.layer_fits, key, tuple)
 
-    def _parts_of(self, fit: PartedFit, given: tuple[Any, ...]) -> list[Task[Any]]:
-        """Return the tasks of a fit. Each also gets the number of its part, and the path to write to.
+    def _moments(self, fitted: FittedConfig) -> refine.SecondMoments:
+        files = tuple(each.moments for each in self._work.statistics[fitted.calls] if each.moments)
+        return refine.SecondMoments(files, self._factors(fitted))
 
-        The last part comes first: the last layers of most networks are the largest, and take longest.
-        """
-        stage, function, parts = fit
-        return [
-            Task(f"{stage}, part {number + 1}", function, (*given, (number, self.new_path())), ConversionError)
-            for number in reversed(range(parts))
-        ]
+    def _compensations(self, wanted: Sequence[FittedConfig]) -> Iterator[Fit]:
+        """Yield the compensation for the errors of earlier layers, after rounding."""
+        keys = {key: each for each in reversed(wanted) for key in self._compensation_keys(each)}
+        for key, fitted in keys.items():
+            if key in self._work.layer_fits:
+                continue
+            _, model, calls, granularity = key
+            layers = self._fitted_layers(fitted, self._layer_fit_keys(fitted))
+            rounded = refine.RoundedLayers(layers, self._moments(fitted), granularity)
+            given = model, self._fitting_data(calls), rounded, self.new_path()
+            stage = f"compensate for the errors of earlier layers in {self._in_words(model)} file"
+            task = Task(stage, refine.fit_asymmetric_calibration, given, ConversionError)
+            yield Fit([task], self._work.layer_fits, key, tuple)
 
-    def _counting(self, model: Path) -> _Fit:
+    def _compensation_keys(self, fitted: FittedConfig) -> list[LayerFitKey]:
+        """Return the key of the compensation, which is made for int16 activations, with what it is fitted to."""
+        granularity, name = fitted.request.granularity, refine.ROUNDING.key
+        if name not in fitted.config.of_layers or not granularity.takes_scales:
+            return []
+        return [(f"compensation after {name}", self.model(fitted), fitted.calls, granularity)]
+
+    def _counting(self, model: Path) -> Fit:
         data, samples = self._work.observed.get(self._observed_key(model), self.data), self.samples.samples
         interval = -(-samples.number_of_calls // MAX_COUNTED_CALLS)
         parts = [tuple(share) for part in self._parts for share in self.observer.shares(part[::interval])]
         tasks = self.observer.part_counting_tasks(data, samples, parts, interval)
-        return _Fit(
+        return Fit(
             tasks, self._work.counted, model, lambda counts: CountedCalibration(data, tuple(parts), tuple(counts))
         )
 
@@ -266,7 +272,7 @@ class ModelFitter:
         """Return the samples, and at most `max_fitting_calls` of the calls, evenly spread."""
         return self.samples.samples, refine.evenly_spread(calls, self.max_fitting_calls)
 
-    def _run(self, fits: Iterable[_Fit], alongside: Sequence[Task[T]] = ()) -> list[Done[T] | Failed]:
+    def _run(self, fits: Iterable[Fit], alongside: Sequence[Task[T]] = ()) -> list[Done[T] | Failed]:
         """Run the tasks of all fits at the same time, and store their values. Return the outcomes of `alongside`."""
         listed = list(fits)
         tasks = [*alongside, *(task for fit in listed for task in fit.tasks)]
