@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tflq.calibrate.headroom import FACTORS
 from tflq.channel_factors import EQUALIZATION_STRENGTH, MAX_FACTOR
+from tflq.refine.asymmetric_calibration import COMPENSATION_BUDGET
 from tflq.refine.budget import FITTING_BUDGET, LEAST_BUDGET, MAX_FITTING_CALLS, MIN_FITTING_CALLS, SHARE
 from tflq.refine.gptq import DAMPING, SCALE_FACTORS
 from tflq.refine.holdout import CROSS_FITTING_CALLS, MAX_HOLDOUT_CALLS, MAX_PARTS, split_holdout
@@ -50,6 +51,10 @@ def numbers() -> str:
         (
             "scales that GPTQ tries for each channel beside 16-bit activations",
             f"{len(SCALE_FACTORS)}, if weights times inputs of an output are at most {MAX_SEARCH_WORK / 1e6:g} million",
+        ),
+        (
+            "most work for layers that compensate, in multiply-adds",
+            f"{COMPENSATION_BUDGET / 1e9:g} billion",
         ),
         ("widest layer for GPTQ", f"{MAX_WIDTH:,} inputs for each output"),
     ]

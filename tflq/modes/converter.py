@@ -75,8 +75,9 @@ class Converter(FileOptions):
     )
     rounding: Choice = Field(
         "auto",
-        description="GPTQ: round the weights of a layer so that the error of the layer's output is small. `auto`:"
-        " decided like `bias_correction`, and off if that is off.",
+        description="GPTQ: round the weights of a layer so that the error of the layer's output is small. With int16"
+        " activations, layers also compensate for the errors of earlier layers. `auto`: decided like `bias_correction`,"
+        " and off if that is off.",
     )
     equalization: Choice = Field(
         "auto",

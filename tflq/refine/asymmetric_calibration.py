@@ -43,7 +43,7 @@ COMPENSATION_BUDGET = 2.5e10
 
 If more layers could, the first ones do: the model runs up to each of them, and the errors of early layers do most harm.
 """
-MAX_INPUT_VALUES = 1 << 26
+MAX_INPUT_VALUES = 1 << 25
 """The largest number of values of the inputs of all these layers."""
 
 
