@@ -128,10 +128,11 @@ def test_an_error_that_is_chance_is_hardly_compensated_for(dense: Layer) -> None
     assert change is None or np.abs(change).max() < 0.3 * np.abs(all_of_it @ weights[0].T).max()
 
 
-def test_equal_inputs_one_call_and_values_that_are_not_finite_change_nothing(dense: Layer) -> None:
+def test_what_cannot_be_estimated_changes_nothing(dense: Layer) -> None:
     given, second_moment = inputs(dense, np.zeros((ROWS, dense.width)))
     assert _change(dense, given, second_moment) is None
     wrong, second_moment = inputs(dense, np.full((ROWS, dense.width), 0.1))
+    assert _change(dense, wrong, np.zeros_like(second_moment)) is None
     assert _change(dense, replace(wrong, halves=_halves(ROWS, 1)), second_moment) is None
     wrong.actual[7, 0] = np.nan
     assert _change(dense, wrong, second_moment) is None

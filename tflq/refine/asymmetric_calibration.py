@@ -159,7 +159,8 @@ def _change(layer: Layer, inputs: _Inputs, second_moment: np.ndarray) -> np.ndar
     """
     weights, (first, second) = _weights(layer), inputs.halves
     errors = (inputs.exact - inputs.actual) @ weights[0].T.astype(np.float32)
-    if not errors.any() or not np.isfinite(errors).all() or not first.stop:
+    is_known = first.stop and np.trace(second_moment[0]) > 0 and np.isfinite(errors).all()
+    if not is_known or not errors.any():
         return None
     products = np.stack([errors[half].T @ inputs.exact[half] for half in inputs.halves])
     of_first, of_second = _times_inverse(products, second_moment[0])
