@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from benchmarks import (
     cache,
@@ -46,9 +47,17 @@ def main(names: Sequence[str]) -> None:
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         raise SystemExit(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
-    print(f"# Benchmarks\n\n{os.cpu_count()} processors, Python {platform.python_version()}, {platform.machine()}.\n")
+    machine = f"{os.cpu_count()} processors ({_processor()}), Python {platform.python_version()}, {platform.machine()}"
+    print(f"# Benchmarks\n\n{machine}.\n")
     for name in names or BENCHMARKS:
         print("\n".join(BENCHMARKS[name]()) + "\n", flush=True)
+
+
+def _processor() -> str:
+    """Return the name of the processor, on which the ratios depend, too; empty if Linux does not tell it."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 if __name__ == "__main__":

@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import reference
@@ -106,8 +107,22 @@ def results(report: Path) -> str:
 
 
 def accuracy() -> str:
-    """Return the summaries below the tables of benchmarks/accuracy.md, with those of regret if there are any."""
-    return _listed(re.findall(r"^int(?:8|16x8)(?:, regret)?: .*$", ACCURACY.read_text(), re.MULTILINE), ACCURACY)
+    """Return the summaries below the tables of benchmarks/accuracy.md, and the median gain of all its models."""
+    page = ACCURACY.read_text()
+    summaries = re.findall(r"^int(?:8|16x8)(?:, regret)?: .*$", page, re.MULTILINE)
+    return _listed([*summaries, *_median_gains(page)], ACCURACY)
+
+
+def _median_gains(page: str) -> Iterator[str]:
+    """Yield the median gain of each mode over all models in the tables of regret."""
+    for mode in ("int8", "int16x8"):
+        row = rf"^\| [^|]+, {mode} \| \S+ dB \| \S+ dB \| (\S+) dB \|"
+        gains = [float(gain) for gain in re.findall(row, page, re.MULTILINE)]
+        if gains:
+            yield (
+                f"{mode}: {statistics.median(gains):+.1f} dB over the stock converter in the median of all"
+                f" {len(gains)} models."
+            )
 
 
 def speed() -> str:

@@ -52,10 +52,7 @@ def numbers() -> str:
             "scales that GPTQ tries for each channel beside 16-bit activations",
             f"{len(SCALE_FACTORS)}, if weights times inputs of an output are at most {MAX_SEARCH_WORK / 1e6:g} million",
         ),
-        (
-            "most work for layers that compensate, in multiply-adds",
-            f"{COMPENSATION_BUDGET / 1e9:g} billion",
-        ),
+        ("most work for layers that compensate, in multiply-adds", f"{COMPENSATION_BUDGET / 1e9:g} billion"),
         ("widest layer for GPTQ", f"{MAX_WIDTH:,} inputs for each output"),
     ]
     return "\n".join(["| what | value |", "| --- | --- |", *(f"| {what} | {value} |" for what, value in rows)])

@@ -77,6 +77,19 @@ def test_outputs_are_nearer_on_other_samples(
     assert noise(float32, fitted, calibration_samples, tmp_path) < 0.95 * before
 
 
+def test_one_scale_for_each_tensor_follows_from_the_largest_weight(
+    float32: Path, calibration_samples: CalibrationSamples, rounded: RoundedLayers, tmp_path: Path
+) -> None:
+    granularity = WeightGranularity(per_channel=False)
+    _, path = compensated(float32, calibration_samples, replace(rounded, granularity=granularity), tmp_path)
+    fitted = FittedLayers((*rounded.layers.files, path))
+    changed = FittedLayers((path,)).load().of(STEPS)
+    assert changed
+    for each in corrected_layers(float32.read_bytes(), fitted, granularity, KEYS):
+        if each.layer.operator.index in changed:
+            np.testing.assert_array_equal(each.rounded.scales, granularity.scales(each.layer, each.rounded.matrices))
+
+
 def test_the_first_layers_compensate_if_not_all_may(
     float32: Path,
     calibration_samples: CalibrationSamples,

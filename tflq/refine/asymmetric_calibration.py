@@ -1,15 +1,15 @@
 """Asymmetric calibration: layers that compensate for the errors of the layers before them (Li et al. 2025, GPTAQ).
 
-GPTQ rounds each layer as if its inputs had no error. This module takes layers in the order of the file, after GPTQ:
+GPTQ rounds each layer as if its inputs had no error. After GPTQ, this module takes layers in the order of the file:
 
-1. Take the layer's inputs in the float32 file, x, and in the file whose layers before have rounded weights, x̃.
+1. Find the layer's inputs x in the float32 file, and x̃ in the file with rounded weights.
 2. The ideal change of the weights W minimizes E‖(W + ΔW) x̃ − W x‖². With E[x̃ x̃ᵀ] ≈ E[x xᵀ], it is
    ΔW = W E[(x − x̃) xᵀ] E[x xᵀ]⁻¹; see section 3 of the paper, arXiv:2504.02692.
 3. Estimate ΔW from half of the samples, and find the part of it that is best on the other half; and the other way
    round. With few samples, this part is small. The paper takes all of ΔW.
 4. Round W and that part of ΔW by GPTQ. The layers behind see the result.
 
-Each layer must see the changes of all before it. Else several layers would compensate for the same error.
+Each layer must see the changes of all layers before it. Otherwise, several layers would compensate for the same error.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tflq.refine.corrected_layer import CorrectedLayer
 from tflq.refine.corrected_model import corrected_layers, with_rounded_weights
 from tflq.refine.correction import FittingData
 from tflq.refine.fitted_layers import FittedLayers, save
-from tflq.refine.gptq import DAMPING
+from tflq.refine.gptq import DAMPING, RoundedWeights
 from tflq.refine.input_statistics import covariance_rows, expose_inputs, has_covariance
 from tflq.refine.rounding import ERROR, ROUNDING, SCALES, STEPS, round_layer
 from tflq.refine.second_moments import SecondMoments
@@ -49,14 +49,14 @@ MAX_INPUT_VALUES = 1 << 25
 
 @dataclass(frozen=True)
 class _Inputs:
-    """The inputs of a layer at the same places in both files, [rows, inputs]."""
+    """The inputs of a layer at the same positions in two files, float32 [rows, inputs]."""
 
     exact: np.ndarray = field(repr=False)
-    """Those in the float32 file."""
+    """The inputs in the float32 file."""
     actual: np.ndarray = field(repr=False)
-    """Those in the file with rounded weights."""
+    """The inputs in the file with rounded weights."""
     halves: tuple[slice, slice]
-    """The rows of the first half of the calls, and those of the others."""
+    """The rows of the first half of the calls, and the rows of the other calls."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class RoundedLayers:
     layers: FittedLayers
     """The means of the layers' inputs, and the weights that GPTQ rounded."""
     moments: SecondMoments
+    """The second moments of the layers' inputs."""
     granularity: WeightGranularity
 
 
@@ -75,7 +76,7 @@ def fit_asymmetric_calibration(
     """Write rounded weights that compensate for the errors of earlier layers, of the kinds that rounding writes.
 
     `data` holds the calibration samples, and the calls that are used of them. `fitted` is of the same float32 file.
-    Layers that cannot compensate are left out.
+    Layers that cannot compensate are left out. EvaluationError if LiteRT cannot run the file. Return `target`.
     """
     content, values, granularity = mapped_content(float32), fitted.layers.load(), fitted.granularity
     chosen = _chosen(content, len(data[1]))
@@ -87,15 +88,13 @@ def fit_asymmetric_calibration(
         index = layer.operator.index
         actual = _inputs(rounded_file, [layer], data, target)[index]
         inputs = _Inputs(exact.pop(index), actual, _halves(len(actual), len(data[1])))
-        change = None if second_moment is None else _change(layer, inputs, second_moment)
-        if second_moment is not None and change is not None:
-            rounded, error = round_layer(layer, _weights(layer) + change, granularity, second_moment)
+        compensated = None if second_moment is None else _compensated(layer, inputs, second_moment, granularity)
+        if compensated is not None:
+            rounded, error = compensated
             found[STEPS][index], found[SCALES][index] = rounded.integers, rounded.scales
             found[ERROR][index] = np.array(error)
-            corrected = BIAS_CORRECTION.apply(
-                replace(CorrectedLayer.uncorrected(layer, granularity), corrected_weights=rounded), values
-            )
-            rounded_file = with_rounded_weights(rounded_file, [corrected])
+            own = replace(CorrectedLayer.uncorrected(layer, granularity), corrected_weights=rounded)
+            rounded_file = with_rounded_weights(rounded_file, [BIAS_CORRECTION.apply(own, values)])
         report(done, len(chosen))
     return save(target, found)
 
@@ -126,7 +125,10 @@ def _multiply_adds_of_fit(layer: Layer) -> float:
 
 
 def _inputs(content: FileContent, chosen: Sequence[Layer], data: FittingData, scratch: Path) -> dict[int, np.ndarray]:
-    """Return the inputs of the layers by the index of the op, [rows, inputs]; each call has equally many rows."""
+    """Return inputs of the layers at random positions, float32 [rows, inputs], by the index of the op.
+
+    The positions depend on the call alone. Each call has the same number of rows. A temporary file is beside `scratch`.
+    """
     (samples, calls), rows = data, dict[int, list[np.ndarray]]()
     if not chosen:
         return {}
@@ -150,6 +152,14 @@ def _halves(rows: int, calls: int) -> tuple[slice, slice]:
 def _weights(layer: Layer) -> np.ndarray:
     """Return the weights, float64 [1, outputs, inputs]."""
     return layer.as_matrices(np.asarray(layer.weights.data, np.float64))
+
+
+def _compensated(
+    layer: Layer, inputs: _Inputs, second_moment: np.ndarray, granularity: WeightGranularity
+) -> tuple[RoundedWeights, float] | None:
+    """Return the rounded weights that compensate, and the error of rounding them; None if nothing changes."""
+    change = _change(layer, inputs, second_moment)
+    return None if change is None else round_layer(layer, _weights(layer) + change, granularity, second_moment)
 
 
 def _change(layer: Layer, inputs: _Inputs, second_moment: np.ndarray) -> np.ndarray | None:

@@ -234,11 +234,11 @@ class ModelFitter:
             yield Fit([task], self._work.layer_fits, key, tuple)
 
     def _compensation_keys(self, fitted: FittedConfig) -> list[LayerFitKey]:
-        """Return the key of the compensation, which is made for int16 activations, with what it is fitted to."""
-        granularity, name = fitted.request.granularity, refine.ROUNDING.key
-        if name not in fitted.config.of_layers or not granularity.takes_scales:
+        """Return the key of the compensation; none for int8 activations, whose own errors are larger."""
+        name = refine.ROUNDING.key
+        if name not in fitted.config.of_layers or fitted.request.bits != 16:
             return []
-        return [(f"compensation after {name}", self.model(fitted), fitted.calls, granularity)]
+        return [(f"compensation after {name}", self.model(fitted), fitted.calls, fitted.request.granularity)]
 
     def _counting(self, model: Path) -> Fit:
         data, samples = self._work.observed.get(self._observed_key(model), self.data), self.samples.samples
